@@ -1,0 +1,329 @@
+"""BlockTable: the blocks of a sparse attention mask that a kernel has to visit."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.errors import TableError
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.order import TokenOrder
+
+Int64 = NDArray[np.int64]
+Int32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Csr:
+    """Column indices of each row, one row after the other.
+
+    With rows {0: [2, 5], 1: [], 2: [0]}, `indptr` is [0, 2, 2, 3] and `indices` is [2, 5, 0].
+
+    Attributes:
+        indptr: [rows + 1] int64; row r owns `indices[indptr[r]:indptr[r + 1]]`.
+        indices: [nnz] int32, ascending within a row.
+    """
+
+    indptr: Int64
+    indices: Int32
+
+    @property
+    def nnz(self) -> int:
+        """Entries in all rows."""
+        return len(self.indices)
+
+    @property
+    def rows(self) -> Int64:
+        """[nnz] the row of each entry."""
+        return np.repeat(np.arange(len(self.indptr) - 1, dtype=np.int64), np.diff(self.indptr))
+
+    @classmethod
+    def from_sorted(cls, rows: Int64, columns: Int64, row_count: int) -> "Csr":
+        """Build from entries sorted by row, then column."""
+        indptr = np.zeros(row_count + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=row_count), out=indptr[1:])
+        return cls(indptr, columns.astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Neighbouring full blocks of a row, taken together.
+
+    Attributes:
+        indptr: [rows + 1] int64; row r owns runs `indptr[r]` to `indptr[r + 1]`.
+        start: [runs] int32, first key block.
+        length: [runs] int32, key blocks in the run.
+    """
+
+    indptr: Int64
+    start: Int32
+    length: Int32
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTable:
+    """Which blocks of a mask are full, which are partial, and the bits of the partial ones.
+
+    Rows are query blocks of `block_m` tokens, columns key blocks of `block_n`; there are
+    ⌈seq_len / block⌉ of each, the last may be short. Positions count in the table's own `order`.
+
+    A 5-token sequence that may look back one token, with 2×2 blocks:
+
+    ```text
+    token mask   1 . | . . | .     full      none
+                 1 1 | . . | .     partial   indptr [0, 1, 3, 5], indices [0, 0, 1, 1, 2]
+                 ----+-----+--     bitmap_of [0, 1, 0, 1, 2]
+                 . 1 | 1 . | .     bitmaps   0: 1.   1: .1   2: 1
+                 . . | 1 1 | .               11      ..
+                 ----+-----+--
+                 . . | . 1 | 1     the last block is 1×1: its one pair attends, so it is full
+    ```
+
+    (so in truth block (2, 2) is in `full`, and bitmap 2 does not exist).
+
+    Attributes:
+        grid: Token layout the mask was compiled for.
+        order: Token order of rows and columns.
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+        full: Blocks whose every pair inside the sequence attends.
+        partial: The other blocks with at least one attending pair; disjoint from `full`.
+        bitmap_of: [partial.nnz] int32, index into `bitmaps`.
+        bitmaps: [distinct, block_m, ⌈block_n / 32⌉] uint32; bit b of word w says whether key
+            column 32·w + b attends. Bits outside the sequence are 0.
+        mask: Name and fingerprint of the mask, for people.
+    """
+
+    grid: TokenGrid
+    order: TokenOrder
+    block_m: int
+    block_n: int
+    full: Csr
+    partial: Csr
+    bitmap_of: Int32
+    bitmaps: NDArray[np.uint32]
+    mask: str = ""
+
+    def __post_init__(self) -> None:
+        if problem := self._broken_invariant():
+            raise TableError(f"not a block table: {problem}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BlockTable) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens of the sequence."""
+        return self.grid.seq_len
+
+    @property
+    def rows(self) -> int:
+        """Query blocks."""
+        return -(-self.seq_len // self.block_m)
+
+    @property
+    def columns(self) -> int:
+        """Key blocks."""
+        return -(-self.seq_len // self.block_n)
+
+    @property
+    def nnz(self) -> int:
+        """Blocks a kernel visits: full and partial."""
+        return self.full.nnz + self.partial.nnz
+
+    @property
+    def row_lengths(self) -> Int64:
+        """[rows] tokens of each query block inside the sequence."""
+        return _block_lengths(self.seq_len, self.block_m)
+
+    @property
+    def column_lengths(self) -> Int64:
+        """[columns] tokens of each key block inside the sequence."""
+        return _block_lengths(self.seq_len, self.block_n)
+
+    @cached_property
+    def pairs(self) -> int:
+        """Attending (query, key) pairs, exactly."""
+        areas = self.row_lengths[self.full.rows] * self.column_lengths[self.full.indices]
+        bits = np.bitwise_count(self.bitmaps).sum(axis=(1, 2), dtype=np.int64)
+        return int(areas.sum()) + int(bits[self.bitmap_of].sum())
+
+    @property
+    def density(self) -> float:
+        """Attending pairs as a share of all pairs."""
+        return self.pairs / self.seq_len**2
+
+    @property
+    def block_density(self) -> float:
+        """Visited blocks as a share of all blocks."""
+        return self.nnz / (self.rows * self.columns)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.full.indptr, self.full.indices, self.partial.indptr, self.partial.indices)
+        return sum(a.nbytes for a in arrays) + self.bitmap_of.nbytes + self.bitmaps.nbytes
+
+    @property
+    def runs(self) -> Runs:
+        """Full blocks as runs of neighbours."""
+        rows, columns = self.full.rows, self.full.indices
+        joins = np.zeros(len(columns), np.bool_)
+        joins[1:] = (rows[1:] == rows[:-1]) & (columns[1:] == columns[:-1] + 1)
+        first = np.flatnonzero(~joins)
+        length = np.diff(np.append(first, len(columns)))
+        indptr = np.searchsorted(first, self.full.indptr)
+        return Runs(indptr, columns[first], length.astype(np.int32))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of everything but the name: equal tables have equal fingerprints."""
+        header = f"{self.grid}|{self.order}|{self.block_m}|{self.block_n}"
+        digest = hashlib.blake2b(header.encode(), digest_size=8)
+        for array in self._arrays().values():
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def flops(self, heads: int, head_dim: int) -> int:
+        """Floating point operations that the mask asks for: 4·heads·head_dim·pairs."""
+        return 4 * heads * head_dim * self.pairs
+
+    def executed_flops(self, heads: int, head_dim: int) -> int:
+        """Floating point operations of the visited blocks, computed whole."""
+        return 4 * heads * head_dim * self.nnz * self.block_m * self.block_n
+
+    def transpose(self) -> "BlockTable":
+        """Swap queries and keys, as a backward pass wants the table."""
+        bits = _unpack(self.bitmaps, self.block_n).transpose(0, 2, 1)
+        full, _ = _transposed(self.full, self.columns)
+        partial, origin = _transposed(self.partial, self.columns)
+        return BlockTable(
+            grid=self.grid,
+            order=self.order,
+            block_m=self.block_n,
+            block_n=self.block_m,
+            full=full,
+            partial=partial,
+            bitmap_of=self.bitmap_of[origin],
+            bitmaps=pack_bitmaps(bits),
+            mask=self.mask,
+        )
+
+    def any_blocks(self) -> Bool:
+        """[rows, columns] whether a block has an attending pair."""
+        grid = self.full_blocks()
+        grid[self.partial.rows, self.partial.indices] = True
+        return grid
+
+    def full_blocks(self) -> Bool:
+        """[rows, columns] whether every pair of a block attends."""
+        grid = np.zeros((self.rows, self.columns), np.bool_)
+        grid[self.full.rows, self.full.indices] = True
+        return grid
+
+    def to_dense(self) -> Bool:
+        """[seq_len, seq_len] the token mask, in the table's order. For small sequences."""
+        n, block_m, block_n = self.seq_len, self.block_m, self.block_n
+        dense = np.zeros((self.rows, block_m, self.columns, block_n), np.bool_)
+        dense[self.full.rows, :, self.full.indices] = True
+        bits = _unpack(self.bitmaps, block_n)
+        dense[self.partial.rows, :, self.partial.indices] = bits[self.bitmap_of]
+        return dense.reshape(self.rows * block_m, self.columns * block_n)[:n, :n].copy()
+
+    def unpacked_bitmaps(self) -> Bool:
+        """[distinct, block_m, block_n] the bits of the partial blocks."""
+        return _unpack(self.bitmaps, self.block_n)
+
+    def save(self, path: str) -> None:
+        """Write a versioned npz file.
+
+        Raises:
+            TableError: The file cannot be written.
+        """
+        from radialbench.maskgen.export.npz import save_table
+
+        save_table(self, path)
+
+    @classmethod
+    def load(cls, path: str) -> "BlockTable":
+        """Read what `save` wrote.
+
+        Raises:
+            TableError: The file is missing, damaged, foreign, or of another version.
+        """
+        from radialbench.maskgen.export.npz import load_table
+
+        return load_table(path)
+
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        return {
+            "full_indptr": self.full.indptr,
+            "full_indices": self.full.indices,
+            "partial_indptr": self.partial.indptr,
+            "partial_indices": self.partial.indices,
+            "bitmap_of": self.bitmap_of,
+            "bitmaps": self.bitmaps,
+        }
+
+    def _broken_invariant(self) -> str | None:
+        if self.block_m < 1 or self.block_n < 1:
+            return f"block sizes must be at least 1, got {self.block_m} and {self.block_n}"
+        for name, csr in (("full", self.full), ("partial", self.partial)):
+            if problem := _broken_csr(csr, self.rows, self.columns):
+                return f"{name}: {problem}"
+        if len(self.bitmap_of) != self.partial.nnz:
+            return f"{self.partial.nnz} partial blocks, but {len(self.bitmap_of)} bitmap numbers"
+        shape = (len(self.bitmaps), self.block_m, -(-self.block_n // 32))
+        if self.bitmaps.shape != shape or self.bitmaps.dtype != np.uint32:
+            return f"bitmaps must be uint32 {shape}, got {self.bitmaps.dtype} {self.bitmaps.shape}"
+        used = self.bitmap_of
+        if len(used) and not (0 <= used.min() and used.max() < len(self.bitmaps)):
+            return f"bitmap numbers must lie in 0 … {len(self.bitmaps) - 1}"
+        return None
+
+
+def pack_bitmaps(bits: Bool) -> NDArray[np.uint32]:
+    """Pack [n, block_m, block_n] bits into [n, block_m, ⌈block_n / 32⌉] words, lowest bit first."""
+    packed = np.packbits(bits, axis=2, bitorder="little")
+    spare = -packed.shape[2] % 4
+    packed = np.pad(packed, ((0, 0), (0, 0), (0, spare))) if spare else packed
+    return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
+
+
+def _unpack(bitmaps: NDArray[np.uint32], block_n: int) -> Bool:
+    words = np.ascontiguousarray(bitmaps.astype("<u4", copy=False))
+    as_bytes = words.view(np.uint8)
+    return np.unpackbits(as_bytes, axis=2, count=block_n, bitorder="little").view(np.bool_)
+
+
+def _block_lengths(seq_len: int, block: int) -> Int64:
+    lengths = np.full(-(-seq_len // block), block, np.int64)
+    lengths[-1] = seq_len - block * (len(lengths) - 1)
+    return lengths
+
+
+def _transposed(csr: Csr, columns: int) -> tuple[Csr, Int64]:
+    rows, indices = csr.rows, csr.indices.astype(np.int64)
+    origin = np.lexsort((rows, indices))
+    return Csr.from_sorted(indices[origin], rows[origin], columns), origin
+
+
+def _broken_csr(csr: Csr, rows: int, columns: int) -> str | None:
+    if csr.indptr.shape != (rows + 1,):
+        return f"indptr must have {rows + 1} entries, got {len(csr.indptr)}"
+    if csr.indptr[0] != 0 or csr.indptr[-1] != csr.nnz or np.any(np.diff(csr.indptr) < 0):
+        return "indptr must rise from 0 to the number of indices"
+    if csr.nnz and not (0 <= csr.indices.min() and csr.indices.max() < columns):
+        return f"indices must lie in 0 … {columns - 1}"
+    rising = np.diff(csr.indices) > 0
+    row_starts = csr.indptr[1:-1]
+    row_starts = row_starts[(row_starts > 0) & (row_starts < csr.nnz)]
+    rising[row_starts - 1] = True
+    return None if rising.all() else "indices must ascend within a row"
