@@ -1,0 +1,1 @@
+"""What is stored and compared: problems, configurations and results. Standard library only."""

@@ -1,0 +1,57 @@
+"""Checks that the stored types share."""
+
+import math
+from collections.abc import Iterable
+
+from radialbench.errors import RecordError, unknown
+
+
+def whole(owner: object, *names: str, at_least: int) -> None:
+    """Refuse fields that are not whole numbers of at least a bound; None passes."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            raise RecordError(
+                f"{_place(owner, name)} must be a whole number of at least {at_least}, "
+                f"got {value!r}"
+            )
+
+
+def finite(owner: object, *names: str, above: float | None = None) -> None:
+    """Refuse fields that are not finite numbers of at least 0 (or above a bound); None passes."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not is_finite(value, above):
+            bound = "at least 0" if above is None else f"above {above:g}"
+            raise RecordError(
+                f"{_place(owner, name)} must be a finite number {bound}, got {value!r}"
+            )
+
+
+def is_finite(value: object, above: float | None = None) -> bool:
+    """Tell whether a value is a finite number of at least 0, or above a bound."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return False
+    return value >= 0 if above is None else value > above
+
+
+def one_of(owner: object, name: str, known: Iterable[str]) -> None:
+    """Refuse a field whose value is not a known word."""
+    value = getattr(owner, name)
+    known = tuple(known)
+    if value not in known:
+        raise RecordError(f"{_place(owner, name)}: {unknown('value', value, known)}")
+
+
+def filled(owner: object, *names: str) -> None:
+    """Refuse fields that are not text with something in it."""
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, str) or not value:
+            raise RecordError(f"{_place(owner, name)} must be text, got {value!r}")
+
+
+def _place(owner: object, name: str) -> str:
+    return f"{type(owner).__name__}.{name}"

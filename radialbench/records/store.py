@@ -1,0 +1,115 @@
+"""Results on disk: one JSON line a record, safe against kills and full disks."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radialbench.errors import RecordError
+from radialbench.records.codec import from_dict, to_dict
+from radialbench.records.result import SCHEMA, Record
+
+RESULTS = "results.jsonl"
+"""Name of the file of results in an output folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """What a file of results holds.
+
+    Attributes:
+        records: In the order of the file.
+        skipped: Lines that are no records, as `line 12: reason`.
+    """
+
+    records: tuple[Record, ...]
+    skipped: tuple[str, ...]
+
+
+class _NewerSchemaError(RecordError):
+    pass
+
+
+def append(path: Path, record: Record) -> None:
+    """Add one record, and return when it is on the disk.
+
+    A line that a kill left unfinished is closed first; a write that fails is taken back, so that
+    the file stays readable.
+
+    Raises:
+        RecordError: The record holds a number that is not finite, or the file cannot be written.
+    """
+    line = json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False) + "\n"
+    try:
+        with path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = b"" if _ends_line(file, size) else b"\n"
+            _write(file.fileno(), start + line.encode(), size)
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {path}: {error.strerror or error}; what was written before is kept"
+        ) from None
+
+
+def read(path: Path) -> ReadResult:
+    """Read a file of results; lines that are cut off or foreign are skipped and reported.
+
+    Raises:
+        RecordError: The file cannot be read, or was written by a newer version.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+    records: list[Record] = []
+    skipped: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(parse_line(line))
+        except _NewerSchemaError as error:
+            raise RecordError(f"{path}:{number}: {error}") from None
+        except RecordError as error:
+            skipped.append(f"line {number}: {error}")
+    return ReadResult(tuple(records), tuple(skipped))
+
+
+def parse_line(line: bytes | str) -> Record:
+    """Read one line.
+
+    Raises:
+        RecordError: It is no record of a version this one can read.
+    """
+    try:
+        value = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise RecordError("not a whole line of JSON") from None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise _NewerSchemaError(
+            f"written in form {schema}, this version reads up to {SCHEMA}; update radialbench"
+        )
+    return from_dict(Record, value)
+
+
+def _ends_line(file: Any, size: int) -> bool:
+    if size == 0:
+        return True
+    file.seek(size - 1)
+    return bool(file.read(1) == b"\n")
+
+
+def _write(handle: int, data: bytes, size: int) -> None:
+    try:
+        while data:
+            data = data[os.write(handle, data) :]
+        os.fsync(handle)
+    except OSError:
+        os.ftruncate(handle, size)
+        raise
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
