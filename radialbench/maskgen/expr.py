@@ -1,0 +1,338 @@
+"""The expression tree of the mask language: numbers and truth values over token coordinates."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from weakref import WeakValueDictionary
+
+from radialbench.errors import SpecError, unknown
+
+AXES = ("t", "y", "x", "s", "i", "p")
+"""Frame, row, column, place in the frame, position in the raster sequence, position in the
+mask's own order."""
+
+QUERY = tuple(f"q{axis}" for axis in AXES)
+KEY = tuple(f"k{axis}" for axis in AXES)
+DISTANCE = tuple(f"d{axis}" for axis in AXES)
+SEGMENTS = ("qtext", "ktext", "qpad", "kpad")
+"""Whether the query or key is a text token, and whether it is padding of the text."""
+
+GRID_CONSTANTS = (
+    "frames",
+    "height",
+    "width",
+    "frame_tokens",
+    "video_tokens",
+    "video_start",
+    "text_tokens",
+    "text_valid",
+    "seq_len",
+)
+COORDINATES = (*QUERY, *KEY, *DISTANCE)
+BUILT_IN = (*COORDINATES, *SEGMENTS, *GRID_CONSTANTS)
+
+NUMBER, TRUTH = "number", "truth value"
+
+ARITHMETIC = {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "**": 8}
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+FUNCTIONS: dict[str, tuple[int, int | None]] = {
+    "abs": (1, 1),
+    "min": (2, None),
+    "max": (2, None),
+    "clamp": (3, 3),
+    "floor": (1, 1),
+    "ceil": (1, 1),
+    "sqrt": (1, 1),
+    "log2": (1, 1),
+    "bit_length": (1, 1),
+    "where": (3, 3),
+    "largest_divisor": (2, 2),
+}
+"""Least and greatest number of arguments of each function."""
+
+_PRECEDENCE = {"or": 1, "and": 2, "not": 3, "neg": 7, **ARITHMETIC} | dict.fromkeys(COMPARISONS, 4)
+_INTERNED: "WeakValueDictionary[tuple[object, ...], Expr]" = WeakValueDictionary()
+
+
+class Expr:
+    """A node of an expression; equal nodes are the same object.
+
+    Build one with Python's operators (`&`, `|` and `~` stand for and, or and not; `equals` and
+    `differs` for == and !=), from names with `name("dt")`, or from text with `parse`.
+
+    Attributes:
+        op: `number`, `truth`, `name`, an operator's symbol, `neg`, or a function's name.
+        args: Operands.
+        value: The constant, or the name.
+    """
+
+    __slots__ = ("__weakref__", "args", "op", "value")
+    op: str
+    args: tuple["Expr", ...]
+    value: float | bool | str | None
+
+    def __new__(
+        cls, op: str, args: tuple["Expr", ...] = (), value: float | bool | str | None = None
+    ) -> "Expr":
+        key = (op, value, *map(id, args))
+        found = _INTERNED.get(key)
+        if found is None:
+            found = super().__new__(cls)
+            found.op, found.args, found.value = op, args, value
+            _INTERNED[key] = found
+        return found
+
+    def __reduce__(self) -> tuple[type["Expr"], tuple[object, ...]]:
+        return Expr, (self.op, self.args, self.value)
+
+    def __repr__(self) -> str:
+        return f"Expr({str(self)!r})"
+
+    def __str__(self) -> str:
+        return unparse(self)
+
+    def __add__(self, other: "Operand") -> "Expr":
+        return _binary("+", self, other)
+
+    def __radd__(self, other: "Operand") -> "Expr":
+        return _binary("+", other, self)
+
+    def __sub__(self, other: "Operand") -> "Expr":
+        return _binary("-", self, other)
+
+    def __rsub__(self, other: "Operand") -> "Expr":
+        return _binary("-", other, self)
+
+    def __mul__(self, other: "Operand") -> "Expr":
+        return _binary("*", self, other)
+
+    def __rmul__(self, other: "Operand") -> "Expr":
+        return _binary("*", other, self)
+
+    def __truediv__(self, other: "Operand") -> "Expr":
+        return _binary("/", self, other)
+
+    def __rtruediv__(self, other: "Operand") -> "Expr":
+        return _binary("/", other, self)
+
+    def __floordiv__(self, other: "Operand") -> "Expr":
+        return _binary("//", self, other)
+
+    def __rfloordiv__(self, other: "Operand") -> "Expr":
+        return _binary("//", other, self)
+
+    def __mod__(self, other: "Operand") -> "Expr":
+        return _binary("%", self, other)
+
+    def __rmod__(self, other: "Operand") -> "Expr":
+        return _binary("%", other, self)
+
+    def __pow__(self, other: "Operand") -> "Expr":
+        return _binary("**", self, other)
+
+    def __rpow__(self, other: "Operand") -> "Expr":
+        return _binary("**", other, self)
+
+    def __neg__(self) -> "Expr":
+        return constant(-cast(float, self.value)) if self.op == "number" else Expr("neg", (self,))
+
+    def __abs__(self) -> "Expr":
+        return Expr("abs", (self,))
+
+    def __lt__(self, other: "Operand") -> "Expr":
+        return _binary("<", self, other)
+
+    def __le__(self, other: "Operand") -> "Expr":
+        return _binary("<=", self, other)
+
+    def __gt__(self, other: "Operand") -> "Expr":
+        return _binary(">", self, other)
+
+    def __ge__(self, other: "Operand") -> "Expr":
+        return _binary(">=", self, other)
+
+    def equals(self, other: "Operand") -> "Expr":
+        """Whether both have the same value."""
+        return _binary("==", self, other)
+
+    def differs(self, other: "Operand") -> "Expr":
+        """Whether the values differ."""
+        return _binary("!=", self, other)
+
+    def __and__(self, other: "Operand") -> "Expr":
+        return _binary("and", self, other)
+
+    def __or__(self, other: "Operand") -> "Expr":
+        return _binary("or", self, other)
+
+    def __invert__(self) -> "Expr":
+        return Expr("not", (self,))
+
+    def __bool__(self) -> bool:
+        raise SpecError(
+            f"an expression has no truth value in Python: ({self}); join expressions with &, | "
+            "and ~, and compare with .equals and .differs"
+        )
+
+    def walk(self) -> Iterator["Expr"]:
+        """Visit every distinct node once, operands first."""
+        seen: set[Expr] = set()
+        stack = [(self, False)]
+        while stack:
+            node, expanded = stack.pop()
+            if expanded:
+                yield node
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((argument, False) for argument in node.args)
+
+    def names(self) -> set[str]:
+        """Names the expression mentions."""
+        return {str(node.value) for node in self.walk() if node.op == "name"}
+
+
+Operand = Expr | float | bool
+
+
+def name(text: str) -> Expr:
+    """A coordinate, grid constant, parameter or part, by its name."""
+    return Expr("name", (), text)
+
+
+def constant(value: float | bool) -> Expr:
+    """A number or truth value."""
+    return Expr("truth", (), value) if isinstance(value, bool) else Expr("number", (), float(value))
+
+
+def call(function: str, *arguments: Operand) -> Expr:
+    """Apply one of the language's functions, such as `call("max", name("dt"), 1)`.
+
+    Raises:
+        SpecError: The function is unknown or takes another number of arguments.
+    """
+    if function not in FUNCTIONS:
+        raise SpecError(unknown("function", function, FUNCTIONS))
+    least, most = FUNCTIONS[function]
+    if len(arguments) < least or (most is not None and len(arguments) > most):
+        wanted = f"{least}" if least == most else f"at least {least}"
+        raise SpecError(f"{function}() takes {wanted} arguments, got {len(arguments)}")
+    nodes = tuple(_node(argument) for argument in arguments)
+    if function in ("min", "max"):
+        joined = nodes[0]
+        for node in nodes[1:]:
+            joined = Expr(function, (joined, node))
+        return joined
+    if function == "clamp":
+        return Expr("min", (Expr("max", (nodes[0], nodes[1])), nodes[2]))
+    return Expr(function, nodes)
+
+
+def substitute(tree: Expr, values: Mapping[str, Expr]) -> Expr:
+    """Replace names by expressions."""
+    done: dict[Expr, Expr] = {}
+    for node in tree.walk():
+        if node.op == "name":
+            done[node] = values.get(str(node.value), node)
+        else:
+            done[node] = Expr(node.op, tuple(done[a] for a in node.args), node.value)
+    return done[tree]
+
+
+def kind_of(tree: Expr, kinds: Mapping[str, str]) -> str:
+    """Tell whether an expression is a number or a truth value, and check its operands.
+
+    Args:
+        tree: The expression.
+        kinds: Kind of every name it may mention.
+
+    Raises:
+        SpecError: A name is unknown, or an operand is of the wrong kind.
+    """
+    known: dict[Expr, str] = {}
+    for node in tree.walk():
+        known[node] = _kind(node, [known[argument] for argument in node.args], kinds)
+    return known[tree]
+
+
+def unparse(tree: Expr) -> str:
+    """Write an expression as text that `parse` reads back to the same tree."""
+    return _unparse(tree)[0]
+
+
+def _kind(node: Expr, args: list[str], kinds: Mapping[str, str]) -> str:
+    op = node.op
+    if op == "name":
+        if node.value not in kinds:
+            raise SpecError(unknown("name", node.value, kinds))
+        return kinds[str(node.value)]
+    if op in ("number", "truth"):
+        return NUMBER if op == "number" else TRUTH
+    if op in ("and", "or", "not"):
+        return _wanted(node, args, [TRUTH] * len(args), TRUTH)
+    if op == "where":
+        return _wanted(node, args, [TRUTH, args[1], args[1]], args[1])
+    if op in ("==", "!="):
+        return _wanted(node, args, [args[0]] * 2, TRUTH)
+    return _wanted(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
+
+
+def _wanted(node: Expr, got: list[str], wanted: list[str], result: str) -> str:
+    for argument, has, needs in zip(node.args, got, wanted, strict=True):
+        if has != needs:
+            shown = "-" if node.op == "neg" else node.op
+            raise SpecError(
+                f"{shown!r} wants a {needs} but '{_short(argument)}' is a {has}, "
+                f"in '{_short(node)}'"
+            )
+    return result
+
+
+def _short(tree: Expr) -> str:
+    text = unparse(tree)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unparse(tree: Expr) -> tuple[str, int]:
+    texts: dict[Expr, tuple[str, int]] = {}
+    for node in tree.walk():
+        texts[node] = _write(node, [texts[argument] for argument in node.args])
+    return texts[tree]
+
+
+def _write(node: Expr, args: list[tuple[str, int]]) -> tuple[str, int]:
+    op = node.op
+    if op == "name":
+        return str(node.value), 9
+    if op == "truth":
+        return ("true" if node.value else "false"), 9
+    if op == "number":
+        value = cast(float, node.value)
+        text = str(int(value)) if value == int(value) and abs(value) < 1e16 else repr(value)
+        return text, (7 if text.startswith("-") else 9)
+    if op in FUNCTIONS:
+        return f"{op}({', '.join(text for text, _ in args)})", 9
+    rank = _PRECEDENCE[op]
+    if op in ("not", "neg"):
+        sign = "not " if op == "not" else "-"
+        return sign + _inside(args[0], rank), rank
+    left, right = args
+    tight_left = rank + (op == "**" or op in COMPARISONS)
+    tight_right = rank + (op != "**")
+    spaced = op if op == "**" else f" {op} "
+    return _inside(left, tight_left) + spaced + _inside(right, tight_right), rank
+
+
+def _inside(part: tuple[str, int], rank: int) -> str:
+    return part[0] if part[1] >= rank else f"({part[0]})"
+
+
+def _node(operand: Any) -> Expr:
+    if isinstance(operand, Expr):
+        return operand
+    if isinstance(operand, (bool, int, float)):
+        return constant(operand)
+    raise SpecError(f"an expression is built from numbers and expressions, got {operand!r}")
+
+
+def _binary(op: str, left: Operand, right: Operand) -> Expr:
+    return Expr(op, (_node(left), _node(right)))

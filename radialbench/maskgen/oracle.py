@@ -1,0 +1,129 @@
+"""What a mask means: every pair of tokens, one by one. Slow, short, and the judge of the rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.errors import SpecError
+from radialbench.maskgen.bind import BoundMask, bind
+from radialbench.maskgen.coordinates import Coordinates
+from radialbench.maskgen.evaluate import evaluate
+from radialbench.maskgen.expr import AXES, Expr
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.tree import AllOf, AnyOf, Given, Keep, MaskNode, Not, Pairs, Rounded
+
+Bool = NDArray[np.bool_]
+
+
+def token_mask(
+    spec: MaskSpec, grid: TokenGrid, *, tables: Mapping[str, Bool] | None = None
+) -> Bool:
+    """Evaluate a mask for every pair of tokens.
+
+    Args:
+        spec: The mask.
+        grid: Token layout; small, as the result has seq_len² entries.
+        tables: Block tables that the mask asks for by name.
+
+    Returns:
+        [seq_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
+    """
+    bound = bind(spec, grid)
+    return _Oracle(bound, tables or {}).mask()
+
+
+class _Oracle:
+    def __init__(self, bound: BoundMask, tables: Mapping[str, Bool]) -> None:
+        self.bound = bound
+        self.tables = tables
+        self.at = Coordinates(bound.grid, bound.order)
+        self.n = bound.grid.seq_len
+        self.values: dict[str, NDArray[Any]] = {}
+        for axis in AXES:
+            self.values[f"q{axis}"] = self.at.axis(axis).astype(np.float64)[:, None]
+            self.values[f"k{axis}"] = self.at.axis(axis).astype(np.float64)[None, :]
+        for word, flags in (("text", self.at.text), ("pad", self.at.pad)):
+            self.values[f"q{word}"] = flags[:, None]
+            self.values[f"k{word}"] = flags[None, :]
+
+    def mask(self) -> Bool:
+        video = ~self.at.text[:, None] & ~self.at.text[None, :]
+        allowed = np.where(video, self.node(self.bound.mask), self.pairs(self.bound.text))
+        empty = ~allowed.any(axis=1) & ~self.at.pad
+        if self.bound.empty_rows == "own_block":
+            own = self.at.p // self.bound.granularity
+            allowed |= empty[:, None] & (own[:, None] == own[None, :])
+        elif self.bound.empty_rows == "error" and empty.any():
+            raise SpecError(f"the token at position {empty.argmax()} attends nothing")
+        return allowed
+
+    def pairs(self, tree: Expr) -> Bool:
+        return np.broadcast_to(evaluate(tree, self.values), (self.n, self.n)).astype(np.bool_)
+
+    def node(self, node: MaskNode) -> Bool:
+        match node:
+            case Pairs():
+                return self.pairs(node.expression)
+            case AnyOf():
+                return np.logical_or.reduce([self.node(part) for part in node.parts])
+            case AllOf():
+                return np.logical_and.reduce([self.node(part) for part in node.parts])
+            case Not():
+                return ~self.node(node.part)
+            case Given():
+                return self.blown_up(self.tables[node.name], int(node.block.value or 0))
+            case Rounded():
+                block = int(node.block.value or 0)
+                return self.blown_up(self.rounded(node, block), block)
+
+    def blown_up(self, blocks: Bool, block: int) -> Bool:
+        own = self.at.p // block
+        return blocks[own[:, None], own[None, :]]
+
+    def rounded(self, node: Rounded, block: int) -> Bool:
+        """Judge blocks: each piece of a block that a frame pair (or all the video) owns."""
+        allowed = self.pairs(node.of)
+        count = -(-self.n // block)
+        kept = np.zeros((count, count), np.bool_)
+        owner = self.at.t if node.per == "frame_pair" else np.zeros(self.n, np.int64)
+        video = np.flatnonzero(~self.at.text)
+        for q_owner in np.unique(owner[video]):
+            for k_owner in np.unique(owner[video]):
+                rows = video[owner[video] == q_owner]
+                columns = video[owner[video] == k_owner]
+                for a in self._blocks(rows, block, node.overhang):
+                    for b in self._blocks(columns, block, node.overhang):
+                        inside_q = rows[rows // block == a]
+                        inside_k = columns[columns // block == b]
+                        kept[a, b] |= _judge(allowed, inside_q, inside_k, node.keep, block)
+        return kept
+
+    def _blocks(self, tokens: NDArray[np.int64], block: int, overhang: str) -> list[int]:
+        blocks = np.unique(tokens // block).tolist()
+        return blocks[: -(-len(tokens) // block)] if overhang == "drop" else blocks
+
+
+def _judge(
+    allowed: Bool, rows: NDArray[np.int64], columns: NDArray[np.int64], keep: Keep, block: int
+) -> bool:
+    inside = allowed[np.ix_(rows, columns)]
+    if keep.rule == "any":
+        return bool(inside.any())
+    if keep.rule == "all":
+        return bool(inside.all())
+    if keep.rule == "centre":
+        middle = [min(side[0] // block * block + block // 2, side[-1]) for side in (rows, columns)]
+        return bool(allowed[max(middle[0], rows[0]), max(middle[1], columns[0])])
+    assert keep.rows is not None and keep.columns is not None
+    counts = inside.sum(axis=0)
+    touched = int((counts > 0).sum())
+    dense = sum(_passes(int(count), keep.rows, block) for count in counts if count)
+    return touched > 0 and _passes(dense, keep.columns, touched)
+
+
+def _passes(part: int, share: Any, whole: int) -> bool:
+    bound = share.bound * whole
+    return bool(part > bound if share.strict else part >= bound)

@@ -1,0 +1,141 @@
+"""The tree of a mask: token-level rules, block rounding and run-time tables, joined."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Union
+
+from radialbench.errors import SpecError
+from radialbench.maskgen.expr import Expr
+
+MaskNode = Union["Pairs", "AnyOf", "AllOf", "Not", "Rounded", "Given"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Token pairs for which an expression holds."""
+
+    expression: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Pairs of at least one part."""
+
+    parts: tuple[MaskNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Pairs of all parts."""
+
+    parts: tuple[MaskNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Video pairs that the part leaves out."""
+
+    part: MaskNode
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A bound on a share, such as `>3/5` or `>=1/2`."""
+
+    bound: Fraction
+    strict: bool
+
+    def __str__(self) -> str:
+        return f"{'>' if self.strict else '>='}{self.bound}"
+
+    @classmethod
+    def parse(cls, text: object) -> "Share":
+        """Read `>3/5`, `>=1/2` or `>0`.
+
+        Raises:
+            SpecError: The text is none of these.
+        """
+        match = re.fullmatch(r"\s*(>=?)\s*(\d{1,9}(?:\s*/\s*0*[1-9]\d{0,8})?)\s*", str(text))
+        if not match:
+            raise SpecError(f"a share is written like '>3/5' or '>=1/2', got {str(text)[:40]!r}")
+        return cls(Fraction(match[2].replace(" ", "")), match[1] == ">")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """When a block of a rounded mask is kept.
+
+    Attributes:
+        rule: `any` pair, `all` pairs, the pair of its `centre` tokens (start + ⌊size / 2⌋), or a
+            `share` of its key columns.
+        columns: For `share`: of the columns with any pair, this share must be dense.
+        rows: For `share`: a column is dense if this share of the block's rows (the block size,
+            also where the block holds fewer tokens) attends it.
+    """
+
+    rule: str
+    columns: Share | None = None
+    rows: Share | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Whole blocks, decided from the token-level rule inside them.
+
+    Attributes:
+        of: The token-level rule.
+        block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
+        per: `sequence`: a block is judged whole. `frame_pair`: each pair of frames judges its own
+            part of a block, and one vote is enough.
+        keep: The judgement.
+        overhang: For `frame_pair`, `drop` ignores the tokens of a frame that reach into one more
+            block than ⌈frame_tokens / block⌉, as some published code does; `keep` does not.
+    """
+
+    of: Expr
+    block: Expr
+    per: str
+    keep: Keep
+    overhang: str = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Whole blocks listed in a table that is handed over when the mask is compiled.
+
+    Attributes:
+        name: Under which name the table is handed over.
+        block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
+    """
+
+    name: str
+    block: Expr
+
+
+def expressions(node: MaskNode) -> list[Expr]:
+    """All expressions of a tree with the kind each must have: rules first, then block sizes."""
+    match node:
+        case Pairs():
+            return [node.expression]
+        case AnyOf() | AllOf():
+            return [tree for part in node.parts for tree in expressions(part)]
+        case Not():
+            return expressions(node.part)
+        case Rounded():
+            return [node.of]
+        case Given():
+            return []
+
+
+def block_sizes(node: MaskNode) -> list[Expr]:
+    """The block sizes of a tree's rounded parts and tables."""
+    match node:
+        case Pairs():
+            return []
+        case AnyOf() | AllOf():
+            return [size for part in node.parts for size in block_sizes(part)]
+        case Not():
+            return block_sizes(node.part)
+        case Rounded() | Given():
+            return [node.block]
