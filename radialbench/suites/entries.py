@@ -1,0 +1,228 @@
+"""Entries of a suite file's matrices: masks, grids, backends; each loads what it names."""
+
+import re
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationInfo, model_validator
+
+from radialbench.errors import BackendError, GridError, SpecError, unknown
+from radialbench.kernels.backend import BACKENDS
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.spec import MaskSpec
+from radialbench.records.problem import KernelConfig
+from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Strict, Word, located
+from radialbench.suites.spec import BackendChoice, Exclude, GridChoice, MaskChoice
+
+MAX_SWEEP = 1000
+
+
+class MaskEntry(Strict):
+    """A mask with its parameters; lists of values are swept."""
+
+    name: str = Field(
+        description="Name in the library, with a preset if wanted, or a YAML file beside the suite",
+        examples=["radial", "radial_blocks:wan", "my_mask.yaml"],
+        min_length=1,
+        max_length=200,
+    )
+    params: dict[str, OneOrMany[bool | int | float]] = Field(
+        default_factory=dict,
+        description="Parameter values; every combination of listed values is a mask",
+        examples=[{"decay": [0.5, 1.0]}],
+    )
+    empty_rows: str | None = Field(
+        default=None, description="What to do with tokens that attend nothing", examples=["keep"]
+    )
+    label: Word | None = Field(default=None, description="Name in case ids and reports")
+    _choices: tuple[MaskChoice, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _load(self, info: ValidationInfo) -> "MaskEntry":
+        with located():
+            self._choices = self._loaded((info.context or {}).get("folder", Path()))
+        return self
+
+    def choices(self) -> tuple[MaskChoice, ...]:
+        """The masks, loaded."""
+        return self._choices
+
+    def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
+        name = self.name
+        if name.endswith((".yaml", ".yml")) or "/" in name:
+            path = folder / name
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
+            base, word = load_mask(path, empty_rows=self.empty_rows), path.stem
+        else:
+            base, word = load_mask(name, empty_rows=self.empty_rows), name
+        count = 1
+        for values in self.params.values():
+            count *= len(values)
+        if count > MAX_SWEEP:
+            raise SpecError(f"a sweep has at most {MAX_SWEEP} masks, got {count}")
+        return tuple(
+            self._choice(base, word, dict(zip(self.params, values, strict=True)))
+            for values in product(*self.params.values())
+        )
+
+    def _choice(self, base: MaskSpec, word: str, values: dict[str, float | bool]) -> MaskChoice:
+        spec = base.with_params(**values)
+        swept = values
+        if self.label is not None:
+            word = self.label
+            swept = {name: value for name, value in values.items() if len(self.params[name]) > 1}
+        written = [f"{name}={_short(value)}" for name, value in swept.items()]
+        identity = ",".join((word, *written))
+        return MaskChoice(identity, identity if self.label is not None else spec.label, spec)
+
+
+class ModelGrid(Strict):
+    """Grids of a model: a size in pixels, with its frames in the size or beside it."""
+
+    model: str = Field(description="A model preset", examples=["wan2.1-14b"])
+    size: OneOrMany[str] = Field(
+        description="Pixels as width×height×frames, or width×height with the frames beside it",
+        examples=["1280x720x81", ["832x480", "1280x720"]],
+    )
+    frames: OneOrMany[Count] | None = Field(
+        default=None, description="Frames of the video", examples=[[33, 81]]
+    )
+    latent_frames: OneOrMany[Count] | None = Field(
+        default=None, description="Frames of the token grid", examples=[[9, 21]]
+    )
+    _choices: tuple[GridChoice, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _load(self) -> "ModelGrid":
+        with located():
+            self._choices = tuple(choice for size in self.size for choice in self._loaded(size))
+        return self
+
+    def choices(self) -> tuple[GridChoice, ...]:
+        """The grids, laid out."""
+        return self._choices
+
+    def _loaded(self, size: str) -> list[GridChoice]:
+        from radialbench.maskgen.models import load_model
+
+        if not re.fullmatch(r"\d{1,6}x\d{1,6}(x\d{1,6})?", size):
+            raise GridError(f"a size is width×height×frames, such as 832x480x81, got {size[:40]!r}")
+        model = load_model(self.model)
+        given = (
+            (size.count("x") == 2) + (self.frames is not None) + (self.latent_frames is not None)
+        )
+        if given != 1:
+            raise GridError(
+                f"frames are given once: in the size ({size}), as 'frames', or as 'latent_frames'"
+            )
+        if self.latent_frames is not None:
+            still = model.grid(f"{size}x1")
+            grids = [replace(still, frames=frames) for frames in self.latent_frames]
+        elif self.frames is not None:
+            grids = [model.grid(f"{size}x{frames}") for frames in self.frames]
+        else:
+            grids = [model.grid(size)]
+        return [
+            GridChoice(f"{self.model}/{grid.label}", grid, model.heads, model.head_dim)
+            for grid in grids
+        ]
+
+
+class RawGrid(Strict):
+    """Grids given in tokens."""
+
+    frames: OneOrMany[Count] = Field(description="Latent frames", examples=[21, [5, 9, 17]])
+    height: Count = Field(description="Token rows of a frame")
+    width: Count = Field(description="Token columns of a frame")
+    text_tokens: int = Field(default=0, ge=0, le=BIGGEST, description="Text slots in the sequence")
+    text_first: bool = Field(default=False, description="Whether the text stands before the video")
+    text_valid: int | None = Field(
+        default=None, ge=0, le=BIGGEST, description="Real text tokens; all if not given"
+    )
+    _choices: tuple[GridChoice, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _load(self) -> "RawGrid":
+        text = (self.text_tokens, self.text_first, self.text_valid)
+        with located():
+            grids = [TokenGrid(frames, self.height, self.width, *text) for frames in self.frames]
+        self._choices = tuple(GridChoice(grid.label, grid) for grid in grids)
+        return self
+
+    def choices(self) -> tuple[GridChoice, ...]:
+        """The grids."""
+        return self._choices
+
+
+def _kind_of_grid(value: Any) -> str:
+    given = value if isinstance(value, dict) else ()
+    return "(model)" if isinstance(value, ModelGrid) or "model" in given else "(raw)"
+
+
+GridEntry = Annotated[
+    Annotated[ModelGrid, Tag("(model)")] | Annotated[RawGrid, Tag("(raw)")],
+    Discriminator(_kind_of_grid),
+]
+"""A model's grids, or grids given in tokens. The tags never show: they are no keys."""
+
+
+class BackendEntry(Strict):
+    """A backend with its configuration."""
+
+    name: str = Field(description="A backend", examples=["cpu"])
+    block_m: Count | None = Field(default=None, description="Query tokens of a block")
+    block_n: Count | None = Field(default=None, description="Key tokens of a block")
+    num_warps: Count | None = Field(default=None, description="Warps, where it has them")
+    num_stages: Count | None = Field(default=None, description="Stages, where it has them")
+
+    @model_validator(mode="after")
+    def _known(self) -> "BackendEntry":
+        with located():
+            if self.name not in BACKENDS:
+                raise BackendError(unknown("backend", self.name, BACKENDS))
+        return self
+
+    def choice(self, block_m: int | None, block_n: int | None) -> BackendChoice:
+        """Give the backend, with the matrix's block sizes where it has none of its own."""
+        return configured(
+            self.name,
+            block_m=self.block_m or block_m,
+            block_n=self.block_n or block_n,
+            num_warps=self.num_warps,
+            num_stages=self.num_stages,
+        )
+
+
+class ExcludeEntry(Strict):
+    """Cases to leave out: those for which everything said here holds."""
+
+    mask: str | None = Field(
+        default=None, description="Pattern of the mask's id", examples=["sta*"]
+    )
+    backend: str | None = Field(default=None, description="Name of the backend")
+    min_tokens: Count | None = Field(default=None, description="Sequences at least this long")
+    max_tokens: Count | None = Field(default=None, description="Sequences at most this long")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "ExcludeEntry":
+        if not self.model_fields_set:
+            raise ValueError("names at least one of mask, backend, min_tokens, max_tokens")
+        return self
+
+    def rule(self) -> Exclude:
+        """The rule."""
+        return Exclude(self.mask, self.backend, self.min_tokens, self.max_tokens)
+
+
+def configured(name: str | None, **options: int | None) -> BackendChoice:
+    """Give a backend with the options that are set, and defaults for the others."""
+    given = {option: value for option, value in options.items() if value is not None}
+    return BackendChoice(name, KernelConfig(**given), "suite" if given else "default")
+
+
+def _short(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

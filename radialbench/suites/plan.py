@@ -1,0 +1,154 @@
+"""SuiteSpec to cases: the points of its matrices, in stable order with stable ids."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from radialbench.errors import SuiteError
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.spec import MaskSpec
+from radialbench.records.problem import KernelConfig, Problem
+from radialbench.suites.spec import (
+    BackendChoice,
+    GridChoice,
+    MaskChoice,
+    Matrix,
+    Protocol,
+    SuiteSpec,
+)
+
+SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+MAX_CASES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One point of a suite.
+
+    Attributes:
+        id: Says what is measured; the same in every run, whatever else the suite holds.
+        group: Cases that differ in mask and backend alone share a group.
+        measure: `attention` or `compile`.
+        label: The mask's name for people.
+        mask: The mask.
+        grid: The token layout.
+        problem: What is computed.
+        backend: What computes it; None for `compile`.
+        config: How.
+        config_source: Where the configuration comes from.
+        device: `auto`, `cpu` or `cuda`.
+        protocol: How it is sampled.
+    """
+
+    id: str
+    group: str
+    measure: str
+    label: str
+    mask: MaskSpec
+    grid: TokenGrid
+    problem: Problem
+    backend: str | None
+    config: KernelConfig
+    config_source: str
+    device: str
+    protocol: Protocol
+
+
+def plan(spec: SuiteSpec, patterns: Iterable[str] = ()) -> tuple[Case, ...]:
+    """List the cases of a suite, backends innermost, so that they share a mask's table.
+
+    Args:
+        spec: The suite.
+        patterns: Ids to keep: a pattern with `*`, `?` or `[`, or a part of the id. All if empty.
+
+    Raises:
+        SuiteError: Nothing is left to run, there are too many cases, or two have one id.
+    """
+    cases: dict[str, Case] = {}
+    places: dict[str, str] = {}
+    for matrix in spec.cases:
+        for case in _points(spec, matrix):
+            if case.id in cases:
+                both = " and ".join(dict.fromkeys((places[case.id], matrix.where)))
+                raise SuiteError(
+                    f"{spec.source}: case {case.id} is planned twice, in {both}; "
+                    "remove one, or give its mask a label"
+                )
+            cases[case.id], places[case.id] = case, matrix.where
+            if len(cases) > MAX_CASES:
+                raise SuiteError(f"{spec.source}: plans more than {MAX_CASES:,} cases")
+        if matrix.where not in places.values():
+            raise SuiteError(f"{spec.source}: {matrix.where}: its exclude rules leave no case")
+    return _kept(spec, tuple(cases.values()), tuple(patterns))
+
+
+def _points(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
+    for grid in matrix.grids:
+        for mask in matrix.masks:
+            for backend in matrix.backends:
+                if not any(
+                    rule.matches(mask.id, backend.name, grid.grid.seq_len)
+                    for rule in matrix.exclude
+                ):
+                    yield _case(spec, matrix, grid, mask, backend)
+
+
+def _case(
+    spec: SuiteSpec, matrix: Matrix, place: GridChoice, mask: MaskChoice, backend: BackendChoice
+) -> Case:
+    grid = place.grid
+    problem = Problem(
+        mask=mask.spec.fingerprint,
+        grid=grid.label,
+        frames=grid.frames,
+        tokens_per_frame=grid.frame_tokens,
+        seq_len=grid.seq_len,
+        batch=matrix.batch,
+        heads=matrix.heads or place.heads or 1,
+        head_dim=matrix.head_dim or place.head_dim or 1,
+        dtype=matrix.dtype,
+    )
+    batch = f"b{problem.batch}" if problem.batch > 1 else ""
+    shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
+    group = f"{place.id}/{shape}"
+    how = (backend.name or "compile") + _options(backend.config)
+    return Case(
+        id=f"{mask.id}/{group}/{how}",
+        group=group,
+        measure=matrix.measure,
+        label=mask.label,
+        mask=mask.spec,
+        grid=grid,
+        problem=problem,
+        backend=backend.name,
+        config=backend.config,
+        config_source=backend.config_source,
+        device=spec.device,
+        protocol=matrix.protocol,
+    )
+
+
+def _options(config: KernelConfig) -> str:
+    blocks = (config.block_m, config.block_n)
+    written = f"{blocks[0]}x{blocks[1]}" if blocks != (128, 128) else ""
+    written += f"w{config.num_warps}" if config.num_warps else ""
+    written += f"s{config.num_stages}" if config.num_stages else ""
+    return f"@{written}" if written else ""
+
+
+def _kept(spec: SuiteSpec, cases: tuple[Case, ...], patterns: tuple[str, ...]) -> tuple[Case, ...]:
+    if not patterns:
+        return cases
+    kept = tuple(case for case in cases if any(_fits(case.id, pattern) for pattern in patterns))
+    if not kept:
+        raise SuiteError(
+            f"no case of {spec.name} fits {', '.join(map(repr, patterns))}; ids look like "
+            f"{cases[0].id} (radialbench suite plan {spec.name} lists them)"
+        )
+    return kept
+
+
+def _fits(identity: str, pattern: str) -> bool:
+    if any(sign in pattern for sign in "*?["):
+        return fnmatchcase(identity, pattern)
+    return pattern in identity

@@ -1,0 +1,147 @@
+"""The suite file: its schema, and from there to a SuiteSpec."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from radialbench.suites.entries import (
+    BackendEntry,
+    ExcludeEntry,
+    GridEntry,
+    MaskEntry,
+    configured,
+)
+from radialbench.suites.fields import Count, Many, NameOr, OneOrMany, Strict, Word
+from radialbench.suites.spec import BackendChoice, Matrix, Protocol, SuiteSpec
+
+
+class ProtocolEntry(Strict):
+    """How cases are sampled."""
+
+    min_samples: Count | None = Field(
+        default=None, description="Samples to take unless the time is up before (5)"
+    )
+    max_samples: Count | None = Field(default=None, description="Samples at most (100)")
+    max_seconds: float | None = Field(
+        default=None, gt=0, le=86400, description="Time after which no sample is begun (10)"
+    )
+    warmups: int | None = Field(
+        default=None, ge=0, le=1000, description="Calls before the samples (1)"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "ProtocolEntry":
+        self.over(Protocol())
+        return self
+
+    def over(self, base: Protocol) -> Protocol:
+        """Give the protocol, with what is not said taken from another."""
+        values = {
+            name: getattr(base, name) if getattr(self, name) is None else getattr(self, name)
+            for name in type(self).model_fields
+        }
+        if values["min_samples"] > values["max_samples"]:
+            raise ValueError(
+                f"min_samples ({values['min_samples']}) is more than "
+                f"max_samples ({values['max_samples']})"
+            )
+        return Protocol(**values)
+
+
+class MatrixEntry(Strict):
+    """Masks × grids × backends; every combination is a case."""
+
+    measure: Literal["attention", "compile"] = Field(
+        default="attention",
+        description="Time attention, or the compilation of the mask into its block table",
+    )
+    masks: Many[NameOr[MaskEntry]] = Field(description="Masks, by name or with parameters")
+    grids: Many[GridEntry] = Field(description="Token grids, of a model or given in tokens")
+    heads: Count | None = Field(default=None, description="Heads; the model's if not given")
+    head_dim: Count | None = Field(
+        default=None, description="Head dimension; the model's if not given"
+    )
+    batch: Count = Field(default=1, description="Sequences")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        default="bfloat16", description="Type of q, k and v"
+    )
+    backends: Many[NameOr[BackendEntry]] | None = Field(
+        default=None, description="Backends, by name or with options; none for compile"
+    )
+    block_m: Count | None = Field(default=None, description="Query tokens of a block (128)")
+    block_n: Count | None = Field(default=None, description="Key tokens of a block (128)")
+    exclude: OneOrMany[ExcludeEntry] | None = Field(default=None, description="Cases to leave out")
+    protocol: ProtocolEntry = Field(
+        default_factory=ProtocolEntry, description="How these cases are sampled"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "MatrixEntry":
+        if self.measure == "attention" and self.backends is None:
+            raise ValueError("attention needs backends, such as [cpu]")
+        if self.measure == "compile" and self.backends is not None:
+            raise ValueError("compile has no backends: masks are compiled for all of them")
+        shape = ("heads", self.heads), ("head_dim", self.head_dim)
+        for name, value in shape:
+            if value is None and any(getattr(grid, name) is None for grid in self._grids()):
+                raise ValueError(f"needs {name}: grids given in tokens belong to no model")
+        return self
+
+    def matrix(self, where: str, protocol: Protocol) -> Matrix:
+        """Give the matrix."""
+        return Matrix(
+            where=where,
+            measure=self.measure,
+            masks=tuple(choice for mask in self.masks for choice in mask.choices()),
+            grids=tuple(self._grids()),
+            heads=self.heads,
+            head_dim=self.head_dim,
+            batch=self.batch,
+            dtype=self.dtype,
+            backends=self._backends(),
+            exclude=tuple(entry.rule() for entry in self.exclude or ()),
+            protocol=self.protocol.over(protocol),
+        )
+
+    def _grids(self) -> list[Any]:
+        return [choice for grid in self.grids for choice in grid.choices()]
+
+    def _backends(self) -> tuple[BackendChoice, ...]:
+        if self.backends is None:
+            return (configured(None, block_m=self.block_m, block_n=self.block_n),)
+        return tuple(backend.choice(self.block_m, self.block_n) for backend in self.backends)
+
+
+class SuiteFile(Strict):
+    """A radialbench suite: what to measure."""
+
+    name: Word | None = Field(default=None, description="Name; the file's if not given")
+    description: str = Field(default="", description="What the suite is for", max_length=2000)
+    tags: list[Word] = Field(default_factory=list, description="Words to find it by")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where attention runs; auto: a GPU where there is one"
+    )
+    protocol: ProtocolEntry = Field(
+        default_factory=ProtocolEntry, description="How cases are sampled"
+    )
+    cases: Many[MatrixEntry] = Field(description="Matrices of cases")
+
+    def spec(self, default_name: str, source: str) -> SuiteSpec:
+        """Give the suite."""
+        protocol = self.protocol.over(Protocol())
+        return SuiteSpec(
+            name=self.name or default_name,
+            description=" ".join(self.description.split()),
+            tags=tuple(self.tags),
+            device=self.device,
+            source=source,
+            cases=tuple(
+                entry.matrix(f"cases[{place}]", protocol) for place, entry in enumerate(self.cases)
+            ),
+        )
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema of a suite file, for editors."""
+    schema = SuiteFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

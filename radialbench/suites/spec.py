@@ -1,0 +1,153 @@
+"""SuiteSpec: what a suite file says, checked and with its masks and grids loaded."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.spec import MaskSpec
+from radialbench.records.problem import KernelConfig
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a case is sampled.
+
+    Attributes:
+        min_samples: Samples to take unless the time is up before.
+        max_samples: Samples at most.
+        max_seconds: When this much time is spent on samples no other is begun; the first sample
+            is always taken, and the second and third where one costs less than this.
+        warmups: Calls before the samples; the call whose accuracy is judged counts as one.
+    """
+
+    min_samples: int = 5
+    max_samples: int = 100
+    max_seconds: float = 10.0
+    warmups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MaskChoice:
+    """A mask of a suite.
+
+    Attributes:
+        id: Its part of the case id.
+        label: Its name for people.
+        spec: The mask.
+    """
+
+    id: str
+    label: str
+    spec: MaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GridChoice:
+    """A token grid of a suite.
+
+    Attributes:
+        id: Its part of the case id.
+        grid: The token layout.
+        heads: Heads of the model, if it is a model's grid.
+        head_dim: Head dimension of the model, if it is a model's grid.
+    """
+
+    id: str
+    grid: TokenGrid
+    heads: int | None = None
+    head_dim: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendChoice:
+    """A backend with its configuration, and where that comes from.
+
+    Attributes:
+        name: The backend; None for compiling alone.
+        config: Its configuration.
+        config_source: `suite` or `default`.
+    """
+
+    name: str | None
+    config: KernelConfig
+    config_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exclude:
+    """Cases to leave out: those for which everything that is said holds.
+
+    Attributes:
+        mask: Pattern of the mask's id.
+        backend: Name of the backend.
+        min_tokens: Sequences at least this long.
+        max_tokens: Sequences at most this long.
+    """
+
+    mask: str | None = None
+    backend: str | None = None
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+
+    def matches(self, mask: str, backend: str | None, seq_len: int) -> bool:
+        """Tell whether a case is left out."""
+        return (
+            (self.mask is None or fnmatchcase(mask, self.mask))
+            and (self.backend is None or self.backend == backend)
+            and (self.min_tokens is None or seq_len >= self.min_tokens)
+            and (self.max_tokens is None or seq_len <= self.max_tokens)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Masks × grids × backends.
+
+    Attributes:
+        where: Key of the matrix in its file, such as `cases[0]`.
+        measure: `attention`, or `compile` for the time to compile the masks.
+        masks: The masks.
+        grids: The grids.
+        heads: Attention heads; the model's if not given.
+        head_dim: Head dimension; the model's if not given.
+        batch: Sequences.
+        dtype: Type of q, k and v.
+        backends: The backends with their block sizes; for `compile` one without a name.
+        exclude: Cases to leave out.
+        protocol: How cases are sampled.
+    """
+
+    where: str
+    measure: str
+    masks: tuple[MaskChoice, ...]
+    grids: tuple[GridChoice, ...]
+    heads: int | None
+    head_dim: int | None
+    batch: int
+    dtype: str
+    backends: tuple[BackendChoice, ...]
+    exclude: tuple[Exclude, ...]
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteSpec:
+    """A suite.
+
+    Attributes:
+        name: What people call it.
+        description: What it is for.
+        tags: Words to find it by.
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+        source: The file, for messages.
+        cases: Its matrices.
+    """
+
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    device: str
+    source: str
+    cases: tuple[Matrix, ...]
