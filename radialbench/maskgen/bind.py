@@ -20,8 +20,12 @@ MAX_ENUMERATED = 1 << 22
 _PARTIAL = ("/", "//", "%", "**", "sqrt", "log2")
 """Operators that are not defined everywhere."""
 
-_DISTANCES = {
-    f"d{axis}": Expr("abs", (Expr("-", (name(f"q{axis}"), name(f"k{axis}"))),)) for axis in AXES
+_DISTANCES = {f"d{axis}": Expr("abs", (name(f"r{axis}"),)) for axis in AXES}
+_DIFFERENCES = {
+    Expr("-", (name(f"q{axis}"), name(f"k{axis}"))): name(f"r{axis}") for axis in AXES
+} | {
+    Expr("-", (name(f"k{axis}"), name(f"q{axis}"))): Expr("neg", (name(f"r{axis}"),))
+    for axis in AXES
 }
 
 
@@ -32,8 +36,9 @@ class BoundMask:
     Attributes:
         grid: Token layout.
         order: Token order of the sequence.
-        mask: Rule for pairs of video tokens; its expressions mention `qt … kp` only.
-        text: Rule for pairs with text; mentions `qi, ki, qp, kp` and the segments only.
+        mask: Rule for pairs of video tokens; its expressions mention coordinates of the query
+            (`qt …`), of the key (`kt …`) and query minus key (`rt …`) only.
+        text: Rule for pairs with text; mentions those of `i` and `p` and the segments only.
         empty_rows: As in the spec.
         granularity: Block side that `own_block` means: of the first rounded part, else 128.
     """
@@ -129,7 +134,7 @@ class _Binder:
         if "largest_divisor" in {node.op for node in folded.walk()}:
             raise SpecError(f"largest_divisor() is for sizes, not for coordinates, in '{tree}'")
         _check_domain(folded, self.grid)
-        return fold(folded, _DISTANCES)
+        return _relative(fold(folded, _DISTANCES))
 
     def size(self, tree: Expr, what: str) -> int:
         value = fold(tree, self.values).value
@@ -150,6 +155,15 @@ def _constants(grid: TokenGrid) -> dict[str, Expr]:
         "text_valid": constant(grid.real_text),
         "seq_len": constant(grid.seq_len),
     }
+
+
+def _relative(tree: Expr) -> Expr:
+    """Write differences of a query's and a key's coordinate as one name."""
+    done: dict[Expr, Expr] = {}
+    for node in tree.walk():
+        whole = Expr(node.op, tuple(done[argument] for argument in node.args), node.value)
+        done[node] = _DIFFERENCES.get(whole, whole)
+    return done[tree]
 
 
 def _granularity(node: MaskNode) -> int | None:

@@ -13,6 +13,9 @@ mask's own order."""
 QUERY = tuple(f"q{axis}" for axis in AXES)
 KEY = tuple(f"k{axis}" for axis in AXES)
 DISTANCE = tuple(f"d{axis}" for axis in AXES)
+RELATIVE = tuple(f"r{axis}" for axis in AXES)
+"""Query minus key; only in masks bound to a grid, where the other distances are made of it."""
+
 SEGMENTS = ("qtext", "ktext", "qpad", "kpad")
 """Whether the query or key is a text token, and whether it is padding of the text."""
 

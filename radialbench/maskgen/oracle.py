@@ -45,6 +45,7 @@ class _Oracle:
         for axis in AXES:
             self.values[f"q{axis}"] = self.at.axis(axis).astype(np.float64)[:, None]
             self.values[f"k{axis}"] = self.at.axis(axis).astype(np.float64)[None, :]
+            self.values[f"r{axis}"] = self.values[f"q{axis}"] - self.values[f"k{axis}"]
         for word, flags in (("text", self.at.text), ("pad", self.at.pad)):
             self.values[f"q{word}"] = flags[:, None]
             self.values[f"k{word}"] = flags[None, :]

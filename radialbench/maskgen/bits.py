@@ -1,0 +1,109 @@
+"""Bits of blocks: packed, compared and kept once each."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+Words = NDArray[np.uint32]
+Bool = NDArray[np.bool_]
+
+FULL = 0
+"""Number of the content in which every pair of a block attends."""
+
+
+def pack(bits: Bool) -> Words:
+    """Pack the last axis into 32-bit words, lowest bit first."""
+    packed = np.packbits(bits, axis=-1, bitorder="little")
+    spare = -packed.shape[-1] % 4
+    if spare:
+        packed = np.pad(packed, [(0, 0)] * (packed.ndim - 1) + [(0, spare)])
+    return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
+
+
+def span(start: Int64, stop: Int64, size: int) -> Bool:
+    """[n, size] whether a place lies in start … stop - 1."""
+    places = np.arange(size)
+    return (places >= start[:, None]) & (places < stop[:, None])
+
+
+class Pool:
+    """Contents of blocks, each kept once; content 0 is a whole block.
+
+    Attributes:
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+    """
+
+    def __init__(self, block_m: int, block_n: int) -> None:
+        self.block_m = block_m
+        self.block_n = block_n
+        self.words = -(-block_n // 32)
+        self._weights = np.random.default_rng(0).integers(
+            1, 2**63, block_m * self.words, dtype=np.uint64
+        )
+        self._chunks: list[Words] = []
+        self._count = 0
+        self._whole: Words | None = None
+        self.add(self.rectangle_bits(*(np.array([v]) for v in (0, block_m, 0, block_n))))
+
+    @property
+    def bits(self) -> Words:
+        """[contents, block_m, words] all contents."""
+        if self._whole is None or len(self._whole) != self._count:
+            self._whole = np.concatenate(self._chunks)
+            self._chunks = [self._whole]
+        return self._whole
+
+    def add(self, bits: Words) -> Int64:
+        """Keep contents; returns their numbers. Equal contents of one call get equal numbers."""
+        first, inverse = self._distinct(bits)
+        self._chunks.append(bits[first])
+        numbers = self._count + inverse
+        self._count += len(first)
+        return numbers
+
+    def rectangles(self, top: Int64, bottom: Int64, left: Int64, right: Int64) -> Int64:
+        """Keep contents in which rows top … bottom - 1 attend columns left … right - 1."""
+        numbers = np.zeros(len(top), np.int64)
+        part = (top > 0) | (bottom < self.block_m) | (left > 0) | (right < self.block_n)
+        if part.any():
+            sides = np.stack([side[part] for side in (top, bottom, left, right)])
+            key = sides[0]
+            for side in sides[1:]:
+                key = key * (max(self.block_m, self.block_n) + 1) + side
+            _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+            numbers[part] = self.add(self.rectangle_bits(*sides[:, first]))[inverse]
+        return numbers
+
+    def rectangle_bits(self, top: Int64, bottom: Int64, left: Int64, right: Int64) -> Words:
+        """[n, block_m, words] the bits of rectangles."""
+        rows = span(top, bottom, self.block_m)
+        columns = pack(span(left, right, self.block_n))
+        return np.where(rows[:, :, None], columns[:, None, :], np.uint32(0))
+
+    def pairs(self) -> Int64:
+        """[contents] attending pairs of each content."""
+        return np.bitwise_count(self.bits).sum(axis=(1, 2), dtype=np.int64)
+
+    def combine(self, a: Int64, b: Int64, *, union: bool) -> Int64:
+        """Keep the union or the intersection of contents, pair by pair."""
+        key = a * self._count + b
+        unique, inverse = np.unique(key, return_inverse=True)
+        left, right = self.bits[unique // self._count], self.bits[unique % self._count]
+        return self.add(left | right if union else left & right)[inverse]
+
+    def _distinct(self, bits: Words) -> tuple[Int64, Int64]:
+        flat = bits.reshape(len(bits), self.block_m * self.words)
+        if len(flat) <= 1:
+            return np.arange(len(flat)), np.zeros(len(flat), np.int64)
+        hashes = np.zeros(len(flat), np.uint64)
+        for start in range(0, len(flat), 4096):
+            part = flat[start : start + 4096]
+            hashes[start : start + 4096] = (part * self._weights).sum(axis=1, dtype=np.uint64)
+        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        for start in range(0, len(flat), 4096):
+            part = slice(start, start + 4096)
+            if not np.array_equal(flat[part], flat[first[inverse[part]]]):
+                _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+                break
+        return first, inverse.reshape(-1)

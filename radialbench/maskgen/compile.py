@@ -1,0 +1,218 @@
+"""compile_mask: from a mask and a grid to the blocks a kernel has to visit."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.errors import SpecError, unknown
+from radialbench.maskgen.bind import BoundMask, bind
+from radialbench.maskgen.bits import Pool
+from radialbench.maskgen.coordinates import Coordinates
+from radialbench.maskgen.expr import constant
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.pieces import (
+    Pieces,
+    complement,
+    intersection,
+    merged,
+    rule_pieces,
+    union,
+)
+from radialbench.maskgen.rounding import kept_blocks, regrid
+from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.strips import cut
+from radialbench.maskgen.table import BlockTable, Csr
+from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not, Pairs, Rounded
+
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+
+def compile_mask(
+    spec: MaskSpec,
+    grid: TokenGrid,
+    block_m: int = 128,
+    block_n: int = 128,
+    *,
+    tables: Mapping[str, Bool] | None = None,
+) -> BlockTable:
+    """Compile a mask into the blocks a kernel has to visit, exactly.
+
+    Never builds the token matrix: time and memory grow with the blocks kept, not with seq_len².
+
+    Args:
+        spec: Which pairs attend.
+        grid: Token layout.
+        block_m: Query tokens of a block, ≥ 1.
+        block_n: Key tokens of a block, ≥ 1.
+        tables: Block tables that the mask asks for by name: [blocks, blocks] booleans over the
+            whole sequence in the mask's order, in blocks of the size the mask states.
+
+    Raises:
+        SpecError: A token would attend nothing, an operation is undefined for some token, or a
+            table is missing or of another shape.
+    """
+    for side, block in (("block_m", block_m), ("block_n", block_n)):
+        if not isinstance(block, int) or block < 1:
+            raise SpecError(f"{side} must be a whole number of at least 1, got {block!r}")
+    bound = bind(spec, grid)
+    compiler = _Compiler(bound, block_m, block_n, tables or {})
+    pieces = compiler.fill_empty_rows(compiler.all_pairs())
+    return compiler.table(pieces, f"{spec.label} {spec.fingerprint}")
+
+
+class _Compiler:
+    def __init__(
+        self, bound: BoundMask, block_m: int, block_n: int, tables: Mapping[str, Bool]
+    ) -> None:
+        self.bound = bound
+        self.grid = bound.grid
+        self.tables = tables
+        self.at = Coordinates(bound.grid, bound.order)
+        self.pool = Pool(block_m, block_n)
+        self.rows = -(-self.grid.seq_len // block_m)
+        self.columns = -(-self.grid.seq_len // block_n)
+        self.q = cut(self.at, block_m)
+        self.k = cut(self.at, block_n)
+
+    def all_pairs(self) -> Pieces:
+        """Blocks of the whole mask: pairs of video tokens, and pairs with text."""
+        q_video, k_video = np.flatnonzero(~self.q.text), np.flatnonzero(~self.k.text)
+        q_text, k_text = np.flatnonzero(self.q.text), np.flatnonzero(self.k.text)
+        found = self.node(self.bound.mask)
+        if not len(q_text):
+            return found
+        for strips in ((q_video, k_text), (q_text, k_video), (q_text, k_text)):
+            extra = rule_pieces(
+                self.bound.text, strips, (self.q, self.k), self.pool, self.columns
+            )
+            found = Pieces(
+                np.concatenate([found.key, extra.key]),
+                np.concatenate([found.content, extra.content]),
+            )
+        return merged(found, self.pool)
+
+    def node(self, node: MaskNode) -> Pieces:
+        match node:
+            case Pairs():
+                return self.rule(node)
+            case Rounded() | Given():
+                block = int(node.block.value or 0)
+                keys = kept_blocks(node, self.at) if isinstance(node, Rounded) else (
+                    self.given(node, block)
+                )
+                return regrid(keys, block, self.at, self.pool, self.columns)
+            case Not():
+                every = self.rule(Pairs(constant(True)))
+                return complement(self.node(node.part), every, self.pool)
+        join = union if isinstance(node, AnyOf) else intersection
+        assert isinstance(node, (AnyOf, AllOf))
+        found = self.node(node.parts[0])
+        for part in node.parts[1:]:
+            found = join(found, self.node(part), self.pool)
+        return found
+
+    def rule(self, node: Pairs) -> Pieces:
+        strips = (np.flatnonzero(~self.q.text), np.flatnonzero(~self.k.text))
+        pieces = rule_pieces(
+            node.expression, strips, (self.q, self.k), self.pool, self.columns
+        )
+        return merged(pieces, self.pool)
+
+    def given(self, node: Given, block: int) -> Int64:
+        if node.name not in self.tables:
+            raise SpecError(unknown("table", node.name, self.tables) + " Hand it over as tables={…}")
+        count = -(-self.grid.seq_len // block)
+        blocks = np.asarray(self.tables[node.name])
+        if blocks.shape != (count, count) or blocks.dtype != np.bool_:
+            raise SpecError(
+                f"table {node.name!r} must be bool [{count}, {count}] (blocks of {block} tokens), "
+                f"got {blocks.dtype} {list(blocks.shape)}"
+            )
+        return np.flatnonzero(blocks)
+
+    def fill_empty_rows(self, pieces: Pieces) -> Pieces:
+        """Deal with query tokens that attend nothing, as the mask says."""
+        if self.bound.empty_rows == "keep":
+            return pieces
+        empty = self.empty_tokens(pieces)
+        if not len(empty):
+            return pieces
+        if self.bound.empty_rows == "error":
+            raise SpecError(self.empty_message(empty))
+        own = self.bound.granularity
+        block_m, block_n = self.pool.block_m, self.pool.block_n
+        first = empty // own * own
+        last = np.minimum(first + own, self.grid.seq_len)
+        low, high = first // block_n, (last - 1) // block_n
+        count = high - low + 1
+        token = np.repeat(np.arange(len(empty)), count)
+        column = low[token] + np.arange(len(token)) - np.repeat(np.cumsum(count) - count, count)
+        start = np.maximum(first[token] - column * block_n, 0)
+        stop = np.minimum(last[token] - column * block_n, block_n)
+        row, place = empty[token] // block_m, empty[token] % block_m
+        content = self.pool.rectangles(place, place + 1, start, stop)
+        return union(pieces, merged(Pieces(row * self.columns + column, content), self.pool), self.pool)
+
+    def empty_tokens(self, pieces: Pieces) -> Int64:
+        """Positions of query tokens (padding apart) that attend nothing."""
+        row = pieces.key // self.columns
+        block_m = self.pool.block_m
+        covered = np.zeros(self.rows, np.bool_)
+        covered[row[pieces.content == 0]] = True
+        checked = ~covered[row]
+        attends = np.zeros((self.rows, block_m), np.bool_)
+        attends[covered] = True
+        some = self.pool.bits.any(axis=2)
+        np.logical_or.at(attends, row[checked], some[pieces.content[checked]])
+        flat = attends.ravel()[: self.grid.seq_len]
+        return np.flatnonzero(~flat & ~self.at.pad)
+
+    def empty_message(self, empty: Int64) -> str:
+        position = int(empty[0])
+        raster = int(self.at.i[position])
+        where = f"token {raster}"
+        if self.at.text[position]:
+            where += " (text)"
+        else:
+            t, y, x = (int(self.at.axis(axis)[position]) for axis in "tyx")
+            where += f" (frame {t}, row {y}, column {x})"
+        return (
+            f"{len(empty):,} of {self.grid.seq_len:,} tokens would attend nothing on "
+            f"{self.grid.label}, the first is {where}; choose empty_rows: own_block (it attends the "
+            f"{self.bound.granularity}-token block it stands in), keep (its output is zero), or "
+            "another size"
+        )
+
+    def table(self, pieces: Pieces, mask: str) -> BlockTable:
+        row, column = pieces.key // self.columns, pieces.key % self.columns
+        row_tokens = self._tokens(self.rows, self.pool.block_m)
+        column_tokens = self._tokens(self.columns, self.pool.block_n)
+        pairs = self.pool.pairs()[pieces.content]
+        is_full = pairs == row_tokens[row] * column_tokens[column]
+        partial = ~is_full
+        numbers, bitmap_of = np.unique(pieces.content[partial], return_inverse=True)
+        bitmaps, first = self._distinct(numbers)
+        return BlockTable(
+            grid=self.grid,
+            order=self.bound.order,
+            block_m=self.pool.block_m,
+            block_n=self.pool.block_n,
+            full=Csr.from_sorted(row[is_full], column[is_full], self.rows),
+            partial=Csr.from_sorted(row[partial], column[partial], self.rows),
+            bitmap_of=first[bitmap_of].astype(np.int32),
+            bitmaps=bitmaps,
+            mask=mask,
+        )
+
+    def _tokens(self, blocks: int, block: int) -> Int64:
+        tokens = np.full(blocks, block, np.int64)
+        tokens[-1] = self.grid.seq_len - block * (blocks - 1)
+        return tokens
+
+    def _distinct(self, numbers: Int64) -> tuple[NDArray[np.uint32], Int64]:
+        """The contents of some numbers, each once, and where each number's content is."""
+        last = Pool(self.pool.block_m, self.pool.block_n)
+        first = last.add(self.pool.bits[numbers]) - 1
+        return last.bits[1:], first
