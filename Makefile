@@ -1,0 +1,59 @@
+# make bench   install into .venv and run the default suite, with a report
+# make test    lint, types, import layers, spelling, then the tests
+# make lint    the same without the tests
+# make docs    build the site into site/
+# make clean   remove .venv, site/ and caches; results/ stays
+
+PYTHON ?= python3
+SUITE ?= smoke
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+# Without an NVIDIA GPU the CPU build of PyTorch will do, some GB smaller; its index may be out of reach.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+CPU_INDEX_ANSWERS := import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=5)
+torch_index = $$(command -v nvidia-smi >/dev/null \
+	|| ! $(PYTHON) -c "$(CPU_INDEX_ANSWERS)" 2>/dev/null \
+	|| echo --extra-index-url $(CPU_INDEX))
+
+.PHONY: bench test lint docs clean
+
+bench: $(VENV)/.installed
+	$(BIN)/radialbench run $(SUITE) -o results/$(SUITE) --resume
+	$(BIN)/radialbench report results/$(SUITE)
+
+test: lint
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "radialbench needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
+		"try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing radialbench into $(VENV); PyTorch and Triton are large, so this takes a while."
+	$(INSTALL) $(torch_index) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(INSTALL) -e '.[docs]'
+	@touch $@

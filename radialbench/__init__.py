@@ -1,0 +1,54 @@
+"""Sparse attention masks for video diffusion: state, compile, measure, report.
+
+    from radialbench import TokenGrid, compile_mask, load_mask
+
+    grid = TokenGrid.for_model("wan2.1-14b", "1280x720x81")
+    table = compile_mask(load_mask("radial"), grid)
+    print(table.density)
+
+Importing the package loads nothing heavy: each name below is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from radialbench.errors import RadialBenchError
+    from radialbench.maskgen.compile import compile_mask
+    from radialbench.maskgen.grid import TokenGrid
+    from radialbench.maskgen.library import load_mask
+    from radialbench.maskgen.reader import parse_mask
+    from radialbench.maskgen.table import BlockTable
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BlockTable",
+    "RadialBenchError",
+    "TokenGrid",
+    "__version__",
+    "compile_mask",
+    "load_mask",
+    "parse_mask",
+]
+
+_HOMES = {
+    "BlockTable": "radialbench.maskgen.table",
+    "RadialBenchError": "radialbench.errors",
+    "TokenGrid": "radialbench.maskgen.grid",
+    "compile_mask": "radialbench.maskgen.compile",
+    "load_mask": "radialbench.maskgen.library",
+    "parse_mask": "radialbench.maskgen.reader",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'radialbench' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,29 @@
+"""Where verbs print: people read `console` and `errors`, programs read `print_json`."""
+
+import json
+import sys
+from typing import NoReturn
+
+from rich.console import Console
+
+console = Console()
+"""Standard output."""
+
+errors = Console(stderr=True)
+"""Standard error: progress and messages."""
+
+
+def print_json(facts: object) -> None:
+    """Print facts as JSON, and nothing else, on standard output."""
+    sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Print a message of one paragraph and exit.
+
+    Args:
+        message: What was wrong, what was given, where, and what to try.
+        code: 1 if the thing asked for failed, 2 if the input was bad.
+    """
+    errors.print(f"radialbench: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

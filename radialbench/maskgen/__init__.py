@@ -1,0 +1,1 @@
+"""Masks over video tokens: the language, its library, and the compiler to block tables."""
