@@ -1,0 +1,79 @@
+"""Block sparse rows, as FlashInfer and SciPy have them."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.maskgen.export._blocks import Partial, pairs_of, whole_blocks
+from radialbench.maskgen.table import BlockTable
+
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Bsr:
+    """What `flashinfer.BlockSparseAttentionWrapper.plan` takes.
+
+    That wrapper reads every key block whole, so it wants seq_len to be a multiple of block_n;
+    `VariableBlockSparseAttentionWrapper` takes the block sizes beside the blocks, and has no such
+    wish.
+
+    Attributes:
+        indptr: [rows + 1] int32; row r owns `indices[indptr[r]:indptr[r + 1]]`.
+        indices: [nnz] int32, key blocks, ascending within a row.
+        block_row_sz: [rows] int32, query tokens of each row of blocks; the last may be short.
+        block_col_sz: [columns] int32, key tokens of each column of blocks.
+        block_size: Query and key tokens of a block, `R` and `C` there.
+        seq_len: Tokens, `M` and `N` there.
+        added_pairs: Pairs that attend here and not in the table.
+    """
+
+    keeps_partial: ClassVar[bool] = False
+
+    indptr: Int32
+    indices: Int32
+    block_row_sz: Int32
+    block_col_sz: Int32
+    block_size: tuple[int, int]
+    seq_len: int
+    added_pairs: int
+
+    @classmethod
+    def of(cls, table: BlockTable, *, partial: Partial = "refuse") -> Self:
+        """Convert a table.
+
+        Args:
+            table: The table.
+            partial: `full` attends partial blocks whole; `added_pairs` says what that adds.
+
+        Raises:
+            TableError: There are partial blocks, and they are not to be filled.
+        """
+        blocks, added = whole_blocks(table, partial, "BSR")
+        return cls(
+            indptr=np.append(0, np.cumsum(blocks.sum(axis=1))).astype(np.int32),
+            indices=np.nonzero(blocks)[1].astype(np.int32),
+            block_row_sz=table.row_lengths.astype(np.int32),
+            block_col_sz=table.column_lengths.astype(np.int32),
+            block_size=(table.block_m, table.block_n),
+            seq_len=table.seq_len,
+            added_pairs=added,
+        )
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Give the arrays by FlashInfer's names."""
+        return {
+            "indptr": self.indptr,
+            "indices": self.indices,
+            "block_row_sz": self.block_row_sz,
+            "block_col_sz": self.block_col_sz,
+        }
+
+    def token_mask(self) -> NDArray[np.bool_]:
+        """[seq_len, seq_len] read the arrays back. For small sequences."""
+        blocks = np.zeros((len(self.block_row_sz), len(self.block_col_sz)), np.bool_)
+        for row, (start, stop) in enumerate(zip(self.indptr[:-1], self.indptr[1:], strict=True)):
+            blocks[row, self.indices[start:stop]] = True
+        return pairs_of(blocks, *self.block_size, self.seq_len)

@@ -1,0 +1,70 @@
+"""SpargeAttn: its int8 block mask."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.errors import TableError
+from radialbench.maskgen.export._blocks import Partial, pairs_of, whole_blocks
+from radialbench.maskgen.table import BlockTable
+
+BLOCK_SIZES = {"sm90": (64, 128)}
+"""Query and key tokens of a block, where they are not `OTHER_BLOCK_SIZE`."""
+
+OTHER_BLOCK_SIZE = (128, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class Sparge:
+    """What `spas_sage_attn.block_sparse_sage2_attn_cuda` takes as `mask_id`.
+
+    Attributes:
+        mask_id: [1, heads, rows, columns] int8, 1 where a block attends.
+        block_size: Query and key tokens of a block: 64 and 128 on Hopper, else 128 and 64.
+        seq_len: Tokens.
+        added_pairs: Pairs that attend here and not in the table.
+    """
+
+    keeps_partial: ClassVar[bool] = False
+
+    mask_id: NDArray[np.int8]
+    block_size: tuple[int, int]
+    seq_len: int
+    added_pairs: int
+
+    @classmethod
+    def of(
+        cls, table: BlockTable, *, partial: Partial = "refuse", arch: str = "sm80", heads: int = 1
+    ) -> Self:
+        """Convert a table.
+
+        Args:
+            table: The table, compiled with the block size of the architecture.
+            partial: `full` attends partial blocks whole; `added_pairs` says what that adds.
+            arch: The GPU's architecture, such as `sm90`.
+            heads: Heads that share the mask.
+
+        Raises:
+            TableError: The table has another block size, or partial blocks that are not to be
+                filled.
+        """
+        block_m, block_n = BLOCK_SIZES.get(arch, OTHER_BLOCK_SIZE)
+        if (table.block_m, table.block_n) != (block_m, block_n):
+            raise TableError(
+                f"SpargeAttn on {arch} has blocks of {block_m}×{block_n} tokens, got a table of "
+                f"{table.block_m}×{table.block_n}; compile the mask with block_m={block_m}, "
+                f"block_n={block_n}"
+            )
+        blocks, added = whole_blocks(table, partial, "SpargeAttn")
+        shared = np.broadcast_to(blocks.astype(np.int8), (1, heads, *blocks.shape))
+        return cls(np.ascontiguousarray(shared), (block_m, block_n), table.seq_len, added)
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Give the array by SpargeAttn's name."""
+        return {"mask_id": self.mask_id}
+
+    def token_mask(self) -> NDArray[np.bool_]:
+        """[seq_len, seq_len] read head 0 back. For small sequences."""
+        return pairs_of(self.mask_id[0, 0] != 0, *self.block_size, self.seq_len)
