@@ -19,7 +19,7 @@ every_format = pytest.mark.parametrize("name", EXPORTERS)
 def converted(name: str, table: BlockTable) -> Export:
     exporter = load_exporter(name)
     options = {} if exporter.keeps_partial else {"partial": "full"}
-    return exporter.of(table, **options)  # type: ignore[arg-type]
+    return exporter.of(table, **options)
 
 
 @every_format

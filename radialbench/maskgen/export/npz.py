@@ -72,7 +72,7 @@ class Npz:
             "mask": table.mask,
             "fingerprint": table.fingerprint,
         }
-        arrays = {
+        arrays: dict[str, NDArray[np.generic]] = {
             "full_indptr": table.full.indptr,
             "full_indices": table.full.indices,
             "partial_indptr": table.partial.indptr,

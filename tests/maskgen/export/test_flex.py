@@ -10,8 +10,12 @@ from tests.kernels.tables import mixed_mask, table_of
 
 
 def block_mask_of(flex: Flex) -> BlockMask:
+    count, indices, full_count, full_indices = map(torch.from_numpy, flex.block_arrays().values())
     return BlockMask.from_kv_blocks(
-        *map(torch.from_numpy, flex.block_arrays().values()),
+        count,
+        indices,
+        full_count,
+        full_indices,
         BLOCK_SIZE=flex.block_size,
         mask_mod=flex.mask_mod(torch.from_numpy),
         seq_lengths=(flex.seq_len, flex.seq_len),

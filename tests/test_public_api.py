@@ -1,0 +1,40 @@
+"""What `radialbench` itself offers."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import radialbench
+
+
+def test_names_are_sorted() -> None:
+    assert radialbench.__all__ == sorted(radialbench.__all__)
+    assert dir(radialbench) == radialbench.__all__
+
+
+@pytest.mark.parametrize("name", radialbench.__all__)
+def test_names_resolve(name: str) -> None:
+    value = getattr(radialbench, name)
+    assert value is getattr(radialbench, name)
+    if name != "__version__":
+        assert value.__doc__
+        assert value.__name__ == name
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(radialbench.__file__).read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == radialbench._HOMES
+    assert sorted([*seen, "__version__"]) == radialbench.__all__
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="module 'radialbench' has no attribute 'radial'"):
+        radialbench.radial  # noqa: B018
