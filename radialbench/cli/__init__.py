@@ -18,6 +18,7 @@ VERBS = {
 }
 """Verb to module. The module has an `app` (a group of commands) or a function named as the verb."""
 
+FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 OUR_FAULT = 70
@@ -85,7 +86,9 @@ def _explain(error: Exception) -> None:
 
     if isinstance(error, RadialBenchError):
         fail(str(error), BAD_INPUT)
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is None:
+            fail(error.strerror, FAILED)
         fail(f"{error.filename}: {error.strerror}", BAD_INPUT)
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     fail(

@@ -1,6 +1,7 @@
 """What every verb shares: help, exit codes, and errors of one paragraph."""
 
 import json
+import subprocess
 import sys
 from importlib.metadata import entry_points
 
@@ -75,6 +76,18 @@ def test_a_file_error_names_the_file(monkeypatch: pytest.MonkeyPatch, capsys: Ca
     raising(monkeypatch, PermissionError(13, "Permission denied", "/root/out.png"))
     assert run(monkeypatch, "doctor") == 2
     assert capsys.readouterr().err == "radialbench: /root/out.png: Permission denied\n"
+
+
+def test_a_full_disk_is_not_our_fault(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    raising(monkeypatch, OSError(28, "No space left on device"))
+    assert run(monkeypatch, "doctor") == 1
+    assert capsys.readouterr().err == "radialbench: No space left on device\n"
+
+
+def test_a_reader_that_left_is_no_error() -> None:
+    command = f"{sys.executable} -m radialbench doctor --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("{", "")
 
 
 @pytest.mark.parametrize(
