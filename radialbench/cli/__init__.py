@@ -12,8 +12,10 @@ from radialbench import __version__
 from radialbench.errors import RadialBenchError, unknown
 
 VERBS = {
+    "mask": "radialbench.cli.mask",
     "suite": "radialbench.cli.suite",
     "run": "radialbench.cli.run",
+    "report": "radialbench.cli.report",
     "doctor": "radialbench.cli.doctor",
 }
 """Verb to module. The module has an `app` (a group of commands) or a function named as the verb."""

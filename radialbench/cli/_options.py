@@ -1,0 +1,178 @@
+"""Options that say which mask, on which grid, and what they stand for."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from radialbench.maskgen.grid import TokenGrid
+    from radialbench.maskgen.models import Model
+    from radialbench.maskgen.spec import MaskSpec
+
+DEFAULT_MODEL = "wan2.1-1.3b"
+
+
+def _mask_names() -> list[str]:
+    from radialbench.maskgen.library import mask_names
+
+    return [*mask_names(), *map(str, Path().glob("*.yaml"))]
+
+
+def _model_names() -> list[str]:
+    from radialbench.maskgen.models import model_names
+
+    return model_names()
+
+
+MaskName = Annotated[
+    str,
+    typer.Argument(
+        help="A mask of the library, with a preset if wanted (name:preset), or a YAML file.",
+        autocompletion=_mask_names,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help=f"A model preset, see `mask models`; {DEFAULT_MODEL} if not given.",
+        autocompletion=_model_names,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size", "-s", help="Width×height×frames in pixels; the model's usual ones if not given."
+    ),
+]
+Grid = Annotated[
+    str | None,
+    typer.Option(
+        "--grid", "-g", help="Frames×rows×columns in tokens, instead of a model; one head of 128."
+    ),
+]
+EmptyRows = Annotated[
+    str | None,
+    typer.Option(
+        "--empty-rows", help="What to do if a token attends nothing: error, keep or own_block."
+    ),
+]
+BlockM = Annotated[int, typer.Option("--block-m", min=1, help="Query tokens of a block.")]
+BlockN = Annotated[int, typer.Option("--block-n", min=1, help="Key tokens of a block.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where a mask is looked at.
+
+    Attributes:
+        grid: Token layout.
+        heads: Attention heads.
+        head_dim: Numbers per head and token.
+        model: The model, if one was named.
+        size: Its size in pixels.
+    """
+
+    grid: "TokenGrid"
+    heads: int = 1
+    head_dim: int = 128
+    model: "Model | None" = None
+    size: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The scene in a line."""
+        text = f"{self.grid.text_tokens:,} text tokens, " if self.grid.text_tokens else ""
+        sides = f"{self.grid.frames}×{self.grid.height}×{self.grid.width}"
+        tokens = f"{sides} video tokens, {text}{self.grid.seq_len:,} in all"
+        if self.model is None or self.size is None:
+            return tokens
+        return f"{self.model.title} at {self.size.replace('x', '×')}: {tokens}"
+
+
+def scene(model: str | None, size: str | None, grid: str | None) -> Scene:
+    """Find the grid that options ask for.
+
+    Raises:
+        GridError: They contradict each other, or there is no such model, size or grid.
+    """
+    from radialbench.errors import GridError
+    from radialbench.maskgen.models import load_model
+
+    if grid is not None:
+        if model is not None or size is not None:
+            raise GridError(
+                "a grid is given in tokens (--grid), or by --model and --size, not both"
+            )
+        return Scene(_parse_grid(grid))
+    preset = load_model(model or DEFAULT_MODEL)
+    size = size or preset.example
+    return Scene(preset.grid(size), preset.heads, preset.head_dim, preset, size)
+
+
+def chosen_mask(mask: str, settings: list[str] | None, empty_rows: str | None) -> "MaskSpec":
+    """Load the mask that options ask for.
+
+    Raises:
+        SpecError: There is no such mask or parameter, or a value is not allowed.
+    """
+    from radialbench.errors import SpecError, unknown
+    from radialbench.maskgen.library import load_mask
+
+    spec = load_mask(mask, empty_rows=empty_rows)
+    kinds = {param.name: param.kind for param in spec.params}
+    values: dict[str, float | bool] = {}
+    for setting in settings or ():
+        word, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise SpecError(f"a parameter is set as name=value, got {setting[:40]!r}")
+        if word not in kinds:
+            raise SpecError(unknown(f"parameter of {spec.name}", word, kinds))
+        if word in values:
+            raise SpecError(f"the parameter {word!r} is set twice")
+        values[word] = _value(kinds[word], text)
+    return spec.with_params(**values)
+
+
+def _value(kind: str, text: str) -> float | bool:
+    """Read a parameter's value; what cannot be read stays text, which the parameter refuses."""
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        return int(text) if kind == "int" else float(text)
+    except (KeyError, ValueError):
+        return text  # type: ignore[return-value]
+
+
+def _parse_grid(text: str) -> "TokenGrid":
+    """Read a grid as `TokenGrid.label` writes it: `21x45x80`, `33x45x80+256`, `226+13x30x45`."""
+    from radialbench.errors import GridError
+    from radialbench.maskgen.grid import TokenGrid
+
+    words = r"(?:(\d{1,9})of)?(\d{1,9})"
+    sides = r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})"
+    found = re.fullmatch(rf"(?:{words}\+)?{sides}(?:\+{words})?", text.strip())
+    if not found or (found[2] and found[7]):
+        raise GridError(
+            "a grid is frames×rows×columns in tokens, such as 21x45x80, or 33x45x80+256 with text "
+            f"behind the video, or 226+13x30x45 with text in front; got {text[:40]!r}"
+        )
+    valid, tokens = (found[1], found[2]) if found[2] else (found[6], found[7])
+    frames, height, width = (int(side) for side in found.groups()[2:5])
+    return TokenGrid(
+        frames,
+        height,
+        width,
+        text_tokens=int(tokens or 0),
+        text_first=bool(found[2]),
+        text_valid=None if valid is None else int(valid),
+    )

@@ -1,0 +1,224 @@
+"""Attending pairs in the cells of a picture, counted exactly from block tables."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.errors import TableError
+from radialbench.maskgen.bits import pack
+from radialbench.maskgen.table import BlockTable
+
+Int64 = NDArray[np.int64]
+Words = NDArray[np.uint32]
+Bool = NDArray[np.bool_]
+
+RASTER_LIMIT = 150_000
+"""Longest sequence compared pair by pair: 22.5 billion pairs, half a minute on one core."""
+
+_ROWS = 255
+"""Query tokens compared at a time: as many as 8 bits can count."""
+
+
+def edges(seq_len: int, cells: int) -> Int64:
+    """[cells + 1] first token of each cell, and the end; cells differ by at most one token."""
+    return np.arange(cells + 1, dtype=np.int64) * seq_len // cells
+
+
+def cell_pairs(table: BlockTable, width: int, height: int) -> Int64:
+    """[height, width] attending pairs of each cell, in the table's order.
+
+    Time grows with the blocks kept and the cells, never with seq_len².
+    """
+    return _count(_blocks(table), table, width, height)
+
+
+def difference_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
+    """Count what two masks keep: pairs only in A, only in B, and in both.
+
+    Tables of one order are compared block by block, in that order. Others are compared pair by
+    pair in the raster order, which takes time that grows with seq_len².
+
+    Args:
+        a: One table.
+        b: Another, of the same grid and block sizes.
+        cells: Cells along each side of the sequence, ≤ seq_len.
+
+    Returns:
+        [3, cells, cells] pairs in each cell.
+
+    Raises:
+        TableError: The grids or blocks differ, or the orders do and there are more than
+            `RASTER_LIMIT` tokens.
+    """
+    if (a.grid, a.block_m, a.block_n) != (b.grid, b.block_m, b.block_n):
+        raise TableError(
+            f"only tables of one grid and block size can be compared, got {a.grid.label} in "
+            f"{a.block_m}×{a.block_n} and {b.grid.label} in {b.block_m}×{b.block_n}"
+        )
+    if a.order == b.order:
+        return _by_blocks(a, b, cells)
+    if a.seq_len > RASTER_LIMIT:
+        raise TableError(
+            f"the masks have different token orders ({a.order}, {b.order}): they are compared pair "
+            f"by pair, which is done up to {RASTER_LIMIT:,} tokens, and {a.grid.label} has "
+            f"{a.seq_len:,}; take a smaller grid, such as fewer frames"
+        )
+    return _by_pairs(a, b, cells)
+
+
+@dataclass(frozen=True, eq=False)
+class _Blocks:
+    """Blocks with at least one pair, and what they attend.
+
+    Attributes:
+        row: [blocks] query block.
+        column: [blocks] key block.
+        content: [blocks] index into `bits`.
+        bits: [contents, block_m, words] as a table's bitmaps; bits outside the sequence may be 1.
+    """
+
+    row: Int64
+    column: Int64
+    content: Int64
+    bits: Words
+
+
+def _blocks(table: BlockTable) -> _Blocks:
+    whole = pack(np.ones((1, table.block_m, table.block_n), np.bool_))
+    return _Blocks(
+        row=np.concatenate([table.full.rows, table.partial.rows]),
+        column=np.concatenate([table.full.indices, table.partial.indices]).astype(np.int64),
+        content=np.concatenate(
+            [np.zeros(table.full.nnz, np.int64), table.bitmap_of.astype(np.int64) + 1]
+        ),
+        bits=np.concatenate([whole, table.bitmaps]),
+    )
+
+
+class _Pieces:
+    """A sequence cut at the borders of blocks and of cells.
+
+    Attributes:
+        first: [blocks] first piece of each block.
+        count: [blocks] its pieces.
+        low: [pieces] first place in the block.
+        high: [pieces] place after the last.
+        cell: [pieces] cell the piece lies in.
+    """
+
+    def __init__(self, seq_len: int, block: int, cells: int) -> None:
+        of_cells = edges(seq_len, cells)
+        borders = np.union1d(np.append(np.arange(0, seq_len, block), seq_len), of_cells)
+        start, stop = borders[:-1], borders[1:]
+        owner = start // block
+        blocks = -(-seq_len // block)
+        self.first = np.searchsorted(owner, np.arange(blocks))
+        self.count = np.bincount(owner, minlength=blocks)
+        self.low = start - owner * block
+        self.high = stop - owner * block
+        self.cell = np.searchsorted(of_cells, start, side="right") - 1
+
+
+def _count(blocks: _Blocks, table: BlockTable, width: int, height: int) -> Int64:
+    q = _Pieces(table.seq_len, table.block_m, height)
+    k = _Pieces(table.seq_len, table.block_n, width)
+    counted = np.zeros(height * width, np.int64)
+    by_content = np.argsort(blocks.content, kind="stable")
+    content = blocks.content[by_content]
+    step = max(1, (1 << 23) // ((table.block_m + 1) * (table.block_n + 1)))
+    for first in range(0, len(blocks.bits), step):
+        begin, end = np.searchsorted(content, (first, first + step))
+        chosen = by_content[begin:end]
+        below = _summed(blocks.bits[first : first + step], table.block_n)
+        row, column, number = blocks.row[chosen], blocks.column[chosen], content[begin:end] - first
+        count_k = k.count[column]
+        sizes = q.count[row] * count_k
+        source = np.repeat(np.arange(len(chosen)), sizes)
+        place = np.arange(len(source)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        i = q.first[row[source]] + place // count_k[source]
+        j = k.first[column[source]] + place % count_k[source]
+        at = number[source]
+        pairs = (
+            below[at, q.high[i], k.high[j]].astype(np.int64)
+            - below[at, q.low[i], k.high[j]]
+            - below[at, q.high[i], k.low[j]]
+            + below[at, q.low[i], k.low[j]]
+        )
+        np.add.at(counted, q.cell[i] * width + k.cell[j], pairs)
+    return counted.reshape(height, width)
+
+
+def _summed(bits: Words, block_n: int) -> NDArray[np.int32]:
+    """[contents, block_m + 1, block_n + 1] pairs above and left of each place."""
+    as_bytes = np.ascontiguousarray(bits.astype("<u4", copy=False)).view(np.uint8)
+    dense = np.unpackbits(as_bytes, axis=2, count=block_n, bitorder="little")
+    summed = np.zeros((len(dense), dense.shape[1] + 1, block_n + 1), np.int32)
+    np.cumsum(dense, axis=1, out=summed[:, 1:, 1:])
+    np.cumsum(summed[:, 1:, 1:], axis=2, out=summed[:, 1:, 1:])
+    return summed
+
+
+def _by_blocks(a: BlockTable, b: BlockTable, cells: int) -> Int64:
+    blocks = _blocks(a), _blocks(b)
+    keys = [part.row * a.columns + part.column for part in blocks]
+    every = np.unique(np.concatenate(keys))
+    # The content after a table's own ones is the empty block.
+    contents = [np.full(len(every), len(part.bits)) for part in blocks]
+    for content, key, part in zip(contents, keys, blocks, strict=True):
+        content[np.searchsorted(every, key)] = part.content
+    bits = [np.concatenate([part.bits, np.zeros_like(part.bits[:1])]) for part in blocks]
+    joint, content = np.unique(contents[0] * len(bits[1]) + contents[1], return_inverse=True)
+    in_a, in_b = bits[0][joint // len(bits[1])], bits[1][joint % len(bits[1])]
+    row, column = every // a.columns, every % a.columns
+    return np.stack(
+        [
+            _count(_Blocks(row, column, content, kept), a, cells, cells)
+            for kept in (in_a & ~in_b, in_b & ~in_a, in_a & in_b)
+        ]
+    )
+
+
+def _by_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
+    n = a.seq_len
+    # Position of each raster token in each table's own order.
+    places = [np.argsort(table.order.source_index(table.grid)) for table in (a, b)]
+    of_cells = edges(n, cells)
+    counted = np.zeros((3, cells, cells), np.int64)
+    chunks = np.union1d(of_cells, np.arange(0, n, _ROWS))
+    for start, stop in pairwise(chunks):
+        in_a, in_b = (
+            _token_rows(table, place[start:stop], place)
+            for table, place in zip((a, b), places, strict=True)
+        )
+        own = np.searchsorted(of_cells, start, side="right") - 1
+        for number, kept in enumerate((in_a & ~in_b, in_b & ~in_a, in_a & in_b)):
+            by_token = np.add.reduce(kept.view(np.uint8), axis=0, dtype=np.uint8)
+            counted[number, own] += np.add.reduceat(by_token, of_cells[:-1], dtype=np.int64)
+    return counted
+
+
+def _token_rows(table: BlockTable, rows: Int64, columns: Int64) -> Bool:
+    """[rows, columns] the token mask at some positions of the table's order."""
+    row, within = rows // table.block_m, rows % table.block_m
+    found = np.zeros((len(rows), table.columns, table.block_n), np.bool_)
+    source, entry = _entries(table.full.indptr, row)
+    found[source, table.full.indices[entry]] = True
+    source, entry = _entries(table.partial.indptr, row)
+    words = table.bitmaps[table.bitmap_of[entry], within[source]]
+    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
+    bits = np.unpackbits(as_bytes, axis=1, count=table.block_n, bitorder="little")
+    found[source, table.partial.indices[entry]] = bits.view(np.bool_)
+    flat = found.reshape(len(rows), -1)
+    if table.order.kind == "raster":
+        return flat[:, : table.seq_len]
+    return np.take(flat, columns, axis=1)
+
+
+def _entries(indptr: Int64, rows: Int64) -> tuple[Int64, Int64]:
+    """Entries of some rows: the place in `rows`, and the place in the indices."""
+    sizes = indptr[rows + 1] - indptr[rows]
+    source = np.repeat(np.arange(len(rows)), sizes)
+    place = np.arange(len(source)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return source, indptr[rows][source] + place
