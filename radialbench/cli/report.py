@@ -1,0 +1,75 @@
+"""`radialbench report`: what a run's results say."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from radialbench.reports.summary import Summary
+
+
+def report(
+    path: Annotated[Path, typer.Argument(help="A run's folder, or its results.jsonl.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the files.", show_default="beside results"),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Print terminal, markdown, csv or json only, and write no files."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Print tables, break-even lengths and growth, and write them with charts as files.
+
+    The files are report.md, report.csv, and pictures as PNG and SVG.
+    """
+    from radialbench.errors import ReportError
+    from radialbench.reports.formats import load_format
+
+    if json and format not in (None, "json"):
+        raise ReportError(f"--json and --format {format} are two forms; choose one")
+    only = "json" if json else format
+    render = load_format(only or "terminal")
+    if only and out:
+        raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
+    results = _results(path)
+    summary = _summary(results)
+    written = "" if only else _write(summary, out or results.parent)
+    typer.echo(render(summary) + written, nl=False)
+
+
+def _results(path: Path) -> Path:
+    from radialbench.errors import ReportError
+    from radialbench.records.store import RESULTS
+
+    results = path / RESULTS if path.is_dir() else path
+    if not results.exists():
+        raise ReportError(
+            f"there are no results at {results}; give a folder that `radialbench run` wrote, "
+            f"or its {RESULTS}"
+        )
+    return results
+
+
+def _summary(results: Path) -> "Summary":
+    from radialbench.errors import ReportError
+    from radialbench.records.store import read
+    from radialbench.reports.summary import summarize
+
+    found = read(results)
+    if not found.records:
+        why = f"; its first line is none: {found.skipped[0]}" if found.skipped else ""
+        raise ReportError(f"{results} holds no records{why}. Run a suite with `radialbench run`")
+    return summarize(found.records, source=str(results), skipped=found.skipped)
+
+
+def _write(summary: "Summary", folder: Path) -> str:
+    """Write the files, and say where."""
+    from radialbench.reports.folder import write_report
+
+    text, *others = write_report(summary, folder)
+    return f"\nreport: {text}, with {len(others)} files beside it\n"

@@ -1,0 +1,102 @@
+"""From which length on a mask is faster than dense."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from radialbench.reports.rows import DENSE, Row
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """The length from which a mask stays faster than dense, token order included.
+
+    Attributes:
+        sweep: The sweep of the lengths.
+        mask: The mask.
+        backend: What computed it.
+        place: Where it ran, as an index into the summary's environments.
+        dense: Backends of the dense results it was compared with.
+        shortest: Tokens of the shortest length compared.
+        longest: Tokens of the longest length compared.
+        below: Longest length at which it is not faster; None if there is none.
+        above: The next length, from which on it is; None if it is not faster at the longest.
+        tokens: Where the two latencies meet, on straight lines between logarithms; None unless
+            both lengths are there.
+        latency_ms: The latency there.
+    """
+
+    sweep: str
+    mask: str
+    backend: str
+    place: int
+    dense: tuple[str, ...]
+    shortest: int
+    longest: int
+    below: int | None
+    above: int | None
+    tokens: float | None
+    latency_ms: float | None
+
+    @property
+    def text(self) -> str:
+        """Say it in words."""
+        if self.above is None:
+            return f"not within what was measured ({self.shortest:,} to {self.longest:,} tokens)"
+        if self.below is None:
+            return f"below the shortest measured, {self.shortest:,} tokens"
+        return f"between {self.below:,} and {self.above:,} tokens, at about {self.about}"
+
+    @property
+    def about(self) -> str:
+        """Where the two latencies meet, to the two figures that an interpolation can carry."""
+        if self.tokens is None:
+            return "?"
+        digits = 1 - math.floor(math.log10(self.tokens))
+        return f"{round(self.tokens, digits):,.0f}"
+
+
+def break_evens(rows: Iterable[Row]) -> tuple[BreakEven, ...]:
+    """Find the break-even length of every sparse mask and backend that was compared with dense."""
+    compared = [row for row in rows if row.speedup is not None and row.mask != DENSE]
+    order = {_key(row): place for place, row in reversed(list(enumerate(compared)))}
+    compared.sort(key=lambda row: (order[_key(row)], row.tokens))
+    return tuple(_break_even(list(group)) for _, group in groupby(compared, _key))
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    return row.sweep, row.mask, row.backend, row.record.config, row.place
+
+
+def _break_even(rows: list[Row]) -> BreakEven:
+    slower = [i for i, row in enumerate(rows) if (row.speedup or 0) <= 1]
+    first = slower[-1] + 1 if slower else 0
+    below = rows[first - 1] if first else None
+    above = rows[first] if first < len(rows) else None
+    tokens, latency = _meeting(below, above) if below and above else (None, None)
+    head = rows[0]
+    return BreakEven(
+        sweep=head.sweep,
+        mask=head.mask,
+        backend=head.backend,
+        place=head.place,
+        dense=tuple(sorted({row.dense.backend or "" for row in rows if row.dense})),
+        shortest=head.tokens,
+        longest=rows[-1].tokens,
+        below=below.tokens if below else None,
+        above=above.tokens if above else None,
+        tokens=tokens,
+        latency_ms=latency,
+    )
+
+
+def _meeting(below: Row, above: Row) -> tuple[float, float]:
+    """Where the speed-up is 1, if logarithms change evenly between the two lengths."""
+    assert below.speedup and above.speedup and below.total_ms and above.total_ms
+    low, high = math.log(below.speedup), math.log(above.speedup)
+    part = -low / (high - low)
+    return (
+        below.tokens * (above.tokens / below.tokens) ** part,
+        below.total_ms * (above.total_ms / below.total_ms) ** part,
+    )

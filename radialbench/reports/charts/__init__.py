@@ -1,0 +1,56 @@
+"""Charts of a summary, with Matplotlib: `draw(summary, sweep)` gives a figure, or None."""
+
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from radialbench.reports.summary import Summary
+
+CHARTS: dict[str, str] = {
+    "latency": "radialbench.reports.charts.latency:draw",
+    "growth": "radialbench.reports.charts.growth:draw",
+    "speedup": "radialbench.reports.charts.speedup:draw",
+    "density": "radialbench.reports.charts.density:draw",
+    "memory": "radialbench.reports.charts.memory:draw",
+    "compile": "radialbench.reports.charts.compiling:draw",
+}
+"""Where each chart lives, in the order of the report."""
+
+Draw = Callable[["Summary", str], "tuple[Figure, str] | None"]
+
+
+def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
+    """Give each chart's file name without its ending, its caption, and it as PNG and as SVG.
+
+    A chart is drawn for every sweep that has something to show in it; with several sweeps the
+    file's name says which.
+    """
+    from radialbench.reports.charts._style import drawing, rendered
+
+    several = len(summary.sweeps) > 1
+    for name in CHARTS:
+        for sweep in summary.sweeps:
+            with drawing():
+                drawn = load_chart(name)(summary, sweep)
+                if drawn is None:
+                    continue
+                figure, caption = drawn
+                where = f"{sweep}: " if several else ""
+                file = f"{name}-{slug(sweep)}" if several else name
+                yield file, where + caption, rendered(figure, "png"), rendered(figure, "svg")
+
+
+def load_chart(name: str) -> Draw:
+    """Find a chart by name."""
+    module, attribute = CHARTS[name].split(":")
+    draw: Draw = getattr(import_module(module), attribute)
+    return draw
+
+
+def slug(words: str) -> str:
+    """Words as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")

@@ -1,0 +1,185 @@
+"""How charts look: one colour a mask, labels beside the lines, sizes for a page 900 pixels wide."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from radialbench.reports.numbers import plain
+from radialbench.reports.rows import DENSE
+from radialbench.reports.summary import Summary
+
+INK = "#1a1a1a"
+GREY = "#767676"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8558f", "#56a0d3", "#c98b00")
+"""Okabe and Ito's, which colour-blind people can tell apart; some darkened to read as text."""
+
+MARKERS = "oD^vPX"
+OVER = (0, (4, 2))
+"""Dashes of a line that lies on another: both are seen."""
+
+FORM_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+"""Of the fitted forms, best first."""
+
+WIDTH = 10.0
+DPI = 160
+
+STYLE: Any = {
+    "font.size": 11.5,
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelsize": 11.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    # The same summary gives the same file.
+    "svg.hashsalt": "radialbench",
+}
+
+
+End = tuple[str, float, float, str]
+"""Label of a line, x and y of its end, and its colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a mask's lines are drawn."""
+
+    color: str
+    marker: str
+    width: float
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Apply the style, and leave other people's settings as they were."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A label in signs the font lacks is drawn with boxes, which is no reason to stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def rendered(figure: Figure, kind: str) -> bytes:
+    """Give a figure as the bytes of a `png` or `svg` file."""
+    buffer = BytesIO()
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(
+        buffer, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.15, metadata=metadata
+    )
+    return buffer.getvalue()
+
+
+def looks(summary: Summary) -> dict[str, Look]:
+    """Give every mask its look, the same in all charts of a summary; dense is black and thick."""
+    masks = [mask for mask in dict.fromkeys(row.mask for row in summary.rows) if mask != DENSE]
+    found = {DENSE: Look(INK, "s", 3.0)}
+    for place, mask in enumerate(masks):
+        turn, colour = divmod(place, len(COLOURS))
+        found[mask] = Look(COLOURS[colour], MARKERS[(turn + colour) % len(MARKERS)], 2.0)
+    return found
+
+
+def log_tokens(axes: Axes, tokens: Iterable[int]) -> None:
+    """Make x a logarithmic axis of tokens, with round ticks."""
+    low, high = min(tokens), max(tokens)
+    axes.set_xscale("log")
+    axes.set_xlim(low * 0.86, high * 1.16)
+    steps = [m * 10**e for e in range(3, 10) for m in ((1, 2, 5) if high / low < 40 else (1, 3))]
+    axes.xaxis.set_major_locator(FixedLocator([t for t in steps if low * 0.86 <= t <= high * 1.16]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def log_values(axes: Axes) -> None:
+    """Make y a logarithmic axis with plain numbers at its ticks."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    steps = [m * 10.0**e for e in range(-9, 15) for m in ((1, 2, 5) if high / low < 60 else (1,))]
+    axes.yaxis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def short(value: float) -> str:
+    """A tick's number: 400k, 1.5M, 20, 0.05."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def seconds(value: float) -> str:
+    """Milliseconds as a tick writes a time."""
+    return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
+
+
+def label_ends(axes: Axes, ends: Sequence[End], size: float = 11) -> None:
+    """Write labels right of where lines end, moved apart until none covers another.
+
+    Args:
+        axes: With its limits set.
+        ends: Of the lines.
+        size: Of the letters, in points.
+    """
+    to_points = 72.0 / axes.figure.dpi
+    lines = sorted(
+        (
+            (axes.transData.transform((x, y))[1] * to_points, text, (x, y), color)
+            for text, x, y, color in ends
+        )
+    )
+    places = spread([height for height, *_ in lines], size * 1.25)
+    for place, (height, text, end, color) in zip(places, lines, strict=True):
+        axes.annotate(
+            plain(text),
+            end,
+            xytext=(9, place - height),
+            textcoords="offset points",
+            color=color,
+            fontsize=size,
+            va="center",
+            annotation_clip=False,
+            parse_math=False,
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Move ascending heights apart to at least a gap, as little as possible."""
+    groups: list[list[float]] = []
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and _top(groups[-2], gap) + gap > _bottom(groups[-1], gap):
+            last = groups.pop()
+            groups[-1] += last
+    return [_bottom(group, gap) + gap * place for group in groups for place in range(len(group))]
+
+
+def _bottom(group: Sequence[float], gap: float) -> float:
+    return sum(group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _top(group: Sequence[float], gap: float) -> float:
+    return _bottom(group, gap) + gap * (len(group) - 1)

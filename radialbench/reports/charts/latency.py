@@ -1,0 +1,201 @@
+"""The main picture: latency beside exact work, each with what it comes to beneath."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from radialbench.reports.breakeven import BreakEven
+from radialbench.reports.charts._series import Series, plot, series
+from radialbench.reports.charts._style import (
+    FORM_DASHES,
+    GREY,
+    INK,
+    OVER,
+    WIDTH,
+    End,
+    Look,
+    label_ends,
+    log_tokens,
+    log_values,
+    looks,
+    seconds,
+)
+from radialbench.reports.numbers import listed, plain, times
+from radialbench.reports.rows import DENSE
+from radialbench.reports.scaling import Work
+from radialbench.reports.summary import Summary
+
+
+def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
+    """Draw latency and speed-up on the left, exact work and fitted forms on the right."""
+    lines = series(row for row in summary.timed if row.sweep == sweep and row.ok)
+    works = _distinct([work for work in summary.scaling.works if work.sweep == sweep])
+    works = works if any(len(work.tables) > 1 for work in works) else []
+    sides = [side for side in (lines, works) if side]
+    if not sides:
+        return None
+    figure = Figure(figsize=(WIDTH if len(sides) == 2 else WIDTH * 0.62, 6.4))
+    axes = figure.subplots(
+        2,
+        len(sides),
+        squeeze=False,
+        gridspec_kw={"height_ratios": [2.9, 1], "wspace": 0.62, "hspace": 0.16},
+    )
+    looked, captions = looks(summary), []
+    if lines:
+        captions.append(_latency(summary, sweep, list(axes[:, 0]), lines, looked))
+    if works:
+        captions.append(_work(list(axes[:, -1]), works, looked))
+    return figure, " ".join(captions)
+
+
+def _latency(
+    summary: Summary, sweep: str, axes: list[Axes], lines: list[Series], looked: dict[str, Look]
+) -> str:
+    above, below = axes
+    ends: list[End | None] = []
+    ratios: list[End | None] = []
+    for line in lines:
+        look = looked[line.mask]
+        ends.append(plot(above, line, look, lambda row: row.total_ms))
+        if line.mask != DENSE:
+            ratios.append(plot(below, line, look, lambda row: row.speedup))
+        bands = [(row.tokens, *row.quartiles_ms) for row in line.rows if row.quartiles_ms]
+        x, low, high = zip(*bands, strict=True)
+        above.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
+    tokens = [row.tokens for line in lines for row in line.rows]
+    for one in axes:
+        log_tokens(one, tokens)
+    log_values(above)
+    above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
+    above.set_title("Latency")
+    above.tick_params(labelbottom=False)
+    evens = [one for one in summary.break_evens if one.sweep == sweep and one.tokens]
+    for place, even in enumerate(evens):
+        _mark(above, even, looked[even.mask], place)
+    label_ends(above, [end for end in ends if end])
+    _speedups(below, [ratio for ratio in ratios if ratio])
+    below.set_xlabel("tokens")
+    over = sorted({row.dense.backend or "" for line in lines for row in line.rows if row.dense})
+    compared = f", and the speed-up over the fastest dense result ({listed(over)})" if over else ""
+    return f"Measured latency, median and quartiles, token order included{compared}."
+
+
+def _mark(axes: Axes, even: BreakEven, look: Look, place: int) -> None:
+    """Ring a break-even; its text goes top left, where rising lines leave room."""
+    assert even.tokens is not None and even.latency_ms is not None
+    axes.plot(
+        [even.tokens], [even.latency_ms], "o", ms=12, mfc="none", mec=look.color, mew=1.8, zorder=5
+    )
+    axes.annotate(
+        f"{plain(even.mask)} as fast as dense\nat about {even.about} tokens",
+        (even.tokens, even.latency_ms),
+        xytext=(0.03, 0.97 - 0.14 * place),
+        textcoords="axes fraction",
+        color=look.color,
+        fontsize=10.5,
+        va="top",
+        parse_math=False,
+        arrowprops={
+            "arrowstyle": "-",
+            "color": look.color,
+            "lw": 0.9,
+            "shrinkB": 6,
+            "relpos": (0.5, 0),
+        },
+    )
+
+
+def _speedups(axes: Axes, ends: list[End]) -> None:
+    axes.axhline(1, color=INK, linewidth=1.6, zorder=1)
+    axes.set_ylabel("speed-up\nover dense")
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    label_ends(axes, [(times(y), x, y, color) for _, x, y, color in ends], 10)
+
+
+def _distinct(works: list[Work]) -> list[Work]:
+    """One of each mask: exact work does not depend on the blocks."""
+    return list({work.mask: work for work in reversed(works)}.values())[::-1]
+
+
+def _work(axes: list[Axes], works: list[Work], looked: dict[str, Look]) -> str:
+    above, below = axes
+    fitted = next((w for w in works if w.bends), None)
+    ends: list[End] = []
+    seen: list[tuple[float, ...]] = []
+    for work in sorted(works, key=lambda work: work.mask == DENSE):
+        look, values = looked[work.mask], work.exact.values
+        dash = OVER if values in seen else "-"
+        seen.append(values)
+        above.plot(
+            work.exact.tokens,
+            values,
+            color=look.color,
+            marker=look.marker,
+            linewidth=look.width,
+            linestyle="none" if work is fitted else dash,
+            zorder=4 if work is fitted else 3,
+        )
+        power = f"  n^{work.exact.exponents[-1]:.2f}" if len(values) > 1 else ""
+        ends.append((work.mask + power, work.exact.tokens[-1], values[-1], look.color))
+    tokens = [count for work in works for count in work.exact.tokens]
+    for one in axes:
+        log_tokens(one, tokens)
+    log_values(above)
+    above.set_title("Work the mask asks for, exact")
+    above.set_ylabel("TFLOP")
+    above.tick_params(labelbottom=False)
+    below.set_xlabel("tokens")
+    if fitted is None:
+        below.set_visible(False)
+        above.tick_params(labelbottom=True)
+        above.set_xlabel("tokens")
+    else:
+        ends.append(_fits(above, below, fitted, looked[fitted.mask]))
+    label_ends(above, ends)
+    return "Exact work from the tables" + (
+        f", with the forms fitted to {fitted.mask} and how far they miss it." if fitted else "."
+    )
+
+
+def _fits(above: Axes, below: Axes, work: Work, look: Look) -> End:
+    """Draw the fitted forms, their misses, and what the blocks execute; give that line's end."""
+    import numpy as np
+
+    found = work.exact
+    first = found.start
+    frames = np.geomspace(found.frames[first], found.frames[-1], 200)
+    tokens = np.interp(frames, found.frames, found.tokens)
+    ends: list[End] = []
+    for place, fit in enumerate(found.fits):
+        color = look.color if place == 0 else GREY
+        style: dict[str, Any] = {
+            "color": color,
+            "linestyle": FORM_DASHES[place],
+            "linewidth": 2.0 if place == 0 else 1.5,
+        }
+        above.plot(tokens, fit.at(frames, tokens), **style)
+        misses = fit.at(found.frames, found.tokens) / np.array(found.values) - 1
+        below.plot(found.tokens[first:], misses[first:] * 100, **style, marker="o", markersize=3.5)
+        ends.append((fit.form, found.tokens[-1], misses[-1] * 100, color))
+    below.axhline(0, color=INK, linewidth=0.8, zorder=1)
+    below.set_ylabel(f"fits to {work.mask}\nare off by", parse_math=False)
+    low, high = below.get_ylim()
+    reach = max(-low, high)
+    below.set_ylim(-reach, reach)
+    below.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    below.yaxis.set_major_formatter(FuncFormatter(_percent))
+    label_ends(below, ends, 10)
+    executed = work.executed
+    above.plot(
+        executed.tokens, executed.values, color=look.color, linewidth=1.2, alpha=0.6, zorder=2
+    )
+    power = f"  n^{executed.exponents[-1]:.2f}"
+    return f"{work.mask}, executed{power}", executed.tokens[-1], executed.values[-1], look.color
+
+
+def _percent(value: float, _: object) -> str:
+    return f"{value:+.0f}%".replace("-", "−") if value else "0"

@@ -1,0 +1,69 @@
+"""JSON: the facts of a report for programs."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from radialbench.records.codec import to_dict
+from radialbench.reports.formats.csv import cells
+from radialbench.reports.growth import Growth
+from radialbench.reports.scaling import Latency, Work
+from radialbench.reports.summary import Summary
+
+
+def render(summary: Summary) -> str:
+    """Render rows, break-even lengths, growth and notes as one JSON document."""
+    return json.dumps(facts(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def facts(summary: Summary) -> dict[str, Any]:
+    """Give the facts by name; a time, size or ratio has its unit in its name."""
+    return {
+        "source": summary.source,
+        "suites": list(summary.suites),
+        "environments": [to_dict(environment) for environment in summary.environments],
+        "rows": [cells(row) for row in summary.rows],
+        "break_even": [{**asdict(one), "text": one.text} for one in summary.break_evens],
+        "work": [_work(work) for work in summary.scaling.works],
+        "latency": [_latency(latency) for latency in summary.scaling.latencies],
+        "resolutions": [asdict(one) for one in summary.scaling.resolutions],
+        "told": {told.topic: list(told.lines) for told in summary.told},
+        "notes": list(summary.notes),
+    }
+
+
+def _work(work: Work) -> dict[str, Any]:
+    return {
+        "sweep": work.sweep,
+        "mask": work.mask,
+        "block_m": work.blocks[0],
+        "block_n": work.blocks[1],
+        "frames": list(work.exact.frames),
+        "tokens": list(work.exact.tokens),
+        "exact": _growth(work.exact),
+        "executed": _growth(work.executed),
+        "table_exponents": list(work.table_exponents),
+    }
+
+
+def _growth(found: Growth) -> dict[str, Any]:
+    return {
+        "tflop": list(found.values),
+        "exponents": list(found.exponents),
+        "fits": [asdict(fit) for fit in found.fits],
+        "verdict": found.verdict.value,
+        "why": found.why,
+    }
+
+
+def _latency(latency: Latency) -> dict[str, Any]:
+    return {
+        "sweep": latency.sweep,
+        "mask": latency.mask,
+        "backend": latency.backend,
+        "environment": latency.place + 1,
+        "tokens": list(latency.tokens),
+        "exponents": list(latency.exponents),
+        "against_executed_work": asdict(latency.executed) if latency.executed else None,
+        "peak_exponents": list(latency.peak_exponents),
+    }

@@ -1,0 +1,117 @@
+"""Markdown: the whole report, with its pictures if they lie beside it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from radialbench.records.result import Environment
+from radialbench.reports.formats._tables import computed_table, latency_table, tables_table, text
+from radialbench.reports.numbers import listed, three
+from radialbench.reports.rows import Row
+from radialbench.reports.summary import Summary, protocol
+
+
+def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> str:
+    """Render the report.
+
+    Args:
+        summary: What to say.
+        pictures: Captions of the pictures to embed, by file name; the first opens the report.
+    """
+    shown = [
+        f"![{text(words)}]({name})\n\n{text(words)}" for name, words in (pictures or {}).items()
+    ]
+    parts = [f"# {text(listed(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
+    parts += shown[:1]
+    parts += _bullets("Break-even with dense", _break_evens(summary))
+    for told in summary.told:
+        parts += _bullets(told.topic, map(text, told.lines))
+    parts += ["## Charts", *shown[1:]] if shown[1:] else []
+    parts += _tables(
+        "Latency",
+        "Medians have q, k and v in the mask's order already; order ms is the time to bring them "
+        "there and the output back. The speed-up counts both, over the fastest dense result of the "
+        "length. GFLOP/s are of the pairs the mask asks for, executed GFLOP/s of the blocks, "
+        "computed whole.",
+        latency_table,
+        summary.timed,
+    )
+    parts += _tables(
+        "What was computed",
+        "Largest errors against the definition of attention, on the tensors that are timed.",
+        computed_table,
+        summary.timed,
+    )
+    parts += _tables(
+        "Tables",
+        "Blocks of the compiled tables. First ms is the first compilation in the run.",
+        tables_table,
+        summary.compiled,
+    )
+    parts += _bullets("Not measured", _unsound(summary))
+    parts += _environments(summary)
+    parts += _bullets("Notes", map(text, summary.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tables(
+    title: str, about: str, table: Callable[[Sequence[Row]], str], rows: Sequence[Row]
+) -> list[str]:
+    """A section with a table a sweep."""
+    parts = [f"## {title}", about] if rows else []
+    for sweep in dict.fromkeys(row.sweep for row in rows):
+        parts += [f"### {text(sweep)}", table([row for row in rows if row.sweep == sweep])]
+    return parts
+
+
+def _bullets(title: str, lines: Iterable[str]) -> list[str]:
+    body = [f"- {line}" for line in lines]
+    return [f"## {title}", "\n".join(body)] if body else []
+
+
+def _break_evens(summary: Summary) -> list[str]:
+    several = len({one.sweep for one in summary.break_evens}) > 1
+    places = len(summary.environments) > 1
+    return [
+        f"{text(one.mask)} on {text(one.backend)}"
+        + (f", {text(one.sweep)}" if several else "")
+        + (f", environment {one.place + 1}" if places else "")
+        + f": {one.text}"
+        for one in summary.break_evens
+    ]
+
+
+def _unsound(summary: Summary) -> list[str]:
+    return [
+        f"**{status}**, {text(reason)}: {', '.join(map(text, cases))}"
+        for (status, reason), cases in summary.reasons.items()
+    ]
+
+
+def _environments(summary: Summary) -> list[str]:
+    parts = []
+    for place, env in enumerate(summary.environments):
+        rows = [row for row in summary.rows if row.place == place]
+        number = f" {place + 1}" if len(summary.environments) > 1 else ""
+        parts += _bullets(f"Environment{number}", _environment(env, rows))
+    return parts
+
+
+def _environment(env: Environment, rows: Sequence[Row]) -> list[str]:
+    commands = list(dict.fromkeys(row.record.environment.command for row in rows))
+    commits = list(dict.fromkeys(row.record.environment.commit or "unknown" for row in rows))
+    times = sorted(row.record.created for row in rows)
+    versions = ", ".join(f"{name} {version}" for name, version in env.versions.items())
+    timed = [row for row in rows if row.record.measure == "attention"]
+    compiled = [row for row in rows if row.record.measure == "compile"]
+    facts = {
+        "Device": env.device,
+        "Processor": f"{env.cpu}, {env.threads} threads on {env.cores} cores",
+        "Memory": f"{three(env.memory_bytes / 2**30)} GiB",
+        "System": f"{env.os}, Python {env.python}",
+        "Versions": versions,
+        "Commit": ", ".join(commits),
+        "Command": ", ".join(filter(None, commands)),
+        "Measured": f"{times[0]} to {times[-1]}",
+        "Attention": protocol(timed) if timed else "",
+        "Compiling": protocol(compiled) if compiled else "",
+    }
+    return [f"{name}: {text(words)}" for name, words in facts.items() if words]

@@ -1,0 +1,44 @@
+"""How numbers and stored text are written for people."""
+
+from math import floor, log10
+
+MIB = 1 << 20
+
+
+def three(value: float) -> str:
+    """Three figures, thousands apart, never an exponent: 0.0120, 4.56, 78.9, 1,234."""
+    if value == 0:
+        return "0"
+    decimals = min(max(2 - floor(log10(abs(value))), 0), 12)
+    return f"{value:,.{decimals}f}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage."""
+    return f"{value:.1%}"
+
+
+def times(value: float) -> str:
+    """A ratio: `2.56×`."""
+    return f"{value:.2f}×" if 0.1 <= value < 10 else f"{three(value)}×"
+
+
+def mib(count: float) -> str:
+    """Bytes in MiB."""
+    return three(count / MIB)
+
+
+def span(values: list[int]) -> str:
+    """The ends of a range: `5–257`, or the one value there is."""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def plain(text: str) -> str:
+    """Stored text without what a terminal would obey: control characters become `�`."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
+def listed(words: list[str]) -> str:
+    """Words as a sentence has them: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

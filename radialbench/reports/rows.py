@@ -1,0 +1,230 @@
+"""Records as rows: the last word on every case, and what it may be compared with."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import quantiles
+
+from radialbench.records.problem import Problem
+from radialbench.records.result import Environment, Record, Status, TableStats
+
+DENSE = "dense"
+"""The mask every comparison is with."""
+
+LIKE = ("device", "cpu", "cores", "threads", "os", "python", "versions")
+"""What two environments must have in common for their times to be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case.
+
+    Attributes:
+        record: Its last record.
+        sweep: Cases that differ in frames, mask and backend alone share a sweep.
+        place: Where it ran, as an index into the summary's environments.
+        dense: The fastest dense result it may be compared with; None if it may not be.
+        uncompared: Why there is none, if the case itself is ok.
+    """
+
+    record: Record
+    sweep: str
+    place: int
+    dense: Record | None = None
+    uncompared: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the case has a time."""
+        return self.record.timing is not None
+
+    @property
+    def mask(self) -> str:
+        """The mask's label."""
+        return self.record.mask
+
+    @property
+    def backend(self) -> str:
+        """What computed it; `compile` where only a table was compiled."""
+        return self.record.backend or "compile"
+
+    @property
+    def frames(self) -> int:
+        """Latent frames."""
+        return self.record.problem.frames
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the sequence."""
+        return self.record.problem.seq_len
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Query and key tokens of a block."""
+        return self.record.config.block_m, self.record.config.block_n
+
+    @property
+    def table(self) -> TableStats | None:
+        """The block table's figures; None if it could not be compiled."""
+        return self.record.table
+
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        """Every timed call; empty for a case that is not ok."""
+        return self.record.timing.samples_ms if self.record.timing else ()
+
+    @property
+    def median_ms(self) -> float | None:
+        """The middle of the timed calls, which have q, k and v in the mask's order."""
+        return self.record.timing.median_ms if self.record.timing else None
+
+    @property
+    def total_ms(self) -> float | None:
+        """The median and the time of the token order, if the mask has one."""
+        return None if self.median_ms is None else self.median_ms + (self.record.permute_ms or 0)
+
+    @property
+    def iqr_share(self) -> float | None:
+        """Distance between the quartiles as a share of the median; None for a single sample."""
+        timing = self.record.timing
+        if timing is None or len(timing.samples_ms) < 2:
+            return None
+        return timing.iqr_ms / timing.median_ms
+
+    @property
+    def quartiles_ms(self) -> tuple[float, float] | None:
+        """Lower and upper quartile, with the time of the token order."""
+        if self.total_ms is None:
+            return None
+        if len(self.samples_ms) == 1:
+            return self.total_ms, self.total_ms
+        low, _, high = quantiles(self.samples_ms, n=4, method="inclusive")
+        order = self.record.permute_ms or 0
+        return low + order, high + order
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times as long the dense result takes, token order included on both sides."""
+        if self.dense is None or self.total_ms is None:
+            return None
+        return _total_ms(self.dense) / self.total_ms
+
+    @property
+    def gflops(self) -> float | None:
+        """Operations the mask asks for, in 10⁹ a second of the median."""
+        return self._rate(self.table.flops if self.table else None)
+
+    @property
+    def executed_gflops(self) -> float | None:
+        """Operations of the visited blocks, computed whole, in 10⁹ a second of the median."""
+        return self._rate(self.table.executed_flops if self.table else None)
+
+    def _rate(self, flops: int | None) -> float | None:
+        if self.median_ms is None or flops is None or self.record.measure != "attention":
+            return None
+        return flops / self.median_ms / 1e6
+
+
+def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environment, ...]]:
+    """Give the rows, and the environments that are not alike, each by the first of its kind.
+
+    A later record of a case takes the place of an earlier one. Rows are sorted by sweep and
+    length, dense ones first, then in the order of the file.
+    """
+    latest = list({(record.suite, record.case): record for record in records}.values())
+    places: dict[tuple[object, ...], int] = {}
+    environments: list[Environment] = []
+    for record in latest:
+        if places.setdefault(_likeness(record), len(places)) == len(environments):
+            environments.append(record.environment)
+    dense = [r for r in latest if r.mask == DENSE and r.measure == "attention" and r.timing]
+    rows = [
+        Row(record, sweep_of(record), places[_likeness(record)], *_baseline(record, dense))
+        for record in latest
+    ]
+    sweeps = list(dict.fromkeys(row.sweep for row in rows))
+    masks = list(dict.fromkeys((DENSE, *(row.mask for row in rows))))
+    rows.sort(
+        key=lambda row: (
+            sweeps.index(row.sweep),
+            row.record.measure,
+            row.tokens,
+            masks.index(row.mask),
+        )
+    )
+    return tuple(rows), tuple(environments)
+
+
+def sweep_of(record: Record) -> str:
+    """Name what stays the same while frames, mask and backend change.
+
+    The place of the frames in the grid's label is taken by an F: `wan2.1-14b Fx45x80 h40d128bf16`.
+    """
+    problem = record.problem
+    grid = re.sub(rf"(?<!\d){problem.frames}x", "Fx", problem.grid, count=1)
+    if grid == problem.grid:
+        text = problem.seq_len - problem.frames * problem.tokens_per_frame
+        grid = f"Fx{problem.tokens_per_frame}" + (f"+{text}" if text else "")
+    if record.group and problem.grid in record.group:
+        return record.group.replace(problem.grid, grid, 1).replace("/", " ")
+    return f"{grid} b{problem.batch}h{problem.heads}d{problem.head_dim} {problem.dtype}"
+
+
+def differing(environments: Sequence[Environment]) -> list[str]:
+    """Say in which respects environments differ, as `threads: 2 and 4`."""
+    found: dict[str, None] = {}
+    for one, other in pairwise(environments):
+        for name in LIKE:
+            before, after = getattr(one, name), getattr(other, name)
+            if name == "versions":
+                for library in sorted({*before, *after}):
+                    was, now = before.get(library, "none"), after.get(library, "none")
+                    if was != now:
+                        found[f"{library}: {was} and {now}"] = None
+            elif before != after:
+                found[f"{name}: {before} and {after}"] = None
+    return list(found)
+
+
+def _likeness(record: Record) -> tuple[object, ...]:
+    values = (getattr(record.environment, name) for name in LIKE)
+    return tuple(tuple(v.items()) if isinstance(v, dict) else v for v in values)
+
+
+def _baseline(record: Record, dense: Sequence[Record]) -> tuple[Record | None, str | None]:
+    if record.timing is None or record.measure != "attention":
+        return None, None
+    found = [d for d in dense if _same_problem(record, d)]
+    if not found:
+        return None, "dense has no result at this length"
+    found = [d for d in found if _likeness(d) == _likeness(record)]
+    if not found:
+        return None, "dense ran in another environment"
+    reasons = [d.timing.unlike(record.timing) for d in found if d.timing]
+    alike = [d for d, unlike in zip(found, reasons, strict=True) if not unlike]
+    if not alike:
+        return None, f"dense was measured differently ({'; '.join(reasons[0])})"
+    return min(alike, key=_total_ms), None
+
+
+def _same_problem(one: Record, other: Record) -> bool:
+    return (one.suite, one.group, _unmasked(one.problem)) == (
+        *(other.suite, other.group),
+        _unmasked(other.problem),
+    )
+
+
+def _unmasked(problem: Problem) -> Problem:
+    return replace(problem, mask=DENSE)
+
+
+def _total_ms(record: Record) -> float:
+    assert record.timing is not None
+    return record.timing.median_ms + (record.permute_ms or 0)
+
+
+def counts(rows: Iterable[Row]) -> dict[Status, int]:
+    """Count the rows by status, in the order of `Status`."""
+    found = [row.record.status for row in rows]
+    return {status: found.count(status) for status in Status if status in found}

@@ -1,0 +1,191 @@
+"""Growth of work, latency and memory along the sweeps of a summary."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from radialbench.records.result import TableStats
+from radialbench.reports.exponent import Exponent, exponent
+from radialbench.reports.growth import SQUARE, Growth, Verdict, growth, local_exponents
+from radialbench.reports.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a mask's tables hold along a sweep; exact, and the same on every machine.
+
+    Attributes:
+        sweep: The sweep.
+        mask: The mask.
+        blocks: Query and key tokens of a block.
+        frame_tokens: Video tokens of a frame.
+        tables: Figures of the table of each length.
+        exact: Growth of the work the mask asks for, in TFLOP.
+        executed: Growth of the work of the visited blocks, computed whole, in TFLOP.
+    """
+
+    sweep: str
+    mask: str
+    blocks: tuple[int, int]
+    frame_tokens: int
+    tables: tuple[TableStats, ...]
+    exact: Growth
+    executed: Growth
+
+    @property
+    def dense(self) -> bool:
+        """Whether every pair attends at every length."""
+        lengths = zip(self.tables, self.exact.tokens, strict=True)
+        return all(table.pairs == tokens**2 for table, tokens in lengths)
+
+    @property
+    def bends(self) -> bool:
+        """Whether a form that grows more slowly than dense's may be claimed."""
+        return self.exact.verdict is Verdict.FOLLOWS and self.exact.fits[0].form != SQUARE
+
+    @property
+    def table_exponents(self) -> tuple[float, ...]:
+        """Local exponents of the tables' bytes."""
+        return local_exponents(self.exact.tokens, [max(t.nbytes, 1) for t in self.tables])
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Measured times along a sweep, token order apart.
+
+    Attributes:
+        sweep: The sweep.
+        mask: The mask.
+        backend: What computed it.
+        place: Where it ran, as an index into the summary's environments.
+        tokens: Tokens of each length.
+        medians_ms: Median of each length.
+        executed: Exponent against the executed work; None with fewer than three lengths.
+        peaks: (tokens, bytes) of the calls whose peak memory is known and not 0.
+    """
+
+    sweep: str
+    mask: str
+    backend: str
+    place: int
+    tokens: tuple[int, ...]
+    medians_ms: tuple[float, ...]
+    executed: Exponent | None
+    peaks: tuple[tuple[int, int], ...]
+
+    @property
+    def exponents(self) -> tuple[float, ...]:
+        """Local exponents in n, between each length and the next."""
+        return local_exponents(self.tokens, self.medians_ms)
+
+    @property
+    def peak_exponents(self) -> tuple[float, ...]:
+        """Local exponents of the peak memory in n."""
+        return local_exponents(
+            [tokens for tokens, _ in self.peaks], [size for _, size in self.peaks]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The same frames at several resolutions.
+
+    Attributes:
+        mask: The mask.
+        frames: Latent frames.
+        frame_tokens: Tokens of a frame, ascending.
+        exponents: Local exponents of the exact work in n.
+    """
+
+    mask: str
+    frames: int
+    frame_tokens: tuple[int, ...]
+    exponents: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Growth along every sweep: of work, of latency, and over resolutions."""
+
+    works: tuple[Work, ...] = ()
+    latencies: tuple[Latency, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
+
+
+def scaling(rows: Sequence[Row]) -> Scaling:
+    """Find the sweeps in the rows, and how things grow along them."""
+    tables = [row for row in rows if row.table is not None and row.table.pairs]
+    timed = [row for row in rows if row.ok and row.record.measure == "attention"]
+    return Scaling(
+        works=tuple(_work(group) for group in _groups(tables, _work_key)),
+        latencies=tuple(_latency(group) for group in _groups(timed, _latency_key)),
+        resolutions=_resolutions(tables),
+    )
+
+
+def _work_key(row: Row) -> tuple[object, ...]:
+    return row.sweep, row.mask, row.record.problem.mask, row.blocks
+
+
+def _latency_key(row: Row) -> tuple[object, ...]:
+    return row.sweep, row.mask, row.backend, row.record.config, row.place
+
+
+def _groups(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row]]:
+    """Rows of one key, in the order the keys are first met; one row a length, by length."""
+    found: dict[object, dict[int, Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), {}).setdefault(row.tokens, row)
+    return [[by_length[n] for n in sorted(by_length)] for by_length in found.values()]
+
+
+def _work(rows: list[Row]) -> Work:
+    head = rows[0]
+    tables = tuple(row.table for row in rows if row.table is not None)
+    lengths = [row.frames for row in rows], [row.tokens for row in rows]
+    return Work(
+        sweep=head.sweep,
+        mask=head.mask,
+        blocks=head.blocks,
+        frame_tokens=head.record.problem.tokens_per_frame,
+        tables=tables,
+        exact=growth(*lengths, [table.flops / 1e12 for table in tables]),
+        executed=growth(*lengths, [table.executed_flops / 1e12 for table in tables]),
+    )
+
+
+def _latency(rows: list[Row]) -> Latency:
+    head = rows[0]
+    worked = [(row.table.executed_flops, row.samples_ms) for row in rows if row.table]
+    peaks = [(row.tokens, row.record.memory.peak_bytes) for row in rows if row.record.memory]
+    return Latency(
+        sweep=head.sweep,
+        mask=head.mask,
+        backend=head.backend,
+        place=head.place,
+        tokens=tuple(row.tokens for row in rows),
+        medians_ms=tuple(row.median_ms for row in rows if row.median_ms is not None),
+        executed=exponent([work for work, _ in worked], [samples for _, samples in worked]),
+        peaks=tuple((tokens, peak) for tokens, peak in peaks if peak),
+    )
+
+
+def _resolutions(rows: Iterable[Row]) -> tuple[Resolution, ...]:
+    """Masks whose records hold the same frames with different tokens a frame."""
+
+    def key(row: Row) -> tuple[object, ...]:
+        problem = row.record.problem
+        text = row.tokens - row.frames * problem.tokens_per_frame
+        return row.mask, problem.mask, row.frames, text, problem.heads, problem.head_dim
+
+    found = [group for group in _groups(rows, key) if len(group) > 1]
+    return tuple(
+        Resolution(
+            mask=group[0].mask,
+            frames=group[0].frames,
+            frame_tokens=tuple(row.record.problem.tokens_per_frame for row in group),
+            exponents=local_exponents(
+                [row.tokens for row in group], [row.table.pairs for row in group if row.table]
+            ),
+        )
+        for group in found
+    )

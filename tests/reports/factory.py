@@ -1,0 +1,96 @@
+"""Made-up records in the shape of a sweep over frames, for reports to be tested on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.result import Measurement, Record, Status, TableStats
+from tests.records.sample import ENVIRONMENT, RECORD
+
+FRAME_TOKENS = 1560
+HEAD_DIM = 128
+
+
+def made(
+    mask: str = "radial",
+    frames: int = 3,
+    *,
+    samples: Sequence[float] = (2.0,),
+    backend: str | None = "cpu",
+    share: float = 0.5,
+    order: float = 0.0,
+    **changes: Any,
+) -> Record:
+    """A case that went well.
+
+    Args:
+        mask: Its label.
+        frames: Latent frames of 30×52 tokens.
+        samples: Times of the calls, in milliseconds; none for a case that failed.
+        backend: None for a case that compiles.
+        share: Share of the pairs that attend.
+        order: Time of the token order.
+        **changes: Other fields of the record.
+    """
+    grid, tokens = f"{frames}x30x52", frames * FRAME_TOKENS
+    group = f"{grid}/h1d128f32"
+    record = replace(
+        RECORD,
+        case=f"{mask}/{group}/{backend or 'compile'}",
+        measure="attention" if backend else "compile",
+        mask=mask,
+        group=group,
+        problem=Problem(
+            f"of {mask}", grid, frames, FRAME_TOKENS, tokens, 1, 1, HEAD_DIM, "float32"
+        ),
+        backend=backend,
+        config=KernelConfig(),
+        table=table(tokens, share),
+        accuracy=RECORD.accuracy if backend else None,
+        timing=Measurement(tuple(samples), 1, "warm", "perf_counter", None),
+        permute_ms=order if backend else None,
+        plan_ms=0.25 if backend else None,
+        environment=ENVIRONMENT,
+    )
+    return replace(record, **changes)
+
+
+def ended(status: Status, reason: str, record: Record) -> Record:
+    """The same case, ended in another way."""
+    return replace(record, status=status, reason=reason, timing=None, accuracy=None, memory=None)
+
+
+def table(tokens: int, share: float) -> TableStats:
+    """A table of a share of the pairs, whose blocks execute half as much again."""
+    pairs = round(tokens**2 * share)
+    blocks = (tokens // 128 + 1) ** 2
+    return TableStats(
+        pairs=pairs,
+        density=pairs / tokens**2,
+        block_density=min(1.5 * share, 1.0),
+        full=round(blocks * share),
+        partial=round(blocks * min(share, 1 - share) / 2),
+        bitmaps=8,
+        nbytes=round(8 * blocks * share) + 1,
+        flops=4 * HEAD_DIM * pairs,
+        executed_flops=round(4 * HEAD_DIM * tokens**2 * min(1.5 * share, 1.0)),
+        compile_ms=0.001 * tokens,
+    )
+
+
+def swept(
+    mask: str, shares: dict[int, float], *, rate: float = 50.0, **changes: Any
+) -> list[Record]:
+    """A sweep whose latency is the executed work at a rate in GFLOP/s, a little spread."""
+    records = []
+    for frames, share in shares.items():
+        middle = table(frames * FRAME_TOKENS, share).executed_flops / rate / 1e6
+        samples = tuple(middle * factor for factor in (0.99, 1.0, 1.02))
+        records.append(made(mask, frames, samples=samples, share=share, **changes))
+    return records
+
+
+def elsewhere(records: Iterable[Record], **changes: Any) -> list[Record]:
+    """The same records, from another environment."""
+    return [replace(r, environment=replace(r.environment, **changes)) for r in records]

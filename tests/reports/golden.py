@@ -1,0 +1,47 @@
+"""Records that the golden texts are of; `python -m tests.reports.golden` writes the texts anew."""
+
+from pathlib import Path
+
+from radialbench.records.result import Record, Status
+from radialbench.reports.formats import FORMATS, load_format
+from radialbench.reports.rows import DENSE
+from radialbench.reports.summary import Summary, summarize
+from tests.reports.factory import ended, made, swept
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def records() -> list[Record]:
+    """Three lengths, every way a case can end, a token order, tables."""
+    shares = {5: 0.9, 9: 0.6, 17: 0.4}
+    return [
+        *swept(DENSE, dict.fromkeys(shares, 1.0), backend="sdpa", rate=80.0),
+        *swept("radial", shares),
+        *swept("sta(window_t=5, window_h=5)", dict.fromkeys(shares, 0.2), order=300.0),
+        ended(Status.FAILED, "TypeError: it | broke", made("power", 5)),
+        ended(Status.OOM, "needs at least 9.0 GiB, 2.0 GiB are free; not tried", made("power", 9)),
+        ended(Status.UNSUPPORTED, "'other' needs a GPU", made("power", 5, backend="other")),
+        ended(Status.INACCURATE, "errors of 2.00e-01 in the output", made("power", 17)),
+        *(made("radial", f, backend=None, share=share) for f, share in shares.items()),
+        ended(Status.FAILED, "TypeError: again", made("power", 5)),
+    ]
+
+
+def summary() -> Summary:
+    """The summary that the golden texts are of."""
+    return summarize(
+        records(),
+        source="results/smoke/results.jsonl",
+        skipped=["line 9: not a whole line of JSON"],
+    )
+
+
+def write() -> None:
+    """Write the golden texts anew."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in FORMATS:
+        (FOLDER / f"{name}.txt").write_text(load_format(name)(summary()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

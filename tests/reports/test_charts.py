@@ -1,0 +1,189 @@
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+import radialbench.reports.charts as folder
+from radialbench.records.result import Record, Status
+from radialbench.reports.charts import CHARTS, charts, load_chart, slug
+from radialbench.reports.charts._style import looks, seconds, short, spread
+from radialbench.reports.charts.latency import draw as draw_latency
+from radialbench.reports.rows import DENSE
+from radialbench.reports.summary import Summary, summarize
+from tests.reports.factory import elsewhere, ended, made, swept
+
+SHORT = (3, 5, 9, 17, 33)
+LONG = (5, 9, 17, 33, 65, 129, 257)
+
+
+def log_share(frames: int) -> float:
+    return 0.4 * math.log2(frames + 1) / frames
+
+
+def whole() -> list[Record]:
+    """A run like the smoke suite's: sparse masks, two dense backends, tables of long videos."""
+    shares = {frames: log_share(frames) for frames in SHORT}
+    tables = [
+        made(mask, frames, backend=None, share=1.0 if mask == DENSE else log_share(frames))
+        for mask in (DENSE, "radial", "twin")
+        for frames in LONG
+    ]
+    return [
+        *swept(DENSE, dict.fromkeys(SHORT, 1.0), backend="sdpa", rate=80.0),
+        *swept(DENSE, dict.fromkeys(SHORT, 1.0)),
+        *swept("radial", shares, rate=30.0),
+        *swept("twin", shares, order=5.0),
+        *swept("window", dict.fromkeys(SHORT, 0.3)),
+        *tables,
+    ]
+
+
+def drawn(records: Iterable[Record]) -> dict[str, tuple[str, bytes, bytes]]:
+    summary = summarize(list(records))
+    return {name: (caption, png, svg) for name, caption, png, svg in charts(summary)}
+
+
+def shown(records: Iterable[Record]) -> set[str]:
+    """Names of the charts that have something to show, without drawing them to the end."""
+    summary = summarize(list(records))
+    return {name for name in CHARTS for sweep in summary.sweeps if load_chart(name)(summary, sweep)}
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_every_chart_is_drawn() -> None:
+    found = drawn(whole())
+    assert list(found) == list(CHARTS)
+    for caption, png, svg in found.values():
+        assert caption.endswith(".")
+        image = imread(io.BytesIO(png))
+        assert image.shape[0] > 300
+        assert image.shape[1] > 900
+        assert image.std() > 0.02
+        assert svg.startswith(b"<?xml")
+
+
+def test_the_same_records_give_the_same_files() -> None:
+    few = [record for record in whole() if record.problem.frames < 9]
+    assert drawn(few) == drawn(few)
+
+
+def test_settings_of_others_are_left_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    drawn([made()])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_main_picture_says_what_it_shows() -> None:
+    found = draw_latency(summarize(whole()), "Fx30x52 h1d128f32")
+    assert found is not None
+    figure, caption = found
+    told = texts(figure)
+    assert {"dense (sdpa)", "dense (cpu)", "radial", "twin", "window"} <= set(told)
+    assert any(re.fullmatch(r"radial as fast as dense\nat about [\d,]+ tokens", t) for t in told)
+    assert "dense  n^2.00" in told
+    assert {"n(a + b·log2 F)", "a·n + b·n^1.5", "a·n + b·n²"} <= set(told)
+    assert "fitted to radial" in caption
+
+
+def test_no_form_is_drawn_where_none_may_be_claimed() -> None:
+    short = [record for record in whole() if record.problem.frames <= 33]
+    found = draw_latency(summarize(short), "Fx30x52 h1d128f32")
+    assert found is not None
+    assert not any("log2" in text for text in texts(found[0]))
+    assert "growth" not in shown(short)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_lengths(count: int) -> None:
+    records = [r for frames in SHORT[:count] for r in (made(DENSE, frames), made("sta", frames))]
+    assert {"latency", "speedup", "density", "memory"} == shown(records)
+
+
+def test_nothing_to_draw() -> None:
+    assert drawn([]) == {}
+    assert not shown([replace(ended(Status.OOM, "too big", made()), table=None)])
+
+
+def test_only_tables() -> None:
+    compiled = [made(backend=None, frames=frames) for frames in LONG]
+    assert shown(compiled) == {"latency", "density", "memory", "compile"}
+
+
+def test_several_sweeps_have_their_own_files() -> None:
+    wide = [
+        replace(r, case=f"wide {r.case}", group=f"wide model/{r.group}")
+        for r in (made(DENSE), made("sta"))
+    ]
+    names = set(drawn([made(DENSE), made("sta"), *wide]))
+    assert "latency-Fx30x52-h1d128f32" in names
+    assert "latency-wide-model-Fx30x52-h1d128f32" in names
+
+
+def test_environments_have_their_own_lines() -> None:
+    there = elsewhere([made("sta", 5), made(DENSE, 5)], cpu="Other")
+    summary = summarize([made("sta"), made(DENSE), *there])
+    found = draw_latency(summary, "Fx30x52 h1d128f32")
+    assert found is not None
+    assert {"sta (environment 1)", "sta (environment 2)"} <= set(texts(found[0]))
+
+
+def test_any_label_can_be_drawn() -> None:
+    labels = ["$\\frac{", "_x_ <b>&", "窓\x1b[31m", "n" * 80]
+    records = [made(label, frames) for label in labels for frames in (3, 5)]
+    assert "latency" in drawn([made(DENSE, 3), made(DENSE, 5), *records])
+
+
+def colours(summary: Summary) -> list[str]:
+    return [look.color for look in looks(summary).values()]
+
+
+def test_every_mask_has_its_look() -> None:
+    masks = [DENSE, *"abcdef"]
+    summary = summarize([made(mask) for mask in masks])
+    assert len(set(colours(summary))) == len(masks)
+    many = looks(summarize([made(f"mask {place}") for place in range(30)]))
+    assert len({(look.color, look.marker) for look in many.values()}) == 31
+
+
+@given(st.lists(st.floats(0, 1000), min_size=1, max_size=12).map(sorted), st.floats(1, 40))
+def test_labels_do_not_cover_each_other(heights: list[float], gap: float) -> None:
+    places = spread(heights, gap)
+    assert all(after - before >= gap - 1e-6 for before, after in pairwise(places))
+    assert sum(places) == pytest.approx(sum(heights), abs=1e-6)
+    if all(after - before >= gap + 1e-6 for before, after in pairwise(heights)):
+        assert places == pytest.approx(heights)
+
+
+def test_numbers_at_ticks() -> None:
+    assert [short(value) for value in (0.05, 20, 5000, 1.5e6, 2e9)] == [
+        *("0.05", "20", "5k", "1.5M", "2G")
+    ]
+    assert [seconds(value) for value in (0.5, 20, 1000, 20000)] == [
+        "0.5 ms",
+        "20 ms",
+        "1 s",
+        "20 s",
+    ]
+
+
+def test_files_have_plain_names() -> None:
+    assert slug("wan2.1 F×3/../h1 ") == "wan2.1-F-3-..-h1"
+
+
+def test_every_chart_of_the_folder_is_listed() -> None:
+    files = {f"{folder.__name__}.{file.stem}" for file in Path(folder.__path__[0]).glob("[!_]*.py")}
+    assert files == {home.split(":")[0] for home in CHARTS.values()}
+    assert all(load_chart(name)(summarize([]), "none") is None for name in CHARTS)

@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import pytest
+
+from radialbench.records.problem import Problem
+from radialbench.records.result import Measurement, Status
+from radialbench.reports.rows import DENSE, counts, differing, rows_of, sweep_of
+from tests.records.sample import ENVIRONMENT
+from tests.reports.factory import elsewhere, ended, made
+
+SDPA = made(DENSE, samples=(4.0,), backend="sdpa", share=1.0)
+CPU = made(DENSE, samples=(8.0,), share=1.0)
+RADIAL = made(samples=(1.0, 2.0, 4.0))
+
+
+def test_a_row_is_compared_with_the_fastest_dense_result() -> None:
+    dense, other, radial = rows_of([CPU, SDPA, RADIAL])[0]
+    assert [row.speedup for row in (dense, other, radial)] == [0.5, 1.0, 2.0]
+    assert radial.dense == SDPA
+
+
+def test_the_time_of_the_token_order_counts_on_both_sides() -> None:
+    sta = made("sta", samples=(2.0,), order=3.0)
+    *_, row = rows_of([replace(SDPA, permute_ms=1.0), sta])[0]
+    assert (row.median_ms, row.total_ms, row.speedup) == (2.0, 5.0, 1.0)
+    assert row.quartiles_ms == (5.0, 5.0)
+
+
+def test_a_rate_is_work_over_the_median_without_the_order() -> None:
+    (row,), _ = rows_of([made("sta", samples=(2.0,), share=0.5, order=3.0)])
+    assert row.table is not None
+    assert row.gflops == row.table.flops / 2e6
+    assert row.executed_gflops == row.table.executed_flops / 2e6
+
+
+def test_spread_is_between_the_quartiles() -> None:
+    (row,), _ = rows_of([RADIAL])
+    assert row.quartiles_ms == (1.5, 3.0)
+    assert row.iqr_share == 0.75
+    (single,), _ = rows_of([SDPA])
+    assert single.iqr_share is None
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status != Status.OK])
+def test_a_case_that_is_not_ok_has_no_numbers(status: Status) -> None:
+    *_, row = rows_of([SDPA, ended(status, "why", RADIAL)])[0]
+    numbers = (row.median_ms, row.total_ms, row.speedup, row.gflops, row.iqr_share)
+    assert numbers == (None,) * 5
+    assert (row.dense, row.uncompared) == (None, None)
+
+
+def test_a_dense_result_that_is_not_ok_is_no_baseline() -> None:
+    *_, row = rows_of([ended(Status.OOM, "too big", SDPA), RADIAL])[0]
+    assert row.speedup is None
+    assert row.uncompared == "dense has no result at this length"
+
+
+def test_lengths_shapes_and_suites_are_not_mixed() -> None:
+    problem = replace(RADIAL.problem, heads=2)
+    for other in (
+        made(frames=5),
+        replace(RADIAL, problem=problem),
+        replace(RADIAL, group="another"),
+        replace(RADIAL, suite="another"),
+    ):
+        row = next(row for row in rows_of([SDPA, other])[0] if row.mask != DENSE)
+        assert row.uncompared == "dense has no result at this length"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cpu": "Other"}, {"threads": 1}, {"device": "GPU"}, {"versions": {"torch": "3"}}],
+)
+def test_environments_are_not_mixed(changes: dict[str, object]) -> None:
+    rows, environments = rows_of([SDPA, *elsewhere([RADIAL], **changes)])
+    assert [row.place for row in rows] == [0, 1]
+    assert len(environments) == 2
+    assert rows[1].uncompared == "dense ran in another environment"
+
+
+def test_the_same_machine_on_another_day_is_the_same_environment() -> None:
+    rows, environments = rows_of([SDPA, *elsewhere([RADIAL], command="again", commit="fff")])
+    assert environments == (ENVIRONMENT,)
+    assert rows[1].speedup == 2.0
+
+
+def test_a_dense_result_of_the_same_environment_is_found_among_others() -> None:
+    there = elsewhere([replace(SDPA, case="other")], cpu="Other")
+    rows, _ = rows_of([*there, SDPA, RADIAL])
+    assert [row.speedup for row in rows] == [1.0, 1.0, 2.0]
+
+
+def test_unlike_measurements_are_not_mixed() -> None:
+    cold = replace(RADIAL, timing=Measurement((1.0,), 1, "cold", "perf_counter", None))
+    *_, row = rows_of([SDPA, cold])[0]
+    assert row.speedup is None
+    assert row.uncompared == "dense was measured differently (cache: warm and cold)"
+
+
+def test_compiling_is_not_compared() -> None:
+    rows, _ = rows_of([SDPA, made(backend=None), made(DENSE, backend=None)])
+    assert [(row.speedup, row.gflops) for row in rows[1:]] == [(None, None)] * 2
+
+
+def test_the_last_record_of_a_case_counts() -> None:
+    rows, _ = rows_of([ended(Status.FAILED, "killed", RADIAL), SDPA, RADIAL])
+    assert [row.record for row in rows] == [SDPA, RADIAL]
+    rows, _ = rows_of([RADIAL, SDPA, ended(Status.FAILED, "killed", RADIAL)])
+    assert counts(rows) == {Status.OK: 1, Status.FAILED: 1}
+
+
+def test_rows_are_sorted_by_length_with_dense_first() -> None:
+    records = [made("sta", 5), made("radial", 3), made("sta", 3), made(DENSE, 5), made(DENSE, 3)]
+    assert [(row.frames, row.mask) for row in rows_of(records)[0]] == [
+        *((3, DENSE), (3, "sta"), (3, "radial")),
+        *((5, DENSE), (5, "sta")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grid", "frames", "seq_len", "group", "sweep"),
+    [
+        ("3x30x52", 3, 4680, "wan/3x30x52/h1d128f32", "wan Fx30x52 h1d128f32"),
+        ("3x3x3", 3, 27, "3x3x3/h1d128f32", "Fx3x3 h1d128f32"),
+        ("3x3x3+13", 3, 40, None, "Fx3x3+13 b1h1d128 float32"),
+        ("13+3x3x3", 3, 40, None, "13+Fx3x3 b1h1d128 float32"),
+        ("thirty", 3, 40, "thirty/h1", "Fx9+13 h1"),
+    ],
+)
+def test_a_sweep_is_named_by_what_stays_the_same(
+    grid: str, frames: int, seq_len: int, group: str | None, sweep: str
+) -> None:
+    size = 1560 if seq_len == 4680 else 9
+    problem = Problem("f", grid, frames, size, seq_len, 1, 1, 128, "float32")
+    assert sweep_of(replace(RADIAL, problem=problem, group=group)) == sweep
+
+
+def test_environments_say_how_they_differ() -> None:
+    other = replace(ENVIRONMENT, threads=1, versions={"torch": "2.14.0", "triton": "3.7"})
+    assert differing([ENVIRONMENT, other]) == [
+        "threads: 2 and 1",
+        "numpy: 2.3.5 and none",
+        "torch: 2.13.0 and 2.14.0",
+        "triton: none and 3.7",
+    ]
