@@ -2,24 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.bounds import Interval, bound_nodes
+from radialbench.maskgen.domain import check_domain, refuse_undefined
 from radialbench.maskgen.evaluate import evaluate
-from radialbench.maskgen.expr import AXES, COORDINATES, SEGMENTS, Expr, constant, name
+from radialbench.maskgen.expr import (
+    AXES,
+    COORDINATES,
+    RELATIVE,
+    SEGMENTS,
+    Expr,
+    constant,
+    name,
+)
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not, Pairs, Rounded
+from radialbench.maskgen.unparse import short
 
-MAX_ENUMERATED = 1 << 22
-_PARTIAL = ("/", "//", "%", "**", "sqrt", "log2")
-"""Operators that are not defined everywhere."""
-
+_WHOLE_NAMES = {*COORDINATES, *RELATIVE}
 _DISTANCES = {f"d{axis}": Expr("abs", (name(f"r{axis}"),)) for axis in AXES}
 _DIFFERENCES = {
     Expr("-", (name(f"q{axis}"), name(f"k{axis}"))): name(f"r{axis}") for axis in AXES
@@ -73,8 +77,10 @@ def bind_order(spec: MaskSpec, grid: TokenGrid) -> TokenOrder:
     """Tell the token order of a mask on a grid."""
     binder = _Binder(spec, grid)
     sides = [binder.size(side, "a tile's side") for side in spec.order.tile_thw]
-    return TokenOrder(spec.order.kind, (sides[0], sides[1], sides[2])) if sides else (
-        TokenOrder(spec.order.kind)
+    return (
+        TokenOrder(spec.order.kind, (sides[0], sides[1], sides[2]))
+        if sides
+        else (TokenOrder(spec.order.kind))
     )
 
 
@@ -133,13 +139,14 @@ class _Binder:
         folded = fold(tree, self.values)
         if "largest_divisor" in {node.op for node in folded.walk()}:
             raise SpecError(f"largest_divisor() is for sizes, not for coordinates, in '{tree}'")
-        _check_domain(folded, self.grid)
+        check_domain(folded, self.grid)
         return _relative(fold(folded, _DISTANCES))
 
     def size(self, tree: Expr, what: str) -> int:
         value = fold(tree, self.values).value
         if not isinstance(value, float) or value != int(value) or not 1 <= value < 2**31:
-            raise SpecError(f"{what} is a whole number of at least 1, got '{tree}' = {value}")
+            given = f"{value:g}" if tree.op == "number" else f"'{short(tree)}' = {value:g}"
+            raise SpecError(f"{what} is a whole number of at least 1, got {given}")
         return int(value)
 
 
@@ -180,7 +187,7 @@ def _granularity(node: MaskNode) -> int | None:
 def _folded(node: Expr) -> Expr:
     args = node.args
     if all(argument.op in ("number", "truth") for argument in args):
-        _refuse_undefined(node, [np.asarray(argument.value) for argument in args], {})
+        refuse_undefined(node, [np.asarray(argument.value) for argument in args], {})
         value = evaluate(node, {}).item()
         if not np.isfinite(value):
             raise SpecError(f"the value is too large: '{node}'")
@@ -217,99 +224,13 @@ def _whole(tree: Expr) -> bool:
     whole: dict[Expr, bool] = {}
     for node in tree.walk():
         if node.op == "number":
-            whole[node] = node.value == np.floor(node.value)  # type: ignore[arg-type, type-var]
+            whole[node] = node.value == np.floor(node.value)  # type: ignore[arg-type]
         elif node.op in ("+", "-", "*", "//", "%", "min", "max", "neg", "abs"):
             whole[node] = all(whole[argument] for argument in node.args)
         elif node.op == "where":
             whole[node] = whole[node.args[1]] and whole[node.args[2]]
+        elif node.op == "name":
+            whole[node] = node.value in _WHOLE_NAMES
         else:
-            whole[node] = node.op in ("name", "floor", "ceil", "bit_length")
+            whole[node] = node.op in ("floor", "ceil", "bit_length")
     return whole[tree]
-
-
-def _check_domain(tree: Expr, grid: TokenGrid) -> None:
-    """Refuse an expression that is undefined for some tokens: bounds first, then all cases."""
-    sizes = dict(
-        zip(
-            AXES,
-            (grid.frames, grid.height, grid.width, grid.frame_tokens, grid.seq_len, grid.seq_len),
-            strict=True,
-        )
-    )
-    boxes: dict[str, Interval] = {
-        word: (np.zeros(()), np.asarray(sizes[word[1]] - 1.0)) for word in COORDINATES
-    }
-    boxes |= {word: (np.zeros(()), np.ones(())) for word in SEGMENTS}
-    bounds = bound_nodes(tree, boxes)
-    for node in tree.walk():
-        if node.op in _PARTIAL or not np.all(np.isfinite(bounds[node])):
-            arguments = [bounds[argument] for argument in node.args]
-            if not _surely_defined(node.op, arguments, bounds[node]):
-                _check_cases(node, sizes)
-
-
-def _surely_defined(op: str, args: list[Interval], result: Interval) -> bool:
-    if not all(np.all(np.isfinite(interval)) for interval in (*args, result)):
-        return False
-    low, high = args[-1]
-    if op in ("/", "//", "%"):
-        return bool(low > 0 or high < 0)
-    if op == "sqrt":
-        return bool(low >= 0)
-    if op == "log2":
-        return bool(low > 0)
-    return True
-
-
-def _check_cases(node: Expr, sizes: Mapping[str, int]) -> None:
-    """Evaluate a node for every combination of the coordinates it mentions."""
-    words = sorted(node.names())
-    shape = [2 if word in SEGMENTS else sizes[word[1]] for word in words]
-    if np.prod(shape, dtype=np.float64) > MAX_ENUMERATED:
-        raise SpecError(
-            f"cannot tell whether '{_short(node)}' is defined for all tokens; guard it, "
-            "e.g. divide by max(…, 1)"
-        )
-    values: dict[str, NDArray[Any]] = {}
-    for place, (word, size) in enumerate(zip(words, shape, strict=True)):
-        along = [1] * len(words)
-        along[place] = size
-        kind = np.bool_ if word in SEGMENTS else np.float64
-        values[word] = np.arange(size).astype(kind).reshape(along)
-    arguments = [evaluate(argument, values) for argument in node.args]
-    _refuse_undefined(node, arguments, values)
-    result = evaluate(node, values)
-    if not np.all(np.isfinite(result)):
-        raise SpecError(f"the value is too large: '{_short(node)}'{_case(~np.isfinite(result), words)}")
-
-
-def _refuse_undefined(
-    node: Expr, args: list[NDArray[Any]], values: Mapping[str, NDArray[Any]]
-) -> None:
-    bad: NDArray[np.bool_] = np.zeros((), np.bool_)
-    reason = ""
-    if node.op in ("/", "//", "%"):
-        bad, reason = args[1] == 0, "division by zero"
-    elif node.op == "sqrt":
-        bad, reason = args[0] < 0, "square root of a negative number"
-    elif node.op == "log2":
-        bad, reason = args[0] <= 0, "logarithm of zero or less"
-    elif node.op == "**":
-        with np.errstate(all="ignore"):
-            power = np.power(np.asarray(args[0], np.float64), args[1])
-        bad, reason = ~np.isfinite(power), "a power that is too large or undefined"
-    if np.any(bad):
-        where = _case(bad, sorted(values))
-        raise SpecError(f"{reason} in '{_short(node)}'{where}; guard it, e.g. max(…, 1)")
-
-
-def _case(bad: NDArray[np.bool_], words: list[str]) -> str:
-    if not words or bad.ndim != len(words):
-        return ""
-    first = np.argwhere(bad)[0]
-    return " where " + ", ".join(f"{word} = {at}" for word, at in zip(words, first, strict=True))
-
-
-def _short(tree: Expr) -> str:
-    text = str(tree)
-    return text if len(text) <= 100 else f"{text[:97]}..."

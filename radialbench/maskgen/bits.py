@@ -3,12 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from radialbench.maskgen.distinct import kinds
+
 Int64 = NDArray[np.int64]
 Words = NDArray[np.uint32]
 Bool = NDArray[np.bool_]
 
 FULL = 0
 """Number of the content in which every pair of a block attends."""
+
+MAX_SIDE = 8192
+"""Tokens of a block's side, at most: the bits of one such block fill 8 MiB."""
 
 
 def pack(bits: Bool) -> Words:
@@ -18,6 +23,12 @@ def pack(bits: Bool) -> Words:
     if spare:
         packed = np.pad(packed, [(0, 0)] * (packed.ndim - 1) + [(0, spare)])
     return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
+
+
+def unpack(words: Words, count: int) -> Bool:
+    """Undo `pack` where the last axis had `count` bits."""
+    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
+    return np.unpackbits(as_bytes, axis=-1, count=count, bitorder="little").view(np.bool_)
 
 
 def span(start: Int64, stop: Int64, size: int) -> Bool:
@@ -38,9 +49,7 @@ class Pool:
         self.block_m = block_m
         self.block_n = block_n
         self.words = -(-block_n // 32)
-        self._weights = np.random.default_rng(0).integers(
-            1, 2**63, block_m * self.words, dtype=np.uint64
-        )
+        self._weights = _weights(block_m * self.words)
         self._chunks: list[Words] = []
         self._count = 0
         self._whole: Words | None = None
@@ -68,11 +77,8 @@ class Pool:
         part = (top > 0) | (bottom < self.block_m) | (left > 0) | (right < self.block_n)
         if part.any():
             sides = np.stack([side[part] for side in (top, bottom, left, right)])
-            key = sides[0]
-            for side in sides[1:]:
-                key = key * (max(self.block_m, self.block_n) + 1) + side
-            _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-            numbers[part] = self.add(self.rectangle_bits(*sides[:, first]))[inverse]
+            some, kind = kinds(sides)
+            numbers[part] = self.add(self.rectangle_bits(*sides[:, some]))[kind]
         return numbers
 
     def rectangle_bits(self, top: Int64, bottom: Int64, left: Int64, right: Int64) -> Words:
@@ -83,27 +89,33 @@ class Pool:
 
     def pairs(self) -> Int64:
         """[contents] attending pairs of each content."""
-        return np.bitwise_count(self.bits).sum(axis=(1, 2), dtype=np.int64)
+        pairs: Int64 = np.bitwise_count(self.bits).sum(axis=(1, 2), dtype=np.int64)
+        return pairs
 
     def combine(self, a: Int64, b: Int64, *, union: bool) -> Int64:
         """Keep the union or the intersection of contents, pair by pair."""
-        key = a * self._count + b
-        unique, inverse = np.unique(key, return_inverse=True)
-        left, right = self.bits[unique // self._count], self.bits[unique % self._count]
-        return self.add(left | right if union else left & right)[inverse]
+        some, kind = kinds((a, b))
+        left, right = self.bits[a[some]], self.bits[b[some]]
+        return self.add(left | right if union else left & right)[kind]
 
     def _distinct(self, bits: Words) -> tuple[Int64, Int64]:
         flat = bits.reshape(len(bits), self.block_m * self.words)
         if len(flat) <= 1:
             return np.arange(len(flat)), np.zeros(len(flat), np.int64)
         hashes = np.zeros(len(flat), np.uint64)
-        for start in range(0, len(flat), 4096):
-            part = flat[start : start + 4096]
-            hashes[start : start + 4096] = (part * self._weights).sum(axis=1, dtype=np.uint64)
+        parts = [slice(start, start + 4096) for start in range(0, len(flat), 4096)]
+        for part in parts:
+            hashes[part] = (flat[part] * self._weights).sum(axis=1, dtype=np.uint64)
         _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-        for start in range(0, len(flat), 4096):
-            part = slice(start, start + 4096)
+        for part in parts:
             if not np.array_equal(flat[part], flat[first[inverse[part]]]):
                 _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
                 break
         return first, inverse.reshape(-1)
+
+
+def _weights(count: int) -> NDArray[np.uint64]:
+    """Multipliers of a hash. Not NumPy's random numbers: importing them takes 10 ms."""
+    mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    return (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

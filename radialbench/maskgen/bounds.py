@@ -105,10 +105,11 @@ def _power(op: str, a: Interval, b: Interval) -> Interval:
 def _log2(op: str, a: Interval) -> Interval:
     low, high = _rising(op, a)
     point = a[0] == a[1]
-    return (
-        _known(np.where(point, low, np.nextafter(low, -np.inf)), -np.inf),
-        _known(np.where(point, high, np.nextafter(high, np.inf)), np.inf),
-    )
+    # Like pow, but it surely lies between the powers of two around it.
+    low = np.where(point, low, np.maximum(np.nextafter(low, -np.inf), np.frexp(a[0])[1] - 1.0))
+    high = np.where(point, high, np.minimum(np.nextafter(high, np.inf), np.frexp(a[1])[1]))
+    positive = a[0] > 0
+    return np.where(positive, low, -np.inf), np.where(positive, _known(high, np.inf), np.inf)
 
 
 def _sqrt(op: str, a: Interval) -> Interval:

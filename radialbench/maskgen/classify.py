@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from radialbench.maskgen.bind import fold
 from radialbench.maskgen.bounds import Array, Interval, bound, bound_nodes
+from radialbench.maskgen.distinct import kinds
 from radialbench.maskgen.expr import COMPARISONS, Expr, constant, name
 from radialbench.maskgen.strips import GROUP, Boxes, PairBoxes, Side
 
@@ -39,7 +40,7 @@ class CellPairs:
     def __len__(self) -> int:
         return len(self.q)
 
-    def take(self, chosen: Array) -> "CellPairs":
+    def take(self, chosen: Array | slice) -> "CellPairs":
         """Some of the pairs."""
         return CellPairs(self.template[chosen], self.q[chosen], self.k[chosen])
 
@@ -161,13 +162,8 @@ def _templates(
             columns.append(starts_k[b])
         else:
             columns.append(starts_q[a] - starts_k[b])
-    numbers = np.zeros(len(a), np.int64)
-    for column in columns:
-        values, inverse = np.unique(column, return_inverse=True)
-        if len(values) > 1:
-            numbers = np.unique(numbers * len(values) + inverse, return_inverse=True)[1]
-    _, sample = np.unique(numbers, return_index=True)
-    return numbers, sample
+    sample, template_of = kinds(columns)
+    return template_of, sample
 
 
 def _cell_pairs(
@@ -184,9 +180,7 @@ def _cell_pairs(
         return _bounded(rule, boxes.cells(), cells, cells.q, cells.k, constants)
     q_groups, q_ptr = _groups(q)
     k_groups, k_ptr = _groups(k)
-    groups = products(
-        q_ptr[pair[0]], -(-rows // GROUP), k_ptr[pair[1]], -(-columns // GROUP)
-    )
+    groups = products(q_ptr[pair[0]], -(-rows // GROUP), k_ptr[pair[1]], -(-columns // GROUP))
     grouped = boxes.grouped(q_groups, k_groups)
     full, mixed = _bounded(rule, grouped, groups, groups.q, groups.k, constants)
     spans = (q_groups, q.cell_ptr, k_groups, k.cell_ptr)
@@ -204,6 +198,7 @@ def _bounded(
     constants: dict[str, Float],
 ) -> tuple[CellPairs, CellPairs]:
     """Bound the rule on pairs; returns those always and those sometimes attending."""
+    rule, boxes = _one_sided(rule, boxes, constants)
     always: list[CellPairs] = []
     mixed: list[CellPairs] = []
     for start in range(0, max(1, len(pairs)), MAX_AT_ONCE):
@@ -220,6 +215,23 @@ def _bounded(
     return _concatenated(always), _concatenated(mixed)
 
 
+def _one_sided(rule: Expr, boxes: PairBoxes, constants: dict[str, Float]) -> tuple[Expr, PairBoxes]:
+    """Bound what one side alone decides once per cell, not per pair: it becomes a coordinate."""
+    sides = {"q": dict(boxes.q), "k": dict(boxes.k)}
+    done: dict[Expr, Expr] = {}
+    for node in rule.walk():
+        part = Expr(node.op, tuple(done[argument] for argument in node.args), node.value)
+        words = [str(argument.value) for argument in part.args if argument.op == "name"]
+        letter = "".join({word[0] for word in words})
+        if letter in sides and not any(argument.args for argument in part.args):
+            axes = sides[letter]
+            axes[str(len(axes))] = bound(part, {word: axes[word[1:]] for word in words})
+            part = name(f"{letter}{len(axes) - 1}")
+        done[node] = part
+    names = sorted(done[rule].names() - set(constants))
+    return done[rule], PairBoxes(names, sides["q"], sides["k"], boxes.flags)
+
+
 def _concatenated(parts: list[CellPairs]) -> CellPairs:
     return CellPairs(
         np.concatenate([part.template for part in parts]),
@@ -230,12 +242,18 @@ def _concatenated(parts: list[CellPairs]) -> CellPairs:
 
 def products(q_first: Int64, rows: Int64, k_first: Int64, columns: Int64) -> CellPairs:
     """All pairs of `rows[j]` things from `q_first[j]` on and `columns[j]` from `k_first[j]` on."""
-    sizes = rows * columns
-    template = np.repeat(np.arange(len(sizes)), sizes)
-    place = np.arange(len(template)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    width = columns[template]
-    row = place // np.maximum(width, 1)
-    return CellPairs(template, q_first[template] + row, k_first[template] + place - row * width)
+    # So it is, and large, where blocks are said as blocks of the same size.
+    if (rows == 1).all() and (columns == 1).all():
+        return CellPairs(np.arange(len(rows)), q_first, k_first)
+    owner, q = _spelled_out(q_first, rows)
+    row, k = _spelled_out(k_first[owner], columns[owner])
+    return CellPairs(owner[row], q[row], k)
+
+
+def _spelled_out(first: Int64, count: Int64) -> tuple[Int64, Int64]:
+    """`count[j]` neighbours from `first[j]` on, for every j; returns j and the neighbour."""
+    owner = np.repeat(np.arange(len(count)), count)
+    return owner, np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
 
 
 def _groups(side: Side) -> tuple[Int64, Int64]:

@@ -9,6 +9,9 @@ import yaml
 
 MAX_CHARACTERS = 64_000
 MAX_DEPTH = 30
+MAX_BRACKETS = 100
+MAX_ENTRIES = 10_000
+MAX_INTEGER = 2**63
 
 Path = tuple[str | int, ...]
 """Keys and positions from the top of a document down to an entry."""
@@ -18,7 +21,7 @@ class DocumentError(Exception):
     """A document that cannot be read; the message names the source, line and column."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Document:
     """A parsed YAML document.
 
@@ -54,6 +57,8 @@ def read_document(path: FilePath) -> Document:
         raise DocumentError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise DocumentError(f"cannot read {path}: not a text file in UTF-8") from None
+    except ValueError as error:  # A path with a null character.
+        raise DocumentError(f"cannot read {str(path)!r}: {error}") from None
     return parse_document(text, str(path))
 
 
@@ -67,43 +72,79 @@ def parse_document(text: str, source: str) -> Document:
         raise DocumentError(f"{source}: longer than {MAX_CHARACTERS:,} characters")
     loader = None
     try:
-        loader = yaml.SafeLoader(text)
+        _check_brackets(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
-        marks: dict[Path, tuple[int, int]] = {}
-        reader = _Reader(loader, source, marks)
+        reader = _Reader(loader)
         value = None if node is None else reader.read(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise DocumentError(f"{place}: not YAML: {error.problem or error.context}") from None
+        reason = error.problem or error.context
+        reason = reason if isinstance(error, _Refused) else f"not YAML: {reason}"
+        raise DocumentError(f"{place}: {reason}") from None
     except yaml.YAMLError as error:
         raise DocumentError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError, OverflowError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise DocumentError(f"{source}: {reason}") from None
     finally:
         if loader is not None:
             loader.dispose()
-    return Document(source, value, marks)
+    return Document(source, value, reader.marks)
+
+
+class _Refused(yaml.MarkedYAMLError):
+    """YAML that is more than plain values."""
+
+    def __init__(self, reason: str, mark: yaml.Mark | None) -> None:
+        super().__init__(problem=reason, problem_mark=mark)
+
+
+def _check_brackets(text: str) -> None:
+    """Refuse a text whose open brackets pile up: YAML's scanner takes a second over them."""
+    depth = 0
+    for at, bracket in enumerate(text):
+        if bracket in "[{":
+            depth += 1
+            if depth > MAX_BRACKETS:
+                line = text.count("\n", 0, at)
+                mark = yaml.Mark("", at, line, at - text.rfind("\n", 0, at) - 1, None, 0)
+                raise _Refused(f"more than {MAX_BRACKETS} brackets are open", mark)
+        elif bracket in "]}":
+            depth = max(0, depth - 1)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what is more than plain values before anything is built from it."""
+
+    depth = 0
+    entries = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise _Refused(
+                "anchors and aliases are not supported; write the value out", event.start_mark
+            )
+        if event.tag is not None:
+            raise _Refused("tags are not supported; write the value plainly", event.start_mark)
+        if self.depth > MAX_DEPTH:
+            raise _Refused(f"nested more than {MAX_DEPTH} deep", event.start_mark)
+        if self.entries >= MAX_ENTRIES:
+            raise _Refused(f"more than {MAX_ENTRIES:,} entries", event.start_mark)
+        self.entries += 1
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Reader:
     """Turns YAML nodes into plain values and notes where they stand."""
 
-    def __init__(
-        self, loader: yaml.SafeLoader, source: str, marks: dict[Path, tuple[int, int]]
-    ) -> None:
+    def __init__(self, loader: _Loader) -> None:
         self.loader = loader
-        self.source = source
-        self.marks = marks
-        self.seen: set[int] = set()
+        self.marks: dict[Path, tuple[int, int]] = {}
 
     def read(self, node: yaml.Node, path: Path) -> Any:
-        if id(node) in self.seen:
-            raise self.refuse(node, "aliases are not supported; write the value out")
-        self.seen.add(id(node))
-        if len(path) > MAX_DEPTH:
-            raise self.refuse(node, f"nested more than {MAX_DEPTH} deep")
         self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
         if isinstance(node, yaml.MappingNode):
             return dict(self.entries(node, path))
@@ -115,10 +156,10 @@ class _Reader:
         keys: set[str] = set()
         for key_node, child in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise self.refuse(key_node, "a key must be a word")
+                raise _Refused("a key must be a word", key_node.start_mark)
             key = str(key_node.value)
             if key in keys:
-                raise self.refuse(key_node, f"key {key!r} appears twice")
+                raise _Refused(f"key {key[:80]!r} appears twice", key_node.start_mark)
             keys.add(key)
             value = self.read(child, (*path, key))
             self.marks[(*path, key)] = (
@@ -128,12 +169,12 @@ class _Reader:
             yield key, value
 
     def scalar(self, node: yaml.Node) -> Any:
+        if node.tag.rpartition(":")[2] not in ("int", "float", "bool", "null"):
+            return str(node.value)
         try:
             value = self.loader.construct_object(node)
-        except (ValueError, OverflowError) as error:
-            raise self.refuse(node, str(error)) from None
-        return value if isinstance(value, (str, int, float, type(None))) else str(node.value)
-
-    def refuse(self, node: yaml.Node, reason: str) -> DocumentError:
-        mark = node.start_mark
-        return DocumentError(f"{self.source}:{mark.line + 1}:{mark.column + 1}: {reason}")
+        except (ValueError, OverflowError):
+            raise _Refused(f"not a number: {node.value[:40]!r}", node.start_mark) from None
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            raise _Refused("a whole number beyond ±2^63", node.start_mark)
+        return value

@@ -1,6 +1,7 @@
 """What each operator of the mask language computes, in float64 on arrays."""
 
 from collections.abc import Callable, Mapping
+from math import isqrt
 from typing import Any, cast
 
 import numpy as np
@@ -43,17 +44,15 @@ def log2(x: Value) -> Float:
 
 def bit_length(x: Value) -> Float:
     """Bits needed to write ⌊|x|⌋: 0 for 0, else ⌊log2⌋ + 1."""
-    return np.frexp(np.floor(np.abs(x)))[1].astype(np.float64)
+    return cast(Float, np.frexp(np.floor(np.abs(x)))[1].astype(np.float64))
 
 
 def largest_divisor(number: Value, limit: Value) -> Float:
     """Largest divisor of `number` that is at most `limit`; 1 if there is none."""
 
     def one(whole: float, most: float) -> float:
-        for divisor in range(int(min(most, whole)), 1, -1):
-            if whole % divisor == 0:
-                return divisor
-        return 1.0
+        small = [d for d in range(1, isqrt(int(whole)) + 1) if whole % d == 0]
+        return max((d for d in (*small, *(whole // d for d in small)) if d <= most), default=1.0)
 
     return cast(Float, np.vectorize(one, otypes=[np.float64])(number, limit))
 

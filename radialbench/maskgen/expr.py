@@ -1,5 +1,6 @@
 """The expression tree of the mask language: numbers and truth values over token coordinates."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from weakref import WeakValueDictionary
@@ -31,9 +32,15 @@ GRID_CONSTANTS = (
     "seq_len",
 )
 COORDINATES = (*QUERY, *KEY, *DISTANCE)
+CONSTANTS = {"true": True, "false": False, "True": True, "False": False}
+"""Truth values as text writes them."""
+
 BUILT_IN = (*COORDINATES, *SEGMENTS, *GRID_CONSTANTS)
 
 NUMBER, TRUTH = "number", "truth value"
+MAX_NUMBER = 2**53
+"""Whole numbers up to this are exact; texts and parameters hold no others."""
+
 
 ARITHMETIC = {"+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "**": 8}
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
@@ -52,7 +59,6 @@ FUNCTIONS: dict[str, tuple[int, int | None]] = {
 }
 """Least and greatest number of arguments of each function."""
 
-_PRECEDENCE = {"or": 1, "and": 2, "not": 3, "neg": 7, **ARITHMETIC} | dict.fromkeys(COMPARISONS, 4)
 _INTERNED: "WeakValueDictionary[tuple[object, ...], Expr]" = WeakValueDictionary()
 
 
@@ -76,6 +82,7 @@ class Expr:
     def __new__(
         cls, op: str, args: tuple["Expr", ...] = (), value: float | bool | str | None = None
     ) -> "Expr":
+        """Give the one node with this operator, these operands and this value."""
         key = (op, value, *map(id, args))
         found = _INTERNED.get(key)
         if found is None:
@@ -91,6 +98,8 @@ class Expr:
         return f"Expr({str(self)!r})"
 
     def __str__(self) -> str:
+        from radialbench.maskgen.unparse import unparse
+
         return unparse(self)
 
     def __add__(self, other: "Operand") -> "Expr":
@@ -136,7 +145,9 @@ class Expr:
         return _binary("**", other, self)
 
     def __neg__(self) -> "Expr":
-        return constant(-cast(float, self.value)) if self.op == "number" else Expr("neg", (self,))
+        if self.op == "number":
+            return Expr("number", (), -cast(float, self.value))
+        return Expr("neg", (self,))
 
     def __abs__(self) -> "Expr":
         return Expr("abs", (self,))
@@ -203,8 +214,16 @@ def name(text: str) -> Expr:
 
 
 def constant(value: float | bool) -> Expr:
-    """A number or truth value."""
-    return Expr("truth", (), value) if isinstance(value, bool) else Expr("number", (), float(value))
+    """A number or truth value.
+
+    Raises:
+        SpecError: The number is infinite or none.
+    """
+    if isinstance(value, bool):
+        return Expr("truth", (), value)
+    if not abs(value) <= sys.float_info.max:
+        raise SpecError("a number must be finite")
+    return Expr("number", (), float(value))
 
 
 def call(function: str, *arguments: Operand) -> Expr:
@@ -218,7 +237,8 @@ def call(function: str, *arguments: Operand) -> Expr:
     least, most = FUNCTIONS[function]
     if len(arguments) < least or (most is not None and len(arguments) > most):
         wanted = f"{least}" if least == most else f"at least {least}"
-        raise SpecError(f"{function}() takes {wanted} arguments, got {len(arguments)}")
+        plural = "" if least == 1 else "s"
+        raise SpecError(f"{function}() takes {wanted} argument{plural}, got {len(arguments)}")
     nodes = tuple(_node(argument) for argument in arguments)
     if function in ("min", "max"):
         joined = nodes[0]
@@ -236,97 +256,31 @@ def substitute(tree: Expr, values: Mapping[str, Expr]) -> Expr:
     for node in tree.walk():
         if node.op == "name":
             done[node] = values.get(str(node.value), node)
+        elif node.op == "neg":
+            done[node] = -done[node.args[0]]
         else:
             done[node] = Expr(node.op, tuple(done[a] for a in node.args), node.value)
     return done[tree]
 
 
-def kind_of(tree: Expr, kinds: Mapping[str, str]) -> str:
-    """Tell whether an expression is a number or a truth value, and check its operands.
+def extent(tree: Expr, known: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Count the nodes and levels of an expression written out, without writing it out.
 
     Args:
         tree: The expression.
-        kinds: Kind of every name it may mention.
-
-    Raises:
-        SpecError: A name is unknown, or an operand is of the wrong kind.
+        known: Nodes and levels of what its names stand for; 1 and 1 if not given.
     """
-    known: dict[Expr, str] = {}
+    done: dict[Expr, tuple[int, int]] = {}
     for node in tree.walk():
-        known[node] = _kind(node, [known[argument] for argument in node.args], kinds)
-    return known[tree]
-
-
-def unparse(tree: Expr) -> str:
-    """Write an expression as text that `parse` reads back to the same tree."""
-    return _unparse(tree)[0]
-
-
-def _kind(node: Expr, args: list[str], kinds: Mapping[str, str]) -> str:
-    op = node.op
-    if op == "name":
-        if node.value not in kinds:
-            raise SpecError(unknown("name", node.value, kinds))
-        return kinds[str(node.value)]
-    if op in ("number", "truth"):
-        return NUMBER if op == "number" else TRUTH
-    if op in ("and", "or", "not"):
-        return _wanted(node, args, [TRUTH] * len(args), TRUTH)
-    if op == "where":
-        return _wanted(node, args, [TRUTH, args[1], args[1]], args[1])
-    if op in ("==", "!="):
-        return _wanted(node, args, [args[0]] * 2, TRUTH)
-    return _wanted(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
-
-
-def _wanted(node: Expr, got: list[str], wanted: list[str], result: str) -> str:
-    for argument, has, needs in zip(node.args, got, wanted, strict=True):
-        if has != needs:
-            shown = "-" if node.op == "neg" else node.op
-            raise SpecError(
-                f"{shown!r} wants a {needs} but '{_short(argument)}' is a {has}, "
-                f"in '{_short(node)}'"
+        if node.op == "name":
+            done[node] = known.get(str(node.value), (1, 1))
+        else:
+            parts = [done[argument] for argument in node.args]
+            done[node] = (
+                1 + sum(nodes for nodes, _ in parts),
+                1 + max((levels for _, levels in parts), default=0),
             )
-    return result
-
-
-def _short(tree: Expr) -> str:
-    text = unparse(tree)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _unparse(tree: Expr) -> tuple[str, int]:
-    texts: dict[Expr, tuple[str, int]] = {}
-    for node in tree.walk():
-        texts[node] = _write(node, [texts[argument] for argument in node.args])
-    return texts[tree]
-
-
-def _write(node: Expr, args: list[tuple[str, int]]) -> tuple[str, int]:
-    op = node.op
-    if op == "name":
-        return str(node.value), 9
-    if op == "truth":
-        return ("true" if node.value else "false"), 9
-    if op == "number":
-        value = cast(float, node.value)
-        text = str(int(value)) if value == int(value) and abs(value) < 1e16 else repr(value)
-        return text, (7 if text.startswith("-") else 9)
-    if op in FUNCTIONS:
-        return f"{op}({', '.join(text for text, _ in args)})", 9
-    rank = _PRECEDENCE[op]
-    if op in ("not", "neg"):
-        sign = "not " if op == "not" else "-"
-        return sign + _inside(args[0], rank), rank
-    left, right = args
-    tight_left = rank + (op == "**" or op in COMPARISONS)
-    tight_right = rank + (op != "**")
-    spaced = op if op == "**" else f" {op} "
-    return _inside(left, tight_left) + spaced + _inside(right, tight_right), rank
-
-
-def _inside(part: tuple[str, int], rank: int) -> str:
-    return part[0] if part[1] >= rank else f"({part[0]})"
+    return done[tree]
 
 
 def _node(operand: Any) -> Expr:

@@ -68,10 +68,10 @@ class _Oracle:
         match node:
             case Pairs():
                 return self.pairs(node.expression)
-            case AnyOf():
-                return np.logical_or.reduce([self.node(part) for part in node.parts])
-            case AllOf():
-                return np.logical_and.reduce([self.node(part) for part in node.parts])
+            case AnyOf() | AllOf():
+                join = np.logical_or if isinstance(node, AnyOf) else np.logical_and
+                joined: Bool = join.reduce([self.node(part) for part in node.parts])
+                return joined
             case Not():
                 return ~self.node(node.part)
             case Given():
@@ -103,7 +103,7 @@ class _Oracle:
         return kept
 
     def _blocks(self, tokens: NDArray[np.int64], block: int, overhang: str) -> list[int]:
-        blocks = np.unique(tokens // block).tolist()
+        blocks: list[int] = np.unique(tokens // block).tolist()
         return blocks[: -(-len(tokens) // block)] if overhang == "drop" else blocks
 
 

@@ -1,9 +1,9 @@
 """Parameters of a mask: type, default, bounds, and one line of help."""
 
-import math
 from dataclasses import dataclass
 
 from radialbench.errors import SpecError
+from radialbench.maskgen.expr import MAX_NUMBER
 
 KINDS = ("int", "float", "bool")
 
@@ -35,10 +35,21 @@ class Param:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise SpecError(
-                f"parameter {self.name}: type is one of {', '.join(KINDS)}, got {self.kind!r}"
+                f"the type of {self.name} is one of {', '.join(KINDS)}, got {str(self.kind)[:40]!r}"
             )
-        self.check(self.default)
-        self.check(self.value)
+        for word, bound in (("min", self.least), ("above", self.above), ("max", self.most)):
+            if bound is not None and not abs(bound) <= MAX_NUMBER:
+                raise SpecError(f"{word} must be a number in ±2^53")
+        object.__setattr__(self, "default", self.check(self.default))
+        object.__setattr__(self, "value", self.check(self.value))
+
+    @property
+    def shown(self) -> str:
+        """The value as people write it."""
+        if isinstance(self.value, bool):
+            return str(self.value).lower()
+        brief = f"{self.value:g}"
+        return brief if float(brief) == self.value else str(self.value)
 
     @property
     def bounds(self) -> str:
@@ -58,20 +69,29 @@ class Param:
         """
         if self.kind == "bool":
             if not isinstance(value, bool):
-                raise SpecError(f"{self.name} must be true or false, got {str(value)[:40]!r}")
+                raise SpecError(f"{self.name} must be true or false, got {_brief(value)}")
             return value
         whole = self.kind == "int"
         right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not right or not math.isfinite(value):  # type: ignore[arg-type]
+        if not right or value != value:
             wanted = "a whole number" if whole else "a number"
-            raise SpecError(f"{self.name} must be {wanted}, got {str(value)[:40]!r}")
+            raise SpecError(f"{self.name} must be {wanted}, got {_brief(value)}")
         assert isinstance(value, (int, float))
         too_low = (self.least is not None and value < self.least) or (
             self.above is not None and value <= self.above
         )
-        if too_low or (self.most is not None and value > self.most) or abs(value) > 2**53:
+        too_high = (self.most is not None and value > self.most) or abs(value) > MAX_NUMBER
+        if too_low or too_high:
+            given = _brief(value) if abs(value) > MAX_NUMBER else value
             raise SpecError(
-                f"{self.name} must be in {self.bounds or '±2^53'}, got {value}"
+                f"{self.name} must be in {self.bounds or '±2^53'}, got {given}"
                 + (f" ({self.help})" if self.help else "")
             )
         return value if whole else float(value)
+
+
+def _brief(value: object) -> str:
+    # Python refuses to write very long whole numbers.
+    if isinstance(value, (int, float)) and abs(value) > MAX_NUMBER:
+        return "a number beyond ±2^53"
+    return repr(str(value)[:40])

@@ -1,15 +1,23 @@
 """Text of the mask language to expression trees, by whitelist: nothing is ever run as Python."""
 
 import ast
-import math
 import warnings
+from functools import lru_cache
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.expr import FUNCTIONS, Expr, call, constant, name
+from radialbench.maskgen.expr import (
+    CONSTANTS,
+    MAX_NUMBER,
+    Expr,
+    call,
+    constant,
+    extent,
+    name,
+)
+from radialbench.maskgen.unparse import unparse
 
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 60
-MAX_NUMBER = 2**53
 
 _BINARY = {
     ast.Add: "+",
@@ -28,7 +36,23 @@ _COMPARE = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
-_CONSTANTS = {"true": True, "false": False, "True": True, "False": False}
+_TITLES = {
+    ast.Attribute: "attribute access",
+    ast.Subscript: "indexing",
+    ast.Lambda: "a lambda",
+    ast.IfExp: "`if … else` (use where(condition, then, otherwise))",
+    ast.ListComp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.Constant: "this constant",
+    ast.JoinedStr: "this constant",
+    ast.NamedExpr: "an assignment",
+    ast.Starred: "a starred argument",
+    ast.Call: "a call with keywords or of something other than a function's name",
+    ast.BinOp: "this operator",
+    ast.UnaryOp: "this operator",
+}
 
 
 def parse(text: str) -> Expr:
@@ -45,16 +69,45 @@ def parse(text: str) -> Expr:
             "name its parts under `let`"
         )
     source = " ".join(text.split())
+    if not source:
+        raise SpecError("an expression is empty")
+    if "#" in source:
+        # Python would take the rest, joined to one line, for a comment and drop it.
+        raise _error(source, source.index("#"), "an expression has no comments")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             body = ast.parse(source, mode="eval").body
     except SyntaxError as error:
-        raise _error(source, (error.offset or 1) - 1, error.msg) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        reason = str(error) or "too deeply nested"
-        raise SpecError(f"not an expression: {reason}") from None
+        reason = "a number beyond ±2^53" if "digits" in error.msg else error.msg
+        # Python points nowhere, or behind the end, when something is missing there.
+        if not error.offset or error.offset > len(source):
+            raise _error(source, len(source), f"{reason}: unfinished") from None
+        raise _error(source, error.offset - 1, reason) from None
+    except (RecursionError, MemoryError):
+        raise SpecError(f"an expression is nested more than {MAX_DEPTH} deep") from None
+    except ValueError as error:
+        raise SpecError(f"not an expression: {error}") from None
     return _Reader(source).read(body, 0)
+
+
+@lru_cache(maxsize=1024)
+def check_readable(tree: Expr) -> None:
+    """Check that an expression, written as text, reads back the same.
+
+    Raises:
+        SpecError: It is too long or too deep for a text, or holds what text cannot say.
+    """
+    if extent(tree, {})[0] > MAX_CHARACTERS:
+        raise SpecError(f"an expression has at most {MAX_CHARACTERS:,} characters")
+    try:
+        same = parse(unparse(tree)) is tree
+    except (KeyError, ValueError):
+        same = False
+    if not same:
+        raise SpecError(
+            f"not an expression of the language: {tree.op!r} with {len(tree.args)} operands"
+        )
 
 
 class _Reader:
@@ -65,21 +118,18 @@ class _Reader:
 
     def read(self, node: ast.expr, depth: int) -> Expr:
         if depth > MAX_DEPTH:
-            raise _error(self.source, node.col_offset, f"nested more than {MAX_DEPTH} deep")
+            raise self.refusal(node, f"nested more than {MAX_DEPTH} deep; name parts under `let`")
         match node:
-            case ast.Constant(value=bool()):
-                return constant(node.value)
-            case ast.Constant(value=int() | float()):
-                return self._number(node, node.value)
-            case ast.Name():
-                word = node.id
-                return constant(_CONSTANTS[word]) if word in _CONSTANTS else name(word)
+            case ast.Constant(value=bool() as value):
+                return constant(value)
+            case ast.Constant(value=int() | float() as value):
+                return self.number(node, value)
+            case ast.Name(id=word):
+                return constant(CONSTANTS[word]) if word in CONSTANTS else name(word)
             case ast.UnaryOp(op=ast.Not()):
-                return Expr("not", (self.read(node.operand, depth + 1),))
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return self._number(node, -value)
+                return ~self.read(node.operand, depth + 1)
             case ast.UnaryOp(op=ast.USub()):
-                return Expr("neg", (self.read(node.operand, depth + 1),))
+                return -self.read(node.operand, depth + 1)
             case ast.BinOp() if type(node.op) in _BINARY:
                 return Expr(
                     _BINARY[type(node.op)],
@@ -87,62 +137,47 @@ class _Reader:
                 )
             case ast.BoolOp():
                 word = "and" if isinstance(node.op, ast.And) else "or"
-                return self._joined(word, [self.read(part, depth + 1) for part in node.values])
+                return _joined(word, [self.read(part, depth + 1) for part in node.values])
             case ast.Compare():
-                return self._compare(node, depth)
-            case ast.Call(func=ast.Name(), keywords=[]):
-                return self._call(node, depth)
-        raise _error(self.source, node.col_offset, f"{_title(node)} is not part of the language")
+                return self.comparison(node, depth)
+            case ast.Call(func=ast.Name(id=word), keywords=[]):
+                arguments = [self.read(part, depth + 1) for part in node.args]
+                try:
+                    return call(word, *arguments)
+                except SpecError as error:
+                    raise self.refusal(node, str(error)) from None
+        title = _TITLES.get(type(node), f"this {type(node).__name__.lower()}")
+        raise self.refusal(node, f"{title} is not part of the language")
 
-    def _number(self, node: ast.expr, value: float) -> Expr:
-        if isinstance(value, bool) or not abs(value) <= MAX_NUMBER or math.isnan(value):
-            raise _error(self.source, node.col_offset, "a number beyond ±2^53")
+    def number(self, node: ast.expr, value: float) -> Expr:
+        if not abs(value) <= MAX_NUMBER:
+            raise self.refusal(node, "a number beyond ±2^53")
         return constant(value)
 
-    def _joined(self, word: str, parts: list[Expr]) -> Expr:
-        joined = parts[0]
-        for part in parts[1:]:
-            joined = Expr(word, (joined, part))
-        return joined
-
-    def _compare(self, node: ast.Compare, depth: int) -> Expr:
+    def comparison(self, node: ast.Compare, depth: int) -> Expr:
         operands = [self.read(part, depth + 1) for part in (node.left, *node.comparators)]
         links = []
         for operator, left, right in zip(node.ops, operands, operands[1:], strict=False):
             if type(operator) not in _COMPARE:
-                raise _error(
-                    self.source, node.col_offset, "`in` and `is` are not part of the language"
-                )
+                raise self.refusal(node, "`in` and `is` are not part of the language")
             links.append(Expr(_COMPARE[type(operator)], (left, right)))
-        return self._joined("and", links)
+        return _joined("and", links)
 
-    def _call(self, node: ast.Call, depth: int) -> Expr:
-        assert isinstance(node.func, ast.Name)
-        try:
-            return call(node.func.id, *(self.read(part, depth + 1) for part in node.args))
-        except SpecError as error:
-            if node.func.id in FUNCTIONS and " takes " not in str(error):
-                raise
-            raise _error(self.source, node.col_offset, str(error)) from None
+    def refusal(self, node: ast.expr, reason: str) -> SpecError:
+        # ast counts bytes of UTF-8.
+        before = self.source.encode()[: node.col_offset]
+        return _error(self.source, len(before.decode()), reason)
 
 
-def _title(node: ast.expr) -> str:
-    titles = {
-        ast.Attribute: "attribute access",
-        ast.Subscript: "indexing",
-        ast.Lambda: "a lambda",
-        ast.IfExp: "`if … else` (use where(condition, then, otherwise))",
-        ast.ListComp: "a comprehension",
-        ast.GeneratorExp: "a comprehension",
-        ast.Constant: "this constant",
-        ast.Call: "a call with keywords or of something other than a function's name",
-    }
-    return titles.get(type(node), f"this {type(node).__name__.lower()}")
+def _joined(word: str, parts: list[Expr]) -> Expr:
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = Expr(word, (joined, part))
+    return joined
 
 
 def _error(source: str, offset: int, reason: str) -> SpecError:
-    # ast counts UTF-8 bytes; close enough to point at the place.
     start = max(0, offset - 30)
     excerpt = source[start : offset + 30]
     marker = " " * (min(offset, len(source)) - start) + "^"
-    return SpecError(f"{reason}, at character {offset + 1}:\n  {excerpt}\n  {marker}")
+    return SpecError(f"{reason.rstrip('.')}, at character {offset + 1}:\n  {excerpt}\n  {marker}")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from radialbench.maskgen.bits import Pool
 from radialbench.maskgen.classify import CellPairs, Classified, classify, products
+from radialbench.maskgen.distinct import ranked, starts
 from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.settle import settle
 from radialbench.maskgen.strips import Side
@@ -89,19 +90,14 @@ def rule_pieces(
 
 def merged(pieces: Pieces, pool: Pool) -> Pieces:
     """Sort blocks and join those that appear more than once."""
+    if (pieces.key[1:] > pieces.key[:-1]).all():
+        return pieces
     key, content = _sorted(pieces.key, pieces.content, len(pool.bits))
-    while len(key):
-        same = key[1:] == key[:-1]
-        if not same.any():
-            break
-        # Join the first with the second of every run, the third with the fourth, and so on.
-        start = np.concatenate([[True], ~same])
-        place = np.arange(len(key)) - np.flatnonzero(start)[np.cumsum(start) - 1]
-        second = np.flatnonzero(place % 2 == 1)
-        content[second - 1] = pool.combine(content[second - 1], content[second], union=True)
-        keep = place % 2 == 0
-        key, content = key[keep], content[keep]
-    return Pieces(key, content)
+    first = starts(key)
+    shared = ~first
+    shared[:-1] |= ~first[1:]
+    content[first & shared] = _joined(key[shared], content[shared], pool)
+    return Pieces(key[first], content[first])
 
 
 def union(a: Pieces, b: Pieces, pool: Pool) -> Pieces:
@@ -122,33 +118,42 @@ def intersection(a: Pieces, b: Pieces, pool: Pool) -> Pieces:
 
 def complement(a: Pieces, inside: Pieces, pool: Pool) -> Pieces:
     """Blocks of `inside`, with what `a` does not attend."""
-    _, at_inside, at_a = np.intersect1d(
-        inside.key, a.key, assume_unique=True, return_indices=True
-    )
-    numbers, inverse = np.unique(a.content, return_inverse=True)
-    flipped = pool.add(~pool.bits[numbers])[inverse]
+    _, at_inside, at_a = np.intersect1d(inside.key, a.key, assume_unique=True, return_indices=True)
+    numbers, place = ranked(a.content, len(pool.bits))
+    flipped = pool.add(~pool.bits[numbers])[place]
     content = inside.content.copy()
     content[at_inside] = pool.combine(content[at_inside], flipped[at_a], union=False)
     some = pool.pairs()[content] > 0
     return Pieces(inside.key[some], content[some])
 
 
+def _joined(key: Int64, content: Int64, pool: Pool) -> Int64:
+    """Unite the contents of each run of equal keys."""
+    while not (start := starts(key)).all():
+        # Join the first with the second of every run, the third with the fourth, and so on.
+        place = np.arange(len(key)) - np.flatnonzero(start)[np.cumsum(start) - 1]
+        second = np.flatnonzero(place % 2 == 1)
+        content[second - 1] = pool.combine(content[second - 1], content[second], union=True)
+        keep = place % 2 == 0
+        key, content = key[keep], content[keep]
+    return content
+
+
 def _sorted(key: Int64, content: Int64, contents: int) -> tuple[Int64, Int64]:
     bits = int(contents).bit_length()
     if len(key) and int(key.max()).bit_length() + bits < 63:
-        joint = np.sort((key << bits) | content)
+        # Pieces come in ascending runs, one a strip pair: a stable sort merges them.
+        joint = key << bits
+        joint |= content
+        joint.sort(kind="stable")
         return joint >> bits, joint & ((1 << bits) - 1)
     order = np.argsort(key, kind="stable")
     return key[order], content[order]
 
 
 def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
-    top, left = q.cell_block[cells.q] * q.block, k.cell_block[cells.k] * k.block
     return pool.rectangles(
-        q.cell_start[cells.q] - top,
-        q.cell_stop[cells.q] - top,
-        k.cell_start[cells.k] - left,
-        k.cell_stop[cells.k] - left,
+        q.cell_low[cells.q], q.cell_high[cells.q], k.cell_low[cells.k], k.cell_high[cells.k]
     )
 
 
@@ -175,9 +180,7 @@ def _first_block(side: Side) -> Int64:
     return side.cell_block[side.cell_ptr[:-1]]
 
 
-def _whole(
-    strips: tuple[Int64, Int64], q: Side, k: Side, pool: Pool
-) -> tuple[CellPairs, Int64]:
+def _whole(strips: tuple[Int64, Int64], q: Side, k: Side, pool: Pool) -> tuple[CellPairs, Int64]:
     cells = products(
         q.cell_ptr[strips[0]], q.cells[strips[0]], k.cell_ptr[strips[1]], k.cells[strips[1]]
     )

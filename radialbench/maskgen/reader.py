@@ -4,9 +4,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
+import numpy as np
+
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.document import Document, DocumentError, Path, read_document
-from radialbench.maskgen.expr import Expr, substitute
+from radialbench.maskgen.document import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    Document,
+    DocumentError,
+    Path,
+    read_document,
+)
+from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.params import Param
 from radialbench.maskgen.parse import parse
 from radialbench.maskgen.spec import DEFAULT_TEXT, MaskSpec, OrderRule, SpecErrorAt
@@ -20,6 +29,7 @@ from radialbench.maskgen.tree import (
     Pairs,
     Rounded,
     Share,
+    written_out,
 )
 
 KEYS = (
@@ -50,9 +60,10 @@ def parse_mask(mapping: Mapping[str, Any]) -> MaskSpec:
     Raises:
         SpecError: The mapping is not a mask; the message names the key.
     """
-    from radialbench.maskgen.library import load_mask
-
-    return read_mask(Document("mask", _plain(mapping)), load_mask)
+    plain = _plain(mapping)
+    title = plain.get("name") if isinstance(plain, dict) else None
+    source = f"mask {title[:80]!r}" if isinstance(title, str) else "mask"
+    return read_mask(Document(source, plain), _from_library)
 
 
 def read_mask_file(path: FilePath) -> MaskSpec:
@@ -61,15 +72,17 @@ def read_mask_file(path: FilePath) -> MaskSpec:
     Raises:
         SpecError: The file is not a mask; the message has line and column.
     """
-    from radialbench.maskgen.library import load_mask
 
     def beside(word: str) -> MaskSpec:
-        if not word.replace("_", "").isalnum():
-            raise SpecError(f"a mask is used by its plain name, got {word[:40]!r}")
+        _check_plain(word)
         other = path.parent / f"{word}.yaml"
-        if other.is_file() and other.resolve() == path.resolve():
+        if not other.is_file():
+            return _from_library(word)
+        if other.resolve() == path.resolve():
             raise SpecError(f"{word!r} uses itself")
-        return _no_use(other) if other.is_file() else load_mask(word)
+        if other.resolve().parent != path.parent.resolve():
+            raise SpecError(f"{other} is a link to a file outside its folder")
+        return _no_use(other)
 
     return read_mask(_document(path), beside)
 
@@ -84,6 +97,19 @@ def _document(path: FilePath) -> Document:
         return read_document(path)
     except DocumentError as error:
         raise SpecError(str(error)) from None
+
+
+def _from_library(word: str) -> MaskSpec:
+    from radialbench.maskgen.library import load_mask
+
+    _check_plain(word)
+    return load_mask(word)
+
+
+def _check_plain(word: str) -> None:
+    # No folders, no suffixes: a mask reaches no file but those beside it.
+    if not word.replace("_", "").isalnum():
+        raise SpecError(f"a mask is used by its plain name, got {word[:40]!r}")
 
 
 def _no_use(path: FilePath) -> MaskSpec:
@@ -114,7 +140,7 @@ class _Reader:
                 about=self.text(top.get("about", ""), ("about",)),
             )
         except SpecErrorAt as error:
-            self.fail(str(error), tuple(error.key.split(".")))
+            self.fail(str(error), error.path)
         except _Placed:
             raise
         except SpecError as error:
@@ -130,13 +156,11 @@ class _Reader:
         below = (*path, key)
         match key:
             case "any" | "all":
-                parts = self.items(inner, below)
-                return _joined(key, [self.node(p, (*below, i)) for i, p in enumerate(parts)])
+                items = enumerate(self.items(inner, below))
+                parts = tuple(self.node(item, (*below, place)) for place, item in items)
+                return AnyOf(parts) if key == "any" else AllOf(parts)
             case "not":
-                part = self.node(inner, below)
-                return Pairs(Expr("not", (part.expression,))) if isinstance(part, Pairs) else (
-                    Not(part)
-                )
+                return Not(self.node(inner, below))
             case "rounded":
                 return self.rounded(inner, below)
             case "table":
@@ -151,9 +175,13 @@ class _Reader:
         return Rounded(
             of=self.expression(entries["of"], (*path, "of")),
             block=self.expression(entries["block"], (*path, "block")),
-            per=self.choice(entries.get("per", "sequence"), ("sequence", "frame_pair"), path),
+            per=self.choice(
+                entries.get("per", "sequence"), ("sequence", "frame_pair"), (*path, "per")
+            ),
             keep=self.keep(entries["keep"], (*path, "keep")),
-            overhang=self.choice(entries.get("overhang", "keep"), ("keep", "drop"), path),
+            overhang=self.choice(
+                entries.get("overhang", "keep"), ("keep", "drop"), (*path, "overhang")
+            ),
         )
 
     def keep(self, value: Any, path: Path) -> Keep:
@@ -178,7 +206,7 @@ class _Reader:
             self.fail(str(error), path)
         if spec.order != OrderRule():
             self.fail(f"{spec.name!r} has an order of its own and cannot be used in a mask", path)
-        return _written_out(spec.mask, spec.parts)
+        return written_out(spec.mask, spec.parts)
 
     def order(self, value: Any) -> OrderRule:
         path: Path = ("order",)
@@ -201,7 +229,7 @@ class _Reader:
         path: Path = ("params", word)
         entry = self.mapping(value, path, PARAM_KEYS, required=("type", "default"))
         for bound in ("min", "above", "max"):
-            if isinstance(entry.get(bound, 0), (str, bool, list, dict, type(None))):
+            if not _is_number(entry.get(bound, 0)):
                 self.fail(f"{bound} must be a number", (*path, bound))
         try:
             return Param(
@@ -228,9 +256,7 @@ class _Reader:
 
     def let(self, value: Any) -> tuple[tuple[str, Expr], ...]:
         entries = self.mapping(value, ("let",))
-        return tuple(
-            (word, self.expression(text, ("let", word))) for word, text in entries.items()
-        )
+        return tuple((word, self.expression(text, ("let", word))) for word, text in entries.items())
 
     def expression(self, value: Any, path: Path) -> Expr:
         if isinstance(value, (bool, int, float)):
@@ -294,49 +320,26 @@ class _Placed(SpecError):
     """An error whose message already says where."""
 
 
-def _joined(key: str, parts: list[MaskNode]) -> MaskNode:
-    """Join parts; neighbouring token-level rules become one expression."""
-    word = "or" if key == "any" else "and"
-    joined: list[MaskNode] = []
-    for part in parts:
-        last = joined[-1] if joined else None
-        if isinstance(part, Pairs) and isinstance(last, Pairs):
-            joined[-1] = Pairs(Expr(word, (last.expression, part.expression)))
-        else:
-            joined.append(part)
-    if len(joined) == 1:
-        return joined[0]
-    return AnyOf(tuple(joined)) if key == "any" else AllOf(tuple(joined))
-
-
-def _written_out(node: MaskNode, parts: Mapping[str, Expr]) -> MaskNode:
-    match node:
-        case Pairs():
-            return Pairs(substitute(node.expression, parts))
-        case AnyOf():
-            return AnyOf(tuple(_written_out(part, parts) for part in node.parts))
-        case AllOf():
-            return AllOf(tuple(_written_out(part, parts) for part in node.parts))
-        case Not():
-            return Not(_written_out(node.part, parts))
-        case Rounded():
-            of, block = substitute(node.of, parts), substitute(node.block, parts)
-            return Rounded(of, block, node.per, node.keep, node.overhang)
-        case Given():
-            return Given(node.name, substitute(node.block, parts))
-
-
-def _plain(value: Any) -> Any:
+def _plain(value: Any, path: Path = ()) -> Any:
+    """Turn what Python has for a document into what YAML gives for it."""
+    if len(path) > MAX_DEPTH:
+        raise SpecError(f"mask: {path[0]}: nested more than {MAX_DEPTH} deep")
     if isinstance(value, Expr):
         return str(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _plain(entry, (*path, str(key))) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry, (*path, place)) for place, entry in enumerate(value)]
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise SpecError(f"mask: {'.'.join(map(str, path))}: a whole number beyond ±2^63")
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _shown(value: object) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-
-

@@ -4,8 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.bits import Pool
+from radialbench.maskgen.bits import MAX_SIDE, Pool, Words, unpack
+from radialbench.maskgen.classify import products
 from radialbench.maskgen.coordinates import Coordinates
+from radialbench.maskgen.distinct import ascending, ranked
 from radialbench.maskgen.evaluate import Value, evaluate
 from radialbench.maskgen.pieces import Pieces, merged, rule_pieces
 from radialbench.maskgen.strips import Side, cut
@@ -35,23 +37,25 @@ def kept_blocks(node: Rounded, at: Coordinates) -> Int64:
     video = np.flatnonzero(~side.text)
     if node.keep.rule == "centre":
         return _by_centre(node, side, video, columns)
-    pool = Pool(block, block)
+    # A block larger than the sequence needs no bits for what is not there.
+    size = min(block, at.grid.seq_len)
+    if size > MAX_SIDE:
+        raise SpecError(f"rules are rounded to blocks of at most {MAX_SIDE:,} tokens, got {size:,}")
+    pool = Pool(size, size)
 
     def judge(contents: Int64, areas: Int64) -> Bool:
-        return _judge(node.keep, contents, areas, pool)
+        return _judge(node.keep, contents, areas, pool, block)
 
     if by_frame:
         pieces = rule_pieces(node.of, (video, video), (side, side), pool, columns, judge)
-        return np.unique(pieces.key)
+        return ascending(pieces.key)
     pieces = merged(rule_pieces(node.of, (video, video), (side, side), pool, columns), pool)
     tokens = _video_tokens(side, columns)
     areas = tokens[pieces.key // columns] * tokens[pieces.key % columns]
     return pieces.key[judge(pieces.content, areas)]
 
 
-def regrid(
-    keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int
-) -> Pieces:
+def regrid(keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int) -> Pieces:
     """Say whole blocks of one size as pieces of blocks of another.
 
     Args:
@@ -67,16 +71,13 @@ def regrid(
     grid = at.grid
     begin, end = grid.video_start, grid.video_start + grid.video_tokens
     old_columns = -(-grid.seq_len // block)
-    rows, cells = keys // old_columns, keys % old_columns
+    rows = keys // old_columns
+    cells = keys - rows * old_columns
     q_parts = _Parts(block, pool.block_m, begin, end, grid.seq_len)
     k_parts = _Parts(block, pool.block_n, begin, end, grid.seq_len)
     count_q, count_k = q_parts.count[rows], k_parts.count[cells]
-    sizes = count_q * count_k
-    source = np.repeat(np.arange(len(keys)), sizes)
-    place = np.arange(len(source)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    width = count_k[source]
-    q = q_parts.first[rows[source]] + place // np.maximum(width, 1)
-    k = k_parts.first[cells[source]] + place % np.maximum(width, 1)
+    pairs = products(q_parts.first[rows], count_q, k_parts.first[cells], count_k)
+    q, k = pairs.q, pairs.k
     content = pool.rectangles(q_parts.low[q], q_parts.high[q], k_parts.low[k], k_parts.high[k])
     return merged(Pieces(q_parts.block[q] * columns + k_parts.block[k], content), pool)
 
@@ -93,9 +94,8 @@ class _Parts:
     """
 
     def __init__(self, old: int, new: int, begin: int, end: int, seq_len: int) -> None:
-        borders = np.union1d(np.arange(0, seq_len, old), np.arange(0, seq_len, new))
-        borders = np.union1d(borders, [begin, end])
-        borders = borders[(borders >= begin) & (borders <= end)]
+        steps = (np.arange(begin - begin % step + step, end, step) for step in (old, new))
+        borders = ascending(np.concatenate([[begin], *steps, [end]]))
         start, stop = borders[:-1], borders[1:]
         owner = start // old
         old_blocks = -(-seq_len // old)
@@ -106,29 +106,29 @@ class _Parts:
         self.high = stop - self.block * new
 
 
-def _judge(keep: Keep, contents: Int64, areas: Int64, pool: Pool) -> Bool:
+def _judge(keep: Keep, contents: Int64, areas: Int64, pool: Pool, block: int) -> Bool:
     """Judge contents; `areas` says how many pairs they could attend."""
     if keep.rule == "any":
         return np.ones(len(contents), np.bool_)
     if keep.rule == "all":
-        return pool.pairs()[contents] == areas
-    numbers, inverse = np.unique(contents, return_inverse=True)
+        every: Bool = pool.pairs()[contents] == areas
+        return every
+    numbers, place = ranked(contents, len(pool.bits))
     verdict = np.zeros(len(numbers), np.bool_)
     step = max(1, (1 << 24) // pool.block_m // pool.block_n)
     for start in range(0, len(numbers), step):
         part = slice(start, start + step)
-        verdict[part] = _by_share(keep, pool.bits[numbers[part]], pool)
-    return verdict[inverse]
+        verdict[part] = _by_share(keep, pool.bits[numbers[part]], pool.block_n, block)
+    return verdict[place]
 
 
-def _by_share(keep: Keep, words: NDArray[np.uint32], pool: Pool) -> Bool:
+def _by_share(keep: Keep, words: Words, columns: int, block: int) -> Bool:
     assert keep.rows is not None and keep.columns is not None
-    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
-    bits = np.unpackbits(as_bytes, axis=2, count=pool.block_n, bitorder="little")
-    counts = bits.sum(axis=1, dtype=np.int64)
+    counts = unpack(words, columns).sum(axis=1, dtype=np.uint32).astype(np.int64)
     touched = (counts > 0).sum(axis=1)
-    dense = ((counts > 0) & _passes(counts, keep.rows, pool.block_m)).sum(axis=1)
-    return (touched > 0) & _passes(dense, keep.columns, touched)
+    dense = ((counts > 0) & _passes(counts, keep.rows, block)).sum(axis=1)
+    kept: Bool = (touched > 0) & _passes(dense, keep.columns, touched)
+    return kept
 
 
 def _video_tokens(side: Side, blocks: int) -> Int64:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from radialbench.maskgen.bits import Pool, Words, pack
 from radialbench.maskgen.classify import CellPairs
+from radialbench.maskgen.distinct import kinds
 from radialbench.maskgen.evaluate import Value, evaluate
 from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.strips import Side
@@ -44,8 +45,8 @@ def settle(
     settler = _Settler(rule, constants, q, k, pool)
     same = settler.repeats(pairs)
     if same is not None:
-        first, inverse = same
-        return settler.contents(pairs.take(first))[inverse]
+        some, kind = same
+        return settler.contents(pairs.take(some))[kind]
     return settler.contents(pairs)
 
 
@@ -65,15 +66,13 @@ class _Settler:
         step = max(1, 16 * CHUNK_BITS // (self.pool.block_m * self.pool.words * 32))
         for start in range(0, len(pairs), step):
             part = pairs.take(slice(start, start + step))
-            top, bottom = self._inside(self.q, part.q)
-            left, right = self._inside(self.k, part.k)
-            frame = self.pool.rectangle_bits(top, bottom, left, right)
+            sides = self._sides(part)
+            frame = self.pool.rectangle_bits(*sides)
             bits = self.bits(self.rule, part) & frame
             some = bits.any(axis=(1, 2))
             every = (bits == frame).all(axis=(1, 2))
             found = np.full(len(part), -1, np.int64)
-            sides = (side[every] for side in (top, bottom, left, right))
-            found[every] = self.pool.rectangles(*sides)
+            found[every] = self.pool.rectangles(*(side[every] for side in sides))
             partly = some & ~every
             if partly.any():
                 found[partly] = self.pool.add(bits[partly])
@@ -81,20 +80,14 @@ class _Settler:
         return numbers
 
     def repeats(self, pairs: CellPairs) -> tuple[Int64, Int64] | None:
-        """Find pairs that must have equal bits: first of each kind, and the kind of each pair."""
+        """Find pairs that must have equal bits: one of each kind, and the kind of each pair."""
         axes = self.rule.names() - set(self.constants)
         if not all(word[0] == "r" and word[1:] in self.linear for word in axes):
             return None
-        columns = [*self._inside(self.q, pairs.q), *self._inside(self.k, pairs.k)]
-        columns += [self._origin(word[1:], pairs) for word in sorted(axes)]
-        columns += [values[pairs.template] for values in self.constants.values()]
-        numbers = np.zeros(len(pairs), np.int64)
-        for column in columns:
-            values, inverse = np.unique(column, return_inverse=True)
-            if len(values) > 1:
-                numbers = np.unique(numbers * len(values) + inverse, return_inverse=True)[1]
-        _, first = np.unique(numbers, return_index=True)
-        return first, numbers
+        columns = [*self._sides(pairs), *(self._origin(word[1:], pairs) for word in sorted(axes))]
+        if self.constants:
+            columns.append(kinds(self.constants.values())[1][pairs.template])
+        return kinds(columns)
 
     def bits(self, node: Expr, pairs: CellPairs) -> Words:
         """[pairs, block_m or 1, words] bits, not yet cut to the cells."""
@@ -122,9 +115,9 @@ class _Settler:
 
     def _queries_only(self, node: Expr, pairs: CellPairs) -> Words:
         values = self._values(node, pairs, rows=True, columns=False)
-        truth = np.broadcast_to(
-            evaluate(node, values), (len(pairs), self.pool.block_m, 1)
-        ).astype(np.bool_)
+        truth = np.broadcast_to(evaluate(node, values), (len(pairs), self.pool.block_m, 1)).astype(
+            np.bool_
+        )
         return np.where(truth, np.uint32(0xFFFFFFFF), np.uint32(0))
 
     def _keys_only(self, node: Expr, pairs: CellPairs) -> Words:
@@ -145,17 +138,14 @@ class _Settler:
         """Evaluate for every value the axis has on the queries' side, then look rows up."""
         m, n = self.pool.block_m, self.pool.block_n
         inner = [word for word in self.constants if word in node.names()]
-        key = pairs.k
-        for word in inner:
-            values, inverse = np.unique(self.constants[word][pairs.template], return_inverse=True)
-            key = key * len(values) + inverse
-        _, first, entry = np.unique(key, return_index=True, return_inverse=True)
+        columns = [self.constants[word][pairs.template] for word in inner]
+        some, entry = kinds([pairs.k, *columns])
         at = self.q.at.axis(axis)[self._tokens(self.q, pairs.q, m)]
         low = int(at.min())
         size = int(at.max()) - low + 1
-        if len(first) * size > len(pairs) * m:
+        if len(some) * size > len(pairs) * m:
             return None
-        sample = pairs.take(first)
+        sample = pairs.take(some)
         known: dict[str, Value] = {
             w: self.constants[w][sample.template][:, None, None] for w in inner
         }
@@ -163,7 +153,7 @@ class _Settler:
         tokens = self._tokens(self.k, sample.k, n)
         known[f"k{axis}"] = self.k.at.axis(axis)[tokens].astype(np.float64)[:, None, :]
         known[f"r{axis}"] = known[f"q{axis}"] - known[f"k{axis}"]
-        truth = np.broadcast_to(evaluate(node, known), (len(first), size, n)).astype(np.bool_)
+        truth = np.broadcast_to(evaluate(node, known), (len(some), size, n)).astype(np.bool_)
         table = pack(truth).reshape(-1, self.pool.words)
         return table.take(entry.reshape(-1, 1) * size + (at - low), axis=0)
 
@@ -200,19 +190,15 @@ class _Settler:
     def _tokens(self, side: Side, cells: Int64, size: int) -> Int64:
         """[cells, size] positions of a block's tokens; those outside the cell are clamped."""
         places = side.cell_block[cells][:, None] * side.block + np.arange(size)
-        return np.clip(
-            places, side.cell_start[cells][:, None], side.cell_stop[cells][:, None] - 1
-        )
-
-    def _inside(self, side: Side, cells: Int64) -> tuple[Int64, Int64]:
-        first = side.cell_block[cells] * side.block
-        return side.cell_start[cells] - first, side.cell_stop[cells] - first
+        return np.clip(places, side.cell_start[cells][:, None], side.cell_stop[cells][:, None] - 1)
 
     def _origin(self, axis: str, pairs: CellPairs) -> Int64:
         """[pairs] distance along a line between the blocks' first places."""
-        top, _ = self._inside(self.q, pairs.q)
-        left, _ = self._inside(self.k, pairs.k)
-        at_q = self.q.at.axis(axis)[self.q.cell_start[pairs.q]] - top
-        return at_q - (self.k.at.axis(axis)[self.k.cell_start[pairs.k]] - left)
+        at_q = self.q.at.axis(axis)[self.q.cell_start] - self.q.cell_low
+        at_k = self.k.at.axis(axis)[self.k.cell_start] - self.k.cell_low
+        return at_q[pairs.q] - at_k[pairs.k]
 
-
+    def _sides(self, pairs: CellPairs) -> tuple[Int64, Int64, Int64, Int64]:
+        """[pairs] top, bottom, left and right of the pairs in their blocks."""
+        q, k = self.q, self.k
+        return q.cell_low[pairs.q], q.cell_high[pairs.q], k.cell_low[pairs.k], k.cell_high[pairs.k]

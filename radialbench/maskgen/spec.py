@@ -2,6 +2,7 @@
 
 import hashlib
 import keyword
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.expr import (
     BUILT_IN,
+    CONSTANTS,
     COORDINATES,
     FUNCTIONS,
     GRID_CONSTANTS,
@@ -17,18 +19,23 @@ from radialbench.maskgen.expr import (
     TRUTH,
     Expr,
     constant,
-    kind_of,
+    extent,
     name,
     substitute,
 )
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.kinds import kind_of
 from radialbench.maskgen.order import KINDS as ORDERS
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.params import Param
-from radialbench.maskgen.tree import MaskNode, block_sizes, expressions
+from radialbench.maskgen.parse import check_readable
+from radialbench.maskgen.tree import MaskNode, block_sizes, expressions, joined
+from radialbench.maskgen.unparse import short
 
 EMPTY_ROWS = ("error", "keep", "own_block")
 TEXT_COORDINATES = ("qi", "ki", "di", "qp", "kp", "dp", *SEGMENTS)
+MAX_NODES = 10_000
+MAX_LEVELS = 250
 DEFAULT_TEXT = Expr("not", (name("kpad"),))
 """Real text attends and is attended fully; padding is attended by nobody."""
 
@@ -80,17 +87,19 @@ class MaskSpec:
     about: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise SpecErrorAt(("name",), "a mask has a name")
         if self.empty_rows not in EMPTY_ROWS:
-            raise SpecError(unknown("choice for empty_rows", self.empty_rows, EMPTY_ROWS))
-        taken = set(BUILT_IN) | set(FUNCTIONS)
-        for word in (*(param.name for param in self.params), *(part for part, _ in self.let)):
-            if not word.isidentifier() or keyword.iskeyword(word):
-                raise SpecError(f"a parameter or part is named by a plain word, got {word!r}")
-            if word in taken:
-                raise SpecError(f"the name {word!r} is already taken")
-            taken.add(word)
-        for _, preset in self.presets:
-            self._changed(dict(preset))
+            raise SpecErrorAt(
+                ("empty_rows",), unknown("choice for empty_rows", self.empty_rows, EMPTY_ROWS)
+            )
+        with _where("mask"):
+            object.__setattr__(self, "mask", joined(self.mask))
+        self._check_names()
+        for word, preset in self.presets:
+            with _where("presets", word):
+                self._changed(dict(preset))
+        self._check_size()
         self._check_rules()
 
     @property
@@ -101,7 +110,7 @@ class MaskSpec:
     @property
     def label(self) -> str:
         """The name, with the parameters that differ from their defaults."""
-        changed = [f"{p.name}={p.value:g}" for p in self.params if p.value != p.default]
+        changed = [f"{p.name}={p.shown}" for p in self.params if p.value != p.default]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
 
     @cached_property
@@ -154,6 +163,9 @@ class MaskSpec:
 
         if part not in self.parts:
             raise SpecError(unknown(f"part of {self.name}", part, self.parts))
+        for word in coordinates:
+            if word not in (*COORDINATES, *SEGMENTS):
+                raise SpecError(unknown("coordinate", word, (*COORDINATES, *SEGMENTS)))
         return part_value(self.parts[part], grid, coordinates)
 
     def order_on(self, grid: TokenGrid) -> TokenOrder:
@@ -179,22 +191,61 @@ class MaskSpec:
                 raise SpecError(f"{self.name}.{error}") from None
         return tuple(known.values())
 
+    def _check_names(self) -> None:
+        taken = {*BUILT_IN, *FUNCTIONS, *CONSTANTS}
+        sections = (("params", [p.name for p in self.params]), ("let", [w for w, _ in self.let]))
+        for section, words in sections:
+            for word in words:
+                # Python's parser, which reads expressions, sees words in this form only.
+                plain = word.isidentifier() and unicodedata.normalize("NFKC", word) == word
+                with _where(section, word):
+                    if not plain or keyword.iskeyword(word):
+                        raise SpecError(f"a name is a plain word, got {word[:40]!r}")
+                    if word in taken:
+                        raise SpecError(f"the name {word!r} is already taken")
+                taken.add(word)
+
+    def _check_size(self) -> None:
+        """Refuse what cannot be written as text, or grows without end when it is written out."""
+        known: dict[str, tuple[int, int]] = {}
+        for word, tree in self.let:
+            with _where("let", word):
+                check_readable(tree)
+            known[word] = extent(tree, known)
+        trees = (*expressions(self.mask), *block_sizes(self.mask))
+        for key, found in (("mask", trees), ("order", self.order.tile_thw), ("text", (self.text,))):
+            with _where(key):
+                for tree in found:
+                    check_readable(tree)
+        trees = (*trees, *self.order.tile_thw, self.text)
+        extents = [*known.values(), *(extent(tree, known) for tree in trees)]
+        if sum(nodes for nodes, _ in extents) > MAX_NODES:
+            raise SpecError(
+                f"with its parts filled in, the mask has more than {MAX_NODES:,} operations"
+            )
+        if max(levels for _, levels in extents) > MAX_LEVELS:
+            raise SpecError(
+                f"with its parts filled in, the mask is nested more than {MAX_LEVELS} deep; "
+                "state alternatives as a list under any or all"
+            )
+
     def _check_rules(self) -> None:
         kinds = dict.fromkeys((*COORDINATES, *GRID_CONSTANTS), NUMBER)
         kinds |= dict.fromkeys(SEGMENTS, TRUTH)
         kinds |= {p.name: TRUTH if p.kind == "bool" else NUMBER for p in self.params}
         for word, tree in self.let:
-            with _where(f"let.{word}"):
+            with _where("let", word):
                 kinds[word] = kind_of(tree, kinds)
         coordinates = set(COORDINATES) | set(SEGMENTS)
         with _where("mask"):
             for tree in expressions(self.mask):
                 _wants(tree, TRUTH, kinds)
                 self._only(tree, set(SEGMENTS), "speaks of pairs of video tokens only")
-        with _where("block sizes and tiles"):
-            for tree in (*block_sizes(self.mask), *self.order.tile_thw):
-                _wants(tree, NUMBER, kinds)
-                self._only(tree, coordinates, "is the same for all tokens")
+        for key, sizes in (("mask", block_sizes(self.mask)), ("order", self.order.tile_thw)):
+            with _where(key):
+                for tree in sizes:
+                    _wants(tree, NUMBER, kinds)
+                    self._only(tree, coordinates, "is a size, the same for all tokens")
         with _where("text"):
             _wants(self.text, TRUTH, kinds)
             self._only(
@@ -206,32 +257,32 @@ class MaskSpec:
     def _only(self, tree: Expr, forbidden: set[str], reason: str) -> None:
         used = substitute(tree, self.parts).names() & forbidden
         if used:
-            raise SpecError(f"{sorted(used)[0]!r} cannot stand here: '{tree}' {reason}")
+            raise SpecError(f"{sorted(used)[0]!r} cannot stand here: '{short(tree)}' {reason}")
 
 
 class _where:
     """Adds the key of the file to an error's message."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self, *path: str) -> None:
+        self.path = path
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, SpecError):
-            raise SpecErrorAt(self.key, str(error)) from None
+            raise SpecErrorAt(self.path, str(error)) from None
 
 
 class SpecErrorAt(SpecError):
     """A mask error with the key of the file it belongs to."""
 
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key}: {reason}")
-        self.key = key
+    def __init__(self, path: tuple[str, ...], reason: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {reason}")
+        self.path = path
 
 
 def _wants(tree: Expr, kind: str, kinds: Mapping[str, str]) -> None:
     found = kind_of(tree, kinds)
     if found != kind:
-        raise SpecError(f"'{tree}' is a {found}, wanted is a {kind}")
+        raise SpecError(f"'{short(tree)}' is a {found}, wanted is a {kind}")

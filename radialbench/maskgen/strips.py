@@ -63,6 +63,16 @@ class Side:
         """[strips] place of the first token in its block."""
         return self.start % self.block
 
+    @cached_property
+    def cell_low(self) -> Int64:
+        """[cells] place of the first token in its block."""
+        return self.cell_start - self.cell_block * self.block
+
+    @cached_property
+    def cell_high(self) -> Int64:
+        """[cells] place after the last token in its block."""
+        return self.cell_stop - self.cell_block * self.block
+
     def cell_boxes(self, axis: str) -> tuple[Float, Float]:
         """[cells] least and greatest coordinate of each cell."""
         values = self.at.axis(axis)
@@ -145,10 +155,10 @@ def _video_strips(at: Coordinates, block: int, frames: bool | None) -> tuple[Int
         if frames is None and 2 * lengths.max() >= block:
             shape = ((t * (grid.height + 1) + h) * (grid.width + 1) + w).ravel()
             return lengths, np.unique(shape, return_inverse=True)[1].astype(np.int64), False
-    elif at.order.kind == "raster" and frames is not False:
-        if frames or 2 * grid.frame_tokens >= block:
-            lengths = np.full(grid.frames, grid.frame_tokens, np.int64)
-            return lengths, np.zeros(grid.frames, np.int64), True
+    large = frames or 2 * grid.frame_tokens >= block
+    if at.order.kind == "raster" and frames is not False and large:
+        lengths = np.full(grid.frames, grid.frame_tokens, np.int64)
+        return lengths, np.zeros(grid.frames, np.int64), True
     return np.array([grid.video_tokens]), np.zeros(1, np.int64), grid.frames == 1
 
 
@@ -183,9 +193,7 @@ class Boxes:
             starts = q_starts if word == "q" else k_starts
             strip = np.searchsorted(side.cell_ptr, starts, side="right") - 1
             flags[f"{word}text"], flags[f"{word}pad"] = side.text[strip], side.pad[strip]
-        return PairBoxes(
-            self.names, _reduced(self.q, q_starts), _reduced(self.k, k_starts), flags
-        )
+        return PairBoxes(self.names, _reduced(self.q, q_starts), _reduced(self.k, k_starts), flags)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import TableError
+from radialbench.maskgen.bits import pack, unpack
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
 
@@ -140,12 +142,12 @@ class BlockTable:
     @property
     def row_lengths(self) -> Int64:
         """[rows] tokens of each query block inside the sequence."""
-        return _block_lengths(self.seq_len, self.block_m)
+        return block_lengths(self.seq_len, self.block_m)
 
     @property
     def column_lengths(self) -> Int64:
         """[columns] tokens of each key block inside the sequence."""
-        return _block_lengths(self.seq_len, self.block_n)
+        return block_lengths(self.seq_len, self.block_n)
 
     @cached_property
     def pairs(self) -> int:
@@ -201,7 +203,7 @@ class BlockTable:
 
     def transpose(self) -> "BlockTable":
         """Swap queries and keys, as a backward pass wants the table."""
-        bits = _unpack(self.bitmaps, self.block_n).transpose(0, 2, 1)
+        bits = self.unpacked_bitmaps().transpose(0, 2, 1)
         full, _ = _transposed(self.full, self.columns)
         partial, origin = _transposed(self.partial, self.columns)
         return BlockTable(
@@ -212,7 +214,7 @@ class BlockTable:
             full=full,
             partial=partial,
             bitmap_of=self.bitmap_of[origin],
-            bitmaps=pack_bitmaps(bits),
+            bitmaps=pack(bits),
             mask=self.mask,
         )
 
@@ -233,15 +235,15 @@ class BlockTable:
         n, block_m, block_n = self.seq_len, self.block_m, self.block_n
         dense = np.zeros((self.rows, block_m, self.columns, block_n), np.bool_)
         dense[self.full.rows, :, self.full.indices] = True
-        bits = _unpack(self.bitmaps, block_n)
-        dense[self.partial.rows, :, self.partial.indices] = bits[self.bitmap_of]
+        bits = self.unpacked_bitmaps()[self.bitmap_of]
+        dense[self.partial.rows, :, self.partial.indices] = bits
         return dense.reshape(self.rows * block_m, self.columns * block_n)[:n, :n].copy()
 
     def unpacked_bitmaps(self) -> Bool:
         """[distinct, block_m, block_n] the bits of the partial blocks."""
-        return _unpack(self.bitmaps, self.block_n)
+        return unpack(self.bitmaps, self.block_n)
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a versioned npz file.
 
         Raises:
@@ -252,7 +254,7 @@ class BlockTable:
         save_table(self, path)
 
     @classmethod
-    def load(cls, path: str) -> "BlockTable":
+    def load(cls, path: str | Path) -> "BlockTable":
         """Read what `save` wrote.
 
         Raises:
@@ -284,26 +286,18 @@ class BlockTable:
         if self.bitmaps.shape != shape or self.bitmaps.dtype != np.uint32:
             return f"bitmaps must be uint32 {shape}, got {self.bitmaps.dtype} {self.bitmaps.shape}"
         used = self.bitmap_of
-        if len(used) and not (0 <= used.min() and used.max() < len(self.bitmaps)):
+        if len(used) and not (used.min() >= 0 and used.max() < len(self.bitmaps)):
             return f"bitmap numbers must lie in 0 … {len(self.bitmaps) - 1}"
         return None
 
 
 def pack_bitmaps(bits: Bool) -> NDArray[np.uint32]:
     """Pack [n, block_m, block_n] bits into [n, block_m, ⌈block_n / 32⌉] words, lowest bit first."""
-    packed = np.packbits(bits, axis=2, bitorder="little")
-    spare = -packed.shape[2] % 4
-    packed = np.pad(packed, ((0, 0), (0, 0), (0, spare))) if spare else packed
-    return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
+    return pack(bits)
 
 
-def _unpack(bitmaps: NDArray[np.uint32], block_n: int) -> Bool:
-    words = np.ascontiguousarray(bitmaps.astype("<u4", copy=False))
-    as_bytes = words.view(np.uint8)
-    return np.unpackbits(as_bytes, axis=2, count=block_n, bitorder="little").view(np.bool_)
-
-
-def _block_lengths(seq_len: int, block: int) -> Int64:
+def block_lengths(seq_len: int, block: int) -> Int64:
+    """[blocks] tokens of each block inside the sequence."""
     lengths = np.full(-(-seq_len // block), block, np.int64)
     lengths[-1] = seq_len - block * (len(lengths) - 1)
     return lengths
@@ -320,7 +314,7 @@ def _broken_csr(csr: Csr, rows: int, columns: int) -> str | None:
         return f"indptr must have {rows + 1} entries, got {len(csr.indptr)}"
     if csr.indptr[0] != 0 or csr.indptr[-1] != csr.nnz or np.any(np.diff(csr.indptr) < 0):
         return "indptr must rise from 0 to the number of indices"
-    if csr.nnz and not (0 <= csr.indices.min() and csr.indices.max() < columns):
+    if csr.nnz and not (csr.indices.min() >= 0 and csr.indices.max() < columns):
         return f"indices must lie in 0 … {columns - 1}"
     rising = np.diff(csr.indices) > 0
     row_starts = csr.indptr[1:-1]

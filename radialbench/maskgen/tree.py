@@ -1,12 +1,16 @@
 """The tree of a mask: token-level rules, block rounding and run-time tables, joined."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import Union
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.expr import Expr
+from radialbench.maskgen.expr import Expr, substitute
+
+MAX_DEPTH = 40
 
 MaskNode = Union["Pairs", "AnyOf", "AllOf", "Not", "Rounded", "Given"]
 
@@ -139,3 +143,55 @@ def block_sizes(node: MaskNode) -> list[Expr]:
             return block_sizes(node.part)
         case Rounded() | Given():
             return [node.block]
+
+
+def joined(node: MaskNode, depth: int = 0) -> MaskNode:
+    """Write a tree in its one form: neighbouring token-level rules become one expression.
+
+    Raises:
+        SpecError: A part is nested very deep, or joins nothing.
+    """
+    if depth > MAX_DEPTH:
+        raise SpecError(f"parts are nested more than {MAX_DEPTH} deep")
+    match node:
+        case AnyOf() | AllOf():
+            word = "or" if isinstance(node, AnyOf) else "and"
+            parts = [joined(part, depth + 1) for part in node.parts]
+            runs = [list(run) for _, run in groupby(parts, lambda part: isinstance(part, Pairs))]
+            parts = [part for run in runs for part in _merged(word, run)]
+            if not parts:
+                raise SpecError("any and all join at least one part")
+            return parts[0] if len(parts) == 1 else type(node)(tuple(parts))
+        case Not():
+            part = joined(node.part, depth + 1)
+            return Pairs(~part.expression) if isinstance(part, Pairs) else Not(part)
+    return node
+
+
+def _merged(word: str, run: list[MaskNode]) -> list[MaskNode]:
+    trees = [part.expression for part in run if isinstance(part, Pairs)]
+    if not trees:
+        return run
+    while len(trees) > 1:
+        # Pairwise, so that many parts do not nest deep.
+        pairs = [Expr(word, (a, b)) for a, b in zip(trees[::2], trees[1::2], strict=False)]
+        trees = pairs + trees[len(pairs) * 2 :]
+    return [Pairs(trees[0])]
+
+
+def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
+    """Replace names by expressions in all of a tree."""
+    match node:
+        case Pairs():
+            return Pairs(substitute(node.expression, values))
+        case AnyOf():
+            return AnyOf(tuple(written_out(part, values) for part in node.parts))
+        case AllOf():
+            return AllOf(tuple(written_out(part, values) for part in node.parts))
+        case Not():
+            return Not(written_out(node.part, values))
+        case Rounded():
+            of, block = substitute(node.of, values), substitute(node.block, values)
+            return Rounded(of, block, node.per, node.keep, node.overhang)
+        case Given():
+            return Given(node.name, substitute(node.block, values))

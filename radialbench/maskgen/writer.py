@@ -5,9 +5,20 @@ from typing import Any
 
 import yaml
 
+from radialbench.maskgen.expr import substitute
 from radialbench.maskgen.params import Param
 from radialbench.maskgen.spec import DEFAULT_TEXT, MaskSpec, OrderRule
-from radialbench.maskgen.tree import AllOf, AnyOf, Given, Keep, MaskNode, Not, Pairs, Rounded
+from radialbench.maskgen.tree import (
+    AllOf,
+    AnyOf,
+    Given,
+    Keep,
+    MaskNode,
+    Not,
+    Pairs,
+    Rounded,
+    written_out,
+)
 
 
 def to_yaml(spec: MaskSpec) -> str:
@@ -39,10 +50,18 @@ def to_mapping(spec: MaskSpec) -> dict[str, Any]:
 
 
 def meaning(spec: MaskSpec) -> str:
-    """Write what decides which pairs attend, without names and help."""
-    document = to_mapping(spec)
-    kept = {key: document.get(key) for key in ("order", "let", "mask", "text", "empty_rows")}
-    return json.dumps({**kept, "values": spec.values})
+    """Write what decides which pairs attend, with all parameters and parts filled in."""
+    order = OrderRule(
+        spec.order.kind, tuple(substitute(side, spec.parts) for side in spec.order.tile_thw)
+    )
+    return json.dumps(
+        {
+            "order": _order(order),
+            "mask": _node(written_out(spec.mask, spec.parts)),
+            "text": str(substitute(spec.text, spec.parts)),
+            "empty_rows": spec.empty_rows,
+        }
+    )
 
 
 def _order(order: OrderRule) -> Any:

@@ -42,7 +42,7 @@ def load_mask(
         word, _, suffix = text.partition(":")
         preset = suffix or preset
         if word not in mask_names():
-            hint = " A path ends in .yaml." if Path(text).exists() else ""
+            hint = " A path ends in .yaml." if _exists(text) else ""
             raise SpecError(unknown("mask", word, mask_names()) + hint)
         spec = _shipped(word)
     if preset:
@@ -50,6 +50,13 @@ def load_mask(
     if empty_rows is not None:
         spec = replace(spec, empty_rows=empty_rows)
     return spec.with_params(**params)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # A name that is too long for a file.
+        return False
 
 
 @lru_cache(maxsize=64)

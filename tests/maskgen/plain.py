@@ -1,0 +1,102 @@
+"""What an expression is for one pair of tokens, in plain Python: a second definition."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from radialbench.maskgen.expr import Expr
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.order import TokenOrder
+
+Value = float | bool
+
+
+def value(tree: Expr, names: Mapping[str, Value]) -> Value:
+    """Compute an expression from the values of its names."""
+    if tree.op == "name":
+        return names[str(tree.value)]
+    if tree.op in ("number", "truth"):
+        assert isinstance(tree.value, (float, bool))
+        return tree.value
+    args = [value(argument, names) for argument in tree.args]
+    match tree.op:
+        case "+":
+            return args[0] + args[1]
+        case "-":
+            return args[0] - args[1]
+        case "*":
+            return args[0] * args[1]
+        case "/":
+            return args[0] / args[1]
+        case "//":
+            return args[0] // args[1]
+        case "%":
+            return args[0] % args[1]
+        case "**":
+            return float(args[0] ** args[1])
+        case "neg":
+            return -args[0]
+        case "<":
+            return args[0] < args[1]
+        case "<=":
+            return args[0] <= args[1]
+        case ">":
+            return args[0] > args[1]
+        case ">=":
+            return args[0] >= args[1]
+        case "==":
+            return args[0] == args[1]
+        case "!=":
+            return args[0] != args[1]
+        case "and":
+            return args[0] and args[1]
+        case "or":
+            return args[0] or args[1]
+        case "not":
+            return not args[0]
+        case "where":
+            return args[1] if args[0] else args[2]
+        case "bit_length":
+            return int(abs(args[0])).bit_length()
+    functions: dict[str, Callable[..., float]] = {
+        "abs": abs,
+        "min": min,
+        "max": max,
+        "floor": math.floor,
+        "ceil": math.ceil,
+        "sqrt": math.sqrt,
+        "log2": math.log2,
+    }
+    return float(functions[tree.op](*args))
+
+
+def tokens(grid: TokenGrid, order: TokenOrder) -> list[dict[str, Value]]:
+    """Coordinates of each token, in the order; text stands at place 0 of frame 0."""
+    found: list[dict[str, Value]] = []
+    start = grid.video_start
+    for place, source in enumerate(order.source_index(grid).tolist()):
+        video = source - start
+        inside = 0 <= video < grid.video_tokens
+        t, s = divmod(video, grid.frame_tokens) if inside else (0, 0)
+        y, x = divmod(s, grid.width)
+        slot = source - grid.text_start
+        token = {"t": t, "s": s, "y": y, "x": x, "i": source, "p": place}
+        found.append({**token, "text": not inside, "pad": not inside and slot >= grid.real_text})
+    return found
+
+
+def names_of(q: Mapping[str, Value], k: Mapping[str, Value], grid: TokenGrid) -> dict[str, Value]:
+    """Everything an expression may mention, for one pair."""
+    names: dict[str, Value] = {f"q{axis}": place for axis, place in q.items()}
+    names |= {f"k{axis}": place for axis, place in k.items()}
+    names |= {f"d{axis}": abs(q[axis] - k[axis]) for axis in "tyxsip"}
+    return names | {
+        "frames": grid.frames,
+        "height": grid.height,
+        "width": grid.width,
+        "frame_tokens": grid.frame_tokens,
+        "video_tokens": grid.video_tokens,
+        "video_start": grid.video_start,
+        "text_tokens": grid.text_tokens,
+        "text_valid": grid.real_text,
+        "seq_len": grid.seq_len,
+    }

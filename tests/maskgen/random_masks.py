@@ -1,0 +1,194 @@
+"""Random grids, expressions and masks for property tests.
+
+A generator of our own, seeded by hypothesis: it makes deeper and more even expressions than nested
+strategies do, and thousands of them in a second.
+"""
+
+from random import Random
+from typing import Any
+
+from hypothesis import settings
+
+from radialbench.maskgen.expr import DISTANCE, KEY, QUERY, Expr, call, constant, name
+from radialbench.maskgen.grid import TokenGrid
+
+GIVEN = settings(derandomize=True, deadline=None)
+"""The same examples on every machine, however slow it is."""
+
+BLOCKS = (1, 2, 3, 5, 7, 8, 16, 32, 33, 40, 64)
+WHOLE = (0, 1, 2, 3, 4, 5, 7, 10, -1)
+BROKEN = (0.5, 0.25, 1.5, 0.1, 1 / 3, 2.25)
+DIVISORS = (1, 2, 3, 4, 7, 2.5, 0.5, -3)
+COARSE = ("qt", "kt", "dt", "qy", "ky", "dy")
+FINE = ("qs", "ks", "ds", "qx", "kx", "dx", "qi", "ki", "di", "qp", "kp", "dp")
+GRID_NAMES = (
+    "frames",
+    "height",
+    "width",
+    "frame_tokens",
+    "video_tokens",
+    "video_start",
+    "seq_len",
+)
+COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+SHARES = (">3/5", ">1/3", ">0", ">=1/2", ">=1", ">=1/7", ">999/1000")
+TEXT_RULES = (
+    "not kpad",
+    "true",
+    "false",
+    "qpad == kpad",
+    "di <= 5 and not kpad",
+    "ktext or dp % 3 == 0",
+    "qp >= kp",
+)
+
+
+class Maker:
+    """Makes random things, the same ones for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.pick = self.random.choice
+
+    def grid(self, *, text: bool = True) -> TokenGrid:
+        """A small grid whose sides are multiples of nothing; half of them with text."""
+        slots = self.pick([0, 0, 1, 3, 8]) if text else 0
+        return TokenGrid(
+            self.random.randint(1, 5),
+            self.random.randint(1, 4),
+            self.random.randint(1, 7),
+            text_tokens=slots,
+            text_valid=self.random.randint(0, slots),
+            text_first=self.pick([True, False]),
+        )
+
+    def leaf(self) -> Expr:
+        """A coordinate, most often; else a grid constant or a number."""
+        kind = self.random.random()
+        if kind < 0.6:
+            return name(self.pick((*QUERY, *KEY, *DISTANCE)))
+        return name(self.pick(GRID_NAMES)) if kind < 0.75 else constant(self.pick(WHOLE + BROKEN))
+
+    def number(self, depth: int) -> Expr:
+        """A number, defined for all tokens."""
+        if depth <= 0:
+            return self.leaf()
+        if self.random.random() < 0.25:
+            return self.layered()
+        a = self.number(depth - 1)
+        match self.pick(("+", "-", "*", "/", "//", "%", "neg", "power", "two", "call", "join")):
+            case "neg":
+                return -a
+            case "+":
+                return a + self.number(depth - 1)
+            case "-":
+                return a - self.number(depth - 1)
+            case "*":
+                return a * self.leaf()
+            case "/" | "//" | "%" as op:
+                return Expr(op, (a, self.divisor(depth - 1)))
+            case "power":
+                return self.leaf() ** self.random.randint(0, 3)
+            case "two":
+                return 2 ** call("clamp", a, -3, 6)
+            case "call":
+                return self.rounded_off(a)
+        b = self.number(depth - 1)
+        if self.random.random() < 0.3:
+            return call("where", self.truth(depth - 1), a, b)
+        if self.random.random() < 0.2:
+            return call("clamp", a, self.leaf(), self.leaf())
+        return call(self.pick(("min", "max")), a, b)
+
+    def divisor(self, depth: int) -> Expr:
+        """A number that is never zero."""
+        if self.random.random() < 0.6:
+            return constant(self.pick(DIVISORS))
+        return call("max", self.number(depth), 1)
+
+    def rounded_off(self, a: Expr) -> Expr:
+        """A function of one number that does not grow evenly."""
+        match self.pick(("abs", "floor", "ceil", "bit_length", "sqrt", "log2", "floor", "ceil")):
+            case "sqrt":
+                return call("sqrt", abs(a))
+            case "log2":
+                return call("log2", call("max", a, self.pick((1, 0.5))))
+            case function:
+                return call(function, a)
+
+    def layered(self) -> Expr:
+        """What varies inside a frame, shifted by what does not, and rounded or folded."""
+        shift = name(self.pick(COARSE)) * self.pick((*BROKEN, 1, 2)) + self.pick(WHOLE)
+        inner = name(self.pick(FINE)) * self.pick((*BROKEN, 1, 1, 1, 2))
+        joined = self.pick(
+            (
+                inner + shift,
+                inner - shift,
+                shift - inner,
+                inner * shift,
+                call("min", inner, shift),
+                call("max", inner, shift),
+            )
+        )
+        if self.random.random() < 0.4:
+            return Expr(self.pick(("//", "%")), (joined, constant(self.pick(DIVISORS))))
+        return self.rounded_off(joined)
+
+    def truth(self, depth: int) -> Expr:
+        """A truth value, defined for all tokens."""
+        if depth <= 0 or self.random.random() < 0.4:
+            sides = (self.number(depth), self.number(self.random.randint(0, max(0, depth - 1))))
+            return Expr(self.pick(COMPARISONS), sides)
+        a = self.truth(depth - 1)
+        match self.pick(("not", "and", "or", "and", "or", "==", "where", "known")):
+            case "not":
+                return ~a
+            case "and" | "or" | "==" as op:
+                return Expr(op, (a, self.truth(depth - 1)))
+            case "where":
+                return call("where", a, self.truth(depth - 1), self.truth(depth - 1))
+        return constant(self.pick([True, False]))
+
+    def rounded(self, *, frame_pair: bool) -> dict[str, Any]:
+        """A rounded part; only the raster order has whole frames to judge."""
+        keep: Any = self.pick(("any", "all", "centre", "share"))
+        if keep == "share":
+            keep = {"columns": self.pick(SHARES), "rows": self.pick(SHARES)}
+        return {
+            "rounded": {
+                "block": self.random.randint(1, 40),
+                "per": self.pick(("sequence", "frame_pair")) if frame_pair else "sequence",
+                "keep": keep,
+                "overhang": self.pick(("keep", "drop")),
+                "of": str(self.truth(self.random.randint(0, 2))),
+            }
+        }
+
+    def node(self, depth: int, *, frame_pair: bool) -> Any:
+        """A part of a mask as a YAML document holds it."""
+        kind = self.random.random()
+        if kind < 0.25:
+            return self.rounded(frame_pair=frame_pair)
+        if depth <= 0 or kind < 0.55:
+            return str(self.truth(self.random.randint(0, 3)))
+        if kind < 0.7:
+            return {"not": self.node(depth - 1, frame_pair=frame_pair)}
+        count = self.random.randint(1, 3)
+        parts = [self.node(depth - 1, frame_pair=frame_pair) for _ in range(count)]
+        return {self.pick(("any", "all")): parts}
+
+    def order(self) -> Any:
+        """An order as a YAML document holds it."""
+        tiles = {"tiles": [self.random.randint(1, 3) for _ in range(3)]}
+        return self.pick(("raster", "raster", "space_major", tiles))
+
+    def mask(self, depth: int) -> dict[str, Any]:
+        """A mask of any order, with any, all, not and rounded parts."""
+        order = self.order()
+        return {
+            "name": "random",
+            "order": order,
+            "mask": self.node(depth, frame_pair=order == "raster"),
+            "text": self.pick(TEXT_RULES),
+            "empty_rows": self.pick(("keep", "keep", "own_block")),
+        }

@@ -1,0 +1,120 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radialbench import TokenGrid, load_mask, parse_mask
+from radialbench.errors import SpecError
+from radialbench.maskgen.order import TokenOrder
+from tests.maskgen.random_masks import GIVEN, Maker
+
+RAGGED = TokenGrid(3, 4, 5)
+
+
+def brute_force(order: TokenOrder, grid: TokenGrid) -> list[int]:
+    """Sort the video's tokens by what the order compares first; leave the text where it is."""
+
+    def key(token: int) -> tuple[int, ...]:
+        t, place = divmod(token, grid.frame_tokens)
+        y, x = divmod(place, grid.width)
+        if order.kind == "space_major":
+            return place, t
+        if order.kind == "tiles":
+            tile_t, tile_h, tile_w = order.tile_thw
+            return t // tile_t, y // tile_h, x // tile_w, t, y, x
+        return (token,)
+
+    video = [grid.video_start + t for t in sorted(range(grid.video_tokens), key=key)]
+    text = [grid.text_start + slot for slot in range(grid.text_tokens)]
+    return text + video if grid.text_first else video + text
+
+
+@settings(GIVEN, max_examples=150)
+@given(seed=st.integers(0, 2**63))
+def test_orders_are_permutations_by_definition(seed: int) -> None:
+    make = Maker(seed)
+    grid = make.grid()
+    tiles = tuple(make.random.randint(1, 6) for _ in range(3))
+    tile_t, tile_h, tile_w = tiles
+    for order in (
+        TokenOrder(),
+        TokenOrder("space_major"),
+        TokenOrder("tiles", (tile_t, tile_h, tile_w)),
+    ):
+        found = order.source_index(grid)
+        assert found.dtype == np.int64
+        assert found.tolist() == brute_force(order, grid)
+        assert TokenOrder.parse(str(order)) == order
+
+
+def test_tiles_at_a_ragged_edge_are_short() -> None:
+    index = TokenOrder("tiles", (2, 3, 4)).source_index(TokenGrid(3, 4, 5))
+    # First tile: two frames, three rows, four columns.
+    first = [t * 20 + y * 5 + x for t in range(2) for y in range(3) for x in range(4)]
+    assert index[:24].tolist() == first
+    # Second: what is left of those rows, one column wide.
+    assert index[24:30].tolist() == [4, 9, 14, 24, 29, 34]
+
+
+def test_one_tile_or_one_frame_is_raster() -> None:
+    raster = TokenOrder().source_index(RAGGED).tolist()
+    assert TokenOrder("tiles", (9, 9, 9)).source_index(RAGGED).tolist() == raster
+    assert TokenOrder("tiles", (1, 9, 9)).source_index(RAGGED).tolist() == raster
+    one = TokenGrid(1, 4, 5)
+    assert TokenOrder("space_major").source_index(one).tolist() == list(range(20))
+
+
+def test_the_index_is_shared_and_cannot_be_changed() -> None:
+    index = TokenOrder("space_major").source_index(RAGGED)
+    assert index is TokenOrder("space_major").source_index(RAGGED)
+    with pytest.raises(ValueError, match="read-only"):
+        index[0] = 1
+
+
+def test_sides_of_a_tile_may_be_parameters_and_grid_constants() -> None:
+    spec = parse_mask(
+        {
+            "name": "a",
+            "order": {"tiles": ["side", "ceil(height / 2)", 3]},
+            "params": {"side": {"type": "int", "default": 2}},
+            "mask": "true",
+        }
+    )
+    assert spec.order_on(RAGGED) == TokenOrder("tiles", (2, 2, 3))
+    assert spec.with_params(side=7).order_on(RAGGED) == TokenOrder("tiles", (7, 2, 3))
+    with pytest.raises(
+        SpecError, match="a tile's side is a whole number of at least 1, got 'side' = 0"
+    ):
+        spec.with_params(side=0).order_on(RAGGED)
+    assert str(load_mask("sta").order_on(RAGGED)) == "tiles:6,8,8"
+    assert str(load_mask("radial").order_on(RAGGED)) == "raster"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: TokenOrder("morton"),
+            "order must be one of raster, space_major, tiles, got 'morton'",
+        ),
+        (lambda: TokenOrder("tiles"), "a tile has three sides of at least 1 token, got (0, 0, 0)"),
+        (
+            lambda: TokenOrder("raster", (1, 1, 1)),
+            "a tile has three sides of at least 1 token, got (1, 1, 1)",
+        ),
+        (
+            lambda: TokenOrder.parse("tiles:1,2"),
+            "order must be one of raster, space_major, tiles, got 'tiles:1,2'",
+        ),
+        (
+            lambda: TokenOrder.parse("tiles:0,2,2"),
+            "a tile has three sides of at least 1 token, got (0, 2, 2)",
+        ),
+    ],
+)
+def test_errors(make: Any, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        make()
+    assert str(error.value) == message
