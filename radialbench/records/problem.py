@@ -70,12 +70,14 @@ class KernelConfig:
         block_n: Key tokens of a block.
         num_warps: Warps of a thread block, where the backend has them.
         num_stages: Pipeline stages, where the backend has them.
+        warp_specialize: Whether some warps only copy, where the backend can do that.
     """
 
     block_m: int = 128
     block_n: int = 128
     num_warps: int | None = None
     num_stages: int | None = None
+    warp_specialize: bool | None = None
 
     def __post_init__(self) -> None:
         _check.whole(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)

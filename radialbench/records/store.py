@@ -1,7 +1,11 @@
 """Results on disk: one JSON line a record, safe against kills and full disks."""
 
+import errno
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,9 @@ from radialbench.records.result import SCHEMA, Record
 
 RESULTS = "results.jsonl"
 """Name of the file of results in an output folder."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when there is no room left, or none left for this user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,35 @@ class ReadResult:
     skipped: tuple[str, ...]
 
 
+class WriteError(RecordError):
+    """A record that cannot be written, such as on a full disk; those before it are kept."""
+
+
 class _NewerSchemaError(RecordError):
     pass
+
+
+@contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same from appending; makes the file if need be.
+
+    The system lets go of the file when the process ends, however it ends.
+
+    Raises:
+        RecordError: Another process has reserved the file.
+        OSError: The file cannot be opened for writing.
+    """
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecordError(
+                f"another run is writing to {path}; wait for its end, or choose another folder"
+            ) from None
+        except OSError:
+            # Some network file systems have no locks; runs are not kept apart there.
+            pass
+        yield
 
 
 def append(path: Path, record: Record) -> None:
@@ -38,7 +72,8 @@ def append(path: Path, record: Record) -> None:
     the file stays readable.
 
     Raises:
-        RecordError: The record holds a number that is not finite, or the file cannot be written.
+        RecordError: The record holds a number that is not finite.
+        WriteError: The file cannot be written.
     """
     line = json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False) + "\n"
     try:
@@ -47,7 +82,7 @@ def append(path: Path, record: Record) -> None:
             start = b"" if _ends_line(file, size) else b"\n"
             _write(file.fileno(), start + line.encode(), size)
     except OSError as error:
-        raise RecordError(
+        raise WriteError(
             f"cannot write {path}: {error.strerror or error}; what was written before is kept"
         ) from None
 

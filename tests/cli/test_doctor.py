@@ -9,6 +9,7 @@ import pytest
 from radialbench.cli import main
 from radialbench.cli.doctor import LIBRARIES
 from radialbench.kernels.backend import BACKENDS, load_backend
+from radialbench.kernels.environment import environment
 
 Capture = pytest.CaptureFixture[str]
 
@@ -27,6 +28,25 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert facts["library"]["torch"] == version("torch")
     assert facts["backend"] == {name: load_backend(name).needs() for name in BACKENDS}
     assert facts["gpu"]
+
+
+def test_the_machine_is_described_as_in_records(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    facts = json.loads(told(monkeypatch, capsys, "--json"))
+    here = environment("")
+    assert facts["cpu"] == f"{here.cpu}, {here.cores} cores"
+    assert facts["memory"] == f"{here.memory_bytes / 2**30:.1f} GiB"
+
+
+def test_memory_that_is_not_known(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("radialbench.kernels.environment.memory_bytes", lambda: 0)
+    assert json.loads(told(monkeypatch, capsys, "--json"))["memory"] == "unknown"
+
+
+def test_gpus_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("radialbench.kernels.environment.gpus", lambda: ["Example 1", "Example 2"])
+    assert "gpu                Example 1, Example 2\n" in told(monkeypatch, capsys)
 
 
 def test_text_has_a_line_a_backend(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -1,6 +1,9 @@
 import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 from radialbench.errors import RecordError
 from radialbench.records.codec import to_dict
 from radialbench.records.result import SCHEMA
-from radialbench.records.store import append, read
+from radialbench.records.store import WriteError, append, read, reserved
 from tests.records.sample import RECORD, failed
 
 SECOND = failed(case="second")
@@ -98,7 +101,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full_after_ten_bytes)
-        with pytest.raises(RecordError, match="No space left on device; what was written before"):
+        with pytest.raises(WriteError, match="No space left on device; what was written before"):
             append(path, SECOND)
     assert read(path).records == (RECORD,)
     assert read(path).skipped == ()
@@ -112,3 +115,49 @@ def test_a_number_that_is_not_finite_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="only finite"):
         append(path, failed(accuracy=replace(RECORD.accuracy, rms_error=float("nan"))))
     assert not path.exists()
+
+
+def test_a_file_is_reserved_for_one_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    with reserved(path):
+        append(path, RECORD)
+        refused = pytest.raises(RecordError, match=r"another run is writing to .*results.jsonl; wa")
+        with refused, reserved(path):
+            pass
+    with reserved(path):
+        append(path, SECOND)
+    assert read(path).records == (RECORD, SECOND)
+
+
+def test_the_end_of_a_process_lets_go(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    code = (
+        "import os, sys; from pathlib import Path; from radialbench.records.store import reserved\n"
+        "with reserved(Path(sys.argv[1])):\n"
+        "    print('reserved', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as other:  # type: ignore[call-overload]
+        assert other.stdout.readline() == "reserved\n"
+        with pytest.raises(RecordError, match="another run is writing"), reserved(path):
+            pass
+        other.kill()
+    with reserved(path):
+        append(path, RECORD)
+
+
+def test_a_file_system_without_locks_keeps_no_runs_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with reserved(tmp_path / "results.jsonl"):
+        append(tmp_path / "results.jsonl", RECORD)
+
+
+def test_what_cannot_be_opened_cannot_be_reserved(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Is a directory"), reserved(tmp_path):
+        pass

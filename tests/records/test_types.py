@@ -89,7 +89,7 @@ def test_accuracy_and_memory_refuse_what_cannot_be() -> None:
         ({"reason": "slow"}, "reason is set exactly when a case is not ok"),
         ({"status": Status.FAILED, "reason": "no"}, "timing is set exactly when a case is ok"),
         ({"accuracy": None}, "no time without an accurate result"),
-        ({"accuracy": replace(RECORD.accuracy, rms_error=0, max_abs_error=9)}, "no time without"),
+        ({"accuracy": Accuracy(9.0, 0.0, 0.0, 1e-4, 5, 5, "definition")}, "no time without"),
         ({"backend": None}, "attention needs a backend"),
         ({"measure": "compile"}, "compiling has no backend"),
         ({"measure": "guess"}, "Record.measure"),

@@ -1,0 +1,1 @@
+"""Attention on block tables: backends, and how they are checked and timed."""

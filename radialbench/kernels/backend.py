@@ -1,0 +1,68 @@
+"""Backend: what computes attention on a block table, ours and our peers' alike."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from radialbench.errors import BackendError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from radialbench.maskgen.table import BlockTable
+    from radialbench.records.problem import KernelConfig, Problem
+
+Run: TypeAlias = "Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]"
+"""Maps q, k, v to (out, lse).
+
+q, k, v and out are [batch, heads, seq_len, head_dim] in the table's order and of one dtype; lse is
+float32 [batch, heads, seq_len], the natural logarithm of the sum of exponentials. A query without
+keys gets zeros and -inf.
+"""
+
+BACKENDS: dict[str, str] = {
+    "cpu": "radialbench.kernels.backends.cpu:Cpu",
+    "reference": "radialbench.kernels.backends.reference:Reference",
+    "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
+}
+"""Where each backend lives; its file is imported when it is asked for."""
+
+
+class Backend(Protocol):
+    """A way to compute attention. Never falls back to another one silently.
+
+    Attributes:
+        name: Its key in `BACKENDS`.
+    """
+
+    name: str
+
+    def unsupported_reasons(self, problem: "Problem", device: str) -> list[str]:
+        """Say why this problem cannot run on this kind of device; empty if it can."""
+        ...
+
+    def plan(self, problem: "Problem", table: "BlockTable", config: "KernelConfig") -> Run:
+        """Prepare everything that does not depend on the numbers in q, k and v.
+
+        Raises:
+            BackendError: The problem is unsupported, or the table does not fit it.
+        """
+        ...
+
+    def needs(self) -> str:
+        """Say in a line what the backend needs, and whether it is here."""
+        ...
+
+
+def load_backend(name: str) -> Backend:
+    """Find a backend by name.
+
+    Raises:
+        BackendError: No backend has this name.
+    """
+    if name not in BACKENDS:
+        raise BackendError(unknown("backend", name, BACKENDS))
+    module, attribute = BACKENDS[name].split(":")
+    backend: Backend = getattr(import_module(module), attribute)()
+    return backend

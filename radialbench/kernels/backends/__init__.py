@@ -1,0 +1,1 @@
+"""One backend a file; the table that lists them is `radialbench.kernels.backend.BACKENDS`."""

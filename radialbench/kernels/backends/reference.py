@@ -1,0 +1,84 @@
+"""Reference: the definition of masked attention, in float64."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radialbench.kernels.backend import Run
+from radialbench.kernels.checks import check_inputs, check_plan, host_reasons
+from radialbench.kernels.rows import mask_rows
+from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig, Problem
+
+CHUNK_BYTES = 32 << 20
+"""Most bytes of a chunk's scores: four times as many are no faster."""
+
+
+class Reference:
+    """Computes every score, in float64, a chunk of query rows at a time.
+
+    Costs seq_len² work whatever the mask: to be compared with, not to be timed.
+    """
+
+    name = "reference"
+
+    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
+        """Say why this problem cannot run here."""
+        return host_reasons(problem, device)
+
+    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+        """Fix table and scale."""
+        check_plan(self.name, self.unsupported_reasons(problem, "cpu"), problem, table, config)
+        queries = np.arange(problem.seq_len, dtype=np.int64)
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            check_inputs(problem, q, k, v)
+            q, k, v = q.detach(), k.detach(), v.detach()
+            out = torch.empty_like(q)
+            lse = torch.empty(q.shape[:3], dtype=torch.float32)
+            for head in np.ndindex(problem.batch, problem.heads):
+                keys, values = k[head].double(), v[head].double()
+                for rows, masked in masked_chunks(table, queries):
+                    exact = attend(q[head][rows], keys, values, masked, sm_scale=problem.scale)
+                    out[head][rows], lse[head][rows] = exact[0].to(out.dtype), exact[1].float()
+            return out, lse
+
+        return run
+
+    def needs(self) -> str:
+        """Say what is needed."""
+        return f"torch {torch.__version__}, any CPU"
+
+
+def masked_chunks(table: BlockTable, queries: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give chunks of query rows, each with its mask [rows, seq_len]: true where none attends."""
+    chunk = max(1, CHUNK_BYTES // (8 * table.seq_len))
+    for start in range(0, len(queries), chunk):
+        rows = queries[start : start + chunk]
+        yield torch.from_numpy(rows), torch.from_numpy(~mask_rows(table, rows))
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, masked: Tensor, *, sm_scale: float
+) -> tuple[Tensor, Tensor]:
+    """Compute some query rows of one head by the definition.
+
+    Args:
+        q: [rows, head_dim] of any dtype.
+        k: [seq_len, head_dim] float64.
+        v: [seq_len, head_dim] float64.
+        masked: [rows, seq_len] where a query does not attend to a key.
+        sm_scale: Factor of q·k.
+
+    Returns:
+        out [rows, head_dim] and lse [rows], float64. A row without keys: zeros and -inf.
+    """
+    scores = (q.double() @ k.T).mul_(sm_scale).masked_fill_(masked, -math.inf)
+    lse = scores.logsumexp(dim=1)
+    # A row without keys has lse -inf; 0 in its place gives exp(-inf - 0) = 0 for every key.
+    scores.sub_(lse.masked_fill(lse == -math.inf, 0.0)[:, None]).exp_()
+    return scores @ v, lse

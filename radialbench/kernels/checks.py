@@ -1,0 +1,92 @@
+"""What backends check before they compute."""
+
+import torch
+from torch import Tensor
+
+from radialbench.errors import BackendError
+from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig, Problem
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def host_reasons(problem: Problem, device: str) -> list[str]:
+    """Say why a forward-only backend of the CPU cannot run a problem."""
+    reasons = []
+    if device != "cpu":
+        reasons.append(f"runs on the cpu only, got device {device!r}")
+    if problem.direction != "forward":
+        reasons.append(f"computes the forward pass only, got {problem.direction!r}")
+    return reasons
+
+
+def check_plan(
+    name: str, reasons: list[str], problem: Problem, table: BlockTable, config: KernelConfig
+) -> None:
+    """Refuse what cannot be planned.
+
+    Raises:
+        BackendError: There are reasons, or problem, table and configuration disagree.
+    """
+    if reasons:
+        raise BackendError(f"backend {name!r} cannot run this problem: {'; '.join(reasons)}")
+    if table.seq_len != problem.seq_len:
+        raise BackendError(
+            f"the table is for {table.seq_len:,} tokens, the problem has {problem.seq_len:,}; "
+            "compile the mask on the problem's grid"
+        )
+    blocks, asked = (table.block_m, table.block_n), (config.block_m, config.block_n)
+    if blocks != asked:
+        raise BackendError(
+            f"the table has blocks of {blocks[0]}×{blocks[1]}, the configuration asks for "
+            f"{asked[0]}×{asked[1]}; compile the mask with the configuration's blocks"
+        )
+
+
+def check_inputs(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Refuse tensors that are not the problem's.
+
+    Raises:
+        BackendError: A shape, dtype or device differs.
+    """
+    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.shape != shape:
+            raise BackendError(
+                f"{name} must be [batch, heads, seq_len, head_dim] = {list(shape)}, "
+                f"got {list(tensor.shape)}"
+            )
+        if tensor.dtype != DTYPES[problem.dtype]:
+            raise BackendError(f"{name} must be {problem.dtype}, got {tensor.dtype}")
+        if tensor.device != q.device:
+            raise BackendError(f"q, k, v must be on one device, got {q.device} and {tensor.device}")
+
+
+def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
+    """Give a backend's (out, lse), if it is that.
+
+    Raises:
+        BackendError: It is something else, or a shape or dtype differs.
+    """
+    if not (
+        isinstance(result, tuple)
+        and len(result) == 2
+        and all(isinstance(item, Tensor) for item in result)
+    ):
+        raise BackendError(f"the backend must return (out, lse), got {type(result).__name__}")
+    rows = [problem.batch, problem.heads, problem.seq_len]
+    wanted = (
+        ("out", [*rows, problem.head_dim], DTYPES[problem.dtype]),
+        ("lse", rows, torch.float32),
+    )
+    for (name, shape, dtype), tensor in zip(wanted, result, strict=True):
+        if list(tensor.shape) != shape or tensor.dtype != dtype:
+            raise BackendError(
+                f"the backend's {name} must be {dtype} {shape}, "
+                f"got {tensor.dtype} {list(tensor.shape)}"
+            )
+    return result

@@ -1,0 +1,124 @@
+"""What a measurement depends on besides the problem: machine, versions, source."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from radialbench.records.result import Environment
+
+LIBRARIES = ("radialbench", "numpy", "torch", "triton")
+
+
+def environment(command: str, *, device: str = "cpu") -> Environment:
+    """Describe this process and its machine.
+
+    Args:
+        command: What was typed to get here.
+        device: Where attention runs, `cpu` or `cuda`.
+    """
+    import torch
+
+    return Environment(
+        device=torch.cuda.get_device_name() if device == "cuda" else device,
+        cpu=cpu_name(),
+        cores=cores(),
+        threads=torch.get_num_threads(),
+        memory_bytes=memory_bytes(),
+        os=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        versions=versions(LIBRARIES),
+        commit=_commit(Path(__file__).resolve()),
+        command=command,
+    )
+
+
+def cpu_name() -> str:
+    """Name the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Count the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Tell the physical memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Give the versions of the libraries that are installed."""
+    found = {}
+    for library in libraries:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def gpus() -> list[str]:
+    """Describe the NVIDIA GPUs of the machine, a line each; none without their driver."""
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        return [f"{_gpu(handle)}, driver {driver}" for handle in handles]
+    except pynvml.NVMLError as error:
+        return [f"the driver does not answer: {error}"]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(handle: object) -> str:
+    import pynvml
+
+    name = pynvml.nvmlDeviceGetName(handle)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
+    return f"{name}, compute capability {major}.{minor}, {total / 2**30:.0f} GiB"
+
+
+def _commit(source: Path) -> str | None:
+    """Name the checked-out commit, with a + if the package differs from it.
+
+    None outside a checkout, and where the package only lies in some other project's.
+    """
+    folder = source.parents[1]
+    if not _git(folder, "ls-files", "--", str(source)):
+        return None
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return None
+    return commit + ("+" if _git(folder, "status", "--porcelain", "--", ".") else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,124 @@
+"""What a record says of its machine is what the system says."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from radialbench.kernels import environment as module
+from radialbench.kernels.environment import environment, gpus, memory_bytes, versions
+from radialbench.records.codec import from_dict, to_dict
+from radialbench.records.result import Environment
+
+
+def test_the_facts_are_the_systems() -> None:
+    here = environment("radialbench run smoke")
+    assert here.command == "radialbench run smoke"
+    assert here.device == "cpu"
+    assert here.threads == torch.get_num_threads()
+    assert here.cores == len(os.sched_getaffinity(0))
+    assert here.python == platform.python_version()
+    assert here.versions["torch"] == version("torch")
+    assert here.cpu
+    assert from_dict(Environment, to_dict(here)) == here
+
+
+def test_memory_is_that_of_the_machine() -> None:
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
+    assert memory_bytes() == total * 1024
+
+
+def test_a_library_that_is_not_there_has_no_version() -> None:
+    assert versions(["no-such-library", "numpy"]) == {"numpy": version("numpy")}
+
+
+def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Example GPU")
+    assert environment("", device="cuda").device == "Example GPU"
+
+
+def checkout(folder: Path) -> Path:
+    """Make a repository with a package of one file, and give that file."""
+    source = folder / "package" / "inner" / "file.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("")
+    name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for words in (["init", "-q"], ["add", "."], [*name, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", folder, *words], check=True)
+    return source
+
+
+def test_a_commit_is_named_with_a_plus_when_the_package_differs(tmp_path: Path) -> None:
+    source = checkout(tmp_path)
+    head = subprocess.run(
+        ["git", "-C", tmp_path, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert module._commit(source) == head[:12]
+    (tmp_path / "notes.txt").write_text("beside the package")
+    assert module._commit(source) == head[:12]
+    source.write_text("changed")
+    assert module._commit(source) == head[:12] + "+"
+
+
+def test_a_package_in_another_projects_checkout_has_no_commit(tmp_path: Path) -> None:
+    source = checkout(tmp_path)
+    foreign = source.parent / "installed.py"
+    foreign.write_text("")
+    assert module._commit(foreign) is None
+
+
+def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = checkout(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module._commit(source) is None
+
+
+class NVMLError(Exception):
+    """Stands for the error of NVIDIA's library."""
+
+
+def nvml(**functions: object) -> SimpleNamespace:
+    """Stand in for NVIDIA's library, with two GPUs."""
+    given: dict[str, object] = {
+        "NVMLError": NVMLError,
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: "1.2",
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda place: place,
+        "nvmlDeviceGetName": lambda handle: f"Example {handle}",
+        "nvmlDeviceGetCudaComputeCapability": lambda handle: (9, 0),
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=80 << 30),
+    }
+    return SimpleNamespace(**(given | functions))
+
+
+def failing(*arguments: object) -> None:
+    raise NVMLError("Driver Not Loaded")
+
+
+def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml())
+    assert gpus() == [
+        "Example 0, compute capability 9.0, 80 GiB, driver 1.2",
+        "Example 1, compute capability 9.0, 80 GiB, driver 1.2",
+    ]
+
+
+def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlInit=failing))
+    assert gpus() == []
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpus() == []
+
+
+def test_a_driver_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=failing))
+    assert gpus() == ["the driver does not answer: Driver Not Loaded"]
