@@ -6,15 +6,24 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backend import BACKENDS
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not
 from radialbench.records.problem import KernelConfig
-from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Strict, Word, located
+from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Or, Strict, Word, located, named
 from radialbench.suites.spec import BackendChoice, Exclude, GridChoice, MaskChoice
 
 MAX_SWEEP = 1000
@@ -59,11 +68,16 @@ class MaskEntry(Strict):
             base, word = load_mask(path, empty_rows=self.empty_rows), path.stem
         else:
             base, word = load_mask(name, empty_rows=self.empty_rows), name
+        if tables := _tables(base.mask):
+            raise SpecError(
+                f"{name} asks for a table, {tables[0]!r}, when it is compiled, and a suite has "
+                "none to give; compile it in Python with tables={…}"
+            )
         count = 1
         for values in self.params.values():
             count *= len(values)
         if count > MAX_SWEEP:
-            raise SpecError(f"a sweep has at most {MAX_SWEEP} masks, got {count}")
+            raise SpecError(f"a sweep has at most {MAX_SWEEP:,} masks, got {count:,}")
         return tuple(
             self._choice(base, word, dict(zip(self.params, values, strict=True)))
             for values in product(*self.params.values())
@@ -80,10 +94,26 @@ class MaskEntry(Strict):
         return MaskChoice(identity, identity if self.label is not None else spec.label, spec)
 
 
+MaskOrName = Annotated[MaskEntry, BeforeValidator(named), Or(lambda _: {"type": "string"})]
+"""A mask with parameters, or its name alone."""
+
+
+def _list_models(schema: dict[str, Any]) -> None:
+    from radialbench.maskgen.models import model_names
+
+    schema["enum"] = model_names()
+
+
+def _list_backends(schema: dict[str, Any]) -> None:
+    schema["enum"] = sorted(BACKENDS)
+
+
 class ModelGrid(Strict):
     """Grids of a model: a size in pixels, with its frames in the size or beside it."""
 
-    model: str = Field(description="A model preset", examples=["wan2.1-14b"])
+    model: str = Field(
+        description="A model preset", examples=["wan2.1-14b"], json_schema_extra=_list_models
+    )
     size: OneOrMany[str] = Field(
         description="Pixels as width×height×frames, or width×height with the frames beside it",
         examples=["1280x720x81", ["832x480", "1280x720"]],
@@ -99,6 +129,9 @@ class ModelGrid(Strict):
     @model_validator(mode="after")
     def _load(self) -> "ModelGrid":
         with located():
+            count = len(self.size) * max(len(self.frames or ()), len(self.latent_frames or ()))
+            if count > MAX_SWEEP:
+                raise GridError(f"a sweep has at most {MAX_SWEEP:,} grids, got {count:,}")
             self._choices = tuple(choice for size in self.size for choice in self._loaded(size))
         return self
 
@@ -173,11 +206,14 @@ GridEntry = Annotated[
 class BackendEntry(Strict):
     """A backend with its configuration."""
 
-    name: str = Field(description="A backend", examples=["cpu"])
+    name: str = Field(description="A backend", examples=["cpu"], json_schema_extra=_list_backends)
     block_m: Count | None = Field(default=None, description="Query tokens of a block")
     block_n: Count | None = Field(default=None, description="Key tokens of a block")
     num_warps: Count | None = Field(default=None, description="Warps, where it has them")
     num_stages: Count | None = Field(default=None, description="Stages, where it has them")
+    warp_specialize: bool | None = Field(
+        default=None, description="Whether some warps only copy, where it can do that"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> "BackendEntry":
@@ -194,7 +230,14 @@ class BackendEntry(Strict):
             block_n=self.block_n or block_n,
             num_warps=self.num_warps,
             num_stages=self.num_stages,
+            warp_specialize=self.warp_specialize,
         )
+
+
+BackendOrName = Annotated[
+    BackendEntry, BeforeValidator(named), Or(lambda _: {"enum": sorted(BACKENDS)})
+]
+"""A backend with options, or its name alone."""
 
 
 class ExcludeEntry(Strict):
@@ -218,10 +261,22 @@ class ExcludeEntry(Strict):
         return Exclude(self.mask, self.backend, self.min_tokens, self.max_tokens)
 
 
-def configured(name: str | None, **options: int | None) -> BackendChoice:
+def configured(name: str | None, **options: Any) -> BackendChoice:
     """Give a backend with the options that are set, and defaults for the others."""
     given = {option: value for option, value in options.items() if value is not None}
     return BackendChoice(name, KernelConfig(**given), "suite" if given else "default")
+
+
+def _tables(node: MaskNode) -> list[str]:
+    match node:
+        case AnyOf() | AllOf():
+            return [name for part in node.parts for name in _tables(part)]
+        case Not():
+            return _tables(node.part)
+        case Given():
+            return [node.name]
+        case _:
+            return []
 
 
 def _short(value: float | bool) -> str:

@@ -38,7 +38,7 @@ class Strict(BaseModel):
         return value
 
 
-class _Or:
+class Or:
     """Adds a short form to the JSON Schema of a field."""
 
     def __init__(self, short: Callable[[JsonSchemaValue], JsonSchemaValue]) -> None:
@@ -55,7 +55,8 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _named(value: Any) -> Any:
+def named(value: Any) -> Any:
+    """Take a name for a mapping that holds it alone."""
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -63,12 +64,9 @@ OneOrMany = Annotated[
     list[T],
     Field(min_length=1, max_length=1000),
     BeforeValidator(_listed),
-    _Or(lambda long: dict(long["items"])),
+    Or(lambda long: dict(long["items"])),
 ]
 """A value, or a list of values."""
-
-NameOr = Annotated[T, BeforeValidator(_named), _Or(lambda _: {"type": "string"})]
-"""A mapping with a `name`, or the name alone."""
 
 Many = Annotated[list[T], Field(min_length=1, max_length=1000)]
 """A list with something in it."""

@@ -19,6 +19,7 @@ from radialbench.suites.spec import (
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 MAX_CASES = 100_000
+WORK_FLOOR = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,15 @@ class Case:
     device: str
     protocol: Protocol
 
+    @property
+    def work(self) -> float:
+        """A rough weight for telling the time left: dense GFLOP, and a floor for small cases."""
+        problem = self.problem
+        if self.measure == "compile":
+            return WORK_FLOOR
+        heads = problem.batch * problem.heads
+        return WORK_FLOOR + 4e-9 * heads * problem.head_dim * problem.seq_len**2
+
 
 def plan(spec: SuiteSpec, patterns: Iterable[str] = ()) -> tuple[Case, ...]:
     """List the cases of a suite, backends innermost, so that they share a mask's table.
@@ -64,6 +74,9 @@ def plan(spec: SuiteSpec, patterns: Iterable[str] = ()) -> tuple[Case, ...]:
     Raises:
         SuiteError: Nothing is left to run, there are too many cases, or two have one id.
     """
+    points = sum(len(m.grids) * len(m.masks) * len(m.backends) for m in spec.cases)
+    if points > MAX_CASES:
+        raise SuiteError(f"{spec.source}: plans {points:,} cases; at most {MAX_CASES:,} are run")
     cases: dict[str, Case] = {}
     places: dict[str, str] = {}
     for matrix in spec.cases:
@@ -75,8 +88,6 @@ def plan(spec: SuiteSpec, patterns: Iterable[str] = ()) -> tuple[Case, ...]:
                     "remove one, or give its mask a label"
                 )
             cases[case.id], places[case.id] = case, matrix.where
-            if len(cases) > MAX_CASES:
-                raise SuiteError(f"{spec.source}: plans more than {MAX_CASES:,} cases")
         if matrix.where not in places.values():
             raise SuiteError(f"{spec.source}: {matrix.where}: its exclude rules leave no case")
     return _kept(spec, tuple(cases.values()), tuple(patterns))
@@ -133,6 +144,8 @@ def _options(config: KernelConfig) -> str:
     written = f"{blocks[0]}x{blocks[1]}" if blocks != (128, 128) else ""
     written += f"w{config.num_warps}" if config.num_warps else ""
     written += f"s{config.num_stages}" if config.num_stages else ""
+    if config.warp_specialize is not None:
+        written += "ws" if config.warp_specialize else "nows"
     return f"@{written}" if written else ""
 
 

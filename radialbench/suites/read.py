@@ -22,6 +22,7 @@ WORDS = {
     "list_type": "must be a list",
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
+    "string_pattern_mismatch": "must be letters, digits and _ . , : = + - without spaces",
 }
 
 
@@ -105,6 +106,8 @@ def _message(document: Document, detail: ErrorDetails) -> str:
         reason = detail["ctx"]["reason"]
     elif kind in ("refused", "value_error"):
         reason = detail["msg"].removeprefix("Value error, ")
+    elif kind == "too_long":
+        reason = f"at most {detail['ctx']['max_length']:,} entries, got more"
     else:
         reason = WORDS.get(kind) or detail["msg"].replace("Input should", "must")
         if kind not in ("missing", "too_short"):
@@ -113,6 +116,8 @@ def _message(document: Document, detail: ErrorDetails) -> str:
 
 
 def _brief(value: object) -> str:
+    if value is None:
+        return "nothing"
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     text = repr(value)

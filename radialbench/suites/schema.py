@@ -1,29 +1,39 @@
 """The suite file: its schema, and from there to a SuiteSpec."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from radialbench.suites.entries import (
-    BackendEntry,
+    BackendOrName,
     ExcludeEntry,
     GridEntry,
-    MaskEntry,
+    MaskOrName,
     configured,
 )
-from radialbench.suites.fields import Count, Many, NameOr, OneOrMany, Strict, Word
+from radialbench.suites.fields import Count, Many, OneOrMany, Strict, Word
 from radialbench.suites.spec import BackendChoice, Matrix, Protocol, SuiteSpec
 
 
 class ProtocolEntry(Strict):
     """How cases are sampled."""
 
+    target: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Stop when the median is known within this share, at 95% confidence (0.01)",
+    )
     min_samples: Count | None = Field(
-        default=None, description="Samples to take unless the time is up before (5)"
+        default=None, description="Samples before that, unless the time is up (5)"
     )
     max_samples: Count | None = Field(default=None, description="Samples at most (100)")
     max_seconds: float | None = Field(
-        default=None, gt=0, le=86400, description="Time after which no sample is begun (10)"
+        default=None,
+        gt=0,
+        le=86400,
+        description="Time after which no sample is begun; the first always is (10)",
     )
     warmups: int | None = Field(
         default=None, ge=0, le=1000, description="Calls before the samples (1)"
@@ -31,21 +41,21 @@ class ProtocolEntry(Strict):
 
     @model_validator(mode="after")
     def _in_order(self) -> "ProtocolEntry":
-        self.over(Protocol())
+        least, most = self.min_samples, self.max_samples
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"min_samples ({least}) is more than max_samples ({most})")
         return self
 
     def over(self, base: Protocol) -> Protocol:
-        """Give the protocol, with what is not said taken from another."""
-        values = {
-            name: getattr(base, name) if getattr(self, name) is None else getattr(self, name)
-            for name in type(self).model_fields
-        }
-        if values["min_samples"] > values["max_samples"]:
-            raise ValueError(
-                f"min_samples ({values['min_samples']}) is more than "
-                f"max_samples ({values['max_samples']})"
-            )
-        return Protocol(**values)
+        """Give the protocol, with what is not said taken from another.
+
+        Of `min_samples` and `max_samples`, one that is not said gives way to the one that is.
+        """
+        said = {name: getattr(self, name) for name in self.model_fields_set}
+        merged = replace(base, **{name: value for name, value in said.items() if value is not None})
+        if self.min_samples is None:
+            return replace(merged, min_samples=min(merged.min_samples, merged.max_samples))
+        return replace(merged, max_samples=max(merged.max_samples, merged.min_samples))
 
 
 class MatrixEntry(Strict):
@@ -55,7 +65,7 @@ class MatrixEntry(Strict):
         default="attention",
         description="Time attention, or the compilation of the mask into its block table",
     )
-    masks: Many[NameOr[MaskEntry]] = Field(description="Masks, by name or with parameters")
+    masks: Many[MaskOrName] = Field(description="Masks, by name or with parameters")
     grids: Many[GridEntry] = Field(description="Token grids, of a model or given in tokens")
     heads: Count | None = Field(default=None, description="Heads; the model's if not given")
     head_dim: Count | None = Field(
@@ -65,7 +75,7 @@ class MatrixEntry(Strict):
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="bfloat16", description="Type of q, k and v"
     )
-    backends: Many[NameOr[BackendEntry]] | None = Field(
+    backends: Many[BackendOrName] | None = Field(
         default=None, description="Backends, by name or with options; none for compile"
     )
     block_m: Count | None = Field(default=None, description="Query tokens of a block (128)")

@@ -15,13 +15,16 @@ class Protocol:
     """How a case is sampled.
 
     Attributes:
-        min_samples: Samples to take unless the time is up before.
+        target: Once there are `min_samples`, stop when the half-width of the median's 95% interval
+            is below this share of the median.
+        min_samples: Samples to take before that, unless the time is up.
         max_samples: Samples at most.
         max_seconds: When this much time is spent on samples no other is begun; the first sample
-            is always taken, and the second and third where one costs less than this.
+            is always taken.
         warmups: Calls before the samples; the call whose accuracy is judged counts as one.
     """
 
+    target: float = 0.01
     min_samples: int = 5
     max_samples: int = 100
     max_seconds: float = 10.0

@@ -1,0 +1,106 @@
+"""Progress of a run: a bar on a terminal, a line a case elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from radialbench.records.result import Record
+    from radialbench.suites.run import Event
+
+Watcher = Callable[["Event"], None]
+
+
+class _TimeLeft(ProgressColumn):
+    """Time left by the rate of all cases so far; runs down while a case runs."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or not task.total:
+            return Text("-:--:-- left")
+        whole = task.fields["seconds"] * task.total / task.completed
+        left = max(0, round(whole - (task.elapsed or 0)))
+        return Text(f"{timedelta(seconds=left)} left")
+
+
+@contextmanager
+def watch(console: Console, *, quiet: bool) -> Iterator[Watcher | None]:
+    """Give what a run should tell its events to.
+
+    Args:
+        console: Where progress goes.
+        quiet: Show nothing.
+    """
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        with _bar(console) as progress:
+            yield _on_bar(progress)
+    else:
+        yield _on_lines(console)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.fields[count]}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        _TimeLeft(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+    )
+
+
+def _on_bar(progress: Progress) -> Watcher:
+    from radialbench.suites.run import CaseBegins
+
+    task = progress.add_task("", count="", seconds=0.0)
+
+    def on_event(event: "Event") -> None:
+        if isinstance(event, CaseBegins):
+            progress.update(
+                task,
+                total=event.work_total,
+                completed=event.work_done,
+                description=event.case.id,
+                count=f"{event.place}/{event.total}",
+            )
+        else:
+            seconds = progress.tasks[0].elapsed
+            progress.update(task, completed=event.work_done, seconds=seconds)
+            progress.console.print(
+                _line(event.place, event.total, event.record), markup=False, highlight=False
+            )
+
+    return on_event
+
+
+def _on_lines(console: Console) -> Watcher:
+    from radialbench.suites.run import CaseEnds
+
+    def on_event(event: "Event") -> None:
+        if isinstance(event, CaseEnds):
+            line = _line(event.place, event.total, event.record)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return on_event
+
+
+def _line(place: int, total: int, record: "Record") -> str:
+    told = f"{record.status}: {record.reason}"
+    if record.timing is not None:
+        count = len(record.timing.samples_ms)
+        told = f"{record.timing.median_ms:,.2f} ms ({count} sample{'s' * (count > 1)})"
+    return f"[{place}/{total}] {record.case}  {told}"

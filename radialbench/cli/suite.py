@@ -1,0 +1,127 @@
+"""`radialbench suite`: list, show, check and plan suites."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List, show, check and plan suites.", no_args_is_help=True)
+
+Suite = Annotated[str, typer.Argument(help="A shipped suite, or a YAML file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option("--filter", "-f", help="Part of the case ids, or a pattern with *; repeatable."),
+]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the shipped suites."""
+    from radialbench.cli._console import console, print_json
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite, suite_names
+
+    suites = [load_suite(name) for name in suite_names()]
+    facts = [
+        {
+            "name": suite.name,
+            "cases": len(plan(suite)),
+            "tags": list(suite.tags),
+            "description": suite.description,
+        }
+        for suite in suites
+    ]
+    if json:
+        print_json(facts)
+        return
+    for fact in facts:
+        console.print(f"[bold]{fact['name']}[/bold]  {fact['cases']} cases", highlight=False)
+        console.print(f"  {fact['description']}", markup=False, highlight=False)
+
+
+@app.command()
+def show(suite: Suite, json: Json = False) -> None:
+    """Print a suite's file."""
+    from dataclasses import asdict
+
+    from radialbench.cli._console import console, print_json
+    from radialbench.suites.read import load_suite, suite_path
+
+    spec = load_suite(suite)
+    if not json:
+        text = suite_path(suite).read_text(encoding="utf-8")
+        console.print(text.rstrip("\n"), markup=False, highlight=False, soft_wrap=True)
+        return
+    matrices = [
+        {
+            "where": matrix.where,
+            "measure": matrix.measure,
+            "masks": [mask.id for mask in matrix.masks],
+            "grids": [grid.id for grid in matrix.grids],
+            "heads": matrix.heads,
+            "head_dim": matrix.head_dim,
+            "batch": matrix.batch,
+            "dtype": matrix.dtype,
+            "backends": [asdict(backend) for backend in matrix.backends],
+            "exclude": [asdict(rule) for rule in matrix.exclude],
+            "protocol": asdict(matrix.protocol),
+        }
+        for matrix in spec.cases
+    ]
+    facts = {"name": spec.name, "description": spec.description, "tags": list(spec.tags)}
+    print_json({**facts, "device": spec.device, "source": spec.source, "cases": matrices})
+
+
+@app.command()
+def validate(suite: Suite, json: Json = False) -> None:
+    """Check a suite without running it; errors have line and column."""
+    from radialbench.cli._console import console, print_json
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite
+
+    spec = load_suite(suite)
+    count = len(plan(spec))
+    if json:
+        print_json({"name": spec.name, "source": spec.source, "cases": count})
+        return
+    console.print(f"{spec.source}: a suite of {count} cases", markup=False, highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of suite files, for editors."""
+    from radialbench.cli._console import print_json
+    from radialbench.suites.schema import json_schema
+
+    print_json(json_schema())
+
+
+@app.command()
+def plan(suite: Suite, filter: Filter = None, json: Json = False) -> None:
+    """List the cases of a suite."""
+    from radialbench.cli._console import console, print_json
+    from radialbench.suites.plan import plan as plan_cases
+    from radialbench.suites.read import load_suite
+
+    cases = plan_cases(load_suite(suite), filter or ())
+    if json:
+        facts = [
+            {
+                "case": case.id,
+                "group": case.group,
+                "measure": case.measure,
+                "mask": case.label,
+                "backend": case.backend,
+                "seq_len": case.problem.seq_len,
+                "heads": case.problem.heads,
+                "head_dim": case.problem.head_dim,
+                "dtype": case.problem.dtype,
+                "device": case.device,
+            }
+            for case in cases
+        ]
+        print_json(facts)
+        return
+    for case in cases:
+        line = f"{case.problem.seq_len:>9,} tokens  {case.id}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

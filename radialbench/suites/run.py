@@ -1,0 +1,215 @@
+"""Running a suite: one record a case, on the disk as soon as the case ends."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from radialbench.errors import BackendError, SuiteError
+from radialbench.kernels.device import find_device
+from radialbench.kernels.environment import environment
+from radialbench.records.result import SCHEMA, Environment, Record, Status
+from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
+from radialbench.suites.attempt import Finding, attempt
+from radialbench.suites.plan import Case, plan
+from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.tables import Tables
+
+UNSOUND = (Status.FAILED, Status.INACCURATE)
+"""What makes a run fail, and what is tried again when it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseBegins:
+    """A case is about to be tried.
+
+    Attributes:
+        place: Its place in the run, from 1.
+        total: Cases of the run.
+        work_done: Work of the cases before it, in the unit of `Case.work`.
+        work_total: Work of all cases.
+        case: The case.
+    """
+
+    place: int
+    total: int
+    work_done: float
+    work_total: float
+    case: Case
+
+
+@dataclass(frozen=True, slots=True)
+class CaseEnds:
+    """A case has ended and its record is on the disk.
+
+    Attributes:
+        place: Its place in the run, from 1.
+        total: Cases of the run.
+        work_done: Work of the cases so far, in the unit of `Case.work`.
+        record: Its record.
+    """
+
+    place: int
+    total: int
+    work_done: float
+    record: Record
+
+
+Event = CaseBegins | CaseEnds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        results: The file of results.
+        records: Of this run, in order.
+        kept: Cases that were not run again, because an earlier run ended them.
+        again: Cases that had failed in an earlier run and were run again.
+        skipped: Lines of the earlier results that are no records, as `line 12: reason`.
+    """
+
+    results: Path
+    records: tuple[Record, ...]
+    kept: int
+    again: int
+    skipped: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether no case of this run failed or was inaccurate."""
+        return not any(record.status in UNSOUND for record in self.records)
+
+    def count(self, status: Status) -> int:
+        """Count the records of this run with a status."""
+        return sum(record.status == status for record in self.records)
+
+
+def run(
+    spec: SuiteSpec,
+    out: Path,
+    *,
+    resume: bool = False,
+    filter: Iterable[str] = (),
+    command: str = "",
+    on_event: Callable[[Event], None] | None = None,
+) -> Outcome:
+    """Run the cases of a suite; a case that fails is a record, and the run goes on.
+
+    Args:
+        spec: The suite.
+        out: Folder for the results; made if it is not there.
+        resume: Leave out the cases that the folder's results already hold, unless they failed or
+            were inaccurate.
+        filter: Patterns or parts of the ids to run; all if empty.
+        command: What was typed, for the records.
+        on_event: Told when a case begins and ends.
+
+    Raises:
+        SuiteError: Nothing is planned, or the folder cannot be used, or holds results and `resume`
+            is not asked for, or holds results of another suite.
+        RecordError: The folder's results cannot be read, or another run is writing to them.
+        WriteError: A record cannot be written; those written before are kept.
+    """
+    cases = plan(spec, filter)
+    results = _writable(out)
+    with reserved(results):
+        earlier, skipped = _earlier(results, resume=resume)
+        todo = [case for case in cases if not _settled(case, earlier.get(case.id), results)]
+        records = _run(spec, todo, results, command=command, tell=on_event or _silent)
+    again = sum(case.id in earlier for case in todo)
+    return Outcome(results, records, len(cases) - len(todo), again, skipped)
+
+
+def _run(
+    spec: SuiteSpec,
+    todo: list[Case],
+    results: Path,
+    *,
+    command: str,
+    tell: Callable[[Event], None],
+) -> tuple[Record, ...]:
+    here, tables = _environment(spec, command), Tables()
+    records: list[Record] = []
+    work_done, work_total = 0.0, sum(case.work for case in todo)
+    for place, case in enumerate(todo, start=1):
+        tell(CaseBegins(place, len(todo), work_done, work_total, case))
+        record = _record(spec.name, case, attempt(case, tables), here)
+        append(results, record)
+        records.append(record)
+        work_done += case.work
+        tell(CaseEnds(place, len(todo), work_done, record))
+    return tuple(records)
+
+
+def _silent(event: Event) -> None:
+    """Show nothing."""
+
+
+def _environment(spec: SuiteSpec, command: str) -> Environment:
+    """Describe the machine; without the device that is asked for, cases only say unsupported."""
+    try:
+        device = find_device(spec.device)
+    except BackendError:
+        device = "cpu"
+    return environment(command, device=device)
+
+
+def _writable(out: Path) -> Path:
+    results = out / RESULTS
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        results.open("ab").close()
+    except OSError as error:
+        kind = WriteError if error.errno in DISK_FULL else SuiteError
+        raise kind(
+            f"cannot write results to {out}: {error.strerror or error}; choose another folder"
+        ) from None
+    return results
+
+
+def _earlier(results: Path, *, resume: bool) -> tuple[dict[str, Record], tuple[str, ...]]:
+    if not resume and results.stat().st_size:
+        raise SuiteError(
+            f"{results} already holds results; go on with --resume, or choose another folder"
+        )
+    found = read(results)
+    return {record.case: record for record in found.records}, found.skipped
+
+
+def _settled(case: Case, record: Record | None, results: Path) -> bool:
+    """Tell whether an earlier record stands for a case."""
+    if record is None:
+        return False
+    if (record.problem, record.config) != (case.problem, case.config):
+        raise SuiteError(
+            f"{results} holds {case.id} for another mask or shape; the suite has changed: "
+            "choose another folder"
+        )
+    return record.status not in UNSOUND
+
+
+def _record(suite: str, case: Case, found: Finding, here: Environment) -> Record:
+    return Record(
+        schema=SCHEMA,
+        suite=suite,
+        case=case.id,
+        measure=case.measure,
+        mask=case.label,
+        group=case.group,
+        problem=case.problem,
+        backend=case.backend,
+        config=case.config,
+        config_source=case.config_source,
+        table=found.table,
+        status=found.status,
+        reason=found.reason,
+        accuracy=found.accuracy,
+        timing=found.timing,
+        permute_ms=found.permute_ms,
+        plan_ms=found.plan_ms,
+        memory=found.memory,
+        environment=here,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,118 @@
+"""`radialbench suite`: the same facts for people and programs, without a GPU and without torch."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radialbench.cli import main
+from radialbench.suites.plan import plan
+from radialbench.suites.read import LIBRARY, load_suite, suite_names
+from tests.suites import small
+from tests.suites.json_schema import errors
+from tests.test_import import HELP, loaded
+
+Capture = pytest.CaptureFixture[str]
+
+
+class Cli:
+    """Runs `radialbench suite` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+        self.monkeypatch = monkeypatch
+        self.capsys = capsys
+
+    def __call__(self, *words: object) -> tuple[int, str, str]:
+        """Give exit code, standard output and standard error."""
+        self.monkeypatch.setattr(sys, "argv", ["radialbench", "suite", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = self.capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+    def json(self, *words: object) -> Any:
+        """Give what is printed as JSON."""
+        code, out, _ = self(*words, "--json")
+        assert code == 0
+        return json.loads(out)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
+    return Cli(monkeypatch, capsys)
+
+
+def test_list(cli: Cli) -> None:
+    code, out, _ = cli("list")
+    assert code == 0
+    for fact in cli.json("list"):
+        assert f"{fact['name']}  {fact['cases']} cases" in out
+        assert fact["cases"] == len(plan(load_suite(fact["name"])))
+        assert fact["description"].split()[0] in out
+    assert [fact["name"] for fact in cli.json("list")] == suite_names()
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_show_prints_the_file(name: str, cli: Cli) -> None:
+    code, out, _ = cli("show", name)
+    assert (code, out) == (0, (LIBRARY / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def test_show_as_json_has_what_is_not_said(cli: Cli) -> None:
+    facts = cli.json("show", "smoke")
+    assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 3)
+    matrix = facts["cases"][0]
+    assert matrix["masks"] == ["radial", "sta", "svg_spatial", "svg_temporal", "dense"]
+    assert matrix["grids"][0] == "wan2.1-1.3b/3x30x52"
+    assert matrix["protocol"]["target"] == 0.01
+    assert matrix["backends"][0]["config"]["block_m"] == 128
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_validate_and_plan_shipped_suites(name: str, cli: Cli) -> None:
+    cases = plan(load_suite(name))
+    begin = time.process_time()
+    code, out, _ = cli("validate", name)
+    assert code == 0
+    assert out.endswith(f"{name}.yaml: a suite of {len(cases)} cases\n")
+    assert [fact["case"] for fact in cli.json("plan", name)] == [case.id for case in cases]
+    assert time.process_time() - begin < 1
+
+
+def test_plan_has_a_line_a_case(cli: Cli) -> None:
+    code, out, _ = cli("plan", "smoke", "--filter", "radial/", "-f", "sdpa")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 21
+    assert lines[0] == "    4,680 tokens  radial/wan2.1-1.3b/3x30x52/h1d128f32/cpu"
+
+
+def test_schema_is_one_of_suites(cli: Cli) -> None:
+    code, out, _ = cli("schema")
+    assert code == 0
+    schema = json.loads(out)
+    assert errors(schema, small.DOCUMENT) == []
+    assert errors(schema, small.DOCUMENT | {"casess": 1})
+
+
+def test_bad_files_are_told_with_line_and_column(cli: Cli, tmp_path: Path) -> None:
+    path = small.written(tmp_path, small.text_of(lambda d: d.update(casess=1)))
+    for verb in ("validate", "plan", "show"):
+        code, out, err = cli(verb, path)
+        assert (code, out) == (2, "")
+        assert err == (
+            f"radialbench: {path}:22:1: suite: unknown key 'casess'; did you mean 'cases'?\n"
+        )
+
+
+def test_an_unknown_suite(cli: Cli) -> None:
+    code, _, err = cli("plan", "smok")
+    assert (code, err) == (2, "radialbench: unknown suite 'smok'; did you mean 'smoke'?\n")
+
+
+def test_planning_loads_no_torch() -> None:
+    for words in (["suite", "plan", "smoke"], ["suite", "list"], ["suite", "schema"]):
+        assert not loaded(HELP.format(arguments=words)) & {"torch", "triton", "pandas", "optuna"}

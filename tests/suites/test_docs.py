@@ -1,0 +1,119 @@
+"""What docs/suites.md says of the file is true: its examples are read, and no key is left out."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from radialbench.records.result import Record, Status
+from radialbench.suites.plan import plan
+from radialbench.suites.read import parse_suite, suite_names
+from radialbench.suites.schema import json_schema
+from radialbench.suites.spec import Protocol
+from tests.suites import small
+
+TEXT = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
+EXAMPLE = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+TABLES = {
+    "Keys of the file:": "SuiteFile",
+    "Keys of a matrix:": "MatrixEntry",
+    "A mask is ": "MaskEntry",
+    "A backend is ": "BackendEntry",
+    "A rule of `exclude` ": "ExcludeEntry",
+    "Keys of `protocol`:": "ProtocolEntry",
+}
+
+
+def rows(opening: str) -> dict[str, str]:
+    """Give key and example of the table after a line that starts so."""
+    part = TEXT[TEXT.index(f"\n{opening}") :]
+    lines = re.findall(
+        r"^\| `(\w+)` \| `(.+?)` \|", part[: part.index("\n\n", part.index("|"))], re.M
+    )
+    return dict(lines)
+
+
+def keys(kind: str) -> set[str]:
+    schema = json_schema()
+    return set((schema if kind == "SuiteFile" else schema["$defs"][kind])["properties"])
+
+
+@pytest.mark.parametrize(("opening", "kind"), TABLES.items())
+def test_every_key_has_a_row(opening: str, kind: str) -> None:
+    assert rows(opening).keys() == keys(kind)
+
+
+def test_every_key_of_both_kinds_of_grids_has_a_row() -> None:
+    assert rows("A grid is ").keys() == keys("ModelGrid") | keys("RawGrid")
+
+
+def test_the_example_is_a_suite() -> None:
+    (text,) = EXAMPLE
+    assert len(plan(parse_suite(text))) == 9
+
+
+GRID = {"frames": 9, "height": 30, "width": 52}
+MODEL = {"model": "wan2.1-14b", "size": "832x480"}
+
+
+def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
+    """Give the entries of a matrix in which an example stands."""
+    (key,) = example
+    match opening:
+        case "Keys of a matrix:":
+            return example | ({"backends": None} if "measure" in example else {})
+        case "A mask is ":
+            return {"masks": [{"name": "radial"} | example]}
+        case "A backend is ":
+            return {"backends": [{"name": "cpu"} | example]}
+        case "A rule of `exclude` ":
+            return {"exclude": example}
+        case "Keys of `protocol`:":
+            return {"protocol": example}
+    if key == "size":
+        grids = [MODEL | {"size": size} for size in example["size"]]
+        return {"grids": [g if g["size"].count("x") == 2 else g | {"frames": 9} for g in grids]}
+    if key in ("model", "latent_frames"):
+        return {"grids": [MODEL | {"latent_frames": 9} | example]}
+    return {"grids": [GRID | {"text_tokens": 256} | example]}
+
+
+@pytest.mark.parametrize(
+    ("opening", "example"),
+    [
+        (opening, example)
+        for opening in (*TABLES, "A grid is ")
+        if opening != "Keys of the file:"
+        for example in rows(opening).values()
+    ],
+)
+def test_examples_of_keys_are_read(opening: str, example: str) -> None:
+    fields = fitted(opening, yaml.safe_load(example))
+    assert small.matrix(**fields)
+
+
+def test_examples_of_the_file_are_read() -> None:
+    for key, example in rows("Keys of the file:").items():
+        if key != "cases":
+            assert small.suite(lambda d, e=example: d.update(yaml.safe_load(e)))  # type: ignore[misc]
+
+
+def test_defaults_of_the_protocol_are_told() -> None:
+    part = TEXT[TEXT.index("Keys of `protocol`:") :]
+    for key in keys("ProtocolEntry"):
+        row = next(line for line in part.splitlines() if line.startswith(f"| `{key}`"))
+        assert row.endswith(f"({getattr(Protocol(), key):g}) |")
+
+
+def test_suites_statuses_and_parts_are_all_named() -> None:
+    for name in suite_names():
+        assert f"`{name}`" in TEXT
+    for status in Status:
+        assert f"| `{status}` |" in TEXT
+    told = TEXT[TEXT.index("## What a record holds") :]
+    for field in fields(Record):
+        assert f"`{field.name}`" in told or field.name == "schema"

@@ -1,0 +1,49 @@
+"""What a case needs at least, and what there is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from radialbench.records.problem import Problem
+from radialbench.suites import memory
+from radialbench.suites.memory import available_bytes, needed_bytes
+
+SMALL = Problem("f00d", "grid", 10, 100, 1000, 1, 1, 64, "float32")
+
+
+def test_the_tensors_are_counted() -> None:
+    check = 2 * 8 * 1000 * 64 + 9 * 1000**2
+    assert needed_bytes(SMALL, permuted=False) == 4 * 4 * 1000 * 64 + check
+    assert needed_bytes(SMALL, permuted=True) == 10 * 4 * 1000 * 64 + check
+
+
+def test_16_bits_take_half_and_heads_and_batch_as_many_times() -> None:
+    check = needed_bytes(SMALL, permuted=False) - 4 * 4 * 1000 * 64
+    many = replace(SMALL, batch=2, heads=3, dtype="bfloat16")
+    assert needed_bytes(many, permuted=False) == 6 * 4 * 2 * 1000 * 64 + check
+
+
+def test_the_check_never_holds_all_scores_of_a_long_sequence() -> None:
+    long = replace(SMALL, seq_len=400_000)
+    assert needed_bytes(long, permuted=False) < 1 << 30
+
+
+def test_the_room_here_is_between_nothing_and_all() -> None:
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
+    free = available_bytes("cpu")
+    assert free is not None
+    assert 0 < free <= total * 1024
+
+
+@pytest.mark.parametrize(
+    ("machine", "group", "room"),
+    [(None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (9, 7, 7)],
+)
+def test_the_smaller_limit_counts(
+    machine: int | None, group: int | None, room: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_meminfo", lambda: machine)
+    monkeypatch.setattr(memory, "_group_room", lambda: group)
+    assert available_bytes("cpu") == room

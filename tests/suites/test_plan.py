@@ -1,0 +1,215 @@
+"""Case ids are stable, say what is measured, and can be filtered."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from radialbench.errors import SuiteError
+from radialbench.maskgen.compile import compile_mask
+from radialbench.suites.plan import Case, plan
+from radialbench.suites.read import load_suite, parse_suite, suite_names
+from tests.suites import small
+
+FRAMES = (3, 5, 9, 13, 17, 21, 33)
+LONGER = (5, 9, 17, 33, 65, 129, 257)
+SPARSE = ("radial", "sta", "svg_spatial", "svg_temporal")
+
+SMOKE = [
+    *(
+        f"{mask}/wan2.1-1.3b/{frames}x30x52/h1d128f32/cpu"
+        for frames, mask in product(FRAMES, (*SPARSE, "dense"))
+        if mask != "dense" or frames < 17
+    ),
+    *(f"dense/wan2.1-1.3b/{frames}x30x52/h1d128f32/sdpa" for frames in FRAMES),
+    *(
+        f"{mask}/wan2.1-1.3b/{frames}x30x52/h1d128f32/compile"
+        for frames, mask in product(LONGER, (*SPARSE, "dense"))
+    ),
+]
+
+
+def ids(text: str) -> list[str]:
+    return [case.id for case in plan(parse_suite(text))]
+
+
+def test_the_ids_of_the_smoke_suite_stay() -> None:
+    assert [case.id for case in plan(load_suite("smoke"))] == SMOKE
+
+
+def test_smoke_holds_the_frames_of_wan_at_480p_on_the_cpu() -> None:
+    cases = plan(load_suite("smoke"))
+    attention = [case for case in cases if case.measure == "attention"]
+    assert {case.problem.tokens_per_frame for case in cases} == {1560}
+    assert {case.problem.seq_len for case in attention} == {1560 * frames for frames in FRAMES}
+    assert {(case.device, case.problem.heads, case.problem.dtype) for case in cases} == {
+        ("cpu", 1, "float32")
+    }
+
+
+@pytest.mark.parametrize(
+    ("suite", "case"),
+    [
+        ("wan", "radial/wan2.1-14b/21x45x80/h40d128bf16/cpu"),
+        ("wan", "radial_blocks:wan/wan2.1-14b/21x45x80/h40d128bf16/compile"),
+        ("hunyuan", "dense/hunyuanvideo/33x45x80+256/h24d128bf16/sdpa"),
+        ("mochi", "svg_temporal/mochi-1/28x30x53+256/h24d128bf16/cpu"),
+    ],
+)
+def test_ids_of_the_suites_for_a_gpu(suite: str, case: str) -> None:
+    assert case in [planned.id for planned in plan(load_suite(suite))]
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_plan_each_case_once(name: str) -> None:
+    cases = plan(load_suite(name))
+    assert len({case.id for case in cases}) == len(cases) > 0
+    measured = {(case.measure, case.problem.grid) for case in cases}
+    assert {grid for measure, grid in measured if measure == "attention"}
+    assert {grid for measure, grid in measured if measure == "compile"}
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_masks_of_shipped_suites_fit_the_smallest_of_their_grids(name: str) -> None:
+    smallest: dict[str, Case] = {}
+    for case in plan(load_suite(name)):
+        known = smallest.setdefault(case.mask.fingerprint, case)
+        if case.problem.seq_len < known.problem.seq_len:
+            smallest[case.mask.fingerprint] = case
+    for case in smallest.values():
+        assert compile_mask(case.mask, case.grid, 128, 128).nnz > 0
+
+
+def test_an_id_does_not_depend_on_the_rest_of_the_suite() -> None:
+    whole = [case.id for case in small.cases()]
+    alone = [case.id for case in small.cases(masks=["dense"])]
+    assert alone == [case for case in whole if case.startswith("dense/")]
+    assert whole[0] == "radial/2x3x5/h2d8f32/cpu@16x16"
+
+
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [
+        ({"batch": 3}, "/b3h2d8f32/cpu@16x16"),
+        ({"dtype": "bfloat16"}, "/h2d8bf16/cpu@16x16"),
+        ({"dtype": "float16"}, "/h2d8f16/cpu@16x16"),
+        ({"block_m": 128, "block_n": 128}, "/h2d8f32/cpu"),
+        ({"block_m": None, "block_n": None}, "/h2d8f32/cpu"),
+        ({"block_n": 128}, "/h2d8f32/cpu@16x128"),
+        ({"backends": [{"name": "cpu", "block_m": 64}]}, "/h2d8f32/cpu@64x16"),
+        (
+            {"backends": [{"name": "cpu", "num_warps": 8, "num_stages": 3}]},
+            "/h2d8f32/cpu@16x16w8s3",
+        ),
+        ({"backends": [{"name": "cpu", "warp_specialize": True}]}, "/h2d8f32/cpu@16x16ws"),
+        ({"backends": [{"name": "cpu", "warp_specialize": False}]}, "/h2d8f32/cpu@16x16nows"),
+        ({"measure": "compile", "backends": None}, "/h2d8f32/compile@16x16"),
+    ],
+)
+def test_an_id_says_what_differs_from_the_usual(fields: dict[str, Any], end: str) -> None:
+    (case,) = small.cases(masks=["dense"], grids=[{"frames": 2, "height": 3, "width": 5}], **fields)
+    assert case.id == f"dense/2x3x5{end}"
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ({"name": "radial", "params": {"decay": 0.5}}, ["radial,decay=0.5"]),
+        ({"name": "radial", "params": {"decay": [0.5, 2]}}, ["radial,decay=0.5", "radial,decay=2"]),
+        ({"name": "radial", "params": {"decay": 0.5}, "label": "half"}, ["half"]),
+        (
+            {"name": "radial", "params": {"decay": [0.5, 2]}, "label": "r"},
+            ["r,decay=0.5", "r,decay=2"],
+        ),
+        ({"name": "radial_blocks:wan"}, ["radial_blocks:wan"]),
+    ],
+)
+def test_a_mask_in_an_id(mask: dict[str, Any], words: list[str]) -> None:
+    cases = small.cases(masks=[mask], grids=[{"frames": 2, "height": 3, "width": 5}])
+    assert [case.id.split("/")[0] for case in cases] == words
+
+
+def test_parameters_reach_the_mask() -> None:
+    mask = {"name": "radial", "params": {"decay": [0.25, 2]}}
+    grid = {"frames": 2, "height": 3, "width": 5}
+    few, many = small.cases(masks=[mask], grids=[grid])
+    assert (few.mask.values["decay"], many.mask.values["decay"]) == (0.25, 2)
+    assert few.problem.mask != many.problem.mask
+
+
+def test_heads_are_the_models_unless_given() -> None:
+    grid = {"model": "wan2.1-14b", "size": "832x480x5"}
+    given = {"masks": ["dense"], "grids": [grid]}
+    (models,) = small.cases(**given, heads=None, head_dim=None)
+    assert (models.problem.heads, models.problem.head_dim) == (40, 128)
+    (own,) = small.cases(**given, heads=3, head_dim=None)
+    assert (own.problem.heads, own.problem.head_dim) == (3, 128)
+
+
+def test_cases_to_compare_share_a_group() -> None:
+    cases = small.cases(backends=["cpu", "sdpa"])
+    assert [case.group for case in cases] == ["2x3x5/h2d8f32"] * 4 + ["3x3x5/h2d8f32"] * 4
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        ({"mask": "rad*"}, ["dense/2", "dense/3"]),
+        ({"mask": "rad*", "min_tokens": 45}, ["radial/2", "dense/2", "dense/3"]),
+        ({"max_tokens": 30}, ["radial/3", "dense/3"]),
+        ([{"backend": "cpu", "mask": "dense"}, {"min_tokens": 40}], ["radial/2"]),
+        ({"backend": "sdpa"}, ["radial/2", "dense/2", "radial/3", "dense/3"]),
+    ],
+)
+def test_what_is_excluded_is_not_planned(exclude: Any, left: list[str]) -> None:
+    assert [case.id.split("x")[0] for case in small.cases(exclude=exclude)] == left
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        ([], 74),
+        (["radial/"], 14),
+        (["sdpa"], 7),
+        (["*/sdpa"], 7),
+        (["/33x30x52/", "/21x30x52/"], 5 + 5 + 5),
+        (["s?a/*x30x52/*/cpu"], 7),
+        (["sta/*/[ac]*"], 14),
+    ],
+)
+def test_filters_are_parts_of_ids_or_patterns_of_all_of_them(
+    patterns: list[str], left: int
+) -> None:
+    assert len(plan(load_suite("smoke"), patterns)) == left
+
+
+def test_a_filter_that_fits_nothing() -> None:
+    with pytest.raises(
+        SuiteError, match=r"no case of smoke fits 'rdial', 'x\*'; ids look like rad"
+    ):
+        plan(load_suite("smoke"), ["rdial", "x*"])
+
+
+def test_two_matrices_may_not_plan_the_same_case() -> None:
+    def twice(document: dict[str, Any]) -> None:
+        document["cases"].append(document["cases"][0] | {"protocol": {"warmups": 2}})
+
+    with pytest.raises(SuiteError, match=r"planned twice, in cases\[0\] and cases\[1\]; remove"):
+        plan(small.suite(twice))
+
+
+def test_a_label_tells_equal_masks_apart() -> None:
+    masks = ["dense", {"name": "dense", "label": "again"}]
+    assert len(small.cases(masks=masks)) == 4
+
+
+def test_too_many_cases() -> None:
+    masks = [{"name": "radial", "params": {"decay": [1 + i / 1000 for i in range(500)]}}]
+    with pytest.raises(SuiteError, match="plans 100,500 cases; at most 100,000 are run"):
+        small.cases(masks=masks, grids=[{"frames": list(range(2, 203)), "height": 3, "width": 5}])
+
+
+def test_more_work_is_expected_of_longer_sequences() -> None:
+    works = [case.work for case in plan(load_suite("smoke")) if case.backend == "sdpa"]
+    assert works == sorted(works)
+    assert works[0] > 0

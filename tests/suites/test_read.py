@@ -1,0 +1,269 @@
+"""A suite file that is wrong is told where, what was given, and what to try."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radialbench.errors import SuiteError
+from radialbench.suites.plan import plan
+from radialbench.suites.read import load_suite, parse_suite, suite_names
+from radialbench.suites.spec import Protocol
+from tests.suites import small
+
+Change = Callable[[dict[str, Any]], object]
+
+MODEL = {"model": "wan2.1-14b", "size": "1280x720x81"}
+RAW = {"frames": 2, "height": 3, "width": 5}
+
+
+def told(text: str) -> str:
+    with pytest.raises(SuiteError) as error:
+        plan(parse_suite(text, "s.yaml"))
+    return str(error.value)
+
+
+def document(**fields: object) -> Change:
+    return lambda document: document.update(fields)
+
+
+def entry(**fields: object) -> Change:
+    return lambda document: document["cases"][0].update(fields)
+
+
+def grid(**fields: object) -> Change:
+    return entry(grids=[RAW | fields])
+
+
+def model(**fields: object) -> Change:
+    return entry(grids=[MODEL | fields])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (document(casess=1), ":22:1: suite: unknown key 'casess'; did you mean 'cases'?"),
+        (entry(mask=1), ":22:3: cases[0]: unknown key 'mask'; did you mean 'masks'?"),
+        (grid(hight=3), ":13:5: cases[0].grids[0]: unknown key 'hight'; did you mean 'height'?"),
+        (model(siz="x"), ":12:5: cases[0].grids[0]: unknown key 'siz'; did you mean 'size'?"),
+        (
+            document(protocol={"max_secs": 1}),
+            ":4:3: protocol: unknown key 'max_secs'; did you mean",
+        ),
+        (lambda d: d.pop("cases"), ":1:1: cases: missing"),
+        (document(cases=[]), ":5:1: cases: must not be empty"),
+        (document(cases=None), ":5:1: cases: must be a list, got nothing"),
+        (entry(masks=[]), ":6:3: cases[0].masks: must not be empty"),
+        (entry(grids=[]), ":9:3: cases[0].grids: must not be empty"),
+        (entry(backends=[]), ":18:3: cases[0].backends: must not be empty"),
+        (grid(frames=[]), ":10:5: cases[0].grids[0].frames: must not be empty"),
+        (grid(frames=[2, 0]), ":12:7: cases[0].grids[0].frames[1]: must be greater than or equal"),
+        (grid(height=-3), ":11:5: cases[0].grids[0].height: must be greater than or equal to 1"),
+        (grid(text_tokens=-1), ":13:5: cases[0].grids[0].text_tokens: must be greater than or eq"),
+        (grid(frames=2**31 - 1), "a sequence has at most 2^31 - 1 tokens, got 32,212,254,705"),
+        (entry(heads=-1), ":15:3: cases[0].heads: must be greater than or equal to 1, got -1"),
+        (entry(heads=1.5), ":15:3: cases[0].heads: must be a whole number, got 1.5"),
+        (entry(heads=True), ":15:3: cases[0].heads: must be a whole number, got True"),
+        (entry(heads="two"), ":15:3: cases[0].heads: must be a whole number, got 'two'"),
+        (entry(heads=2**40), ":15:3: cases[0].heads: must be less than or equal to 2147483647"),
+        (entry(block_m=0), ":20:3: cases[0].block_m: must be greater than or equal to 1, got 0"),
+        (
+            entry(dtype="float64"),
+            "dtype: must be 'float32', 'float16' or 'bfloat16', got 'float64'",
+        ),
+        (entry(masks=["radail"]), ":7:5: cases[0].masks[0]: unknown mask 'radail'; did you mean '"),
+        (entry(masks=[3]), ":7:5: cases[0].masks[0]: must be a mapping of keys to values, got 3"),
+        (entry(masks=["../m.yaml"]), "a suite uses masks in its own folder, got '../m.yaml'"),
+        (entry(masks=["m.yaml"]), "cannot read m.yaml: No such file or directory"),
+        (
+            entry(masks=[{"name": "radial", "params": {"decya": 1}}]),
+            ":7:5: cases[0].masks[0]: unknown parameter of radial 'decya'; did you mean 'decay'?",
+        ),
+        (entry(masks=[{"name": "radial", "params": {"decay": -1}}]), "radial.decay must be in (0"),
+        (
+            entry(masks=[{"name": "radial", "params": {"decay": [1 + i for i in range(1001)]}}]),
+            ":9:7: cases[0].masks[0].params.decay: at most 1,000 entries, got more",
+        ),
+        (
+            entry(masks=[{"name": "radial", "label": "a b"}]),
+            ":8:5: cases[0].masks[0].label: must be letters, digits and _ . , : = + - without",
+        ),
+        (
+            entry(masks=["radial_or_table"]),
+            "radial_or_table asks for a table, 'selected', when it is",
+        ),
+        (entry(backends=["cpx"]), ":19:5: cases[0].backends[0]: unknown backend 'cpx'; did you m"),
+        (entry(backends=None), ":6:3: cases[0]: attention needs backends, such as [cpu]"),
+        (entry(measure="compile"), ":6:3: cases[0]: compile has no backends: masks are compiled"),
+        (lambda d: d["cases"][0].pop("heads"), "needs heads: grids given in tokens belong to no"),
+        (model(size="1280x721x81"), "height 721 must be a multiple of 16, such as 720 or 736"),
+        (model(size="0x0x0"), "a size is width×height×frames, such as 1280x720x81, got '0x0x0'"),
+        (model(size="big"), "a size is width×height×frames, such as 832x480x81, got 'big'"),
+        (model(frames=[33]), "frames are given once: in the size (1280x720x81), as 'frames', or"),
+        (model(model="wan2.1-15b"), "unknown model 'wan2.1-15b'; did you mean 'wan2.1-14b'?"),
+        (
+            model(size=[f"{16 * i}x16" for i in range(1, 40)], latent_frames=list(range(1, 30))),
+            ":10:5: cases[0].grids[0]: a sweep has at most 1,000 grids, got 1,131",
+        ),
+        (
+            entry(
+                masks=[
+                    {
+                        "name": "sliding_window",
+                        "params": {"window": list(range(1, 40)), "sink": list(range(30))},
+                    }
+                ]
+            ),
+            ":7:5: cases[0].masks[0]: a sweep has at most 1,000 masks, got 1,170",
+        ),
+        (
+            entry(protocol={"min_samples": 9, "max_samples": 3}),
+            ":22:3: cases[0].protocol: min_samples (9) is more than max_samples (3)",
+        ),
+        (entry(protocol={"max_seconds": 0}), ":23:5: cases[0].protocol.max_seconds: must be great"),
+        (entry(protocol={"target": 2}), ":23:5: cases[0].protocol.target: must be less than or eq"),
+        (
+            entry(protocol={"max_seconds": float("nan")}),
+            "max_seconds: must be a finite number, got",
+        ),
+        (entry(exclude=[{}]), ":23:5: cases[0].exclude[0]: names at least one of mask, backend"),
+        (entry(exclude=[{"mask": "*"}]), "s.yaml: cases[0]: its exclude rules leave no case"),
+        (
+            entry(masks=["dense", "dense"]),
+            "s.yaml: case dense/2x3x5/h2d8f32/cpu@16x16 is planned tw",
+        ),
+        (document(name="a/b"), ":1:1: name: must be letters, digits and _ . , : = + - without sp"),
+        (document(device="tpu"), ":2:1: device: must be 'auto', 'cpu' or 'cuda', got 'tpu'"),
+    ],
+)
+def test_a_suite_that_is_wrong(change: Change, message: str) -> None:
+    text = told(small.text_of(change))
+    assert text.startswith("s.yaml:")
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "s.yaml: empty; a suite has at least 'cases'"),
+        ("hello", "s.yaml:1:1: suite: must be a mapping of keys to values, got 'hello'"),
+        ("- 1\n- 2\n", "s.yaml:1:1: suite: must be a mapping of keys to values, got a list"),
+        ("cases: [1, 2\n", "s.yaml:2:1: not YAML: expected ',' or ']'"),
+        ("cases:\n\t- 1\n", "s.yaml:2:1: not YAML: found character '\\t'"),
+        ("cases: []\ncases: []\n", "s.yaml:2:1: key 'cases' appears twice"),
+        ("cases: []\n---\ncases: []\n", "s.yaml:2:1: not YAML: but found another document"),
+        ("cases: !!python/object:os.system [1]\n", "s.yaml:1:8: tags are not supported"),
+        ("cases: " + "[" * 100 + "]" * 100, "s.yaml:1:38: nested more than 30 deep"),
+        ("#" * 70_000, "s.yaml: longer than 64,000 characters"),
+    ],
+)
+def test_a_document_that_is_none(text: str, message: str) -> None:
+    assert told(text).startswith(message)
+
+
+def test_aliases_that_explode_are_refused_at_once() -> None:
+    lines = ["l0: &l0 [x, x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, 12):
+        names = ", ".join([f"*l{level - 1}"] * 10)
+        lines.append(f"l{level}: &l{level} [{names}]")
+    begin = time.perf_counter()
+    assert "aliases are not supported; write the value out" in told("\n".join(lines))
+    assert time.perf_counter() - begin < 1
+
+
+def test_many_errors_are_not_all_shown() -> None:
+    text = told(small.text_of(entry(**{f"unknown{place}": 1 for place in range(3)}, masks=[])))
+    assert len(text.splitlines()) == 1
+    masks = [f"no_such_mask_{place}" for place in range(9)]
+    lines = told(small.text_of(entry(masks=masks))).splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "… and 4 more"
+
+
+def test_an_unknown_suite_is_named_with_its_neighbour(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="unknown suite 'smok'; did you mean 'smoke'"):
+        load_suite("smok")
+
+
+def test_a_suite_file_without_the_ending_is_hinted_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text(small.text_of())
+    with pytest.raises(SuiteError, match=r"A file's name ends in \.yaml\.$"):
+        load_suite("mine")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"cannot read .*none.yaml: No such file or directory"):
+        load_suite(str(tmp_path / "none.yaml"))
+    with pytest.raises(SuiteError, match="cannot read .*: Is a directory"):
+        load_suite(f"{tmp_path}/")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80" * 9)
+    with pytest.raises(SuiteError, match=r"cannot read .*binary.yaml: not a text file in UTF-8"):
+        load_suite(str(tmp_path / "binary.yaml"))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(SuiteError, match=r"cannot read .*pipe.yaml: not a regular file"):
+        load_suite(str(tmp_path / "pipe.yaml"))
+    with pytest.raises(SuiteError, match="cannot read /dev/zero: not a regular file"):
+        load_suite("/dev/zero")
+
+
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = small.written(tmp_path)
+    path.chmod(0)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(SuiteError, match=r"cannot read .*: Permission denied"):
+            load_suite(str(path))
+    finally:
+        os.seteuid(me)
+
+
+def test_a_suite_is_named_after_its_file_unless_it_says(tmp_path: Path) -> None:
+    assert load_suite(str(small.written(tmp_path))).name == "small"
+    path = tmp_path / "mine.yaml"
+    path.write_text(small.text_of(lambda d: d.pop("name")))
+    assert load_suite(str(path)).name == "mine"
+
+
+def test_masks_are_found_beside_the_suite(tmp_path: Path) -> None:
+    (tmp_path / "band.yaml").write_text("name: band\nmask: dt <= 1\n")
+    path = small.written(tmp_path, small.text_of(entry(masks=["band.yaml"])))
+    assert {case.id.split("/")[0] for case in plan(load_suite(str(path)))} == {"band"}
+
+
+def protocol(suite: dict[str, float], own: dict[str, float]) -> Protocol:
+    def change(document: dict[str, Any]) -> None:
+        document["protocol"] = suite
+        document["cases"][0]["protocol"] = own
+
+    return small.suite(change).cases[0].protocol
+
+
+def test_what_a_protocol_does_not_say_comes_from_the_suite_then_from_the_defaults() -> None:
+    merged = protocol({"max_seconds": 3, "target": 0.1}, {"max_seconds": 7})
+    assert merged == Protocol(max_seconds=7, target=0.1)
+    assert protocol({}, {}) == Protocol()
+
+
+def test_bounds_that_are_not_said_give_way() -> None:
+    assert protocol({"min_samples": 50, "max_samples": 60}, {"max_samples": 20}) == Protocol(
+        min_samples=20, max_samples=20
+    )
+    assert protocol({"max_samples": 3}, {"min_samples": 200}) == Protocol(
+        min_samples=200, max_samples=200
+    )
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_say_what_they_are_for(name: str) -> None:
+    spec = load_suite(name)
+    assert spec.name == name
+    assert len(spec.description) > 40
+    assert spec.tags
