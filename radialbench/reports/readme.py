@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 
-from radialbench.records.result import Record
+from radialbench.records.result import Measurement, Record
 from radialbench.reports.formats._tables import table, text
 from radialbench.reports.numbers import mib, share, three, times
 from radialbench.reports.rows import DENSE, Row, rows_of
 from radialbench.reports.summary import Summary
 from radialbench.reports.told import work_lines
 
+SPREAD = "(IQR; samples)"
+
 
 def compile_table(records: Iterable[Record]) -> str:
     """Times to compile tables, as Markdown; a case that is not ok has its status instead."""
-    headers = ("mask", "grid", "tokens", "first ms", "median ms", "peak MiB", "full", "partial")
+    headers = ("mask", "grid", "tokens", "first ms", f"ms {SPREAD}", "peak MiB", "full", "partial")
     rows, _ = rows_of(record for record in records if record.measure == "compile")
     return table(headers, map(_compiled, rows), words=2)
 
@@ -25,7 +27,7 @@ def sweep_table(summary: Summary, mask: str = "radial") -> str:
         mask: Label of the mask.
     """
     headers = (
-        *("dense on", "frames", "tokens", "dense ms", f"{mask} ms", "speed-up"),
+        *("dense on", "frames", "tokens", f"dense ms {SPREAD}", f"{mask} ms {SPREAD}", "speed-up"),
         *("pairs of dense", "executed of dense"),
     )
     rows = [row for row in summary.timed if row.mask == mask and row.mask != DENSE]
@@ -45,7 +47,7 @@ def _compiled(row: Row) -> tuple[str, ...]:
         row.record.problem.grid.replace("x", "×"),
         f"{row.tokens:,}",
         three(stats.compile_ms) if stats else "–",
-        row.record.status.value if row.median_ms is None else three(row.median_ms),
+        _spread(row.median_ms, row.record.timing) or row.record.status.value,
         "–" if peak is None else mib(peak),
         f"{stats.full:,}" if stats else "–",
         f"{stats.partial:,}" if stats else "–",
@@ -59,9 +61,15 @@ def _swept(row: Row) -> tuple[str, ...]:
         text(dense.backend or ""),
         str(row.frames),
         f"{row.tokens:,}",
-        three(dense.timing.median_ms),
-        three(row.total_ms),
+        _spread(dense.timing.median_ms, dense.timing),
+        _spread(row.total_ms, row.record.timing),
         times(row.speedup),
         share(stats.density) if stats else "–",
         share(stats.block_density) if stats else "–",
     )
+
+
+def _spread(median_ms: float | None, timing: Measurement | None) -> str:
+    if median_ms is None or timing is None:
+        return ""
+    return f"{three(median_ms)} ({three(timing.iqr_ms)}; {len(timing.samples_ms)})"

@@ -18,10 +18,10 @@ def test_compile_times() -> None:
     ]
     head, _, radial, sta = compile_table(records).splitlines()
     assert [cell.strip() for cell in head.split("|")[1:-1]] == [
-        *("mask", "grid", "tokens", "first ms", "median ms", "peak MiB", "full", "partial")
+        *("mask", "grid", "tokens", "first ms", "ms (IQR; samples)", "peak MiB", "full", "partial")
     ]
     assert [cell.strip() for cell in radial.split("|")[1:-1]] == [
-        *("radial", "21×30×52", "32,760", "32.8", "40.0", "3.00", "32,768", "16,384")
+        *("radial", "21×30×52", "32,760", "32.8", "40.0 (10.0; 3)", "3.00", "32,768", "16,384")
     ]
     assert [cell.strip() for cell in sta.split("|")[5:7]] == ["oom", "–"]
 
@@ -40,15 +40,15 @@ def test_the_sweep() -> None:
             "dense on",
             "frames",
             "tokens",
-            "dense ms",
-            "radial ms",
+            "dense ms (IQR; samples)",
+            "radial ms (IQR; samples)",
             "speed-up",
             "pairs of dense",
             "executed of dense",
         ],
-        ["sdpa", "5", "7,800", "100", "50.0", "2.00×", "40.0%", "60.0%"],
+        ["sdpa", "5", "7,800", "100 (0; 1)", "50.0 (0; 1)", "2.00×", "40.0%", "60.0%"],
     ]
-    assert "sta ms" in sweep_table(summarize(records), "sta")
+    assert "sta ms (IQR; samples)" in sweep_table(summarize(records), "sta")
     assert len(sweep_table(summarize(records), DENSE).splitlines()) == 2
 
 
