@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from radialbench.errors import RadialBenchError
+    from radialbench.kernels.op import block_sparse_attention
     from radialbench.maskgen.compile import compile_mask
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.library import load_mask
@@ -27,6 +28,7 @@ __all__ = [
     "RadialBenchError",
     "TokenGrid",
     "__version__",
+    "block_sparse_attention",
     "compile_mask",
     "load_mask",
     "parse_mask",
@@ -36,6 +38,7 @@ _HOMES = {
     "BlockTable": "radialbench.maskgen.table",
     "RadialBenchError": "radialbench.errors",
     "TokenGrid": "radialbench.maskgen.grid",
+    "block_sparse_attention": "radialbench.kernels.op",
     "compile_mask": "radialbench.maskgen.compile",
     "load_mask": "radialbench.maskgen.library",
     "parse_mask": "radialbench.maskgen.reader",

@@ -1,5 +1,25 @@
-"""One thread a process: the tests share the cores, and small operators wait for slow threads."""
+"""Threads, the interpreter for kernels where there is no GPU, and tests that need one."""
 
 import os
+import shutil
 
+import pytest
+
+# One thread a process: the tests share the cores, and small operators wait for slow threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Has to be set before Triton is imported.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

@@ -259,5 +259,7 @@ def test_every_backend_file_is_in_the_table() -> None:
 
 
 def test_an_unknown_backend_is_named_with_its_neighbour() -> None:
-    with pytest.raises(BackendError, match="unknown backend 'refrence'; did you mean 'reference'"):
-        load_backend("refrence")
+    with pytest.raises(
+        BackendError, match="unknown backend 'references'; did you mean 'reference'"
+    ):
+        load_backend("references")

@@ -47,8 +47,11 @@ def model(**fields: object) -> Change:
     [
         (document(casess=1), ":22:1: suite: unknown key 'casess'; did you mean 'cases'?"),
         (entry(mask=1), ":22:3: cases[0]: unknown key 'mask'; did you mean 'masks'?"),
-        (grid(hight=3), ":13:5: cases[0].grids[0]: unknown key 'hight'; did you mean 'height'?"),
-        (model(siz="x"), ":12:5: cases[0].grids[0]: unknown key 'siz'; did you mean 'size'?"),
+        (
+            grid(heightt=3),
+            ":13:5: cases[0].grids[0]: unknown key 'heightt'; did you mean 'height'?",
+        ),
+        (model(sizes="x"), ":12:5: cases[0].grids[0]: unknown key 'sizes'; did you mean 'size'?"),
         (
             document(protocol={"max_secs": 1}),
             ":4:3: protocol: unknown key 'max_secs'; did you mean",

@@ -1,0 +1,153 @@
+"""DeviceTable: block tables as tensors on a device, with the order in which rows are taken."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radialbench.errors import BackendError
+from radialbench.maskgen.table import BlockTable, Csr
+
+MAX_BLOCK_N = 128
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceTable:
+    """The tables of one or more groups of heads, one after the other.
+
+    Row r of group g is row g·rows + r of both CSR pairs.
+
+    Attributes:
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+        seq_len: Tokens of the sequence.
+        full_indptr: [groups · rows + 1] int32.
+        full_indices: [full blocks] int32 key blocks, ascending within a row.
+        partial_indptr: [groups · rows + 1] int32.
+        partial_indices: [partial blocks] int32 key blocks, ascending within a row.
+        bitmap_of: [partial blocks] int32.
+        bitmaps: [1 + distinct, block_m, 4] int32. Bit 2·j + b of word c is key column
+            8·j + 2·c + b: the columns that one thread of a tensor core's result holds in a row, so
+            that a thread reads one word a row. In number 0 every pair attends: what a full block is
+            masked with where the keys end inside it.
+        row_order: [groups, rows] int32, rows with the most blocks first: a long row that starts
+            last would keep one processor busy while the others have nothing left.
+        group_of_head: [heads] int32; empty if all heads share one table.
+    """
+
+    block_m: int
+    block_n: int
+    seq_len: int
+    full_indptr: Tensor
+    full_indices: Tensor
+    partial_indptr: Tensor
+    partial_indices: Tensor
+    bitmap_of: Tensor
+    bitmaps: Tensor
+    row_order: Tensor
+    group_of_head: Tensor
+
+    @property
+    def rows(self) -> int:
+        """Query blocks."""
+        return self.row_order.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return sum(tensor.nbytes for tensor in self.tensors())
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors, in the order the kernels take them."""
+        return (
+            self.full_indptr,
+            self.full_indices,
+            self.partial_indptr,
+            self.partial_indices,
+            self.bitmap_of,
+            self.bitmaps,
+            self.row_order,
+            self.group_of_head,
+        )
+
+
+def upload(
+    tables: Sequence[BlockTable], device: str, group_of_head: Sequence[int] = ()
+) -> DeviceTable:
+    """Put tables on a device.
+
+    Args:
+        tables: One table, or one for each group of heads; of one grid and one block size.
+        device: Where to.
+        group_of_head: Which table each head takes; may be left out if there is one.
+
+    Raises:
+        BackendError: The tables do not go together, or a head's table does not exist.
+    """
+    first = tables[0]
+    for table in tables[1:]:
+        same = ("seq_len", "block_m", "block_n", "order")
+        unlike = [name for name in same if getattr(table, name) != getattr(first, name)]
+        if unlike:
+            raise BackendError(
+                f"tables of one launch share {', '.join(same)}; {unlike[0]} is "
+                f"{getattr(first, unlike[0])} and {getattr(table, unlike[0])}"
+            )
+    if len(tables) > 1 and not group_of_head:
+        raise BackendError(f"{len(tables)} tables need to know which head takes which")
+    if any(not 0 <= group < len(tables) for group in group_of_head):
+        raise BackendError(f"heads take tables 0 to {len(tables) - 1}, got {list(group_of_head)}")
+    offsets = np.cumsum([1] + [len(table.bitmaps) for table in tables[:-1]])
+    numbers = [table.bitmap_of + offset for table, offset in zip(tables, offsets, strict=True)]
+    if first.block_n % 8 or first.block_n > MAX_BLOCK_N:
+        raise BackendError(
+            f"key blocks are multiples of 8 tokens up to {MAX_BLOCK_N}, got {first.block_n}"
+        )
+    bits = [_by_thread(table) for table in tables]
+    ones = np.full((1, first.block_m, 4), -1, np.int32)
+
+    def tensor(values: NDArray[np.generic] | Sequence[int]) -> Tensor:
+        return torch.as_tensor(np.asarray(values).astype(np.int32), device=device)
+
+    return DeviceTable(
+        block_m=first.block_m,
+        block_n=first.block_n,
+        seq_len=first.seq_len,
+        full_indptr=tensor(_indptr([table.full for table in tables])),
+        full_indices=tensor(np.concatenate([table.full.indices for table in tables])),
+        partial_indptr=tensor(_indptr([table.partial for table in tables])),
+        partial_indices=tensor(np.concatenate([table.partial.indices for table in tables])),
+        bitmap_of=tensor(np.concatenate(numbers)),
+        bitmaps=tensor(np.concatenate([ones, *bits])),
+        row_order=tensor(np.stack([_heavy_first(table) for table in tables])),
+        group_of_head=tensor(group_of_head),
+    )
+
+
+def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:
+    counts = np.concatenate([np.diff(part.indptr) for part in parts])
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _by_thread(table: BlockTable) -> NDArray[np.int32]:
+    """Arrange bitmaps as `DeviceTable.bitmaps` says, in parts of bounded size."""
+    count, groups = len(table.bitmaps), table.block_n // 8
+    words = np.zeros((count, table.block_m, 4, 4), np.uint8)
+    step = max(1, (64 << 20) // (table.block_m * table.block_n))
+    for start in range(0, count, step):
+        part = np.ascontiguousarray(table.bitmaps[start : start + step].astype("<u4", copy=False))
+        bits = np.unpackbits(part.view(np.uint8), axis=2, count=8 * groups, bitorder="little")
+        split = bits.reshape(len(part), table.block_m, groups, 4, 2).swapaxes(2, 3)
+        flat = split.reshape(len(part), table.block_m, 4, 2 * groups)
+        packed = np.packbits(flat, axis=3, bitorder="little")
+        words[start : start + step, ..., : packed.shape[3]] = packed
+    return words.view("<i4")[..., 0].astype(np.int32, copy=False)
+
+
+def _heavy_first(table: BlockTable) -> NDArray[np.int64]:
+    blocks = np.diff(table.full.indptr) + np.diff(table.partial.indptr)
+    order: NDArray[np.int64] = np.argsort(-blocks, kind="stable")
+    return order

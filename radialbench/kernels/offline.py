@@ -1,0 +1,196 @@
+"""Compiling our kernels without a GPU: registers, spills and shared memory on any architecture."""
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radialbench.errors import BackendError
+from radialbench.records.problem import KernelConfig
+
+SHARED_LIMITS = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
+"""Bytes of shared memory a thread block may have, by compute capability times ten."""
+
+_ELEMENTS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a kernel takes on one architecture.
+
+    Attributes:
+        registers: Of a thread.
+        stack_bytes: Local memory of a thread: spills, or arrays the compiler could not keep in
+            registers.
+        spills: Instructions that store to or load from it.
+        shared_bytes: Of a thread block.
+        matrix: Matrix instructions, in the whole kernel.
+    """
+
+    registers: int
+    stack_bytes: int
+    spills: int
+    shared_bytes: int
+    matrix: int
+
+
+def compile_triton(
+    config: KernelConfig,
+    *,
+    arch: int,
+    head_dim: int = 128,
+    dtype: str = "bfloat16",
+    ragged: bool = True,
+    key_lens: bool = False,
+    masked: bool = True,
+    merge: bool = False,
+) -> Compiled:
+    """Compile the portable kernel.
+
+    Args:
+        config: Blocks, warps, stages and specialization.
+        arch: Compute capability times ten, such as 90.
+        head_dim: Numbers per head and token.
+        dtype: Type of q, k and v.
+        ragged: Whether the last key block is short.
+        key_lens: Whether sequences have lengths of their own.
+        masked: Whether partial blocks are visited.
+        merge: Whether the result joins an earlier one.
+
+    Raises:
+        BackendError: It cannot be compiled.
+    """
+    import triton
+    from triton.compiler import ASTSource
+
+    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd as kernel
+
+    constants: dict[str, Any] = {
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "HEAD_DIM": head_dim,
+        "BLOCK_D": max(16, triton.next_power_of_2(head_dim)),
+        "GROUPED": False,
+        "KEY_LENS": key_lens,
+        "RAGGED": ragged or key_lens,
+        "FULL": True,
+        "MASKED": masked,
+        "MERGE": merge,
+        "DESCRIPTORS": bool(config.warp_specialize),
+        "SPECIALIZE": bool(config.warp_specialize),
+        "PRECISION": "ieee",
+    }
+    kinds = dict.fromkeys(("q_ptr", "k_ptr", "v_ptr", "out_ptr"), "*" + _ELEMENTS[dtype])
+    kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
+    kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
+    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    aligned = [n for n in kernel.arg_names if n.endswith("_ptr") or n.startswith("stride_")]
+    source = ASTSource(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    options = {"num_warps": config.num_warps or 8, "num_stages": config.num_stages or 2}
+    return _compiled(source, arch, options)
+
+
+def compile_hopper(
+    config: KernelConfig,
+    *,
+    head_dim: int = 128,
+    dtype: str = "bfloat16",
+    ragged: bool = True,
+    key_lens: bool = False,
+) -> Compiled:
+    """Compile the kernel for Hopper; arguments as `compile_triton`.
+
+    Raises:
+        BackendError: It cannot be compiled.
+    """
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper as kernel
+    from radialbench.kernels.launch import HOPPER_OPTIONS, hopper_columns
+
+    columns = hopper_columns(head_dim)
+    element = {"float16": gl.float16, "bfloat16": gl.bfloat16}[dtype]
+
+    def descriptor(rows: int) -> str:
+        block = [1, 1, rows, columns]
+        layout = gl.NVMMASharedLayout.get_default_for(block, element)
+        return f"tensordesc<{_ELEMENTS[dtype]}{block},{layout!r}>"
+
+    constants = {
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "BLOCK_D": columns,
+        "GROUPED": False,
+        "KEY_LENS": key_lens,
+        "RAGGED": ragged or key_lens,
+        "BUFFERS": config.num_stages or 2,
+    }
+    kinds = dict.fromkeys(("desc_q", "desc_out"), descriptor(config.block_m // 2))
+    kinds |= dict.fromkeys(("desc_k", "desc_v"), descriptor(config.block_n))
+    kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
+    kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
+    source = GluonASTSource(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+    )
+    return _compiled(source, 90, HOPPER_OPTIONS)
+
+
+def _signature(kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: "constexpr" if name in constants else kinds.get(name, "*i32")
+        for name in kernel.arg_names
+    }
+
+
+def _constexprs(kernel: Any, constants: dict[str, Any]) -> dict[tuple[int], Any]:
+    return {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+
+
+def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    try:
+        kernel = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    except Exception as error:  # Triton raises many kinds.
+        reason = " ".join(str(error).split())[-300:]
+        raise BackendError(
+            f"{source.fn.__name__} cannot be compiled for {arch}: {reason}"
+        ) from None
+    usage, listing = _tools(kernel.asm["cubin"])
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    if found is None:
+        raise BackendError(f"cuobjdump says nothing of {source.fn.__name__} on {arch}")
+    return Compiled(
+        registers=int(found[1]),
+        stack_bytes=int(found[2]),
+        spills=len(re.findall(r"\b(?:STL|LDL)\b", listing)),
+        shared_bytes=int(kernel.metadata.shared),
+        matrix=len(re.findall(r"\b(?:HGMMA|HMMA|UTCHMMA|QGMMA)\b", listing)),
+    )
+
+
+def _tools(cubin: bytes) -> tuple[str, str]:
+    """Ask Triton's own copies of NVIDIA's tools for resource usage and disassembly."""
+    import triton
+
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+
+        def ask(*options: str) -> str:
+            command = [str(tools / "cuobjdump"), *options, str(path)]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+        return ask("-res-usage"), ask("-sass")

@@ -1,0 +1,186 @@
+"""block_sparse_attention: our kernels as one PyTorch operator on plain tensors."""
+
+from collections.abc import Sequence
+from typing import Literal, overload
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from radialbench.errors import BackendError
+from radialbench.kernels.defaults import default_kernel, kernel_reasons
+from radialbench.kernels.device_table import DeviceTable, upload
+from radialbench.kernels.launch import LAUNCHES
+from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig
+
+_UPLOADED: "WeakKeyDictionary[BlockTable, dict[str, DeviceTable]]" = WeakKeyDictionary()
+
+
+@overload
+def block_sparse_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: BlockTable | DeviceTable,
+    *,
+    sm_scale: float | None = None,
+    config: KernelConfig | None = None,
+    backend: str | None = None,
+    key_len: Tensor | None = None,
+    return_lse: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def block_sparse_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: BlockTable | DeviceTable,
+    *,
+    sm_scale: float | None = None,
+    config: KernelConfig | None = None,
+    backend: str | None = None,
+    key_len: Tensor | None = None,
+    return_lse: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+def block_sparse_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: BlockTable | DeviceTable,
+    *,
+    sm_scale: float | None = None,
+    config: KernelConfig | None = None,
+    backend: str | None = None,
+    key_len: Tensor | None = None,
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Attend from each query to the keys a block table keeps. Forward only.
+
+    Args:
+        q: [batch, heads, seq_len, head_dim] in the table's token order, of any strides but the
+            last, so that a transposed [batch, seq_len, heads, head_dim] is taken as it is.
+        k: As q.
+        v: As q.
+        table: What attends to what. A `BlockTable` is uploaded once a device and kept as long as it
+            lives. Inside `torch.compile` hand over what `device_table` gives, and to choose tables
+            by head what `upload` gives.
+        sm_scale: Factor of q·k; 1/√head_dim if not given.
+        config: Warps and stages; defaults for the device if not given.
+        backend: `hopper` or `triton`; the best one for the device if not given.
+        key_len: [batch] int32 number of keys that exist in each sequence; all if not given.
+        return_lse: Whether to give the natural logarithm of the sum of exponentials too.
+
+    Returns:
+        out like q, and with `return_lse` (out, lse) with lse float32 [batch, heads, seq_len]. A
+        query without keys gets zeros and -inf.
+
+    Raises:
+        BackendError: Shapes, types or devices do not go together, or the kernel cannot run them.
+    """
+    if isinstance(table, BlockTable):
+        if torch.compiler.is_compiling():
+            raise BackendError(
+                "inside torch.compile a table is a DeviceTable: make it outside, with "
+                "device_table(table, device)"
+            )
+        table = device_table(table, str(q.device))
+    chosen, defaults = default_kernel(
+        q.dtype, q.shape[-1], (table.block_m, table.block_n), str(q.device)
+    )
+    name, config = backend or chosen, config or defaults
+    _check(q, k, v, table, name, key_len)
+    out, lse = torch.ops.radialbench.block_sparse_attention(
+        *(q, k, v, list(table.tensors()), key_len),
+        *(q.shape[-1] ** -0.5 if sm_scale is None else sm_scale, name),
+        *(table.block_m, table.block_n, config.num_warps or 0, config.num_stages or 0),
+        bool(config.warp_specialize),
+    )
+    return (out, lse) if return_lse else out
+
+
+def device_table(table: BlockTable, device: str) -> DeviceTable:
+    """Give a table on a device, uploaded the first time it is asked for."""
+    kept = _UPLOADED.setdefault(table, {})
+    if device not in kept:
+        kept[device] = upload([table], device)
+    return kept[device]
+
+
+@torch.library.custom_op("radialbench::block_sparse_attention", mutates_args=())
+def _operator(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: Sequence[Tensor],
+    key_len: Tensor | None,
+    sm_scale: float,
+    backend: str,
+    block_m: int,
+    block_n: int,
+    num_warps: int,
+    num_stages: int,
+    warp_specialize: bool,
+) -> tuple[Tensor, Tensor]:
+    out = torch.empty_like(q)
+    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    LAUNCHES[backend](
+        *(q, k, v, out, lse),
+        table=DeviceTable(block_m, block_n, q.shape[2], *table),
+        key_len=key_len,
+        sm_scale=sm_scale,
+        config=KernelConfig(
+            block_m, block_n, num_warps or None, num_stages or None, warp_specialize
+        ),
+    )
+    return out, lse
+
+
+@_operator.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: Sequence[Tensor],
+    key_len: Tensor | None,
+    sm_scale: float,
+    backend: str,
+    block_m: int,
+    block_n: int,
+    num_warps: int,
+    num_stages: int,
+    warp_specialize: bool,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def _check(
+    q: Tensor, k: Tensor, v: Tensor, table: DeviceTable, backend: str, key_len: Tensor | None
+) -> None:
+    if backend not in LAUNCHES:
+        raise BackendError(f"kernels are {', '.join(LAUNCHES)}, got {backend!r}")
+    if q.dim() != 4 or q.shape[2] != table.seq_len:
+        raise BackendError(
+            f"q must be [batch, heads, {table.seq_len}, head_dim], got {list(q.shape)}"
+        )
+    for name, tensor in (("k", k), ("v", v)):
+        if tensor.shape != q.shape or tensor.dtype != q.dtype or tensor.device != q.device:
+            raise BackendError(
+                f"{name} must be like q, {q.dtype} {list(q.shape)} on {q.device}; got "
+                f"{tensor.dtype} {list(tensor.shape)} on {tensor.device}"
+            )
+    heads = len(table.group_of_head)
+    if heads not in (0, q.shape[1]):
+        raise BackendError(f"the table is for {heads} heads, q has {q.shape[1]}")
+    if key_len is not None and (key_len.shape != q.shape[:1] or key_len.dtype != torch.int32):
+        raise BackendError(
+            f"key_len must be int32 [{q.shape[0]}], got {key_len.dtype} {list(key_len.shape)}"
+        )
+    reasons = kernel_reasons(
+        backend, q.dtype, q.shape[3], (table.block_m, table.block_n), str(q.device)
+    )
+    if reasons:
+        raise BackendError(f"the {backend} kernel cannot run this: {'; '.join(reasons)}")
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.stride(3) != 1:
+            raise BackendError(f"{name}'s last stride must be 1, got strides {tensor.stride()}")

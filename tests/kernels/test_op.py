@@ -1,0 +1,236 @@
+"""block_sparse_attention gives what the definition gives: in the interpreter, and on a GPU."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from radialbench import TokenGrid, compile_mask, load_mask
+from radialbench.errors import BackendError
+from radialbench.kernels.device_table import upload
+from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.records.problem import KernelConfig
+from tests.kernels.tables import mixed_mask, table_of
+
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
+HALF = {torch.float16: 4e-3, torch.bfloat16: 3e-2, torch.float32: 1e-5}
+"""Largest error of the output that rounding explains, for normal inputs."""
+
+
+@pytest.fixture(autouse=True)
+def nan_filled() -> Iterator[None]:
+    """Fill fresh memory with nan, so that what a kernel never writes is seen."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def inputs(
+    seq_len: int, *, heads: int = 2, batch: int = 1, head_dim: int = 32, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch, heads, seq_len, head_dim)
+    q, k, v = (torch.randn(shape, generator=generator).to(DEVICE, dtype) for _ in range(3))
+    return q, k, v
+
+
+def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * q.shape[-1] ** -0.5
+    scores = scores.masked_fill(~mask.to(q.device), -math.inf)
+    lse = scores.logsumexp(-1)
+    weights = (scores - lse.masked_fill(lse == -math.inf, 0)[..., None]).exp()
+    return torch.einsum("bhqk,bhkd->bhqd", weights, v.double()), lse
+
+
+def close(got: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]) -> None:
+    bound = HALF[got[0].dtype]
+    assert got[1].dtype == torch.float32
+    torch.testing.assert_close(got[0].double(), exact[0], rtol=0, atol=bound)
+    torch.testing.assert_close(got[1].double(), exact[1], rtol=0, atol=max(bound, 1e-4))
+
+
+def attend(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    mask: np.ndarray,
+    blocks: tuple[int, int],
+    *,
+    backend: str,
+    config: KernelConfig | None = None,
+) -> None:
+    """Compare the operator with the definition."""
+    table = table_of(mask, *blocks)
+    got = block_sparse_attention(*qkv, table, return_lse=True, backend=backend, config=config)
+    close(got, definition(*qkv, torch.from_numpy(mask)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("blocks", [(16, 16), (32, 64), (64, 32)])
+@pytest.mark.parametrize("seq_len", [1, 17, 63, 100, 129])
+def test_portable_kernel(seq_len: int, blocks: tuple[int, int], dtype: torch.dtype) -> None:
+    qkv = inputs(seq_len, dtype=dtype, batch=2)
+    attend(qkv, mixed_mask(seq_len), blocks, backend="triton")
+
+
+@pytest.mark.parametrize("head_dim", [16, 40, 80, 128])
+def test_head_dims(head_dim: int) -> None:
+    qkv = inputs(70, head_dim=head_dim, dtype=torch.float32, heads=1)
+    attend(qkv, mixed_mask(70), (32, 32), backend="triton")
+
+
+def test_a_mask_that_keeps_nothing() -> None:
+    qkv = inputs(40, dtype=torch.float16)
+    mask = np.zeros((40, 40), np.bool_)
+    out, lse = block_sparse_attention(*qkv, table_of(mask, 16, 16), return_lse=True)
+    assert torch.all(out == 0)
+    assert torch.all(lse == -math.inf)
+
+
+def test_a_nan_key_reaches_exactly_its_queries() -> None:
+    mask = mixed_mask(130)
+    q, k, v = inputs(130, dtype=torch.float32)
+    k[:, :, 20] = math.nan
+    out = block_sparse_attention(q, k, v, table_of(mask, 32, 16), backend="triton")
+    reached = torch.from_numpy(mask[:, 20]).to(DEVICE)
+    assert torch.equal(out[0, 0].isnan().any(dim=1), reached)
+
+
+@pytest.mark.parametrize("lengths", [(0, 100), (37, 64), (99, 1)])
+def test_keys_end_where_a_sequence_ends(lengths: tuple[int, int]) -> None:
+    mask = mixed_mask(100)
+    qkv = inputs(100, batch=2, dtype=torch.float16)
+    key_len = torch.tensor(lengths, dtype=torch.int32, device=DEVICE)
+    table = table_of(mask, 16, 32)
+    got = block_sparse_attention(*qkv, table, key_len=key_len, return_lse=True, backend="triton")
+    there = torch.arange(100) < key_len.cpu()[:, None]
+    close(got, definition(*qkv, (torch.from_numpy(mask) & there[:, None])[:, None]))
+
+
+def test_a_table_for_each_group_of_heads() -> None:
+    masks = [mixed_mask(90, seed=seed) for seed in (1, 2)]
+    uploaded = upload([table_of(mask, 32, 16) for mask in masks], DEVICE, [1, 0, 1])
+    qkv = inputs(90, heads=3, dtype=torch.float16)
+    got = block_sparse_attention(*qkv, uploaded, return_lse=True, backend="triton")
+    chosen = np.stack([masks[group] for group in (1, 0, 1)])
+    close(got, definition(*qkv, torch.from_numpy(chosen)))
+
+
+def test_tokens_before_heads_are_taken_as_they_are() -> None:
+    mask = mixed_mask(80)
+    plain = inputs(80, dtype=torch.float16)
+    q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in plain)
+    table = table_of(mask, 16, 16)
+    torch.testing.assert_close(
+        block_sparse_attention(q, k, v, table), block_sparse_attention(*plain, table)
+    )
+
+
+def test_two_runs_agree_bit_for_bit() -> None:
+    qkv = inputs(120, dtype=torch.float16)
+    table = table_of(mixed_mask(120), 32, 32)
+    assert torch.equal(block_sparse_attention(*qkv, table), block_sparse_attention(*qkv, table))
+
+
+def test_a_compiled_mask_and_a_scale_of_ones_own() -> None:
+    table = compile_mask(load_mask("radial"), TokenGrid(5, 4, 9), 16, 32)
+    q, k, v = inputs(180, dtype=torch.float32)
+    got = block_sparse_attention(q, k, v, table, sm_scale=0.5, return_lse=True, backend="triton")
+    exact = definition(q * 0.5 * 32**0.5, k, v, torch.from_numpy(table.to_dense()))
+    close(got, exact)
+
+
+def test_torch_compile_takes_it_whole() -> None:
+    qkv = inputs(60, dtype=torch.float16)
+    table = table_of(mixed_mask(60), 16, 16)
+    uploaded = device_table(table, DEVICE)
+    compiled = torch.compile(
+        lambda q, k, v: block_sparse_attention(q, k, v, uploaded, backend="triton") + 1,
+        fullgraph=True,
+        backend="eager",
+    )
+    torch.testing.assert_close(
+        compiled(*qkv), block_sparse_attention(*qkv, table, backend="triton") + 1
+    )
+    with pytest.raises(Exception, match="inside torch.compile a table is a DeviceTable"):
+        torch.compile(block_sparse_attention, fullgraph=True, backend="eager")(*qkv, table)
+
+
+def test_the_operator_keeps_its_promises_to_pytorch() -> None:
+    qkv = inputs(40, dtype=torch.float16)
+    tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
+    torch.library.opcheck(
+        torch.ops.radialbench.block_sparse_attention.default,
+        (*qkv, tensors, None, 0.2, "triton", 16, 16, 0, 0, False),
+        test_utils=("test_schema", "test_faketensor"),
+    )
+
+
+def test_a_table_is_uploaded_once() -> None:
+    table = table_of(mixed_mask(50), 16, 16)
+    assert device_table(table, DEVICE) is device_table(table, DEVICE)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    table = table_of(mixed_mask(50), 16, 16)
+    q, k, v = inputs(50, dtype=torch.float16)
+    with pytest.raises(BackendError, match=r"q must be \[batch, heads, 50, head_dim\]"):
+        block_sparse_attention(q[:, :, 1:], k, v, table)
+    with pytest.raises(BackendError, match="v must be like q, torch.float16"):
+        block_sparse_attention(q, k, v.float(), table)
+    with pytest.raises(BackendError, match="kernels are hopper, triton, got 'magic'"):
+        block_sparse_attention(q, k, v, table, backend="magic")
+    with pytest.raises(BackendError, match="key_len must be int32"):
+        block_sparse_attention(q, k, v, table, key_len=torch.tensor([3]))
+    with pytest.raises(BackendError, match="the table is for 3 heads, q has 2"):
+        block_sparse_attention(q, k, v, upload([table], DEVICE, [0, 0, 0]))
+    with pytest.raises(BackendError, match="q's last stride must be 1"):
+        block_sparse_attention(q.mT.contiguous().mT, k, v, table)
+    with pytest.raises(BackendError, match=r"blocks of 16 to 256.*powers of two, got 24"):
+        block_sparse_attention(q, k, v, table_of(mixed_mask(50), 24, 16), backend="triton")
+    with pytest.raises(BackendError, match=r"the hopper kernel cannot run this: block_m is 128"):
+        block_sparse_attention(q, k, v, table, backend="hopper")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("head_dim", [64, 80, 96, 128, 256])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("seq_len", [1, 63, 127, 129, 513])
+def test_hopper(seq_len: int, dtype: torch.dtype, head_dim: int) -> None:
+    qkv = inputs(seq_len, head_dim=head_dim, heads=3, batch=2, dtype=dtype)
+    blocks = (128, 64 if head_dim == 256 else 128)
+    attend(qkv, mixed_mask(seq_len), blocks, backend="hopper")
+
+
+@pytest.mark.parametrize("seq_len", [127, 129, 256, 513])
+def test_a_specialized_loop_joins_the_masked_blocks(seq_len: int) -> None:
+    qkv = inputs(seq_len, head_dim=128, dtype=torch.bfloat16 if GPU else torch.float16)
+    config = KernelConfig(128, 128, 4, 2, warp_specialize=True)
+    attend(qkv, mixed_mask(seq_len), (128, 128), backend="triton", config=config)
+
+
+@pytest.mark.gpu
+def test_hopper_lengths_and_groups() -> None:
+    masks = [mixed_mask(300, seed=seed) for seed in (1, 2)]
+    uploaded = upload([table_of(mask, 128, 128) for mask in masks], DEVICE, [1, 0])
+    qkv = inputs(300, batch=2, head_dim=128, dtype=torch.bfloat16)
+    key_len = torch.tensor([0, 177], dtype=torch.int32, device=DEVICE)
+    got = block_sparse_attention(*qkv, uploaded, key_len=key_len, return_lse=True, backend="hopper")
+    there = (torch.arange(300) < key_len.cpu()[:, None])[:, None, None]
+    close(got, definition(*qkv, torch.from_numpy(np.stack(masks[::-1])) & there))
+
+
+@pytest.mark.gpu
+def test_a_graph_replays_it() -> None:
+    qkv = inputs(300, head_dim=128, dtype=torch.bfloat16)
+    mask = mixed_mask(300)
+    table = table_of(mask, 128, 128)
+    block_sparse_attention(*qkv, table)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out, lse = block_sparse_attention(*qkv, table, return_lse=True)
+    qkv[0].copy_(torch.randn_like(qkv[0]))
+    graph.replay()
+    close((out, lse), definition(*qkv, torch.from_numpy(mask)))
