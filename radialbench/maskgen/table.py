@@ -274,12 +274,22 @@ class BlockTable:
             "bitmaps": self.bitmaps,
         }
 
+    def _shared_blocks(self) -> bool:
+        if not self.full.nnz or not self.partial.nnz:
+            return False
+        keys = [csr.rows * self.columns + csr.indices for csr in (self.full, self.partial)]
+        # A stable sort joins two ascending runs in one pass.
+        joint = np.sort(np.concatenate(keys), kind="stable")
+        return bool((joint[1:] == joint[:-1]).any())
+
     def _broken_invariant(self) -> str | None:
         if self.block_m < 1 or self.block_n < 1:
             return f"block sizes must be at least 1, got {self.block_m} and {self.block_n}"
         for name, csr in (("full", self.full), ("partial", self.partial)):
             if problem := _broken_csr(csr, self.rows, self.columns):
                 return f"{name}: {problem}"
+        if self._shared_blocks():
+            return "a block is in full and in partial"
         if len(self.bitmap_of) != self.partial.nnz:
             return f"{self.partial.nnz} partial blocks, but {len(self.bitmap_of)} bitmap numbers"
         shape = (len(self.bitmaps), self.block_m, -(-self.block_n // 32))

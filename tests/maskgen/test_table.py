@@ -165,3 +165,9 @@ def test_rows_may_be_empty_anywhere() -> None:
     )
     assert table.nnz == 1
     assert table.to_dense()[8:16, :8].all()
+
+
+def test_a_block_is_full_or_partial() -> None:
+    table = table_of(mixed_mask(20), 8, 8)
+    with pytest.raises(TableError, match="a block is in full and in partial"):
+        replace(table, full=Csr(table.partial.indptr, table.partial.indices))
