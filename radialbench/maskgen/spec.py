@@ -32,6 +32,9 @@ from radialbench.maskgen.parse import check_readable
 from radialbench.maskgen.tree import MaskNode, block_sizes, expressions, joined
 from radialbench.maskgen.unparse import short
 
+ARGUMENTS = ("self", "name_or_path", "preset", "empty_rows")
+"""What `load_mask` and `with_params` call their own: no names for parameters, given beside them."""
+
 EMPTY_ROWS = ("error", "keep", "own_block")
 TEXT_COORDINATES = ("qi", "ki", "di", "qp", "kp", "dp", *SEGMENTS)
 MAX_NODES = 10_000
@@ -192,7 +195,7 @@ class MaskSpec:
         return tuple(known.values())
 
     def _check_names(self) -> None:
-        taken = {*BUILT_IN, *FUNCTIONS, *CONSTANTS}
+        taken = {*BUILT_IN, *FUNCTIONS, *CONSTANTS, *ARGUMENTS}
         sections = (("params", [p.name for p in self.params]), ("let", [w for w, _ in self.let]))
         for section, words in sections:
             for word in words:

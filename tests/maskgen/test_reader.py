@@ -146,6 +146,10 @@ def error_of(tmp_path: Path, text: str) -> str:
             "name: a\nmask: true\nlet:\n  x: dt\n  max: 2",
             "mask.yaml:5:3: let.max: the name 'max' is already taken",
         ),
+        (
+            "name: a\nmask: true\nparams: {preset: {type: int, default: 1}}",
+            "params.preset: the name 'preset' is already taken",
+        ),
         ("name: a\nmask: true\nlet: {true: dt}", "let.true: the name 'true' is already taken"),
         ("name: a\nmask: true\nlet: {and: dt}", "let.and: a name is a plain word, got 'and'"),
         ("name: a\nmask: true\nlet: {a b: dt}", "let.a b: a name is a plain word, got 'a b'"),
