@@ -48,18 +48,9 @@ def block_sparse_fwd(
     GROUPED: tl.constexpr,
     KEY_LENS: tl.constexpr,
     RAGGED: tl.constexpr,
-    FULL: tl.constexpr,
-    MASKED: tl.constexpr,
-    MERGE: tl.constexpr,
-    DESCRIPTORS: tl.constexpr,
-    SPECIALIZE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """One query block of one head.
-
-    Visits the full blocks if FULL, and if MASKED the block the keys end in and the partial blocks.
-    With MERGE the result joins what a launch before left in out and lse.
-    """
+    """One query block of one head: its full blocks, the one the keys end in, its partial blocks."""
     off_bh = tl.program_id(1)
     off_b, off_h = off_bh // heads, off_bh % heads
     group = tl.load(group_of_head + off_h) if GROUPED else 0
@@ -77,23 +68,8 @@ def block_sparse_fwd(
     out_base = out_ptr + off_b.to(tl.int64) * stride_ob + off_h.to(tl.int64) * stride_oh
     first_row = (row * BLOCK_M).to(tl.int64)
     out_tile = out_base + (first_row + inner_m[:, None]) * stride_om + off_d[None, :]
-    if DESCRIPTORS:
-        q_desc = tl.make_tensor_descriptor(
-            q_base, [seq_len, HEAD_DIM], [stride_qm, 1], [BLOCK_M, BLOCK_D]
-        )
-        k_desc = tl.make_tensor_descriptor(
-            k_base, [seq_len, HEAD_DIM], [stride_kn, 1], [BLOCK_N, BLOCK_D]
-        )
-        v_desc = tl.make_tensor_descriptor(
-            v_base, [seq_len, HEAD_DIM], [stride_vn, 1], [BLOCK_N, BLOCK_D]
-        )
-        out_desc = tl.make_tensor_descriptor(
-            out_base, [seq_len, HEAD_DIM], [stride_om, 1], [BLOCK_M, BLOCK_D]
-        )
-        q = q_desc.load([row * BLOCK_M, 0])  # [BLOCK_M, BLOCK_D]
-    else:
-        q_tile = q_base + (first_row + inner_m[:, None]) * stride_qm + off_d[None, :]
-        q = tl.load(q_tile, mask=in_rows[:, None] & in_d[None, :], other=0.0)
+    q_tile = q_base + (first_row + inner_m[:, None]) * stride_qm + off_d[None, :]
+    q = tl.load(q_tile, mask=in_rows[:, None] & in_d[None, :], other=0.0)  # [BLOCK_M, BLOCK_D]
     k_tile = k_base + inner_n[:, None] * stride_kn + off_d[None, :]
     v_tile = v_base + inner_n[:, None] * stride_vn + off_d[None, :]
 
@@ -111,88 +87,70 @@ def block_sparse_fwd(
     if KEY_LENS:
         end = _lower_bound(full_indices, begin, stop, key_len // BLOCK_N)
     elif RAGGED:
-        # Only the last key block is short. No search: the loop could not be specialized then.
+        # Only the last key block is short.
         last = tl.load(full_indices + stop - 1, mask=stop > begin, other=0)
         end = stop - tl.where((stop > begin) & ((last + 1) * BLOCK_N > seq_len), 1, 0)
 
-    if FULL:
-        for entry in tl.range(begin, end, warp_specialize=SPECIALIZE):
-            start_n = tl.load(full_indices + entry) * BLOCK_N
-            if DESCRIPTORS:
-                k = k_desc.load([start_n, 0])  # [BLOCK_N, BLOCK_D]
-                v = v_desc.load([start_n, 0])
-            else:
-                off_k = start_n.to(tl.int64) * stride_kn
-                off_v = start_n.to(tl.int64) * stride_vn
-                if BLOCK_D == HEAD_DIM:
-                    k = tl.load(k_tile + off_k)
-                    v = tl.load(v_tile + off_v)
-                else:
-                    k = tl.load(k_tile + off_k, mask=in_d[None, :], other=0.0)
-                    v = tl.load(v_tile + off_v, mask=in_d[None, :], other=0.0)
-            qk = tl.dot(q, k.T, input_precision=PRECISION) * scale_log2  # [BLOCK_M, BLOCK_N]
-            m_new = tl.maximum(m_i, tl.max(qk, 1))
-            p = tl.exp2(qk - m_new[:, None])
-            alpha = tl.exp2(m_i - m_new)
-            l_i = l_i * alpha + tl.sum(p, 1)
-            acc = acc * alpha[:, None]
-            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-            m_i = m_new
+    for entry in range(begin, end):
+        start_n = tl.load(full_indices + entry) * BLOCK_N
+        off_k = start_n.to(tl.int64) * stride_kn
+        off_v = start_n.to(tl.int64) * stride_vn
+        if BLOCK_D == HEAD_DIM:
+            k = tl.load(k_tile + off_k)  # [BLOCK_N, BLOCK_D]
+            v = tl.load(v_tile + off_v)
+        else:
+            k = tl.load(k_tile + off_k, mask=in_d[None, :], other=0.0)
+            v = tl.load(v_tile + off_v, mask=in_d[None, :], other=0.0)
+        qk = tl.dot(q, k.T, input_precision=PRECISION) * scale_log2  # [BLOCK_M, BLOCK_N]
+        m_new = tl.maximum(m_i, tl.max(qk, 1))
+        p = tl.exp2(qk - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = acc * alpha[:, None]
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+        m_i = m_new
 
-    if MASKED:
-        # Column 8·j + 2·c + b of a block is bit 2·j + b of word c.
-        lanes = tl.arange(0, 4)[None, :]
-        bit_of = 1 << (2 * tl.arange(0, BLOCK_N // 8)[:, None] + tl.arange(0, 2)[None, :])
-        masked_full = 0
-        if RAGGED:
-            if end < stop:
-                masked_full = tl.where(tl.load(full_indices + end) * BLOCK_N < key_len, 1, 0)
-        begin = tl.load(partial_indptr + table_row)
-        steps = masked_full + tl.load(partial_indptr + table_row + 1) - begin
-        for step in range(steps):
-            partial = begin + step - masked_full
-            real = step >= masked_full
-            column = tl.load(full_indices + end, mask=step < masked_full, other=0)
-            column += tl.load(partial_indices + partial, mask=real, other=0)
-            bitmap = tl.load(bitmap_of + partial, mask=real, other=0).to(tl.int64)
-            start_n = (column * BLOCK_N).to(tl.int64)
-            words = tl.load(bitmaps + (bitmap * BLOCK_M + inner_m[:, None]) * 4 + lanes)
-            words = words & _below((key_len - start_n).to(tl.int32) - 2 * lanes)  # [BLOCK_M, 4]
-            attends = (words[:, None, :, None] & bit_of[None, :, None, :]) != 0
-            attends = attends.reshape([BLOCK_M, BLOCK_N])
-            inside = (start_n + inner_n < seq_len)[:, None] & in_d[None, :]
-            k = tl.load(k_tile + start_n * stride_kn, mask=inside, other=0.0)
-            v = tl.load(v_tile + start_n * stride_vn, mask=inside, other=0.0)
-            qk = tl.dot(q, k.T, input_precision=PRECISION) * scale_log2  # [BLOCK_M, BLOCK_N]
-            qk = tl.where(attends, qk, float("-inf"))
-            m_new = tl.maximum(m_i, tl.max(qk, 1))
-            p = tl.exp2(qk - m_new[:, None])
-            alpha = tl.exp2(m_i - m_new)
-            l_i = l_i * alpha + tl.sum(p, 1)
-            acc = acc * alpha[:, None]
-            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-            m_i = m_new
+    # Column 8·j + 2·c + b of a block is bit 2·j + b of word c.
+    lanes = tl.arange(0, 4)[None, :]
+    bit_of = 1 << (2 * tl.arange(0, BLOCK_N // 8)[:, None] + tl.arange(0, 2)[None, :])
+    masked_full = 0
+    if RAGGED:
+        if end < stop:
+            masked_full = tl.where(tl.load(full_indices + end) * BLOCK_N < key_len, 1, 0)
+    begin = tl.load(partial_indptr + table_row)
+    steps = masked_full + tl.load(partial_indptr + table_row + 1) - begin
+    for step in range(steps):
+        partial = begin + step - masked_full
+        real = step >= masked_full
+        column = tl.load(full_indices + end, mask=step < masked_full, other=0)
+        column += tl.load(partial_indices + partial, mask=real, other=0)
+        bitmap = tl.load(bitmap_of + partial, mask=real, other=0).to(tl.int64)
+        start_n = (column * BLOCK_N).to(tl.int64)
+        words = tl.load(bitmaps + (bitmap * BLOCK_M + inner_m[:, None]) * 4 + lanes)
+        words = words & _below((key_len - start_n).to(tl.int32) - 2 * lanes)  # [BLOCK_M, 4]
+        attends = (words[:, None, :, None] & bit_of[None, :, None, :]) != 0
+        attends = attends.reshape([BLOCK_M, BLOCK_N])
+        inside = (start_n + inner_n < seq_len)[:, None] & in_d[None, :]
+        k = tl.load(k_tile + start_n * stride_kn, mask=inside, other=0.0)
+        v = tl.load(v_tile + start_n * stride_vn, mask=inside, other=0.0)
+        qk = tl.dot(q, k.T, input_precision=PRECISION) * scale_log2  # [BLOCK_M, BLOCK_N]
+        qk = tl.where(attends, qk, float("-inf"))
+        m_new = tl.maximum(m_i, tl.max(qk, 1))
+        p = tl.exp2(qk - m_new[:, None])
+        alpha = tl.exp2(m_i - m_new)
+        l_i = l_i * alpha + tl.sum(p, 1)
+        acc = acc * alpha[:, None]
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+        m_i = m_new
 
     lse_row = lse_ptr + off_bh.to(tl.int64) * seq_len + off_m
-    if MERGE:
-        other_m = tl.load(lse_row, mask=in_rows, other=float("-inf")) * LOG2_E
-        other = tl.load(out_tile, mask=in_rows[:, None] & in_d[None, :], other=0.0)
-        m_new = tl.maximum(m_i, other_m)
-        alpha = tl.exp2(m_i - m_new)
-        beta = tl.exp2(other_m - m_new)
-        l_i = l_i * alpha + beta
-        acc = acc * alpha[:, None] + other.to(tl.float32) * beta[:, None]
-        m_i = m_new
     # A row without keys has l_i = 0: zeros, and an lse of -inf.
     some = l_i != 0.0
     l_i = tl.where(some, l_i, 1.0)
     out = (acc / l_i[:, None]).to(out_ptr.dtype.element_ty)
     lse = tl.where(some, (m_i + tl.log2(l_i)) / LOG2_E, float("-inf"))
     tl.store(lse_row, lse, mask=in_rows)
-    if DESCRIPTORS:
-        out_desc.store([row * BLOCK_M, 0], out)
-    else:
-        tl.store(out_tile, out, mask=in_rows[:, None] & in_d[None, :])
+    tl.store(out_tile, out, mask=in_rows[:, None] & in_d[None, :])
 
 
 @triton.jit

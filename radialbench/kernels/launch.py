@@ -16,8 +16,6 @@ HOPPER_OPTIONS = {"num_warps": 4, "maxnreg": 168}
 
 Launch = Callable[..., None]
 
-_SCRATCH: dict[tuple[int, int | None], Tensor] = {}
-
 
 def launch_triton(
     q: Tensor,
@@ -42,59 +40,13 @@ def launch_triton(
         table: The blocks to visit.
         key_len: [batch] int32, keys that exist in each sequence; all if None.
         sm_scale: Factor of q·k.
-        config: Warps, stages and specialization; the block sizes are the table's.
+        config: Warps and stages; the block sizes are the table's.
     """
-    ragged = key_len is not None or q.shape[2] % table.block_n != 0
-
-    def launch(how: KernelConfig, *, full: bool, masked: bool, merge: bool = False) -> None:
-        _launch_portable(
-            *(q, k, v, out, lse),
-            table=table,
-            key_len=key_len,
-            sm_scale=sm_scale,
-            ragged=ragged,
-            config=how,
-            full=full,
-            masked=masked,
-            merge=merge,
-        )
-
-    if not config.warp_specialize or key_len is not None:
-        launch(config, full=True, masked=True)
-        return
-    # A specialized loop stands alone in its kernel (Triton 3.6 and 3.7), so the masked blocks get a
-    # launch of their own. It is the second, and joins the results: where the specialized kernel did
-    # that, its second half of the rows came out wrong.
-    launch(config, full=True, masked=False)
-    if ragged or len(table.partial_indices) > 0:
-        plain = KernelConfig(config.block_m, config.block_n, 8, 2)
-        launch(plain, full=False, masked=True, merge=True)
-
-
-def _launch_portable(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    *,
-    table: DeviceTable,
-    key_len: Tensor | None,
-    sm_scale: float,
-    ragged: bool,
-    config: KernelConfig,
-    full: bool,
-    masked: bool,
-    merge: bool = False,
-) -> None:
     import triton
 
     from radialbench.kernels._block_sparse_fwd import block_sparse_fwd
 
     batch, heads, seq_len, head_dim = q.shape
-    specialize = bool(config.warp_specialize)
-    if specialize:
-        triton.set_allocator(_scratch)
     block_sparse_fwd[(table.rows, batch * heads)](
         *(q, k, v, out, lse),
         *(stride for tensor in (q, k, v, out) for stride in tensor.stride()[:3]),
@@ -107,12 +59,7 @@ def _launch_portable(
         BLOCK_D=max(16, triton.next_power_of_2(head_dim)),
         GROUPED=len(table.group_of_head) > 0,
         KEY_LENS=key_len is not None,
-        RAGGED=ragged,
-        FULL=full,
-        MASKED=masked,
-        MERGE=merge,
-        DESCRIPTORS=specialize,
-        SPECIALIZE=specialize,
+        RAGGED=key_len is not None or seq_len % table.block_n != 0,
         PRECISION="ieee",
         num_warps=config.num_warps or (4 if head_dim <= 64 else 8),
         num_stages=config.num_stages or 2,
@@ -185,11 +132,3 @@ def _shared_layout(rows: int, columns: int, dtype: torch.dtype) -> Any:
 
     element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[dtype]
     return gl.NVMMASharedLayout.get_default_for([1, 1, rows, columns], element)
-
-
-def _scratch(size: int, alignment: int, stream: int | None) -> Tensor:
-    """Memory for descriptors made on the device: kept, so that later launches allocate nothing."""
-    key = (torch.cuda.current_device(), stream)
-    if key not in _SCRATCH or _SCRATCH[key].numel() < size:
-        _SCRATCH[key] = torch.empty(size, dtype=torch.int8, device="cuda")
-    return _SCRATCH[key]

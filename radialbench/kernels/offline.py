@@ -44,20 +44,16 @@ def compile_triton(
     dtype: str = "bfloat16",
     ragged: bool = True,
     key_lens: bool = False,
-    masked: bool = True,
-    merge: bool = False,
 ) -> Compiled:
     """Compile the portable kernel.
 
     Args:
-        config: Blocks, warps, stages and specialization.
+        config: Blocks, warps and stages.
         arch: Compute capability times ten, such as 90.
         head_dim: Numbers per head and token.
         dtype: Type of q, k and v.
         ragged: Whether the last key block is short.
         key_lens: Whether sequences have lengths of their own.
-        masked: Whether partial blocks are visited.
-        merge: Whether the result joins an earlier one.
 
     Raises:
         BackendError: It cannot be compiled.
@@ -75,11 +71,6 @@ def compile_triton(
         "GROUPED": False,
         "KEY_LENS": key_lens,
         "RAGGED": ragged or key_lens,
-        "FULL": True,
-        "MASKED": masked,
-        "MERGE": merge,
-        "DESCRIPTORS": bool(config.warp_specialize),
-        "SPECIALIZE": bool(config.warp_specialize),
         "PRECISION": "ieee",
     }
     kinds = dict.fromkeys(("q_ptr", "k_ptr", "v_ptr", "out_ptr"), "*" + _ELEMENTS[dtype])

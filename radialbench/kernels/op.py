@@ -90,11 +90,15 @@ def block_sparse_attention(
     )
     name, config = backend or chosen, config or defaults
     _check(q, k, v, table, name, key_len)
+    if config.warp_specialize:
+        raise BackendError(
+            "warps are specialized in the hopper kernel alone, and there always; leave "
+            "warp_specialize out"
+        )
     out, lse = torch.ops.radialbench.block_sparse_attention(
         *(q, k, v, list(table.tensors()), key_len),
         *(q.shape[-1] ** -0.5 if sm_scale is None else sm_scale, name),
         *(table.block_m, table.block_n, config.num_warps or 0, config.num_stages or 0),
-        bool(config.warp_specialize),
     )
     return (out, lse) if return_lse else out
 
@@ -120,7 +124,6 @@ def _operator(
     block_n: int,
     num_warps: int,
     num_stages: int,
-    warp_specialize: bool,
 ) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
@@ -129,9 +132,7 @@ def _operator(
         table=DeviceTable(block_m, block_n, q.shape[2], *table),
         key_len=key_len,
         sm_scale=sm_scale,
-        config=KernelConfig(
-            block_m, block_n, num_warps or None, num_stages or None, warp_specialize
-        ),
+        config=KernelConfig(block_m, block_n, num_warps or None, num_stages or None),
     )
     return out, lse
 
@@ -149,7 +150,6 @@ def _(
     block_n: int,
     num_warps: int,
     num_stages: int,
-    warp_specialize: bool,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 

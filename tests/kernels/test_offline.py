@@ -41,14 +41,6 @@ def test_portable_kernel(arch: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_specialized_loop() -> None:
-    config = {"num_warps": 4, "num_stages": 2, "warp_specialize": True}
-    found = compiled("triton", config, arch=90, masked=False)
-    assert (found["spills"], found["registers"]) == (0, 168)
-    assert found["shared_bytes"] <= found["limit"]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("head_dim", [64, 128, 256])
 def test_hopper(head_dim: int) -> None:
     config = {"block_n": 64 if head_dim == 256 else 128, "num_stages": 2}
