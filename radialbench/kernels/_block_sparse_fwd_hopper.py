@@ -109,8 +109,9 @@ def block_sparse_fwd_hopper(
     gl.warp_specialize(
         [
             (
-                _consume_upper,
+                _consume,
                 (
+                    0,
                     desc_out,
                     lse_row,
                     buffers,
@@ -126,8 +127,9 @@ def block_sparse_fwd_hopper(
                 ),
             ),
             (
-                _consume_lower,
+                _consume,
                 (
+                    1,
                     desc_out,
                     lse_row,
                     buffers,
@@ -399,7 +401,7 @@ def _masked(s, words, bit_of, BLOCK_N: gl.constexpr, s_layout: gl.constexpr):
 def _pack(p, dtype: gl.constexpr):
     """Round weights to 16 bits, two neighbouring columns a register.
 
-    Carried through the loop as 16-bit numbers, ptxas 13.0 puts them together in the wrong order and
+    Carried through the loop as 16-bit numbers, ptxas 12.8 puts them together in the wrong order and
     swaps them again before each use: 32 of 485 instructions a step.
     """
     rows: gl.constexpr = p.shape[0]
@@ -442,67 +444,3 @@ def _lower_bound(indices, begin, end, column):
         low = gl.where(below, middle + 1, low)
         high = gl.where(below, high, middle)
     return low
-
-
-@gluon.jit
-def _consume_upper(
-    desc_out,
-    lse_row,
-    buffers,
-    barriers,
-    work,
-    place,
-    scale_log2,
-    BLOCK_M: gl.constexpr,
-    BLOCK_N: gl.constexpr,
-    BLOCK_D: gl.constexpr,
-    LIMITED: gl.constexpr,
-    BUFFERS: gl.constexpr,
-):
-    _consume(
-        0,
-        desc_out,
-        lse_row,
-        buffers,
-        barriers,
-        work,
-        place,
-        scale_log2,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_D,
-        LIMITED,
-        BUFFERS,
-    )
-
-
-@gluon.jit
-def _consume_lower(
-    desc_out,
-    lse_row,
-    buffers,
-    barriers,
-    work,
-    place,
-    scale_log2,
-    BLOCK_M: gl.constexpr,
-    BLOCK_N: gl.constexpr,
-    BLOCK_D: gl.constexpr,
-    LIMITED: gl.constexpr,
-    BUFFERS: gl.constexpr,
-):
-    _consume(
-        1,
-        desc_out,
-        lse_row,
-        buffers,
-        barriers,
-        work,
-        place,
-        scale_log2,
-        BLOCK_M,
-        BLOCK_N,
-        BLOCK_D,
-        LIMITED,
-        BUFFERS,
-    )

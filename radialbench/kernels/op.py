@@ -157,8 +157,6 @@ def _(
 def _check(
     q: Tensor, k: Tensor, v: Tensor, table: DeviceTable, backend: str, key_len: Tensor | None
 ) -> None:
-    if backend not in LAUNCHES:
-        raise BackendError(f"kernels are {', '.join(LAUNCHES)}, got {backend!r}")
     if q.dim() != 4 or q.shape[2] != table.seq_len:
         raise BackendError(
             f"q must be [batch, heads, {table.seq_len}, head_dim], got {list(q.shape)}"
