@@ -23,16 +23,9 @@ from typing import Any
 from tabulate import tabulate
 
 from radialbench.records.codec import from_dict, to_dict
+from radialbench.records.measurement import Measurement, Memory
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import (
-    SCHEMA,
-    Environment,
-    Measurement,
-    Memory,
-    Record,
-    Status,
-    TableStats,
-)
+from radialbench.records.result import SCHEMA, Environment, Record, Status, TableStats
 from radialbench.records.store import append
 
 Facts = dict[str, Any]

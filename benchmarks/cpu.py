@@ -16,7 +16,7 @@ from time import perf_counter
 import torch
 
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
-from radialbench.kernels.accuracy import compare
+from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.backend import Run, load_backend
 from radialbench.kernels.environment import cpu_name
 from radialbench.kernels.inputs import Inputs, make_inputs
@@ -68,7 +68,7 @@ def main() -> int:
     plans = [planned(mask, backend) for mask, backend in CASES]
     inputs = make_inputs(plans[0][0])
     for (mask, backend), (problem, table, run) in zip(CASES, plans, strict=True):
-        accuracy = compare(run(*inputs), inputs, table=table, sm_scale=problem.scale)
+        accuracy = compare(run(*inputs), expected(inputs, table=table, sm_scale=problem.scale))
         if not accuracy.passed:
             print(f"{mask} on {backend} is inaccurate: {accuracy}")
             return 1

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from radialbench.kernels.backends.reference import attend, masked_chunks
 from radialbench.kernels.inputs import Inputs
 from radialbench.kernels.sampling import sample_rows
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.result import Accuracy
+from radialbench.records.measurement import Accuracy
 
 WRONG = sys.float_info.max
 """The error of a number that is nan, or infinite on one side only: finite, so it can be stored."""
@@ -19,16 +20,27 @@ WRONG = sys.float_info.max
 _LEAST_ROWS_OF_A_HEAD = 64
 
 
-def compare(
-    result: tuple[Tensor, Tensor],
-    inputs: Inputs,
-    *,
-    table: BlockTable,
-    sm_scale: float,
-    rows: int = 1024,
-    seed: int = 0,
-) -> Accuracy:
-    """Compare a result with masked attention computed in float64 from the same inputs.
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What the definition gives for some query rows of every head, and how far off a result may be.
+
+    Attributes:
+        rows: For each head of each sequence, the rows.
+        out: Likewise their outputs, [rows, head_dim] float64.
+        lse: Likewise their log-sum-exps, [rows] float64.
+        tolerance: Bound of the errors of both.
+    """
+
+    rows: dict[tuple[int, int], Tensor]
+    out: dict[tuple[int, int], Tensor]
+    lse: dict[tuple[int, int], Tensor]
+    tolerance: float
+
+
+def expected(
+    inputs: Inputs, *, table: BlockTable, sm_scale: float, rows: int = 1024, seed: int = 0
+) -> Expected:
+    """Compute masked attention in float64, for a sample of the rows.
 
     The tolerance comes from the data, as FlashAttention's tests take it. With u the unit roundoff
     of the inputs' dtype (2^-24, 2^-11 and 2^-8 for float32, float16 and bfloat16), per head
@@ -45,42 +57,65 @@ def compare(
     1/keys, and fails; in 16 bits a single pair of very many is below the output's own rounding.
 
     Args:
-        result: What a backend's run gave for the inputs: out and lse, in the table's order.
         inputs: q, k and v, in the table's order.
         table: What attends to what.
         sm_scale: Factor of q·k.
-        rows: Rows to compare at least, over all heads together; all, if a head has up to four
+        rows: Rows to compute at least, over all heads together; all, if a head has up to four
             times its share. Every head is sampled on its own.
         seed: Of the sample.
     """
-    (out, lse), (q, k, v) = result, inputs
-    batch, heads, seq_len, head_dim = q.shape
+    q, k, v = (tensor.detach() for tensor in inputs)
+    batch, heads = q.shape[:2]
     share = max(-(-rows // (batch * heads)), _LEAST_ROWS_OF_A_HEAD)
-    compared, squares, out_error, lse_error, tolerance = 0, 0.0, 0.0, 0.0, 0.0
+    found = Expected({}, {}, {}, 0.0)
+    tolerance = 0.0
     for number, head in enumerate(np.ndindex(batch, heads)):
         queries = sample_rows(table, share, seed=seed + number)
-        keys, values = k[head].detach().double(), v[head].detach().double()
-        for part, masked in masked_chunks(table, queries):
-            row = q[head].detach()[part]
-            exact = attend(row, keys, values, masked, sm_scale=sm_scale)
-            errors = _errors(out[head][part], exact[0])
-            out_error = max(out_error, float(errors.max()))
-            lse_error = max(lse_error, float(_errors(lse[head][part], exact[1]).max()))
-            squares += float(errors.square().sum())
-            allowed = _tolerance(row, k[head], v[head], masked, exact[0], sm_scale=sm_scale)
+        keys, values = k[head].double(), v[head].double()
+        outs, lses = [], []
+        for part, masked in masked_chunks(table, queries, device=q.device):
+            row = q[head][part]
+            out, lse = attend(row, keys, values, masked, sm_scale=sm_scale)
+            allowed = _tolerance(row, k[head], v[head], masked, out, sm_scale=sm_scale)
             tolerance = max(tolerance, allowed)
-        compared += len(queries)
-    mean_square = squares / (compared * head_dim)
+            outs.append(out)
+            lses.append(lse)
+        found.rows[head] = torch.from_numpy(queries).to(q.device)
+        found.out[head], found.lse[head] = torch.cat(outs), torch.cat(lses)
+    return replace(found, tolerance=tolerance)
+
+
+def compare(result: tuple[Tensor, Tensor], wanted: Expected) -> Accuracy:
+    """Compare a backend's out and lse with what the definition gives."""
+    out, lse = result
+    compared, squares, out_error, lse_error = 0, 0.0, 0.0, 0.0
+    for head, rows in wanted.rows.items():
+        errors = _errors(out[head][rows], wanted.out[head])
+        out_error = max(out_error, float(errors.max()))
+        lse_error = max(lse_error, float(_errors(lse[head][rows], wanted.lse[head]).max()))
+        squares += float(errors.square().sum())
+        compared += len(rows)
+    mean_square = squares / (compared * out.shape[-1])
     return Accuracy(
         max_abs_error=out_error,
         rms_error=math.sqrt(mean_square) if math.isfinite(mean_square) else WRONG,
         max_lse_error=lse_error,
-        tolerance=tolerance,
+        tolerance=wanted.tolerance,
         rows=compared,
-        rows_total=batch * heads * seq_len,
+        rows_total=lse.numel(),
         reference="float64 definition"
-        + ("" if compared == batch * heads * seq_len else ", stratified sample of rows"),
+        + ("" if compared == lse.numel() else ", stratified sample of rows"),
     )
+
+
+def leave_nans(q: Tensor) -> None:
+    """Free memory full of nan in the sizes of out and lse, for the next call's outputs to take.
+
+    What a kernel does not write is then seen. It holds where the allocator gives freed memory out
+    again first, as PyTorch's for GPUs does.
+    """
+    torch.full_like(q, math.nan)
+    q.new_full(q.shape[:3], math.nan, dtype=torch.float32)
 
 
 def _errors(got: Tensor, exact: Tensor) -> Tensor:

@@ -23,8 +23,13 @@ keys gets zeros and -inf.
 
 BACKENDS: dict[str, str] = {
     "cpu": "radialbench.kernels.backends.cpu:Cpu",
+    "cudnn": "radialbench.kernels.backends.cudnn:Cudnn",
+    "fa3": "radialbench.kernels.backends.fa3:Fa3",
+    "flash": "radialbench.kernels.backends.flash:Flash",
+    "hopper": "radialbench.kernels.backends.hopper:Hopper",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
+    "triton": "radialbench.kernels.backends.triton:Triton",
 }
 """Where each backend lives; its file is imported when it is asked for."""
 

@@ -24,6 +24,37 @@ def host_reasons(problem: Problem, device: str) -> list[str]:
     return reasons
 
 
+def gpu_reasons(
+    problem: Problem, device: str, dtypes: tuple[str, ...], *, most_head_dim: int
+) -> list[str]:
+    """Say why a forward-only backend of NVIDIA GPUs cannot run a problem."""
+    reasons = []
+    if device != "cuda":
+        reasons.append(f"runs on a GPU only, got device {device!r}")
+    elif not torch.cuda.is_available():
+        reasons.append("PyTorch finds no GPU on this machine")
+    if problem.direction != "forward":
+        reasons.append(f"computes the forward pass only, got {problem.direction!r}")
+    if problem.dtype not in dtypes:
+        reasons.append(f"computes {' and '.join(dtypes)}, got {problem.dtype}")
+    if problem.head_dim % 8 or problem.head_dim > most_head_dim:
+        reasons.append(f"head_dim is a multiple of 8 up to {most_head_dim}, got {problem.head_dim}")
+    return reasons
+
+
+def check_dense(name: str, table: BlockTable, instead: str) -> None:
+    """Refuse a mask that does not keep every pair, for backends that know no other.
+
+    Raises:
+        BackendError: A pair is left out; the message names `instead`, a backend that can.
+    """
+    if table.pairs != table.seq_len**2:
+        raise BackendError(
+            f"backend {name!r} computes every pair, but the mask keeps {table.density:.1%} of "
+            f"them; use {instead!r}, or the dense mask"
+        )
+
+
 def check_plan(
     name: str, reasons: list[str], problem: Problem, table: BlockTable, config: KernelConfig
 ) -> None:

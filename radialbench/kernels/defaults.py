@@ -77,7 +77,7 @@ def _hopper_reasons(
         reasons.append(f"block_n is {sizes} at head_dim {head_dim}, got {blocks[1]}")
     found = capability(device)
     if found != (9, 0):
-        shown = f"{found[0]}.{found[1]} ({device})" if found else device
+        shown = f"{found[0]}.{found[1]} ({device})" if found else repr(device)
         reasons.append(f"needs a GPU of compute capability 9.0, got {shown}")
     if dtype not in (torch.float16, torch.bfloat16):
         reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")

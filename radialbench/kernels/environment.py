@@ -10,6 +10,7 @@ from pathlib import Path
 from radialbench.records.result import Environment
 
 LIBRARIES = ("radialbench", "numpy", "torch", "triton")
+PEERS = ("fa3-fwd", "flash-attn-4", "nvidia-cutlass-dsl", "flashinfer-python", "fastvideo-kernel")
 
 
 def environment(command: str, *, device: str = "cpu") -> Environment:
@@ -29,7 +30,7 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         memory_bytes=memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        versions=versions(LIBRARIES),
+        versions=versions(LIBRARIES) | (_gpu_versions() if device == "cuda" else {}),
         commit=_commit(Path(__file__).resolve()),
         command=command,
     )
@@ -68,6 +69,19 @@ def versions(libraries: Iterable[str]) -> dict[str, str]:
             found[library] = version(library)
         except PackageNotFoundError:
             continue
+    return found
+
+
+def _gpu_versions() -> dict[str, str]:
+    import torch
+
+    found = versions(PEERS)
+    if torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    if torch.backends.cudnn.is_available():
+        found["cudnn"] = str(torch.backends.cudnn.version())
+    for line in gpus()[:1]:
+        found["driver"] = line.rpartition("driver ")[2]
     return found
 
 

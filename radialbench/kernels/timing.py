@@ -1,18 +1,12 @@
-"""How long a call takes on the CPU, and how much memory it adds."""
+"""How long calls take, sampled until it is known well enough."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
-from typing import TypeVar
 
-from radialbench.records.result import Measurement, Memory
-
-T = TypeVar("T")
-
-_STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
+from radialbench.kernels.clocks import Clock, EventClock, HostClock
+from radialbench.records.measurement import Measurement
 
 
 def measure(
@@ -23,10 +17,9 @@ def measure(
     max_samples: int = 100,
     max_seconds: float = 10.0,
     warmups: int = 1,
+    clock: Clock | None = None,
 ) -> Measurement:
     """Time a call again and again, until its median is known well enough or the time is up.
-
-    The caches stay as the call before left them ("warm").
 
     Args:
         run: The call.
@@ -37,19 +30,54 @@ def measure(
         max_seconds: When this much time is spent on samples no other is begun. The first is
             always taken.
         warmups: Calls that are not timed.
+        clock: What takes the time; the host's clock if not given.
     """
+    (measured,) = measure_together(
+        [run],
+        target=target,
+        min_samples=min_samples,
+        max_samples=max_samples,
+        max_seconds=max_seconds,
+        warmups=warmups,
+        clock=clock,
+    )
+    return measured
+
+
+def measure_together(
+    runs: Sequence[Callable[[], object]],
+    *,
+    target: float = 0.01,
+    min_samples: int = 5,
+    max_samples: int = 100,
+    max_seconds: float = 10.0,
+    warmups: int = 1,
+    clock: Clock | None = None,
+) -> list[Measurement]:
+    """Time calls in turn, A B C A B C, so that what disturbs the machine meets all of them.
+
+    Sample i of one call was taken beside sample i of every other: their ratio is a paired sample.
+    Arguments as `measure`; the target holds for every call, the seconds for all together.
+    """
+    clock = clock or HostClock()
     for _ in range(warmups):
-        run()
-    samples: list[float] = []
+        for run in runs:
+            run()
+    samples: list[list[float]] = [[] for _ in runs]
     spent_ms = 0.0
-    while not samples or (spent_ms < 1000 * max_seconds and len(samples) < max_samples):
-        start = time.perf_counter_ns()
-        run()
-        samples.append((time.perf_counter_ns() - start) / 1e6)
-        spent_ms += samples[-1]
-        if len(samples) >= min_samples and median_half_width(samples) < target:
+    for times in clock.rounds(runs):
+        for kept, ms in zip(samples, times, strict=True):
+            kept.append(ms)
+        spent_ms += sum(times)
+        count = len(samples[0])
+        if spent_ms >= 1000 * max_seconds or count >= max_samples:
             break
-    return Measurement(tuple(samples), warmups, "warm", "perf_counter", None)
+        if count >= min_samples and all(median_half_width(kept) < target for kept in samples):
+            break
+    pause = isinstance(clock, EventClock) and clock.pause_s > 0
+    plain = Measurement((1.0,), warmups, clock.cache, clock.timer, None)
+    launches = "isolated" if pause else "sustained"
+    return [replace(plain, samples_ms=tuple(kept), launches=launches) for kept in samples]
 
 
 def median_half_width(samples: Sequence[float]) -> float:
@@ -79,41 +107,3 @@ def _rank(count: int) -> int:
         ways = ways * (count - rank + 1) // rank
         sum_of_ways += ways
     return rank
-
-
-def peak_memory(run: Callable[[], T]) -> tuple[T, Memory]:
-    """Call once, and measure what that adds to the process's resident memory, at its peak.
-
-    Uses Linux's own high-water mark, reset just before the call; memory that the allocator keeps
-    for reuse is given back first, where the C library can.
-    """
-    _trim()
-    before = _resident_bytes()
-    result = run()
-    if before is None:
-        return result, Memory(None, "not measured: the system has no resettable high-water mark")
-    source = "growth of the resident set's high-water mark (/proc/self) over one call"
-    return result, Memory(max(0, _status_bytes("VmHWM") - before), source)
-
-
-def _resident_bytes() -> int | None:
-    """Reset the high-water mark to what is resident, and tell how much that is."""
-    try:
-        _CLEAR.write_text("5", encoding="ascii")
-        return _status_bytes("VmRSS")
-    except (OSError, KeyError):
-        return None
-
-
-def _status_bytes(key: str) -> int:
-    pairs = (line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
-    return int(dict(pair for pair in pairs if len(pair) == 2)[key].split()[0]) * 1024
-
-
-def _trim() -> None:
-    import ctypes
-
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):
-        return

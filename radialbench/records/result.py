@@ -3,17 +3,18 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from statistics import median, quantiles
 
 from radialbench.errors import RecordError
 from radialbench.records import _check
+from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
 from radialbench.records.problem import KernelConfig, Problem
 
 SCHEMA = 1
 """Version of the stored form. 1: the first."""
 
 MEASURES = ("attention", "compile")
-CACHES = ("cold", "warm")
+CEILING_SIZE = 8192
+"""Rows and columns of the matrices whose product `Record.ceiling` times."""
 
 
 class Status(StrEnum):
@@ -59,110 +60,6 @@ class Environment:
         _check.whole(self, "cores", "threads", at_least=1)
         _check.whole(self, "memory_bytes", at_least=0)
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Samples of a time, as they were taken.
-
-    Attributes:
-        samples_ms: Every timed call, in order.
-        warmups: Calls before them.
-        cache: `cold` (flushed before each sample) or `warm`.
-        timer: What measured, such as `perf_counter`.
-        clocks: What is known of the clocks.
-    """
-
-    samples_ms: tuple[float, ...]
-    warmups: int
-    cache: str
-    timer: str
-    clocks: str | None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
-        if not self.samples_ms:
-            raise RecordError("Measurement.samples_ms must hold at least one sample")
-        for sample in self.samples_ms:
-            if not _check.is_finite(sample, 0):
-                raise RecordError(
-                    f"Measurement.samples_ms must be finite numbers above 0, got {sample!r}"
-                )
-        _check.whole(self, "warmups", at_least=0)
-        _check.one_of(self, "cache", CACHES)
-        _check.filled(self, "timer")
-
-    @property
-    def median_ms(self) -> float:
-        """The middle sample."""
-        return median(self.samples_ms)
-
-    @property
-    def iqr_ms(self) -> float:
-        """Distance between the quartiles; 0 for a single sample."""
-        if len(self.samples_ms) == 1:
-            return 0.0
-        low, _, high = quantiles(self.samples_ms, n=4, method="inclusive")
-        return high - low
-
-    def unlike(self, other: "Measurement") -> list[str]:
-        """Say why two measurements must not be compared; empty if they may."""
-        return [
-            f"{name}: {getattr(self, name)} and {getattr(other, name)}"
-            for name in ("cache", "timer", "clocks")
-            if getattr(self, name) != getattr(other, name)
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Peak memory of a call.
-
-    Attributes:
-        peak_bytes: What the call added at its peak; None where that cannot be told.
-        source: What was measured, and how.
-    """
-
-    peak_bytes: int | None
-    source: str
-
-    def __post_init__(self) -> None:
-        _check.whole(self, "peak_bytes", at_least=0)
-        _check.filled(self, "source")
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """How far a backend's result is from the definition, on the tensors that are timed.
-
-    Attributes:
-        max_abs_error: Largest error of the output.
-        rms_error: Root of the output's mean squared error.
-        max_lse_error: Largest error of the log-sum-exp.
-        tolerance: Bound of both largest errors.
-        rows: Query rows compared.
-        rows_total: Query rows there are.
-        reference: What it was compared with.
-    """
-
-    max_abs_error: float
-    rms_error: float
-    max_lse_error: float
-    tolerance: float
-    rows: int
-    rows_total: int
-    reference: str
-
-    def __post_init__(self) -> None:
-        _check.finite(self, "tolerance", above=0)
-        _check.whole(self, "rows", at_least=1)
-        _check.whole(self, "rows_total", at_least=self.rows)
-        _check.filled(self, "reference")
-
-    @property
-    def passed(self) -> bool:
-        """Whether both largest errors lie within the tolerance; nan does not."""
-        return self.max_abs_error <= self.tolerance and self.max_lse_error <= self.tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +121,10 @@ class Record:
         memory: Peak memory of a call.
         environment: Where it ran.
         created: When it ended, in ISO 8601 with its zone.
+        isolated: Samples of launches that each follow a pause, on a GPU.
+        ceiling: Samples of a matrix product of `CEILING_SIZE`³ in the inputs' dtype, taken in turn
+            with `timing`: what the GPU gave at that moment.
+        telemetry: What the GPU's own counters said during a stretch of calls.
     """
 
     schema: int
@@ -246,6 +147,9 @@ class Record:
     memory: Memory | None
     environment: Environment
     created: str
+    isolated: Measurement | None = None
+    ceiling: Measurement | None = None
+    telemetry: Telemetry | None = None
 
     def __post_init__(self) -> None:
         _check.whole(self, "schema", at_least=1)

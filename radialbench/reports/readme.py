@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from radialbench.records.result import Measurement, Record
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Record
 from radialbench.reports.formats._tables import table, text
 from radialbench.reports.numbers import mib, share, three, times
 from radialbench.reports.rows import DENSE, Row, rows_of

@@ -5,20 +5,25 @@ from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 from radialbench.errors import BackendError, RadialBenchError
-from radialbench.kernels.accuracy import WRONG, compare
+from radialbench.kernels.accuracy import WRONG, compare, expected, leave_nans
 from radialbench.kernels.backend import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
+from radialbench.kernels.clocks import clock_of
 from radialbench.kernels.device import find_device
 from radialbench.kernels.inputs import Inputs, make_inputs, permutation, permute
-from radialbench.kernels.timing import measure, peak_memory
+from radialbench.kernels.peak import peak_memory
+from radialbench.kernels.timing import measure
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.result import Accuracy, Measurement, Memory, Status, TableStats
+from radialbench.records.measurement import Accuracy, Measurement, Memory
+from radialbench.records.result import Status, TableStats
 from radialbench.suites.memory import available_bytes, needed_bytes
 from radialbench.suites.plan import Case
 from radialbench.suites.tables import Tables, table_stats
 
 PERMUTE_SECONDS = 0.2
+ROWS = {"cpu": 1024, "cuda": 4096}
+"""Query rows of a case that are compared with the definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class _Steps:
         table, memory = peak_memory(self._compile)
         stats = table_stats(table, self.case.problem, (perf_counter() - begin) * 1e3)
         self.found = replace(self.found, table=stats, memory=memory)
-        self._time(self._compile)
+        self._time(self._compile, "cpu")
 
     def _compile(self) -> BlockTable:
         config = self.case.config
@@ -110,8 +115,8 @@ class _Steps:
         self._room(permuted=table.order.kind != "raster", device=device)
         run = self._planned(backend, table)
         inputs = self._ordered(table, device)
-        self._checked(run, inputs, table)
-        self._time(lambda: run(*inputs))
+        self._checked(run, inputs, table, device)
+        self._time(lambda: run(*inputs), device)
 
     def _supported(self) -> tuple[Backend, str]:
         try:
@@ -163,17 +168,20 @@ class _Steps:
             min_samples=1,
             max_seconds=PERMUTE_SECONDS,
             warmups=1,
+            clock=clock_of(device),
         )
         self.found = replace(self.found, permute_ms=timing.median_ms)
         return ordered
 
-    def _checked(self, run: Run, inputs: Inputs, table: BlockTable) -> None:
-        result, memory = peak_memory(lambda: run(*inputs))
+    def _checked(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
+        if device != "cpu":
+            run(*inputs)  # What the first call compiles and sets up is not the call's memory.
+            leave_nans(inputs[0])
+        result, memory = peak_memory(lambda: run(*inputs), device=device)
         self.found = replace(self.found, memory=memory)
         problem = self.case.problem
-        accuracy = compare(
-            check_result(problem, result), inputs, table=table, sm_scale=problem.scale
-        )
+        wanted = expected(inputs, table=table, sm_scale=problem.scale, rows=ROWS[device])
+        accuracy = compare(check_result(problem, result), wanted)
         self.found = replace(self.found, accuracy=accuracy)
         if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
             raise _EndError(
@@ -186,11 +194,11 @@ class _Steps:
                 f"{accuracy.max_lse_error:.2e} in the lse, tolerance {accuracy.tolerance:.2e}",
             )
 
-    def _time(self, call: Callable[[], object]) -> None:
+    def _time(self, call: Callable[[], object], device: str) -> None:
         """Sample a call that has been made once: that call is the first warm-up."""
         protocol = asdict(self.case.protocol)
         protocol["warmups"] = max(protocol["warmups"] - 1, 0)
-        timing = measure(call, **protocol)
+        timing = measure(call, clock=clock_of(device), **protocol)
         self.found = replace(self.found, timing=replace(timing, warmups=timing.warmups + 1))
 
 

@@ -2,8 +2,10 @@
 
 import importlib
 import math
+import os
 import pkgutil
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +15,23 @@ from torch import Tensor
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels import backends
-from radialbench.kernels.accuracy import compare
+from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.backend import BACKENDS, Run, load_backend
-from radialbench.kernels.inputs import make_inputs
+from radialbench.kernels.inputs import Inputs, make_inputs
 from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
-from tests.kernels.tables import config_of, mixed_mask, problem_of, table_of
+from tests.kernels.tables import Bool, config_of, mixed_mask, problem_of, table_of
 
 every_backend = pytest.mark.parametrize("name", sorted(BACKENDS))
+
+OURS = ("cpu", "hopper", "reference", "triton")
+DENSE = ("cudnn", "fa3", "flash", "sdpa")
+"""Backends that know no mask."""
+SINGLE = ("cpu", "reference", "sdpa", "triton")
+"""Backends that compute float32; the others are tried in bfloat16."""
+ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +42,50 @@ def nan_filled() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+def dtype_of(name: str) -> str:
+    return "float32" if name in SINGLE else "bfloat16"
+
+
+def device_of(name: str) -> str:
+    """Give the device a backend computes on: the CPU if it does there, in the interpreter too."""
+    problem = problem_of(table_of(np.ones((8, 8), np.bool_), 128, 128), dtype=dtype_of(name))
+    return "cuda" if load_backend(name).unsupported_reasons(problem, "cpu") else "cpu"
+
+
+def blocks_of(name: str, blocks: tuple[int, int], head_dim: int = 32) -> tuple[int, int]:
+    """Give the blocks asked for, or what the backend takes in their place."""
+    if name == "triton":
+        sides = (2 ** max(4, round(math.log2(block))) for block in blocks)
+        block_m, block_n = sides
+        return block_m, block_n
+    if name in ANY_BLOCKS:
+        return blocks
+    return 128, 64 if name == "hopper" and head_dim > 128 else 128
+
+
+def table_for(name: str, mask: Bool, *blocks: int, **fields: Any) -> BlockTable:
+    """Give a mask's table in blocks that the backend takes; the dense mask if it knows no other."""
+    head_dim = fields.pop("head_dim", 32)
+    if name in DENSE:
+        mask = np.ones_like(mask)
+    return table_of(mask, *blocks_of(name, (blocks[0], blocks[1]), head_dim), **fields)
+
+
 def planned(name: str, problem: Problem, table: BlockTable) -> Run:
-    """Plan, or skip where the backend says why it cannot."""
+    """Plan, or skip where the backend says why it cannot; our own may not refuse a table."""
     backend = load_backend(name)
-    if reasons := backend.unsupported_reasons(problem, "cpu"):
+    if reasons := backend.unsupported_reasons(problem, device_of(name)):
         pytest.skip("; ".join(reasons))
-    if name == "sdpa" and table.pairs != table.seq_len**2:
-        with pytest.raises(BackendError, match="computes every pair"):
-            backend.plan(problem, table, config_of(table))
-        pytest.skip("dense tables only")
-    return backend.plan(problem, table, config_of(table))
+    try:
+        return backend.plan(problem, table, config_of(table))
+    except BackendError as error:
+        if name in OURS or table.pairs == table.seq_len**2:
+            raise
+        pytest.skip(str(error))
+
+
+def inputs_for(name: str, problem: Problem) -> Inputs:
+    return make_inputs(problem, device=device_of(name))
 
 
 def softmax_rows(
@@ -50,22 +93,22 @@ def softmax_rows(
 ) -> tuple[Tensor, Tensor]:
     """Spell the definition out, apart from the package's own."""
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * scale
-    weights = scores.exp() * torch.from_numpy(mask)
+    weights = scores.exp() * torch.from_numpy(mask).to(q.device)
     total = weights.sum(-1, keepdim=True)
     out = torch.einsum("bhqk,bhkd->bhqd", weights, v.double()) / total
     return out.nan_to_num(nan=0.0), total[..., 0].log()
 
 
 def check(name: str, table: BlockTable, **fields: object) -> None:
-    problem = problem_of(table, **fields)
+    problem = problem_of(table, **({"dtype": dtype_of(name)} | fields))
     run = planned(name, problem, table)
-    q, k, v = make_inputs(problem)
+    q, k, v = inputs_for(name, problem)
     out, lse = run(q, k, v)
     assert out.shape == q.shape
     assert out.dtype == q.dtype
     assert lse.shape == q.shape[:3]
     assert lse.dtype == torch.float32
-    accuracy = compare((out, lse), (q, k, v), table=table, sm_scale=problem.scale)
+    accuracy = compare((out, lse), expected((q, k, v), table=table, sm_scale=problem.scale))
     assert accuracy.passed, accuracy
     exact_out, exact_lse = softmax_rows(q, k, v, table.to_dense(), problem.scale)
     assert float((out - exact_out).abs().max()) <= accuracy.tolerance
@@ -79,37 +122,38 @@ def check(name: str, table: BlockTable, **fields: object) -> None:
 @pytest.mark.parametrize("blocks", [(16, 16), (128, 128), (32, 8), (7, 40), (64, 100)])
 @pytest.mark.parametrize("seq_len", [1, 17, 63, 100, 127, 129])
 def test_ragged_lengths_and_block_sizes(name: str, seq_len: int, blocks: tuple[int, int]) -> None:
-    check(name, table_of(mixed_mask(seq_len), *blocks))
+    check(name, table_for(name, mixed_mask(seq_len), *blocks))
 
 
 @every_backend
 @pytest.mark.parametrize("seq_len", [1, 100, 300])
 def test_the_dense_mask(name: str, seq_len: int) -> None:
-    check(name, table_of(np.ones((seq_len, seq_len), np.bool_), 64, 32), heads=2)
+    check(name, table_for(name, np.ones((seq_len, seq_len), np.bool_), 64, 32), heads=2)
 
 
 @every_backend
 @pytest.mark.parametrize("mask", [mixed_mask(150), np.ones((150, 150), np.bool_)])
 def test_batch_and_heads(name: str, mask: np.ndarray) -> None:
-    check(name, table_of(mask, 32, 16), batch=2, heads=3)
+    check(name, table_for(name, mask, 32, 16), batch=2, heads=3)
 
 
 @every_backend
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("mask", [mixed_mask(200), np.ones((200, 200), np.bool_)])
 def test_16_bit_inputs(name: str, mask: np.ndarray, dtype: str) -> None:
-    check(name, table_of(mask, 64, 64), dtype=dtype, head_dim=64)
+    check(name, table_for(name, mask, 64, 64), dtype=dtype, head_dim=64)
 
 
 @every_backend
 @pytest.mark.parametrize("head_dim", [1, 8, 80, 128, 256])
 def test_head_dims(name: str, head_dim: int) -> None:
-    check(name, table_of(mixed_mask(70), 16, 32), head_dim=head_dim)
+    table = table_for(name, mixed_mask(70), 16, 32, head_dim=head_dim)
+    check(name, table, head_dim=head_dim)
 
 
 @every_backend
 def test_a_scale_of_ones_own(name: str) -> None:
-    check(name, table_of(np.ones((90, 90), np.bool_), 32, 32), sm_scale=0.4)
+    check(name, table_for(name, np.ones((90, 90), np.bool_), 32, 32), sm_scale=0.4)
 
 
 @every_backend
@@ -118,76 +162,79 @@ def test_library_masks(name: str, mask: str) -> None:
     grid = TokenGrid(3, 5, 6, text_tokens=7, text_valid=4)
     given = {"selected": np.ones((1, 1), np.bool_)} if mask == "radial_or_table" else {}
     spec = load_mask(mask, empty_rows="keep")
-    check(name, compile_mask(spec, grid, 16, 32, tables=given))
+    check(name, compile_mask(spec, grid, *blocks_of(name, (16, 32)), tables=given))
 
 
 @every_backend
 def test_a_mask_that_keeps_nothing(name: str) -> None:
-    table = table_of(np.zeros((40, 40), np.bool_), 16, 16)
-    problem = problem_of(table)
-    out, lse = planned(name, problem, table)(*make_inputs(problem))
+    if name in DENSE:
+        pytest.skip("knows no mask")
+    table = table_for(name, np.zeros((40, 40), np.bool_), 16, 16)
+    problem = problem_of(table, dtype=dtype_of(name))
+    out, lse = planned(name, problem, table)(*inputs_for(name, problem))
     assert torch.all(out == 0)
     assert torch.all(lse == -math.inf)
 
 
 @every_backend
 def test_scores_of_ten_thousand(name: str) -> None:
-    table = table_of(mixed_mask(130, empty=False), 32, 32)
-    problem = problem_of(table)
+    table = table_for(name, mixed_mask(130, empty=False), 32, 32)
+    problem = problem_of(table, dtype=dtype_of(name))
     run = planned(name, problem, table)
-    q, k, v = make_inputs(problem)
+    q, k, v = inputs_for(name, problem)
     q = q * 2000
     out, lse = run(q, k, v)
     assert float(lse.abs().max()) > 1e3
-    assert compare((out, lse), (q, k, v), table=table, sm_scale=problem.scale).passed
+    assert compare((out, lse), expected((q, k, v), table=table, sm_scale=problem.scale)).passed
 
 
 @every_backend
 def test_a_nan_key_reaches_exactly_its_queries(name: str) -> None:
-    mask = mixed_mask(130)
-    table = table_of(mask, 32, 16)
-    problem = problem_of(table)
+    mask = np.ones((130, 130), np.bool_) if name in DENSE else mixed_mask(130)
+    table = table_for(name, mask, 32, 16)
+    problem = problem_of(table, dtype=dtype_of(name))
     run = planned(name, problem, table)
-    q, k, v = make_inputs(problem)
+    q, k, v = inputs_for(name, problem)
     k[0, 0, 20] = math.nan
     out, _ = run(q, k, v)
-    assert torch.equal(out[0, 0].isnan().all(dim=1), torch.from_numpy(mask[:, 20]))
-    assert torch.equal(out[0, 0].isnan().any(dim=1), torch.from_numpy(mask[:, 20]))
+    reached = torch.from_numpy(mask[:, 20]).to(out.device)
+    assert torch.equal(out[0, 0].isnan().all(dim=1), reached)
+    assert torch.equal(out[0, 0].isnan().any(dim=1), reached)
 
 
 @every_backend
 def test_the_order_of_a_table_does_not_matter_to_a_kernel(name: str) -> None:
-    mask = np.ones((60, 60), np.bool_) if name == "sdpa" else mixed_mask(60)
+    mask = mixed_mask(60)
     results = []
     for order in (TokenOrder(), TokenOrder("space_major")):
-        table = table_of(mask, 16, 16, order=order, frames=4)
-        problem = problem_of(table)
-        results.append(planned(name, problem, table)(*make_inputs(problem)))
+        table = table_for(name, mask, 16, 16, order=order, frames=4)
+        problem = problem_of(table, dtype=dtype_of(name))
+        results.append(planned(name, problem, table)(*inputs_for(name, problem)))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
 
 
 @every_backend
 def test_two_runs_agree_bit_for_bit_and_leave_the_inputs_alone(name: str) -> None:
-    mask = np.ones((200, 200), np.bool_) if name == "sdpa" else mixed_mask(200)
-    table = table_of(mask, 16, 16)
-    problem = problem_of(table, heads=2)
-    inputs = make_inputs(problem)
+    mask = mixed_mask(200)
+    table = table_for(name, mask, 16, 16)
+    problem = problem_of(table, heads=2, dtype=dtype_of(name))
     run = planned(name, problem, table)
+    inputs = inputs_for(name, problem)
     first, second = run(*inputs), run(*inputs)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
-    for before, after in zip(make_inputs(problem), inputs, strict=True):
+    for before, after in zip(inputs_for(name, problem), inputs, strict=True):
         assert torch.equal(before, after)
 
 
 @every_backend
 def test_strided_inputs_and_inputs_that_ask_for_gradients(name: str) -> None:
-    mask = np.ones((80, 80), np.bool_) if name == "sdpa" else mixed_mask(80)
-    table = table_of(mask, 32, 32)
-    problem = problem_of(table, heads=2)
-    inputs = make_inputs(problem)
+    mask = mixed_mask(80)
+    table = table_for(name, mask, 32, 32)
+    problem = problem_of(table, heads=2, dtype=dtype_of(name))
     run = planned(name, problem, table)
+    inputs = inputs_for(name, problem)
     strided = [x.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for x in inputs]
     expected, (out, lse) = run(*inputs), run(*strided)
     assert not out.requires_grad
@@ -198,14 +245,11 @@ def test_strided_inputs_and_inputs_that_ask_for_gradients(name: str) -> None:
 @every_backend
 @pytest.mark.parametrize("threads", [2, 5])
 def test_threads_change_nothing_and_their_number_survives(name: str, threads: int) -> None:
-    mask = np.ones((300, 300), np.bool_) if name == "sdpa" else mixed_mask(300)
-    table = table_of(mask, 32, 32)
-    problem = problem_of(table, heads=2)
-    run, inputs, before = (
-        planned(name, problem, table),
-        make_inputs(problem),
-        torch.get_num_threads(),
-    )
+    mask = mixed_mask(300)
+    table = table_for(name, mask, 32, 32)
+    problem = problem_of(table, heads=2, dtype=dtype_of(name))
+    run, before = planned(name, problem, table), torch.get_num_threads()
+    inputs = inputs_for(name, problem)
     torch.set_num_threads(1)
     alone = run(*inputs)
     torch.set_num_threads(threads)
@@ -218,29 +262,41 @@ def test_threads_change_nothing_and_their_number_survives(name: str, threads: in
 
 @every_backend
 def test_what_does_not_fit_is_refused(name: str) -> None:
-    table = table_of(np.ones((80, 80), np.bool_), 32, 32)
-    backend, problem, config = load_backend(name), problem_of(table), config_of(table)
-    run = backend.plan(problem, table, config)
-    q, k, v = make_inputs(problem)
+    table, dtype = table_for(name, np.ones((80, 80), np.bool_), 32, 32), dtype_of(name)
+    backend, problem = load_backend(name), problem_of(table, dtype=dtype)
+    run = planned(name, problem, table)
+    q, k, v = inputs_for(name, problem)
     with pytest.raises(BackendError, match=r"k must be \[batch, heads, seq_len, head_dim\]"):
         run(q, k[:, :, 1:], v)
-    with pytest.raises(BackendError, match="v must be float32, got torch.float64"):
+    with pytest.raises(BackendError, match=f"v must be {dtype}, got torch.float64"):
         run(q, k, v.double())
     with pytest.raises(BackendError, match="table is for 80 tokens, the problem has 81"):
-        backend.plan(problem_of(table, seq_len=81), table, config)
-    with pytest.raises(BackendError, match="blocks of 32×32, the configuration asks for 64×32"):
+        backend.plan(problem_of(table, seq_len=81, dtype=dtype), table, config_of(table))
+    with pytest.raises(BackendError, match="asks for 64×32|block_m.* 64|multiples of 128, got 64"):
         backend.plan(problem, table, KernelConfig(64, 32))
 
 
 @every_backend
 def test_reasons_are_given_and_stop_a_plan(name: str) -> None:
-    table = table_of(np.ones((8, 8), np.bool_), 4, 4)
-    backend, problem = load_backend(name), problem_of(table, direction="backward")
-    assert backend.unsupported_reasons(problem_of(table), "cpu") == []
-    assert any("'cuda'" in r for r in backend.unsupported_reasons(problem_of(table), "cuda"))
-    assert any("backward" in r for r in backend.unsupported_reasons(problem, "cpu"))
+    table = table_for(name, np.ones((8, 8), np.bool_), 16, 16)
+    forward, backward = (
+        problem_of(table, dtype=dtype_of(name), direction=direction)
+        for direction in ("forward", "backward")
+    )
+    backend, device = load_backend(name), device_of(name)
+    elsewhere = "cuda" if device == "cpu" else "cpu"
+    assert any(f"'{elsewhere}'" in r for r in backend.unsupported_reasons(forward, elsewhere))
+    assert any("backward" in r for r in backend.unsupported_reasons(backward, device))
     with pytest.raises(BackendError, match=f"'{name}' cannot run this problem: .*backward"):
-        backend.plan(problem, table, config_of(table))
+        backend.plan(backward, table, config_of(table))
+
+
+@every_backend
+def test_a_backend_of_the_cpu_runs_there(name: str) -> None:
+    problem = problem_of(table_of(np.ones((8, 8), np.bool_), 128, 128), dtype=dtype_of(name))
+    runs_here = load_backend(name).unsupported_reasons(problem, "cpu") == []
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    assert runs_here == (name in ("cpu", "reference", "sdpa") or (name == "triton" and interpreted))
 
 
 @every_backend

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from radialbench.kernels.accuracy import WRONG, compare
+from radialbench.kernels.accuracy import WRONG, compare, expected
 from radialbench.kernels.inputs import Inputs, make_inputs
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.codec import to_dict
+from radialbench.records.measurement import Accuracy
 from radialbench.records.problem import Problem
-from radialbench.records.result import Accuracy
 from tests.kernels.tables import Bool, mixed_mask, problem_of, table_of
 
 Result = tuple[Tensor, Tensor]
@@ -30,7 +30,7 @@ def attention(inputs: Inputs, mask: Bool, scale: float) -> Result:
 def judged(
     table: BlockTable, problem: Problem, result: Result, inputs: Inputs, *, rows: int = 1024
 ) -> Accuracy:
-    return compare(result, inputs, table=table, sm_scale=problem.scale, rows=rows)
+    return compare(result, expected(inputs, table=table, sm_scale=problem.scale, rows=rows))
 
 
 def case(seq_len: int = 150, **fields: object) -> tuple[Bool, BlockTable, Problem, Inputs]:

@@ -8,8 +8,8 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
-from radialbench.kernels import timing
-from radialbench.kernels.timing import measure, median_half_width, peak_memory
+from radialbench.kernels.clocks import EventClock
+from radialbench.kernels.timing import measure, measure_together, median_half_width
 
 Clock = Callable[..., Callable[[], None]]
 
@@ -102,41 +102,47 @@ def test_fewer_than_six_samples_have_no_interval(count: int) -> None:
     assert median_half_width([1.0] * count) == math.inf
 
 
-def test_peak_memory_is_what_a_call_holds_at_once() -> None:
-    size = 64 << 20
+def test_calls_are_sampled_in_turn(taking: Clock) -> None:
+    order: list[str] = []
 
-    def call() -> str:
-        first = np.ones(size, np.uint8)
-        del first
-        np.ones(size, np.uint8)
-        return "result"
+    def named(name: str, run: Callable[[], None]) -> Callable[[], None]:
+        def call() -> None:
+            order.append(name)
+            run()
 
-    result, memory = peak_memory(call)
-    assert result == "result"
-    assert memory.peak_bytes is not None
-    assert 0.95 * size <= memory.peak_bytes < 1.5 * size
+        return call
 
-
-def test_an_earlier_peak_does_not_count() -> None:
-    np.ones(64 << 20, np.uint8)
-    _, memory = peak_memory(lambda: None)
-    assert memory.peak_bytes is not None
-    assert memory.peak_bytes < 8 << 20
+    one, two = measure_together(
+        [named("a", taking(1, 2, 3)), named("b", taking(10, 20, 30))], warmups=1, max_samples=2
+    )
+    assert order == ["a", "b"] * 3
+    assert (one.samples_ms, two.samples_ms) == ((2, 3), (20, 30))
 
 
-def test_a_system_without_a_mark_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    nowhere = tmp_path_factory.mktemp("proc") / "none" / "clear_refs"
-    monkeypatch.setattr(timing, "_CLEAR", nowhere)
-    result, memory = peak_memory(lambda: 7)
-    assert (result, memory.peak_bytes) == (7, None)
-    assert memory.source.startswith("not measured")
+def test_sampling_goes_on_until_every_call_is_known(taking: Clock) -> None:
+    steady, scattered = taking(1), taking(*[1, 2, 3, 4, 5] * 10)
+    together = measure_together([steady, scattered], target=0.01, max_samples=25)
+    assert [len(measured.samples_ms) for measured in together] == [25, 25]
 
 
-def test_an_error_of_the_call_is_not_taken_for_one_of_the_system() -> None:
-    def call() -> None:
-        raise FileNotFoundError("weights")
+def test_the_seconds_are_for_all_calls_together(taking: Clock) -> None:
+    together = measure_together([taking(100), taking(200)], target=0, max_seconds=0.9)
+    assert [len(measured.samples_ms) for measured in together] == [3, 3]
 
-    with pytest.raises(FileNotFoundError, match="weights"):
-        peak_memory(call)
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pause_s", [0.0, 0.01])
+def test_events_time_what_runs_on_the_gpu(pause_s: float) -> None:
+    import torch
+
+    long = torch.randn(4096, 4096, device="cuda")
+    short = long[:64, :64].contiguous()
+    clock = EventClock(pause_s=pause_s)
+    one, two = measure_together(
+        [lambda: long @ long, lambda: short @ short], max_samples=20, clock=clock
+    )
+    assert one.timer == "cuda_event"
+    assert one.cache == "cold"
+    assert one.launches == ("isolated" if pause_s else "sustained")
+    assert 1 < one.median_ms < 20  # 137 GFLOP in float32
+    assert two.median_ms < 0.1  # no time of the host is in it

@@ -3,17 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from radialbench.records.measurement import Accuracy, Measurement, Memory
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import (
-    SCHEMA,
-    Accuracy,
-    Environment,
-    Measurement,
-    Memory,
-    Record,
-    Status,
-    TableStats,
-)
+from radialbench.records.result import SCHEMA, Environment, Record, Status, TableStats
 
 ENVIRONMENT = Environment(
     device="cpu",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import from_dict, to_dict
-from radialbench.records.result import Measurement, Record
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Record
 from tests.records.sample import RECORD, failed
 
 

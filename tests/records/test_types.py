@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError
+from radialbench.records.measurement import Accuracy, Measurement, Memory
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import Accuracy, Measurement, Memory, Status
+from radialbench.records.result import Status
 from tests.records.sample import ENVIRONMENT, RECORD, failed
 
 PROBLEM = RECORD.problem

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import Measurement, Record, Status, TableStats
+from radialbench.records.result import Record, Status, TableStats
 from tests.records.sample import ENVIRONMENT, RECORD
 
 FRAME_TOKENS = 1560

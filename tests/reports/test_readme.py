@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from radialbench.records.result import Memory, Status
+from radialbench.records.measurement import Memory
+from radialbench.records.result import Status
 from radialbench.reports.readme import compile_table, growth_lines, sweep_table
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import summarize

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from radialbench.records.measurement import Measurement
 from radialbench.records.problem import Problem
-from radialbench.records.result import Measurement, Status
+from radialbench.records.result import Status
 from radialbench.reports.rows import DENSE, counts, differing, rows_of, sweep_of
 from tests.records.sample import ENVIRONMENT
 from tests.reports.factory import elsewhere, ended, made

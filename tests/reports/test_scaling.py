@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from radialbench.records.measurement import Memory
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import Memory, Record, Status
+from radialbench.records.result import Record, Status
 from radialbench.reports.growth import LOG, Verdict
 from radialbench.reports.rows import DENSE, rows_of
 from radialbench.reports.scaling import Scaling, scaling

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from radialbench.kernels.backend import BACKENDS
-from radialbench.records.result import Memory, Status
+from radialbench.records.measurement import Memory
+from radialbench.records.result import Status
 from radialbench.suites import attempt as module
 from radialbench.suites.attempt import Finding, attempt
 from radialbench.suites.plan import Case, plan

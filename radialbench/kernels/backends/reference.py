@@ -54,12 +54,15 @@ class Reference:
         return f"torch {torch.__version__}, any CPU"
 
 
-def masked_chunks(table: BlockTable, queries: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+def masked_chunks(
+    table: BlockTable, queries: NDArray[np.int64], *, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Give chunks of query rows, each with its mask [rows, seq_len]: true where none attends."""
     chunk = max(1, CHUNK_BYTES // (8 * table.seq_len))
     for start in range(0, len(queries), chunk):
         rows = queries[start : start + chunk]
-        yield torch.from_numpy(rows), torch.from_numpy(~mask_rows(table, rows))
+        mask = torch.from_numpy(mask_rows(table, rows)).to(device)
+        yield torch.from_numpy(rows).to(device), mask.logical_not_()
 
 
 def attend(

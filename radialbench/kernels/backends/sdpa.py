@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from radialbench.errors import BackendError
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import check_inputs, check_plan, host_reasons
+from radialbench.kernels.checks import check_dense, check_inputs, check_plan, host_reasons
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -30,11 +29,7 @@ class Sdpa:
             BackendError: The table is not dense, or does not fit.
         """
         check_plan(self.name, self.unsupported_reasons(problem, "cpu"), problem, table, config)
-        if table.pairs != problem.seq_len**2:
-            raise BackendError(
-                f"backend 'sdpa' computes every pair, but the mask keeps {table.density:.1%} of "
-                "them; use 'cpu', or the dense mask"
-            )
+        check_dense(self.name, table, "cpu")
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, q, k, v)

@@ -1,0 +1,149 @@
+"""What is measured of a call: times, memory, accuracy, and what the GPU said meanwhile."""
+
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from radialbench.errors import RecordError
+from radialbench.records import _check
+
+CACHES = ("cold", "warm")
+LAUNCHES = ("sustained", "isolated")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Samples of a time, as they were taken.
+
+    Attributes:
+        samples_ms: Every timed call, in order.
+        warmups: Calls before them.
+        cache: `cold` (flushed before each sample) or `warm`.
+        timer: What measured: `perf_counter`, or a GPU's `cuda_event`.
+        clocks: What is known of the clocks.
+        launches: `sustained`, one right after the other, or `isolated`, each after a pause. A GPU
+            that its power limits is faster in the second.
+    """
+
+    samples_ms: tuple[float, ...]
+    warmups: int
+    cache: str
+    timer: str
+    clocks: str | None
+    launches: str = "sustained"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
+        if not self.samples_ms:
+            raise RecordError("Measurement.samples_ms must hold at least one sample")
+        for sample in self.samples_ms:
+            if not _check.is_finite(sample, 0):
+                raise RecordError(
+                    f"Measurement.samples_ms must be finite numbers above 0, got {sample!r}"
+                )
+        _check.whole(self, "warmups", at_least=0)
+        _check.one_of(self, "cache", CACHES)
+        _check.one_of(self, "launches", LAUNCHES)
+        _check.filled(self, "timer")
+
+    @property
+    def median_ms(self) -> float:
+        """The middle sample."""
+        return median(self.samples_ms)
+
+    @property
+    def iqr_ms(self) -> float:
+        """Distance between the quartiles; 0 for a single sample."""
+        if len(self.samples_ms) == 1:
+            return 0.0
+        low, _, high = quantiles(self.samples_ms, n=4, method="inclusive")
+        return high - low
+
+    def unlike(self, other: "Measurement") -> list[str]:
+        """Say why two measurements must not be compared; empty if they may."""
+        return [
+            f"{name}: {getattr(self, name)} and {getattr(other, name)}"
+            for name in ("cache", "timer", "clocks", "launches")
+            if getattr(self, name) != getattr(other, name)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Peak memory of a call.
+
+    Attributes:
+        peak_bytes: What the call added at its peak; None where that cannot be told.
+        source: What was measured, and how.
+    """
+
+    peak_bytes: int | None
+    source: str
+
+    def __post_init__(self) -> None:
+        _check.whole(self, "peak_bytes", at_least=0)
+        _check.filled(self, "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How far a backend's result is from the definition, on the tensors that are timed.
+
+    Attributes:
+        max_abs_error: Largest error of the output.
+        rms_error: Root of the output's mean squared error.
+        max_lse_error: Largest error of the log-sum-exp.
+        tolerance: Bound of both largest errors.
+        rows: Query rows compared.
+        rows_total: Query rows there are.
+        reference: What it was compared with.
+    """
+
+    max_abs_error: float
+    rms_error: float
+    max_lse_error: float
+    tolerance: float
+    rows: int
+    rows_total: int
+    reference: str
+
+    def __post_init__(self) -> None:
+        _check.finite(self, "tolerance", above=0)
+        _check.whole(self, "rows", at_least=1)
+        _check.whole(self, "rows_total", at_least=self.rows)
+        _check.filled(self, "reference")
+
+    @property
+    def passed(self) -> bool:
+        """Whether both largest errors lie within the tolerance; nan does not."""
+        return self.max_abs_error <= self.tolerance and self.max_lse_error <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What a GPU's own counters said while one call was made again and again, without pauses.
+
+    Attributes:
+        calls: How many were made.
+        seconds: How long they took together.
+        energy_j: Joules of one call, board and memory included; None where the GPU does not count.
+        power_w: Watts drawn, the mean of the readings.
+        sm_mhz: Clock of the processors, the median of the readings.
+        memory_mhz: Clock of the memory, likewise.
+        temperature_c: Highest temperature read, in degrees Celsius.
+        slowed_by: What held the clocks back during the stretch, such as `power cap`.
+    """
+
+    calls: int
+    seconds: float
+    energy_j: float | None
+    power_w: float | None
+    sm_mhz: float | None
+    memory_mhz: float | None
+    temperature_c: float | None
+    slowed_by: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slowed_by", tuple(self.slowed_by))
+        _check.whole(self, "calls", at_least=1)
+        _check.finite(self, "seconds", above=0)
+        _check.finite(self, "energy_j", "power_w", "sm_mhz", "memory_mhz", "temperature_c")
