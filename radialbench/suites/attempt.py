@@ -1,29 +1,28 @@
 """One case tried: compile, plan, check, measure; whatever happens becomes a finding."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 from radialbench.errors import BackendError, RadialBenchError
-from radialbench.kernels.accuracy import WRONG, compare, expected, leave_nans
+from radialbench.kernels.accuracy import WRONG, compare, leave_nans
 from radialbench.kernels.backend import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
-from radialbench.kernels.clocks import clock_of
+from radialbench.kernels.clocks import HostClock, clock_of
 from radialbench.kernels.device import find_device
-from radialbench.kernels.inputs import Inputs, make_inputs, permutation, permute
+from radialbench.kernels.inputs import Inputs
 from radialbench.kernels.peak import peak_memory
 from radialbench.kernels.timing import measure
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.measurement import Accuracy, Measurement, Memory
+from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
 from radialbench.records.result import Status, TableStats
+from radialbench.suites.common import Common
 from radialbench.suites.memory import available_bytes, needed_bytes
 from radialbench.suites.plan import Case
+from radialbench.suites.spec import Protocol
 from radialbench.suites.tables import Tables, table_stats
-
-PERMUTE_SECONDS = 0.2
-ROWS = {"cpu": 1024, "cuda": 4096}
-"""Query rows of a case that are compared with the definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,9 @@ class Finding:
         permute_ms: Time of the token order.
         plan_ms: Time of planning.
         memory: Peak memory of a call.
+        isolated: Samples of launches that each follow a pause.
+        ceiling: Samples of the matrix product beside it.
+        telemetry: What the GPU's counters said.
     """
 
     status: Status = Status.OK
@@ -49,11 +51,24 @@ class Finding:
     permute_ms: float | None = None
     plan_ms: float | None = None
     memory: Memory | None = None
+    isolated: Measurement | None = None
+    ceiling: Measurement | None = None
+    telemetry: Telemetry | None = None
 
     def ended(self, status: Status, reason: str) -> "Finding":
         """The same, without a time and with the reason."""
         line = " ".join(reason.split()) or status.value
         return replace(self, status=status, reason=line[:1000], timing=None)
+
+    def failed(self, error: Exception) -> "Finding":
+        """The same, ended by an error.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C is what led to the error.
+        """
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
+        return self.ended(Status.OOM if _out_of_memory(error) else Status.FAILED, _line(error))
 
 
 class _EndError(Exception):
@@ -64,59 +79,91 @@ class _EndError(Exception):
         self.status = status
 
 
-def attempt(case: Case, tables: Tables) -> Finding:
+def attempt(case: Case, tables: Tables, common: Common | None = None) -> Finding:
     """Try a case. Never raises for what the case does: that is in the finding.
+
+    Args:
+        case: The case.
+        tables: Tables compiled so far.
+        common: What earlier cases of the same shape left to share.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    steps = _Steps(case, tables)
+    found, call = prepare(case, tables, common or Common())
+    if call is None:
+        return found
+    protocol = sampling(case.protocol)
+    clock = HostClock() if case.measure == "compile" else clock_of(find_device(case.device))
     try:
-        steps.go()
-    except _EndError as error:
-        return steps.found.ended(error.status, str(error))
+        timing = measure(call, clock=clock, **protocol)
     except Exception as error:
-        if _interrupted(error):
-            raise KeyboardInterrupt from error
-        if _out_of_memory(error):
-            return steps.found.ended(Status.OOM, _line(error))
-        return steps.found.ended(Status.FAILED, _line(error))
-    return steps.found
+        return found.failed(error)
+    return replace(found, timing=replace(timing, warmups=timing.warmups + 1))
+
+
+def prepare(
+    case: Case, tables: Tables, common: Common
+) -> tuple[Finding, Callable[[], object] | None]:
+    """Do everything but the timing: compile, plan, check.
+
+    Returns:
+        What is known then, and the call to time, which was made once; None if it must not be timed.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
+    steps = _Steps(case, tables, common)
+    try:
+        call = steps.go()
+    except _EndError as error:
+        return steps.found.ended(error.status, str(error)), None
+    except Exception as error:
+        return steps.found.failed(error), None
+    return steps.found, call
+
+
+def sampling(protocol: Protocol) -> dict[str, Any]:
+    """Give the arguments of `measure` for a call that has been made once, its first warm-up."""
+    names = ("target", "min_samples", "max_samples", "max_seconds")
+    warmups = max(protocol.warmups - 1, 0)
+    return {name: getattr(protocol, name) for name in names} | {"warmups": warmups}
 
 
 class _Steps:
     """The steps of one case, and what they have found so far."""
 
-    def __init__(self, case: Case, tables: Tables) -> None:
+    def __init__(self, case: Case, tables: Tables, common: Common) -> None:
         self.case = case
         self.tables = tables
+        self.common = common
         self.found = Finding()
 
-    def go(self) -> None:
+    def go(self) -> Callable[[], object]:
         if self.case.measure == "compile":
-            self._compile_alone()
-        else:
-            self._attend()
+            return self._compile_alone()
+        return self._attend()
 
-    def _compile_alone(self) -> None:
+    def _compile_alone(self) -> Callable[[], object]:
         begin = perf_counter()
         table, memory = peak_memory(self._compile)
         stats = table_stats(table, self.case.problem, (perf_counter() - begin) * 1e3)
         self.found = replace(self.found, table=stats, memory=memory)
-        self._time(self._compile, "cpu")
+        return self._compile
 
     def _compile(self) -> BlockTable:
         config = self.case.config
         return compile_mask(self.case.mask, self.case.grid, config.block_m, config.block_n)
 
-    def _attend(self) -> None:
+    def _attend(self) -> Callable[[], object]:
         backend, device = self._supported()
         table = self._compiled()
         self._room(permuted=table.order.kind != "raster", device=device)
         run = self._planned(backend, table)
-        inputs = self._ordered(table, device)
+        inputs, permute_ms = self.common.inputs(self.case.problem, table, device)
+        self.found = replace(self.found, permute_ms=permute_ms)
         self._checked(run, inputs, table, device)
-        self._time(lambda: run(*inputs), device)
+        return lambda: run(*inputs)
 
     def _supported(self) -> tuple[Backend, str]:
         try:
@@ -150,29 +197,6 @@ class _Steps:
         self.found = replace(self.found, plan_ms=(perf_counter() - begin) * 1e3)
         return run
 
-    def _ordered(self, table: BlockTable, device: str) -> Inputs:
-        """Make q, k, v and bring them into the table's order, timing that and the way back."""
-        raster = make_inputs(self.case.problem, device=device)
-        if table.order.kind == "raster":
-            self.found = replace(self.found, permute_ms=0.0)
-            return raster
-        there, back = permutation(table, device=device)
-
-        def order() -> Inputs:
-            q, k, v = raster
-            return permute(q, there), permute(k, there), permute(v, there)
-
-        ordered = order()
-        timing = measure(
-            lambda: (order(), permute(ordered[0], back)),
-            min_samples=1,
-            max_seconds=PERMUTE_SECONDS,
-            warmups=1,
-            clock=clock_of(device),
-        )
-        self.found = replace(self.found, permute_ms=timing.median_ms)
-        return ordered
-
     def _checked(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
         if device != "cpu":
             run(*inputs)  # What the first call compiles and sets up is not the call's memory.
@@ -180,7 +204,7 @@ class _Steps:
         result, memory = peak_memory(lambda: run(*inputs), device=device)
         self.found = replace(self.found, memory=memory)
         problem = self.case.problem
-        wanted = expected(inputs, table=table, sm_scale=problem.scale, rows=ROWS[device])
+        wanted = self.common.expected(problem, table, device)
         accuracy = compare(check_result(problem, result), wanted)
         self.found = replace(self.found, accuracy=accuracy)
         if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
@@ -193,13 +217,6 @@ class _Steps:
                 f"errors of {accuracy.max_abs_error:.2e} in the output and "
                 f"{accuracy.max_lse_error:.2e} in the lse, tolerance {accuracy.tolerance:.2e}",
             )
-
-    def _time(self, call: Callable[[], object], device: str) -> None:
-        """Sample a call that has been made once: that call is the first warm-up."""
-        protocol = asdict(self.case.protocol)
-        protocol["warmups"] = max(protocol["warmups"] - 1, 0)
-        timing = measure(call, clock=clock_of(device), **protocol)
-        self.found = replace(self.found, timing=replace(timing, warmups=timing.warmups + 1))
 
 
 def _interrupted(error: BaseException | None) -> bool:

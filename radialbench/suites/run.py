@@ -11,9 +11,11 @@ from radialbench.kernels.environment import environment
 from radialbench.records.result import SCHEMA, Environment, Record, Status
 from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
 from radialbench.suites.attempt import Finding, attempt
+from radialbench.suites.common import Common
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.spec import SuiteSpec
 from radialbench.suites.tables import Tables
+from radialbench.suites.together import attempt_together, batches
 
 UNSOUND = (Status.FAILED, Status.INACCURATE)
 """What makes a run fail, and what is tried again when it goes on."""
@@ -130,16 +132,26 @@ def _run(
     command: str,
     tell: Callable[[Event], None],
 ) -> tuple[Record, ...]:
-    here, tables = _environment(spec, command), Tables()
+    here, tables, common = _environment(spec, command), Tables(), Common()
     records: list[Record] = []
+    places = {case.id: place for place, case in enumerate(todo, start=1)}
     work_done, work_total = 0.0, sum(case.work for case in todo)
-    for place, case in enumerate(todo, start=1):
-        tell(CaseBegins(place, len(todo), work_done, work_total, case))
-        record = _record(spec.name, case, attempt(case, tables), here)
-        append(results, record)
-        records.append(record)
-        work_done += case.work
-        tell(CaseEnds(place, len(todo), work_done, record))
+
+    def begins(case: Case) -> None:
+        tell(CaseBegins(places[case.id], len(todo), work_done, work_total, case))
+
+    for batch in batches(todo):
+        if len(batch) > 1 or batch[0].protocol.interleave:
+            findings = attempt_together(batch, tables, common, begins)
+        else:
+            begins(batch[0])
+            findings = [attempt(batch[0], tables, common)]
+        for case, found in zip(batch, findings, strict=True):
+            record = _record(spec.name, case, found, here)
+            append(results, record)
+            records.append(record)
+            work_done += case.work
+            tell(CaseEnds(places[case.id], len(todo), work_done, record))
     return tuple(records)
 
 
@@ -212,4 +224,7 @@ def _record(suite: str, case: Case, found: Finding, here: Environment) -> Record
         memory=found.memory,
         environment=here,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        isolated=found.isolated,
+        ceiling=found.ceiling,
+        telemetry=found.telemetry,
     )

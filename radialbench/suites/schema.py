@@ -38,6 +38,28 @@ class ProtocolEntry(Strict):
     warmups: int | None = Field(
         default=None, ge=0, le=1000, description="Calls before the samples (1)"
     )
+    interleave: bool | None = Field(
+        default=None,
+        description="Sample neighbouring cases of one shape in turn, A B C A B C; the seconds are "
+        "then for all of them together (false)",
+    )
+    ceiling: bool | None = Field(
+        default=None,
+        description="With interleave, on a GPU: sample a large matrix product in turn with them (false)",
+    )
+    isolated_samples: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="With interleave, on a GPU: samples of launches that each follow a pause (0)",
+    )
+    telemetry_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=600,
+        description="With interleave, on a GPU: how long each case is run while clocks, power and "
+        "energy are read (0)",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "ProtocolEntry":

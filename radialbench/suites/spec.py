@@ -22,6 +22,11 @@ class Protocol:
         max_seconds: When this much time is spent on samples no other is begun; the first sample
             is always taken.
         warmups: Calls before the samples; the call whose accuracy is judged counts as one.
+        interleave: Whether neighbouring cases of one group are sampled in turn, A B C A B C; the
+            seconds are then for all of them together.
+        ceiling: On a GPU, whether a large matrix product is sampled in turn with them.
+        isolated_samples: On a GPU, samples of launches that each follow a pause.
+        telemetry_seconds: On a GPU, for how long each case is run while its counters are read.
     """
 
     target: float = 0.01
@@ -29,6 +34,10 @@ class Protocol:
     max_samples: int = 100
     max_seconds: float = 10.0
     warmups: int = 1
+    interleave: bool = False
+    ceiling: bool = False
+    isolated_samples: int = 0
+    telemetry_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

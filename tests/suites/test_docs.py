@@ -106,7 +106,9 @@ def test_defaults_of_the_protocol_are_told() -> None:
     part = TEXT[TEXT.index("Keys of `protocol`:") :]
     for key in keys("ProtocolEntry"):
         row = next(line for line in part.splitlines() if line.startswith(f"| `{key}`"))
-        assert row.endswith(f"({getattr(Protocol(), key):g}) |")
+        default = getattr(Protocol(), key)
+        told = str(default).lower() if isinstance(default, bool) else f"{default:g}"
+        assert row.endswith(f"({told}) |")
 
 
 def test_suites_statuses_and_parts_are_all_named() -> None:

@@ -1,0 +1,106 @@
+"""Cases of one shape tried together: each prepared, then all sampled in turn."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from radialbench.kernels.ceiling import matrix_product
+from radialbench.kernels.checks import DTYPES
+from radialbench.kernels.clocks import Clock, EventClock, clock_of
+from radialbench.kernels.device import find_device
+from radialbench.kernels.telemetry import watch
+from radialbench.kernels.timing import measure_together
+from radialbench.suites.attempt import Finding, prepare, sampling
+from radialbench.suites.common import Common
+from radialbench.suites.plan import Case
+from radialbench.suites.tables import Tables
+
+PAUSE_S = 0.15
+"""Rest of the GPU before an isolated launch: long enough that its clock is up again."""
+
+
+def batches(cases: Sequence[Case]) -> Iterator[list[Case]]:
+    """Split cases into those that are sampled together: neighbours of one group that ask for it."""
+
+    def key(case: Case) -> object:
+        alone = not case.protocol.interleave or case.measure == "compile"
+        return case.id if alone else (case.group, case.protocol)
+
+    for _, batch in groupby(cases, key):
+        yield list(batch)
+
+
+def attempt_together(
+    cases: Sequence[Case],
+    tables: Tables,
+    common: Common,
+    on_case: Callable[[Case], None],
+) -> list[Finding]:
+    """Try cases of one shape and protocol, sampling them in turn.
+
+    Args:
+        cases: The cases.
+        tables: Tables compiled so far.
+        common: What cases of one shape share.
+        on_case: Told before a case is prepared.
+    """
+    calls = []
+    for case in cases:
+        on_case(case)
+        calls.append(_Guarded(*prepare(case, tables, common)))
+    ready = [call for call in calls if call.call is not None]
+    if ready:
+        _sample(cases[0], ready)
+    return [call.found for call in calls]
+
+
+class _Guarded:
+    """A case's call, which stops being made when it fails: the others go on."""
+
+    def __init__(self, found: Finding, call: Callable[[], object] | None) -> None:
+        self.found = found
+        self.call = call
+
+    def __call__(self) -> None:
+        if self.call is None:
+            return
+        try:
+            self.call()
+        except Exception as error:
+            self.call = None
+            self.found = self.found.failed(error)
+
+
+def _sample(case: Case, ready: list[_Guarded]) -> None:
+    """Sample ready calls by the protocol they share, and add that to what is found of each."""
+    protocol, device = case.protocol, find_device(case.device)
+    calls: list[Callable[[], object]] = [*ready]
+    ceiling = protocol.ceiling and device != "cpu"
+    if ceiling:
+        calls.append(matrix_product(DTYPES[case.problem.dtype], device))
+    clock: Clock = clock_of(device)
+    timed = measure_together(calls, clock=clock, **sampling(protocol))
+    for call, timing in zip(ready, timed, strict=False):
+        timing = replace(timing, warmups=timing.warmups + 1)
+        _add(call, timing=timing, ceiling=timed[-1] if ceiling else None)
+    if device == "cpu":
+        return
+    for call in ready:
+        if protocol.isolated_samples and call.call is not None:
+            (alone,) = measure_together(
+                [call],
+                target=0.0,
+                max_samples=protocol.isolated_samples,
+                max_seconds=protocol.max_seconds,
+                warmups=0,
+                clock=EventClock(pause_s=PAUSE_S),
+            )
+            _add(call, isolated=alone)
+        if protocol.telemetry_seconds and call.call is not None:
+            _add(call, telemetry=watch(call, seconds=protocol.telemetry_seconds))
+
+
+def _add(call: _Guarded, **parts: object) -> None:
+    """Add to what is found, unless the call has failed meanwhile."""
+    if call.call is not None:
+        call.found = replace(call.found, **parts)  # type: ignore[arg-type]

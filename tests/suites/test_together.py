@@ -1,0 +1,99 @@
+"""Cases sampled in turn: one that fails does not take the others with it."""
+
+from typing import Any
+
+import pytest
+
+from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.inputs import make_inputs
+from radialbench.records.result import Status
+from radialbench.suites import common as common_module
+from radialbench.suites.common import Common
+from radialbench.suites.plan import Case, plan
+from radialbench.suites.tables import Tables
+from radialbench.suites.together import attempt_together, batches
+from tests.suites import small
+
+PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 5}
+GRIDS = [{"frames": 2, "height": 3, "width": 5}]
+
+
+def cases(**fields: Any) -> list[Case]:
+    given = {"grids": GRIDS, "backends": ["cpu", "reference"], "protocol": PROTOCOL}
+    return list(plan(small.matrix(**(given | fields))))
+
+
+def test_cases_of_one_shape_are_one_batch() -> None:
+    assert [len(batch) for batch in batches(cases())] == [4]
+    two = cases(grids=[{"frames": [2, 3], "height": 3, "width": 5}])
+    assert [len(batch) for batch in batches(two)] == [4, 4]
+
+
+def test_without_interleave_each_case_is_alone() -> None:
+    alone = cases(protocol={"max_seconds": 1})
+    assert [len(batch) for batch in batches(alone)] == [1, 1, 1, 1]
+
+
+def test_compiling_is_never_interleaved() -> None:
+    compiling = plan(
+        small.suite(
+            lambda document: (
+                document["cases"][0].update(measure="compile", protocol=PROTOCOL)
+                or document["cases"][0].pop("backends")
+            )
+        )
+    )
+    assert {len(batch) for batch in batches(compiling)} == {1}
+
+
+def test_every_case_has_as_many_samples_and_its_own_accuracy() -> None:
+    seen: list[str] = []
+    batch = cases()
+    findings = attempt_together(batch, Tables(), Common(), lambda case: seen.append(case.id))
+    assert seen == [case.id for case in batch]
+    for found in findings:
+        assert found.status == Status.OK
+        assert found.accuracy is not None
+        assert found.timing is not None
+        assert len(found.timing.samples_ms) == 4
+        assert found.timing.warmups == 1
+        assert (found.isolated, found.ceiling, found.telemetry) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("WrongLater", Status.FAILED),
+        ("Nan", Status.INACCURATE),
+        ("Unplanned", Status.UNSUPPORTED),
+        ("Raising", Status.FAILED),
+    ],
+)
+def test_one_that_fails_leaves_the_others_their_samples(
+    kind: str, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "cpu", f"tests.suites.small:{kind}")
+    batch = cases(masks=["dense"])
+    wrong, right = attempt_together(batch, Tables(), Common(), lambda case: None)
+    assert (wrong.status, wrong.timing) == (status, None)
+    assert wrong.reason
+    assert right.status == Status.OK
+    assert right.timing is not None
+    assert len(right.timing.samples_ms) == 4
+
+
+def test_inputs_and_what_is_expected_of_them_are_made_once_a_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    def counted(problem: Any, **more: Any) -> Any:
+        made.append(problem.seq_len)
+        return make_inputs(problem, **more)
+
+    monkeypatch.setattr(common_module, "make_inputs", counted)
+    two = cases(grids=[{"frames": [2, 3], "height": 3, "width": 5}], masks=["dense", "sta"])
+    common = Common()
+    for batch in batches(two):
+        attempt_together(batch, Tables(), common, lambda case: None)
+    assert made == [30, 45]
