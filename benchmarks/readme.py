@@ -1,4 +1,4 @@
-"""Make the README's tables and picture from the committed records: `python benchmarks/readme.py`.
+"""Make the README's tables and picture from the committed records: `python -m benchmarks.readme`.
 
 With --check nothing is written: exits with 1 if the README differs from the records.
 """
@@ -6,9 +6,9 @@ With --check nothing is written: exits with 1 if the README differs from the rec
 import sys
 from pathlib import Path
 
+from benchmarks.parts import filled, told
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.maskgen.picture import save_pictures
-from radialbench.records.result import Record
 from radialbench.records.store import read
 from radialbench.reports.readme import compile_table, growth_lines, sweep_table
 from radialbench.reports.summary import summarize
@@ -31,24 +31,9 @@ def parts() -> dict[str, str]:
     }
 
 
-def told(record: Record) -> str:
-    """Say where records come from."""
-    here = record.environment
-    machine = f"{here.cpu}, {here.cores} cores, {here.memory_bytes / 2**30:.0f} GiB"
-    versions = ", ".join(f"{name} {version}" for name, version in here.versions.items())
-    command = here.command.split(" -o ")[0]
-    return f"{machine}; Python {here.python}, {versions}; `{command}`; {record.created[:10]}."
-
-
 def written(text: str) -> str:
     """Put the parts into a README."""
-    for name, part in parts().items():
-        begin, end = f"<!-- {name}: made by benchmarks/readme.py -->\n", f"<!-- /{name} -->"
-        if text.count(begin) != 1 or text.count(end) != 1:
-            raise SystemExit(f"{README} has no part {name!r}")
-        before, after = text.split(begin)[0], text.split(end)[1]
-        text = f"{before}{begin}{part}\n{end}{after}"
-    return text
+    return filled(text, parts(), maker="benchmarks/readme.py")
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_tables_are_those_of_the_records() -> None:
-    assert readme.written(TEXT) == TEXT, "run: python benchmarks/readme.py"
+    assert readme.written(TEXT) == TEXT, "run: python -m benchmarks.readme"
 
 
 def test_a_changed_number_is_noticed() -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from radialbench import __version__
 from radialbench.records.result import Environment
 
-LIBRARIES = ("radialbench", "numpy", "torch", "triton")
+LIBRARIES = ("numpy", "torch", "triton")
 PEERS = ("fa3-fwd", "flash-attn-4", "nvidia-cutlass-dsl", "flashinfer-python", "fastvideo-kernel")
 
 
@@ -30,7 +31,9 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         memory_bytes=memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        versions=versions(LIBRARIES) | (_gpu_versions() if device == "cuda" else {}),
+        versions={"radialbench": __version__}
+        | versions(LIBRARIES)
+        | (_gpu_versions() if device == "cuda" else {}),
         commit=_commit(Path(__file__).resolve()),
         command=command,
     )

@@ -45,7 +45,8 @@ class ProtocolEntry(Strict):
     )
     ceiling: bool | None = Field(
         default=None,
-        description="With interleave, on a GPU: sample a large matrix product in turn with them (false)",
+        description="With interleave, on a GPU: sample a large matrix product in turn "
+        "with them (false)",
     )
     isolated_samples: int | None = Field(
         default=None,

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
+from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.maskgen.reader import parse_mask
 from radialbench.records.problem import KernelConfig
 from tests.kernels.tables import mixed_mask, table_of
 
@@ -228,3 +230,23 @@ def test_a_graph_replays_it() -> None:
     qkv[0].copy_(torch.randn_like(qkv[0]))
     graph.replay()
     close((out, lse), definition(*qkv, torch.from_numpy(mask)))
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["hopper", "triton"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_million_tokens_and_forty_heads(backend: str, swapped: bool) -> None:
+    """Offsets pass 2³¹: 5.1 · 10⁹ numbers a tensor, 10 GB."""
+    grid = TokenGrid(frames=100, height=100, width=100)
+    spec = parse_mask({"name": "near", "mask": "dt == 0 and ds < 300 or ki < 128"})
+    table = compile_mask(spec, grid)
+    heads = 40
+    shape = (1, grid.seq_len, heads, 128) if swapped else (1, heads, grid.seq_len, 128)
+    made = [torch.randn(shape, device=DEVICE, dtype=torch.bfloat16) for _ in range(3)]
+    q, k, v = (tensor.transpose(1, 2) if swapped else tensor for tensor in made)
+    result = block_sparse_attention(q, k, v, table, return_lse=True, backend=backend)
+    assert result[0].stride() == q.stride()
+    accuracy = compare(result, expected((q, k, v), table=table, sm_scale=128**-0.5))
+    assert accuracy.passed, accuracy
+    assert not result[0].isnan().any()

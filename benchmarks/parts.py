@@ -1,0 +1,36 @@
+"""Parts of a Markdown file that are made from records, between marks that name them."""
+
+from collections.abc import Mapping
+
+from radialbench.records.result import Record
+
+
+def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
+    """Put parts between their marks.
+
+    Args:
+        text: The file's text.
+        parts: What stands between `<!-- name: made by maker -->` and `<!-- /name -->`, by name.
+        maker: The script that makes them.
+
+    Raises:
+        SystemExit: A mark is missing, or there twice.
+    """
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}: made by {maker} -->\n", f"<!-- /{name} -->"
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise SystemExit(f"no part {name!r} of {maker}")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}{part}\n{end}{after}"
+    return text
+
+
+def told(record: Record) -> str:
+    """Say where records come from."""
+    here = record.environment
+    machine = f"{here.cpu}, {here.cores} cores, {here.memory_bytes / 2**30:.0f} GiB"
+    if here.device != "cpu":
+        machine = f"{here.device}; {machine}"
+    versions = ", ".join(f"{name} {version}" for name, version in here.versions.items())
+    command = here.command.split(" -o ")[0]
+    return f"{machine}; Python {here.python}, {versions}; `{command}`; {record.created[:10]}."

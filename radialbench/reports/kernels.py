@@ -1,0 +1,172 @@
+"""Kernels beside their peers, as Markdown: cases of one shape that were sampled in turn."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import CEILING_SIZE, Record
+from radialbench.reports.formats._tables import NONE, table, text
+from radialbench.reports.numbers import mib, three, times
+
+OURS = ("hopper", "triton")
+CEILING_FLOPS = 2 * CEILING_SIZE**3
+
+Ratio = tuple[float, float, float]
+"""Lower quartile, median and upper quartile of paired samples' ratios."""
+
+
+def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
+    """A heading and a table for every group of cases; what has no time is listed below it.
+
+    Args:
+        records: Of one run on a GPU.
+        titles: Headings of the groups, by their names.
+    """
+    parts = []
+    records = list(records)
+    for group in dict.fromkeys(record.group or "" for record in records):
+        of_group = [record for record in records if record.group == group]
+        timed = [record for record in of_group if record.timing]
+        heading = f"### {titles.get(group, group)}"
+        tokens, heads = of_group[0].problem.seq_len, of_group[0].problem.heads
+        ceiling = _ceiling(timed)
+        told = f"{tokens:,} tokens, {heads} heads. {ceiling}"
+        lines = [
+            f"- {text(record.mask)} on {text(record.backend or '')}: {record.status.value}: "
+            f"{text(record.reason or '')}"
+            for record in of_group
+            if not record.timing
+        ]
+        parts.append("\n\n".join(filter(None, (heading, told, _table(timed), "\n".join(lines)))))
+    return "\n\n".join(parts)
+
+
+def _ceiling(timed: list[Record]) -> str:
+    for record in timed:
+        if record.ceiling:
+            rate = CEILING_FLOPS / record.ceiling.median_ms / 1e9
+            return f"The matrix product of {CEILING_SIZE}³ in turn with them: {rate:,.0f} TFLOP/s."
+    return ""
+
+
+def _table(timed: list[Record]) -> str:
+    headers = (
+        *("mask", "backend", "blocks", "ms (IQR; samples)", "TFLOP/s", "of the product"),
+        *("against best peer", "isolated ms", "J", "SM MHz", "order ms"),
+        *("error / tolerance", "MiB besides outputs"),
+    )
+    return table(headers, [_row(record, timed) for record in timed], words=2)
+
+
+def _row(record: Record, timed: list[Record]) -> tuple[str, ...]:
+    timing, accuracy, telemetry = record.timing, record.accuracy, record.telemetry
+    assert timing is not None and accuracy is not None and record.table is not None
+    share = of_ceiling(record)
+    peer = against_best_peer(record, timed)
+    besides = besides_outputs(record)
+    return (
+        text(record.mask),
+        text(record.backend or ""),
+        f"{record.table.block_density:.1%}",
+        f"{three(timing.median_ms)} ({three(timing.iqr_ms)}; {len(timing.samples_ms)})",
+        f"{tflops(record):,.0f}",
+        NONE if share is None else f"{share[1]:.2f}",
+        NONE if peer is None else f"{times(peer[1][1])} {text(peer[0])}",
+        three(record.isolated.median_ms) if record.isolated else NONE,
+        three(telemetry.energy_j) if telemetry and telemetry.energy_j else NONE,
+        f"{telemetry.sm_mhz:,.0f}" if telemetry and telemetry.sm_mhz else NONE,
+        three(record.permute_ms) if record.permute_ms else NONE,
+        f"{accuracy.max_abs_error:.1e} / {accuracy.tolerance:.1e}",
+        NONE if besides is None else mib(besides),
+    )
+
+
+def tflops(record: Record) -> float:
+    """TFLOP/s of the visited blocks, computed whole, at the median."""
+    assert record.timing is not None and record.table is not None
+    return record.table.executed_flops / record.timing.median_ms / 1e9
+
+
+def of_ceiling(record: Record) -> Ratio | None:
+    """Rate on the visited blocks as a share of the matrix product's, sample by sample."""
+    if record.timing is None or record.ceiling is None or record.table is None:
+        return None
+    work = record.table.executed_flops / CEILING_FLOPS
+    low, middle, high = ratio(record.ceiling, record.timing)
+    return work * low, work * middle, work * high
+
+
+def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Ratio] | None:
+    """The fastest peer on the same mask, and how many times as long it takes as our kernel."""
+    peers = [
+        other
+        for other in timed
+        if other.timing and other.mask == record.mask and other.backend not in OURS
+    ]
+    if record.backend not in OURS or not peers or record.timing is None:
+        return None
+    best = min(peers, key=lambda other: other.timing.median_ms if other.timing else 0.0)
+    assert best.timing is not None
+    return best.backend or "", ratio(best.timing, record.timing)
+
+
+def ratio(above: Measurement, below: Measurement) -> Ratio:
+    """Quartiles of the ratios of samples that were taken beside each other."""
+    ratios = [a / b for a, b in zip(above.samples_ms, below.samples_ms, strict=False)]
+    if len(ratios) == 1:
+        return ratios[0], ratios[0], ratios[0]
+    low, _, high = quantiles(ratios, n=4, method="inclusive")
+    return low, median(ratios), high
+
+
+def besides_outputs(record: Record) -> int | None:
+    """Bytes that a call takes at its peak besides its output and lse."""
+    if record.memory is None or record.memory.peak_bytes is None:
+        return None
+    problem = record.problem
+    item = 4 if problem.dtype == "float32" else 2
+    rows = problem.batch * problem.heads * problem.seq_len
+    return max(0, record.memory.peak_bytes - rows * (problem.head_dim * item + 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a kernel should reach.
+
+    Attributes:
+        text: What is measured.
+        bound: What it should be at least, or at most.
+        of: Finds it in the records of one run; None if they do not hold it.
+        at_most: Whether the bound is one from above.
+    """
+
+    text: str
+    bound: float
+    of: Callable[[Sequence[Record]], Ratio | None]
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        """Tell whether a value is on the right side."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
+    """What was asked, and what was measured: median and quartiles of paired samples."""
+    body = []
+    for target in targets:
+        value = target.of(records)
+        shown = NONE if value is None else f"{value[1]:.2f} ({value[0]:.2f} to {value[2]:.2f})"
+        met = NONE if value is None else "yes" if target.met(value[1]) else "**no**"
+        asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
+        body.append((target.text, asked, shown, met))
+    return table(("what", "asked", "measured", "met"), body, words=1)
+
+
+def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
+    """Find a case that has a time; its mask's label or the name before a preset's colon."""
+    for record in records:
+        label = record.mask.partition(":")[0]
+        if record.timing and (record.group, label, record.backend) == (group, mask, backend):
+            return record
+    return None

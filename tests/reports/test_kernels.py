@@ -1,0 +1,133 @@
+"""The page of our kernels beside their peers: pairs of samples, targets, what has no time."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from radialbench.records.measurement import Measurement, Memory, Telemetry
+from radialbench.records.problem import Problem
+from radialbench.records.result import CEILING_SIZE, Record, Status, TableStats
+from radialbench.reports.kernels import (
+    Target,
+    against_best_peer,
+    besides_outputs,
+    find,
+    of_ceiling,
+    ratio,
+    shape_tables,
+    target_table,
+    tflops,
+)
+from tests.records.sample import RECORD, failed
+
+GROUP = "21x30x52/h12d128bf16"
+WORK = 2 * CEILING_SIZE**3
+
+
+def timing(*samples: float) -> Measurement:
+    return Measurement(samples, 2, "cold", "cuda_event", None)
+
+
+def case(backend: str, *samples: float, mask: str = "radial", **fields: Any) -> Record:
+    table = TableStats(100, 0.25, 0.5, 3, 4, 2, 1000, WORK // 2, WORK, 1.5)
+    problem = Problem("f00d", "21x30x52", 21, 1560, 32760, 1, 12, 128, "bfloat16")
+    given: dict[str, Any] = {"ceiling": timing(1.0, 2.0, 1.0), "timing": timing(*samples)} | fields
+    changed: dict[str, Any] = {
+        "backend": backend,
+        "mask": mask,
+        "group": GROUP,
+        "table": table,
+        "problem": problem,
+    }
+    return replace(RECORD, case=f"{mask}/{backend}", **(changed | given))
+
+
+def test_ratios_are_of_samples_taken_beside_each_other() -> None:
+    drifting = timing(1.0, 2.0, 4.0, 8.0)
+    assert ratio(drifting, timing(2.0, 4.0, 8.0, 16.0)) == (0.5, 0.5, 0.5)
+    assert ratio(timing(3.0), timing(2.0)) == (1.5, 1.5, 1.5)
+
+
+def test_the_share_of_the_product_is_by_executed_work() -> None:
+    record = case("hopper", 2.0, 4.0, 2.0)
+    assert of_ceiling(record) == (0.5, 0.5, 0.5)
+    assert tflops(record) == pytest.approx(WORK / 2.0 / 1e9)
+    assert of_ceiling(replace(record, ceiling=None)) is None
+
+
+def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
+    own = case("hopper", 2.0, 2.0)
+    cases = [
+        own,
+        case("triton", 1.0, 1.0),
+        case("fa4", 3.0, 3.0),
+        case("flex", 5.0, 5.0),
+        case("cudnn", 1.0, 1.0, mask="dense"),
+    ]
+    assert against_best_peer(own, cases) == ("fa4", (1.5, 1.5, 1.5))
+    assert against_best_peer(cases[2], cases) is None
+    assert against_best_peer(own, [own]) is None
+
+
+def test_memory_besides_the_outputs() -> None:
+    outputs = 12 * 32760 * (128 * 2 + 4)
+    assert besides_outputs(case("hopper", 1.0, memory=Memory(outputs + 5, "allocator"))) == 5
+    assert besides_outputs(case("hopper", 1.0, memory=Memory(None, "unknown"))) is None
+
+
+def test_a_shape_has_a_table_and_says_what_has_no_time() -> None:
+    telemetry = Telemetry(10, 1.0, 12.5, 650.0, 1425.0, 2619.0, 61.0, ("power cap",))
+    shown = shape_tables(
+        [
+            case("hopper", 2.0, 4.0, 2.0, telemetry=telemetry, isolated=timing(1.5)),
+            case("flex", 4.0, 8.0, 4.0),
+            failed(
+                backend="fa4",
+                group=GROUP,
+                mask="radial",
+                status=Status.UNSUPPORTED,
+                reason="needs flash-attn-4",
+            ),
+        ],
+        {GROUP: "S: Wan2.1"},
+    )
+    lines = shown.splitlines()
+    assert lines[0] == "### S: Wan2.1"
+    assert lines[2] == (
+        "32,760 tokens, 12 heads. "
+        f"The matrix product of 8192³ in turn with them: {WORK / 1e9:,.0f} TFLOP/s."
+    )
+    hopper = next(line for line in lines if "hopper" in line)
+    for told in ("2.00 (1.00; 3)", "0.50", "2.00× flex", "1.50", "12.5", "1,425"):
+        assert f" {told} " in hopper
+    assert lines[-1] == "- radial on fa4: unsupported: needs flash-attn-4"
+
+
+def test_targets_are_met_from_their_side() -> None:
+    records = [case("hopper", 2.0, 2.0), case("fa4", 3.0, 3.0)]
+
+    def against(found: Any) -> Any:
+        own, other = (find(found, GROUP, "radial", name) for name in ("hopper", "fa4"))
+        assert own is not None and other is not None
+        assert own.timing is not None and other.timing is not None
+        return ratio(other.timing, own.timing)
+
+    shown = target_table(
+        records,
+        [
+            Target("low", 1.5, against),
+            Target("high", 1.6, against),
+            Target("most", 1.4, against, at_most=True),
+            Target("unknown", 1.0, lambda found: None),
+        ],
+    )
+    ends = [line.split("|")[-2].strip() for line in shown.splitlines()[2:]]
+    assert ends == ["yes", "**no**", "**no**", "–"]
+    assert "1.50 (1.50 to 1.50)" in shown
+
+
+def test_a_mask_is_found_with_its_preset() -> None:
+    hunyuan = case("hopper", 1.0, mask="radial_blocks:hunyuan")
+    assert find([hunyuan], GROUP, "radial_blocks", "hopper") is hunyuan
+    assert find([hunyuan], GROUP, "radial", "hopper") is None
