@@ -1,32 +1,26 @@
 """Fa3: dense attention of FlashAttention 3."""
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import check_dense, check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.defaults import capability
+from radialbench.kernels.peers import describe, hopper_reasons, package_reasons
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
-PACKAGE = "fa3_fwd_interface"
+PACKAGE = "fa3-fwd"
 
 
 class Fa3:
-    """`flash_attn_func` of the distribution fa3-fwd."""
+    """`flash_attn_func` of the distribution fa3-fwd, which is built for bfloat16."""
 
     name = "fa3"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Say why this problem cannot run here."""
-        reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
-        if find_spec(PACKAGE) is None:
-            reasons.append("needs fa3-fwd: pip install fa3-fwd")
-        if capability(device) != (9, 0):
-            reasons.append("needs a GPU of compute capability 9.0")
-        return reasons
+        reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=256)
+        return reasons + hopper_reasons(device) + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Fix the scale.
@@ -50,5 +44,7 @@ class Fa3:
 
     def needs(self) -> str:
         """Say what is needed."""
-        here = "installed" if find_spec(PACKAGE) else "not installed"
-        return f"torch {torch.__version__}, fa3-fwd ({here}) and a GPU of compute capability 9.0"
+        return (
+            f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
+            + ("none is here" if hopper_reasons("cuda") else "one is here")
+        )

@@ -1,0 +1,82 @@
+"""FastVideo: the block-sparse kernel of FastVideo, in ThunderKittens."""
+
+import torch
+from torch import Tensor
+
+from radialbench.errors import BackendError
+from radialbench.kernels.backend import Run
+from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
+from radialbench.kernels.peers import (
+    check_whole_blocks,
+    describe,
+    hopper_reasons,
+    package_reasons,
+)
+from radialbench.maskgen.export.flex import Flex as Lists
+from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig, Problem
+
+PACKAGE = "fastvideo-kernel"
+BLOCK = 64
+
+
+class FastVideo:
+    """`block_sparse_fwd` of fastvideo-kernel: whole blocks of 64×64, bfloat16."""
+
+    name = "fastvideo"
+
+    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
+        """Say why this problem cannot run here."""
+        reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=128)
+        if problem.head_dim not in (64, 128):
+            reasons.append(f"head_dim is 64 or 128, got {problem.head_dim}")
+        if problem.batch != 1:
+            reasons.append(f"takes a batch of 1, got {problem.batch}")
+        if problem.scale != problem.head_dim**-0.5:
+            reasons.append(f"has a sm_scale of 1/√head_dim built in, got {problem.scale:g}")
+        return reasons + hopper_reasons(device) + package_reasons(PACKAGE)
+
+    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+        """Upload the block lists, once a head: the kernel has no list for all heads.
+
+        Raises:
+            BackendError: The problem is unsupported, or the table does not fit.
+        """
+        check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
+        for side, block in (("block_m", config.block_m), ("block_n", config.block_n)):
+            if block != BLOCK:
+                raise BackendError(f"backend 'fastvideo' takes a {side} of {BLOCK}, got {block}")
+        check_whole_blocks(self.name, table)
+        from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
+
+        lists = _lists(table, problem.heads)
+        # The kernel keeps lse as its backward pass wants it: times -√head_dim.
+        factor = -(problem.head_dim**-0.5)
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            check_inputs(problem, q, k, v)
+            inputs = [tensor.detach().contiguous() for tensor in (q, k, v)]
+            out, lse = block_sparse_fwd(*inputs, *lists)
+            return out, lse[..., 0] * factor
+
+        return run
+
+    def needs(self) -> str:
+        """Say what is needed."""
+        return (
+            f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
+            + ("none is here" if hopper_reasons("cuda") else "one is here")
+        )
+
+
+def _lists(table: BlockTable, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the kernel's indices, counts and tokens of each key block."""
+    lists = Lists.of(table)
+    counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
+    longest = int(lists.full_kv_num_blocks.max())
+    indices = torch.from_numpy(lists.full_kv_indices[..., :longest]).to("cuda")
+    return (
+        indices.expand(1, heads, -1, -1).contiguous(),
+        counts.expand(1, heads, -1).contiguous(),
+        torch.full((table.columns,), BLOCK, dtype=torch.int32, device="cuda"),
+    )
