@@ -20,12 +20,15 @@ def needed_bytes(problem: Problem, *, permuted: bool) -> int:
 def available_bytes(device: str) -> int | None:
     """Tell how much memory is free, of the GPU or of the machine and this group of processes.
 
+    What PyTorch's allocator keeps for reuse is free.
+
     None where it is not known.
     """
     if device == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + kept
     free = [_meminfo(), _group_room()]
     known = [value for value in free if value is not None]
     return min(known, default=None)
