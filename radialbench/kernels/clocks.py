@@ -1,13 +1,15 @@
 """How the time of a call is taken: by the host's clock on a CPU, by events on a GPU."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 Calls = Sequence[Callable[[], object]]
+Orders = Iterable[Sequence[int]]
+"""For each round, the places of the calls in the order in which they are made."""
 
 SHORT_MS = 2.0
 """Calls shorter than this are launched while the GPU is held back, so that it never waits for the
@@ -24,14 +26,18 @@ class HostClock:
     timer = "perf_counter"
     cache = "warm"
 
-    def rounds(self, runs: Calls) -> Iterator[list[float]]:
-        """Make every call once a round, for as long as rounds are asked for; milliseconds."""
-        while True:
-            times = []
-            for run in runs:
+    def rounds(self, runs: Calls, orders: Orders) -> Iterator[list[float]]:
+        """Make every call once a round, in the order given for it.
+
+        Yields:
+            Milliseconds of each call.
+        """
+        for order in orders:
+            times = [0.0] * len(runs)
+            for place in order:
                 start = time.perf_counter_ns()
-                run()
-                times.append((time.perf_counter_ns() - start) / 1e6)
+                runs[place]()
+                times[place] = (time.perf_counter_ns() - start) / 1e6
             yield times
 
 
@@ -56,21 +62,25 @@ class EventClock:
         """State of the L2 cache when a call begins."""
         return "cold" if self.cold else "warm"
 
-    def rounds(self, runs: Calls) -> Iterator[list[float]]:
-        """Make every call once a round, for as long as rounds are asked for; milliseconds."""
+    def rounds(self, runs: Calls, orders: Orders) -> Iterator[list[float]]:
+        """Make every call once a round, in the order given for it.
+
+        Yields:
+            Milliseconds of each call.
+        """
         size = 2 * torch.cuda.get_device_properties().L2_cache_size if self.cold else 0
         other = torch.empty(size, dtype=torch.uint8, device="cuda")
         short = [True] * len(runs)
-        behind = None
-        while True:
-            round_ = [
-                self._launch(run, other, hold=held) for run, held in zip(runs, short, strict=True)
-            ]
-            if behind is not None:
+        behind: dict[int, tuple[Any, Any]] = {}
+        for order in orders:
+            launched = {
+                place: self._launch(runs[place], other, hold=short[place]) for place in order
+            }
+            if behind:
                 times = _read(behind)
                 short = [ms < SHORT_MS for ms in times]
                 yield times
-            behind = round_
+            behind = launched
 
     def _launch(
         self, run: Callable[[], object], other: torch.Tensor, *, hold: bool
@@ -88,9 +98,10 @@ class EventClock:
         return begin, end
 
 
-def _read(events: list[tuple[Any, Any]]) -> list[float]:
-    events[-1][1].synchronize()
-    return [begin.elapsed_time(end) for begin, end in events]
+def _read(launched: dict[int, tuple[Any, Any]]) -> list[float]:
+    for _, end in launched.values():
+        end.synchronize()
+    return [launched[place][0].elapsed_time(launched[place][1]) for place in sorted(launched)]
 
 
 Clock = HostClock | EventClock

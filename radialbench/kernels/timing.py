@@ -1,7 +1,8 @@
 """How long calls take, sampled until it is known well enough."""
 
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -54,10 +55,12 @@ def measure_together(
     warmups: int = 1,
     clock: Clock | None = None,
 ) -> list[Measurement]:
-    """Time calls in turn, A B C A B C, so that what disturbs the machine meets all of them.
+    """Time calls in turn, round by round, so that what disturbs the machine meets all of them.
 
     Sample i of one call was taken beside sample i of every other: their ratio is a paired sample.
-    Arguments as `measure`; the target holds for every call, the seconds for all together.
+    Every round has an order of its own, drawn from a fixed seed: the clock of a GPU that its power
+    limits remembers the call before, and none should always follow the same one. Arguments as
+    `measure`; the target holds for every call, the seconds for all together.
     """
     clock = clock or HostClock()
     for _ in range(warmups):
@@ -65,7 +68,7 @@ def measure_together(
             run()
     samples: list[list[float]] = [[] for _ in runs]
     spent_ms = 0.0
-    for times in clock.rounds(runs):
+    for times in clock.rounds(runs, _orders(len(runs))):
         for kept, ms in zip(samples, times, strict=True):
             kept.append(ms)
         spent_ms += sum(times)
@@ -78,6 +81,13 @@ def measure_together(
     plain = Measurement((1.0,), warmups, clock.cache, clock.timer, None)
     launches = "isolated" if pause else "sustained"
     return [replace(plain, samples_ms=tuple(kept), launches=launches) for kept in samples]
+
+
+def _orders(count: int) -> Iterator[list[int]]:
+    """Give one random order of the calls after the other, without end."""
+    generator = random.Random(0)
+    while True:
+        yield generator.sample(range(count), count)
 
 
 def median_half_width(samples: Sequence[float]) -> float:

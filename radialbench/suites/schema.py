@@ -40,8 +40,8 @@ class ProtocolEntry(Strict):
     )
     interleave: bool | None = Field(
         default=None,
-        description="Sample neighbouring cases of one shape in turn, A B C A B C; the seconds are "
-        "then for all of them together (false)",
+        description="Sample neighbouring cases of one shape in turn, round by round; the seconds "
+        "are then for all of them together (false)",
     )
     ceiling: bool | None = Field(
         default=None,

@@ -22,7 +22,7 @@ class Protocol:
         max_seconds: When this much time is spent on samples no other is begun; the first sample
             is always taken.
         warmups: Calls before the samples; the call whose accuracy is judged counts as one.
-        interleave: Whether neighbouring cases of one group are sampled in turn, A B C A B C; the
+        interleave: Whether neighbouring cases of one group are sampled in turn, round by round; the
             seconds are then for all of them together.
         ceiling: On a GPU, whether a large matrix product is sampled in turn with them.
         isolated_samples: On a GPU, samples of launches that each follow a pause.

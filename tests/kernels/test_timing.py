@@ -102,7 +102,7 @@ def test_fewer_than_six_samples_have_no_interval(count: int) -> None:
     assert median_half_width([1.0] * count) == math.inf
 
 
-def test_calls_are_sampled_in_turn(taking: Clock) -> None:
+def test_calls_are_sampled_round_by_round_in_changing_order(taking: Clock) -> None:
     order: list[str] = []
 
     def named(name: str, run: Callable[[], None]) -> Callable[[], None]:
@@ -112,11 +112,15 @@ def test_calls_are_sampled_in_turn(taking: Clock) -> None:
 
         return call
 
-    one, two = measure_together(
-        [named("a", taking(1, 2, 3)), named("b", taking(10, 20, 30))], warmups=1, max_samples=2
-    )
-    assert order == ["a", "b"] * 3
-    assert (one.samples_ms, two.samples_ms) == ((2, 3), (20, 30))
+    costs = {"a": range(1, 12), "b": range(101, 112), "c": range(201, 212)}
+    calls = [named(name, taking(*values)) for name, values in costs.items()]
+    measured = measure_together(calls, warmups=1, max_samples=10, target=0)
+    rounds = [tuple(order[start : start + 3]) for start in range(0, len(order), 3)]
+    assert len(rounds) == 11
+    assert {frozenset(one) for one in rounds} == {frozenset("abc")}
+    assert len(set(rounds)) > 2
+    for values, one in zip(costs.values(), measured, strict=True):
+        assert one.samples_ms == tuple(values)[1:]  # the warm-up is no sample
 
 
 def test_sampling_goes_on_until_every_call_is_known(taking: Clock) -> None:
