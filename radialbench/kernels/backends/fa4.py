@@ -81,6 +81,9 @@ def _sparse_arguments(table: BlockTable) -> dict[str, Any]:
     lists = Fa4Table.of(table)
     arrays = {name: torch.from_numpy(array).to("cuda") for name, array in lists.arrays().items()}
     bits = [arrays.pop("bitmap_at"), arrays.pop("bits")]
+    for tensor in bits:
+        # It looks for the one dimension of stride 1, and finds two where another has one entry.
+        setattr(tensor, "__leading_dim__", tensor.dim() - 1)  # noqa: B010
     blocks = BlockSparseTensorsTorch(**arrays, block_size=lists.block_size)
     if not table.partial.nnz:
         return {"block_sparse_tensors": blocks}

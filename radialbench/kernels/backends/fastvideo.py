@@ -47,7 +47,13 @@ class FastVideo:
             if block != BLOCK:
                 raise BackendError(f"backend 'fastvideo' takes a {side} of {BLOCK}, got {block}")
         check_whole_blocks(self.name, table)
-        from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
+        try:
+            from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
+        except ImportError as error:
+            raise BackendError(
+                f"{describe(PACKAGE)} is built for another PyTorch or CUDA than torch "
+                f"{torch.__version__}: {error}"
+            ) from None
 
         lists = _lists(table, problem.heads)
         # The kernel keeps lse as its backward pass wants it: times -√head_dim.
