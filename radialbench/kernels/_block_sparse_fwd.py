@@ -101,14 +101,10 @@ def block_sparse_fwd(
         else:
             k = tl.load(k_tile + off_k, mask=in_d[None, :], other=0.0)
             v = tl.load(v_tile + off_v, mask=in_d[None, :], other=0.0)
-        qk = tl.dot(q, k.T, input_precision=PRECISION) * scale_log2  # [BLOCK_M, BLOCK_N]
-        m_new = tl.maximum(m_i, tl.max(qk, 1))
-        p = tl.exp2(qk - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
+        qk = tl.dot(q, k.T, input_precision=PRECISION)  # [BLOCK_M, BLOCK_N]
+        p, m_i, l_i, alpha = softmax(qk, m_i, l_i, scale_log2)
         acc = acc * alpha[:, None]
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-        m_i = m_new
 
     # Column 8·j + 2·c + b of a block is bit 2·j + b of word c.
     lanes = tl.arange(0, 4)[None, :]
@@ -127,34 +123,49 @@ def block_sparse_fwd(
         bitmap = tl.load(bitmap_of + partial, mask=real, other=0).to(tl.int64)
         start_n = (column * BLOCK_N).to(tl.int64)
         words = tl.load(bitmaps + (bitmap * BLOCK_M + inner_m[:, None]) * 4 + lanes)
-        words = words & _below((key_len - start_n).to(tl.int32) - 2 * lanes)  # [BLOCK_M, 4]
+        words = words & below((key_len - start_n).to(tl.int32) - 2 * lanes)  # [BLOCK_M, 4]
         attends = (words[:, None, :, None] & bit_of[None, :, None, :]) != 0
         attends = attends.reshape([BLOCK_M, BLOCK_N])
-        inside = (start_n + inner_n < seq_len)[:, None] & in_d[None, :]
+        # Keys past the end may be anything, nan too, which a weight of 0 would not keep out.
+        inside = (start_n + inner_n < key_len)[:, None] & in_d[None, :]
         k = tl.load(k_tile + start_n * stride_kn, mask=inside, other=0.0)
         v = tl.load(v_tile + start_n * stride_vn, mask=inside, other=0.0)
-        qk = tl.dot(q, k.T, input_precision=PRECISION) * scale_log2  # [BLOCK_M, BLOCK_N]
+        qk = tl.dot(q, k.T, input_precision=PRECISION)  # [BLOCK_M, BLOCK_N]
         qk = tl.where(attends, qk, float("-inf"))
-        m_new = tl.maximum(m_i, tl.max(qk, 1))
-        p = tl.exp2(qk - m_new[:, None])
-        alpha = tl.exp2(m_i - m_new)
-        l_i = l_i * alpha + tl.sum(p, 1)
+        p, m_i, l_i, alpha = softmax(qk, m_i, l_i, scale_log2)
         acc = acc * alpha[:, None]
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-        m_i = m_new
 
     lse_row = lse_ptr + off_bh.to(tl.int64) * seq_len + off_m
-    # A row without keys has l_i = 0: zeros, and an lse of -inf.
-    some = l_i != 0.0
-    l_i = tl.where(some, l_i, 1.0)
-    out = (acc / l_i[:, None]).to(out_ptr.dtype.element_ty)
-    lse = tl.where(some, (m_i + tl.log2(l_i)) / LOG2_E, float("-inf"))
+    out, lse = finish(acc, m_i, l_i)
     tl.store(lse_row, lse, mask=in_rows)
-    tl.store(out_tile, out, mask=in_rows[:, None] & in_d[None, :])
+    tl.store(out_tile, out.to(out_ptr.dtype.element_ty), mask=in_rows[:, None] & in_d[None, :])
 
 
 @triton.jit
-def _below(left):
+def softmax(qk, m_i, l_i, scale_log2):
+    """Weights of a tile's products, the rows' new maximum and sum, and the factor of the old ones.
+
+    Scaling the maximum instead of the products leaves one multiply-add a product; it needs a scale
+    above 0.
+    """
+    m_new = tl.maximum(m_i, tl.max(qk, 1) * scale_log2)
+    p = tl.exp2(qk * scale_log2 - m_new[:, None])
+    alpha = tl.exp2(m_i - m_new)
+    return p, m_new, l_i * alpha + tl.sum(p, 1), alpha
+
+
+@triton.jit
+def finish(acc, m_i, l_i):
+    """Output and log-sum-exp; a row without keys has l_i = 0: zeros, and an lse of -inf."""
+    some = l_i != 0.0
+    l_i = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_i)) / LOG2_E, float("-inf"))
+    return acc / l_i[:, None], lse
+
+
+@triton.jit
+def below(left):
     """Bits of a word whose columns 8·j + b are below `left`."""
     count = tl.where(left > 0, 2 * (left // 8) + tl.minimum(left % 8, 2), 0)
     return tl.where(count >= 32, -1, (1 << tl.minimum(count, 31)) - 1)

@@ -3,6 +3,7 @@
 import torch
 
 from radialbench.errors import BackendError
+from radialbench.kernels.offline import SHARED_LIMITS
 from radialbench.records.problem import KernelConfig
 
 SIDES = (16, 32, 64, 128, 256)
@@ -43,6 +44,53 @@ def kernel_reasons(
     raise BackendError(f"kernels are hopper, triton, got {kernel!r}")
 
 
+def config_reasons(
+    kernel: str, config: KernelConfig, dtype: torch.dtype, head_dim: int, device: str
+) -> list[str]:
+    """Say why a kernel cannot run the way a configuration asks; empty if it can."""
+    if kernel == "hopper":
+        reasons = _stage_reasons(config.num_stages, head_dim, config.block_n)
+        if config.warp_specialize is False:
+            reasons.append("its warps are specialized always; leave warp_specialize out")
+        return reasons
+    if kernel == "triton" and config.warp_specialize:
+        return [
+            f"warps cannot be specialized here: {reason}"
+            for reason in specialize_reasons(config, dtype, head_dim, device)
+        ]
+    return []
+
+
+def specialize_reasons(
+    config: KernelConfig, dtype: torch.dtype, head_dim: int, device: str
+) -> list[str]:
+    """Say why the portable kernel cannot have a warp that copies; empty if it can.
+
+    Strides and first elements must be multiples of 16 bytes besides, and key lengths rule it out:
+    that is known at a launch.
+    """
+    reasons = []
+    if (config.block_m, config.block_n) != (128, 128):
+        reasons.append(f"blocks are 128×128, got {config.block_m}×{config.block_n}")
+    # Three stages do not fit at head_dim 128; other numbers of warps are not specialized.
+    if config.num_warps not in (None, 4) or config.num_stages not in (None, 2):
+        reasons.append(
+            f"num_warps is 4 and num_stages 2, got {config.num_warps} and {config.num_stages}"
+        )
+    if dtype not in (torch.float16, torch.bfloat16):
+        reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")
+    if head_dim > 128 or head_dim % 8:
+        reasons.append(f"head_dim is a multiple of 8 up to 128, got {head_dim}")
+    if capability(device) != (9, 0):
+        reasons.append(f"needs a GPU of compute capability 9.0, got {_found(device)}")
+    return reasons
+
+
+def hopper_columns(head_dim: int) -> int:
+    """Columns of a tile in shared memory: head_dim, or the next size there is; zeros fill it up."""
+    return 64 if head_dim <= 64 else 128 if head_dim <= 128 else 256
+
+
 def capability(device: str) -> tuple[int, int] | None:
     """Give a GPU's compute capability; None for what is not an NVIDIA GPU."""
     if not device.startswith("cuda") or not torch.cuda.is_available() or torch.version.hip:
@@ -75,15 +123,31 @@ def _hopper_reasons(
     if blocks[1] not in wanted:
         sizes = " or ".join(map(str, wanted))
         reasons.append(f"block_n is {sizes} at head_dim {head_dim}, got {blocks[1]}")
-    found = capability(device)
-    if found != (9, 0):
-        shown = f"{found[0]}.{found[1]} ({device})" if found else repr(device)
-        reasons.append(f"needs a GPU of compute capability 9.0, got {shown}")
+    if capability(device) != (9, 0):
+        reasons.append(f"needs a GPU of compute capability 9.0, got {_found(device)}")
     if dtype not in (torch.float16, torch.bfloat16):
         reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")
     if head_dim > 256 or head_dim % 8:
         reasons.append(f"head_dim is a multiple of 8 up to 256, got {head_dim}")
     return reasons
+
+
+def _stage_reasons(stages: int | None, head_dim: int, block_n: int) -> list[str]:
+    if stages is None:
+        return []
+    # 16 bits a number: the query block, then keys and values of each stage; barriers at the end.
+    needed = 2 * hopper_columns(head_dim) * (128 + 2 * stages * block_n) + 1024
+    if needed <= SHARED_LIMITS[90]:
+        return []
+    return [
+        f"num_stages {stages} takes {needed:,} bytes of shared memory at head_dim {head_dim} and "
+        f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} there are"
+    ]
+
+
+def _found(device: str) -> str:
+    found = capability(device)
+    return f"{found[0]}.{found[1]} ({device})" if found else repr(device)
 
 
 def _word(dtype: torch.dtype) -> str:

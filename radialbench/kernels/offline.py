@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ class Compiled:
         spills: Instructions that store to or load from it.
         shared_bytes: Of a thread block.
         matrix: Matrix instructions, in the whole kernel.
+        warps: Of a thread block, with those that specialization adds.
+        scratch_bytes: Global memory of a thread block.
+        ttgir: The kernel in Triton's words for GPUs, where the loads and stores of a group of warps
+            can be seen.
     """
 
     registers: int
@@ -34,6 +38,9 @@ class Compiled:
     spills: int
     shared_bytes: int
     matrix: int
+    warps: int
+    scratch_bytes: int
+    ttgir: str = field(repr=False)
 
 
 def compile_triton(
@@ -44,38 +51,46 @@ def compile_triton(
     dtype: str = "bfloat16",
     ragged: bool = True,
     key_lens: bool = False,
+    grouped: bool = False,
+    partial: bool = True,
 ) -> Compiled:
     """Compile the portable kernel.
 
     Args:
-        config: Blocks, warps and stages.
+        config: Blocks, warps and stages; with specialized warps if `warp_specialize` is True.
         arch: Compute capability times ten, such as 90.
         head_dim: Numbers per head and token.
         dtype: Type of q, k and v.
         ragged: Whether the last key block is short.
-        key_lens: Whether sequences have lengths of their own.
+        key_lens: Whether sequences have lengths of their own; specialized warps know none.
+        grouped: Whether groups of heads have tables of their own.
+        partial: Whether the table has partial blocks; without specialized warps it is all one.
 
     Raises:
         BackendError: It cannot be compiled.
     """
-    import triton
     from triton.compiler import ASTSource
 
-    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd as kernel
+    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd
+    from radialbench.kernels._block_sparse_fwd_specialized import block_sparse_fwd_specialized
+    from radialbench.kernels.launch import SPECIALIZED_OPTIONS, portable_columns
 
+    kernel = block_sparse_fwd_specialized if config.warp_specialize else block_sparse_fwd
     constants: dict[str, Any] = {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
         "HEAD_DIM": head_dim,
-        "BLOCK_D": max(16, triton.next_power_of_2(head_dim)),
-        "GROUPED": False,
+        "BLOCK_D": portable_columns(head_dim),
+        "GROUPED": grouped,
         "KEY_LENS": key_lens,
         "RAGGED": ragged or key_lens,
+        "PARTIAL": partial,
         "PRECISION": "ieee",
     }
+    constants = {name: constants[name] for name in constants if name in kernel.arg_names}
     kinds = dict.fromkeys(("q_ptr", "k_ptr", "v_ptr", "out_ptr"), "*" + _ELEMENTS[dtype])
     kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
-    kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
+    kinds |= dict.fromkeys(("first_bh", "heads", "seq_len", "rows"), "i32")
     kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
     aligned = [n for n in kernel.arg_names if n.endswith("_ptr") or n.startswith("stride_")]
     source = ASTSource(
@@ -85,6 +100,8 @@ def compile_triton(
         attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
     options = {"num_warps": config.num_warps or 8, "num_stages": config.num_stages or 2}
+    if config.warp_specialize:
+        options = SPECIALIZED_OPTIONS
     return _compiled(source, arch, options)
 
 
@@ -105,7 +122,8 @@ def compile_hopper(
     from triton.experimental.gluon._runtime import GluonASTSource
 
     from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper as kernel
-    from radialbench.kernels.launch import HOPPER_OPTIONS, hopper_columns
+    from radialbench.kernels.defaults import hopper_columns
+    from radialbench.kernels.launch import HOPPER_OPTIONS
 
     columns = hopper_columns(head_dim)
     element = {"float16": gl.float16, "bfloat16": gl.bfloat16}[dtype]
@@ -168,6 +186,9 @@ def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
         spills=len(re.findall(r"\b(?:STL|LDL)\b", listing)),
         shared_bytes=int(kernel.metadata.shared),
         matrix=len(re.findall(r"\b(?:HGMMA|HMMA|UTCHMMA|QGMMA)\b", listing)),
+        warps=int(kernel.metadata.num_warps),
+        scratch_bytes=int(kernel.metadata.global_scratch_size),
+        ttgir=kernel.asm["ttgir"],
     )
 
 

@@ -1,6 +1,7 @@
 """block_sparse_attention: our kernels as one PyTorch operator on plain tensors."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, overload
 from weakref import WeakKeyDictionary
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.defaults import default_kernel, kernel_reasons
+from radialbench.kernels.defaults import config_reasons, default_kernel, kernel_reasons
 from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.launch import LAUNCHES
 from radialbench.maskgen.table import BlockTable
@@ -65,10 +66,13 @@ def block_sparse_attention(
         table: What attends to what. A `BlockTable` is uploaded once a device and kept as long as it
             lives. Inside `torch.compile` hand over what `device_table` gives, and to choose tables
             by head what `upload` gives.
-        sm_scale: Factor of q·k; 1/√head_dim if not given.
-        config: Warps and stages; defaults for the device if not given.
+        sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
+        config: Warps, stages and specialization; defaults for the device if not given. The blocks
+            are the table's.
         backend: `hopper` or `triton`; the best one for the device if not given.
-        key_len: [batch] int32 number of keys that exist in each sequence; all if not given.
+        key_len: [batch] int32 number of keys that exist in each sequence; all if not given. With
+            it the portable kernel specializes no warps, and the one for Hopper needs finite values
+            up to the end of the key block in which a sequence ends.
         return_lse: Whether to give the natural logarithm of the sum of exponentials too.
 
     Returns:
@@ -85,20 +89,18 @@ def block_sparse_attention(
                 "device_table(table, device)"
             )
         table = device_table(table, str(q.device))
-    chosen, defaults = default_kernel(
-        q.dtype, q.shape[-1], (table.block_m, table.block_n), str(q.device)
-    )
-    name, config = backend or chosen, config or defaults
+    blocks = (table.block_m, table.block_n)
+    name, defaults = default_kernel(q.dtype, q.shape[-1], blocks, str(q.device))
+    if backend not in (None, name):
+        # The kernel's own defaults: the best kernel's are not for another.
+        name, defaults = backend, KernelConfig(*blocks)
+    config = replace(config or defaults, block_m=blocks[0], block_n=blocks[1])
+    scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     _check(q, k, v, table, name, key_len)
-    if config.warp_specialize:
-        raise BackendError(
-            "warps are specialized in the hopper kernel alone, and there always; leave "
-            "warp_specialize out"
-        )
+    _check_options(q, name, config, scale)
     out, lse = torch.ops.radialbench.block_sparse_attention(
-        *(q, k, v, list(table.tensors()), key_len),
-        *(q.shape[-1] ** -0.5 if sm_scale is None else sm_scale, name),
-        *(table.block_m, table.block_n, config.num_warps or 0, config.num_stages or 0),
+        *(q, k, v, list(table.tensors()), key_len, scale, name, *blocks),
+        *(config.num_warps, config.num_stages, config.warp_specialize),
     )
     return (out, lse) if return_lse else out
 
@@ -122,18 +124,20 @@ def _operator(
     backend: str,
     block_m: int,
     block_n: int,
-    num_warps: int,
-    num_stages: int,
+    num_warps: int | None,
+    num_stages: int | None,
+    warp_specialize: bool | None,
 ) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    LAUNCHES[backend](
-        *(q, k, v, out, lse),
-        table=DeviceTable(block_m, block_n, q.shape[2], *table),
-        key_len=key_len,
-        sm_scale=sm_scale,
-        config=KernelConfig(block_m, block_n, num_warps or None, num_stages or None),
-    )
+    with torch.cuda.device_of(q):
+        LAUNCHES[backend](
+            *(q, k, v, out, lse),
+            table=DeviceTable(block_m, block_n, q.shape[2], *table),
+            key_len=key_len,
+            sm_scale=sm_scale,
+            config=KernelConfig(block_m, block_n, num_warps, num_stages, warp_specialize),
+        )
     return out, lse
 
 
@@ -148,8 +152,9 @@ def _(
     backend: str,
     block_m: int,
     block_n: int,
-    num_warps: int,
-    num_stages: int,
+    num_warps: int | None,
+    num_stages: int | None,
+    warp_specialize: bool | None,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
@@ -182,3 +187,17 @@ def _check(
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.stride(3) != 1:
             raise BackendError(f"{name}'s last stride must be 1, got strides {tensor.stride()}")
+
+
+def _check_options(q: Tensor, backend: str, config: KernelConfig, sm_scale: float) -> None:
+    # Products are scaled in float32 and after their maximum is taken, which a scale that is not
+    # above 0 would turn into a minimum.
+    kind = torch.finfo(torch.float32)
+    if not kind.tiny <= sm_scale <= kind.max / 2:
+        raise BackendError(
+            f"sm_scale must be a positive float32, {kind.tiny:.3g} to {kind.max / 2:.3g}, got "
+            f"{sm_scale}; for a negative one negate q"
+        )
+    reasons = config_reasons(backend, config, q.dtype, q.shape[3], str(q.device))
+    if reasons:
+        raise BackendError(f"the {backend} kernel cannot run this: {'; '.join(reasons)}")

@@ -70,7 +70,9 @@ class KernelConfig:
         block_n: Key tokens of a block.
         num_warps: Warps of a thread block, where the backend has them.
         num_stages: Pipeline stages, where the backend has them.
-        warp_specialize: Whether some warps only copy, where the backend can do that.
+        warp_specialize: Whether some warps only copy and the others compute: `triton` does so where
+            it can if this is None, never if False, and refuses what it cannot if True; `hopper`
+            always does, and refuses False; other backends have no such choice.
     """
 
     block_m: int = 128

@@ -212,7 +212,7 @@ class BackendEntry(Strict):
     num_warps: Count | None = Field(default=None, description="Warps, where it has them")
     num_stages: Count | None = Field(default=None, description="Stages, where it has them")
     warp_specialize: bool | None = Field(
-        default=None, description="Whether some warps only copy, where it can do that"
+        default=None, description="Whether some warps only copy; by what applies if left out"
     )
 
     @model_validator(mode="after")

@@ -110,6 +110,31 @@ def test_keys_end_where_a_sequence_ends(lengths: tuple[int, int]) -> None:
     close(got, definition(*qkv, (torch.from_numpy(mask) & there[:, None])[:, None]))
 
 
+def test_what_lies_past_a_sequences_end_reaches_no_query() -> None:
+    mask = mixed_mask(100)
+    q, k, v = inputs(100, batch=2, dtype=torch.float16)
+    key_len = torch.tensor([37, 90], dtype=torch.int32, device=DEVICE)
+    table = table_of(mask, 16, 32)
+    there = torch.arange(100) < key_len.cpu()[:, None]
+    wanted = definition(q, k, v, (torch.from_numpy(mask) & there[:, None])[:, None])
+    for tensor in (k, v):
+        tensor.masked_fill_(~there.to(DEVICE)[:, None, :, None], math.nan)
+    got = block_sparse_attention(q, k, v, table, key_len=key_len, return_lse=True, backend="triton")
+    close(got, wanted)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 30.0])
+def test_any_positive_scale(scale: float) -> None:
+    mask = mixed_mask(60)
+    q, k, v = inputs(60, dtype=torch.float32)
+    got = block_sparse_attention(
+        *(q, k, v, table_of(mask, 16, 32)), sm_scale=scale, return_lse=True, backend="triton"
+    )
+    exact = definition(q.double() * scale * 32**0.5, k, v, torch.from_numpy(mask))
+    torch.testing.assert_close(got[0].double(), exact[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(got[1].double(), exact[1], rtol=1e-6, atol=1e-4)
+
+
 def test_a_table_for_each_group_of_heads() -> None:
     masks = [mixed_mask(90, seed=seed) for seed in (1, 2)]
     uploaded = upload([table_of(mask, 32, 16) for mask in masks], DEVICE, [1, 0, 1])
@@ -164,7 +189,7 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*qkv, tensors, None, 0.2, "triton", 16, 16, 0, 0),
+        (*qkv, tensors, None, 0.2, "triton", 16, 16, None, None, None),
         test_utils=("test_schema", "test_faketensor"),
     )
 
@@ -191,8 +216,11 @@ def test_what_does_not_fit_is_refused() -> None:
         block_sparse_attention(q.mT.contiguous().mT, k, v, table)
     with pytest.raises(BackendError, match=r"blocks of 16 to 256.*powers of two, got 24"):
         block_sparse_attention(q, k, v, table_of(mixed_mask(50), 24, 16), backend="triton")
-    with pytest.raises(BackendError, match="leave warp_specialize out"):
+    with pytest.raises(BackendError, match="warps cannot be specialized here: blocks are 128×128"):
         block_sparse_attention(q, k, v, table, config=KernelConfig(warp_specialize=True))
+    for scale in (0.0, -0.5, math.nan, math.inf, 1e-300):
+        with pytest.raises(BackendError, match=f"sm_scale must be a positive float32.*got {scale}"):
+            block_sparse_attention(q, k, v, table, sm_scale=scale)
     with pytest.raises(BackendError, match=r"the hopper kernel cannot run this: block_m is 128"):
         block_sparse_attention(q, k, v, table, backend="hopper")
 
@@ -216,6 +244,127 @@ def test_hopper_lengths_and_groups() -> None:
     got = block_sparse_attention(*qkv, uploaded, key_len=key_len, return_lse=True, backend="hopper")
     there = (torch.arange(300) < key_len.cpu()[:, None])[:, None, None]
     close(got, definition(*qkv, torch.from_numpy(np.stack(masks[::-1])) & there))
+
+
+EITHER = [pytest.param("hopper", marks=pytest.mark.gpu), "triton"]
+
+
+def climbing(rise: float, *, head_dim: int = 128) -> tuple[Tensor, Tensor, Tensor]:
+    """Give inputs whose weights grow by 2^rise a block of 128 keys for some queries.
+
+    Of four warps with 16 queries each it is all of the first and one of the second; for the others
+    they shrink.
+    """
+    q, k, v = inputs(1100, head_dim=head_dim, dtype=torch.float16)
+    token = torch.arange(1100, device=DEVICE)
+    climbs = (token % 64 < 16) | (token % 64 == 21)
+    q[..., 0] = torch.where(climbs, 1.0, -1.0) * math.log(2) * head_dim**0.5
+    k[..., 0] = rise * (token // 128 - 4)
+    return q, k, v
+
+
+@pytest.mark.parametrize("backend", EITHER)
+@pytest.mark.parametrize(
+    ("rise", "everything"), [(0.5, True), (3.0, False), (5.0, True), (5.0, False), (20.0, False)]
+)
+def test_maxima_that_climb(rise: float, everything: bool, backend: str) -> None:
+    """By more than a rescaling waits for, by less, and by little that adds up to much."""
+    mask = np.ones((1100, 1100), np.bool_) if everything else mixed_mask(1100)
+    attend(climbing(rise), mask, (128, 128), backend=backend)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("head_dim", [64, 256])
+def test_hopper_maxima_that_climb(head_dim: int) -> None:
+    blocks = (128, 64 if head_dim == 256 else 128)
+    attend(climbing(5.0, head_dim=head_dim), mixed_mask(1100), blocks, backend="hopper")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_stages", [1, 2, 3])
+def test_hopper_stages(num_stages: int) -> None:
+    mask = mixed_mask(1100)
+    qkv = climbing(5.0)
+    got = block_sparse_attention(
+        *(*qkv, table_of(mask, 128, 128)),
+        config=KernelConfig(num_stages=num_stages),
+        backend="hopper",
+        return_lse=True,
+    )
+    close(got, definition(*qkv, torch.from_numpy(mask)))
+
+
+@pytest.mark.gpu
+def test_hopper_refuses_stages_that_do_not_fit() -> None:
+    qkv = inputs(300, head_dim=128, dtype=torch.float16)
+    with pytest.raises(BackendError, match="cannot run this: num_stages 4 takes 2"):
+        block_sparse_attention(
+            *(*qkv, table_of(mixed_mask(300), 128, 128)),
+            config=KernelConfig(num_stages=4),
+            backend="hopper",
+        )
+
+
+@pytest.mark.gpu
+def test_hopper_strides_of_single_sequences_and_heads_do_not_matter() -> None:
+    mask = mixed_mask(300)
+    odd = [
+        tensor.as_strided(tensor.shape, (7, 13, 128, 1))
+        for tensor in inputs(300, heads=1, head_dim=128, dtype=torch.float16)
+    ]
+    attend((odd[0], odd[1], odd[2]), mask, (128, 128), backend="hopper")
+
+
+@pytest.mark.gpu
+def test_hopper_refuses_tensors_that_start_anywhere() -> None:
+    q, _, v = inputs(300, head_dim=128, dtype=torch.float16)
+    odd = torch.empty(q.numel() + 1, dtype=q.dtype, device=DEVICE)[1:].view(q.shape)
+    with pytest.raises(BackendError, match="k must start at a multiple of 16 bytes"):
+        block_sparse_attention(q, odd, v, table_of(mixed_mask(300), 128, 128), backend="hopper")
+
+
+@pytest.mark.parametrize("backend", EITHER)
+def test_nan_keys_among_maxima_that_climb(backend: str) -> None:
+    """A nan reaches its key's queries, and not those that a warp computes beside them."""
+    mask = mixed_mask(1100)
+    q, k, v = climbing(20.0)
+    for key in (20, 400, 900):
+        k[:, :, key] = math.nan
+    got = block_sparse_attention(
+        *(q, k, v, table_of(mask, 128, 128)), return_lse=True, backend=backend
+    )
+    reached = torch.from_numpy(mask[:, [20, 400, 900]].any(axis=1)).to(DEVICE)
+    assert 0 < reached.sum() < len(reached)
+    for result, wanted in zip(got, definition(q, k, v, torch.from_numpy(mask)), strict=True):
+        result = result.double()
+        assert result[:, :, reached].isnan().all()
+        torch.testing.assert_close(
+            result[:, :, ~reached], wanted[:, :, ~reached], rtol=0, atol=HALF[q.dtype]
+        )
+
+
+@pytest.mark.gpu
+def test_hopper_infinities() -> None:
+    """A score of inf makes its query nan, one of -inf is a key that is not there."""
+    mask = mixed_mask(1100)
+    q, k, v = climbing(5.0)
+    for sign, query, key in ((1, 77, 200), (-1, 600, 1000)):
+        q[:, :, query, 5] = sign * math.inf
+        k[:, :, key, 3] = sign * math.inf
+    # All its scores are -inf.
+    k[:, :, :, 7] = k[:, :, :, 7].abs() + 0.1
+    q[:, :, 3, 7] = -math.inf
+    k[:, :, (200, 1000), 3] *= -q[:, :, 3:4, 3].sign()
+    out, lse = block_sparse_attention(
+        *(q, k, v, table_of(mask, 128, 128)), return_lse=True, backend="hopper"
+    )
+    wanted, wanted_lse = definition(q, k, v, torch.from_numpy(mask))
+    assert (wanted_lse[:, :, 3] == -math.inf).all()
+    good = wanted.isfinite().all(dim=3)
+    assert 0.2 < good.float().mean() < 0.9
+    close((out[good], lse[good]), (wanted[good], wanted_lse[good]))
+    assert out[~good].isnan().all()
+    assert not lse[~good].isfinite().any()
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
-from radialbench.kernels.defaults import capability, kernel_reasons
+from radialbench.kernels.defaults import capability, config_reasons, kernel_reasons
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention
 from radialbench.maskgen.table import BlockTable
@@ -29,7 +29,10 @@ class Hopper:
             BackendError: The problem is unsupported, or the table or its blocks do not fit.
         """
         blocks = (config.block_m, config.block_n)
-        check_plan(self.name, self._reasons(problem, "cuda", blocks), problem, table, config)
+        reasons = self._reasons(problem, "cuda", blocks)
+        dtype = DTYPES[problem.dtype]
+        reasons += config_reasons(self.name, config, dtype, problem.head_dim, "cuda")
+        check_plan(self.name, reasons, problem, table, config)
         uploaded = upload([table], "cuda")
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

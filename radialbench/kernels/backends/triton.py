@@ -8,7 +8,7 @@ from torch import Tensor
 
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
-from radialbench.kernels.defaults import kernel_reasons
+from radialbench.kernels.defaults import config_reasons, kernel_reasons
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention
 from radialbench.maskgen.table import BlockTable
@@ -17,6 +17,10 @@ from radialbench.records.problem import KernelConfig, Problem
 
 class Triton:
     """Visits the full blocks without a mask, then the partial ones with their bitmaps.
+
+    With `warp_specialize` one warp copies and the others compute, and all blocks are masked if the
+    table has partial ones; where that applies (GPUs of compute capability 9.0, 16 bits, blocks of
+    128×128, head_dim up to 128) it is the default.
 
     On a CPU it runs in Triton's interpreter, for tests: set TRITON_INTERPRET=1 before starting.
     """
@@ -35,7 +39,10 @@ class Triton:
         """
         device = "cpu" if _interpreted() else "cuda"
         blocks = (config.block_m, config.block_n)
-        check_plan(self.name, self._reasons(problem, device, blocks), problem, table, config)
+        reasons = self._reasons(problem, device, blocks)
+        dtype = DTYPES[problem.dtype]
+        reasons += config_reasons(self.name, config, dtype, problem.head_dim, device)
+        check_plan(self.name, reasons, problem, table, config)
         uploaded = upload([table], device)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
