@@ -10,12 +10,18 @@ from benchmarks.parts import filled, told
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.maskgen.picture import save_pictures
 from radialbench.records.store import read
+from radialbench.reports.kernels import speedup_table
 from radialbench.reports.readme import compile_table, growth_lines, sweep_table
 from radialbench.reports.summary import summarize
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
+SHAPES = {
+    "21x30x52/h12d128bf16": "Wan2.1 1.3B, 480p, 81 frames",
+    "21x45x80/h40d128bf16": "Wan2.1 14B, 720p, 81 frames",
+    "33x45x80/h24d128bf16": "HunyuanVideo, 720p, 129 frames",
+}
 PICTURED = ("radial", "sta", "svg_spatial", "svg_temporal")
 
 
@@ -23,11 +29,13 @@ def parts() -> dict[str, str]:
     """Give each generated part of the README by its name."""
     compiled = read(RESULTS / "compile.jsonl").records
     swept = read(RESULTS / "sweep.jsonl").records
+    kernels = [r for r in read(RESULTS / "kernels.jsonl").records if r.mask != "radial_whole"]
     summary = summarize(swept)
     return {
         "compile": f"{compile_table(compiled)}\n\n{told(compiled[-1])}",
         "sweep": f"{sweep_table(summary)}\n\n{told(swept[-1])}",
         "growth": growth_lines(summary),
+        "speedups": f"{speedup_table(kernels, SHAPES)}\n\n{told(kernels[-1])}",
     }
 
 

@@ -18,6 +18,9 @@ host between the first event and the call."""
 HOLD_CYCLES = 500_000
 """Clock cycles of the GPU that a call is held back for: about 0.3 ms, several launches long."""
 
+WAKE_CYCLES = 10 * HOLD_CYCLES
+"""The same after a pause, when the host has gone cold too."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostClock:
@@ -90,7 +93,7 @@ class EventClock:
             time.sleep(self.pause_s)
         other.zero_()
         if hold or self.pause_s:
-            torch.cuda._sleep(HOLD_CYCLES)
+            torch.cuda._sleep(WAKE_CYCLES if self.pause_s else HOLD_CYCLES)
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
         run()

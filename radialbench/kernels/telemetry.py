@@ -1,5 +1,6 @@
 """What a GPU's own counters say while a call is made again and again."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ import torch
 
 from radialbench.records.measurement import Telemetry
 
-IN_FLIGHT = 2
-"""Calls that are launched and not finished: enough that the GPU never waits."""
+QUEUED_S = 0.02
+"""Calls that take this long together are launched ahead, at least two: more than the host ever
+needs to come back, so that the GPU never waits for it."""
 
 READ_EVERY_S = 0.01
 
@@ -34,7 +36,7 @@ def watch(run: Callable[[], object], *, seconds: float = 1.0) -> Telemetry | Non
         if handle is None:
             return None
         readings = _Readings(handle)
-        torch.cuda.synchronize()
+        ahead = max(2, math.ceil(QUEUED_S / _seconds(run)))
         begin, calls = time.perf_counter(), 0
         pending: deque[Any] = deque()
         while time.perf_counter() - begin < seconds or calls < 2:
@@ -42,11 +44,19 @@ def watch(run: Callable[[], object], *, seconds: float = 1.0) -> Telemetry | Non
             calls += 1
             pending.append(torch.cuda.Event())
             pending[-1].record()
-            if len(pending) > IN_FLIGHT:
+            if len(pending) > ahead:
                 _wait(pending.popleft(), readings)
         for event in pending:
             _wait(event, readings)
         return readings.summary(calls, time.perf_counter() - begin)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - begin
 
 
 def _wait(event: Any, readings: "_Readings") -> None:

@@ -20,8 +20,8 @@ class Measurement:
         cache: `cold` (flushed before each sample) or `warm`.
         timer: What measured: `perf_counter`, or a GPU's `cuda_event`.
         clocks: What is known of the clocks.
-        launches: `sustained`, one right after the other, or `isolated`, each after a pause. A GPU
-            that its power limits is faster in the second.
+        launches: `sustained`, one right after the other, or `isolated`, each after a pause: a GPU
+            that its power limits has a fresh budget then, and a clock that may have to rise first.
     """
 
     samples_ms: tuple[float, ...]

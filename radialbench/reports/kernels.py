@@ -1,15 +1,18 @@
 """Kernels beside their peers, as Markdown: cases of one shape that were sampled in turn."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 
-from radialbench.records.measurement import Measurement
+from radialbench.records.measurement import Measurement, Telemetry
 from radialbench.records.result import CEILING_SIZE, Record
 from radialbench.reports.formats._tables import NONE, table, text
-from radialbench.reports.numbers import mib, three, times
+from radialbench.reports.numbers import MIB, share, three, times
 
+DENSE = "dense"
 OURS = ("hopper", "triton")
+BUSY = 1.3
+"""A call may take this many times as long alone as in turn with others, which leave it cooler."""
 CEILING_FLOPS = 2 * CEILING_SIZE**3
 
 Ratio = tuple[float, float, float]
@@ -52,34 +55,48 @@ def _ceiling(timed: list[Record]) -> str:
 
 def _table(timed: list[Record]) -> str:
     headers = (
-        *("mask", "backend", "blocks", "ms (IQR; samples)", "TFLOP/s", "of the product"),
-        *("against best peer", "isolated ms", "J", "SM MHz", "order ms"),
+        *("mask", "backend", "blocks", "ms in turn (IQR; samples)", "TFLOP/s", "of the product"),
+        *("against best peer", "ms alone", "ms isolated", "J", "SM MHz", "order ms"),
         *("error / tolerance", "MiB besides outputs"),
     )
     return table(headers, [_row(record, timed) for record in timed], words=2)
 
 
 def _row(record: Record, timed: list[Record]) -> tuple[str, ...]:
-    timing, accuracy, telemetry = record.timing, record.accuracy, record.telemetry
+    timing, accuracy, telemetry = record.timing, record.accuracy, busy(record)
     assert timing is not None and accuracy is not None and record.table is not None
-    share = of_ceiling(record)
+    of_product = of_ceiling(record)
     peer = against_best_peer(record, timed)
     besides = besides_outputs(record)
     return (
         text(record.mask),
         text(record.backend or ""),
-        f"{record.table.block_density:.1%}",
+        share(record.table.block_density),
         f"{three(timing.median_ms)} ({three(timing.iqr_ms)}; {len(timing.samples_ms)})",
         f"{tflops(record):,.0f}",
-        NONE if share is None else f"{share[1]:.2f}",
+        NONE if of_product is None else f"{of_product[1]:.2f}",
         NONE if peer is None else f"{times(peer[1][1])} {text(peer[0])}",
+        three(1e3 * telemetry.seconds / telemetry.calls) if telemetry else NONE,
         three(record.isolated.median_ms) if record.isolated else NONE,
         three(telemetry.energy_j) if telemetry and telemetry.energy_j else NONE,
         f"{telemetry.sm_mhz:,.0f}" if telemetry and telemetry.sm_mhz else NONE,
         three(record.permute_ms) if record.permute_ms else NONE,
         f"{accuracy.max_abs_error:.1e} / {accuracy.tolerance:.1e}",
-        NONE if besides is None else mib(besides),
+        NONE if besides is None else f"{besides / MIB:.2f}",
     )
+
+
+def busy(record: Record) -> Telemetry | None:
+    """What the counters said, if the GPU was busy all the while.
+
+    Calls that took much longer than when they were sampled waited for the host, or for something
+    else: energy and clock are then not the calls'.
+    """
+    telemetry, timing = record.telemetry, record.timing
+    if telemetry is None or timing is None:
+        return None
+    of_call_ms = 1e3 * telemetry.seconds / telemetry.calls
+    return telemetry if of_call_ms <= BUSY * timing.median_ms else None
 
 
 def tflops(record: Record) -> float:
@@ -130,6 +147,48 @@ def besides_outputs(record: Record) -> int | None:
     return max(0, record.memory.peak_bytes - rows * (problem.head_dim * item + 4))
 
 
+def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
+    """Every mask on its fastest kernel beside the fastest dense kernel of the same shape.
+
+    The time of the mask's token order counts. Shapes without a dense result are left out.
+    """
+    headers = (
+        *("shape", "mask", "kernel", "ms", "dense kernel", "dense ms", "speed-up"),
+        *("pairs of dense", "blocks of dense"),
+    )
+    body = []
+    for group, title in titles.items():
+        timed = [record for record in records if record.timing and record.group == group]
+        dense = min((r for r in timed if r.mask == DENSE), key=_median_ms, default=None)
+        masks = dict.fromkeys(record.mask for record in timed if record.mask != DENSE)
+        for mask in masks if dense else ():
+            best = min((r for r in timed if r.mask == mask), key=_median_ms)
+            assert dense is not None and dense.timing and best.timing and best.table
+            order_ms = best.permute_ms or 0.0
+            own = replace(
+                best.timing, samples_ms=tuple(ms + order_ms for ms in best.timing.samples_ms)
+            )
+            body.append(
+                (
+                    title,
+                    text(mask),
+                    text(best.backend or ""),
+                    three(own.median_ms),
+                    text(dense.backend or ""),
+                    three(dense.timing.median_ms),
+                    times(ratio(dense.timing, own)[1]),
+                    share(best.table.density),
+                    share(best.table.block_density),
+                )
+            )
+    return table(headers, body, words=3)
+
+
+def _median_ms(record: Record) -> float:
+    assert record.timing is not None
+    return record.timing.median_ms
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a kernel should reach.
@@ -164,9 +223,9 @@ def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
 
 
 def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
-    """Find a case that has a time; its mask's label or the name before a preset's colon."""
+    """Find a case that has a time; its mask's label, without parameters."""
     for record in records:
-        label = record.mask.partition(":")[0]
+        label = record.mask.partition("(")[0]
         if record.timing and (record.group, label, record.backend) == (group, mask, backend):
             return record
     return None

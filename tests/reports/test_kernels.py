@@ -12,6 +12,7 @@ from radialbench.reports.kernels import (
     Target,
     against_best_peer,
     besides_outputs,
+    busy,
     find,
     of_ceiling,
     ratio,
@@ -77,7 +78,7 @@ def test_memory_besides_the_outputs() -> None:
 
 
 def test_a_shape_has_a_table_and_says_what_has_no_time() -> None:
-    telemetry = Telemetry(10, 1.0, 12.5, 650.0, 1425.0, 2619.0, 61.0, ("power cap",))
+    telemetry = Telemetry(400, 1.0, 12.5, 650.0, 1425.0, 2619.0, 61.0, ("power cap",))
     shown = shape_tables(
         [
             case("hopper", 2.0, 4.0, 2.0, telemetry=telemetry, isolated=timing(1.5)),
@@ -99,9 +100,16 @@ def test_a_shape_has_a_table_and_says_what_has_no_time() -> None:
         f"The matrix product of 8192³ in turn with them: {WORK / 1e9:,.0f} TFLOP/s."
     )
     hopper = next(line for line in lines if "hopper" in line)
-    for told in ("2.00 (1.00; 3)", "0.50", "2.00× flex", "1.50", "12.5", "1,425"):
+    for told in ("2.00 (1.00; 3)", "0.50", "2.00× flex", "2.50", "1.50", "12.5", "1,425"):
         assert f" {told} " in hopper
     assert lines[-1] == "- radial on fa4: unsupported: needs flash-attn-4"
+
+
+def test_counters_of_a_gpu_that_waited_are_not_shown() -> None:
+    idle = Telemetry(100, 1.0, 12.5, 300.0, 1425.0, 2619.0, 61.0, ())  # 10 ms a call
+    assert busy(case("hopper", 2.0, 2.0, telemetry=idle)) is None
+    assert busy(case("hopper", 9.0, 9.0, telemetry=idle)) is idle
+    assert busy(case("hopper", 9.0, 9.0)) is None
 
 
 def test_targets_are_met_from_their_side() -> None:
@@ -127,7 +135,7 @@ def test_targets_are_met_from_their_side() -> None:
     assert "1.50 (1.50 to 1.50)" in shown
 
 
-def test_a_mask_is_found_with_its_preset() -> None:
-    hunyuan = case("hopper", 1.0, mask="radial_blocks:hunyuan")
+def test_a_mask_is_found_whatever_its_parameters() -> None:
+    hunyuan = case("hopper", 1.0, mask="radial_blocks(sink_frames=0)")
     assert find([hunyuan], GROUP, "radial_blocks", "hopper") is hunyuan
     assert find([hunyuan], GROUP, "radial", "hopper") is None

@@ -51,8 +51,8 @@ class FastVideo:
             from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
         except ImportError as error:
             raise BackendError(
-                f"{describe(PACKAGE)} is built for another PyTorch or CUDA than torch "
-                f"{torch.__version__}: {error}"
+                f"{describe(PACKAGE)} does not load beside torch {torch.__version__}: "
+                f"{str(error).rpartition('/')[2]}"
             ) from None
 
         lists = _lists(table, problem.heads)

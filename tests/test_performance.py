@@ -1,0 +1,56 @@
+"""The performance page says what the committed records say."""
+
+import re
+
+import pytest
+
+from benchmarks import kernels
+from radialbench.records.result import Status
+from radialbench.records.store import read
+from radialbench.reports.kernels import Target, besides_outputs
+from radialbench.suites.plan import plan
+from radialbench.suites.read import load_suite
+
+TEXT = kernels.PAGE.read_text(encoding="utf-8")
+RECORDS = read(kernels.RECORDS).records
+
+
+def test_tables_are_those_of_the_records() -> None:
+    assert kernels.written(TEXT) == TEXT, "run: python -m benchmarks.kernels"
+
+
+@pytest.mark.parametrize(
+    "row", [r"\| S radial_blocks: hopper ag[^\n]*?", r"\| sta +\| hopper[^\n]*?"]
+)
+def test_a_changed_number_is_noticed(row: str) -> None:
+    changed = re.sub(rf"({row})(\d)", lambda m: f"{m[1]}{(int(m[2]) + 1) % 10}", TEXT, count=1)
+    assert changed != TEXT
+    assert kernels.written(changed) == TEXT
+
+
+def test_the_records_are_of_the_suite_and_of_one_run() -> None:
+    suite = load_suite(str(kernels.ROOT / "benchmarks" / "kernels.yaml"))
+    assert [record.case for record in RECORDS] == [case.id for case in plan(suite)]
+    assert len({record.environment for record in RECORDS}) == 1
+
+
+def test_none_failed_and_what_has_a_time_was_accurate() -> None:
+    assert {record.status for record in RECORDS} <= {Status.OK, Status.UNSUPPORTED}
+    for record in RECORDS:
+        if record.timing:
+            assert record.accuracy is not None
+            assert record.accuracy.passed
+            assert record.accuracy.rows >= 4096
+
+
+@pytest.mark.parametrize("target", kernels.TARGETS, ids=lambda target: target.text)
+def test_every_target_finds_its_cases(target: Target) -> None:
+    assert (target.of(RECORDS) is None) == ("fastvideo" in target.text)
+
+
+def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
+    for record in RECORDS:
+        if record.backend in ("hopper", "triton"):
+            besides = besides_outputs(record)
+            assert besides is not None
+            assert besides <= 16 << 20
