@@ -1,0 +1,118 @@
+"""Our kernels under NVIDIA's compute-sanitizer, on small shapes: `python -m tests.sanitize`.
+
+Runs memcheck, initcheck and racecheck, each on a process that launches every kernel in its forms
+(short last blocks, partial blocks, groups of heads, key lengths, head dimensions) and compares the
+results with the definition. Exits with 1 if a tool reports an error or a result is wrong. Needs a
+GPU and `compute-sanitizer`, which comes with CUDA; takes minutes. --launch does the launches alone.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from radialbench.kernels.defaults import kernel_reasons
+from radialbench.kernels.device_table import DeviceTable, upload
+from radialbench.kernels.op import block_sparse_attention
+from radialbench.records.problem import KernelConfig
+from tests.kernels.tables import mixed_mask, table_of
+
+TOOLS = ("memcheck", "initcheck", "racecheck")
+FORMS = (
+    ("hopper", None),
+    ("triton", False),
+    ("triton", True),
+)
+"""Kernels, and whether their warps are specialized."""
+
+
+def main() -> int:
+    """Run the tools, or launch."""
+    if "--launch" in sys.argv[1:]:
+        return launch_all()
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        print("compute-sanitizer is not on the path; it comes with CUDA's toolkit")
+        return 2
+    worst = 0
+    for tool in TOOLS:
+        # PyTorch's allocator hides reads past an allocation's end, unless every one is its own.
+        command = [sanitizer, "--tool", tool, "--error-exitcode", "1", "--print-limit", "5"]
+        launch = [sys.executable, "-m", "tests.sanitize", "--launch"]
+        code = subprocess.run(
+            ["env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", *command, *launch], check=False
+        ).returncode
+        print(f"{tool}: {'clean' if code == 0 else f'exit code {code}'}")
+        worst = max(worst, code)
+    return int(worst != 0)
+
+
+def launch_all() -> int:
+    """Launch every kernel in every form; give 1 if a result is wrong."""
+    wrong = 0
+    for kernel, specialized in FORMS:
+        for head_dim in (64, 128):
+            blocks = (128, 128)
+            if kernel_reasons(kernel, torch.bfloat16, head_dim, blocks, "cuda"):
+                continue
+            for label, table, mask, key_len in tables(blocks):
+                if specialized and key_len is not None:
+                    continue
+                right = launch(kernel, specialized, head_dim, table, mask, key_len)
+                wrong += not right
+                print(f"{kernel} {specialized} {head_dim} {label}: {'right' if right else 'WRONG'}")
+    return int(wrong > 0)
+
+
+def tables(
+    blocks: tuple[int, int],
+) -> Iterator[tuple[str, DeviceTable, torch.Tensor, torch.Tensor | None]]:
+    """Give forms of tables: label, table, mask of batch, heads, queries and keys, and lengths."""
+    for seq_len in (1, 129, 384):
+        mask = mixed_mask(seq_len)
+        uploaded = upload([table_of(mask, *blocks)], "cuda")
+        yield f"{seq_len} tokens", uploaded, torch.from_numpy(mask)[None, None].cuda(), None
+    whole = np.ones((256, 256), np.bool_)
+    uploaded = upload([table_of(whole, *blocks)], "cuda")
+    yield "whole blocks", uploaded, torch.from_numpy(whole)[None, None].cuda(), None
+    masks = [mixed_mask(300, seed=seed) for seed in (1, 2)]
+    grouped = upload([table_of(mask, *blocks) for mask in masks], "cuda", [1, 0])
+    by_head = torch.from_numpy(np.stack(masks[::-1]))[None].cuda()
+    yield "groups of heads", grouped, by_head, None
+    key_len = torch.tensor([0, 177], dtype=torch.int32, device="cuda")
+    there = (torch.arange(300, device="cuda") < key_len[:, None])[:, None, None]
+    yield "key lengths", grouped, by_head & there, key_len
+
+
+def launch(
+    kernel: str,
+    specialized: bool | None,
+    head_dim: int,
+    table: DeviceTable,
+    mask: torch.Tensor,
+    key_len: torch.Tensor | None,
+) -> bool:
+    """Launch once and compare with the definition."""
+    shape = (2, 2, table.seq_len, head_dim)
+    q, k, v = (torch.randn(shape, device="cuda").bfloat16() for _ in range(3))
+    out, lse = block_sparse_attention(
+        *(q, k, v, table),
+        config=KernelConfig(128, 128, warp_specialize=specialized),
+        backend=kernel,
+        key_len=key_len,
+        return_lse=True,
+    )
+    scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * head_dim**-0.5
+    scores = scores.masked_fill(~mask, -torch.inf)
+    exact_lse = scores.logsumexp(-1)
+    weights = (scores - exact_lse.masked_fill(exact_lse.isinf(), 0.0)[..., None]).exp()
+    exact = torch.einsum("bhqk,bhkd->bhqd", weights, v.double())
+    near = (lse.double() - exact_lse).abs().masked_fill(exact_lse.isinf() & lse.isinf(), 0.0)
+    return bool((out.double() - exact).abs().max() < 0.03 and near.max() < 0.03)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
