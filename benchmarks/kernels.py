@@ -19,14 +19,13 @@ from benchmarks.parts import filled, told
 from radialbench.records.result import Record
 from radialbench.records.store import RESULTS, read
 from radialbench.reports.kernels import (
-    Ratio,
     Target,
     find,
     of_ceiling,
-    ratio,
     shape_tables,
     target_table,
 )
+from radialbench.reports.ratio import Ratio, ratio
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -92,9 +91,7 @@ def small(mask: str) -> Target:
         own, dense = find(records, SMALL, mask, "hopper"), find(records, SMALL, "dense", "cudnn")
         if own is None or dense is None or not own.timing or not dense.timing or not own.table:
             return None
-        low, middle, high = ratio(own.timing, dense.timing)
-        density = own.table.density
-        return low / density, middle / density, high / density
+        return ratio(own.timing, dense.timing).times(1 / own.table.density)
 
     text = f"small launch {mask}: hopper over dense cudnn × density"
     return Target(text, 1.30, of, at_most=True)

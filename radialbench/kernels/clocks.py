@@ -1,11 +1,13 @@
 """How the time of a call is taken: by the host's clock on a CPU, by events on a GPU."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
+
+from radialbench.kernels.telemetry import Reading, counters
 
 Calls = Sequence[Callable[[], object]]
 Orders = Iterable[Sequence[int]]
@@ -23,25 +25,64 @@ WAKE_CYCLES = 10 * HOLD_CYCLES
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """Every call made once.
+
+    Attributes:
+        times_ms: Milliseconds of each call.
+        reading: What the GPU's counters said when the round had ended; None on a CPU.
+    """
+
+    times_ms: list[float]
+    reading: Reading | None = None
+
+    @property
+    def throttled(self) -> bool:
+        """Whether heat or the hardware held the clocks back."""
+        return self.reading is not None and self.reading.throttled
+
+
+class Clock(Protocol):
+    """Takes the time of calls."""
+
+    @property
+    def timer(self) -> str:
+        """What measures."""
+
+    @property
+    def cache(self) -> str:
+        """State of the cache when a call begins: `cold` or `warm`."""
+
+    @property
+    def launches(self) -> str:
+        """`sustained` or `isolated`."""
+
+    @property
+    def settles(self) -> bool:
+        """Whether the device needs some time under load before its times stay the same."""
+
+    def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
+        """Make every call once a round, in the order given for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class HostClock:
     """The host's monotonic clock, around calls that return when they are done."""
 
-    timer = "perf_counter"
-    cache = "warm"
+    timer: ClassVar[str] = "perf_counter"
+    cache: ClassVar[str] = "warm"
+    launches: ClassVar[str] = "sustained"
+    settles: ClassVar[bool] = False
 
-    def rounds(self, runs: Calls, orders: Orders) -> Iterator[list[float]]:
-        """Make every call once a round, in the order given for it.
-
-        Yields:
-            Milliseconds of each call.
-        """
+    def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
+        """Make every call once a round, in the order given for it."""
         for order in orders:
             times = [0.0] * len(runs)
             for place in order:
                 start = time.perf_counter_ns()
                 runs[place]()
                 times[place] = (time.perf_counter_ns() - start) / 1e6
-            yield times
+            yield Round(times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +99,39 @@ class EventClock:
     cold: bool = True
     pause_s: float = 0.0
 
-    timer = "cuda_event"
+    timer: ClassVar[str] = "cuda_event"
 
     @property
     def cache(self) -> str:
         """State of the L2 cache when a call begins."""
         return "cold" if self.cold else "warm"
 
-    def rounds(self, runs: Calls, orders: Orders) -> Iterator[list[float]]:
-        """Make every call once a round, in the order given for it.
+    @property
+    def launches(self) -> str:
+        """Whether each call follows a pause."""
+        return "isolated" if self.pause_s else "sustained"
 
-        Yields:
-            Milliseconds of each call.
-        """
+    @property
+    def settles(self) -> bool:
+        """A GPU that is to rest before each call is not warmed up."""
+        return not self.pause_s
+
+    def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
+        """Make every call once a round, in the order given for it."""
         size = 2 * torch.cuda.get_device_properties().L2_cache_size if self.cold else 0
         other = torch.empty(size, dtype=torch.uint8, device="cuda")
         short = [True] * len(runs)
         behind: dict[int, tuple[Any, Any]] = {}
-        for order in orders:
-            launched = {
-                place: self._launch(runs[place], other, hold=short[place]) for place in order
-            }
-            if behind:
-                times = _read(behind)
-                short = [ms < SHORT_MS for ms in times]
-                yield times
-            behind = launched
+        with counters() as sensor:
+            for order in orders:
+                launched = {
+                    place: self._launch(runs[place], other, hold=short[place]) for place in order
+                }
+                if behind:
+                    times = _read(behind)
+                    short = [ms < SHORT_MS for ms in times]
+                    yield Round(times, sensor.read())
+                behind = launched
 
     def _launch(
         self, run: Callable[[], object], other: torch.Tensor, *, hold: bool
@@ -104,12 +152,12 @@ class EventClock:
 def _read(launched: dict[int, tuple[Any, Any]]) -> list[float]:
     for _, end in launched.values():
         end.synchronize()
-    return [launched[place][0].elapsed_time(launched[place][1]) for place in sorted(launched)]
+    times = (begin.elapsed_time(end) for _, (begin, end) in sorted(launched.items()))
+    # Events tick in half microseconds and give a float32: what is beyond a nanosecond is its noise,
+    # and would be most of a stored sample.
+    return [round(ms, 6) for ms in times]
 
 
-Clock = HostClock | EventClock
-
-
-def clock_of(device: str) -> Clock:
-    """Give the clock for calls on a device."""
-    return HostClock() if device == "cpu" else EventClock()
+def clock_of(device: str, *, cold: bool = True) -> Clock:
+    """Give the clock for calls on a device; `cold` is of a GPU's L2 cache."""
+    return HostClock() if device == "cpu" else EventClock(cold=cold)

@@ -1,9 +1,11 @@
 """What a measurement depends on besides the problem: machine, versions, source."""
 
+import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,6 +38,8 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         | (_gpu_versions() if device == "cuda" else {}),
         commit=_commit(Path(__file__).resolve()),
         command=command,
+        host=host(),
+        clocks=clock_limits() if device == "cuda" else None,
     )
 
 
@@ -47,6 +51,11 @@ def cpu_name() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def host() -> str:
+    """Tell machines apart without naming them: twelve digits of a hash of the machine's name."""
+    return hashlib.sha256(f"radialbench:{platform.node()}".encode()).hexdigest()[:12]
 
 
 def cores() -> int:
@@ -106,6 +115,29 @@ def gpus() -> list[str]:
         return [f"the driver does not answer: {error}"]
     finally:
         pynvml.nvmlShutdown()
+
+
+def clock_limits() -> str | None:
+    """Say what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
+    from radialbench.kernels.telemetry import nvml
+
+    with nvml() as (handle, _):
+        if handle is None:
+            return None
+        import pynvml
+
+        asked: dict[str, Callable[[], str]] = {
+            "SM": lambda: f"{pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)} MHz",
+            "memory": lambda: (
+                f"{pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM)} MHz"
+            ),
+            "power": lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3:.0f} W",
+        }
+        told = []
+        for name, ask in asked.items():
+            with suppress(pynvml.NVMLError):
+                told.append(f"{name} {ask()}")
+        return ", ".join(told) or None
 
 
 def _gpu(handle: object) -> str:

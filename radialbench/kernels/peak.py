@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from radialbench.kernels.telemetry import process_bytes
 from radialbench.records.measurement import Memory
 
 T = TypeVar("T")
@@ -15,10 +16,10 @@ _CLEAR = Path("/proc/self/clear_refs")
 def peak_memory(run: Callable[[], T], *, device: str = "cpu") -> tuple[T, Memory]:
     """Call once, and measure what that adds to the memory in use, at its peak.
 
-    On a GPU, the memory that PyTorch's allocator hands out: what the call allocates, outputs
-    included. On a CPU, the process's resident memory by Linux's own high-water mark, reset just
-    before the call; memory that the allocator keeps for reuse is given back first, where the C
-    library can.
+    On a GPU, the memory that PyTorch's allocator hands out: what the call allocates, with its
+    outputs and, apart, without them; and what NVML says the process holds. On a CPU, the process's
+    resident memory by Linux's own high-water mark, reset just before the call; memory that the
+    allocator keeps for reuse is given back first, where the C library can.
     """
     return _host(run) if device == "cpu" else _gpu(run)
 
@@ -31,8 +32,11 @@ def _gpu(run: Callable[[], T]) -> tuple[T, Memory]:
     before = torch.cuda.memory_allocated()
     result = run()
     torch.cuda.synchronize()
-    added = max(0, torch.cuda.max_memory_allocated() - before)
-    return result, Memory(added, "growth of the peak of PyTorch's allocator over one call")
+    peak = torch.cuda.max_memory_allocated()
+    # The result is still held: what is allocated beyond `before` is the outputs.
+    workspace = max(0, peak - max(before, torch.cuda.memory_allocated()))
+    source = "growth of the peak of PyTorch's allocator over one call"
+    return result, Memory(max(0, peak - before), source, workspace, process_bytes())
 
 
 def _host(run: Callable[[], T]) -> tuple[T, Memory]:

@@ -1,9 +1,10 @@
 """What a GPU's own counters say while a call is made again and again."""
 
 import math
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import mean, median
@@ -11,13 +12,19 @@ from typing import Any
 
 import torch
 
-from radialbench.records.measurement import Telemetry
+from radialbench.records.measurement import POWER_CAP, Rounds, Telemetry
 
 QUEUED_S = 0.02
 """Calls that take this long together are launched ahead, at least two: more than the host ever
 needs to come back, so that the GPU never waits for it."""
 
 READ_EVERY_S = 0.01
+
+BESIDE_EVERY_S = 0.05
+"""Beside samples the counters are read more seldom: asking takes some milliseconds, in which a GPU
+with short calls has nothing to do."""
+
+NVML = "nvml"
 
 
 def watch(run: Callable[[], object], *, seconds: float = 1.0) -> Telemetry | None:
@@ -32,7 +39,7 @@ def watch(run: Callable[[], object], *, seconds: float = 1.0) -> Telemetry | Non
     Returns:
         None where NVML does not answer for the device.
     """
-    with _handle() as handle:
+    with nvml() as (handle, _):
         if handle is None:
             return None
         readings = _Readings(handle)
@@ -67,22 +74,133 @@ def _wait(event: Any, readings: "_Readings") -> None:
 
 
 @contextmanager
-def _handle() -> Iterator[Any]:
-    """NVML's handle of the current CUDA device; None where there is none."""
+def nvml() -> Iterator[tuple[Any, str]]:
+    """Give NVML's handle of the current CUDA device and `nvml`; None and why if there is none."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:
-        yield None
+    except Exception as error:
+        yield None, f"none: {type(error).__name__}: {error}"
         return
     try:
-        uuid = f"GPU-{torch.cuda.get_device_properties().uuid}"
-        yield pynvml.nvmlDeviceGetHandleByUUID(uuid)
-    except pynvml.NVMLError:
-        yield None
+        handle, source = None, NVML
+        try:
+            uuid = f"GPU-{torch.cuda.get_device_properties().uuid}"
+            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        except Exception as error:
+            source = f"none: {type(error).__name__}: {error}"
+        yield handle, source
     finally:
         pynvml.nvmlShutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the counters said at one moment.
+
+    Attributes:
+        source: `nvml`, or why nothing was read.
+        sm_mhz: Clock of the processors; None where the GPU does not tell, as for the others.
+        power_w: Watts drawn.
+        temperature_c: Degrees Celsius.
+        slowed_by: What held the clocks back.
+    """
+
+    source: str
+    sm_mhz: float | None = None
+    power_w: float | None = None
+    temperature_c: float | None = None
+    slowed_by: tuple[str, ...] = ()
+
+    @property
+    def throttled(self) -> bool:
+        """Whether anything but the power cap held the clocks back."""
+        return any(word != POWER_CAP for word in self.slowed_by)
+
+
+class Sensor:
+    """Reads the counters now and then; in between, the last reading stands."""
+
+    def __init__(self, handle: Any, source: str) -> None:
+        self._handle = handle
+        self._last = Reading(source)
+        self._at = -math.inf
+
+    def read(self) -> Reading:
+        """Give a reading no older than `BESIDE_EVERY_S`."""
+        now = time.perf_counter()
+        if self._handle is not None and now - self._at >= BESIDE_EVERY_S:
+            self._at, self._last = now, _reading(self._handle, self._last.source)
+        return self._last
+
+
+@contextmanager
+def counters() -> Iterator[Sensor]:
+    """Give the sensor of the current CUDA device; without NVML its readings say why not."""
+    with nvml() as (handle, source):
+        yield Sensor(handle, source)
+
+
+def _reading(handle: Any, source: str) -> Reading:
+    import pynvml
+
+    def ask(name: str, *arguments: int) -> int | None:
+        try:
+            return int(getattr(pynvml, name)(handle, *arguments))
+        except pynvml.NVMLError:
+            return None
+
+    milliwatts = ask("nvmlDeviceGetPowerUsage")
+    return Reading(
+        source,
+        sm_mhz=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+        power_w=None if milliwatts is None else round(milliwatts / 1e3),
+        temperature_c=ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
+        slowed_by=slowed_by(ask("nvmlDeviceGetCurrentClocksEventReasons") or 0),
+    )
+
+
+def rounds_of(readings: Sequence[Reading | None]) -> Rounds | None:
+    """Put readings beside the samples of a measurement; None if nothing was to be read.
+
+    A figure that the GPU did not tell every time is left out.
+    """
+    found = [one for one in readings if one is not None]
+    if not found or len(found) < len(readings):
+        return None
+
+    def column(name: str) -> tuple[float, ...]:
+        values = [getattr(one, name) for one in found]
+        return () if None in values else tuple(values)
+
+    told = found[0].source == NVML
+    return Rounds(
+        source=found[0].source,
+        sm_mhz=column("sm_mhz"),
+        power_w=column("power_w"),
+        temperature_c=column("temperature_c"),
+        slowed_by=tuple(", ".join(one.slowed_by) for one in found) if told else (),
+    )
+
+
+def process_bytes() -> int | None:
+    """Tell what memory of the current CUDA device this process holds, by NVML.
+
+    None where NVML does not answer, or knows the process by another number, as from within a
+    container.
+    """
+    with nvml() as (handle, _):
+        if handle is None:
+            return None
+        import pynvml
+
+        try:
+            processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        except pynvml.NVMLError:
+            return None
+        own = [one.usedGpuMemory for one in processes if one.pid == os.getpid()]
+        return own[0] if own else None
 
 
 @dataclass
@@ -144,7 +262,7 @@ class _Readings:
 
 
 SLOWING = {
-    0x04: "power cap",
+    0x04: POWER_CAP,
     0x08: "hardware slowdown",
     0x20: "thermal limit (software)",
     0x40: "thermal limit (hardware)",

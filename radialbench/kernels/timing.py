@@ -2,18 +2,34 @@
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import closing
 from functools import cache
+from statistics import median
 
-from radialbench.kernels.clocks import Clock, EventClock, HostClock
+from radialbench.kernels.clocks import Clock, HostClock, Round
+from radialbench.kernels.telemetry import rounds_of
 from radialbench.records.measurement import Measurement
+
+TARGET = 0.005
+"""Half-width of a median's interval, as a share of it, at which it is known well enough."""
+
+EXTRA_ROUNDS = 20
+"""Rounds that are taken at most beyond those asked for, in place of throttled ones."""
+
+STRETCH_S = 0.05
+SAME = 0.02
+LONGEST_S = 1.0
+"""A device is warm when the medians of two successive stretches of rounds differ by less than that
+share, and at the latest after that many seconds: a GPU's clocks take some ten milliseconds to rise,
+and seconds to come down as it heats up, which warming up cannot wait for."""
 
 
 def measure(
     run: Callable[[], object],
     *,
-    target: float = 0.01,
+    target: float = TARGET,
     min_samples: int = 5,
     max_samples: int = 100,
     max_seconds: float = 10.0,
@@ -21,6 +37,9 @@ def measure(
     clock: Clock | None = None,
 ) -> Measurement:
     """Time a call again and again, until its median is known well enough or the time is up.
+
+    Samples taken while heat or the hardware held a GPU's clocks back are kept and flagged; others
+    are taken in their place, up to `EXTRA_ROUNDS`.
 
     Args:
         run: The call.
@@ -30,7 +49,7 @@ def measure(
         max_samples: Samples after which to stop in any case.
         max_seconds: When this much time is spent on samples no other is begun. The first is
             always taken.
-        warmups: Calls that are not timed.
+        warmups: Calls that are not timed, at least; a GPU gets more, until its times stay the same.
         clock: What takes the time; the host's clock if not given.
     """
     (measured,) = measure_together(
@@ -48,7 +67,7 @@ def measure(
 def measure_together(
     runs: Sequence[Callable[[], object]],
     *,
-    target: float = 0.01,
+    target: float = TARGET,
     min_samples: int = 5,
     max_samples: int = 100,
     max_seconds: float = 10.0,
@@ -66,21 +85,60 @@ def measure_together(
     for _ in range(warmups):
         for run in runs:
             run()
-    samples: list[list[float]] = [[] for _ in runs]
-    spent_ms = 0.0
-    for times in clock.rounds(runs, _orders(len(runs))):
-        for kept, ms in zip(samples, times, strict=True):
-            kept.append(ms)
-        spent_ms += sum(times)
-        count = len(samples[0])
-        if spent_ms >= 1000 * max_seconds or count >= max_samples:
-            break
-        if count >= min_samples and all(median_half_width(kept) < target for kept in samples):
-            break
-    pause = isinstance(clock, EventClock) and clock.pause_s > 0
-    plain = Measurement((1.0,), warmups, clock.cache, clock.timer, None)
-    launches = "isolated" if pause else "sustained"
-    return [replace(plain, samples_ms=tuple(kept), launches=launches) for kept in samples]
+    taken: list[Round] = []
+    steady: list[list[float]] = [[] for _ in runs]
+    spent_ms, stopped = 0.0, ""
+
+    def precise(samples: Sequence[float]) -> bool:
+        return len(samples) >= min_samples and median_half_width(samples) < target
+
+    with closing(clock.rounds(runs, _orders(len(runs)))) as rounds:
+        if clock.settles:
+            warmups += _settle(rounds)
+        for one in rounds:
+            taken.append(one)
+            spent_ms += sum(one.times_ms)
+            if not one.throttled:
+                for samples, ms in zip(steady, one.times_ms, strict=True):
+                    samples.append(ms)
+            if all(map(precise, steady)):
+                stopped = "precise"
+            elif spent_ms >= 1000 * max_seconds:
+                stopped = "time"
+            elif max(len(steady[0]), len(taken) - EXTRA_ROUNDS) >= max_samples:
+                stopped = "samples"
+            if stopped:
+                break
+    return [
+        Measurement(
+            samples_ms=tuple(one.times_ms[place] for one in taken),
+            warmups=warmups,
+            cache=clock.cache,
+            timer=clock.timer,
+            clocks=None,
+            launches=clock.launches,
+            stopped="precise" if precise(samples) else stopped,
+            rounds=rounds_of([one.reading for one in taken]),
+        )
+        for place, samples in enumerate(steady)
+    ]
+
+
+def _settle(rounds: Iterator[Round]) -> int:
+    """Let rounds pass until their times stay the same; returns how many."""
+    begin, count, before = time.perf_counter_ns(), 0, math.inf
+    while True:
+        stretch, start = [], time.perf_counter_ns()
+        for one in rounds:
+            stretch.append(sum(one.times_ms))
+            if time.perf_counter_ns() - start >= STRETCH_S * 1e9:
+                break
+        count, middle = count + len(stretch), median(stretch)
+        if time.perf_counter_ns() - begin >= LONGEST_S * 1e9:
+            return count
+        if abs(middle - before) < SAME * before < math.inf:
+            return count
+        before = middle
 
 
 def _orders(count: int) -> Iterator[list[int]]:

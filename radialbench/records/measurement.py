@@ -8,6 +8,34 @@ from radialbench.records import _check
 
 CACHES = ("cold", "warm")
 LAUNCHES = ("sustained", "isolated")
+STOPS = ("precise", "samples", "time")
+
+POWER_CAP = "power cap"
+"""What holds a GPU's clocks back without being a fault: large ones run at that limit under load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What a GPU's counters said beside each sample: one entry a sample, or none if not told.
+
+    Attributes:
+        source: `nvml`, or why nothing was read.
+        sm_mhz: Clock of the processors.
+        power_w: Watts drawn.
+        temperature_c: Degrees Celsius.
+        slowed_by: What held the clocks back, `, ` between several; empty text for nothing.
+    """
+
+    source: str
+    sm_mhz: tuple[float, ...] = ()
+    power_w: tuple[float, ...] = ()
+    temperature_c: tuple[float, ...] = ()
+    slowed_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("sm_mhz", "power_w", "temperature_c", "slowed_by"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check.filled(self, "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +50,9 @@ class Measurement:
         clocks: What is known of the clocks.
         launches: `sustained`, one right after the other, or `isolated`, each after a pause: a GPU
             that its power limits has a fresh budget then, and a clock that may have to rise first.
+        stopped: Why no more samples were taken: `precise` (the median was known well enough),
+            `samples` (there were as many as asked for) or `time`; None where that is not known.
+        rounds: What a GPU's counters said beside the samples; None on a CPU.
     """
 
     samples_ms: tuple[float, ...]
@@ -30,32 +61,58 @@ class Measurement:
     timer: str
     clocks: str | None
     launches: str = "sustained"
+    stopped: str | None = None
+    rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
         if not self.samples_ms:
             raise RecordError("Measurement.samples_ms must hold at least one sample")
-        for sample in self.samples_ms:
-            if not _check.is_finite(sample, 0):
-                raise RecordError(
-                    f"Measurement.samples_ms must be finite numbers above 0, got {sample!r}"
-                )
+        _check.all_above_0(self, "samples_ms")
         _check.whole(self, "warmups", at_least=0)
         _check.one_of(self, "cache", CACHES)
         _check.one_of(self, "launches", LAUNCHES)
         _check.filled(self, "timer")
+        if self.stopped is not None:
+            _check.one_of(self, "stopped", STOPS)
+        if self.rounds is not None:
+            self._check_rounds(self.rounds)
+
+    def _check_rounds(self, rounds: Rounds) -> None:
+        for name in ("sm_mhz", "power_w", "temperature_c", "slowed_by"):
+            if len(getattr(rounds, name)) not in (0, len(self.samples_ms)):
+                raise RecordError(
+                    f"Rounds.{name} must hold one entry for each of the {len(self.samples_ms)} "
+                    f"samples, or none, got {len(getattr(rounds, name))}"
+                )
+
+    @property
+    def throttled(self) -> tuple[bool, ...]:
+        """For each sample, whether heat or the hardware held the GPU's clocks back beside it."""
+        slowed_by = self.rounds.slowed_by if self.rounds else ()
+        if not slowed_by:
+            return (False,) * len(self.samples_ms)
+        return tuple(words not in ("", POWER_CAP) for words in slowed_by)
+
+    @property
+    def steady_ms(self) -> tuple[float, ...]:
+        """The samples that were not throttled; all of them if there are none."""
+        if self.rounds is None:
+            return self.samples_ms
+        flagged = zip(self.samples_ms, self.throttled, strict=True)
+        return tuple(ms for ms, slow in flagged if not slow) or self.samples_ms
 
     @property
     def median_ms(self) -> float:
-        """The middle sample."""
-        return median(self.samples_ms)
+        """The middle of the steady samples."""
+        return median(self.steady_ms)
 
     @property
     def iqr_ms(self) -> float:
-        """Distance between the quartiles; 0 for a single sample."""
-        if len(self.samples_ms) == 1:
+        """Distance between the quartiles of the steady samples; 0 for a single one."""
+        if len(self.steady_ms) == 1:
             return 0.0
-        low, _, high = quantiles(self.samples_ms, n=4, method="inclusive")
+        low, _, high = quantiles(self.steady_ms, n=4, method="inclusive")
         return high - low
 
     def unlike(self, other: "Measurement") -> list[str]:
@@ -74,13 +131,19 @@ class Memory:
     Attributes:
         peak_bytes: What the call added at its peak; None where that cannot be told.
         source: What was measured, and how.
+        workspace_bytes: Of that, what the call had given back when it ended: all but its outputs;
+            None where that cannot be told.
+        process_bytes: Memory of the GPU that the process held then, by NVML: context, kernels and
+            what the allocator keeps included; None on a CPU or where it is not told.
     """
 
     peak_bytes: int | None
     source: str
+    workspace_bytes: int | None = None
+    process_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        _check.whole(self, "peak_bytes", at_least=0)
+        _check.whole(self, "peak_bytes", "workspace_bytes", "process_bytes", at_least=0)
         _check.filled(self, "source")
 
 

@@ -23,8 +23,17 @@ class Status(StrEnum):
     OK = "ok"
     UNSUPPORTED = "unsupported"
     OOM = "oom"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
     FAILED = "failed"
     INACCURATE = "inaccurate"
+
+
+UNSOUND = (Status.TIMEOUT, Status.CRASHED, Status.FAILED, Status.INACCURATE)
+"""What makes a run fail, is tried again when it goes on, and gives way to a later record."""
+
+
+STATUSES = frozenset(Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,8 @@ class Environment:
         versions: Versions of the libraries present, by name.
         commit: Commit of the source, `+` after it if changed; None outside a checkout.
         command: What was typed.
+        host: A short hash of the machine's name: tells machines apart, and names none.
+        clocks: What a GPU's clocks and power are bounded by; None on a CPU or where it is not told.
     """
 
     device: str
@@ -54,6 +65,8 @@ class Environment:
     versions: dict[str, str] = field(hash=False)
     commit: str | None
     command: str
+    host: str | None = None
+    clocks: str | None = None
 
     def __post_init__(self) -> None:
         _check.filled(self, "device")
@@ -155,7 +168,7 @@ class Record:
         _check.whole(self, "schema", at_least=1)
         _check.filled(self, "suite", "case", "mask", "config_source")
         _check.one_of(self, "measure", MEASURES)
-        _check.one_of(self, "status", Status)
+        _check.one_of(self, "status", STATUSES)
         _check.finite(self, "permute_ms", "plan_ms")
         ok = self.status == Status.OK
         if ok != (self.timing is not None):

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import from_dict, to_dict
-from radialbench.records.result import SCHEMA, Record
+from radialbench.records.codec import to_dict
+from radialbench.records.lines import NewerSchemaError, Reader
+from radialbench.records.result import Record
 
 RESULTS = "results.jsonl"
 """Name of the file of results in an output folder."""
@@ -36,10 +38,6 @@ class ReadResult:
 
 class WriteError(RecordError):
     """A record that cannot be written, such as on a full disk; those before it are kept."""
-
-
-class _NewerSchemaError(RecordError):
-    pass
 
 
 @contextmanager
@@ -75,16 +73,25 @@ def append(path: Path, record: Record) -> None:
         RecordError: The record holds a number that is not finite.
         WriteError: The file cannot be written.
     """
-    line = json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False) + "\n"
+    line = written(record)
     try:
         with path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             start = b"" if _ends_line(file, size) else b"\n"
-            _write(file.fileno(), start + line.encode(), size)
+            _write(file.fileno(), start + line, size)
     except OSError as error:
         raise WriteError(
             f"cannot write {path}: {error.strerror or error}; what was written before is kept"
         ) from None
+
+
+def written(record: Record) -> bytes:
+    """Write a record as a line.
+
+    Raises:
+        RecordError: The record holds a number that is not finite.
+    """
+    return json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def read(path: Path) -> ReadResult:
@@ -99,34 +106,30 @@ def read(path: Path) -> ReadResult:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     records: list[Record] = []
     skipped: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(parse_line(line))
-        except _NewerSchemaError as error:
-            raise RecordError(f"{path}:{number}: {error}") from None
-        except RecordError as error:
-            skipped.append(f"line {number}: {error}")
+    reader = Reader()
+    with _nothing_collected():
+        for number, line in enumerate(lines, start=1):
+            if not line or line.isspace():
+                continue
+            try:
+                records.append(reader.record(line))
+            except NewerSchemaError as error:
+                raise RecordError(f"{path}:{number}: {error}") from None
+            except RecordError as error:
+                skipped.append(f"line {number}: {error}")
     return ReadResult(tuple(records), tuple(skipped))
 
 
-def parse_line(line: bytes | str) -> Record:
-    """Read one line.
-
-    Raises:
-        RecordError: It is no record of a version this one can read.
-    """
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Look for no cycles meanwhile: records have none, and the search grows with their number."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise RecordError("not a whole line of JSON") from None
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise _NewerSchemaError(
-            f"written in form {schema}, this version reads up to {SCHEMA}; update radialbench"
-        )
-    return from_dict(Record, value)
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _ends_line(file: Any, size: int) -> bool:
@@ -144,7 +147,3 @@ def _write(handle: int, data: bytes, size: int) -> None:
     except OSError:
         os.ftruncate(handle, size)
         raise
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

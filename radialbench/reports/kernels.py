@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median, quantiles
 
-from radialbench.records.measurement import Measurement, Telemetry
+from radialbench.records.measurement import Telemetry
 from radialbench.records.result import CEILING_SIZE, Record
 from radialbench.reports.formats._tables import NONE, table, text
 from radialbench.reports.numbers import MIB, share, three, times
+from radialbench.reports.ratio import Ratio, ratio
 
 DENSE = "dense"
 OURS = ("hopper", "triton")
 BUSY = 1.3
 """A call may take this many times as long alone as in turn with others, which leave it cooler."""
 CEILING_FLOPS = 2 * CEILING_SIZE**3
-
-Ratio = tuple[float, float, float]
-"""Lower quartile, median and upper quartile of paired samples' ratios."""
 
 
 def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
@@ -41,8 +38,20 @@ def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
             for record in of_group
             if not record.timing
         ]
+        lines += filter(None, map(_throttled, timed))
         parts.append("\n\n".join(filter(None, (heading, told, _table(timed), "\n".join(lines)))))
     return "\n\n".join(parts)
+
+
+def _throttled(record: Record) -> str:
+    """Say how many samples heat or the hardware slowed, if there are any."""
+    assert record.timing is not None
+    flags = record.timing.throttled
+    if not any(flags):
+        return ""
+    told = f"{sum(flags)} of {len(flags)} samples were taken while heat or the hardware held the"
+    left = "no other were to be had" if all(flags) else "the figures are of the others"
+    return f"- {text(record.mask)} on {text(record.backend or '')}: {told} clocks back; {left}"
 
 
 def _ceiling(timed: list[Record]) -> str:
@@ -74,8 +83,8 @@ def _row(record: Record, timed: list[Record]) -> tuple[str, ...]:
         share(record.table.block_density),
         f"{three(timing.median_ms)} ({three(timing.iqr_ms)}; {len(timing.samples_ms)})",
         f"{tflops(record):,.0f}",
-        NONE if of_product is None else f"{of_product[1]:.2f}",
-        NONE if peer is None else f"{times(peer[1][1])} {text(peer[0])}",
+        NONE if of_product is None else f"{of_product.median:.2f}",
+        NONE if peer is None else f"{times(peer[1].median)} {text(peer[0])}",
         three(1e3 * telemetry.seconds / telemetry.calls) if telemetry else NONE,
         three(record.isolated.median_ms) if record.isolated else NONE,
         three(telemetry.energy_j) if telemetry and telemetry.energy_j else NONE,
@@ -110,8 +119,7 @@ def of_ceiling(record: Record) -> Ratio | None:
     if record.timing is None or record.ceiling is None or record.table is None:
         return None
     work = record.table.executed_flops / CEILING_FLOPS
-    low, middle, high = ratio(record.ceiling, record.timing)
-    return work * low, work * middle, work * high
+    return ratio(record.ceiling, record.timing).times(work)
 
 
 def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Ratio] | None:
@@ -128,19 +136,12 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Rat
     return best.backend or "", ratio(best.timing, record.timing)
 
 
-def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """Quartiles of the ratios of samples that were taken beside each other."""
-    ratios = [a / b for a, b in zip(above.samples_ms, below.samples_ms, strict=False)]
-    if len(ratios) == 1:
-        return ratios[0], ratios[0], ratios[0]
-    low, _, high = quantiles(ratios, n=4, method="inclusive")
-    return low, median(ratios), high
-
-
 def besides_outputs(record: Record) -> int | None:
     """Bytes that a call takes at its peak besides its output and lse."""
     if record.memory is None or record.memory.peak_bytes is None:
         return None
+    if record.memory.workspace_bytes is not None:
+        return record.memory.workspace_bytes
     problem = record.problem
     item = 4 if problem.dtype == "float32" else 2
     rows = problem.batch * problem.heads * problem.seq_len
@@ -176,12 +177,18 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
                     three(own.median_ms),
                     text(dense.backend or ""),
                     three(dense.timing.median_ms),
-                    times(ratio(dense.timing, own)[1]),
+                    _speedup(ratio(dense.timing, own)),
                     share(best.table.density),
                     share(best.table.block_density),
                 )
             )
     return table(headers, body, words=3)
+
+
+def _speedup(found: Ratio) -> str:
+    if found.low is None or found.high is None:
+        return times(found.median)
+    return f"{times(found.median)} ({times(found.low)} to {times(found.high)})"
 
 
 def _median_ms(record: Record) -> float:
@@ -211,12 +218,12 @@ class Target:
 
 
 def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
-    """What was asked, and what was measured: median and quartiles of paired samples."""
+    """What was asked, and what was measured: the ratio with its 95% interval."""
     body = []
     for target in targets:
         value = target.of(records)
-        shown = NONE if value is None else f"{value[1]:.2f} ({value[0]:.2f} to {value[2]:.2f})"
-        met = NONE if value is None else "yes" if target.met(value[1]) else "**no**"
+        shown = NONE if value is None else value.text
+        met = NONE if value is None else "yes" if target.met(value.median) else "**no**"
         asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
         body.append((target.text, asked, shown, met))
     return table(("what", "asked", "measured", "met"), body, words=1)

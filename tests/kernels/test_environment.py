@@ -1,9 +1,12 @@
 """What a record says of its machine is what the system says."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +15,14 @@ import pytest
 import torch
 
 from radialbench.kernels import environment as module
-from radialbench.kernels.environment import environment, gpus, memory_bytes, versions
+from radialbench.kernels import telemetry
+from radialbench.kernels.environment import (
+    clock_limits,
+    environment,
+    gpus,
+    memory_bytes,
+    versions,
+)
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 
@@ -26,7 +36,37 @@ def test_the_facts_are_the_systems() -> None:
     assert here.python == platform.python_version()
     assert here.versions["torch"] == version("torch")
     assert here.cpu
+    assert here.clocks is None
     assert from_dict(Environment, to_dict(here)) == here
+
+
+def test_machines_are_told_apart_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = set()
+    for name in ("alice-workstation", "bob-laptop", "alice-workstation"):
+        monkeypatch.setattr(platform, "node", lambda name=name: name)
+        hosts.add(environment("").host)
+        assert name not in json.dumps(to_dict(environment("")))
+    assert len(hosts) == 2
+    assert {len(one or "") for one in hosts} == {12}
+
+
+def test_the_bounds_of_a_gpus_clocks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    @contextmanager
+    def some() -> Iterator[tuple[object, str]]:
+        yield object(), "nvml"
+
+    def refused(handle: object) -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    clocks = {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 2619}
+    monkeypatch.setattr(telemetry, "nvml", some)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMaxClockInfo", lambda handle, kind: clocks[kind])
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetEnforcedPowerLimit", lambda handle: 700_000)
+    assert clock_limits() == "SM 1980 MHz, memory 2619 MHz, power 700 W"
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetEnforcedPowerLimit", refused)
+    assert clock_limits() == "SM 1980 MHz, memory 2619 MHz"
 
 
 def test_memory_is_that_of_the_machine() -> None:

@@ -57,5 +57,9 @@ def test_on_a_gpu_it_is_what_the_call_allocates() -> None:
         return torch.empty(16 << 20, dtype=torch.uint8, device="cuda")
 
     call()
-    _, memory = peak_memory(call, device="cuda")
+    result, memory = peak_memory(call, device="cuda")
     assert memory.peak_bytes == 64 << 20
+    assert memory.workspace_bytes == (64 - 16) << 20
+    assert result.nbytes == 16 << 20
+    if memory.process_bytes is not None:  # a container hides the process from NVML
+        assert memory.process_bytes > torch.cuda.memory_reserved()

@@ -2,14 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from itertools import chain, repeat
 
 import numpy as np
 import pytest
 
-from radialbench.kernels.clocks import EventClock
-from radialbench.kernels.timing import measure, measure_together, median_half_width
+from radialbench.kernels.clocks import Calls, EventClock, HostClock, Orders, Round
+from radialbench.kernels.telemetry import Reading
+from radialbench.kernels.timing import (
+    EXTRA_ROUNDS,
+    measure,
+    measure_together,
+    median_half_width,
+)
 
 Clock = Callable[..., Callable[[], None]]
 
@@ -134,6 +141,99 @@ def test_the_seconds_are_for_all_calls_together(taking: Clock) -> None:
     assert [len(measured.samples_ms) for measured in together] == [3, 3]
 
 
+@pytest.mark.parametrize(
+    ("costs", "limits", "why"),
+    [
+        ([1], {}, "precise"),
+        ([1, 2, 3, 4, 5] * 10, {"max_samples": 25}, "samples"),
+        ([1, 2, 3, 4, 5] * 10, {"max_seconds": 0.02}, "time"),
+        ([1], {"max_samples": 3}, "samples"),  # three samples have no interval
+        ([1], {"max_samples": 6}, "precise"),
+    ],
+)
+def test_a_measurement_says_why_sampling_stopped(
+    taking: Clock, costs: list[float], limits: dict[str, float], why: str
+) -> None:
+    assert measure(taking(*costs), **limits).stopped == why  # type: ignore[arg-type]
+
+
+def test_a_call_that_is_known_says_so_though_another_was_waited_for(taking: Clock) -> None:
+    together = measure_together([taking(1), taking(*[1, 2, 3, 4, 5] * 10)], max_samples=25)
+    assert [one.stopped for one in together] == ["precise", "samples"]
+
+
+@dataclass(frozen=True)
+class Warming(HostClock):
+    """The host's clock on a device that has to be warmed up and says what slows it."""
+
+    readings: tuple[Reading, ...] = ()
+
+    settles = True
+
+    def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
+        readings = chain(self.readings, repeat(Reading("nvml", 1700.0, 600.0, 50.0)))
+        for one, reading in zip(super().rounds(runs, orders), readings, strict=False):
+            yield Round(one.times_ms, reading)
+
+
+@pytest.mark.parametrize(
+    ("costs", "warmups"),
+    [
+        # Stretches of at least 50 ms: five rounds of 10 ms each, two of which agree.
+        ([10], 10),
+        # 20 ms until the fourth stretch, then faster: six stretches.
+        ([20] * 3 + [17] * 3 + [15] * 4 + [12] * 5 + [10] * 20, 25),
+        # Never the same: at the latest after a second.
+        ([60, 70] * 20, 16),
+        # One call may take longer than that.
+        ([3000], 1),
+    ],
+)
+def test_a_device_is_warmed_up_until_its_times_stay_the_same(
+    taking: Clock, costs: list[float], warmups: int
+) -> None:
+    measured = measure(taking(*costs), warmups=0, max_samples=7, clock=Warming())
+    assert measured.warmups == warmups
+    assert (
+        measured.samples_ms == tuple(costs + [costs[-1]] * 99)[warmups:][: len(measured.samples_ms)]
+    )
+
+
+HOT = Reading("nvml", 900.0, 650.0, 88.0, ("power cap", "thermal limit (hardware)"))
+CAPPED = Reading("nvml", 1400.0, 700.0, 60.0, ("power cap",))
+
+
+def test_throttled_rounds_are_kept_flagged_and_taken_again(taking: Clock) -> None:
+    warm = (CAPPED,) * 10
+    clock = Warming(readings=(*warm, CAPPED, HOT, HOT, CAPPED))
+    costs = [10] * 10 + [10, 30, 31] + [10, 11] * 50
+    measured = measure(taking(*costs), warmups=0, target=0, max_samples=5, clock=clock)
+    assert measured.samples_ms == (10, 30, 31, 10, 11, 10, 11)
+    assert measured.throttled == (False, True, True, False, False, False, False)
+    assert measured.steady_ms == (10, 10, 11, 10, 11)
+    assert measured.median_ms == 10
+    assert measured.rounds is not None
+    assert measured.rounds.sm_mhz[:3] == (1400, 900, 900)
+    assert measured.rounds.slowed_by[:2] == ("power cap", "power cap, thermal limit (hardware)")
+
+
+def test_a_gpu_that_stays_hot_is_measured_a_limited_number_of_times(taking: Clock) -> None:
+    clock = Warming(readings=(HOT,) * 1000)
+    measured = measure(taking(10), warmups=0, max_samples=5, clock=clock)
+    assert measured.samples_ms == (10,) * (5 + EXTRA_ROUNDS)
+    assert sum(measured.throttled) == 5 + EXTRA_ROUNDS
+    assert (measured.median_ms, measured.stopped) == (10, "samples")
+
+
+def test_a_gpu_without_counters_says_so_and_is_measured(taking: Clock) -> None:
+    clock = Warming(readings=(Reading("none: no driver"),) * 1000)
+    measured = measure(taking(10), clock=clock)
+    assert measured.rounds is not None
+    assert measured.rounds.source == "none: no driver"
+    assert (measured.rounds.sm_mhz, measured.rounds.slowed_by) == ((), ())
+    assert not any(measured.throttled)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("pause_s", [0.0, 0.01])
 def test_events_time_what_runs_on_the_gpu(pause_s: float) -> None:
@@ -150,3 +250,8 @@ def test_events_time_what_runs_on_the_gpu(pause_s: float) -> None:
     assert one.launches == ("isolated" if pause_s else "sustained")
     assert 1 < one.median_ms < 20  # 137 GFLOP in float32
     assert two.median_ms < 0.1  # no time of the host is in it
+    assert one.warmups == 1 if pause_s else one.warmups > 3
+    assert one.rounds is not None
+    if one.rounds.source == "nvml":
+        assert len(one.rounds.sm_mhz) == len(one.samples_ms)
+        assert max(one.rounds.sm_mhz) > 500

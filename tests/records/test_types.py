@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError
-from radialbench.records.measurement import Accuracy, Measurement, Memory
+from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Status
 from tests.records.sample import ENVIRONMENT, RECORD, failed
@@ -59,6 +59,25 @@ def test_a_measurement_derives_its_figures_from_all_samples() -> None:
 def test_a_measurement_needs_real_samples(samples: tuple[float, ...]) -> None:
     with pytest.raises(RecordError, match="samples_ms"):
         Measurement(samples, 0, "cold", "timer", None)
+
+
+def test_figures_are_of_the_samples_that_were_not_throttled() -> None:
+    slowed_by = ("", "power cap", "power cap, thermal limit (hardware)", "hardware slowdown")
+    rounds = Rounds("nvml", (1700.0,) * 4, slowed_by=slowed_by)
+    measured = Measurement((1.0, 3.0, 50.0, 70.0), 0, "cold", "timer", None, rounds=rounds)
+    assert measured.throttled == (False, False, True, True)
+    assert measured.steady_ms == (1.0, 3.0)
+    assert (measured.median_ms, measured.iqr_ms) == (2.0, 1.0)
+    hot = replace(measured, rounds=replace(rounds, slowed_by=("hardware slowdown",) * 4))
+    assert hot.median_ms == 26.5
+    assert replace(measured, rounds=None).throttled == (False,) * 4
+
+
+def test_what_stands_beside_samples_is_as_long_as_they_are() -> None:
+    with pytest.raises(RecordError, match=r"Rounds.power_w must hold one entry for each of the 2"):
+        Measurement((1.0, 2.0), 0, "cold", "t", None, rounds=Rounds("nvml", power_w=(300.0,)))
+    with pytest.raises(RecordError, match=r"Measurement.stopped"):
+        Measurement((1.0, 2.0), 0, "cold", "t", None, stopped="tired")
 
 
 def test_measurements_taken_differently_are_unlike() -> None:

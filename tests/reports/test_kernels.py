@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from radialbench.records.measurement import Measurement, Memory, Telemetry
+from radialbench.records.measurement import Measurement, Memory, Rounds, Telemetry
 from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE, Record, Status, TableStats
 from radialbench.reports.kernels import (
@@ -15,11 +15,11 @@ from radialbench.reports.kernels import (
     busy,
     find,
     of_ceiling,
-    ratio,
     shape_tables,
     target_table,
     tflops,
 )
+from radialbench.reports.ratio import Ratio, ratio
 from tests.records.sample import RECORD, failed
 
 GROUP = "21x30x52/h12d128bf16"
@@ -44,15 +44,9 @@ def case(backend: str, *samples: float, mask: str = "radial", **fields: Any) -> 
     return replace(RECORD, case=f"{mask}/{backend}", **(changed | given))
 
 
-def test_ratios_are_of_samples_taken_beside_each_other() -> None:
-    drifting = timing(1.0, 2.0, 4.0, 8.0)
-    assert ratio(drifting, timing(2.0, 4.0, 8.0, 16.0)) == (0.5, 0.5, 0.5)
-    assert ratio(timing(3.0), timing(2.0)) == (1.5, 1.5, 1.5)
-
-
 def test_the_share_of_the_product_is_by_executed_work() -> None:
     record = case("hopper", 2.0, 4.0, 2.0)
-    assert of_ceiling(record) == (0.5, 0.5, 0.5)
+    assert of_ceiling(record) == Ratio(0.5, None, None, 3)
     assert tflops(record) == pytest.approx(WORK / 2.0 / 1e9)
     assert of_ceiling(replace(record, ceiling=None)) is None
 
@@ -66,7 +60,7 @@ def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
         case("flex", 5.0, 5.0),
         case("cudnn", 1.0, 1.0, mask="dense"),
     ]
-    assert against_best_peer(own, cases) == ("fa4", (1.5, 1.5, 1.5))
+    assert against_best_peer(own, cases) == ("fa4", Ratio(1.5, None, None, 2))
     assert against_best_peer(cases[2], cases) is None
     assert against_best_peer(own, [own]) is None
 
@@ -74,6 +68,7 @@ def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
 def test_memory_besides_the_outputs() -> None:
     outputs = 12 * 32760 * (128 * 2 + 4)
     assert besides_outputs(case("hopper", 1.0, memory=Memory(outputs + 5, "allocator"))) == 5
+    assert besides_outputs(case("hopper", 1.0, memory=Memory(outputs + 5, "allocator", 3))) == 3
     assert besides_outputs(case("hopper", 1.0, memory=Memory(None, "unknown"))) is None
 
 
@@ -105,6 +100,18 @@ def test_a_shape_has_a_table_and_says_what_has_no_time() -> None:
     assert lines[-1] == "- radial on fa4: unsupported: needs flash-attn-4"
 
 
+def test_throttled_samples_are_told() -> None:
+    slowed_by = ("power cap", "thermal limit (hardware)", "power cap")
+    hot = replace(timing(2.0, 9.0, 2.0), rounds=Rounds("nvml", slowed_by=slowed_by))
+    shown = shape_tables([case("hopper", 1.0, timing=hot), case("triton", 3.0, 3.0, 3.0)], {})
+    assert shown.splitlines()[-1] == (
+        "- radial on hopper: 1 of 3 samples were taken while heat or the hardware held the clocks "
+        "back; the figures are of the others"
+    )
+    assert " 2.00 (0; 3) " in shown
+    assert "triton:" not in shown
+
+
 def test_counters_of_a_gpu_that_waited_are_not_shown() -> None:
     idle = Telemetry(100, 1.0, 12.5, 300.0, 1425.0, 2619.0, 61.0, ())  # 10 ms a call
     assert busy(case("hopper", 2.0, 2.0, telemetry=idle)) is None
@@ -113,7 +120,7 @@ def test_counters_of_a_gpu_that_waited_are_not_shown() -> None:
 
 
 def test_targets_are_met_from_their_side() -> None:
-    records = [case("hopper", 2.0, 2.0), case("fa4", 3.0, 3.0)]
+    records = [case("hopper", *[2.0] * 6), case("fa4", *[3.0] * 6)]
 
     def against(found: Any) -> Any:
         own, other = (find(found, GROUP, "radial", name) for name in ("hopper", "fa4"))
