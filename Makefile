@@ -1,11 +1,13 @@
-# make bench   install into .venv and run the default suite, with a report
+# make bench   install into .venv and run a suite, smoke_gpu where there is a GPU, else smoke, with
+#              a report; another with SUITE=name
 # make test    lint, types, import layers, spelling, then the tests
 # make lint    the same without the tests
+# make browser-test   the report's page in Chromium, which must be installed; part of make test after it
 # make docs    build the site into site/
 # make clean   remove .venv, site/ and caches; results/ stays
 
 PYTHON ?= python3
-SUITE ?= smoke
+SUITE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo smoke_gpu || echo smoke)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
@@ -17,7 +19,7 @@ torch_index = $$(command -v nvidia-smi >/dev/null \
 	|| ! $(PYTHON) -c "$(CPU_INDEX_ANSWERS)" 2>/dev/null \
 	|| echo --extra-index-url $(CPU_INDEX))
 
-.PHONY: bench test lint docs clean
+.PHONY: bench test lint browser-test docs clean
 
 bench: $(VENV)/.installed
 	$(BIN)/radialbench run $(SUITE) -o results/$(SUITE) --resume
@@ -32,6 +34,9 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+browser-test: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
@@ -52,6 +57,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.browser: $(VENV)/.dev
+	$(INSTALL) -e '.[browser]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed

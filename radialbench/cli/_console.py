@@ -18,6 +18,12 @@ def print_json(facts: object) -> None:
     sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def print_json_line(facts: object) -> None:
+    """Print facts as a line of JSON on standard output, at once."""
+    sys.stdout.write(json.dumps(facts, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
     """Print a message of one paragraph and exit.
 

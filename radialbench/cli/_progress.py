@@ -57,6 +57,7 @@ def _bar(console: Console) -> Progress:
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         _TimeLeft(),
+        TextColumn("{task.fields[gpu]}"),
         TextColumn("{task.description}", markup=False),
         console=console,
         transient=True,
@@ -66,7 +67,7 @@ def _bar(console: Console) -> Progress:
 def _on_bar(progress: Progress) -> Watcher:
     from radialbench.suites.run import CaseBegins
 
-    task = progress.add_task("", count="", seconds=0.0)
+    task = progress.add_task("", count="", gpu="", seconds=0.0)
 
     def on_event(event: "Event") -> None:
         if isinstance(event, CaseBegins):
@@ -79,7 +80,8 @@ def _on_bar(progress: Progress) -> Watcher:
             )
         else:
             seconds = progress.tasks[0].elapsed
-            progress.update(task, completed=event.work_done, seconds=seconds)
+            gpu = _gpu(event.record) or progress.tasks[0].fields["gpu"]
+            progress.update(task, completed=event.work_done, seconds=seconds, gpu=gpu)
             progress.console.print(
                 _line(event.place, event.total, event.record), markup=False, highlight=False
             )
@@ -103,4 +105,14 @@ def _line(place: int, total: int, record: "Record") -> str:
     if record.timing is not None:
         count = len(record.timing.samples_ms)
         told = f"{record.timing.median_ms:,.2f} ms ({count} sample{'s' * (count > 1)})"
+        told += "".join(f", {gpu}" for gpu in [_gpu(record)] if gpu)
     return f"[{place}/{total}] {record.case}  {told}"
+
+
+def _gpu(record: "Record") -> str:
+    """Say how fast and how warm the GPU was beside the last sample, as far as that is known."""
+    rounds = record.timing.rounds if record.timing else None
+    if rounds is None:
+        return ""
+    clock = [f"{mhz:,.0f} MHz" for mhz in rounds.sm_mhz[-1:]]
+    return " ".join([*clock, *(f"{degrees:.0f} °C" for degrees in rounds.temperature_c[-1:])])

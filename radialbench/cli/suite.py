@@ -1,6 +1,6 @@
 """`radialbench suite`: list, show, check and plan suites."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,14 +15,26 @@ Filter = Annotated[
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+def list_(
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", "-t", help="Only suites with this tag; of several, with all."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """List the shipped suites."""
     from radialbench.cli._console import console, print_json
+    from radialbench.errors import SuiteError, unknown
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_names
 
     suites = [load_suite(name) for name in suite_names()]
-    facts = [
+    known = {word for suite in suites for word in suite.tags}
+    for word in tag or ():
+        if word not in known:
+            raise SuiteError(unknown("tag", word, known))
+    suites = [suite for suite in suites if set(tag or ()) <= set(suite.tags)]
+    facts: list[dict[str, Any]] = [
         {
             "name": suite.name,
             "cases": len(plan(suite)),
@@ -35,7 +47,9 @@ def list_(json: Json = False) -> None:
         print_json(facts)
         return
     for fact in facts:
-        console.print(f"[bold]{fact['name']}[/bold]  {fact['cases']} cases", highlight=False)
+        tags = " ".join(fact["tags"])
+        line = f"[bold]{fact['name']}[/bold]  {fact['cases']} cases  [dim]{tags}[/dim]"
+        console.print(line, highlight=False)
         console.print(f"  {fact['description']}", markup=False, highlight=False)
 
 
@@ -97,13 +111,20 @@ def schema() -> None:
 
 
 @app.command()
-def plan(suite: Suite, filter: Filter = None, json: Json = False) -> None:
+def plan(
+    suite: Suite,
+    filter: Filter = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Only this share of the work.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """List the cases of a suite."""
     from radialbench.cli._console import console, print_json
     from radialbench.suites.plan import plan as plan_cases
     from radialbench.suites.read import load_suite
 
-    cases = plan_cases(load_suite(suite), filter or ())
+    cases = plan_cases(load_suite(suite), filter or (), shard=shard)
     if json:
         facts = [
             {

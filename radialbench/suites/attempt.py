@@ -1,7 +1,7 @@
 """One case tried: compile, plan, check, measure; whatever happens becomes a finding."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -9,66 +9,20 @@ from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.accuracy import WRONG, compare, leave_nans
 from radialbench.kernels.backend import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
-from radialbench.kernels.clocks import HostClock, clock_of
-from radialbench.kernels.device import find_device
+from radialbench.kernels.clocks import Clock, HostClock, clock_of
+from radialbench.kernels.device import DeviceLostError, device_lost, find_device
 from radialbench.kernels.inputs import Inputs
 from radialbench.kernels.peak import peak_memory
 from radialbench.kernels.timing import measure
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
-from radialbench.records.result import Status, TableStats
+from radialbench.records.result import Status
 from radialbench.suites.common import Common
+from radialbench.suites.finding import Begins, Finding, Samples, Step
 from radialbench.suites.memory import available_bytes, needed_bytes
 from radialbench.suites.plan import Case
 from radialbench.suites.spec import Protocol
 from radialbench.suites.tables import Tables, table_stats
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What trying a case gave; the part of a record that is not known before.
-
-    Attributes:
-        status: How it ended.
-        reason: Why it did not end well.
-        table: The block table's figures.
-        accuracy: Distance from the definition.
-        timing: Samples.
-        permute_ms: Time of the token order.
-        plan_ms: Time of planning.
-        memory: Peak memory of a call.
-        isolated: Samples of launches that each follow a pause.
-        ceiling: Samples of the matrix product beside it.
-        telemetry: What the GPU's counters said.
-    """
-
-    status: Status = Status.OK
-    reason: str | None = None
-    table: TableStats | None = None
-    accuracy: Accuracy | None = None
-    timing: Measurement | None = None
-    permute_ms: float | None = None
-    plan_ms: float | None = None
-    memory: Memory | None = None
-    isolated: Measurement | None = None
-    ceiling: Measurement | None = None
-    telemetry: Telemetry | None = None
-
-    def ended(self, status: Status, reason: str) -> "Finding":
-        """The same, without a time and with the reason."""
-        line = " ".join(reason.split()) or status.value
-        return replace(self, status=status, reason=line[:1000], timing=None)
-
-    def failed(self, error: Exception) -> "Finding":
-        """The same, ended by an error.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C is what led to the error.
-        """
-        if _interrupted(error):
-            raise KeyboardInterrupt from error
-        return self.ended(Status.OOM if _out_of_memory(error) else Status.FAILED, _line(error))
 
 
 class _EndError(Exception):
@@ -79,26 +33,38 @@ class _EndError(Exception):
         self.status = status
 
 
-def attempt(case: Case, tables: Tables, common: Common | None = None) -> Finding:
-    """Try a case. Never raises for what the case does: that is in the finding.
+def attempt(
+    case: Case,
+    tables: Tables,
+    common: Common | None = None,
+    *,
+    tell: Callable[[Step], None] = lambda step: None,
+) -> Finding:
+    """Try a case. What it does is in the finding, unless it leaves the GPU unusable.
 
     Args:
         case: The case.
         tables: Tables compiled so far.
         common: What earlier cases of the same shape left to share.
+        tell: Told how far it is.
 
     Raises:
+        DeviceLostError: An error has left the GPU unusable for this process.
         KeyboardInterrupt: Ctrl-C.
     """
+    tell(Begins(0))
     found, call = prepare(case, tables, common or Common())
     if call is None:
         return found
-    protocol = sampling(case.protocol)
-    clock = HostClock() if case.measure == "compile" else clock_of(find_device(case.device))
+    tell(Samples((found,)))
+    protocol = case.protocol
+    clock: Clock = HostClock()
+    if case.measure == "attention":
+        clock = clock_of(find_device(case.device), cold=protocol.cache == "cold")
     try:
-        timing = measure(call, clock=clock, **protocol)
+        timing = measure(call, clock=clock, **sampling(protocol))
     except Exception as error:
-        return found.failed(error)
+        return failed(found, error)
     return replace(found, timing=replace(timing, warmups=timing.warmups + 1))
 
 
@@ -111,6 +77,7 @@ def prepare(
         What is known then, and the call to time, which was made once; None if it must not be timed.
 
     Raises:
+        DeviceLostError: An error has left the GPU unusable for this process.
         KeyboardInterrupt: Ctrl-C.
     """
     steps = _Steps(case, tables, common)
@@ -119,8 +86,22 @@ def prepare(
     except _EndError as error:
         return steps.found.ended(error.status, str(error)), None
     except Exception as error:
-        return steps.found.failed(error), None
+        return failed(steps.found, error), None
     return steps.found, call
+
+
+def failed(found: Finding, error: Exception) -> Finding:
+    """Give what was found until an error ended the case.
+
+    Raises:
+        DeviceLostError: The error has left the GPU unusable for this process.
+        KeyboardInterrupt: Ctrl-C is what led to the error.
+    """
+    if _interrupted(error):
+        raise KeyboardInterrupt from error
+    if device_lost():
+        raise DeviceLostError(line_of(error)) from error
+    return found.ended(Status.OOM if out_of_memory(error) else Status.FAILED, line_of(error))
 
 
 def sampling(protocol: Protocol) -> dict[str, Any]:
@@ -170,7 +151,7 @@ class _Steps:
             device = find_device(self.case.device)
             backend = load_backend(self.case.backend or "")
         except (BackendError, ImportError) as error:
-            raise _EndError(Status.UNSUPPORTED, _line(error)) from None
+            raise _EndError(Status.UNSUPPORTED, line_of(error)) from None
         if reasons := backend.unsupported_reasons(self.case.problem, device):
             raise _EndError(Status.UNSUPPORTED, "; ".join(reasons))
         return backend, device
@@ -228,7 +209,7 @@ def _interrupted(error: BaseException | None) -> bool:
     return False
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Tell a failed allocation from other errors; PyTorch's CPU allocator has no type for it."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(
@@ -236,7 +217,8 @@ def _out_of_memory(error: Exception) -> bool:
     )
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
+    """Give an error's message, with its kind unless it is one of ours."""
     if isinstance(error, RadialBenchError):
         return str(error)
     return f"{type(error).__name__}: {error}"

@@ -1,8 +1,10 @@
 """SuiteSpec to cases: the points of its matrices, in stable order with stable ids."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 
 from radialbench.errors import SuiteError
 from radialbench.maskgen.grid import TokenGrid
@@ -55,6 +57,11 @@ class Case:
     protocol: Protocol
 
     @property
+    def in_turn(self) -> bool:
+        """Whether it is sampled in turn with its neighbours; compiling, on the CPU, never is."""
+        return self.protocol.interleave and self.measure != "compile"
+
+    @property
     def work(self) -> float:
         """A rough weight for telling the time left: dense GFLOP, and a floor for small cases."""
         problem = self.problem
@@ -64,15 +71,20 @@ class Case:
         return WORK_FLOOR + 4e-9 * heads * problem.head_dim * problem.seq_len**2
 
 
-def plan(spec: SuiteSpec, patterns: Iterable[str] = ()) -> tuple[Case, ...]:
+def plan(
+    spec: SuiteSpec, patterns: Iterable[str] = (), *, shard: str | None = None
+) -> tuple[Case, ...]:
     """List the cases of a suite, backends innermost, so that they share a mask's table.
 
     Args:
         spec: The suite.
         patterns: Ids to keep: a pattern with `*`, `?` or `[`, or a part of the id. All if empty.
+        shard: Of those, a share: `2/3` is the second of three of about equal work, the same in
+            every run. Cases that are sampled together are never parted.
 
     Raises:
-        SuiteError: Nothing is left to run, there are too many cases, or two have one id.
+        SuiteError: Nothing is left to run, there are too many cases, two have one id, or there is
+            no such shard.
     """
     points = sum(len(m.grids) * len(m.masks) * len(m.backends) for m in spec.cases)
     if points > MAX_CASES:
@@ -90,7 +102,50 @@ def plan(spec: SuiteSpec, patterns: Iterable[str] = ()) -> tuple[Case, ...]:
             cases[case.id], places[case.id] = case, matrix.where
         if matrix.where not in places.values():
             raise SuiteError(f"{spec.source}: {matrix.where}: its exclude rules leave no case")
-    return _kept(spec, tuple(cases.values()), tuple(patterns))
+    kept = _kept(spec, tuple(cases.values()), tuple(patterns))
+    return kept if shard is None else _share(spec, kept, shard)
+
+
+def batches(cases: Iterable[Case]) -> Iterator[list[Case]]:
+    """Split cases into those that are sampled together: neighbours of one group that ask for it."""
+
+    def key(case: Case) -> object:
+        return (case.group, case.protocol) if case.in_turn else case.id
+
+    for _, batch in groupby(cases, key):
+        yield list(batch)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Read which of how many shards, such as `2/3`.
+
+    Raises:
+        SuiteError: It is none.
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    place, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= place <= count:
+        raise SuiteError(f"a shard is i/n, from 1/n to n/n, such as 2/3, got {text[:40]!r}")
+    return place, count
+
+
+def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, ...]:
+    """Give the heaviest batch to the shard that has least, then the next, and keep one's own."""
+    place, count = shard_of(shard)
+    works = [(sum(case.work for case in batch), batch) for batch in batches(cases)]
+    if count > len(works):
+        raise SuiteError(
+            f"{spec.name} has {len(works)} parts to share out, and {count} shards are asked for; "
+            f"{len(works)} is the most"
+        )
+    loads = [0.0] * count
+    own: set[str] = set()
+    for work, batch in sorted(works, key=lambda pair: -pair[0]):
+        lightest = loads.index(min(loads))
+        loads[lightest] += work
+        if lightest == place - 1:
+            own |= {case.id for case in batch}
+    return tuple(case for case in cases if case.id in own)
 
 
 def _points(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:

@@ -1,14 +1,24 @@
 """Reading suites: a shipped one by name, or a file, with errors that say where."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from radialbench.errors import SuiteError, unknown
-from radialbench.maskgen.document import Document, DocumentError, parse_document, read_document
+from radialbench.maskgen.document import (
+    Document,
+    DocumentError,
+    parse_document,
+    read_document,
+)
+from radialbench.maskgen.document import Path as Location
 from radialbench.suites.schema import SuiteFile
-from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.spec import Matrix, Protocol, SuiteSpec
 
 LIBRARY = Path(__file__).parent / "library"
 SHOWN = 5
@@ -52,15 +62,7 @@ def load_suite(name_or_path: str) -> SuiteSpec:
         SuiteError: There is no such suite, or the file is none; the message has line and column.
     """
     path = suite_path(name_or_path)
-    try:
-        if path.is_fifo() or path.is_char_device():
-            raise SuiteError(f"cannot read {path}: not a regular file")
-        document = read_document(path)
-    except DocumentError as error:
-        raise SuiteError(str(error)) from None
-    except OSError as error:
-        raise SuiteError(f"cannot read {path}: {error.strerror or error}") from None
-    return _checked(document, path.stem, path.parent)
+    return _Reader().suite(_document(path), path.stem, path.parent, path)
 
 
 def parse_suite(text: str, source: str = "suite", folder: Path | None = None) -> SuiteSpec:
@@ -78,15 +80,133 @@ def parse_suite(text: str, source: str = "suite", folder: Path | None = None) ->
         document = parse_document(text, source)
     except DocumentError as error:
         raise SuiteError(str(error)) from None
-    return _checked(document, source, folder or Path())
+    return _Reader().suite(document, source, folder or Path())
 
 
-def _checked(document: Document, name: str, folder: Path) -> SuiteSpec:
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A suite file, in a line of those that extend one another.
+
+    Attributes:
+        file: What it says.
+        of: Ends the place of its matrices in messages; empty for the last of the line.
+        included: Matrices of the suites it includes.
+        devices: What those ask for, if they do, with the place that includes them.
+    """
+
+    file: SuiteFile
+    of: str
+    included: tuple[Matrix, ...]
+    devices: tuple[tuple[str, str], ...]
+
+
+class _Reader:
+    """Reads a suite and the suites it names, none of them twice."""
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+        self.seen: dict[Path, str] = {}
+
+    def suite(
+        self, document: Document, name: str, folder: Path, path: Path | None = None
+    ) -> SuiteSpec:
+        if path is not None:
+            self.seen[path.resolve()] = str(path)
+        layers = self.layers(document, folder, of="")
+        said: dict[str, Any] = {}
+        for layer in layers:
+            said |= {key: getattr(layer.file, key) for key in layer.file.model_fields_set}
+        device = _device(said.get("device"), layers)
+        return SuiteSpec(
+            name=layers[-1].file.name or name,
+            description=" ".join(said.get("description", "").split()),
+            tags=tuple(said.get("tags", ())),
+            device=device,
+            source=document.source,
+            cases=tuple(_matrices(layers)),
+        )
+
+    def layers(self, document: Document, folder: Path, *, of: str) -> list[_Layer]:
+        """Read a suite's file, after the one it extends."""
+        self.open.append(document.source)
+        file = _checked(document, folder)
+        below: list[_Layer] = []
+        if file.extends is not None:
+            with _at(document, ("extends",)):
+                path, other = self.other(file.extends, folder)
+                below = self.layers(other, path.parent, of=f" of {file.extends}")
+        included: list[Matrix] = []
+        devices = []
+        for number, name in enumerate(file.include or ()):
+            listed = isinstance(document.value["include"], list)
+            location: Location = ("include", number) if listed else ("include",)
+            with _at(document, location):
+                path, other = self.other(name, folder)
+                spec = self.suite(other, path.stem, path.parent)
+            included += [replace(m, where=f"{m.where} of {name}") for m in spec.cases]
+            if spec.device != "auto":
+                devices.append((spec.device, f"{_place(document, location)}: {name}"))
+        self.open.pop()
+        return [*below, _Layer(file, of, tuple(included), tuple(devices))]
+
+    def other(self, name: str, folder: Path) -> tuple[Path, Document]:
+        """Find another suite: a shipped one, or a file in the folder of the one that names it."""
+        path = suite_path(name)
+        if path.parent != LIBRARY:
+            path = folder / path
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise SuiteError(f"a suite uses suites in its own folder, got {name!r}")
+        if self.seen.get(path.resolve()) in self.open:
+            line = " → ".join((*self.open, str(path)))
+            raise SuiteError(f"the suite leads back to itself: {line}")
+        if path.resolve() in self.seen:
+            raise SuiteError(f"{name!r} is used twice, and would plan its cases twice; remove one")
+        document = _document(path)
+        self.seen[path.resolve()] = document.source
+        return path, document
+
+
+def _device(said: str | None, layers: list[_Layer]) -> str:
+    """Give the one device of a suite: what it says, or what the suites it includes ask for."""
+    device = said
+    for wanted, place in (pair for layer in layers for pair in layer.devices):
+        device = device or wanted
+        if wanted != device:
+            raise SuiteError(
+                f"{place} asks for device {wanted!r}, and the suite for {device!r}; a suite has one"
+            )
+    return device or "auto"
+
+
+def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
+    """Give the matrices of files that extend one another, sampled as the last of them says."""
+    protocol = Protocol()
+    for layer in layers:
+        protocol = layer.file.protocol.over(protocol)
+    for layer in layers:
+        yield from layer.included
+        for place, entry in enumerate(layer.file.cases):
+            yield entry.matrix(f"cases[{place}]{layer.of}", protocol)
+
+
+def _document(path: Path) -> Document:
+    try:
+        if path.is_fifo() or path.is_char_device():
+            raise SuiteError(f"cannot read {path}: not a regular file")
+        return read_document(path)
+    except DocumentError as error:
+        raise SuiteError(str(error)) from None
+    except OSError as error:
+        raise SuiteError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:  # A path with a null character.
+        raise SuiteError(f"cannot read {str(path)!r}: {error}") from None
+
+
+def _checked(document: Document, folder: Path) -> SuiteFile:
     if document.value is None:
         raise SuiteError(f"{document.source}: empty; a suite has at least 'cases'")
     try:
-        file = SuiteFile.model_validate(document.value, context={"folder": folder})
-        return file.spec(name, document.source)
+        return SuiteFile.model_validate(document.value, context={"folder": folder})
     except ValidationError as error:
         found = error.errors(include_url=False)
     lines = [_message(document, detail) for detail in found[:SHOWN]]
@@ -95,14 +215,28 @@ def _checked(document: Document, name: str, folder: Path) -> SuiteSpec:
     raise SuiteError("\n".join(lines))
 
 
+@contextmanager
+def _at(document: Document, location: Location) -> Iterator[None]:
+    """Say where a suite is named that cannot be used."""
+    try:
+        yield
+    except SuiteError as error:
+        raise SuiteError(f"{_place(document, location)}: {error}") from None
+
+
+def _place(document: Document, location: Location, *, at: Location | None = None) -> str:
+    """Write a place as `file.yaml:3:7: cases[0].masks`; the numbers can be those of an entry."""
+    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return f"{document.place(at or location)}: {key.lstrip('.') or 'suite'}"
+
+
 def _message(document: Document, detail: ErrorDetails) -> str:
     """Write one error as `file.yaml:3:7: cases[0].masks: what is wrong`."""
     location = tuple(step for step in detail["loc"] if step not in ("(model)", "(raw)"))
     kind, given = detail["type"], detail["input"]
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    place = document.place(location)
+    place = _place(document, location)
     if kind == "unknown_key":
-        place = document.place((*location, detail["ctx"]["key"]))
+        place = _place(document, location, at=(*location, detail["ctx"]["key"]))
         reason = detail["ctx"]["reason"]
     elif kind in ("refused", "value_error"):
         reason = detail["msg"].removeprefix("Value error, ")
@@ -112,7 +246,7 @@ def _message(document: Document, detail: ErrorDetails) -> str:
         reason = WORDS.get(kind) or detail["msg"].replace("Input should", "must")
         if kind not in ("missing", "too_short"):
             reason += f", got {_brief(given)}"
-    return f"{place}: {key.lstrip('.') or 'suite'}: {reason}"
+    return f"{place}: {reason}"
 
 
 def _brief(value: object) -> str:

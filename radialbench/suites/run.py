@@ -1,24 +1,23 @@
 """Running a suite: one record a case, on the disk as soon as the case ends."""
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from radialbench.errors import BackendError, SuiteError
-from radialbench.kernels.device import find_device
-from radialbench.kernels.environment import environment
-from radialbench.records.result import SCHEMA, Environment, Record, Status
+from radialbench.errors import SuiteError
+from radialbench.records.result import SCHEMA, UNSOUND, Environment, Record, Status
 from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
-from radialbench.suites.attempt import Finding, attempt
-from radialbench.suites.common import Common
-from radialbench.suites.plan import Case, plan
+from radialbench.suites.finding import Finding
+from radialbench.suites.plan import Case, batches, plan
 from radialbench.suites.spec import SuiteSpec
-from radialbench.suites.tables import Tables
-from radialbench.suites.together import attempt_together, batches
+from radialbench.suites.worker import Worker
 
-UNSOUND = (Status.FAILED, Status.INACCURATE)
-"""What makes a run fail, and what is tried again when it goes on."""
+if TYPE_CHECKING:
+    from radialbench.suites.in_process import InProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,7 @@ class Outcome:
         kept: Cases that were not run again, because an earlier run ended them.
         again: Cases that had failed in an earlier run and were run again.
         skipped: Lines of the earlier results that are no records, as `line 12: reason`.
+        left: Cases that were not begun, because the time was up.
     """
 
     results: Path
@@ -77,6 +77,7 @@ class Outcome:
     kept: int
     again: int
     skipped: tuple[str, ...]
+    left: int = 0
 
     @property
     def sound(self) -> bool:
@@ -94,17 +95,26 @@ def run(
     *,
     resume: bool = False,
     filter: Iterable[str] = (),
+    shard: str | None = None,
+    max_minutes: float | None = None,
+    in_process: bool = False,
     command: str = "",
     on_event: Callable[[Event], None] | None = None,
 ) -> Outcome:
     """Run the cases of a suite; a case that fails is a record, and the run goes on.
 
+    Cases are tried in a process of their own, which is started again when one crashes or hangs.
+
     Args:
         spec: The suite.
         out: Folder for the results; made if it is not there.
-        resume: Leave out the cases that the folder's results already hold, unless they failed or
-            were inaccurate.
+        resume: Leave out the cases that the folder's results already hold, unless they are
+            `UNSOUND`.
         filter: Patterns or parts of the ids to run; all if empty.
+        shard: Of those, a share, as `plan` gives it.
+        max_minutes: When this much time has passed no case is begun; those left can be run by
+            going on.
+        in_process: Try the cases in this process, for a debugger; a crash then ends the run.
         command: What was typed, for the records.
         on_event: Told when a case begins and ends.
 
@@ -113,26 +123,42 @@ def run(
             is not asked for, or holds results of another suite.
         RecordError: The folder's results cannot be read, or another run is writing to them.
         WriteError: A record cannot be written; those written before are kept.
+        WorkerError: The process for the cases cannot be started; records written before are kept.
     """
-    cases = plan(spec, filter)
+    cases = plan(spec, filter, shard=shard)
+    deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     results = _writable(out)
     with reserved(results):
         earlier, skipped = _earlier(results, resume=resume)
-        todo = [case for case in cases if not _settled(case, earlier.get(case.id), results)]
-        records = _run(spec, todo, results, command=command, tell=on_event or _silent)
-    again = sum(case.id in earlier for case in todo)
-    return Outcome(results, records, len(cases) - len(todo), again, skipped)
+        todo = [case for case in cases if not settled(case, earlier.get(case.id), results)]
+        records: tuple[Record, ...] = ()
+        if todo:
+            with _worker(spec.device, command, in_process=in_process) as worker:
+                records = _run(
+                    spec.name, todo, results, worker, tell=on_event or _silent, deadline=deadline
+                )
+    again = sum(record.case in earlier for record in records)
+    left = len(todo) - len(records)
+    return Outcome(results, records, len(cases) - len(todo), again, skipped, left)
+
+
+def _worker(device: str, command: str, *, in_process: bool) -> "Worker | InProcess":
+    if not in_process:
+        return Worker(device, command)
+    from radialbench.suites.in_process import InProcess
+
+    return InProcess(device, command)
 
 
 def _run(
-    spec: SuiteSpec,
+    suite: str,
     todo: list[Case],
     results: Path,
+    worker: "Worker | InProcess",
     *,
-    command: str,
     tell: Callable[[Event], None],
+    deadline: float,
 ) -> tuple[Record, ...]:
-    here, tables, common = _environment(spec, command), Tables(), Common()
     records: list[Record] = []
     places = {case.id: place for place, case in enumerate(todo, start=1)}
     work_done, work_total = 0.0, sum(case.work for case in todo)
@@ -141,13 +167,10 @@ def _run(
         tell(CaseBegins(places[case.id], len(todo), work_done, work_total, case))
 
     for batch in batches(todo):
-        if len(batch) > 1 or batch[0].protocol.interleave:
-            findings = attempt_together(batch, tables, common, begins)
-        else:
-            begins(batch[0])
-            findings = [attempt(batch[0], tables, common)]
-        for case, found in zip(batch, findings, strict=True):
-            record = _record(spec.name, case, found, here)
+        if time.monotonic() >= deadline:
+            break
+        for case, found in zip(batch, worker.attempt(batch, begins), strict=True):
+            record = _record(suite, case, found, worker.environment)
             append(results, record)
             records.append(record)
             work_done += case.work
@@ -157,15 +180,6 @@ def _run(
 
 def _silent(event: Event) -> None:
     """Show nothing."""
-
-
-def _environment(spec: SuiteSpec, command: str) -> Environment:
-    """Describe the machine; without the device that is asked for, cases only say unsupported."""
-    try:
-        device = find_device(spec.device)
-    except BackendError:
-        device = "cpu"
-    return environment(command, device=device)
 
 
 def _writable(out: Path) -> Path:
@@ -190,8 +204,12 @@ def _earlier(results: Path, *, resume: bool) -> tuple[dict[str, Record], tuple[s
     return {record.case: record for record in found.records}, found.skipped
 
 
-def _settled(case: Case, record: Record | None, results: Path) -> bool:
-    """Tell whether an earlier record stands for a case."""
+def settled(case: Case, record: Record | None, results: Path) -> bool:
+    """Tell whether an earlier record stands for a case.
+
+    Raises:
+        SuiteError: It is of another mask, shape or configuration.
+    """
     if record is None:
         return False
     if (record.problem, record.config) != (case.problem, case.config):

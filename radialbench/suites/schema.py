@@ -1,9 +1,9 @@
-"""The suite file: its schema, and from there to a SuiteSpec."""
+"""The suite file: its schema, and from there to matrices."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from radialbench.suites.entries import (
     BackendOrName,
@@ -13,7 +13,7 @@ from radialbench.suites.entries import (
     configured,
 )
 from radialbench.suites.fields import Count, Many, OneOrMany, Strict, Word
-from radialbench.suites.spec import BackendChoice, Matrix, Protocol, SuiteSpec
+from radialbench.suites.spec import BackendChoice, Matrix, Protocol
 
 
 class ProtocolEntry(Strict):
@@ -23,7 +23,7 @@ class ProtocolEntry(Strict):
         default=None,
         ge=0,
         le=1,
-        description="Stop when the median is known within this share, at 95% confidence (0.01)",
+        description="Stop when the median is known within this share, at 95% confidence (0.005)",
     )
     min_samples: Count | None = Field(
         default=None, description="Samples before that, unless the time is up (5)"
@@ -35,8 +35,20 @@ class ProtocolEntry(Strict):
         le=86400,
         description="Time after which no sample is begun; the first always is (10)",
     )
+    timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=86400,
+        description="Stop a case that takes this long to prepare, or this much longer to sample "
+        "than its samples may take (300)",
+    )
     warmups: int | None = Field(
         default=None, ge=0, le=1000, description="Calls before the samples (1)"
+    )
+    cache: Literal["cold", "warm"] | None = Field(
+        default=None,
+        description="On a GPU: fill the L2 cache with something else before each call, or leave it "
+        "as the call before left it (cold)",
     )
     interleave: bool | None = Field(
         default=None,
@@ -145,11 +157,32 @@ class MatrixEntry(Strict):
         return tuple(backend.choice(self.block_m, self.block_n) for backend in self.backends)
 
 
+OtherSuite = Annotated[str, Field(min_length=1, max_length=200)]
+"""A shipped suite by name, or a YAML file in the suite's folder."""
+
+
+def _has_cases(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"required": [key]} for key in ("cases", "extends", "include")]
+
+
 class SuiteFile(Strict):
     """A radialbench suite: what to measure."""
 
+    model_config = ConfigDict(json_schema_extra=_has_cases)
+
     name: Word | None = Field(default=None, description="Name; the file's if not given")
     description: str = Field(default="", description="What the suite is for", max_length=2000)
+    extends: OtherSuite | None = Field(
+        default=None,
+        description="A suite to start from: what is not said here is as there, and its cases come "
+        "first",
+        examples=["smoke", "base.yaml"],
+    )
+    include: OneOrMany[OtherSuite] | None = Field(
+        default=None,
+        description="Suites whose cases are added as they are there",
+        examples=[["wan", "hunyuan"]],
+    )
     tags: list[Word] = Field(default_factory=list, description="Words to find it by")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where attention runs; auto: a GPU where there is one"
@@ -157,21 +190,13 @@ class SuiteFile(Strict):
     protocol: ProtocolEntry = Field(
         default_factory=ProtocolEntry, description="How cases are sampled"
     )
-    cases: Many[MatrixEntry] = Field(description="Matrices of cases")
+    cases: Many[MatrixEntry] = Field(default_factory=list, description="Matrices of cases")
 
-    def spec(self, default_name: str, source: str) -> SuiteSpec:
-        """Give the suite."""
-        protocol = self.protocol.over(Protocol())
-        return SuiteSpec(
-            name=self.name or default_name,
-            description=" ".join(self.description.split()),
-            tags=tuple(self.tags),
-            device=self.device,
-            source=source,
-            cases=tuple(
-                entry.matrix(f"cases[{place}]", protocol) for place, entry in enumerate(self.cases)
-            ),
-        )
+    @model_validator(mode="after")
+    def _plans_something(self) -> "SuiteFile":
+        if not (self.cases or self.extends or self.include):
+            raise ValueError("needs cases, or another suite's by extends or include")
+        return self
 
 
 def json_schema() -> dict[str, Any]:

@@ -21,7 +21,10 @@ class Protocol:
         max_samples: Samples at most.
         max_seconds: When this much time is spent on samples no other is begun; the first sample
             is always taken.
+        timeout_seconds: A case that takes this much longer to prepare, or to sample than its
+            samples may take, is stopped.
         warmups: Calls before the samples; the call whose accuracy is judged counts as one.
+        cache: On a GPU, state of its L2 cache when a call begins: `cold` or `warm`.
         interleave: Whether neighbouring cases of one group are sampled in turn, round by round; the
             seconds are then for all of them together.
         ceiling: On a GPU, whether a large matrix product is sampled in turn with them.
@@ -29,11 +32,13 @@ class Protocol:
         telemetry_seconds: On a GPU, for how long each case is run while its counters are read.
     """
 
-    target: float = 0.01
+    target: float = 0.005
     min_samples: int = 5
     max_samples: int = 100
     max_seconds: float = 10.0
+    timeout_seconds: float = 300.0
     warmups: int = 1
+    cache: str = "cold"
     interleave: bool = False
     ceiling: bool = False
     isolated_samples: int = 0

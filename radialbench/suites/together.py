@@ -1,8 +1,7 @@
 """Cases of one shape tried together: each prepared, then all sampled in turn."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.checks import DTYPES
@@ -10,8 +9,9 @@ from radialbench.kernels.clocks import Clock, EventClock, clock_of
 from radialbench.kernels.device import find_device
 from radialbench.kernels.telemetry import watch
 from radialbench.kernels.timing import measure_together
-from radialbench.suites.attempt import Finding, prepare, sampling
+from radialbench.suites.attempt import attempt, failed, prepare, sampling
 from radialbench.suites.common import Common
+from radialbench.suites.finding import Begins, Finding, Samples, Step
 from radialbench.suites.plan import Case
 from radialbench.suites.tables import Tables
 
@@ -19,37 +19,37 @@ PAUSE_S = 0.15
 """Rest of the GPU before an isolated launch: long enough that its clock is up again."""
 
 
-def batches(cases: Sequence[Case]) -> Iterator[list[Case]]:
-    """Split cases into those that are sampled together: neighbours of one group that ask for it."""
-
-    def key(case: Case) -> object:
-        alone = not case.protocol.interleave or case.measure == "compile"
-        return case.id if alone else (case.group, case.protocol)
-
-    for _, batch in groupby(cases, key):
-        yield list(batch)
-
-
-def attempt_together(
-    cases: Sequence[Case],
-    tables: Tables,
-    common: Common,
-    on_case: Callable[[Case], None],
+def attempt_batch(
+    cases: Sequence[Case], tables: Tables, common: Common, tell: Callable[[Step], None]
 ) -> list[Finding]:
-    """Try cases of one shape and protocol, sampling them in turn.
+    """Try the cases of a batch: in turn if their protocol says so, else it holds one.
 
     Args:
         cases: The cases.
         tables: Tables compiled so far.
         common: What cases of one shape share.
-        on_case: Told before a case is prepared.
+        tell: Told how far they are.
+
+    Raises:
+        DeviceLostError: An error has left the GPU unusable for this process.
+        KeyboardInterrupt: Ctrl-C.
     """
+    if cases[0].in_turn:
+        return attempt_together(cases, tables, common, tell)
+    return [attempt(cases[0], tables, common, tell=tell)]
+
+
+def attempt_together(
+    cases: Sequence[Case], tables: Tables, common: Common, tell: Callable[[Step], None]
+) -> list[Finding]:
+    """Try cases of one shape and protocol, sampling them in turn; else as `attempt_batch`."""
     calls = []
-    for case in cases:
-        on_case(case)
+    for place, case in enumerate(cases):
+        tell(Begins(place))
         calls.append(_Guarded(*prepare(case, tables, common)))
     ready = [call for call in calls if call.call is not None]
     if ready:
+        tell(Samples(tuple(call.found for call in calls)))
         _sample(cases[0], ready)
     return [call.found for call in calls]
 
@@ -68,7 +68,7 @@ class _Guarded:
             self.call()
         except Exception as error:
             self.call = None
-            self.found = self.found.failed(error)
+            self.found = failed(self.found, error)
 
 
 def _sample(case: Case, ready: list[_Guarded]) -> None:
@@ -78,7 +78,7 @@ def _sample(case: Case, ready: list[_Guarded]) -> None:
     ceiling = protocol.ceiling and device != "cpu"
     if ceiling:
         calls.append(matrix_product(DTYPES[case.problem.dtype], device))
-    clock: Clock = clock_of(device)
+    clock: Clock = clock_of(device, cold=protocol.cache == "cold")
     timed = measure_together(calls, clock=clock, **sampling(protocol))
     for call, timing in zip(ready, timed, strict=False):
         timing = replace(timing, warmups=timing.warmups + 1)
@@ -93,7 +93,7 @@ def _sample(case: Case, ready: list[_Guarded]) -> None:
                 max_samples=protocol.isolated_samples,
                 max_seconds=protocol.max_seconds,
                 warmups=0,
-                clock=EventClock(pause_s=PAUSE_S),
+                clock=EventClock(cold=protocol.cache == "cold", pause_s=PAUSE_S),
             )
             _add(call, isolated=alone)
         if protocol.telemetry_seconds and call.call is not None:

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,10 +18,13 @@ import pytest
 from rich.progress import Task
 
 from radialbench.cli import main
-from radialbench.cli._progress import _TimeLeft
+from radialbench.cli._forecast import lasting
+from radialbench.cli._progress import _gpu, _line, _TimeLeft
 from radialbench.kernels.backend import BACKENDS
 from radialbench.records.codec import to_dict
+from radialbench.records.measurement import Rounds
 from radialbench.records.store import RESULTS, read, reserved
+from tests.records.sample import RECORD, failed
 from tests.suites import small
 
 Capture = pytest.CaptureFixture[str]
@@ -38,8 +43,9 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", *map(str, words)])
+        """Give exit code, standard output and standard error; cases are tried in this process."""
+        typed = [*map(str, words), *(["--in-process"] if words[0] == "run" else [])]
+        self.monkeypatch.setattr(sys, "argv", ["radialbench", *typed])
         with pytest.raises(SystemExit) as end:
             main()
         told = self.capsys.readouterr()
@@ -76,15 +82,116 @@ def test_quiet_shows_no_progress(cli: Cli, suite: str, tmp_path: Path) -> None:
     assert cli("run", suite, "-o", tmp_path / "out", "--quiet")[2] == ""
 
 
-def test_json_holds_the_records(cli: Cli, suite: str, tmp_path: Path) -> None:
-    code, out, _ = cli("run", suite, "-o", tmp_path / "out", "--json", "-f", "dense/")
-    facts = json.loads(out)
+def test_json_is_a_line_an_event(cli: Cli, suite: str, tmp_path: Path) -> None:
+    code, out, err = cli("run", suite, "-o", tmp_path / "out", "--json", "-f", "dense/")
+    *events, done = map(json.loads, out.splitlines())
     assert code == 0
-    assert facts["suite"] == "small"
-    assert facts["counts"] == {"ok": 2}
-    assert (facts["kept"], facts["again"], facts["skipped"]) == (0, 0, [])
-    stored = read(Path(facts["results"])).records
-    assert facts["records"] == [to_dict(record) for record in stored]
+    assert len(err.splitlines()) == 2
+    assert done == {
+        "event": "done",
+        "suite": "small",
+        "results": str(tmp_path / "out" / RESULTS),
+        "counts": {"ok": 2},
+        "kept": 0,
+        "again": 0,
+        "left": 0,
+        "skipped": [],
+    }
+    stored = read(tmp_path / "out" / RESULTS).records
+    assert events == [
+        event
+        for place, record in enumerate(stored, start=1)
+        for event in (
+            {"event": "begins", "place": place, "total": 2, "case": record.case},
+            {"event": "ends", "place": place, "total": 2, "record": to_dict(record)},
+        )
+    ]
+
+
+@pytest.mark.slow
+def test_json_comes_as_it_happens(tmp_path: Path) -> None:
+    path = small.written(tmp_path, small.text_of(slow))
+    command = [sys.executable, "-m", "radialbench", "run", str(path), "--json", "-q"]
+    with subprocess.Popen(
+        [*command, "-o", str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        events = [json.loads(process.stdout.readline()) for _ in range(3)]
+        running = process.poll() is None
+        process.kill()
+    assert [event["event"] for event in events] == ["begins", "ends", "begins"]
+    assert running
+
+
+def test_a_limit_of_time_begins_no_more_cases_and_says_how_to_go_on(
+    cli: Cli, suite: str, tmp_path: Path
+) -> None:
+    words = ["run", suite, "-o", tmp_path / "out"]
+    code, out, _ = cli(*words, "--max-minutes", 0)
+    again = f"radialbench run {suite} -o {tmp_path / 'out'} --max-minutes 0 --resume"
+    assert (code, out) == (
+        0,
+        "small: 4 not begun, as the time was up\n"
+        f"results: {tmp_path / 'out' / RESULTS}\ngo on with: {again}\n",
+    )
+    assert cli(*words, "--max-minutes", 60, "--resume")[:2] == (
+        0,
+        f"small: 4 ok\nresults: {tmp_path / 'out' / RESULTS}\n",
+    )
+
+
+def test_a_limit_of_time_lets_the_case_that_runs_end(cli: Cli, tmp_path: Path) -> None:
+    path = small.written(tmp_path, small.text_of(slow))
+    words = ["run", path, "-o", tmp_path / "out", "--json", "--in-process"]
+    left = json.loads(cli(*words, "--max-minutes", 0.02)[1].splitlines()[-1])["left"]
+    ended = read(tmp_path / "out" / RESULTS).records
+    assert 0 < left < 10
+    assert len(ended) == 10 - left
+    done = json.loads(cli(*words, "--resume")[1].splitlines()[-1])
+    assert (done["kept"], done["counts"], done["left"]) == (10 - left, {"ok": left}, 0)
+
+
+def test_a_dry_run_tells_cases_time_and_memory_and_how(
+    cli: Cli, suite: str, tmp_path: Path
+) -> None:
+    words = ["run", suite, "-o", tmp_path / "out", "--dry-run"]
+    code, out, err = cli(*words, "-f", "dense/")
+    first, second, total, how, rates = out.splitlines()
+    assert (code, err) == (0, "")
+    for line in (first, second):
+        assert re.fullmatch(r" +\d+\.\d s +\d+\.\d\d GiB  dense/\dx3x5/h2d8f32/cpu@16x16", line)
+    assert total.startswith("small: 2 cases, at most ")
+    assert how.startswith("An estimate, and an upper one: ")
+    assert rates.startswith("Rates: cpu ")
+    assert rates.endswith(" GFLOP/s (default).")
+    facts = json.loads(cli(*words, "-f", "dense/", "--json")[1])
+    assert [case["case"] for case in facts["cases"]] == [
+        line.split()[-1] for line in (first, second)
+    ]
+    assert facts["seconds"] == pytest.approx(sum(case["seconds"] for case in facts["cases"]))
+    assert facts["method"] == how
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_without_the_device_says_so(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    path = small.written(tmp_path, small.text_of(lambda d: d.update(device="cuda")))
+    code, out, _ = cli("run", path, "-o", tmp_path / "out", "--dry-run")
+    assert code == 0
+    assert out.splitlines()[-1].startswith("This machine has no cuda device: here the cases of at")
+
+
+def test_a_shard_has_a_folder_of_its_own(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", suite, "-q", "--shard", "2/3")[0] == 0
+    records = read(tmp_path / "results" / "small-2of3" / RESULTS).records
+    assert {record.environment.command for record in records} == {
+        f"radialbench run {suite} -o results/small-2of3 --shard 2/3"
+    }
 
 
 def test_going_on(cli: Cli, suite: str, tmp_path: Path) -> None:
@@ -144,6 +251,8 @@ def test_a_suite_whose_cases_are_all_unsupported_is_done_but_says_so(
         (["run", "smok"], "unknown suite 'smok'; did you mean 'smoke'?"),
         (["run", "none.yaml"], "cannot read none.yaml: No such file or directory"),
         (["run", "smoke", "-f", "nothing-like-it"], "no case of smoke fits 'nothing-like-it'"),
+        (["run", "smoke", "--shard", "3/2"], "a shard is i/n, from 1/n to n/n, such as 2/3, got"),
+        (["run", "smoke", "--dry-run", "-f", "no-such"], "no case of smoke fits 'no-such'"),
         (["run", "smoke", "-o", "/dev/null/x"], "cannot write results to /dev/null/x: Not a dir"),
         (["run", "smoke", "-o", "/proc/x"], "cannot write results to /proc/x: No such file or"),
     ],
@@ -204,7 +313,7 @@ def test_control_c_says_how_to_go_on(
 
     folder = tmp_path / "an out"
     with monkeypatch.context() as patch:
-        patch.setattr("radialbench.suites.run.attempt", interrupt)
+        patch.setattr("radialbench.suites.in_process.attempt_batch", interrupt)
         code, out, err = cli("run", suite, "-o", folder, "-f", "dense", "-f", "r*")
     assert (code, out) == (130, "")
     again = f"radialbench run {suite} -o '{folder}' -f dense -f 'r*' --resume"
@@ -266,6 +375,27 @@ def test_the_time_left_goes_by_what_is_done_and_runs_down(
     facts = {"completed": done, "total": 100, "elapsed": elapsed, "fields": {"seconds": seconds}}
     task = cast(Task, SimpleNamespace(**facts))
     assert _TimeLeft().render(task).plain == left
+
+
+def test_the_gpus_clock_and_temperature_are_those_beside_the_last_sample() -> None:
+    assert RECORD.timing is not None
+    assert _gpu(RECORD) == ""
+    assert _gpu(failed()) == ""
+    rounds = Rounds("nvml", sm_mhz=(1500, 1980, 1755), temperature_c=(40, 50, 56))
+    assert _gpu(replace(RECORD, timing=replace(RECORD.timing, rounds=rounds))) == "1,755 MHz 56 °C"
+    unread = replace(RECORD, timing=replace(RECORD.timing, rounds=Rounds("none: no NVML")))
+    assert _gpu(unread) == ""
+    assert _line(3, 9, replace(RECORD, timing=replace(RECORD.timing, rounds=rounds))) == (
+        "[3/9] radial/3x30x52/h1d128f32/cpu  2.00 ms (3 samples), 1,755 MHz 56 °C"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")],
+)
+def test_times_are_written_for_people(seconds: float, told: str) -> None:
+    assert lasting(seconds) == told
 
 
 def test_a_bar_on_a_terminal_shows_the_time_left(suite: str, tmp_path: Path) -> None:

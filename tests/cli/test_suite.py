@@ -55,6 +55,24 @@ def test_list(cli: Cli) -> None:
     assert [fact["name"] for fact in cli.json("list")] == suite_names()
 
 
+def test_suites_are_found_by_tag(cli: Cli) -> None:
+    def named(*words: str) -> list[str]:
+        return [fact["name"] for fact in cli.json("list", *words)]
+
+    assert named("--tag", "video") == ["hunyuan", "mochi", "wan"]
+    assert named("-t", "gpu", "-t", "default") == ["smoke_gpu"]
+    assert named("-t", "cpu", "-t", "gpu") == []
+    code, out, err = cli("list", "--tag", "gpus")
+    assert (code, out, err) == (2, "", "radialbench: unknown tag 'gpus'; did you mean 'gpu'?\n")
+
+
+def test_plan_of_a_shard(cli: Cli) -> None:
+    whole = cli("plan", "wan")[1].splitlines()
+    parts = [cli("plan", "wan", "--shard", f"{place}/2")[1].splitlines() for place in (1, 2)]
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
+    assert cli("plan", "wan", "--shard", "x")[0] == 2
+
+
 @pytest.mark.parametrize("name", suite_names())
 def test_show_prints_the_file(name: str, cli: Cli) -> None:
     code, out, _ = cli("show", name)

@@ -2,7 +2,11 @@
 
 import copy
 import json
+import os
+import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +179,58 @@ class WrongLater(Changed):
         if self.calls > 1:
             raise ValueError("only once")
         return out, lse
+
+
+class Dying(Changed):
+    """Takes its process with it, as an illegal access does."""
+
+    def change(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return out, lse
+
+
+class ExitingLater(Changed):
+    """Is right when it is checked, and ends its process when it is timed."""
+
+    calls = 0
+
+    def change(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        if self.calls > 1:
+            os._exit(3)
+        return out, lse
+
+
+class Hanging(Changed):
+    """Says which process it is in, and never comes back."""
+
+    def change(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        sys.stderr.write(f"hanging in {os.getpid()}\n")
+        sys.stderr.flush()
+        while True:
+            time.sleep(3600)
+
+
+class DeviceAssert(Changed):
+    """Fails as a device assert does: no call on the GPU succeeds after it."""
+
+    def change(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        # For good, as this process is not to go on.
+        torch.cuda.is_initialized = lambda: True
+        torch.cuda.synchronize = self.fail  # type: ignore[assignment]
+        self.fail()
+        return out, lse
+
+    def fail(self) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+class Pid(Cpu):
+    """Writes a line, and gives the process it is in as the reason not to run."""
+
+    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
+        sys.stdout.write("asked\n")
+        return [str(os.getpid())]
 
 
 class Unplanned(Cpu):

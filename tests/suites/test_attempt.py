@@ -1,5 +1,6 @@
 """Whatever a case does, trying it gives a finding: how it ended, why, and what is known of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.device import DeviceLostError
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Status
 from radialbench.suites import attempt as module
-from radialbench.suites.attempt import Finding, attempt
+from radialbench.suites.attempt import attempt
+from radialbench.suites.finding import Begins, Finding, Samples, Step
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.tables import Tables
@@ -40,6 +43,23 @@ def test_a_case_that_ends_well_has_every_part() -> None:
     assert found.plan_ms is not None
     assert found.permute_ms is not None
     assert found.permute_ms > 0
+
+
+def test_a_case_tells_how_far_it_is() -> None:
+    steps: list[Step] = []
+    found = attempt(small.case(), Tables(), tell=steps.append)
+    begins, samples = steps
+    assert begins == Begins(0)
+    assert isinstance(samples, Samples)
+    assert samples.found == (replace(found, timing=None),)
+
+
+def test_a_lost_device_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_initialized", torch.cuda.is_initialized)
+        patch.setattr(torch.cuda, "synchronize", torch.cuda.synchronize)
+        with pytest.raises(DeviceLostError, match="RuntimeError: CUDA error: device-side assert"):
+            tried_with("DeviceAssert", monkeypatch)
 
 
 def test_raster_order_costs_nothing() -> None:

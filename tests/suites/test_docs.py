@@ -10,13 +10,13 @@ import yaml
 
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import plan
-from radialbench.suites.read import parse_suite, suite_names
+from radialbench.suites.read import load_suite, parse_suite, suite_names
 from radialbench.suites.schema import json_schema
 from radialbench.suites.spec import Protocol
 from tests.suites import small
 
 TEXT = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
-EXAMPLE = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 TABLES = {
     "Keys of the file:": "SuiteFile",
@@ -51,9 +51,11 @@ def test_every_key_of_both_kinds_of_grids_has_a_row() -> None:
     assert rows("A grid is ").keys() == keys("ModelGrid") | keys("RawGrid")
 
 
-def test_the_example_is_a_suite() -> None:
-    (text,) = EXAMPLE
-    assert len(plan(parse_suite(text))) == 9
+def test_the_examples_are_suites() -> None:
+    whole, longer = map(parse_suite, EXAMPLES)
+    assert len(plan(whole)) == 9
+    assert {case.id for case in plan(longer)} == {case.id for case in plan(load_suite("smoke"))}
+    assert longer.cases[0].protocol.max_seconds == 20
 
 
 GRID = {"frames": 9, "height": 30, "width": 52}
@@ -99,7 +101,8 @@ def test_examples_of_keys_are_read(opening: str, example: str) -> None:
 def test_examples_of_the_file_are_read() -> None:
     for key, example in rows("Keys of the file:").items():
         if key != "cases":
-            assert small.suite(lambda d, e=example: d.update(yaml.safe_load(e)))  # type: ignore[misc]
+            given = yaml.safe_load(example)
+            assert small.suite(lambda d, g=given: (d.pop("device"), d.update(g)))  # type: ignore[misc]
 
 
 def test_defaults_of_the_protocol_are_told() -> None:
@@ -107,7 +110,7 @@ def test_defaults_of_the_protocol_are_told() -> None:
     for key in keys("ProtocolEntry"):
         row = next(line for line in part.splitlines() if line.startswith(f"| `{key}`"))
         default = getattr(Protocol(), key)
-        told = str(default).lower() if isinstance(default, bool) else f"{default:g}"
+        told = f"{default:g}" if type(default) in (int, float) else str(default).lower()
         assert row.endswith(f"({told}) |")
 
 

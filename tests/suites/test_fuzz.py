@@ -73,6 +73,7 @@ def _indent(text: str, dice: random.Random) -> str:
 def test_mutations_of_shipped_suites(seed: int) -> None:
     dice = random.Random(seed)
     texts = [(LIBRARY / f"{name}.yaml").read_text(encoding="utf-8") for name in suite_names()]
+    texts.append("extends: mochi\ninclude: [hunyuan, peers]\nprotocol: {warmups: 2}\n")
     slowest, refused = 0.0, 0
     for _ in range(DOCUMENTS):
         text = mutated(dice.choice(texts), dice)

@@ -1,5 +1,6 @@
 """Case ids are stable, say what is measured, and can be filtered."""
 
+import re
 from itertools import product
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from radialbench.errors import SuiteError
 from radialbench.maskgen.compile import compile_mask
-from radialbench.suites.plan import Case, plan
+from radialbench.suites.plan import Case, batches, plan
 from radialbench.suites.read import load_suite, parse_suite, suite_names
 from tests.suites import small
 
@@ -50,10 +51,10 @@ def test_smoke_holds_the_frames_of_wan_at_480p_on_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("suite", "case"),
     [
-        ("wan", "radial/wan2.1-14b/21x45x80/h40d128bf16/cpu"),
+        ("wan", "radial/wan2.1-14b/21x45x80/h40d128bf16/hopper"),
         ("wan", "radial_blocks:wan/wan2.1-14b/21x45x80/h40d128bf16/compile"),
-        ("hunyuan", "dense/hunyuanvideo/33x45x80+256/h24d128bf16/sdpa"),
-        ("mochi", "svg_temporal/mochi-1/28x30x53+256/h24d128bf16/cpu"),
+        ("hunyuan", "dense/hunyuanvideo/33x45x80+256/h24d128bf16/cudnn"),
+        ("mochi", "svg_temporal/mochi-1/28x30x53+256/h24d128bf16/triton"),
     ],
 )
 def test_ids_of_the_suites_for_a_gpu(suite: str, case: str) -> None:
@@ -213,3 +214,79 @@ def test_more_work_is_expected_of_longer_sequences() -> None:
     works = [case.work for case in plan(load_suite("smoke")) if case.backend == "sdpa"]
     assert works == sorted(works)
     assert works[0] > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("suite", ["smoke", "scaling", "wan"])
+def test_shards_hold_every_case_once_and_keep_together_what_is_sampled_together(
+    suite: str, count: int
+) -> None:
+    whole = plan(load_suite(suite))
+    shards = [plan(load_suite(suite), shard=f"{place}/{count}") for place in range(1, count + 1)]
+    assert sorted(case.id for shard in shards for case in shard) == sorted(c.id for c in whole)
+    for shard in shards:
+        assert list(shard) == [case for case in whole if case in shard]
+    home = {case.id: place for place, shard in enumerate(shards) for case in shard}
+    for batch in batches(whole):
+        assert len({home[case.id] for case in batch}) == 1
+
+
+def test_shards_are_balanced_by_work() -> None:
+    cases = plan(load_suite("wan"))
+    heaviest = max(sum(case.work for case in batch) for batch in batches(cases))
+    loads = [
+        sum(case.work for case in plan(load_suite("wan"), shard=f"{place}/3"))
+        for place in (1, 2, 3)
+    ]
+    # Whoever gets a batch had least until then: no two differ by more than the heaviest.
+    assert max(loads) - min(loads) <= heaviest
+    assert sum(loads) == pytest.approx(sum(case.work for case in cases))
+
+
+def test_a_filter_comes_before_the_shards() -> None:
+    spec = load_suite("smoke")
+    kept = [plan(spec, ["sta"], shard=f"{place}/2") for place in (1, 2)]
+    ids = {case.id for case in plan(spec, ["sta"])}
+    assert {case.id for part in kept for case in part} == ids
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [
+        ("0/2", "a shard is i/n, from 1/n to n/n, such as 2/3, got '0/2'"),
+        ("3/2", "got '3/2'"),
+        ("2", "got '2'"),
+        ("a/b", "got 'a/b'"),
+        ("1/2/3", "got '1/2/3'"),
+        ("-1/2", "got '-1/2'"),
+        ("1/9", "small has 4 parts to share out, and 9 shards are asked for; 4 is the most"),
+    ],
+)
+def test_shards_that_do_not_exist(shard: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        plan(small.suite(), shard=shard)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_ask_dense_attention_alone_of_those_that_compute_no_other(name: str) -> None:
+    dense = {case.mask.fingerprint for case in small.cases(masks=["dense"])}
+    for case in plan(load_suite(name)):
+        if case.backend in ("sdpa", "cudnn", "flash", "fa3"):
+            assert case.mask.fingerprint in dense
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_for_a_gpu_sample_all_cases_of_a_shape_in_turn(name: str) -> None:
+    spec = load_suite(name)
+    if spec.device == "cuda":
+        cases = [case for case in plan(spec) if case.measure == "attention"]
+        assert len(list(batches(cases))) == len({case.group for case in cases})
+        assert all(case.protocol.interleave and case.protocol.ceiling for case in cases)
+        assert {"hopper", "triton", "cudnn"} <= {case.backend for case in cases}
+
+
+def test_scaling_reaches_from_5_to_257_frames() -> None:
+    cases = [case for case in plan(load_suite("scaling")) if case.measure == "attention"]
+    assert {case.problem.frames for case in cases} == {5, 9, 17, 33, 65, 129, 257}
+    assert {case.problem.tokens_per_frame for case in cases} == {1560, 3600}
+    assert {case.problem.heads for case in cases} == {1}

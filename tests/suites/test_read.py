@@ -56,7 +56,7 @@ def model(**fields: object) -> Change:
             document(protocol={"max_secs": 1}),
             ":4:3: protocol: unknown key 'max_secs'; did you mean",
         ),
-        (lambda d: d.pop("cases"), ":1:1: cases: missing"),
+        (lambda d: d.pop("cases"), ":1:1: suite: needs cases, or another suite's by extends or"),
         (document(cases=[]), ":5:1: cases: must not be empty"),
         (document(cases=None), ":5:1: cases: must be a list, got nothing"),
         (entry(masks=[]), ":6:3: cases[0].masks: must not be empty"),
@@ -270,3 +270,137 @@ def test_shipped_suites_say_what_they_are_for(name: str) -> None:
     assert spec.name == name
     assert len(spec.description) > 40
     assert spec.tags
+
+
+def put(folder: Path, **files: str) -> None:
+    """Write suite files into a folder."""
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+MATRIX = (
+    "{{masks: [{0}], grids: [{{frames: 2, height: 3, width: 5}}], heads: 1, head_dim: 8, "
+    "backends: [cpu]}}"
+)
+BASE = f"""\
+description: The base.
+tags: [cpu]
+device: cpu
+protocol: {{warmups: 4, max_seconds: 3}}
+cases:
+  - {MATRIX.format("dense")}
+  - {MATRIX.format("sta")[:-1]}, protocol: {{warmups: 5}}}}
+"""
+
+
+def masks(folder: Path, name: str) -> list[str]:
+    """Give the masks of a suite's cases, in order."""
+    cases = plan(load_suite(str(folder / f"{name}.yaml")))
+    return [case.id.split("/")[0] for case in cases]
+
+
+def test_a_suite_that_extends_another_is_like_it_but_for_what_it_says(tmp_path: Path) -> None:
+    own = f"extends: base.yaml\nprotocol: {{max_seconds: 9}}\ncases: [{MATRIX.format('radial')}]\n"
+    put(tmp_path, base=BASE, own=own)
+    spec = load_suite(str(tmp_path / "own.yaml"))
+    assert (spec.name, spec.description, spec.tags) == ("own", "The base.", ("cpu",))
+    assert spec.device == "cpu"
+    assert masks(tmp_path, "own") == ["dense", "sta", "radial"]
+    first, second, third = (matrix.protocol for matrix in spec.cases)
+    assert first == third == Protocol(warmups=4, max_seconds=9)
+    assert second == Protocol(warmups=5, max_seconds=9)
+
+
+def test_suites_extend_one_another_in_a_line(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        base=BASE,
+        middle="extends: base.yaml\ntags: [own]\nprotocol: {warmups: 6, max_seconds: 7}\n",
+        top="extends: middle.yaml\ndevice: auto\nprotocol: {max_seconds: 8}\n",
+    )
+    spec = load_suite(str(tmp_path / "top.yaml"))
+    assert (spec.device, spec.tags) == ("auto", ("own",))
+    assert spec.cases[0].protocol == Protocol(warmups=6, max_seconds=8)
+    assert load_suite(str(tmp_path / "base.yaml")).cases[0].protocol.warmups == 4
+
+
+def test_a_suite_that_includes_others_takes_their_cases_as_they_are(tmp_path: Path) -> None:
+    own = (
+        f"include: [base.yaml, more.yaml]\nprotocol: {{warmups: 9}}\n"
+        f"cases: [{MATRIX.format('radial')}]\n"
+    )
+    more = f"cases: [{MATRIX.format('svg_spatial')}]\n"
+    put(tmp_path, base=BASE, more=more, own=own)
+    spec = load_suite(str(tmp_path / "own.yaml"))
+    assert (spec.description, spec.tags, spec.device) == ("", (), "cpu")
+    assert masks(tmp_path, "own") == ["dense", "sta", "svg_spatial", "radial"]
+    assert [matrix.protocol.warmups for matrix in spec.cases] == [4, 5, 1, 9]
+
+
+def test_shipped_suites_are_extended_and_included_by_name() -> None:
+    smoke = {case.id for case in plan(load_suite("smoke"))}
+    assert {case.id for case in plan(parse_suite("extends: smoke"))} == smoke
+    assert {case.id for case in plan(parse_suite("include: smoke"))} == smoke
+    both = parse_suite("include: [wan, mochi]")
+    assert both.device == "cuda"
+    assert len(plan(both)) == len(plan(load_suite("wan"))) + len(plan(load_suite("mochi")))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"own": "extends: own.yaml"}, "own.yaml:1:1: extends: the suite leads back to itself: "),
+        (
+            {"own": "include: [a.yaml]", "a": "extends: b.yaml", "b": "include: a.yaml"},
+            "own.yaml:1:11: include[0]: {0}/a.yaml:1:1: extends: {0}/b.yaml:1:1: include: the suite"
+            " leads back to itself: {0}/own.yaml → {0}/a.yaml → {0}/b.yaml → {0}/a.yaml",
+        ),
+        (
+            {"own": "extends: base.yaml\ninclude:\n  - base.yaml", "base": BASE},
+            "own.yaml:3:5: include[0]: 'base.yaml' is used twice, and would plan its cases twice",
+        ),
+        ({"own": "extends: smok"}, "own.yaml:1:1: extends: unknown suite 'smok'; did you mean 's"),
+        ({"own": "extends: no.yaml"}, "extends: cannot read {0}/no.yaml: No such file or directo"),
+        ({"own": "extends: ../no.yaml"}, "a suite uses suites in its own folder, got '../no.yaml'"),
+        ({"own": "extends: /dev/zero"}, "a suite uses suites in its own folder, got '/dev/zero'"),
+        ({"own": "extends: 3"}, "own.yaml:1:1: extends: must be text, got 3"),
+        ({"own": "include: []"}, "own.yaml:1:1: include: must not be empty"),
+        (
+            {"own": "extends: bad.yaml", "bad": "cases: 3"},
+            "own.yaml:1:1: extends: {0}/bad.yaml:1:1: cases: must be a list, got 3",
+        ),
+        (
+            {"own": "include: base.yaml\ndevice: cuda", "base": BASE},
+            "own.yaml:1:1: include: base.yaml asks for device 'cpu', and the suite for 'cuda'; a",
+        ),
+        ({"own": "include: [wan, smoke]"}, "include[1]: smoke asks for device 'cpu', and the sui"),
+        (
+            {"own": f"extends: base.yaml\ncases: [{MATRIX.format('sta')}]", "base": BASE},
+            "is planned twice, in cases[1] of base.yaml and cases[0]; remove one",
+        ),
+        (
+            {
+                "own": "include: a.yaml",
+                "a": f"cases: [{MATRIX.format('sta')[:-1]}, exclude: {{mask: s*}}}}]",
+            },
+            "own.yaml: cases[0] of a.yaml: its exclude rules leave no case",
+        ),
+    ],
+)
+def test_other_suites_that_cannot_be_used(
+    files: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    put(tmp_path, **files)
+    with pytest.raises(SuiteError) as error:
+        plan(load_suite(str(tmp_path / "own.yaml")))
+    text = str(error.value)
+    assert text.startswith(f"{tmp_path}/own.yaml:")
+    assert message.format(tmp_path) in text
+
+
+def test_the_state_of_the_cache_is_cold_unless_said() -> None:
+    assert small.suite().cases[0].protocol.cache == "cold"
+    assert small.suite(document(protocol={"cache": "warm"})).cases[0].protocol.cache == "warm"
+    assert ":4:3: protocol.cache: must be 'cold' or 'warm', got 'hot'" in told(
+        small.text_of(document(protocol={"cache": "hot"}))
+    )

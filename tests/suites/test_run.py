@@ -3,6 +3,7 @@
 import errno
 import os
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from radialbench.errors import RecordError, SuiteError
 from radialbench.kernels.backend import BACKENDS
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, WriteError, append, read, reserved
+from radialbench.suites import run as module
 from radialbench.suites.plan import plan
-from radialbench.suites.run import CaseBegins, CaseEnds, Event, run
+from radialbench.suites.run import CaseBegins, CaseEnds, Event
 from tests.records.sample import RECORD
 from tests.suites import small
+
+run = partial(module.run, in_process=True)
 
 IDS = [case.id for case in plan(small.suite())]
 

@@ -43,6 +43,12 @@ def test_what_the_reader_takes_fits(fields: dict[str, Any]) -> None:
     assert errors(SCHEMA, yaml.safe_load(text)) == []
 
 
+@pytest.mark.parametrize("text", ["extends: smoke", "include: smoke", "include: [smoke]"])
+def test_a_suite_of_other_suites_fits(text: str) -> None:
+    parse_suite(text)
+    assert errors(SCHEMA, yaml.safe_load(text)) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -50,6 +56,10 @@ def test_what_the_reader_takes_fits(fields: dict[str, Any]) -> None:
         lambda d: d.pop("cases"),
         lambda d: d.update(cases=[]),
         lambda d: d.update(device="tpu"),
+        lambda d: d.update(extends=["smoke"]),
+        lambda d: d.update(include=[]),
+        lambda d: d.update(include=3),
+        lambda d: d.update(protocol={"cache": "hot"}),
         lambda d: d.update(name="a b"),
         lambda d: d.update(protocol={"target": 2}),
         lambda d: d.update(protocol={"max_seconds": 0}),

@@ -9,9 +9,10 @@ from radialbench.kernels.inputs import make_inputs
 from radialbench.records.result import Status
 from radialbench.suites import common as common_module
 from radialbench.suites.common import Common
-from radialbench.suites.plan import Case, plan
+from radialbench.suites.finding import Begins, Samples, Step
+from radialbench.suites.plan import Case, batches, plan
 from radialbench.suites.tables import Tables
-from radialbench.suites.together import attempt_together, batches
+from radialbench.suites.together import attempt_batch, attempt_together
 from tests.suites import small
 
 PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 5}
@@ -47,10 +48,13 @@ def test_compiling_is_never_interleaved() -> None:
 
 
 def test_every_case_has_as_many_samples_and_its_own_accuracy() -> None:
-    seen: list[str] = []
+    seen: list[Step] = []
     batch = cases()
-    findings = attempt_together(batch, Tables(), Common(), lambda case: seen.append(case.id))
-    assert seen == [case.id for case in batch]
+    findings = attempt_together(batch, Tables(), Common(), seen.append)
+    *begins, samples = seen
+    assert begins == [Begins(place) for place in range(len(batch))]
+    assert isinstance(samples, Samples)
+    assert [one.accuracy for one in samples.found] == [one.accuracy for one in findings]
     for found in findings:
         assert found.status == Status.OK
         assert found.accuracy is not None
@@ -74,7 +78,7 @@ def test_one_that_fails_leaves_the_others_their_samples(
 ) -> None:
     monkeypatch.setitem(BACKENDS, "cpu", f"tests.suites.small:{kind}")
     batch = cases(masks=["dense"])
-    wrong, right = attempt_together(batch, Tables(), Common(), lambda case: None)
+    wrong, right = attempt_together(batch, Tables(), Common(), lambda step: None)
     assert (wrong.status, wrong.timing) == (status, None)
     assert wrong.reason
     assert right.status == Status.OK
@@ -95,5 +99,21 @@ def test_inputs_and_what_is_expected_of_them_are_made_once_a_shape(
     two = cases(grids=[{"frames": [2, 3], "height": 3, "width": 5}], masks=["dense", "sta"])
     common = Common()
     for batch in batches(two):
-        attempt_together(batch, Tables(), common, lambda case: None)
+        attempt_together(batch, Tables(), common, lambda step: None)
     assert made == [30, 45]
+
+
+def test_compiling_needs_no_gpu_whatever_the_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    def change(document: dict[str, Any]) -> None:
+        gpu = {"ceiling": True, "isolated_samples": 2, "telemetry_seconds": 1}
+        document.update(device="cuda", protocol=PROTOCOL | gpu)
+        document["cases"][0].update(measure="compile")
+        document["cases"][0].pop("backends")
+
+    for batch in batches(plan(small.suite(change))):
+        (found,) = attempt_batch(batch, Tables(), Common(), lambda step: None)
+        assert found.status == Status.OK
+        assert found.timing is not None
+        assert found.timing.timer == "perf_counter"

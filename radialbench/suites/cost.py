@@ -1,0 +1,257 @@
+"""What a run will take, before anything runs: a simple model, and what it rests on."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from radialbench.errors import BackendError, RecordError
+from radialbench.kernels.device import find_device
+from radialbench.kernels.environment import environment
+from radialbench.maskgen.library import load_mask
+from radialbench.records.result import Environment, Record
+from radialbench.records.store import RESULTS, read
+from radialbench.suites.common import ROWS
+from radialbench.suites.memory import available_bytes, needed_bytes
+from radialbench.suites.plan import Case, batches, plan
+from radialbench.suites.run import settled
+from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.tables import Tables
+
+RATES = {"cpu": 5e10, "cuda": 4e14}
+"""Operations a second where nothing was measured: of each core of a server's CPU in float32, and of
+an H100 in 16 bits."""
+
+CASE_S = 0.5
+"""Of a case besides its calls and what is compared: planning, making inputs, writing the record."""
+
+KERNEL_S = 10.0
+"""A backend's first case on a GPU, in which its kernel is compiled."""
+
+FLOAT64 = {"cpu": 2, "cuda": 8}
+"""How many times as long as in a call an operation of the comparison in float64 takes."""
+
+PAUSED_S = 0.2
+"""An isolated launch besides its call."""
+
+COMPILE_S = 20.0
+"""When this much time is spent on compiling tables, the others are taken as dense."""
+
+BLOCK_S = 2e-7
+"""Compiling a dense table, for each block."""
+
+METHOD = (
+    "An estimate, and an upper one: of each case the operations of the blocks it visits over a "
+    "rate, times the calls its protocol allows at most, and the time to compile its table and to "
+    "compare its result. Sampling that is precise sooner ends sooner."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a backend is taken to be.
+
+    Attributes:
+        backend: The backend.
+        flops_per_s: Operations of visited blocks a second.
+        records: Records of this machine it is the median of; 0 for a default.
+    """
+
+    backend: str
+    flops_per_s: float
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a case will take at most.
+
+    Attributes:
+        case: The case.
+        seconds: Time.
+        nbytes: Memory: tensors, the comparison, and the table.
+    """
+
+    case: Case
+    seconds: float
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run will take at most.
+
+    Attributes:
+        estimates: Of each case, in order.
+        rates: What they rest on.
+        device: Where attention would run, `cpu` or `cuda`.
+        missing: The device that the suite asks for and this machine lacks; its cases would end as
+            unsupported, and the figures are for a default one.
+        free_bytes: Memory that is free there; None where that is not known.
+        as_dense: Tables that were taken as dense, because compiling took too long.
+    """
+
+    estimates: tuple[Estimate, ...]
+    rates: tuple[Rate, ...]
+    device: str
+    missing: str | None
+    free_bytes: int | None
+    as_dense: int
+
+    @property
+    def seconds(self) -> float:
+        """Time of all cases."""
+        return sum(estimate.seconds for estimate in self.estimates)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the case that takes most."""
+        return max((estimate.nbytes for estimate in self.estimates), default=0)
+
+
+def forecast(
+    spec: SuiteSpec,
+    out: Path,
+    *,
+    resume: bool = False,
+    filter: Iterable[str] = (),
+    shard: str | None = None,
+) -> Forecast:
+    """Estimate what a run takes, compiling its tables but running and writing nothing.
+
+    Args:
+        spec: The suite.
+        out: Folder of the run's results. Records of this machine in it, and in the folders beside
+            it, give the rates of their backends.
+        resume: As `run`.
+        filter: As `run`.
+        shard: As `run`.
+
+    Raises:
+        SuiteError: Nothing is planned, or the folder holds results of another suite.
+        RecordError: The folder's results cannot be read.
+    """
+    cases, results = plan(spec, filter, shard=shard), out / RESULTS
+    own = read(results).records if results.exists() else ()
+    if resume:
+        earlier = {record.case: record for record in own}
+        cases = tuple(c for c in cases if not settled(c, earlier.get(c.id), results))
+    return estimate(spec, cases, (*own, *_beside(out)))
+
+
+def _beside(out: Path) -> Iterator[Record]:
+    for path in out.resolve().parent.glob(f"*/{RESULTS}"):
+        if path.parent != out.resolve():
+            with suppress(RecordError, OSError):
+                yield from read(path).records
+
+
+def estimate(spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] = ()) -> Forecast:
+    """Estimate what cases of a suite take.
+
+    Args:
+        spec: The suite.
+        cases: Those of its cases that are to be run.
+        records: Results so far; those of this machine give the rates of their backends.
+    """
+    missing = None
+    try:
+        device = find_device(spec.device)
+    except BackendError:
+        device = missing = spec.device
+    here = environment("", device="cpu" if missing else device)
+    measured: dict[str, list[float]] = {}
+    for record in records if missing is None else ():
+        if record.backend and record.table and record.timing and _same(record.environment, here):
+            rate = record.table.executed_flops / record.timing.median_ms * 1e3
+            measured.setdefault(record.backend, []).append(rate)
+    default = RATES[device] * (here.cores if device == "cpu" else 1)
+    names = dict.fromkeys(case.backend for case in cases if case.backend)
+    rates = {
+        name: Rate(name, median(measured.get(name) or [default]), len(measured.get(name, ())))
+        for name in names
+    }
+    model = _Model(rates, device)
+    estimates = tuple(one for batch in batches(cases) for one in model.batch(batch))
+    free = None if missing else available_bytes(device)
+    return Forecast(estimates, tuple(rates.values()), device, missing, free, model.as_dense)
+
+
+def _same(one: Environment, other: Environment) -> bool:
+    """Tell whether figures of one machine hold for another."""
+    if one.device != other.device:
+        return False
+    return one.device != "cpu" or (one.cpu, one.threads) == (other.cpu, other.threads)
+
+
+class _Model:
+    """Goes through the cases of a run, and knows what earlier ones leave to share."""
+
+    def __init__(self, rates: dict[str, Rate], device: str) -> None:
+        self.rates = rates
+        self.device = device
+        self.tables = Tables()
+        self.known: dict[object, tuple[float, float, int]] = {}
+        self.compiled_s = 0.0
+        self.shared: set[object] = set()
+        self.as_dense = 0
+        self.dense = load_mask("dense").fingerprint
+
+    def batch(self, batch: Sequence[Case]) -> list[Estimate]:
+        """Estimate cases that are sampled together."""
+        protocol, gpu = batch[0].protocol, self.device == "cuda"
+        parts = [self.parts(case) for case in batch]
+        once = sum(call for call, _, _ in parts)
+        most = min(protocol.max_samples * once, protocol.max_seconds + once)
+        estimates = []
+        for case, (call, before, nbytes) in zip(batch, parts, strict=True):
+            seconds = before + call * max(protocol.warmups, 1) + most * call / (once or 1)
+            if gpu and case.in_turn:
+                seconds += protocol.isolated_samples * (PAUSED_S + call)
+                seconds += protocol.telemetry_seconds + call
+            estimates.append(Estimate(case, seconds, nbytes))
+        return estimates
+
+    def parts(self, case: Case) -> tuple[float, float, int]:
+        """Give a case's seconds a call, its seconds before the samples, and its bytes."""
+        problem, config = case.problem, case.config
+        share, compile_s, table_bytes = self.table(case)
+        if case.measure == "compile":
+            return compile_s, compile_s, table_bytes
+        table = (problem.mask, problem.grid, config.block_m, config.block_n)
+        before = CASE_S + self.first(table, compile_s)
+        heads = problem.batch * problem.heads
+        work = 16 * ROWS[self.device] * problem.seq_len * problem.head_dim
+        rate = self.rates[case.backend or ""].flops_per_s
+        before += self.first((case.group, table), FLOAT64[self.device] * work / rate)
+        if self.device == "cuda":
+            before += self.first(case.backend, KERNEL_S)
+        call = 4 * heads * problem.head_dim * problem.seq_len**2 * share / rate
+        permuted = case.mask.order.kind != "raster"
+        return call, before, needed_bytes(problem, permuted=permuted) + table_bytes
+
+    def first(self, what: object, seconds: float) -> float:
+        """Give the seconds of something that is done once, and 0 when it is done again."""
+        if what in self.shared:
+            return 0.0
+        self.shared.add(what)
+        return seconds
+
+    def table(self, case: Case) -> tuple[float, float, int]:
+        """Give the share of blocks a table visits, its seconds to compile, and its bytes."""
+        config, problem = case.config, case.problem
+        key = (problem.mask, case.grid, config.block_m, config.block_n)
+        if key in self.known:
+            return self.known[key]
+        rows, columns = (-(-problem.seq_len // side) for side in (config.block_m, config.block_n))
+        found = 1.0, BLOCK_S * rows * columns, 4 * rows * columns
+        if problem.mask != self.dense:
+            if self.compiled_s < COMPILE_S:
+                table, ms = self.tables.table(case.mask, case.grid, config)
+                found = table.block_density, ms / 1e3, table.nbytes
+                self.compiled_s += ms / 1e3
+            else:
+                self.as_dense += 1
+        self.known[key] = found
+        return found

@@ -1,0 +1,60 @@
+"""What runs in the process of a `Worker`."""
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from radialbench.kernels.backend import BACKENDS
+from radialbench.records.result import Status
+from radialbench.suites.worker import Lost, Start
+
+if TYPE_CHECKING:
+    from radialbench.suites.in_process import InProcess
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(handle: int) -> None:
+    """Try the batches that come through a pipe, until it is closed."""
+    _end_with_parent()
+    # Only now, as importing torch takes a second, in which the parent can die too.
+    from radialbench.suites.in_process import InProcess
+
+    os.set_inheritable(handle, False)
+    faulthandler.enable()
+    with Connection(handle) as pipe, suppress(EOFError, ConnectionError):
+        start: Start = pipe.recv()
+        BACKENDS.update(start.backends)
+        here = InProcess(start.device, start.command)
+        pipe.send(here.environment)
+        while True:
+            _answer(pipe, here)
+
+
+def _answer(pipe: Connection, here: "InProcess") -> None:
+    from radialbench.suites.attempt import line_of, out_of_memory
+
+    cases = pipe.recv()
+    try:
+        findings = here.steps(cases, pipe.send)
+    except Exception as error:
+        # Nobody knows what state this process is in: another one goes on.
+        status = Status.OOM if out_of_memory(error) else Status.CRASHED
+        pipe.send(Lost(status, line_of(error)))
+        raise
+    pipe.send(findings)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it dies, even in a kernel's call."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
