@@ -1,0 +1,34 @@
+"""What benchmarks/timers.py makes of what timers say."""
+
+import pytest
+
+from benchmarks.timers import Result, spans_of_calls, told
+
+
+def test_a_call_lasts_from_its_first_kernel_to_its_last_without_the_flush() -> None:
+    flush, first, second = (0.0, 1.0), (1.5, 3.0), (3.5, 5.0)
+    later = [(begin + 10, end + 10.5) for begin, end in (flush, first, second)]
+    assert spans_of_calls([second, *later, first, flush], 2) == (3.5, 4.0)
+
+
+def test_calls_that_cannot_be_told_apart_are_refused() -> None:
+    with pytest.raises(SystemExit, match="3 spans of 2 calls"):
+        spans_of_calls([(0, 1), (1, 2), (2, 3)], 2)
+    with pytest.raises(SystemExit, match="2 spans of 2 calls"):
+        spans_of_calls([(0, 1), (1, 2)], 2)
+
+
+def test_timers_are_compared_with_ours_in_the_same_cache() -> None:
+    results = [
+        Result("a", "ours", "cold", (1.0, 3.0)),
+        Result("a", "ours", "cold", (2.0,)),
+        Result("a", "ours", "warm", (1.0,)),
+        Result("a", "other", "cold", (3.0, 3.0)),
+        Result("a", "other", "warm", (3.0,)),
+    ]
+    ratios = {
+        tuple(line.split(" | ")[1:3]): line.split("|")[-2].strip()
+        for line in told(results).splitlines()[2:]
+    }
+    assert ratios[("other", "cold")] == "1.5000"
+    assert ratios[("other", "warm")] == "3.0000"
