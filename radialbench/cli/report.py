@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from radialbench.records.store import ReadResult
     from radialbench.reports.summary import Summary
 
 
@@ -13,19 +14,28 @@ def report(
     path: Annotated[Path, typer.Argument(help="A run's folder, or its results.jsonl.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for the files.", show_default="beside results"),
+        typer.Option(
+            *("--out", "-o"),
+            help="Folder for the files, or a .html file for the page alone.",
+            show_default="beside results",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Earlier results to compare with: a run's folder, or its results.jsonl."),
     ] = None,
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="Print terminal, markdown, csv or json only, and write no files."
+            "--format", help="Print terminal, markdown, csv, json or html only, and write no files."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Print tables, break-even lengths and growth, and write them with charts as files.
 
-    The files are report.md, report.csv, and pictures as PNG and SVG.
+    The files are report.html, which needs none of the others, report.md, report.csv, and pictures
+    as PNG and SVG.
     """
     from radialbench.errors import ReportError
     from radialbench.reports.formats import load_format
@@ -37,7 +47,7 @@ def report(
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
     results = _results(path)
-    summary = _summary(results)
+    summary = _summary(results, _results(baseline) if baseline else None)
     written = "" if only else _write(summary, out or results.parent)
     typer.echo(render(summary) + written, nl=False)
 
@@ -55,21 +65,31 @@ def _results(path: Path) -> Path:
     return results
 
 
-def _summary(results: Path) -> "Summary":
+def _summary(results: Path, baseline: Path | None) -> "Summary":
+    from radialbench.reports.summary import summarize
+
+    found = _read(results)
+    earlier = (str(baseline), _read(baseline).records) if baseline else None
+    return summarize(found.records, source=str(results), skipped=found.skipped, baseline=earlier)
+
+
+def _read(results: Path) -> "ReadResult":
     from radialbench.errors import ReportError
     from radialbench.records.store import read
-    from radialbench.reports.summary import summarize
 
     found = read(results)
     if not found.records:
         why = f"; its first line is none: {found.skipped[0]}" if found.skipped else ""
         raise ReportError(f"{results} holds no records{why}. Run a suite with `radialbench run`")
-    return summarize(found.records, source=str(results), skipped=found.skipped)
+    return found
 
 
-def _write(summary: "Summary", folder: Path) -> str:
+def _write(summary: "Summary", out: Path) -> str:
     """Write the files, and say where."""
-    from radialbench.reports.folder import write_report
+    from radialbench.reports.folder import write_page, write_report
 
-    text, *others = write_report(summary, folder)
+    if out.suffix == ".html":
+        write_page(summary, out)
+        return f"\nreport: {out}\n"
+    text, *others = write_report(summary, out)
     return f"\nreport: {text}, with {len(others)} files beside it\n"

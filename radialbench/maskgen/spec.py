@@ -183,6 +183,11 @@ class MaskSpec:
 
         return to_yaml(self)
 
+    def _repr_html_(self) -> str:
+        from radialbench.maskgen.notebook import spec_html
+
+        return spec_html(self)
+
     def _changed(self, values: Mapping[str, float | bool]) -> tuple[Param, ...]:
         known = {param.name: param for param in self.params}
         for word, value in values.items():

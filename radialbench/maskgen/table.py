@@ -243,6 +243,11 @@ class BlockTable:
         """[distinct, block_m, block_n] the bits of the partial blocks."""
         return unpack(self.bitmaps, self.block_n)
 
+    def _repr_html_(self) -> str:
+        from radialbench.maskgen.notebook import table_html
+
+        return table_html(self)
+
     def save(self, path: str | Path) -> None:
         """Write a versioned npz file.
 

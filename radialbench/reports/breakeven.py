@@ -25,6 +25,9 @@ class BreakEven:
         tokens: Where the two latencies meet, on straight lines between logarithms; None unless
             both lengths are there.
         latency_ms: The latency there.
+        interval: 95% interval of `tokens`: where the ends of the speed-ups' intervals meet 1. 0 for
+            below the shortest length, infinite for beyond the longest; None where the speed-ups
+            have no intervals.
     """
 
     sweep: str
@@ -38,23 +41,42 @@ class BreakEven:
     above: int | None
     tokens: float | None
     latency_ms: float | None
+    interval: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
         """Say it in words."""
+        if self.shortest == self.longest:
+            word = "faster" if self.above else "not faster"
+            return f"{word} at the one length compared, {self.shortest:,} tokens"
         if self.above is None:
             return f"not within what was measured ({self.shortest:,} to {self.longest:,} tokens)"
         if self.below is None:
             return f"below the shortest measured, {self.shortest:,} tokens"
-        return f"between {self.below:,} and {self.above:,} tokens, at about {self.about}"
+        told = f"between {self.below:,} and {self.above:,} tokens, at about {self.about}"
+        return f"{told} ({self.sure})" if self.sure else told
+
+    @property
+    def sure(self) -> str:
+        """The interval in words; empty without one."""
+        if self.interval is None:
+            return ""
+        low, high = self.interval
+        under = f"below {self.shortest:,}" if low <= 0 else _two(low)
+        over = f"beyond {self.longest:,}" if high == math.inf else _two(high)
+        return f"95%: {under} to {over}"
 
     @property
     def about(self) -> str:
         """Where the two latencies meet, to the two figures that an interpolation can carry."""
         if self.tokens is None:
             return "?"
-        digits = 1 - math.floor(math.log10(self.tokens))
-        return f"{round(self.tokens, digits):,.0f}"
+        return _two(self.tokens)
+
+
+def _two(tokens: float) -> str:
+    digits = 1 - math.floor(math.log10(tokens))
+    return f"{round(tokens, digits):,.0f}"
 
 
 def break_evens(rows: Iterable[Row]) -> tuple[BreakEven, ...]:
@@ -75,6 +97,9 @@ def _break_even(rows: list[Row]) -> BreakEven:
     below = rows[first - 1] if first else None
     above = rows[first] if first < len(rows) else None
     tokens, latency = _meeting(below, above) if below and above else (None, None)
+    interval = _interval(rows)
+    if interval and tokens is not None:
+        interval = min(interval[0], tokens), max(interval[1], tokens)
     head = rows[0]
     return BreakEven(
         sweep=head.sweep,
@@ -88,6 +113,7 @@ def _break_even(rows: list[Row]) -> BreakEven:
         above=above.tokens if above else None,
         tokens=tokens,
         latency_ms=latency,
+        interval=interval,
     )
 
 
@@ -100,3 +126,27 @@ def _meeting(below: Row, above: Row) -> tuple[float, float]:
         below.tokens * (above.tokens / below.tokens) ** part,
         below.total_ms * (above.total_ms / below.total_ms) ** part,
     )
+
+
+def _interval(rows: list[Row]) -> tuple[float, float] | None:
+    """Where masks as fast, and as slow, as their intervals allow would break even."""
+    found = [(row.tokens, row.speedup_interval) for row in rows]
+    known = [(tokens, interval) for tokens, interval in found if interval]
+    if len(known) < len(rows):
+        return None
+    return (
+        _crossing([(tokens, interval.high) for tokens, interval in known]),
+        _crossing([(tokens, interval.low) for tokens, interval in known]),
+    )
+
+
+def _crossing(points: list[tuple[int, float]]) -> float:
+    """Where the speed-up passes 1 for good; 0 if it was never below, infinite if it ends there."""
+    slower = [place for place, (_, speedup) in enumerate(points) if speedup <= 1]
+    if not slower:
+        return 0.0
+    if slower[-1] + 1 == len(points):
+        return math.inf
+    (tokens, speedup), (more, faster) = points[slower[-1] : slower[-1] + 2]
+    part = -math.log(speedup) / (math.log(faster) - math.log(speedup))
+    return float(tokens * (more / tokens) ** part)

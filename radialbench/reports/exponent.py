@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2000
+RESAMPLES = 1000
 SEED = 0
 FEWEST = 3
 """Cases that a slope and its interval need."""
@@ -64,10 +65,23 @@ def exponent(sizes: Sequence[float], samples: Sequence[Sequence[float]]) -> Expo
 
 
 def _medians(case: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:
-    values = np.asarray(case, np.float64)
-    picks = rng.integers(0, len(values), (RESAMPLES, len(values)))
-    medians: NDArray[np.float64] = np.median(values[picks], axis=1)
+    """Medians of samples drawn again.
+
+    The rank that the median of a draw has does not depend on the samples: ranks are drawn once a
+    number of samples, and come in another order for every case.
+    """
+    ordered = np.sort(np.asarray(case, np.float64))
+    lower, upper = _ranks(len(ordered))
+    medians: NDArray[np.float64] = rng.permutation((ordered[lower] + ordered[upper]) / 2)
     return medians
+
+
+@cache
+def _ranks(count: int) -> NDArray[np.int64]:
+    """[2, draws] ranks of the two middle ones among that many drawn; the same twice if odd."""
+    drawn = np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
+    drawn.sort(axis=1)
+    return drawn[:, [(count - 1) // 2, count // 2]].T
 
 
 def _slopes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,12 +1,15 @@
-"""A report as files: report.md with its pictures, report.csv, and the charts as PNG and SVG."""
+"""A report as files: report.html, report.md with its pictures, report.csv, PNG and SVG charts."""
 
 from pathlib import Path
 
 from radialbench.errors import ReportError
 from radialbench.reports.charts import charts
 from radialbench.reports.formats import csv, markdown
+from radialbench.reports.formats.html import render as page
 from radialbench.reports.masks import draw_masks
 from radialbench.reports.summary import Summary
+
+PAGE = "report.html"
 
 
 def write_report(summary: Summary, folder: Path) -> list[Path]:
@@ -27,6 +30,22 @@ def write_report(summary: Summary, folder: Path) -> list[Path]:
         ) from None
 
 
+def write_page(summary: Summary, path: Path) -> None:
+    """Write the report as one HTML page, and nothing else.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(summary), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(
+            f"cannot write the report to {path}: {error.strerror or error}; "
+            "choose another file with --out"
+        ) from None
+
+
 def _written(summary: Summary, folder: Path) -> list[Path]:
     files: list[Path] = []
     pictures: dict[str, str] = {}
@@ -42,6 +61,7 @@ def _written(summary: Summary, folder: Path) -> list[Path]:
     texts = {
         "report.md": markdown.render(summary, pictures=pictures),
         "report.csv": csv.render(summary),
+        PAGE: page(summary),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

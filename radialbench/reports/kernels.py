@@ -3,17 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.records.measurement import Telemetry
 from radialbench.records.result import CEILING_SIZE, Record
 from radialbench.reports.formats._tables import NONE, table, text
 from radialbench.reports.numbers import MIB, share, three, times
 from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.rows import CEILING_FLOPS, DENSE, busy
 
-DENSE = "dense"
 OURS = ("hopper", "triton")
-BUSY = 1.3
-"""A call may take this many times as long alone as in turn with others, which leave it cooler."""
-CEILING_FLOPS = 2 * CEILING_SIZE**3
 
 
 def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
@@ -93,19 +89,6 @@ def _row(record: Record, timed: list[Record]) -> tuple[str, ...]:
         f"{accuracy.max_abs_error:.1e} / {accuracy.tolerance:.1e}",
         NONE if besides is None else f"{besides / MIB:.2f}",
     )
-
-
-def busy(record: Record) -> Telemetry | None:
-    """What the counters said, if the GPU was busy all the while.
-
-    Calls that took much longer than when they were sampled waited for the host, or for something
-    else: energy and clock are then not the calls'.
-    """
-    telemetry, timing = record.telemetry, record.timing
-    if telemetry is None or timing is None:
-        return None
-    of_call_ms = 1e3 * telemetry.seconds / telemetry.calls
-    return telemetry if of_call_ms <= BUSY * timing.median_ms else None
 
 
 def tflops(record: Record) -> float:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from radialbench.errors import RadialBenchError
@@ -10,7 +11,7 @@ from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.picture import save_pictures
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.spec import EMPTY_ROWS, MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import Problem
 from radialbench.reports.numbers import listed, plain
@@ -18,6 +19,11 @@ from radialbench.reports.rows import DENSE, Row
 
 MOST_TOKENS = 25_000
 """Longest sequence to draw: its tables compile in moments, and a picture shows no more."""
+
+MOST_TOKENS_APART = 120_000
+MOST_MS = 150.0
+MOST_APART = 8
+"""Bounds of the masks that are drawn apart: tokens, milliseconds to compile, and how many."""
 
 MOST_MASKS = 4
 """Masks side by side: more are too small to read."""
@@ -42,7 +48,9 @@ def known_mask(label: str, fingerprint: str) -> MaskSpec | None:
         )
     except (RadialBenchError, ValueError, KeyError):
         return None
-    return spec if spec.fingerprint == fingerprint else None
+    # A label does not say what becomes of queries that attend nothing.
+    meant = (replace(spec, empty_rows=choice) for choice in EMPTY_ROWS)
+    return next((one for one in meant if one.fingerprint == fingerprint), None)
 
 
 def _value(text: str, kind: str) -> float | bool:
@@ -92,6 +100,28 @@ def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
             with suppress(RadialBenchError):
                 tables |= {row.mask: compile_mask(spec, grid)} if spec else {}
     return list(tables.items())
+
+
+def pictured(rows: Sequence[Row]) -> tuple[list[tuple[str, BlockTable]], list[str]]:
+    """Compile the masks to draw apart, each at a length of its own; and name those left out.
+
+    The record says how long compiling took, so that only what is quick is compiled again.
+    """
+    longest: dict[tuple[str, str], Row] = {}
+    masks = dict.fromkeys(row.mask for row in rows if row.mask != DENSE)
+    for row in rows:
+        if row.table and row.table.compile_ms <= MOST_MS and row.tokens <= MOST_TOKENS_APART:
+            key = row.mask, row.record.problem.mask
+            if key not in longest or row.tokens > longest[key].tokens:
+                longest[key] = row
+    tables: dict[str, BlockTable] = {}
+    for (mask, fingerprint), row in longest.items():
+        if mask in masks and mask not in tables and len(tables) < MOST_APART:
+            spec, grid = known_mask(mask, fingerprint), grid_of(row.record.problem)
+            if spec and grid:
+                with suppress(RadialBenchError):
+                    tables[mask] = compile_mask(spec, grid)
+    return list(tables.items()), [plain(mask) for mask in masks if mask not in tables]
 
 
 def draw_masks(rows: Sequence[Row], folder: Path) -> tuple[Path, str] | None:

@@ -36,6 +36,8 @@ def span(values: list[int]) -> str:
 
 def plain(text: str) -> str:
     """Stored text without what a terminal would obey: control characters become `�`."""
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from statistics import quantiles
 
-from radialbench.records.problem import Problem
-from radialbench.records.result import Environment, Record, Status, TableStats
+from radialbench.records.measurement import Telemetry
+from radialbench.records.result import CEILING_SIZE, Environment, Record, Status, TableStats
+from radialbench.reports.interval import Interval, of_median
+from radialbench.reports.times import time_ratio, total_ms
 
 DENSE = "dense"
 """The mask every comparison is with."""
@@ -15,10 +18,28 @@ DENSE = "dense"
 LIKE = ("device", "cpu", "cores", "threads", "os", "python", "versions")
 """What two environments must have in common for their times to be compared."""
 
+BUSY = 1.3
+"""A call may take this many times as long alone as in turn with others, which leave it cooler."""
 
-@dataclass(frozen=True, slots=True)
+CEILING_FLOPS = 2 * CEILING_SIZE**3
+
+
+def busy(record: Record) -> Telemetry | None:
+    """What the counters said, if the GPU was busy all the while.
+
+    Calls that took much longer than when they were sampled waited for the host, or for something
+    else: energy and clock are then not the calls'.
+    """
+    telemetry, timing = record.telemetry, record.timing
+    if telemetry is None or timing is None:
+        return None
+    of_call_ms = 1e3 * telemetry.seconds / telemetry.calls
+    return telemetry if of_call_ms <= BUSY * timing.median_ms else None
+
+
+@dataclass(frozen=True)
 class Row:
-    """One case.
+    """One case; what takes a while to find is kept, for which it has no slots.
 
     Attributes:
         record: Its last record.
@@ -74,12 +95,12 @@ class Row:
         """Every timed call; empty for a case that is not ok."""
         return self.record.timing.samples_ms if self.record.timing else ()
 
-    @property
+    @cached_property
     def median_ms(self) -> float | None:
         """The middle of the timed calls, which have q, k and v in the mask's order."""
         return self.record.timing.median_ms if self.record.timing else None
 
-    @property
+    @cached_property
     def total_ms(self) -> float | None:
         """The median and the time of the token order, if the mask has one."""
         return None if self.median_ms is None else self.median_ms + (self.record.permute_ms or 0)
@@ -103,12 +124,49 @@ class Row:
         order = self.record.permute_ms or 0
         return low + order, high + order
 
-    @property
+    @cached_property
     def speedup(self) -> float | None:
         """How many times as long the dense result takes, token order included on both sides."""
         if self.dense is None or self.total_ms is None:
             return None
-        return _total_ms(self.dense) / self.total_ms
+        return total_ms(self.dense) / self.total_ms
+
+    @cached_property
+    def interval_ms(self) -> Interval | None:
+        """95% interval of `total_ms`; None with too few samples."""
+        found = of_median(self.record.timing.steady_ms) if self.record.timing else None
+        return found and found.plus(self.record.permute_ms or 0)
+
+    @cached_property
+    def speedup_interval(self) -> Interval | None:
+        """95% interval of `speedup`; from pairs, where both were sampled in turn."""
+        if self.dense is None or self.speedup is None or self.total_ms is None:
+            return None
+        return time_ratio(self.dense, self.record)
+
+    @property
+    def of_ceiling(self) -> float | None:
+        """Rate on the visited blocks as a share of the matrix product's beside it."""
+        ceiling = self.ceiling_tflops
+        if ceiling is None or self.executed_gflops is None:
+            return None
+        return self.executed_gflops / 1e3 / ceiling
+
+    @property
+    def ceiling_tflops(self) -> float | None:
+        """Rate of the matrix product that was timed beside the samples."""
+        ceiling = self.record.ceiling
+        return CEILING_FLOPS / ceiling.median_ms / 1e9 if ceiling else None
+
+    @property
+    def counters(self) -> Telemetry | None:
+        """What the GPU's counters said, if it was busy all the while."""
+        return busy(self.record)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules of a call."""
+        return self.counters.energy_j if self.counters else None
 
     @property
     def gflops(self) -> float | None:
@@ -135,25 +193,32 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
     latest = list({(record.suite, record.case): record for record in records}.values())
     places: dict[tuple[object, ...], int] = {}
     environments: list[Environment] = []
+    placed: list[tuple[int, Record]] = []
     for record in latest:
-        if places.setdefault(_likeness(record), len(places)) == len(environments):
+        place = places.setdefault(_likeness(record), len(places))
+        if place == len(environments):
             environments.append(record.environment)
-    dense = [r for r in latest if r.mask == DENSE and r.measure == "attention" and r.timing]
+        placed.append((place, record))
+    dense = _dense(placed)
     rows = [
-        Row(record, sweep_of(record), places[_likeness(record)], *_baseline(record, dense))
-        for record in latest
+        Row(record, sweep_of(record), place, *_baseline(place, record, dense))
+        for place, record in placed
     ]
-    sweeps = list(dict.fromkeys(row.sweep for row in rows))
-    masks = list(dict.fromkeys((DENSE, *(row.mask for row in rows))))
+    sweeps = _places(row.sweep for row in rows)
+    masks = _places((DENSE, *(row.mask for row in rows)))
     rows.sort(
         key=lambda row: (
-            sweeps.index(row.sweep),
+            sweeps[row.sweep],
             row.record.measure,
             row.tokens,
-            masks.index(row.mask),
+            masks[row.mask],
         )
     )
     return tuple(rows), tuple(environments)
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
 def sweep_of(record: Record) -> str:
@@ -192,36 +257,38 @@ def _likeness(record: Record) -> tuple[object, ...]:
     return tuple(tuple(v.items()) if isinstance(v, dict) else v for v in values)
 
 
-def _baseline(record: Record, dense: Sequence[Record]) -> tuple[Record | None, str | None]:
+Dense = dict[object, list[tuple[int, Record]]]
+"""Dense results that have a time, with where they ran, by shape; the fastest first."""
+
+
+def _dense(placed: Iterable[tuple[int, Record]]) -> Dense:
+    found: Dense = {}
+    for place, record in placed:
+        if record.mask == DENSE and record.measure == "attention" and record.timing:
+            found.setdefault(_shape(record), []).append((place, record))
+    for results in found.values():
+        results.sort(key=lambda result: total_ms(result[1]))
+    return found
+
+
+def _baseline(place: int, record: Record, dense: Dense) -> tuple[Record | None, str | None]:
     if record.timing is None or record.measure != "attention":
         return None, None
-    found = [d for d in dense if _same_problem(record, d)]
+    found = dense.get(_shape(record), [])
     if not found:
         return None, "dense has no result at this length"
-    found = [d for d in found if _likeness(d) == _likeness(record)]
-    if not found:
+    here = [result.timing for where, result in found if where == place and result.timing]
+    if not here:
         return None, "dense ran in another environment"
-    reasons = [d.timing.unlike(record.timing) for d in found if d.timing]
-    alike = [d for d, unlike in zip(found, reasons, strict=True) if not unlike]
-    if not alike:
-        return None, f"dense was measured differently ({'; '.join(reasons[0])})"
-    return min(alike, key=_total_ms), None
+    for where, result in found:
+        if where == place and result.timing and not result.timing.unlike(record.timing):
+            return result, None
+    return None, f"dense was measured differently ({'; '.join(here[0].unlike(record.timing))})"
 
 
-def _same_problem(one: Record, other: Record) -> bool:
-    return (one.suite, one.group, _unmasked(one.problem)) == (
-        *(other.suite, other.group),
-        _unmasked(other.problem),
-    )
-
-
-def _unmasked(problem: Problem) -> Problem:
-    return replace(problem, mask=DENSE)
-
-
-def _total_ms(record: Record) -> float:
-    assert record.timing is not None
-    return record.timing.median_ms + (record.permute_ms or 0)
+def _shape(record: Record) -> object:
+    """What a case has in common with the dense result it is compared with."""
+    return record.suite, record.group, replace(record.problem, mask=DENSE)
 
 
 def counts(rows: Iterable[Row]) -> dict[Status, int]:

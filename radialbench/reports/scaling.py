@@ -8,6 +8,9 @@ from radialbench.reports.exponent import Exponent, exponent
 from radialbench.reports.growth import SQUARE, Growth, Verdict, growth, local_exponents
 from radialbench.reports.rows import Row
 
+APART = 1.5
+"""How many times the tokens of the lowest resolution the highest must have, to tell growth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -172,12 +175,15 @@ def _latency(rows: list[Row]) -> Latency:
 def _resolutions(rows: Iterable[Row]) -> tuple[Resolution, ...]:
     """Masks whose records hold the same frames with different tokens a frame."""
 
+    def apart(group: list[Row]) -> bool:
+        return group[-1].tokens >= APART * group[0].tokens
+
     def key(row: Row) -> tuple[object, ...]:
         problem = row.record.problem
         text = row.tokens - row.frames * problem.tokens_per_frame
         return row.mask, problem.mask, row.frames, text, problem.heads, problem.head_dim
 
-    found = [group for group in _groups(rows, key) if len(group) > 1]
+    found = [group for group in _groups(rows, key) if len(group) > 1 and apart(group)]
     return tuple(
         Resolution(
             mask=group[0].mask,

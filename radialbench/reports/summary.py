@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from radialbench.records.result import Environment, Record, Status
 from radialbench.reports.breakeven import BreakEven, break_evens
+from radialbench.reports.compare import Comparison, compare
 from radialbench.reports.numbers import listed, plain, span
 from radialbench.reports.rows import Row, counts, differing, rows_of
 from radialbench.reports.scaling import Scaling, scaling
@@ -22,6 +23,7 @@ class Summary:
         break_evens: One for every sparse mask and backend that was compared with dense.
         scaling: Growth along the sweeps.
         notes: What a reader should know before the numbers.
+        comparison: The cases beside those of a baseline, if one was given.
     """
 
     source: str
@@ -30,6 +32,7 @@ class Summary:
     break_evens: tuple[BreakEven, ...]
     scaling: Scaling
     notes: tuple[str, ...]
+    comparison: Comparison | None = None
 
     @property
     def timed(self) -> tuple[Row, ...]:
@@ -66,6 +69,11 @@ class Summary:
         return tuple(dict.fromkeys(row.record.suite for row in self.rows))
 
     @property
+    def crossings(self) -> tuple[BreakEven, ...]:
+        """Break-evens of more than one length: of a single one, the speed-up says the same."""
+        return tuple(one for one in self.break_evens if one.shortest < one.longest)
+
+    @property
     def told(self) -> tuple[Told, ...]:
         """Growth in plain sentences."""
         return tell(self.scaling)
@@ -76,9 +84,18 @@ class Summary:
         found = counts(self.rows).items()
         return ", ".join(f"{count} {status}" for status, count in found) or "no records"
 
+    def _repr_html_(self) -> str:
+        from radialbench.reports.page.summary import fragment
+
+        return fragment(self)
+
 
 def summarize(
-    records: Sequence[Record], *, source: str = "", skipped: Iterable[str] = ()
+    records: Sequence[Record],
+    *,
+    source: str = "",
+    skipped: Iterable[str] = (),
+    baseline: tuple[str, Sequence[Record]] | None = None,
 ) -> Summary:
     """Sum up records. The last record of a case counts.
 
@@ -86,6 +103,7 @@ def summarize(
         records: In the order they were written.
         source: Where they come from, for people.
         skipped: Lines of the file that are no records, as `line 12: reason`.
+        baseline: Where earlier records come from, and the records, to compare these with.
     """
     rows, environments = rows_of(records)
     return Summary(
@@ -95,6 +113,7 @@ def summarize(
         break_evens=break_evens(rows),
         scaling=scaling(rows),
         notes=tuple(_notes(records, rows, environments, list(skipped))),
+        comparison=compare(rows, baseline[1], baseline[0]) if baseline else None,
     )
 
 

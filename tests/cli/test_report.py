@@ -46,7 +46,7 @@ def test_a_folder_or_its_file(
     assert "4.00×" in told.out
     assert f"report: {run_folder / 'report.md'}, with" in told.out
     assert not told.err
-    assert {"report.md", "report.csv", "latency.png", "latency.svg"} <= set(files(run_folder))
+    assert {"report.md", "report.csv", "report.html", "latency.png"} <= set(files(run_folder))
 
 
 def test_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -57,7 +57,13 @@ def test_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("markdown", "# smoke"), ("csv", "suite,case,"), ("terminal", "smoke: 2 ok"), ("json", "{")],
+    [
+        ("markdown", "# smoke"),
+        ("csv", "suite,case,"),
+        ("terminal", "smoke: 2 ok"),
+        ("json", "{"),
+        ("html", "<!doctype html>"),
+    ],
 )
 def test_a_format_alone_writes_nothing(
     name: str, start: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
@@ -65,6 +71,49 @@ def test_a_format_alone_writes_nothing(
     assert report(monkeypatch, run_folder, "--format", name) == 0
     assert capsys.readouterr().out.startswith(start)
     assert files(run_folder) == [RESULTS]
+
+
+def test_a_page_alone(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    page = tmp_path / "new" / "page.html"
+    assert report(monkeypatch, run_folder, "-o", page) == 0
+    assert f"report: {page}\n" in capsys.readouterr().out
+    assert files(page.parent) == ["page.html"]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert files(run_folder) == [RESULTS]
+
+
+def test_a_baseline(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    append(before / RESULTS, made(samples=(3.0,)))
+    page = tmp_path / "page.html"
+    assert report(monkeypatch, run_folder, "--baseline", before, "-o", page) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{before / RESULTS}: 1 too few samples to tell, 1 not compared" in told
+    assert "only in this file: dense/3x30x52/h1d128f32/sdpa" in told
+    assert "1.50×" in page.read_text(encoding="utf-8")
+    assert report(monkeypatch, run_folder, "--baseline", before, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["baseline_ratio"] for row in rows] == [None, 1.5]
+
+
+def test_a_baseline_that_is_not_there(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    told = refused(monkeypatch, capsys, run_folder, "--baseline", tmp_path / "gone")
+    assert f"there are no results at {tmp_path / 'gone'};" in told
+
+
+def test_a_page_that_cannot_be_written(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    told = refused(monkeypatch, capsys, run_folder, "-o", run_folder / RESULTS / "page.html")
+    assert "cannot write the report to" in told
+    assert "choose another file with --out" in told
 
 
 def test_json(run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

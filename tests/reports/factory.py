@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from radialbench.records.measurement import Measurement
+from radialbench.records.measurement import Measurement, Telemetry
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Record, Status, TableStats
 from tests.records.sample import ENVIRONMENT, RECORD
@@ -95,3 +95,45 @@ def swept(
 def elsewhere(records: Iterable[Record], **changes: Any) -> list[Record]:
     """The same records, from another environment."""
     return [replace(r, environment=replace(r.environment, **changes)) for r in records]
+
+
+def on_gpu(records: Iterable[Record], *, ceiling_ms: float = 1.4) -> list[Record]:
+    """The same records as if measured on a GPU: in turn with a matrix product, with counters."""
+    found = []
+    for record in records:
+        assert record.timing is not None
+        count = len(record.timing.samples_ms)
+        seconds = 10 * record.timing.median_ms / 1e3
+        found.append(
+            replace(
+                record,
+                ceiling=replace(record.timing, samples_ms=(ceiling_ms,) * count),
+                isolated=replace(record.timing, samples_ms=(record.timing.median_ms * 1.1,)),
+                telemetry=Telemetry(
+                    *(10, seconds, 400 * seconds / 10, 400.0, 1500.0, 2619.0, 61.0),
+                    slowed_by=("power cap",),
+                ),
+            )
+        )
+    return found
+
+
+def many(count: int) -> list[Record]:
+    """A large run on a GPU: ten masks on ten kernels at ten lengths, in several sweeps."""
+    found: list[Record] = []
+    for place in range(-(-count // 1000)):
+        for frames in (5, 9, 17, 33, 49, 65, 81, 97, 129, 257):
+            for number in range(100):
+                mask, kernel = divmod(number, 10)
+                share = mask / 10 / frames**0.5 if mask else 1.0
+                base = frames**2 * share * (1 + kernel / 10)
+                record = made(
+                    f"mask{mask}" if mask else "dense",
+                    frames,
+                    samples=[base * (1 + (7 * call + number) % 11 / 500) for call in range(30)],
+                    backend=f"kernel{kernel}",
+                    share=share,
+                )
+                name = f"model{place}/{record.group}"
+                found.append(replace(record, case=f"{place}/{record.case}", group=name))
+    return on_gpu(found[:count])

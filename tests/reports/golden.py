@@ -1,14 +1,18 @@
 """Records that the golden texts are of; `python -m tests.reports.golden` writes the texts anew."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from radialbench.records.result import Record, Status
 from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary, summarize
-from tests.reports.factory import ended, made, swept
+from tests.reports.factory import ended, made, on_gpu, swept
 
 FOLDER = Path(__file__).parent / "golden"
+
+TEXTS = [name for name in FORMATS if name != "html"]
+"""Formats with a golden text: the page holds pictures, which differ from release to release."""
 
 
 def records() -> list[Record]:
@@ -17,6 +21,7 @@ def records() -> list[Record]:
     return [
         *swept(DENSE, dict.fromkeys(shares, 1.0), backend="sdpa", rate=80.0),
         *swept("radial", shares),
+        *on_gpu(swept("svg", {5: 0.5}, backend="hopper")),
         *swept("sta(window_t=5, window_h=5)", dict.fromkeys(shares, 0.2), order=300.0),
         ended(Status.FAILED, "TypeError: it | broke", made("power", 5)),
         ended(Status.OOM, "needs at least 9.0 GiB, 2.0 GiB are free; not tried", made("power", 9)),
@@ -27,19 +32,30 @@ def records() -> list[Record]:
     ]
 
 
+def baseline() -> list[Record]:
+    """An earlier run: one case slower than today, one on another problem, one that is gone."""
+    before = [
+        made("radial", frames, samples=samples, share=share, backend="cpu")
+        for frames, share, samples in ((5, 0.9, [9000.0] * 3), (9, 0.6, (5000.0,)))
+    ]
+    other = replace(before[1], problem=replace(before[1].problem, heads=2))
+    return [before[0], other, made("gone", 5)]
+
+
 def summary() -> Summary:
     """The summary that the golden texts are of."""
     return summarize(
         records(),
         source="results/smoke/results.jsonl",
         skipped=["line 9: not a whole line of JSON"],
+        baseline=("results/before/results.jsonl", baseline()),
     )
 
 
 def write() -> None:
     """Write the golden texts anew."""
     FOLDER.mkdir(exist_ok=True)
-    for name in FORMATS:
+    for name in TEXTS:
         (FOLDER / f"{name}.txt").write_text(load_format(name)(summary()), encoding="utf-8")
 
 

@@ -48,7 +48,11 @@ def test_not_within_what_was_measured(times: dict[int, float]) -> None:
     one = found(times)
     assert (one.above, one.tokens) == (None, None)
     longest = max(times) * 1560
-    assert one.text == f"not within what was measured (3,120 to {longest:,} tokens)"
+    told = {
+        3120: "not faster at the one length compared, 3,120 tokens",
+        12480: "not within what was measured (3,120 to 12,480 tokens)",
+    }
+    assert one.text == told[longest]
 
 
 def test_the_token_order_counts() -> None:
@@ -80,3 +84,39 @@ def test_one_for_each_mask_backend_and_environment() -> None:
 def test_nothing_to_compare_with() -> None:
     assert break_evens(rows_of([made("radial", 2)])[0]) == ()
     assert break_evens(()) == ()
+
+
+def spread(middle: float, part: float) -> tuple[float, ...]:
+    """Seven samples; the interval of their median goes from the least to the largest."""
+    return tuple(middle * (1 + part * step) for step in (-1, -0.5, -0.2, 0, 0.2, 0.5, 1))
+
+
+def sampled(times: dict[int, float], part: float) -> BreakEven:
+    """As `found`, with samples that vary by a part of the time on both sides."""
+    dense = [made(DENSE, f, samples=spread(f * f / 4, part), backend="sdpa") for f in FRAMES]
+    masks = [made("radial", f, samples=spread(time, part)) for f, time in times.items()]
+    (one,) = break_evens(rows_of([*dense, *masks])[0])
+    return one
+
+
+def test_the_interval_is_where_the_ends_of_the_speed_ups_pass_one() -> None:
+    one = sampled({2: 3.0, 4: 8.0, 8: 8.0, 16: 9.0}, 0.01)
+    assert one.interval is not None
+    assert one.tokens is not None
+    low, high = one.interval
+    assert 4 * 1560 < low < one.tokens < high < 8 * 1560
+    # Speed-ups of 1/2 and 2 with the same interval move the meeting by its share of their distance.
+    reach = math.hypot(math.log(1.01), math.log(1 / 0.99)) / math.log(4) * math.log(2)
+    assert math.log(high / one.tokens) == pytest.approx(reach, rel=0.02)
+    assert one.text == ("between 6,240 and 12,480 tokens, at about 8,800 (95%: 8,800 to 8,900)")
+
+
+def test_wide_samples_leave_the_ends_open() -> None:
+    one = sampled({2: 0.98, 4: 3.9, 8: 15.8, 16: 63.0}, 0.1)
+    assert one.interval == (0, math.inf)
+    assert one.sure == "95%: below 3,120 to beyond 24,960"
+
+
+def test_few_samples_have_no_interval() -> None:
+    assert found({2: 3.0, 4: 2.0}).interval is None
+    assert found({2: 3.0, 4: 2.0}).sure == ""

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +17,14 @@ from matplotlib.image import imread
 import radialbench.reports.charts as folder
 from radialbench.records.result import Record, Status
 from radialbench.reports.charts import CHARTS, charts, load_chart, slug
+from radialbench.reports.charts._series import fitted, leading, series
 from radialbench.reports.charts._style import looks, seconds, short, spread
+from radialbench.reports.charts.ideal import draw as draw_ideal
+from radialbench.reports.charts.kernels import draw as draw_kernels
 from radialbench.reports.charts.latency import draw as draw_latency
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary, summarize
-from tests.reports.factory import elsewhere, ended, made, swept
+from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 SHORT = (3, 5, 9, 17, 33)
 LONG = (5, 9, 17, 33, 65, 129, 257)
@@ -41,7 +45,7 @@ def whole() -> list[Record]:
     return [
         *swept(DENSE, dict.fromkeys(SHORT, 1.0), backend="sdpa", rate=80.0),
         *swept(DENSE, dict.fromkeys(SHORT, 1.0)),
-        *swept("radial", shares, rate=30.0),
+        *on_gpu(swept("radial", shares, rate=30.0)),
         *swept("twin", shares, order=5.0),
         *swept("window", dict.fromkeys(SHORT, 0.3)),
         *tables,
@@ -109,7 +113,62 @@ def test_no_form_is_drawn_where_none_may_be_claimed() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_lengths(count: int) -> None:
     records = [r for frames in SHORT[:count] for r in (made(DENSE, frames), made("sta", frames))]
-    assert {"latency", "speedup", "density", "memory"} == shown(records)
+    assert {"latency", "ideal", "speedup", "density", "memory"} == shown(records)
+
+
+def test_kernels_at_one_length_are_dots_in_a_picture_of_their_own() -> None:
+    records = on_gpu([made(mask, backend=name) for mask in (DENSE, "sta") for name in "ab"])
+    assert {"kernels", "ideal", "speedup", "density", "memory"} == shown(records)
+    found = draw_kernels(summarize(records), "Fx30x52 h1d128f32")
+    assert found is not None
+    figure, caption = found
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        *("ms", "TFLOP/s of the visited blocks", "J a call")
+    ]
+    assert "1.00×" in texts(figure)
+    assert "Dashed: the matrix product" in caption
+    alone = draw_kernels(summarize([made(backend="a"), made(backend="b")]), "Fx30x52 h1d128f32")
+    assert alone is not None
+    assert [axes.get_xlabel() for axes in alone[0].axes] == ["ms"]
+
+
+def test_kernels_of_one_environment_only() -> None:
+    there = elsewhere([made(backend="a"), made("sta", backend="a")], cpu="Other")
+    assert draw_kernels(summarize([made(backend="b"), *there]), "Fx30x52 h1d128f32") is None
+
+
+def test_the_ideal_is_a_line_of_one_over_density() -> None:
+    found = draw_ideal(summarize([made(DENSE), made("sta", share=0.25)]), "Fx30x52 h1d128f32")
+    assert found is not None
+    lines = [np.asarray(line.get_xydata()) for line in found[0].axes[0].lines]
+    assert any(len(line) == 2 and all(abs(x * y - 1) < 1e-9 for x, y in line) for line in lines)
+    assert any(line.tolist() == [[0.25, 1.0]] for line in lines)
+
+
+def test_lines_that_are_too_many_are_the_fastest_of_each_mask() -> None:
+    records = [
+        record
+        for mask in (DENSE, *"abc")
+        for place in range(3)
+        for record in swept(mask, dict.fromkeys(SHORT, 0.5), backend=f"k{place}", rate=9 + place)
+    ]
+    lines = leading(series(summarize(records).timed))
+    assert [(line.mask, line.rows[0].backend) for line in lines] == [
+        (mask, "k2") for mask in (DENSE, *"abc")
+    ]
+
+
+def test_curves_are_powers_of_the_executed_work() -> None:
+    (line,) = series(summarize(swept("radial", {f: log_share(f) for f in SHORT})).timed)
+    curve = fitted(line)
+    assert curve is not None
+    tokens, times = curve
+    # The made-up times are in proportion to the work, so that the curve passes through them.
+    for row in line.rows:
+        assert math.exp(np.interp(math.log(row.tokens), np.log(tokens), np.log(times))) == (
+            pytest.approx(row.total_ms, rel=1e-2)
+        )
+    assert fitted(replace(line, rows=line.rows[:2])) is None
 
 
 def test_nothing_to_draw() -> None:

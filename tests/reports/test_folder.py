@@ -17,11 +17,11 @@ RECORDS = [*swept(DENSE, dict.fromkeys(SHARES, 1.0)), *swept("radial", SHARES)]
 
 def test_every_picture_of_the_report_lies_beside_it(tmp_path: Path) -> None:
     files = write_report(summarize(RECORDS), tmp_path / "deep" / "folder")
-    assert [file.name for file in files[:2]] == ["report.md", "report.csv"]
+    assert [file.name for file in files[:3]] == ["report.md", "report.csv", "report.html"]
     assert sorted(files) == sorted((tmp_path / "deep" / "folder").iterdir())
     text = files[0].read_text(encoding="utf-8")
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
-    assert pictures == ["latency.png", "speedup.png", "density.png", "memory.png"]
+    assert pictures == ["latency.png", "ideal.png", "speedup.png", "density.png", "memory.png"]
     names = {file.name for file in files}
     assert {*pictures, *(name.replace("png", "svg") for name in pictures)} <= names
     assert len(pandas.read_csv(files[1])) == len(RECORDS)

@@ -12,7 +12,6 @@ from radialbench.reports.kernels import (
     Target,
     against_best_peer,
     besides_outputs,
-    busy,
     find,
     of_ceiling,
     shape_tables,
@@ -20,6 +19,7 @@ from radialbench.reports.kernels import (
     tflops,
 )
 from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.rows import busy
 from tests.records.sample import RECORD, failed
 
 GROUP = "21x30x52/h12d128bf16"

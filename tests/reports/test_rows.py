@@ -5,9 +5,10 @@ import pytest
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import Problem
 from radialbench.records.result import Status
+from radialbench.reports.interval import Interval
 from radialbench.reports.rows import DENSE, counts, differing, rows_of, sweep_of
 from tests.records.sample import ENVIRONMENT
-from tests.reports.factory import elsewhere, ended, made
+from tests.reports.factory import elsewhere, ended, made, on_gpu
 
 SDPA = made(DENSE, samples=(4.0,), backend="sdpa", share=1.0)
 CPU = made(DENSE, samples=(8.0,), share=1.0)
@@ -144,3 +145,29 @@ def test_environments_say_how_they_differ() -> None:
         "torch: 2.13.0 and 2.14.0",
         "triton: none and 3.7",
     ]
+
+
+def test_speed_ups_of_cases_sampled_in_turn_come_from_pairs() -> None:
+    drift = (1.0, 2.0, 1.5, 3.0, 1.2, 1.1, 2.5)
+    cases = [made(DENSE, samples=[4 * one for one in drift]), made(samples=drift)]
+    (_, row) = rows_of(on_gpu(cases))[0]
+    assert row.speedup_interval == Interval(4, 4)
+    (_, apart) = rows_of(cases)[0]
+    assert apart.speedup_interval is not None
+    assert apart.speedup_interval.low < 2.5 < 6 < apart.speedup_interval.high
+
+
+def test_the_ceiling_and_the_counters() -> None:
+    (row,) = rows_of(on_gpu([made(samples=(2.0, 2.0))], ceiling_ms=1.0))[0]
+    assert row.ceiling_tflops == pytest.approx(2 * 8192**3 / 1e9)
+    assert row.table is not None
+    assert row.of_ceiling == pytest.approx(row.table.executed_flops / 2 / (2 * 8192**3))
+    assert row.energy_j == pytest.approx(400 * 0.002)
+
+
+def test_counters_of_calls_that_waited_are_left_out() -> None:
+    (record,) = on_gpu([made(samples=(2.0,))])
+    assert record.telemetry is not None
+    slow = replace(record.telemetry, seconds=10 * record.telemetry.seconds)
+    (row,) = rows_of([replace(record, telemetry=slow)])[0]
+    assert (row.counters, row.energy_j) == (None, None)

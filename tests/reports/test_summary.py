@@ -56,3 +56,10 @@ def test_cases_of_one_reason_stand_together() -> None:
         (Status.OOM, "too big"): 5,
         (Status.FAILED, "too big"): 1,
     }
+
+
+def test_a_notebook_shows_the_headlines() -> None:
+    shown = summarize([made(DENSE, samples=(8.0,)), made("a<b", samples=(2.0,))])._repr_html_()
+    assert "4.00×" in shown
+    assert "a&lt;b" in shown
+    assert "a<b" not in shown

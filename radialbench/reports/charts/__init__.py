@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 CHARTS: dict[str, str] = {
     "latency": "radialbench.reports.charts.latency:draw",
+    "kernels": "radialbench.reports.charts.kernels:draw",
+    "ideal": "radialbench.reports.charts.ideal:draw",
     "growth": "radialbench.reports.charts.growth:draw",
     "speedup": "radialbench.reports.charts.speedup:draw",
+    "rates": "radialbench.reports.charts.rates:draw",
     "density": "radialbench.reports.charts.density:draw",
     "memory": "radialbench.reports.charts.memory:draw",
     "compile": "radialbench.reports.charts.compiling:draw",

@@ -18,8 +18,9 @@ from radialbench.reports.summary import Summary
 
 INK = "#1a1a1a"
 GREY = "#767676"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8558f", "#56a0d3", "#c98b00")
-"""Okabe and Ito's, which colour-blind people can tell apart; some darkened to read as text."""
+GRID = "#e4e4e4"
+COLOURS = ("#0072b2", "#b34e00", "#00785a", "#a8477f", "#7a4fc9", "#8a6000")
+"""After Okabe and Ito's, which colour-blind people can tell apart: dark enough for text (4.5:1)."""
 
 MARKERS = "oD^vPX"
 OVER = (0, (4, 2))
@@ -43,7 +44,7 @@ STYLE: Any = {
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
     "axes.grid": True,
-    "grid.color": "#e4e4e4",
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "text.color": INK,
@@ -102,6 +103,16 @@ def looks(summary: Summary) -> dict[str, Look]:
     return found
 
 
+def kernel_looks(summary: Summary) -> dict[str, Look]:
+    """Give every backend its look, where lines are masks and dots are kernels."""
+    names = dict.fromkeys(row.backend for row in summary.rows)
+    turns = (INK, *COLOURS)
+    return {
+        name: Look(turns[place % len(turns)], MARKERS[(place + place // 7) % len(MARKERS)], 2.0)
+        for place, name in enumerate(names)
+    }
+
+
 def log_tokens(axes: Axes, tokens: Iterable[int]) -> None:
     """Make x a logarithmic axis of tokens, with round ticks."""
     low, high = min(tokens), max(tokens)
@@ -115,12 +126,18 @@ def log_tokens(axes: Axes, tokens: Iterable[int]) -> None:
 
 def log_values(axes: Axes) -> None:
     """Make y a logarithmic axis with plain numbers at its ticks."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    log_ticks(axes, "y")
+
+
+def log_ticks(axes: Axes, which: str) -> None:
+    """Make x or y a logarithmic axis with plain numbers at its ticks."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     steps = [m * 10.0**e for e in range(-9, 15) for m in ((1, 2, 5) if high / low < 60 else (1,))]
-    axes.yaxis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def short(value: float) -> str:

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import plot, series
+from radialbench.reports.charts._series import leading, plot, series
 from radialbench.reports.charts._style import (
     WIDTH,
     label_ends,
@@ -24,7 +24,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     axes = figure.subplots()
     looked = looks(summary)
     ends = []
-    for line in series(rows):
+    for line in leading(series(rows)):
         look = looked[line.mask]
         end = plot(axes, line, look, lambda row: row.median_ms)
         if end:

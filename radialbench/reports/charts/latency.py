@@ -7,7 +7,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.charts._series import Series, plot, series
+from radialbench.reports.charts._series import (
+    FEWEST,
+    Series,
+    dash_of,
+    fitted,
+    leading,
+    plot,
+    series,
+    several_kernels,
+)
 from radialbench.reports.charts._style import (
     FORM_DASHES,
     GREY,
@@ -30,9 +39,14 @@ from radialbench.reports.summary import Summary
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw latency and speed-up on the left, exact work and fitted forms on the right."""
-    lines = series(row for row in summary.timed if row.sweep == sweep and row.ok)
+    rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
+    lines = leading(series(rows))
     works = _distinct([work for work in summary.scaling.works if work.sweep == sweep])
-    works = works if any(len(work.tables) > 1 for work in works) else []
+    fewest = 1
+    if len({row.tokens for row in rows}) < FEWEST and several_kernels(rows):
+        # Dots above each other: the picture of the kernels shows them side by side.
+        lines, fewest = [], FEWEST - 1
+    works = works if any(len(work.tables) > fewest for work in works) else []
     sides = [side for side in (lines, works) if side]
     if not sides:
         return None
@@ -59,12 +73,9 @@ def _latency(
     ratios: list[End | None] = []
     for line in lines:
         look = looked[line.mask]
-        ends.append(plot(above, line, look, lambda row: row.total_ms))
+        ends.append(_times(above, line, look))
         if line.mask != DENSE:
             ratios.append(plot(below, line, look, lambda row: row.speedup))
-        bands = [(row.tokens, *row.quartiles_ms) for row in line.rows if row.quartiles_ms]
-        x, low, high = zip(*bands, strict=True)
-        above.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
     tokens = [row.tokens for line in lines for row in line.rows]
     for one in axes:
         log_tokens(one, tokens)
@@ -80,7 +91,26 @@ def _latency(
     below.set_xlabel("tokens")
     over = sorted({row.dense.backend or "" for line in lines for row in line.rows if row.dense})
     compared = f", and the speed-up over the fastest dense result ({listed(over)})" if over else ""
-    return f"Measured latency, median and quartiles, token order included{compared}."
+    curved = any(fitted(line) for line in lines)
+    curves = "; the curves are powers of the executed work, fitted to the medians" if curved else ""
+    return (
+        "Measured latency, token order included: medians with their 95% intervals (quartiles where "
+        f"there are fewer than six samples){curves}{compared}."
+    )
+
+
+def _times(axes: Axes, line: Series, look: Look) -> End | None:
+    """Draw a line's medians and their intervals, on the curve fitted to them if there is one."""
+    curve = fitted(line)
+    end = plot(axes, line, look, lambda row: row.total_ms, joined=curve is None)
+    if curve:
+        axes.plot(*curve, color=look.color, linestyle=dash_of(line), lw=look.width, zorder=2)
+    for row in line.rows:
+        ends = row.interval_ms
+        low, high = (ends.low, ends.high) if ends else row.quartiles_ms or (0, 0)
+        if high > low:
+            axes.plot([row.tokens] * 2, [low, high], color=look.color, lw=4.5, alpha=0.3, zorder=2)
+    return end
 
 
 def _mark(axes: Axes, even: BreakEven, look: Look, place: int) -> None:
@@ -145,8 +175,7 @@ def _work(axes: list[Axes], works: list[Work], looked: dict[str, Look]) -> str:
     for one in axes:
         log_tokens(one, tokens)
     log_values(above)
-    above.set_title("Work the mask asks for, exact")
-    above.set_ylabel("TFLOP")
+    above.set_title("Work the mask asks for, exact, TFLOP")
     above.tick_params(labelbottom=False)
     below.set_xlabel("tokens")
     if fitted is None:

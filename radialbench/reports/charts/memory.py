@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from radialbench.reports.charts._series import plot, series
+from radialbench.reports.charts._series import leading, plot, series
 from radialbench.reports.charts._style import (
     OVER,
     WIDTH,
@@ -43,7 +43,7 @@ def _peak(row: Row) -> float | None:
 
 
 def _calls(axes: Axes, rows: list[Row], looked: dict[str, Look]) -> str:
-    ends = [plot(axes, line, looked[line.mask], _peak) for line in series(rows)]
+    ends = [plot(axes, line, looked[line.mask], _peak) for line in leading(series(rows))]
     log_tokens(axes, [row.tokens for row in rows])
     _finish(axes, "Peak memory of a call", ends)
     sources = dict.fromkeys(row.record.memory.source for row in rows if row.record.memory)

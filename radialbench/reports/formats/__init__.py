@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 FORMATS: dict[str, str] = {
     "csv": "radialbench.reports.formats.csv:render",
+    "html": "radialbench.reports.formats.html:render",
     "json": "radialbench.reports.formats.json:render",
     "markdown": "radialbench.reports.formats.markdown:render",
     "terminal": "radialbench.reports.formats.terminal:render",

@@ -1,10 +1,12 @@
 """Markdown tables: what a report shows, row by row."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tabulate import tabulate
 
+from radialbench.reports.compare import Compared
+from radialbench.reports.interval import Interval
 from radialbench.reports.numbers import mib, plain, share, three, times
 from radialbench.reports.rows import Row
 
@@ -28,11 +30,33 @@ def text(words: str) -> str:
     return re.sub(r"([|`*]|(?<!\w)_|_(?!\w)|(?<=\])\()", r"\\\1", shown)
 
 
+def _of_ceiling(row: Row) -> str:
+    return NONE if row.of_ceiling is None else share(row.of_ceiling)
+
+
+def _isolated(row: Row) -> str:
+    isolated = row.record.isolated
+    return _or_none(isolated.median_ms if isolated else None)
+
+
+def _energy(row: Row) -> str:
+    return _or_none(row.energy_j)
+
+
+ON_GPU: dict[str, tuple[Callable[[Row], str], Callable[[Row], object]]] = {
+    "of ceiling": (_of_ceiling, lambda row: row.of_ceiling),
+    "isolated ms": (_isolated, lambda row: row.record.isolated),
+    "J": (_energy, lambda row: row.energy_j),
+}
+"""Columns that records of a GPU add: what a cell says, and whether a row has it."""
+
+
 def latency_table(rows: Sequence[Row]) -> str:
     """Times of attention; a case without one has its status instead."""
+    extra = {name: cell for name, (cell, has) in ON_GPU.items() if any(map(has, rows))}
     headers = (
         *("mask", "backend", "frames", "tokens", "median ms", "IQR ms", "samples", "order ms"),
-        *("speed-up", "over dense", "GFLOP/s", "executed GFLOP/s"),
+        *("speed-up", "95% interval", "over dense", "GFLOP/s", "executed GFLOP/s", *extra),
     )
     body = [
         (
@@ -42,9 +66,11 @@ def latency_table(rows: Sequence[Row]) -> str:
             str(len(row.samples_ms)),
             _or_none(row.record.permute_ms),
             NONE if row.speedup is None else times(row.speedup),
+            between(row.speedup_interval),
             text(row.dense.backend or "") if row.dense else NONE,
             _or_none(row.gflops),
             _or_none(row.executed_gflops),
+            *(cell(row) for cell in extra.values()),
         )
         for row in rows
     ]
@@ -76,6 +102,39 @@ def computed_table(rows: Sequence[Row]) -> str:
             )
         )
     return table(headers, body, words=2)
+
+
+def compared_table(cases: Sequence[Compared]) -> str:
+    """Both times of each case and their ratio, the slower ones first."""
+    headers = (
+        "mask",
+        "backend",
+        "which is",
+        "tokens",
+        "before ms",
+        "now ms",
+        "before / now",
+        "95%",
+    )
+    body = [
+        (
+            text(one.row.mask),
+            text(one.row.backend),
+            text(one.verdict + (f"; {one.config}" if one.config else "")),
+            f"{one.row.tokens:,}",
+            three(one.before_ms),
+            three(one.row.total_ms or 0),
+            times(one.ratio),
+            between(one.interval),
+        )
+        for one in sorted(cases, key=lambda one: one.ratio)
+    ]
+    return table(headers, body, words=3)
+
+
+def between(interval: Interval | None) -> str:
+    """The ends of a ratio's interval."""
+    return f"{times(interval.low)} to {times(interval.high)}" if interval else NONE
 
 
 def tables_table(rows: Sequence[Row]) -> str:

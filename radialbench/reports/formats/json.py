@@ -1,11 +1,14 @@
 """JSON: the facts of a report for programs."""
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
 from radialbench.records.codec import to_dict
-from radialbench.reports.formats.csv import cells
+from radialbench.reports.breakeven import BreakEven
+from radialbench.reports.compare import Comparison
+from radialbench.reports.formats.csv import all_cells
 from radialbench.reports.growth import Growth
 from radialbench.reports.scaling import Latency, Work
 from radialbench.reports.summary import Summary
@@ -22,13 +25,38 @@ def facts(summary: Summary) -> dict[str, Any]:
         "source": summary.source,
         "suites": list(summary.suites),
         "environments": [to_dict(environment) for environment in summary.environments],
-        "rows": [cells(row) for row in summary.rows],
-        "break_even": [{**asdict(one), "text": one.text} for one in summary.break_evens],
+        "rows": all_cells(summary),
+        "break_even": [_even(one) for one in summary.break_evens],
         "work": [_work(work) for work in summary.scaling.works],
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
         "told": {told.topic: list(told.lines) for told in summary.told},
+        "baseline": _baseline(summary.comparison),
         "notes": list(summary.notes),
+    }
+
+
+def _even(one: BreakEven) -> dict[str, Any]:
+    # JSON has no infinity: null stands for beyond the longest length.
+    low, high = one.interval or (None, None)
+    beyond = high == math.inf
+    facts = {**asdict(one), "text": one.text}
+    del facts["interval"]
+    return facts | {"low": low, "high": None if beyond else high}
+
+
+def _baseline(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    return {
+        "source": comparison.source,
+        "counted": comparison.counted,
+        "changed": list(comparison.changed),
+        "cases": [
+            {"case": one.row.record.case, "text": one.text, "verdict": one.verdict}
+            for one in comparison.cases
+        ],
+        "apart": {why: list(cases) for why, cases in comparison.apart.items()},
     }
 
 

@@ -3,10 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from radialbench.records.result import Environment
-from radialbench.reports.formats._tables import computed_table, latency_table, tables_table, text
-from radialbench.reports.numbers import listed, three
+from radialbench.reports.compare import Comparison
+from radialbench.reports.environments import environment_facts
+from radialbench.reports.formats._tables import (
+    compared_table,
+    computed_table,
+    latency_table,
+    tables_table,
+    text,
+)
+from radialbench.reports.numbers import listed
 from radialbench.reports.rows import Row
-from radialbench.reports.summary import Summary, protocol
+from radialbench.reports.summary import Summary
 
 
 def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> str:
@@ -22,6 +30,7 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     parts = [f"# {text(listed(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
     parts += _bullets("Break-even with dense", _break_evens(summary))
+    parts += _baseline(summary.comparison)
     for told in summary.told:
         parts += _bullets(told.topic, map(text, told.lines))
     parts += ["## Charts", *shown[1:]] if shown[1:] else []
@@ -68,15 +77,29 @@ def _bullets(title: str, lines: Iterable[str]) -> list[str]:
 
 
 def _break_evens(summary: Summary) -> list[str]:
-    several = len({one.sweep for one in summary.break_evens}) > 1
+    several = len({one.sweep for one in summary.crossings}) > 1
     places = len(summary.environments) > 1
     return [
         f"{text(one.mask)} on {text(one.backend)}"
         + (f", {text(one.sweep)}" if several else "")
         + (f", environment {one.place + 1}" if places else "")
         + f": {one.text}"
-        for one in summary.break_evens
+        for one in summary.crossings
     ]
+
+
+def _baseline(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return []
+    head = f"Beside {text(comparison.source)}: {text(comparison.counted)}."
+    lines = [f"Changed: {text(words)}" for words in comparison.changed]
+    lines += [
+        f"Not compared, {text(why)}: {', '.join(map(text, cases))}"
+        for why, cases in comparison.apart.items()
+    ]
+    shown = [compared_table(comparison.cases)] if comparison.cases else []
+    told = ["\n".join(f"- {line}" for line in lines)] if lines else []
+    return ["## Against the baseline", head, *shown, *told]
 
 
 def _unsound(summary: Summary) -> list[str]:
@@ -91,27 +114,9 @@ def _environments(summary: Summary) -> list[str]:
     for place, env in enumerate(summary.environments):
         rows = [row for row in summary.rows if row.place == place]
         number = f" {place + 1}" if len(summary.environments) > 1 else ""
-        parts += _bullets(f"Environment{number}", _environment(env, rows))
+        parts += _bullets(f"Environment{number}", _facts(env, rows))
     return parts
 
 
-def _environment(env: Environment, rows: Sequence[Row]) -> list[str]:
-    commands = list(dict.fromkeys(row.record.environment.command for row in rows))
-    commits = list(dict.fromkeys(row.record.environment.commit or "unknown" for row in rows))
-    times = sorted(row.record.created for row in rows)
-    versions = ", ".join(f"{name} {version}" for name, version in env.versions.items())
-    timed = [row for row in rows if row.record.measure == "attention"]
-    compiled = [row for row in rows if row.record.measure == "compile"]
-    facts = {
-        "Device": env.device,
-        "Processor": f"{env.cpu}, {env.threads} threads on {env.cores} cores",
-        "Memory": f"{three(env.memory_bytes / 2**30)} GiB",
-        "System": f"{env.os}, Python {env.python}",
-        "Versions": versions,
-        "Commit": ", ".join(commits),
-        "Command": ", ".join(filter(None, commands)),
-        "Measured": f"{times[0]} to {times[-1]}",
-        "Attention": protocol(timed) if timed else "",
-        "Compiling": protocol(compiled) if compiled else "",
-    }
-    return [f"{name}: {text(words)}" for name, words in facts.items() if words]
+def _facts(env: Environment, rows: Sequence[Row]) -> list[str]:
+    return [f"{name}: {text(words)}" for name, words in environment_facts(env, rows).items()]

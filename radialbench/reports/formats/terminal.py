@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from radialbench.reports.compare import Comparison
 from radialbench.reports.numbers import listed, mib, plain, share, span, three, times
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
@@ -13,6 +14,9 @@ NARROWEST = 8
 
 FIRST = 3
 """Cases that are named of those with the same reason."""
+
+MOST = 20
+"""Cases that are named of those that changed against a baseline."""
 
 WORDS = ("mask", "backend", "table of")
 NONE = "–"
@@ -25,6 +29,7 @@ def render(summary: Summary) -> str:
         parts += _latency(summary, sweep)
         parts += _compiling(summary, sweep)
     parts += _section("Break-even with dense", _break_evens(summary))
+    parts += _section("Against the baseline", _baseline(summary.comparison))
     for told in summary.told:
         parts += _section(told.topic, told.lines)
     parts += _section("Not measured", _unsound(summary))
@@ -50,14 +55,16 @@ def _latency(summary: Summary, sweep: str) -> list[str]:
     rows = [row for row in summary.timed if row.sweep == sweep]
     if not any(row.ok for row in rows):
         return []
+    rated = any(row.of_ceiling for row in rows)
     body, last = [], 0
     for row in rows:
         head = ("", "") if row.tokens == last else (row.frames, f"{row.tokens:,}")
         last = row.tokens
-        body.append((*head, *_cells(row, numbered=len(summary.environments) > 1)))
+        cells = _cells(row, numbered=len(summary.environments) > 1)
+        body.append((*head, *cells, *(_rated(row) if rated else _rates(row))))
     headers = (
         *("frames", "tokens", "mask", "backend", "density", "ms", "IQR", "speed-up"),
-        *("GFLOP/s", "peak MiB"),
+        *("TFLOP/s" if rated else "GFLOP/s", "of max" if rated else "peak MiB"),
     )
     over = sorted({row.dense.backend or "" for row in rows if row.dense})
     notes = (
@@ -65,14 +72,15 @@ def _latency(summary: Summary, sweep: str) -> list[str]:
     )
     if any(row.record.permute_ms for row in rows):
         notes.append("ms has the time to bring q, k, v into the mask's order and the output back")
-    notes.append("GFLOP/s of the operations the blocks execute")
+    unit = "TFLOP/s" if rated else "GFLOP/s"
+    notes.append(f"{unit} of the operations the blocks execute")
+    if rated:
+        notes.append("of max is their share of the matrix product timed in turn with them")
     return [f"{plain(sweep)}\n\n{_table(body, headers)}\n{_wrapped('; '.join(notes) + '.')}"]
 
 
 def _cells(row: Row, *, numbered: bool) -> Sequence[str]:
     place = f" [{row.place + 1}]" if numbered else ""
-    memory = row.record.memory
-    peak = memory.peak_bytes if memory else None
     return (
         plain(row.mask),
         plain(row.backend) + place,
@@ -80,8 +88,24 @@ def _cells(row: Row, *, numbered: bool) -> Sequence[str]:
         row.record.status.value if row.total_ms is None else three(row.total_ms),
         NONE if row.iqr_share is None else f"{row.iqr_share:.0%}",
         NONE if row.speedup is None else times(row.speedup),
+    )
+
+
+def _rates(row: Row) -> tuple[str, str]:
+    """Executed GFLOP/s and peak MiB."""
+    memory = row.record.memory
+    peak = memory.peak_bytes if memory else None
+    return (
         NONE if row.executed_gflops is None else three(row.executed_gflops),
         NONE if peak is None else mib(peak),
+    )
+
+
+def _rated(row: Row) -> tuple[str, str]:
+    """Executed TFLOP/s and their share of the matrix product's beside them."""
+    return (
+        NONE if row.executed_gflops is None else three(row.executed_gflops / 1e3),
+        NONE if row.of_ceiling is None else share(row.of_ceiling),
     )
 
 
@@ -111,14 +135,32 @@ def _ends(texts: list[str]) -> str:
 
 
 def _break_evens(summary: Summary) -> list[str]:
-    several = len({one.sweep for one in summary.break_evens}) > 1
+    several = len({one.sweep for one in summary.crossings}) > 1
     return [
         f"{plain(one.mask)} on {plain(one.backend)}"
         + (f", {plain(one.sweep)}" if several else "")
         + (f" [{one.place + 1}]" if len(summary.environments) > 1 else "")
         + f": {one.text}"
-        for one in summary.break_evens
+        for one in summary.crossings
     ]
+
+
+def _baseline(comparison: Comparison | None) -> list[str]:
+    """The cases that changed, slower ones first, and how many did not."""
+    if comparison is None:
+        return []
+    lines = [f"{plain(comparison.source)}: {comparison.counted}"]
+    changed = [one for one in comparison.cases if one.verdict in ("faster", "slower")]
+    for one in sorted(changed, key=lambda one: one.ratio)[:MOST]:
+        times_ms = f"{three(one.before_ms)} to {three(one.row.total_ms or 0)} ms"
+        lines.append(f"{plain(one.row.record.case)}: {times_ms}: {one.text}")
+    if len(changed) > MOST:
+        lines.append(f"and {len(changed) - MOST} more that changed")
+    lines += [f"changed: {plain(words)}" for words in comparison.changed]
+    lines += [
+        f"not compared, {plain(why)}: {_first(cases)}" for why, cases in comparison.apart.items()
+    ]
+    return lines
 
 
 def _unsound(summary: Summary) -> list[str]:

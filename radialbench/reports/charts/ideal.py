@@ -1,0 +1,100 @@
+"""Speed-up against density: how much of what a mask leaves out is time saved."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from radialbench.reports.charts._style import (
+    GREY,
+    INK,
+    WIDTH,
+    End,
+    Look,
+    label_ends,
+    log_ticks,
+    looks,
+)
+from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.summary import Summary
+
+
+def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
+    """Draw every mask's speed-up at its density, with 1/density; None without a speed-up."""
+    rows = [
+        row
+        for row in summary.timed
+        if row.sweep == sweep and row.speedup and row.table and row.mask != DENSE
+    ]
+    if not rows:
+        return None
+    figure = Figure(figsize=(WIDTH * 0.72, 4.8))
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    fastest = _fastest(rows)
+    looked, ends = looks(summary), []
+    for mask in dict.fromkeys(row.mask for row in rows):
+        of_mask = [row for row in rows if row.mask == mask]
+        best = [row for row in of_mask if fastest[mask, row.tokens] is row]
+        others = [row for row in of_mask if fastest[mask, row.tokens] is not row]
+        _points(axes, best, looked[mask], filled=True)
+        _points(axes, others, looked[mask], filled=False)
+    for mask in dict.fromkeys(row.mask for row in rows):
+        last = max((row for row in rows if row.mask == mask), key=lambda row: row.tokens)
+        row = fastest[mask, last.tokens]
+        assert row.table and row.speedup
+        ends.append((mask, row.table.density, row.speedup, looked[mask].color))
+    _ideal(figure, rows)
+    label_ends(axes, _distinct(ends), 10)
+    return figure, (
+        "Speed-up over the fastest dense kernel against the share of pairs that attend. The line "
+        "is 1/density: time in proportion to what the mask asks for. Filled: the fastest kernel of "
+        "a mask and length, with its 95% interval; small: other kernels."
+    )
+
+
+def _points(axes: Axes, rows: list[Row], look: Look, *, filled: bool) -> None:
+    density = [row.table.density for row in rows if row.table]
+    style: Any = {"color": look.color, "linestyle": "none", "marker": look.marker}
+    style |= {"markersize": 7} if filled else {"markersize": 4, "markerfacecolor": "none"}
+    axes.plot(density, [row.speedup or 0 for row in rows], **style)
+    if filled:
+        ends = [row.speedup_interval for row in rows]
+        known = [(x, end.low, end.high) for x, end in zip(density, ends, strict=True) if end]
+        if known:
+            axes.vlines(*zip(*known, strict=True), color=look.color, lw=1.6, alpha=0.7)
+
+
+def _fastest(rows: list[Row]) -> dict[tuple[str, int], Row]:
+    found: dict[tuple[str, int], Row] = {}
+    for row in sorted(rows, key=lambda row: -(row.speedup or 0)):
+        found.setdefault((row.mask, row.tokens), row)
+    return found
+
+
+def _ideal(figure: Figure, rows: list[Row]) -> None:
+    """Set the limits, and draw the lines of 1/density and of dense."""
+    (axes,) = figure.axes
+    low = min(row.table.density for row in rows if row.table)
+    slowest = min(row.speedup or 1 for row in rows)
+    axes.set_xlim(low * 0.75, 1.15)
+    axes.set_ylim(min(slowest, 1) * 0.85, 1.25 / low)
+    axes.plot([low * 0.75, 1], [1 / (low * 0.75), 1], color=INK, linewidth=1.8, zorder=1)
+    axes.axhline(1, color=GREY, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
+    log_ticks(axes, "x")
+    log_ticks(axes, "y")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.set_xlabel("density")
+    axes.set_title("Speed-up over dense, and 1/density")
+
+
+def _distinct(ends: list[End]) -> list[End]:
+    """Labels at the same place become one."""
+    found: dict[tuple[float, float], End] = {}
+    for label, x, y, color in ends:
+        held = found.get((x, y))
+        found[x, y] = (f"{held[0]}, {label}" if held else label, x, y, color)
+    return list(found.values())

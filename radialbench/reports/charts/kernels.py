@@ -1,0 +1,189 @@
+"""Kernels beside each other at one length: time, rate under the measured ceiling, energy."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from radialbench.reports.charts._series import several_kernels
+from radialbench.reports.charts._style import (
+    GREY,
+    GRID,
+    INK,
+    WIDTH,
+    Look,
+    kernel_looks,
+    log_ticks,
+    short,
+)
+from radialbench.reports.numbers import listed, plain, times
+from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.summary import Summary
+
+FEW = 2
+"""Lengths that are all shown; of more, the longest with a dense result."""
+
+MOST = 28
+"""Lines of a picture."""
+
+WIDE = 1.02
+"""How many times its lower end an interval's upper end must be to be seen beside a dot."""
+
+Value = Callable[[Row], float | None]
+
+
+def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
+    """Draw a line a mask with a dot a kernel; None where no mask has two kernels."""
+    rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
+    rows = _of_one_place(rows)
+    if not several_kernels(rows):
+        return None
+    lines = _lines(rows)[:MOST]
+    kernels = [row for _, _, of_line in lines for row in of_line]
+    panels: list[tuple[str, Value]] = [("ms", _total)]
+    if any(row.ceiling_tflops for row in kernels):
+        panels.append(("TFLOP/s of the visited blocks", _rate))
+    if any(row.energy_j for row in kernels):
+        panels.append(("J a call", _energy))
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.34 * len(lines)))
+    axes = list(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.28})[0]
+    )
+    looked = kernel_looks(summary)
+    for one, (title, value) in zip(axes, panels, strict=True):
+        _panel(one, lines, looked, value)
+        one.set_xlabel(title)
+        if value is _rate:
+            _ceiling(one, lines)
+        else:
+            log_ticks(one, "x")
+    _names(axes[0], lines, several=len({tokens for tokens, _, _ in lines}) > 1)
+    _speedups(axes[0], lines)
+    _legend(figure, {row.backend: looked[row.backend] for row in kernels})
+    return figure, _caption(lines, [title for title, _ in panels])
+
+
+def _of_one_place(rows: list[Row]) -> list[Row]:
+    """Rows of the environment that has the most: times are compared within one."""
+    places = [row.place for row in rows]
+    most = max(dict.fromkeys(places), key=places.count, default=0)
+    return [row for row in rows if row.place == most]
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[int, str, list[Row]]]:
+    """(tokens, mask, kernels) of the lengths that are shown, longest length last."""
+    lengths = sorted({row.tokens for row in rows})
+    if len(lengths) > FEW:
+        lengths = [max((row.tokens for row in rows if row.dense), default=lengths[-1])]
+    found: dict[tuple[int, str], list[Row]] = {}
+    for row in rows:
+        if row.tokens in lengths:
+            found.setdefault((row.tokens, row.mask), []).append(row)
+    return [(tokens, mask, kernels) for (tokens, mask), kernels in found.items()]
+
+
+def _total(row: Row) -> float | None:
+    return row.total_ms
+
+
+def _rate(row: Row) -> float | None:
+    return row.executed_gflops / 1e3 if row.executed_gflops else None
+
+
+def _energy(row: Row) -> float | None:
+    return row.energy_j
+
+
+def _panel(
+    axes: Axes, lines: list[tuple[int, str, list[Row]]], looked: dict[str, Look], value: Value
+) -> None:
+    found: dict[str, list[tuple[float, int]]] = {}
+    for place, (_, _, kernels) in enumerate(lines):
+        for row in kernels:
+            if (x := value(row)) is not None:
+                found.setdefault(row.backend, []).append((x, place))
+                ends = row.interval_ms if value is _total else None
+                if ends and ends.high > WIDE * ends.low:
+                    color = looked[row.backend].color
+                    axes.hlines(place, ends.low, ends.high, color=color, lw=2, alpha=0.55)
+    for backend, points in found.items():
+        look = looked[backend]
+        axes.plot(
+            *zip(*points, strict=True), color=look.color, marker=look.marker, ls="none", ms=6.5
+        )
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.grid(visible=True, axis="y", color=GRID)
+    axes.tick_params(axis="y", length=0)
+
+
+def _ceiling(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
+    """A line at the rate of the matrix product beside the samples of each length."""
+    for tokens in dict.fromkeys(tokens for tokens, _, _ in lines):
+        places = [place for place, line in enumerate(lines) if line[0] == tokens]
+        rates = [row.ceiling_tflops for place in places for row in lines[place][2]]
+        if known := [rate for rate in rates if rate]:
+            ends = places[0] - 0.45, places[-1] + 0.45
+            axes.plot([max(known)] * 2, ends, color=INK, linestyle=(0, (4, 2)), linewidth=1.5)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _names(axes: Axes, lines: list[tuple[int, str, list[Row]]], *, several: bool) -> None:
+    names, last = [], 0
+    for tokens, mask, kernels in lines:
+        table = kernels[0].table
+        kept = f"{mask}  {table.block_density:.0%}" if table else mask
+        head = f"{tokens:,} tokens\n" if several and tokens != last else ""
+        names.append(head + plain(kept))
+        last = tokens
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+
+
+def _speedups(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
+    """Right of each sparse mask, the speed-up of its fastest kernel."""
+    for place, (_, mask, kernels) in enumerate(lines):
+        best = max((row.speedup or 0 for row in kernels), default=0)
+        if best and mask != DENSE:
+            axes.annotate(
+                times(best),
+                (1, place),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9.5,
+                color=GREY if best <= 1 else INK,
+            )
+
+
+def _legend(figure: Figure, looked: dict[str, Look]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="none", label=plain(name))
+        for name, look in looked.items()
+    ]
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.1, 0.9),
+        ncols=min(len(handles), 8),
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
+
+
+def _caption(lines: list[tuple[int, str, list[Row]]], titles: list[str]) -> str:
+    lengths = listed([f"{tokens:,}" for tokens in dict.fromkeys(line[0] for line in lines)])
+    told = [
+        f"Each kernel on each mask at {lengths} tokens; behind a mask, the share of its blocks."
+    ]
+    told.append(
+        "Time with the token order, and its 95% interval where that is wider than the dot; beside "
+        "it the speed-up of the fastest kernel over the fastest dense one."
+    )
+    if len(titles) > 1 and titles[1].startswith("TFLOP"):
+        told.append("Dashed: the matrix product timed in turn with the kernels.")
+    return " ".join(told)
