@@ -16,7 +16,7 @@ def report(
         Path | None,
         typer.Option(
             *("--out", "-o"),
-            help="Folder for the files, or a .html file for the page alone.",
+            help="Folder for the files, or one file: .html for the page, .parquet for the records.",
             show_default="beside results",
         ),
     ] = None,
@@ -47,6 +47,9 @@ def report(
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
     results = _results(path)
+    if out and out.suffix == ".parquet":
+        _write_records(results, out)
+        return
     summary = _summary(results, _results(baseline) if baseline else None)
     written = "" if only else _write(summary, out or results.parent)
     typer.echo(render(summary) + written, nl=False)
@@ -82,6 +85,14 @@ def _read(results: Path) -> "ReadResult":
         why = f"; its first line is none: {found.skipped[0]}" if found.skipped else ""
         raise ReportError(f"{results} holds no records{why}. Run a suite with `radialbench run`")
     return found
+
+
+def _write_records(results: Path, out: Path) -> None:
+    from radialbench.reports.parquet import parquet_bytes
+
+    records = _read(results).records
+    out.write_bytes(parquet_bytes(records))
+    typer.echo(f"{len(records):,} records: {out}")
 
 
 def _write(summary: "Summary", out: Path) -> str:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from radialbench.cli import main
 from radialbench.records.store import RESULTS, append
@@ -47,6 +48,24 @@ def test_a_folder_or_its_file(
     assert f"report: {run_folder / 'report.md'}, with" in told.out
     assert not told.err
     assert {"report.md", "report.csv", "report.html", "latency.png"} <= set(files(run_folder))
+
+
+def test_parquet_without_pyarrow_says_what_to_install_and_writes_nothing(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert report(monkeypatch, run_folder, "-o", tmp_path / "records.parquet") == 2
+    assert "pip install pyarrow" in capsys.readouterr().err
+    assert not (tmp_path / "records.parquet").exists()
+
+
+def test_parquet_holds_a_row_a_record(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "records.parquet"
+    assert report(monkeypatch, run_folder, "-o", file) == 0
+    assert capsys.readouterr().out == f"2 records: {file}\n"
+    assert parquet.read_table(file).num_rows == 2
 
 
 def test_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

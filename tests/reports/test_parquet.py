@@ -5,6 +5,7 @@ from dataclasses import replace
 from io import BytesIO
 
 import pytest
+from pyarrow import parquet
 
 from radialbench.errors import ReportError
 from radialbench.reports.parquet import columns, parquet_bytes
@@ -30,9 +31,6 @@ def test_without_pyarrow_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_file_reads_back() -> None:
-    pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     records = [RECORD, replace(RECORD, case="again"), failed(case="third", memory=None)]
     table = parquet.read_table(BytesIO(parquet_bytes(records)))
     assert table.to_pydict() == columns(records)
