@@ -67,14 +67,16 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
 
 
 def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """Give the ratio of two times whose samples were taken in turn.
+    """Give the ratio of two times whose samples were taken in turn."""
+    pairs = steady_pairs(above, below)
+    return paired_ratio([a for a, _ in pairs], [b for _, b in pairs])
 
-    Pairs of which one was throttled are left out, unless all were.
-    """
+
+def steady_pairs(above: Measurement, below: Measurement) -> list[tuple[float, float]]:
+    """Give samples taken beside each other; pairs of which one was throttled only if all were."""
     both = list(zip(above.samples_ms, below.samples_ms, strict=False))
     flags = zip(above.throttled, below.throttled, strict=False)
-    kept = [pair for pair, slow in zip(both, flags, strict=True) if not any(slow)] or both
-    return paired_ratio([a for a, _ in kept], [b for _, b in kept])
+    return [pair for pair, slow in zip(both, flags, strict=True) if not any(slow)] or both
 
 
 @lru_cache(maxsize=16)

@@ -1,8 +1,8 @@
 """The time of a case with its token order, and ratios of two such times."""
 
-from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.reports.interval import Interval, of_median, of_paired_ratio, of_ratio
+from radialbench.reports.ratio import steady_pairs
 
 
 def total_ms(record: Record) -> float:
@@ -21,7 +21,8 @@ def time_ratio(above: Record, below: Record) -> Interval | None:
     middle = total_ms(above) / total_ms(below)
     up, down = above.permute_ms or 0.0, below.permute_ms or 0.0
     if above.ceiling and (above.ceiling, above.group) == (below.ceiling, below.group):
-        found = of_paired_ratio(*_pairs(above.timing, below.timing, up, down))
+        pairs = steady_pairs(above.timing, below.timing)
+        found = of_paired_ratio([a + up for a, _ in pairs], [b + down for _, b in pairs])
     else:
         ours, theirs = of_median(above.timing.steady_ms), of_median(below.timing.steady_ms)
         found = of_ratio(
@@ -29,15 +30,3 @@ def time_ratio(above: Record, below: Record) -> Interval | None:
             *(total_ms(below), theirs and theirs.plus(down)),
         )
     return found and found.around(middle)
-
-
-def _pairs(
-    above: Measurement, below: Measurement, up: float, down: float
-) -> tuple[list[float], list[float]]:
-    """Samples that were taken in turn; pairs of which one was throttled only if all were."""
-    flagged = zip(
-        *(above.samples_ms, below.samples_ms, above.throttled, below.throttled), strict=False
-    )
-    pairs = list(flagged)
-    kept = [pair for pair in pairs if not (pair[2] or pair[3])] or pairs
-    return [pair[0] + up for pair in kept], [pair[1] + down for pair in kept]
