@@ -1,13 +1,11 @@
 """Hopper: our kernel for GPUs of compute capability 9.0."""
 
 import torch
-from torch import Tensor
 
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
-from radialbench.kernels.defaults import capability, config_reasons, kernel_reasons
-from radialbench.kernels.device_table import upload
-from radialbench.kernels.op import block_sparse_attention
+from radialbench.kernels.checks import DTYPES
+from radialbench.kernels.defaults import capability, kernel_reasons
+from radialbench.kernels.ours import plan_ours
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -28,24 +26,8 @@ class Hopper:
         Raises:
             BackendError: The problem is unsupported, or the table or its blocks do not fit.
         """
-        blocks = (config.block_m, config.block_n)
-        reasons = self._reasons(problem, "cuda", blocks)
-        dtype = DTYPES[problem.dtype]
-        reasons += config_reasons(self.name, config, dtype, problem.head_dim, "cuda")
-        check_plan(self.name, reasons, problem, table, config)
-        uploaded = upload([table], "cuda")
-
-        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
-            return block_sparse_attention(
-                *(q.detach(), k.detach(), v.detach(), uploaded),
-                sm_scale=problem.scale,
-                config=config,
-                backend=self.name,
-                return_lse=True,
-            )
-
-        return run
+        reasons = self._reasons(problem, "cuda", (config.block_m, config.block_n))
+        return plan_ours(self.name, reasons, problem, table, config, device="cuda")
 
     def needs(self) -> str:
         """Say what is needed."""

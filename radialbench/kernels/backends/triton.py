@@ -4,13 +4,11 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
-from torch import Tensor
 
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
-from radialbench.kernels.defaults import config_reasons, kernel_reasons
-from radialbench.kernels.device_table import upload
-from radialbench.kernels.op import block_sparse_attention
+from radialbench.kernels.checks import DTYPES
+from radialbench.kernels.defaults import kernel_reasons
+from radialbench.kernels.ours import plan_ours
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -38,24 +36,8 @@ class Triton:
             BackendError: The problem is unsupported, or the table or its blocks do not fit.
         """
         device = "cpu" if _interpreted() else "cuda"
-        blocks = (config.block_m, config.block_n)
-        reasons = self._reasons(problem, device, blocks)
-        dtype = DTYPES[problem.dtype]
-        reasons += config_reasons(self.name, config, dtype, problem.head_dim, device)
-        check_plan(self.name, reasons, problem, table, config)
-        uploaded = upload([table], device)
-
-        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
-            return block_sparse_attention(
-                *(q.detach(), k.detach(), v.detach(), uploaded),
-                sm_scale=problem.scale,
-                config=config,
-                backend=self.name,
-                return_lse=True,
-            )
-
-        return run
+        reasons = self._reasons(problem, device, (config.block_m, config.block_n))
+        return plan_ours(self.name, reasons, problem, table, config, device=device)
 
     def needs(self) -> str:
         """Say what is needed."""
