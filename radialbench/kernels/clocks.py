@@ -17,11 +17,15 @@ SHORT_MS = 2.0
 """Calls shorter than this are launched while the GPU is held back, so that it never waits for the
 host between the first event and the call."""
 
-HOLD_CYCLES = 500_000
-"""Clock cycles of the GPU that a call is held back for: about 0.3 ms, several launches long."""
+HOLD_S = 3e-4
+"""Seconds that a call is held back for at least, and three times what the host took for it before:
+the host's times vary, and a call it is late for seems as long as the host took."""
 
-WAKE_CYCLES = 10 * HOLD_CYCLES
+WAKE_S = 3e-3
 """The same after a pause, when the host has gone cold too."""
+
+CYCLES_PER_S = 2e9
+"""Clock cycles of a GPU in a second, about as many as any has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,32 +125,37 @@ class EventClock:
         size = 2 * torch.cuda.get_device_properties().L2_cache_size if self.cold else 0
         other = torch.empty(size, dtype=torch.uint8, device="cuda")
         short = [True] * len(runs)
+        host_s = [0.0] * len(runs)
         behind: dict[int, tuple[Any, Any]] = {}
+        least = WAKE_S if self.pause_s else HOLD_S
         with counters() as sensor:
             for order in orders:
-                launched = {
-                    place: self._launch(runs[place], other, hold=short[place]) for place in order
-                }
+                launched = {}
+                for place in order:
+                    hold_s = max(least, 3 * host_s[place])
+                    held = short[place] or self.pause_s > 0
+                    begin, end = self._prepared(other, hold_s if held else 0.0)
+                    start = time.perf_counter()
+                    begin.record()
+                    runs[place]()
+                    end.record()
+                    host_s[place] = time.perf_counter() - start
+                    launched[place] = begin, end
                 if behind:
                     times = _read(behind)
                     short = [ms < SHORT_MS for ms in times]
                     yield Round(times, sensor.read())
                 behind = launched
 
-    def _launch(
-        self, run: Callable[[], object], other: torch.Tensor, *, hold: bool
-    ) -> tuple[Any, Any]:
+    def _prepared(self, other: torch.Tensor, hold_s: float) -> tuple[Any, Any]:
+        """Bring the cache into its state, keep the GPU busy, and give the events for a call."""
         if self.pause_s:
             torch.cuda.synchronize()
             time.sleep(self.pause_s)
         other.zero_()
-        if hold or self.pause_s:
-            torch.cuda._sleep(WAKE_CYCLES if self.pause_s else HOLD_CYCLES)
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        run()
-        end.record()
-        return begin, end
+        if hold_s:
+            torch.cuda._sleep(int(hold_s * CYCLES_PER_S))
+        return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
 
 def _read(launched: dict[int, tuple[Any, Any]]) -> list[float]:
