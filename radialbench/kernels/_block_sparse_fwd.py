@@ -12,8 +12,8 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 @triton.jit
 def block_sparse_fwd(
     q_ptr,
-    k_ptr,
-    v_ptr,
+    k_in,
+    v_in,
     out_ptr,
     lse_ptr,
     stride_qb,
@@ -48,9 +48,15 @@ def block_sparse_fwd(
     GROUPED: tl.constexpr,
     KEY_LENS: tl.constexpr,
     RAGGED: tl.constexpr,
+    COPIES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """One query block of one head: its full blocks, the one the keys end in, its partial blocks."""
+    """One query block of one head: its full blocks, the one the keys end in, its partial blocks.
+
+    With COPIES, k_in and v_in are descriptors for the copy engine, of blocks [1, 1, BLOCK_N,
+    BLOCK_D], else pointers. The descriptors are made on the host: those that a kernel makes for
+    itself read garbage once a Hopper GPU shared with another process switches between the two.
+    """
     off_bh = tl.program_id(1)
     off_b, off_h = off_bh // heads, off_bh % heads
     group = tl.load(group_of_head + off_h) if GROUPED else 0
@@ -63,15 +69,16 @@ def block_sparse_fwd(
     in_d = off_d < HEAD_DIM  # [BLOCK_D]
 
     q_base = q_ptr + off_b.to(tl.int64) * stride_qb + off_h.to(tl.int64) * stride_qh
-    k_base = k_ptr + off_b.to(tl.int64) * stride_kb + off_h.to(tl.int64) * stride_kh
-    v_base = v_ptr + off_b.to(tl.int64) * stride_vb + off_h.to(tl.int64) * stride_vh
     out_base = out_ptr + off_b.to(tl.int64) * stride_ob + off_h.to(tl.int64) * stride_oh
     first_row = (row * BLOCK_M).to(tl.int64)
     out_tile = out_base + (first_row + inner_m[:, None]) * stride_om + off_d[None, :]
     q_tile = q_base + (first_row + inner_m[:, None]) * stride_qm + off_d[None, :]
     q = tl.load(q_tile, mask=in_rows[:, None] & in_d[None, :], other=0.0)  # [BLOCK_M, BLOCK_D]
-    k_tile = k_base + inner_n[:, None] * stride_kn + off_d[None, :]
-    v_tile = v_base + inner_n[:, None] * stride_vn + off_d[None, :]
+    if not COPIES:
+        k_base = k_in + off_b.to(tl.int64) * stride_kb + off_h.to(tl.int64) * stride_kh
+        v_base = v_in + off_b.to(tl.int64) * stride_vb + off_h.to(tl.int64) * stride_vh
+        k_tile = k_base + inner_n[:, None] * stride_kn + off_d[None, :]
+        v_tile = v_base + inner_n[:, None] * stride_vn + off_d[None, :]
 
     m_i = tl.full([BLOCK_M], LOWEST, tl.float32)
     l_i = tl.zeros([BLOCK_M], tl.float32)
@@ -93,16 +100,20 @@ def block_sparse_fwd(
 
     for entry in range(begin, end):
         start_n = tl.load(full_indices + entry) * BLOCK_N
-        off_k = start_n.to(tl.int64) * stride_kn
-        off_v = start_n.to(tl.int64) * stride_vn
-        if BLOCK_D == HEAD_DIM:
-            k = tl.load(k_tile + off_k)  # [BLOCK_N, BLOCK_D]
-            v = tl.load(v_tile + off_v)
+        if COPIES:
+            k = k_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            v = v_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
         else:
-            k = tl.load(k_tile + off_k, mask=in_d[None, :], other=0.0)
-            v = tl.load(v_tile + off_v, mask=in_d[None, :], other=0.0)
+            off_k = start_n.to(tl.int64) * stride_kn
+            off_v = start_n.to(tl.int64) * stride_vn
+            if BLOCK_D == HEAD_DIM:
+                k = tl.load(k_tile + off_k)  # [BLOCK_N, BLOCK_D]
+                v = tl.load(v_tile + off_v)
+            else:
+                k = tl.load(k_tile + off_k, mask=in_d[None, :], other=0.0)
+                v = tl.load(v_tile + off_v, mask=in_d[None, :], other=0.0)
         qk = tl.dot(q, k.T, input_precision=PRECISION)  # [BLOCK_M, BLOCK_N]
-        p, m_i, l_i, alpha = softmax(qk, m_i, l_i, scale_log2)
+        p, m_i, l_i, alpha = _softmax(qk, m_i, l_i, scale_log2)
         acc = acc * alpha[:, None]
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
 
@@ -121,29 +132,41 @@ def block_sparse_fwd(
         column = tl.load(full_indices + end, mask=step < masked_full, other=0)
         column += tl.load(partial_indices + partial, mask=real, other=0)
         bitmap = tl.load(bitmap_of + partial, mask=real, other=0).to(tl.int64)
-        start_n = (column * BLOCK_N).to(tl.int64)
+        start_n = column * BLOCK_N
         words = tl.load(bitmaps + (bitmap * BLOCK_M + inner_m[:, None]) * 4 + lanes)
-        words = words & below((key_len - start_n).to(tl.int32) - 2 * lanes)  # [BLOCK_M, 4]
+        words = words & _below(key_len - start_n - 2 * lanes)  # [BLOCK_M, 4]
         attends = (words[:, None, :, None] & bit_of[None, :, None, :]) != 0
         attends = attends.reshape([BLOCK_M, BLOCK_N])
         # Keys past the end may be anything, nan too, which a weight of 0 would not keep out.
-        inside = (start_n + inner_n < key_len)[:, None] & in_d[None, :]
-        k = tl.load(k_tile + start_n * stride_kn, mask=inside, other=0.0)
-        v = tl.load(v_tile + start_n * stride_vn, mask=inside, other=0.0)
+        inside = (start_n + inner_n < key_len)[:, None]
+        if COPIES:
+            k = k_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            v = v_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            if KEY_LENS:
+                v = tl.where(inside, v, 0.0)
+        else:
+            inside = inside & in_d[None, :]
+            off_k = start_n.to(tl.int64) * stride_kn
+            off_v = start_n.to(tl.int64) * stride_vn
+            k = tl.load(k_tile + off_k, mask=inside, other=0.0)
+            v = tl.load(v_tile + off_v, mask=inside, other=0.0)
         qk = tl.dot(q, k.T, input_precision=PRECISION)  # [BLOCK_M, BLOCK_N]
         qk = tl.where(attends, qk, float("-inf"))
-        p, m_i, l_i, alpha = softmax(qk, m_i, l_i, scale_log2)
+        p, m_i, l_i, alpha = _softmax(qk, m_i, l_i, scale_log2)
         acc = acc * alpha[:, None]
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
 
-    lse_row = lse_ptr + off_bh.to(tl.int64) * seq_len + off_m
-    out, lse = finish(acc, m_i, l_i)
-    tl.store(lse_row, lse, mask=in_rows)
-    tl.store(out_tile, out.to(out_ptr.dtype.element_ty), mask=in_rows[:, None] & in_d[None, :])
+    # A row without keys has l_i = 0: zeros, and an lse of -inf.
+    some = l_i != 0.0
+    l_i = tl.where(some, l_i, 1.0)
+    lse = tl.where(some, (m_i + tl.log2(l_i)) / LOG2_E, float("-inf"))
+    tl.store(lse_ptr + off_bh.to(tl.int64) * seq_len + off_m, lse, mask=in_rows)
+    out = (acc / l_i[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(out_tile, out, mask=in_rows[:, None] & in_d[None, :])
 
 
 @triton.jit
-def softmax(qk, m_i, l_i, scale_log2):
+def _softmax(qk, m_i, l_i, scale_log2):
     """Weights of a tile's products, the rows' new maximum and sum, and the factor of the old ones.
 
     Scaling the maximum instead of the products leaves one multiply-add a product; it needs a scale
@@ -156,16 +179,7 @@ def softmax(qk, m_i, l_i, scale_log2):
 
 
 @triton.jit
-def finish(acc, m_i, l_i):
-    """Output and log-sum-exp; a row without keys has l_i = 0: zeros, and an lse of -inf."""
-    some = l_i != 0.0
-    l_i = tl.where(some, l_i, 1.0)
-    lse = tl.where(some, (m_i + tl.log2(l_i)) / LOG2_E, float("-inf"))
-    return acc / l_i[:, None], lse
-
-
-@triton.jit
-def below(left):
+def _below(left):
     """Bits of a word whose columns 8·j + b are below `left`."""
     count = tl.where(left > 0, 2 * (left // 8) + tl.minimum(left % 8, 2), 0)
     return tl.where(count >= 32, -1, (1 << tl.minimum(count, 31)) - 1)

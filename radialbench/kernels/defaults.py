@@ -25,8 +25,10 @@ def default_kernel(
     """
     if not kernel_reasons("hopper", dtype, head_dim, blocks, device):
         return "hopper", KernelConfig(*blocks, num_warps=4, num_stages=2)
-    # Four warps hold the accumulators of 64 columns, eight those of 128 and more.
-    return "triton", KernelConfig(*blocks, num_warps=4 if head_dim <= 64 else 8, num_stages=2)
+    copies = not copy_reasons(dtype, head_dim, device)
+    shared = shared_limit(device)
+    options = portable_options(KernelConfig(*blocks), dtype, head_dim, copies=copies, shared=shared)
+    return "triton", KernelConfig(*blocks, **options)
 
 
 def kernel_reasons(
@@ -44,46 +46,60 @@ def kernel_reasons(
     raise BackendError(f"kernels are hopper, triton, got {kernel!r}")
 
 
-def config_reasons(
-    kernel: str, config: KernelConfig, dtype: torch.dtype, head_dim: int, device: str
-) -> list[str]:
+def config_reasons(kernel: str, config: KernelConfig, head_dim: int) -> list[str]:
     """Say why a kernel cannot run the way a configuration asks; empty if it can."""
     if kernel == "hopper":
-        reasons = _stage_reasons(config.num_stages, head_dim, config.block_n)
-        if config.warp_specialize is False:
-            reasons.append("its warps are specialized always; leave warp_specialize out")
-        return reasons
-    if kernel == "triton" and config.warp_specialize:
-        return [
-            f"warps cannot be specialized here: {reason}"
-            for reason in specialize_reasons(config, dtype, head_dim, device)
-        ]
+        return _stage_reasons(config.num_stages, head_dim, config.block_n)
     return []
 
 
-def specialize_reasons(
-    config: KernelConfig, dtype: torch.dtype, head_dim: int, device: str
-) -> list[str]:
-    """Say why the portable kernel cannot have a warp that copies; empty if it can.
+def portable_options(
+    config: KernelConfig, dtype: torch.dtype, head_dim: int, *, copies: bool, shared: int
+) -> dict[str, int]:
+    """Give the warps and stages of the portable kernel, those of `config` first.
 
-    Strides and first elements must be multiples of 16 bytes besides, and key lengths rule it out:
-    that is known at a launch.
+    Args:
+        config: Blocks, and what is asked for.
+        dtype: Type of q, k and v.
+        head_dim: Numbers per head and token.
+        copies: Whether the copy engine brings keys and values.
+        shared: Bytes of shared memory that a thread block may have.
+    """
+    # Sixteen rows a warp: with more the registers do not suffice at 128 keys.
+    warps = max(1, min(8, config.block_m // 16))
+    # On an H100 a third stage makes copies a fifth faster; what registers load gains nothing.
+    stages = 3 if copies else 2
+    while stages > 1 and _portable_bytes(config, dtype, head_dim, stages) > shared:
+        stages -= 1
+    return {"num_warps": config.num_warps or warps, "num_stages": config.num_stages or stages}
+
+
+def shared_limit(device: str) -> int:
+    """Give the bytes of shared memory a block may have; of an unknown GPU those of an older one."""
+    major, minor = capability(device) or (8, 0)
+    arch = 10 * major + minor
+    return SHARED_LIMITS[max(known for known in SHARED_LIMITS if known <= max(arch, 80))]
+
+
+def copy_reasons(dtype: torch.dtype, head_dim: int, device: str) -> list[str]:
+    """Say why no copy engine can bring the portable kernel its keys and values.
+
+    Strides and first elements must be multiples of 16 bytes besides: that is known at a launch.
     """
     reasons = []
-    if (config.block_m, config.block_n) != (128, 128):
-        reasons.append(f"blocks are 128×128, got {config.block_m}×{config.block_n}")
-    # Three stages do not fit at head_dim 128; other numbers of warps are not specialized.
-    if config.num_warps not in (None, 4) or config.num_stages not in (None, 2):
-        reasons.append(
-            f"num_warps is 4 and num_stages 2, got {config.num_warps} and {config.num_stages}"
-        )
     if dtype not in (torch.float16, torch.bfloat16):
-        reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")
-    if head_dim > 128 or head_dim % 8:
-        reasons.append(f"head_dim is a multiple of 8 up to 128, got {head_dim}")
-    if capability(device) != (9, 0):
-        reasons.append(f"needs a GPU of compute capability 9.0, got {_found(device)}")
+        reasons.append(f"float16 and bfloat16 are copied, got {_word(dtype)}")
+    if head_dim % 8:
+        reasons.append(f"head_dim must be a multiple of 8, got {head_dim}")
+    found = capability(device)
+    if found is None or found < (9, 0):
+        reasons.append(f"needs a GPU of compute capability 9.0 or later, got {_found(device)}")
     return reasons
+
+
+def portable_columns(head_dim: int) -> int:
+    """Columns of a tile of the portable kernel."""
+    return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def hopper_columns(head_dim: int) -> int:
@@ -143,6 +159,13 @@ def _stage_reasons(stages: int | None, head_dim: int, block_n: int) -> list[str]
         f"num_stages {stages} takes {needed:,} bytes of shared memory at head_dim {head_dim} and "
         f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} there are"
     ]
+
+
+def _portable_bytes(config: KernelConfig, dtype: torch.dtype, head_dim: int, stages: int) -> int:
+    """Bound the shared memory of the portable kernel, as Triton 3.6 and 3.7 lay it out."""
+    buffers = 1 if stages == 1 else max(2, (stages + 1) // 2)
+    tokens = config.block_m + 2 * buffers * config.block_n
+    return dtype.itemsize * portable_columns(head_dim) * tokens + 16 * config.block_m + 64
 
 
 def _found(device: str) -> str:

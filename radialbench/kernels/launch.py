@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextvars import copy_context
 from functools import lru_cache
 from typing import Any
 
@@ -10,16 +9,17 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.defaults import hopper_columns, specialize_reasons
+from radialbench.kernels.defaults import (
+    copy_reasons,
+    hopper_columns,
+    portable_columns,
+    portable_options,
+    shared_limit,
+)
 from radialbench.kernels.device_table import DeviceTable
 from radialbench.records.problem import KernelConfig
 
 LOG2_E = math.log2(math.e)
-SPECIALIZED_OPTIONS = {"num_warps": 4, "num_stages": 2}
-SCRATCH_BYTES = 3 * 128
-"""What a program of the specialized portable kernel keeps its descriptors in."""
-SCRATCH_LIMIT = 16 << 20
-"""Most bytes of scratch a launch may take, if that does for one head."""
 HOPPER_OPTIONS = {"num_warps": 4, "maxnreg": 168}
 
 Launch = Callable[..., None]
@@ -37,7 +37,7 @@ def launch_triton(
     sm_scale: float,
     config: KernelConfig,
 ) -> None:
-    """Run the portable kernel, with specialized warps or without.
+    """Run the portable kernel.
 
     Args:
         q: [batch, heads, seq_len, head_dim] of any strides but the last, as are k, v and out.
@@ -49,35 +49,29 @@ def launch_triton(
         key_len: [batch] int32, keys that exist in each sequence; all if None.
         sm_scale: Factor of q·k.
         config: Warps and stages; the block sizes are the table's.
-
-    Raises:
-        BackendError: `config` asks for specialized warps, which cannot compute this.
     """
     from radialbench.kernels._block_sparse_fwd import block_sparse_fwd
 
     batch, heads, seq_len, head_dim = q.shape
-    if config.warp_specialize is not False:
-        reasons = specialize_reasons(config, q.dtype, head_dim, str(q.device))
-        reasons += _operand_reasons(q, k, v)
-        if key_len is not None:
-            # It would visit blocks past a sequence's end, where the values may be nan.
-            reasons.append("all sequences must be of full length, got key_len")
-        if not reasons:
-            _launch_specialized(q, k, v, out, lse, table=table, sm_scale=sm_scale)
-            return
-        if config.warp_specialize:
-            raise BackendError(f"warps cannot be specialized here: {'; '.join(reasons)}")
+    device, columns = str(q.device), portable_columns(head_dim)
+    copies = not copy_reasons(q.dtype, head_dim, device) and not _operand_reasons(k=k, v=v)
+    inputs = [_block_of(x, table.block_n, columns) for x in (k, v)] if copies else [k, v]
     block_sparse_fwd[(table.rows, batch * heads)](
-        *(q, k, v, out, lse),
-        *_strides(q, k, v, out),
+        *(q, *inputs, out, lse),
+        *(stride for x in (q, k, v, out) for stride in x.stride()[:3]),
         *table.tensors(),
         lse if key_len is None else key_len,
         *(heads, seq_len, table.rows, sm_scale * LOG2_E),
-        **_constants(q, table),
+        BLOCK_M=table.block_m,
+        BLOCK_N=table.block_n,
+        HEAD_DIM=head_dim,
+        BLOCK_D=columns,
+        GROUPED=len(table.group_of_head) > 0,
         KEY_LENS=key_len is not None,
         RAGGED=key_len is not None or seq_len % table.block_n != 0,
-        num_warps=config.num_warps or (4 if head_dim <= 64 else 8),
-        num_stages=config.num_stages or 2,
+        COPIES=copies,
+        PRECISION="ieee",
+        **portable_options(config, q.dtype, head_dim, copies=copies, shared=shared_limit(device)),
     )
 
 
@@ -101,7 +95,7 @@ def launch_hopper(
     """
     from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper
 
-    if reasons := _operand_reasons(q, k, v):
+    if reasons := _operand_reasons(q=q, k=k, v=v):
         raise BackendError(f"the hopper kernel cannot run this: {'; '.join(reasons)}")
     batch, heads, seq_len, head_dim = q.shape
     columns = hopper_columns(head_dim)
@@ -130,56 +124,10 @@ LAUNCHES: dict[str, Launch] = {"hopper": launch_hopper, "triton": launch_triton}
 """Our kernels by the name of their backend."""
 
 
-def portable_columns(head_dim: int) -> int:
-    """Columns of a tile of the portable kernel."""
-    return max(16, 1 << (head_dim - 1).bit_length())
-
-
-def _launch_specialized(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    *,
-    table: DeviceTable,
-    sm_scale: float,
-) -> None:
-    """Launch a part of the heads after the other, so that their scratch stays small."""
-    import triton
-
-    from radialbench.kernels import _block_sparse_fwd_specialized as device
-
-    batch, heads, seq_len, _ = q.shape
-    part = max(1, SCRATCH_LIMIT // (SCRATCH_BYTES * table.rows))
-
-    def scratch(size: int, alignment: int, stream: int | None) -> Tensor:
-        return torch.empty(size, dtype=torch.int8, device=q.device)
-
-    def launch() -> None:
-        triton.set_allocator(scratch)
-        for first in range(0, batch * heads, part):
-            device.block_sparse_fwd_specialized[(table.rows, min(part, batch * heads - first))](
-                *(q, k, v, out, lse),
-                *_strides(q, k, v, out),
-                *table.tensors(),
-                *(first, heads, seq_len, table.rows, sm_scale * LOG2_E),
-                **_constants(q, table),
-                RAGGED=seq_len % table.block_n != 0,
-                PARTIAL=len(table.partial_indices) > 0,
-                **SPECIALIZED_OPTIONS,
-            )
-
-    # Triton keeps its allocator in a context variable: set in a copy of the context, it leaves the
-    # caller's own kernels theirs. PyTorch's memory is the stream's, so that launches on two streams
-    # never share scratch, and a graph that captures the launch keeps it.
-    copy_context().run(launch)
-
-
-def _operand_reasons(q: Tensor, k: Tensor, v: Tensor) -> list[str]:
+def _operand_reasons(**tensors: Tensor) -> list[str]:
     """Say why the copy engine cannot read tensors."""
     reasons = []
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
+    for name, tensor in tensors.items():
         size = tensor.element_size()
         strides = [s for s, n in zip(tensor.stride()[:3], tensor.shape, strict=False) if n > 1]
         if tensor.data_ptr() % 16 or any(stride * size % 16 for stride in strides):
@@ -192,19 +140,11 @@ def _operand_reasons(q: Tensor, k: Tensor, v: Tensor) -> list[str]:
     return reasons
 
 
-def _strides(*tensors: Tensor) -> list[int]:
-    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
+def _block_of(tensor: Tensor, rows: int, columns: int) -> Any:
+    """Describe a tensor to the copy engine, for blocks of one head."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
 
-
-def _constants(q: Tensor, table: DeviceTable) -> dict[str, Any]:
-    return {
-        "BLOCK_M": table.block_m,
-        "BLOCK_N": table.block_n,
-        "HEAD_DIM": q.shape[3],
-        "BLOCK_D": portable_columns(q.shape[3]),
-        "GROUPED": len(table.group_of_head) > 0,
-        "PRECISION": "ieee",
-    }
+    return TensorDescriptor(tensor, list(tensor.shape), _full(tensor), [1, 1, rows, columns])
 
 
 def _descriptor(tensor: Tensor, rows: int, columns: int) -> Any:
@@ -213,9 +153,13 @@ def _descriptor(tensor: Tensor, rows: int, columns: int) -> Any:
 
     block = [1, 1, rows, columns]
     layout = _shared_layout(rows, columns, tensor.dtype)
-    # Triton refuses odd strides, of dimensions with a single entry too.
-    strides = [s if n > 1 else 64 for s, n in zip(tensor.stride()[:3], tensor.shape, strict=False)]
-    return TensorDescriptor(tensor, list(tensor.shape), [*strides, 1], block, layout)
+    return TensorDescriptor(tensor, list(tensor.shape), _full(tensor), block, layout)
+
+
+def _full(tensor: Tensor) -> list[int]:
+    """Give a tensor's strides, with even ones where there is a single entry: Triton asks it."""
+    strides = zip(tensor.stride()[:3], tensor.shape, strict=False)
+    return [*(stride if size > 1 else 64 for stride, size in strides), 1]
 
 
 @lru_cache(maxsize=64)

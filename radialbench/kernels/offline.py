@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,9 @@ class Compiled:
         spills: Instructions that store to or load from it.
         shared_bytes: Of a thread block.
         matrix: Matrix instructions, in the whole kernel.
+        copies: Instructions that have the copy engine bring a tile.
         warps: Of a thread block, with those that specialization adds.
         scratch_bytes: Global memory of a thread block.
-        ttgir: The kernel in Triton's words for GPUs, where the loads and stores of a group of warps
-            can be seen.
     """
 
     registers: int
@@ -38,9 +37,9 @@ class Compiled:
     spills: int
     shared_bytes: int
     matrix: int
+    copies: int
     warps: int
     scratch_bytes: int
-    ttgir: str = field(repr=False)
 
 
 def compile_triton(
@@ -52,56 +51,60 @@ def compile_triton(
     ragged: bool = True,
     key_lens: bool = False,
     grouped: bool = False,
-    partial: bool = True,
+    copies: bool | None = None,
 ) -> Compiled:
     """Compile the portable kernel.
 
     Args:
-        config: Blocks, warps and stages; with specialized warps if `warp_specialize` is True.
+        config: Blocks, warps and stages.
         arch: Compute capability times ten, such as 90.
         head_dim: Numbers per head and token.
         dtype: Type of q, k and v.
         ragged: Whether the last key block is short.
-        key_lens: Whether sequences have lengths of their own; specialized warps know none.
+        key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
-        partial: Whether the table has partial blocks; without specialized warps it is all one.
+        copies: Whether the copy engine brings keys and values; if it can, if not given.
 
     Raises:
         BackendError: It cannot be compiled.
     """
     from triton.compiler import ASTSource
 
-    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd
-    from radialbench.kernels._block_sparse_fwd_specialized import block_sparse_fwd_specialized
-    from radialbench.kernels.launch import SPECIALIZED_OPTIONS, portable_columns
+    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd as kernel
+    from radialbench.kernels.checks import DTYPES
+    from radialbench.kernels.defaults import portable_columns, portable_options
 
-    kernel = block_sparse_fwd_specialized if config.warp_specialize else block_sparse_fwd
+    columns = portable_columns(head_dim)
+    if copies is None:
+        copies = arch >= 90 and dtype != "float32" and head_dim % 8 == 0
     constants: dict[str, Any] = {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
         "HEAD_DIM": head_dim,
-        "BLOCK_D": portable_columns(head_dim),
+        "BLOCK_D": columns,
         "GROUPED": grouped,
         "KEY_LENS": key_lens,
         "RAGGED": ragged or key_lens,
-        "PARTIAL": partial,
+        "COPIES": copies,
         "PRECISION": "ieee",
     }
-    constants = {name: constants[name] for name in constants if name in kernel.arg_names}
-    kinds = dict.fromkeys(("q_ptr", "k_ptr", "v_ptr", "out_ptr"), "*" + _ELEMENTS[dtype])
+    kinds = dict.fromkeys(("q_ptr", "k_in", "v_in", "out_ptr"), "*" + _ELEMENTS[dtype])
+    if copies:
+        block = [1, 1, config.block_n, columns]
+        kinds |= dict.fromkeys(("k_in", "v_in"), f"tensordesc<{_ELEMENTS[dtype]}{block}>")
     kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
-    kinds |= dict.fromkeys(("first_bh", "heads", "seq_len", "rows"), "i32")
+    kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
     kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
-    aligned = [n for n in kernel.arg_names if n.endswith("_ptr") or n.startswith("stride_")]
+    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
     source = ASTSource(
         kernel,
         signature=_signature(kernel, kinds, constants),
         constexprs=_constexprs(kernel, constants),
         attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    options = {"num_warps": config.num_warps or 8, "num_stages": config.num_stages or 2}
-    if config.warp_specialize:
-        options = SPECIALIZED_OPTIONS
+    options = portable_options(
+        config, DTYPES[dtype], head_dim, copies=copies, shared=SHARED_LIMITS[arch]
+    )
     return _compiled(source, arch, options)
 
 
@@ -186,9 +189,9 @@ def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
         spills=len(re.findall(r"\b(?:STL|LDL)\b", listing)),
         shared_bytes=int(kernel.metadata.shared),
         matrix=len(re.findall(r"\b(?:HGMMA|HMMA|UTCHMMA|QGMMA)\b", listing)),
+        copies=len(re.findall(r"\bUTMALDG\b", listing)),
         warps=int(kernel.metadata.num_warps),
         scratch_bytes=int(kernel.metadata.global_scratch_size),
-        ttgir=kernel.asm["ttgir"],
     )
 
 

@@ -67,12 +67,12 @@ def block_sparse_attention(
             lives. Inside `torch.compile` hand over what `device_table` gives, and to choose tables
             by head what `upload` gives.
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
-        config: Warps, stages and specialization; defaults for the device if not given. The blocks
+        config: Warps and stages; defaults for the device if not given. The blocks
             are the table's.
         backend: `hopper` or `triton`; the best one for the device if not given.
         key_len: [batch] int32 number of keys that exist in each sequence; all if not given. With
-            it the portable kernel specializes no warps, and the one for Hopper needs finite values
-            up to the end of the key block in which a sequence ends.
+            it the kernel for Hopper needs finite values up to the end of the key block in which a
+            sequence ends.
         return_lse: Whether to give the natural logarithm of the sum of exponentials too.
 
     Returns:
@@ -100,7 +100,7 @@ def block_sparse_attention(
     _check_options(q, name, config, scale)
     out, lse = torch.ops.radialbench.block_sparse_attention(
         *(q, k, v, list(table.tensors()), key_len, scale, name, *blocks),
-        *(config.num_warps, config.num_stages, config.warp_specialize),
+        *(config.num_warps, config.num_stages),
     )
     return (out, lse) if return_lse else out
 
@@ -126,7 +126,6 @@ def _operator(
     block_n: int,
     num_warps: int | None,
     num_stages: int | None,
-    warp_specialize: bool | None,
 ) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
@@ -136,7 +135,7 @@ def _operator(
             table=DeviceTable(block_m, block_n, q.shape[2], *table),
             key_len=key_len,
             sm_scale=sm_scale,
-            config=KernelConfig(block_m, block_n, num_warps, num_stages, warp_specialize),
+            config=KernelConfig(block_m, block_n, num_warps, num_stages),
         )
     return out, lse
 
@@ -154,7 +153,6 @@ def _(
     block_n: int,
     num_warps: int | None,
     num_stages: int | None,
-    warp_specialize: bool | None,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
@@ -198,6 +196,6 @@ def _check_options(q: Tensor, backend: str, config: KernelConfig, sm_scale: floa
             f"sm_scale must be a positive float32, {kind.tiny:.3g} to {kind.max / 2:.3g}, got "
             f"{sm_scale}; for a negative one negate q"
         )
-    reasons = config_reasons(backend, config, q.dtype, q.shape[3], str(q.device))
+    reasons = config_reasons(backend, config, q.shape[3])
     if reasons:
         raise BackendError(f"the {backend} kernel cannot run this: {'; '.join(reasons)}")

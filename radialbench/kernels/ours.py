@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
+from radialbench.kernels.checks import check_inputs, check_plan
 from radialbench.kernels.defaults import config_reasons
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention
@@ -33,8 +33,7 @@ def plan_ours(
     Raises:
         BackendError: There are reasons, or the table or the configuration does not fit.
     """
-    dtype = DTYPES[problem.dtype]
-    reasons = reasons + config_reasons(kernel, config, dtype, problem.head_dim, device)
+    reasons = reasons + config_reasons(kernel, config, problem.head_dim)
     check_plan(kernel, reasons, problem, table, config)
     uploaded = upload([table], device)
 

@@ -70,16 +70,12 @@ class KernelConfig:
         block_n: Key tokens of a block.
         num_warps: Warps of a thread block, where the backend has them.
         num_stages: Pipeline stages, where the backend has them.
-        warp_specialize: Whether some warps only copy and the others compute: `triton` does so where
-            it can if this is None, never if False, and refuses what it cannot if True; `hopper`
-            always does, and refuses False; other backends have no such choice.
     """
 
     block_m: int = 128
     block_n: int = 128
     num_warps: int | None = None
     num_stages: int | None = None
-    warp_specialize: bool | None = None
 
     def __post_init__(self) -> None:
         _check.whole(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)

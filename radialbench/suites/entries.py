@@ -211,9 +211,6 @@ class BackendEntry(Strict):
     block_n: Count | None = Field(default=None, description="Key tokens of a block")
     num_warps: Count | None = Field(default=None, description="Warps, where it has them")
     num_stages: Count | None = Field(default=None, description="Stages, where it has them")
-    warp_specialize: bool | None = Field(
-        default=None, description="Whether some warps only copy; by what applies if left out"
-    )
 
     @model_validator(mode="after")
     def _known(self) -> "BackendEntry":
@@ -230,7 +227,6 @@ class BackendEntry(Strict):
             block_n=self.block_n or block_n,
             num_warps=self.num_warps,
             num_stages=self.num_stages,
-            warp_specialize=self.warp_specialize,
         )
 
 

@@ -199,8 +199,6 @@ def _options(config: KernelConfig) -> str:
     written = f"{blocks[0]}x{blocks[1]}" if blocks != (128, 128) else ""
     written += f"w{config.num_warps}" if config.num_warps else ""
     written += f"s{config.num_stages}" if config.num_stages else ""
-    if config.warp_specialize is not None:
-        written += "ws" if config.warp_specialize else "nows"
     return f"@{written}" if written else ""
 
 

@@ -102,8 +102,6 @@ def test_an_id_does_not_depend_on_the_rest_of_the_suite() -> None:
             {"backends": [{"name": "cpu", "num_warps": 8, "num_stages": 3}]},
             "/h2d8f32/cpu@16x16w8s3",
         ),
-        ({"backends": [{"name": "cpu", "warp_specialize": True}]}, "/h2d8f32/cpu@16x16ws"),
-        ({"backends": [{"name": "cpu", "warp_specialize": False}]}, "/h2d8f32/cpu@16x16nows"),
         ({"measure": "compile", "backends": None}, "/h2d8f32/compile@16x16"),
     ],
 )

@@ -16,9 +16,7 @@ from radialbench.records.problem import KernelConfig, Problem
 class Triton:
     """Visits the full blocks without a mask, then the partial ones with their bitmaps.
 
-    With `warp_specialize` one warp copies and the others compute, and all blocks are masked if the
-    table has partial ones; where that applies (GPUs of compute capability 9.0, 16 bits, blocks of
-    128×128, head_dim up to 128) it is the default.
+    On GPUs with a copy engine, Hopper and later, that brings keys and values of 16 bits.
 
     On a CPU it runs in Triton's interpreter, for tests: set TRITON_INTERPRET=1 before starting.
     """
