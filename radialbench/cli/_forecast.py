@@ -22,7 +22,14 @@ def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
         "rates": [asdict(rate) for rate in told.rates],
         "method": METHOD,
         "cases": [
-            {"case": one.case.id, "seconds": one.seconds, "bytes": one.nbytes}
+            {
+                "case": one.case.id,
+                "seconds": one.seconds,
+                "bytes": one.nbytes,
+                "config": asdict(one.case.config),
+                "config_source": one.case.config_source,
+                "config_reason": one.case.config_reason,
+            }
             for one in told.estimates
         ],
     }
@@ -33,7 +40,8 @@ def forecast_lines(name: str, told: "Forecast") -> list[str]:
     from radialbench.suites.cost import METHOD
 
     lines = [
-        f"{one.seconds:>9,.1f} s {one.nbytes / 2**30:>8.2f} GiB  {one.case.id}"
+        f"{one.seconds:>9,.1f} s {one.nbytes / 2**30:>8.2f} GiB  {one.case.config_source:<11}  "
+        f"{one.case.id}"
         for one in told.estimates
     ]
     free = f" of {told.free_bytes / 2**30:,.1f} free" if told.free_bytes is not None else ""

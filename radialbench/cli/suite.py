@@ -119,12 +119,18 @@ def plan(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the cases of a suite."""
+    """List the cases of a suite, and where their configurations come from on this machine."""
+    from dataclasses import asdict
+
     from radialbench.cli._console import console, print_json
+    from radialbench.kernels.environment import likely_processor
     from radialbench.suites.plan import plan as plan_cases
+    from radialbench.suites.plan import tuned
     from radialbench.suites.read import load_suite
 
-    cases = plan_cases(load_suite(suite), filter or (), shard=shard)
+    spec = load_suite(suite)
+    cases = plan_cases(spec, filter or (), shard=shard)
+    cases = tuned(cases, likely_processor(spec.device))
     if json:
         facts = [
             {
@@ -138,11 +144,14 @@ def plan(
                 "head_dim": case.problem.head_dim,
                 "dtype": case.problem.dtype,
                 "device": case.device,
+                "config": asdict(case.config),
+                "config_source": case.config_source,
+                "config_reason": case.config_reason,
             }
             for case in cases
         ]
         print_json(facts)
         return
     for case in cases:
-        line = f"{case.problem.seq_len:>9,} tokens  {case.id}"
+        line = f"{case.problem.seq_len:>9,} tokens  {case.config_source:<11}  {case.id}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,8 @@
 """DeviceTable: block tables as tensors on a device, with the order in which rows are taken."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ class DeviceTable:
         row_order: [groups, rows] int32, rows with the most blocks first: a long row that starts
             last would keep one processor busy while the others have nothing left.
         group_of_head: [heads] int32; empty if all heads share one table.
+        mask: Fingerprints of the masks, `+` between those of groups; empty if not known.
+        frames: Latent frames.
+        tokens_per_frame: Video tokens of a frame.
     """
 
     block_m: int
@@ -49,6 +53,10 @@ class DeviceTable:
     bitmaps: Tensor
     row_order: Tensor
     group_of_head: Tensor
+    _: KW_ONLY
+    mask: str = ""
+    frames: int = 0
+    tokens_per_frame: int = 0
 
     @property
     def rows(self) -> int:
@@ -107,6 +115,7 @@ def upload(
             f"key blocks are multiples of 8 tokens up to {MAX_BLOCK_N}, got {first.block_n}"
         )
     bits = [_by_thread(table) for table in tables]
+    masks = dict.fromkeys(map(_fingerprint, tables))
     ones = np.full((1, first.block_m, 4), -1, np.int32)
 
     def tensor(values: NDArray[np.generic] | Sequence[int]) -> Tensor:
@@ -124,7 +133,16 @@ def upload(
         bitmaps=tensor(np.concatenate([ones, *bits])),
         row_order=tensor(np.stack([_heavy_first(table) for table in tables])),
         group_of_head=tensor(group_of_head),
+        mask="+".join(masks) if all(masks) else "",
+        frames=first.grid.frames,
+        tokens_per_frame=first.grid.frame_tokens,
     )
+
+
+def _fingerprint(table: BlockTable) -> str:
+    """Give the fingerprint of the mask a table was compiled from; empty if it does not tell."""
+    word = table.mask.rpartition(" ")[2]
+    return word if re.fullmatch(r"[0-9a-f]{16}", word) else ""
 
 
 def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:
@@ -133,18 +151,19 @@ def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:
 
 
 def _by_thread(table: BlockTable) -> NDArray[np.int32]:
-    """Arrange bitmaps as `DeviceTable.bitmaps` says, in parts of bounded size."""
-    count, groups = len(table.bitmaps), table.block_n // 8
-    words = np.zeros((count, table.block_m, 4, 4), np.uint8)
-    step = max(1, (64 << 20) // (table.block_m * table.block_n))
-    for start in range(0, count, step):
-        part = np.ascontiguousarray(table.bitmaps[start : start + step].astype("<u4", copy=False))
-        bits = np.unpackbits(part.view(np.uint8), axis=2, count=8 * groups, bitorder="little")
-        split = bits.reshape(len(part), table.block_m, groups, 4, 2).swapaxes(2, 3)
-        flat = split.reshape(len(part), table.block_m, 4, 2 * groups)
-        packed = np.packbits(flat, axis=3, bitorder="little")
-        words[start : start + step, ..., : packed.shape[3]] = packed
-    return words.view("<i4")[..., 0].astype(np.int32, copy=False)
+    """Arrange bitmaps as `DeviceTable.bitmaps` says, in parts that stay in cache."""
+    words = np.zeros((len(table.bitmaps), table.block_m, 4), np.uint32)
+    step = max(1, 65536 // table.block_m)
+    for start in range(0, len(words), step):
+        part = table.bitmaps[start : start + step].astype(np.uint32, copy=False)
+        for thread in range(4):
+            # Two bits of each byte, moved together in two steps.
+            pairs = part >> np.uint32(2 * thread) & np.uint32(0x03030303)
+            pairs = (pairs | pairs >> np.uint32(6)) & np.uint32(0x000F000F)
+            pairs = (pairs | pairs >> np.uint32(12)) & np.uint32(0x000000FF)
+            for place in range(part.shape[2]):
+                words[start : start + step, :, thread] |= pairs[..., place] << np.uint32(8 * place)
+    return words.view(np.int32)
 
 
 def _heavy_first(table: BlockTable) -> NDArray[np.int64]:

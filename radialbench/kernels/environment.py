@@ -117,6 +117,23 @@ def gpus() -> list[str]:
         pynvml.nvmlShutdown()
 
 
+def likely_processor(device: str) -> str | None:
+    """Name what attention would run on, without PyTorch: the first GPU that NVML knows, or the CPU.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+
+    Returns:
+        None where there is no such device.
+    """
+    if device != "cpu":
+        for line in gpus():
+            name, known, _ = line.partition(", compute capability ")
+            if known:
+                return name
+    return None if device == "cuda" else cpu_name()
+
+
 def clock_limits() -> str | None:
     """Say what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
     from radialbench.kernels.telemetry import nvml

@@ -179,13 +179,11 @@ def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
         raise BackendError(
             f"{source.fn.__name__} cannot be compiled for {arch}: {reason}"
         ) from None
-    usage, listing = _tools(kernel.asm["cubin"])
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    if found is None:
-        raise BackendError(f"cuobjdump says nothing of {source.fn.__name__} on {arch}")
+    registers, stack_bytes = resource_usage(kernel.asm["cubin"])
+    listing = _ask(kernel.asm["cubin"], "-sass")
     return Compiled(
-        registers=int(found[1]),
-        stack_bytes=int(found[2]),
+        registers=registers,
+        stack_bytes=stack_bytes,
         spills=len(re.findall(r"\b(?:STL|LDL)\b", listing)),
         shared_bytes=int(kernel.metadata.shared),
         matrix=len(re.findall(r"\b(?:HGMMA|HMMA|UTCHMMA|QGMMA)\b", listing)),
@@ -195,17 +193,26 @@ def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
     )
 
 
-def _tools(cubin: bytes) -> tuple[str, str]:
-    """Ask Triton's own copies of NVIDIA's tools for resource usage and disassembly."""
+def resource_usage(cubin: bytes) -> tuple[int, int]:
+    """Give the registers of a thread, and the bytes of its local memory.
+
+    Raises:
+        BackendError: The tool does not say.
+    """
+    usage = _ask(cubin, "-res-usage")
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    if found is None:
+        raise BackendError(f"cuobjdump tells no usage of registers: {usage[:200]!r}")
+    return int(found[1]), int(found[2])
+
+
+def _ask(cubin: bytes, option: str) -> str:
+    """Ask Triton's own copy of NVIDIA's tool about a kernel."""
     import triton
 
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
-
-        def ask(*options: str) -> str:
-            command = [str(tools / "cuobjdump"), *options, str(path)]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-        return ask("-res-usage"), ask("-sass")
+        command = [str(tools / "cuobjdump"), option, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout

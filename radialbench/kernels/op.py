@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.defaults import config_reasons, default_kernel, kernel_reasons
+from radialbench.kernels.chosen import choose_kernel, chosen
+from radialbench.kernels.defaults import config_reasons, kernel_reasons
 from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.launch import LAUNCHES
 from radialbench.maskgen.table import BlockTable
+from radialbench.records.lookup import Found
 from radialbench.records.problem import KernelConfig
 
 _UPLOADED: "WeakKeyDictionary[BlockTable, dict[str, DeviceTable]]" = WeakKeyDictionary()
@@ -67,8 +69,9 @@ def block_sparse_attention(
             lives. Inside `torch.compile` hand over what `device_table` gives, and to choose tables
             by head what `upload` gives.
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
-        config: Warps and stages; defaults for the device if not given. The blocks
-            are the table's.
+        config: Warps and stages; if not given those that were tuned for the problem, or near it, in
+            the table's blocks, and defaults for the device where there are none: `config_for` says
+            which. The blocks are the table's.
         backend: `hopper` or `triton`; the best one for the device if not given.
         key_len: [batch] int32 number of keys that exist in each sequence; all if not given. With
             it the kernel for Hopper needs finite values up to the end of the key block in which a
@@ -81,6 +84,7 @@ def block_sparse_attention(
 
     Raises:
         BackendError: Shapes, types or devices do not go together, or the kernel cannot run them.
+        RecordError: What was tuned cannot be read.
     """
     if isinstance(table, BlockTable):
         if torch.compiler.is_compiling():
@@ -90,19 +94,36 @@ def block_sparse_attention(
             )
         table = device_table(table, str(q.device))
     blocks = (table.block_m, table.block_n)
-    name, defaults = default_kernel(q.dtype, q.shape[-1], blocks, str(q.device))
-    if backend not in (None, name):
-        # The kernel's own defaults: the best kernel's are not for another.
-        name, defaults = backend, KernelConfig(*blocks)
-    config = replace(config or defaults, block_m=blocks[0], block_n=blocks[1])
+    name, default = choose_kernel(backend, q.dtype, q.shape[-1], blocks, str(q.device))
+    tuned = (table.mask, table.frames, table.tokens_per_frame) if config is None else ("", 0, 0)
+    config = replace(config or default, block_m=blocks[0], block_n=blocks[1])
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     _check(q, k, v, table, name, key_len)
     _check_options(q, name, config, scale)
     out, lse = torch.ops.radialbench.block_sparse_attention(
         *(q, k, v, list(table.tensors()), key_len, scale, name, *blocks),
-        *(config.num_warps, config.num_stages),
+        *(config.num_warps, config.num_stages, *tuned),
     )
     return (out, lse) if return_lse else out
+
+
+def config_for(q: Tensor, table: BlockTable | DeviceTable, *, backend: str | None = None) -> Found:
+    """Say which configuration `block_sparse_attention` takes if none is given, and why.
+
+    Args:
+        q: As there.
+        table: As there.
+        backend: As there.
+
+    Raises:
+        BackendError: There is no such kernel.
+        RecordError: What was tuned cannot be read.
+    """
+    if isinstance(table, BlockTable):
+        table = device_table(table, str(q.device))
+    blocks = (table.block_m, table.block_n)
+    name, default = choose_kernel(backend, q.dtype, q.shape[-1], blocks, str(q.device))
+    return _chosen(q, name, default, table.mask, table.frames, table.tokens_per_frame)
 
 
 def device_table(table: BlockTable, device: str) -> DeviceTable:
@@ -126,16 +147,23 @@ def _operator(
     block_n: int,
     num_warps: int | None,
     num_stages: int | None,
+    mask: str = "",
+    frames: int = 0,
+    tokens_per_frame: int = 0,
 ) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    config = KernelConfig(block_m, block_n, num_warps, num_stages)
+    if mask:
+        # Here, where sizes are numbers: outside they may be symbols of torch.compile.
+        config = _chosen(q, backend, config, mask, frames, tokens_per_frame).config
     with torch.cuda.device_of(q):
         LAUNCHES[backend](
             *(q, k, v, out, lse),
             table=DeviceTable(block_m, block_n, q.shape[2], *table),
             key_len=key_len,
             sm_scale=sm_scale,
-            config=KernelConfig(block_m, block_n, num_warps, num_stages),
+            config=config,
         )
     return out, lse
 
@@ -153,8 +181,22 @@ def _(
     block_n: int,
     num_warps: int | None,
     num_stages: int | None,
+    mask: str = "",
+    frames: int = 0,
+    tokens_per_frame: int = 0,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def _chosen(
+    q: Tensor, backend: str, default: KernelConfig, mask: str, frames: int, tokens_per_frame: int
+) -> Found:
+    return chosen(
+        *(backend, default, q.device, q.dtype, q.shape),
+        mask=mask,
+        frames=frames,
+        tokens_per_frame=tokens_per_frame,
+    )
 
 
 def _check(

@@ -95,6 +95,14 @@ def nvml() -> Iterator[tuple[Any, str]]:
         pynvml.nvmlShutdown()
 
 
+def keep_open() -> None:
+    """Leave NVML open until this process ends: opened for each case anew, it takes its time."""
+    with suppress(Exception):
+        import pynvml
+
+        pynvml.nvmlInit()
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the counters said at one moment.

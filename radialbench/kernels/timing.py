@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import cache
+from itertools import chain
 from statistics import median
 
 from radialbench.kernels.clocks import Clock, HostClock, Round
@@ -34,6 +35,7 @@ def measure(
     max_samples: int = 100,
     max_seconds: float = 10.0,
     warmups: int = 1,
+    give_up_ms: float = math.inf,
     clock: Clock | None = None,
 ) -> Measurement:
     """Time a call again and again, until its median is known well enough or the time is up.
@@ -50,6 +52,8 @@ def measure(
         max_seconds: When this much time is spent on samples no other is begun. The first is
             always taken.
         warmups: Calls that are not timed, at least; a GPU gets more, until its times stay the same.
+        give_up_ms: If the first call that is timed takes longer, it is the only sample, and a GPU
+            is not warmed up for more.
         clock: What takes the time; the host's clock if not given.
     """
     (measured,) = measure_together(
@@ -59,6 +63,7 @@ def measure(
         max_samples=max_samples,
         max_seconds=max_seconds,
         warmups=warmups,
+        give_up_ms=give_up_ms,
         clock=clock,
     )
     return measured
@@ -72,6 +77,7 @@ def measure_together(
     max_samples: int = 100,
     max_seconds: float = 10.0,
     warmups: int = 1,
+    give_up_ms: float = math.inf,
     clock: Clock | None = None,
 ) -> list[Measurement]:
     """Time calls in turn, round by round, so that what disturbs the machine meets all of them.
@@ -79,7 +85,7 @@ def measure_together(
     Sample i of one call was taken beside sample i of every other: their ratio is a paired sample.
     Every round has an order of its own, drawn from a fixed seed: the clock of a GPU that its power
     limits remembers the call before, and none should always follow the same one. Arguments as
-    `measure`; the target holds for every call, the seconds for all together.
+    `measure`; the target holds for every call, the seconds and `give_up_ms` for all together.
     """
     clock = clock or HostClock()
     for _ in range(warmups):
@@ -93,9 +99,11 @@ def measure_together(
         return len(samples) >= min_samples and median_half_width(samples) < target
 
     with closing(clock.rounds(runs, _orders(len(runs)))) as rounds:
+        slow: list[Round] = []
         if clock.settles:
-            warmups += _settle(rounds)
-        for one in rounds:
+            count, slow = _settle(rounds, give_up_ms)
+            warmups += count
+        for one in chain(slow, rounds):
             taken.append(one)
             spent_ms += sum(one.times_ms)
             if not one.throttled:
@@ -103,7 +111,7 @@ def measure_together(
                     samples.append(ms)
             if all(map(precise, steady)):
                 stopped = "precise"
-            elif spent_ms >= 1000 * max_seconds:
+            elif spent_ms >= 1000 * max_seconds or (len(taken) == 1 and spent_ms > give_up_ms):
                 stopped = "time"
             elif max(len(steady[0]), len(taken) - EXTRA_ROUNDS) >= max_samples:
                 stopped = "samples"
@@ -124,20 +132,26 @@ def measure_together(
     ]
 
 
-def _settle(rounds: Iterator[Round]) -> int:
-    """Let rounds pass until their times stay the same; returns how many."""
+def _settle(rounds: Iterator[Round], give_up_ms: float) -> tuple[int, list[Round]]:
+    """Let rounds pass until their times stay the same.
+
+    Returns:
+        How many, and the first, uncounted, if it took longer than is worth going on for.
+    """
     begin, count, before = time.perf_counter_ns(), 0, math.inf
     while True:
         stretch, start = [], time.perf_counter_ns()
         for one in rounds:
             stretch.append(sum(one.times_ms))
+            if count == 0 and len(stretch) == 1 and stretch[0] > give_up_ms:
+                return 0, [one]
             if time.perf_counter_ns() - start >= STRETCH_S * 1e9:
                 break
         count, middle = count + len(stretch), median(stretch)
         if time.perf_counter_ns() - begin >= LONGEST_S * 1e9:
-            return count
+            return count, []
         if abs(middle - before) < SAME * before < math.inf:
-            return count
+            return count, []
         before = middle
 
 

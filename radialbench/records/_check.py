@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from datetime import datetime
 
 from radialbench.errors import RecordError, unknown
 
@@ -10,9 +11,7 @@ def whole(owner: object, *names: str, at_least: int) -> None:
     """Refuse fields that are not whole numbers of at least a bound; None passes."""
     for name in names:
         value = getattr(owner, name)
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        if value is not None and (type(value) is not int or value < at_least):
             raise RecordError(
                 f"{_place(owner, name)} must be a whole number of at least {at_least}, "
                 f"got {value!r}"
@@ -32,7 +31,9 @@ def finite(owner: object, *names: str, above: float | None = None) -> None:
 
 def is_finite(value: object, above: float | None = None) -> bool:
     """Tell whether a value is a finite number of at least 0, or above a bound."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or value is True or value is False:
+        return False
+    if not math.isfinite(value):
         return False
     return value >= 0 if above is None else value > above
 
@@ -61,8 +62,21 @@ def filled(owner: object, *names: str) -> None:
     """Refuse fields that are not text with something in it."""
     for name in names:
         value = getattr(owner, name)
-        if not isinstance(value, str) or not value:
+        if type(value) is not str or not value:
             raise RecordError(f"{_place(owner, name)} must be text, got {value!r}")
+
+
+def zoned_time(owner: object, name: str) -> None:
+    """Refuse a field that is not an ISO 8601 time with its zone."""
+    value = getattr(owner, name)
+    try:
+        zone = datetime.fromisoformat(value).tzinfo
+    except (TypeError, ValueError):
+        zone = None
+    if zone is None:
+        raise RecordError(
+            f"{_place(owner, name)} must be an ISO 8601 time with its zone, got {value!r}"
+        )
 
 
 def _place(owner: object, name: str) -> str:

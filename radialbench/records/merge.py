@@ -1,8 +1,6 @@
 """Files of results to one, such as those of a suite's shards: no record is lost or doubled."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -10,7 +8,7 @@ from pathlib import Path
 
 from radialbench.errors import RecordError
 from radialbench.records.result import UNSOUND, Record
-from radialbench.records.store import DISK_FULL, RESULTS, WriteError, read, written
+from radialbench.records.store import DISK_FULL, RESULTS, WriteError, read, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,9 @@ def _settled(known: list[tuple[Record, Path]]) -> Record:
     # Sorting is stable: of one second, the later in the order given.
     ordered = sorted(known, key=lambda pair: datetime.fromisoformat(pair[0].created))
     for (earlier, first), (later, second) in pairwise(ordered):
-        if (earlier.problem, earlier.config) != (later.problem, later.config):
+        # A configuration that the suite leaves open may have been tuned meanwhile.
+        fixed = {earlier.config_source, later.config_source} == {"suite"}
+        if earlier.problem != later.problem or (fixed and earlier.config != later.config):
             raise RecordError(
                 f"{first} and {second} hold {earlier.case} for different masks or shapes: the "
                 "suite has changed between them, and their results do not belong together"
@@ -92,19 +92,13 @@ def _settled(known: list[tuple[Record, Path]]) -> Record:
 
 def _write(records: Sequence[Record], out: Path) -> Path:
     """Write all records, or nothing."""
-    results, part = out / RESULTS, out / f"{RESULTS}.part"
+    results = out / RESULTS
     try:
         out.mkdir(parents=True, exist_ok=True)
         if results.exists() and results.stat().st_size:
             raise RecordError(f"{results} already holds results; choose another folder")
-        with part.open("wb") as file:
-            file.writelines(map(written, records))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(results)
+        write_whole(results, records)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         kind = WriteError if error.errno in DISK_FULL else RecordError
         raise kind(
             f"cannot write results to {out}: {error.strerror or error}; choose another folder"

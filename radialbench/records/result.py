@@ -1,7 +1,6 @@
 """Record: what one case gave, with everything needed to believe it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 
 from radialbench.errors import RecordError
@@ -73,6 +72,11 @@ class Environment:
         _check.whole(self, "cores", "threads", at_least=1)
         _check.whole(self, "memory_bytes", at_least=0)
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
+
+    @property
+    def processor(self) -> str:
+        """Name of what attention ran on: the GPU's, or the CPU's."""
+        return self.cpu if self.device == "cpu" else self.device
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +185,4 @@ class Record:
             raise RecordError(f"attention needs a backend ({self.case})")
         if ok and self.measure == "attention" and not (self.accuracy and self.accuracy.passed):
             raise RecordError(f"no time without an accurate result ({self.case})")
-        _check_time(self.created)
-
-
-def _check_time(text: str) -> None:
-    try:
-        zone = datetime.fromisoformat(text).tzinfo
-    except (TypeError, ValueError):
-        zone = None
-    if zone is None:
-        raise RecordError(f"Record.created must be an ISO 8601 time with its zone, got {text!r}")
+        _check.zoned_time(self, "created")

@@ -5,15 +5,15 @@ import fcntl
 import gc
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import to_dict
-from radialbench.records.lines import NewerSchemaError, Reader
+from radialbench.records.lines import NewerSchemaError, record_of
 from radialbench.records.result import Record
 
 RESULTS = "results.jsonl"
@@ -63,8 +63,8 @@ def reserved(path: Path) -> Iterator[None]:
         yield
 
 
-def append(path: Path, record: Record) -> None:
-    """Add one record, and return when it is on the disk.
+def append(path: Path, record: object) -> None:
+    """Add one record, of a case or of a trial, and return when it is on the disk.
 
     A line that a kill left unfinished is closed first; a write that fails is taken back, so that
     the file stays readable.
@@ -85,13 +85,33 @@ def append(path: Path, record: Record) -> None:
         ) from None
 
 
-def written(record: Record) -> bytes:
-    """Write a record as a line.
+def written(record: object) -> bytes:
+    """Write a record, of a case or of a tuned problem, as a line.
 
     Raises:
         RecordError: The record holds a number that is not finite.
     """
     return json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def write_whole(path: Path, records: Iterable[object]) -> None:
+    """Write a file of records, or nothing: what was there is kept until all are on the disk.
+
+    Raises:
+        RecordError: A record holds a number that is not finite.
+        OSError: It cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.writelines(map(written, records))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def read(path: Path) -> ReadResult:
@@ -106,13 +126,12 @@ def read(path: Path) -> ReadResult:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     records: list[Record] = []
     skipped: list[str] = []
-    reader = Reader()
     with _nothing_collected():
         for number, line in enumerate(lines, start=1):
             if not line or line.isspace():
                 continue
             try:
-                records.append(reader.record(line))
+                records.append(record_of(line))
             except NewerSchemaError as error:
                 raise RecordError(f"{path}:{number}: {error}") from None
             except RecordError as error:

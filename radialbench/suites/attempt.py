@@ -1,5 +1,6 @@
 """One case tried: compile, plan, check, measure; whatever happens becomes a finding."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
@@ -107,8 +108,10 @@ def failed(found: Finding, error: Exception) -> Finding:
 def sampling(protocol: Protocol) -> dict[str, Any]:
     """Give the arguments of `measure` for a call that has been made once, its first warm-up."""
     names = ("target", "min_samples", "max_samples", "max_seconds")
-    warmups = max(protocol.warmups - 1, 0)
-    return {name: getattr(protocol, name) for name in names} | {"warmups": warmups}
+    return {name: getattr(protocol, name) for name in names} | {
+        "warmups": max(protocol.warmups - 1, 0),
+        "give_up_ms": math.inf if protocol.give_up_ms is None else protocol.give_up_ms,
+    }
 
 
 class _Steps:

@@ -38,8 +38,11 @@ class Common:
         return self._inputs[table.order]
 
     def expected(self, problem: Problem, table: BlockTable, device: str) -> Expected:
-        """Give what the definition makes of those inputs."""
-        key = (problem.mask, problem.scale, table.block_m, table.block_n)
+        """Give what the definition makes of those inputs, whatever the blocks.
+
+        The rows it is known for were chosen by the blocks of the table that asked first.
+        """
+        key = (problem.mask, problem.scale, table.order)
         if key not in self._expected:
             inputs, _ = self.inputs(problem, table, device)
             self._expected[key] = expected(

@@ -14,7 +14,7 @@ from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, read
 from radialbench.suites.common import ROWS
 from radialbench.suites.memory import available_bytes, needed_bytes
-from radialbench.suites.plan import Case, batches, plan
+from radialbench.suites.plan import Case, batches, plan, tuned
 from radialbench.suites.run import settled
 from radialbench.suites.spec import SuiteSpec
 from radialbench.suites.tables import Tables
@@ -130,7 +130,7 @@ def forecast(
 
     Raises:
         SuiteError: Nothing is planned, or the folder holds results of another suite.
-        RecordError: The folder's results cannot be read.
+        RecordError: The folder's results cannot be read, or what was tuned.
     """
     cases, results = plan(spec, filter, shard=shard), out / RESULTS
     own = read(results).records if results.exists() else ()
@@ -161,6 +161,7 @@ def estimate(spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] =
     except BackendError:
         device = missing = spec.device
     here = environment("", device="cpu" if missing else device)
+    cases = tuned(cases, None if missing else here.processor)
     measured: dict[str, list[float]] = {}
     for record in records if missing is None else ():
         if record.backend and record.table and record.timing and _same(record.environment, here):

@@ -1,6 +1,7 @@
 """Trying cases in the process that asks for it."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 
 from radialbench.errors import BackendError
@@ -20,9 +21,9 @@ class InProcess:
         environment: What the cases run in.
     """
 
-    def __init__(self, device: str, command: str) -> None:
+    def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
         self.environment = environment(command, device=_present(device))
-        self._tables, self._common = Tables(), Common()
+        self._tables, self._common = Tables(tables), Common()
 
     def __enter__(self) -> "InProcess":
         return self

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 
 from radialbench.errors import SuiteError
+from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem
@@ -38,9 +39,11 @@ class Case:
         problem: What is computed.
         backend: What computes it; None for `compile`.
         config: How.
-        config_source: Where the configuration comes from.
+        config_source: Where the configuration comes from: `suite`, or `default` where the suite
+            leaves it open, which `tuned` may make `tuned` or `transferred`.
         device: `auto`, `cpu` or `cuda`.
         protocol: How it is sampled.
+        config_reason: Why this configuration, where the suite leaves it open and a device is known.
     """
 
     id: str
@@ -55,6 +58,7 @@ class Case:
     config_source: str
     device: str
     protocol: Protocol
+    config_reason: str = ""
 
     @property
     def in_turn(self) -> bool:
@@ -75,6 +79,8 @@ def plan(
     spec: SuiteSpec, patterns: Iterable[str] = (), *, shard: str | None = None
 ) -> tuple[Case, ...]:
     """List the cases of a suite, backends innermost, so that they share a mask's table.
+
+    What is planned is the same on every machine; `tuned` adds what one knows of its device.
 
     Args:
         spec: The suite.
@@ -106,6 +112,19 @@ def plan(
     return kept if shard is None else _share(spec, kept, shard)
 
 
+def tuned(cases: Iterable[Case], processor: str | None) -> tuple[Case, ...]:
+    """Give each case whose configuration the suite leaves open the one that was tuned for it.
+
+    Args:
+        cases: The cases; their ids stay the same.
+        processor: Name of the GPU, or of the CPU, that they run on; nothing changes if None.
+
+    Raises:
+        RecordError: What was tuned cannot be read.
+    """
+    return tuple(_tuned(case, processor) for case in cases)
+
+
 def batches(cases: Iterable[Case]) -> Iterator[list[Case]]:
     """Split cases into those that are sampled together: neighbours of one group that ask for it."""
 
@@ -127,6 +146,14 @@ def shard_of(text: str) -> tuple[int, int]:
     if not 1 <= place <= count:
         raise SuiteError(f"a shard is i/n, from 1/n to n/n, such as 2/3, got {text[:40]!r}")
     return place, count
+
+
+def _tuned(case: Case, processor: str | None) -> Case:
+    if processor is None or case.backend is None or case.config_source != "default":
+        return case
+    found = find_config(case.problem, case.backend, processor, default=case.config)
+    source, reason = found.source, found.reason
+    return replace(case, config=found.config, config_source=source, config_reason=reason)
 
 
 def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, ...]:

@@ -12,7 +12,7 @@ from radialbench.errors import SuiteError
 from radialbench.records.result import SCHEMA, UNSOUND, Environment, Record, Status
 from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
 from radialbench.suites.finding import Finding
-from radialbench.suites.plan import Case, batches, plan
+from radialbench.suites.plan import Case, batches, plan, tuned
 from radialbench.suites.spec import SuiteSpec
 from radialbench.suites.worker import Worker
 
@@ -121,7 +121,8 @@ def run(
     Raises:
         SuiteError: Nothing is planned, or the folder cannot be used, or holds results and `resume`
             is not asked for, or holds results of another suite.
-        RecordError: The folder's results cannot be read, or another run is writing to them.
+        RecordError: The folder's results cannot be read, or another run is writing to them, or what
+            was tuned cannot be read.
         WriteError: A record cannot be written; those written before are kept.
         WorkerError: The process for the cases cannot be started; records written before are kept.
     """
@@ -134,6 +135,8 @@ def run(
         records: tuple[Record, ...] = ()
         if todo:
             with _worker(spec.device, command, in_process=in_process) as worker:
+                # Only the worker knows which GPU it has: this process never asks for one.
+                todo = list(tuned(todo, worker.environment.processor))
                 records = _run(
                     spec.name, todo, results, worker, tell=on_event or _silent, deadline=deadline
                 )
@@ -208,11 +211,13 @@ def settled(case: Case, record: Record | None, results: Path) -> bool:
     """Tell whether an earlier record stands for a case.
 
     Raises:
-        SuiteError: It is of another mask, shape or configuration.
+        SuiteError: It is of another mask or shape, or not of the configuration the suite asks for.
     """
     if record is None:
         return False
-    if (record.problem, record.config) != (case.problem, case.config):
+    # Where the suite leaves the configuration open, what was known when it ran stands.
+    config = record.config if case.config_source != "suite" else case.config
+    if (record.problem, record.config) != (case.problem, config):
         raise SuiteError(
             f"{results} holds {case.id} for another mask or shape; the suite has changed: "
             "choose another folder"

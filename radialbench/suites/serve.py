@@ -21,8 +21,9 @@ PR_SET_PDEATHSIG = 1
 
 def main(handle: int) -> None:
     """Try the batches that come through a pipe, until it is closed."""
-    _end_with_parent()
+    end_with_parent()
     # Only now, as importing torch takes a second, in which the parent can die too.
+    from radialbench.kernels.telemetry import keep_open
     from radialbench.suites.in_process import InProcess
 
     os.set_inheritable(handle, False)
@@ -30,8 +31,10 @@ def main(handle: int) -> None:
     with Connection(handle) as pipe, suppress(EOFError, ConnectionError):
         start: Start = pipe.recv()
         BACKENDS.update(start.backends)
-        here = InProcess(start.device, start.command)
+        here = InProcess(start.device, start.command, tables=start.tables)
         pipe.send(here.environment)
+        if here.environment.device != "cpu":
+            keep_open()
         while True:
             _answer(pipe, here)
 
@@ -50,7 +53,7 @@ def _answer(pipe: Connection, here: "InProcess") -> None:
     pipe.send(findings)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ask Linux to kill this process when the one that started it dies, even in a kernel's call."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -24,6 +24,7 @@ class Protocol:
         timeout_seconds: A case that takes this much longer to prepare, or to sample than its
             samples may take, is stopped.
         warmups: Calls before the samples; the call whose accuracy is judged counts as one.
+        give_up_ms: If the first call that is timed takes longer, it is the only sample.
         cache: On a GPU, state of its L2 cache when a call begins: `cold` or `warm`.
         interleave: Whether neighbouring cases of one group are sampled in turn, round by round; the
             seconds are then for all of them together.
@@ -38,6 +39,7 @@ class Protocol:
     max_seconds: float = 10.0
     timeout_seconds: float = 300.0
     warmups: int = 1
+    give_up_ms: float | None = None
     cache: str = "cold"
     interleave: bool = False
     ceiling: bool = False
@@ -84,7 +86,7 @@ class BackendChoice:
     Attributes:
         name: The backend; None for compiling alone.
         config: Its configuration.
-        config_source: `suite` or `default`.
+        config_source: `suite`, or `default` where the suite leaves it open.
     """
 
     name: str | None

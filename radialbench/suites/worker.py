@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -39,11 +40,13 @@ class Start:
         device: `auto`, `cpu` or `cuda`.
         command: What was typed, for the records.
         backends: The backends, with those that this program has added.
+        tables: A folder in which others leave tables.
     """
 
     device: str
     command: str
     backends: dict[str, str]
+    tables: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ class Worker:
 
     environment: Environment
 
-    def __init__(self, device: str, command: str) -> None:
-        self._start = Start(device, command, dict(BACKENDS))
+    def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
+        self._start = Start(device, command, dict(BACKENDS), tables)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
 

@@ -159,7 +159,9 @@ def test_a_dry_run_tells_cases_time_and_memory_and_how(
     first, second, total, how, rates = out.splitlines()
     assert (code, err) == (0, "")
     for line in (first, second):
-        assert re.fullmatch(r" +\d+\.\d s +\d+\.\d\d GiB  dense/\dx3x5/h2d8f32/cpu@16x16", line)
+        assert re.fullmatch(
+            r" +\d+\.\d s +\d+\.\d\d GiB  suite        dense/\dx3x5/h2d8f32/cpu@16x16", line
+        )
     assert total.startswith("small: 2 cases, at most ")
     assert how.startswith("An estimate, and an upper one: ")
     assert rates.startswith("Rates: cpu ")
@@ -169,6 +171,8 @@ def test_a_dry_run_tells_cases_time_and_memory_and_how(
         line.split()[-1] for line in (first, second)
     ]
     assert facts["seconds"] == pytest.approx(sum(case["seconds"] for case in facts["cases"]))
+    assert {case["config_source"] for case in facts["cases"]} == {"suite"}
+    assert {case["config"]["block_m"] for case in facts["cases"]} == {16}
     assert facts["method"] == how
     assert not (tmp_path / "out").exists()
 

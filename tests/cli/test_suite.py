@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from radialbench.cli import main
+from radialbench.kernels.tuned import VARIABLE
+from radialbench.records.problem import KernelConfig
 from radialbench.suites.plan import plan
 from radialbench.suites.read import LIBRARY, load_suite, suite_names
+from tests.kernels.configs import fresh_for, written
 from tests.suites import small
 from tests.suites.json_schema import errors
 from tests.test_import import HELP, loaded
@@ -105,7 +108,34 @@ def test_plan_has_a_line_a_case(cli: Cli) -> None:
     assert code == 0
     lines = out.splitlines()
     assert len(lines) == 21
-    assert lines[0] == "    4,680 tokens  radial/wan2.1-1.3b/3x30x52/h1d128f32/cpu"
+    assert lines[0] == "    4,680 tokens  default      radial/wan2.1-1.3b/3x30x52/h1d128f32/cpu"
+
+
+def test_plan_says_where_configurations_come_from(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = small.written(tmp_path, small.text_of(small.left_open))
+    first, *_ = plan(load_suite(str(path)))
+    configs = written(tmp_path, fresh_for(first.problem, "cpu", config=KernelConfig(64, 32)))
+    monkeypatch.setenv(VARIABLE, str(configs))
+    code, out, _ = cli("plan", path)
+    assert code == 0
+    sources = [line.split()[2] for line in out.splitlines()]
+    assert sources == ["tuned", "transferred", "transferred", "transferred"]
+    facts = cli.json("plan", path)
+    assert [fact["config_source"] for fact in facts] == sources
+    assert facts[0]["config"]["block_m"] == 64
+    assert facts[0]["config_reason"].startswith("tuned for this problem, there 1.25 times")
+    assert [fact["case"] for fact in facts] == [case.id for case in plan(load_suite(str(path)))]
+
+
+def test_a_plan_with_records_that_cannot_be_read(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
+    code, out, err = cli("plan", "smoke")
+    assert (code, out) == (2, "")
+    assert err.startswith("radialbench: RADIALBENCH_CONFIGS names ")
 
 
 def test_schema_is_one_of_suites(cli: Cli) -> None:

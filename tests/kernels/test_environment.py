@@ -18,8 +18,10 @@ from radialbench.kernels import environment as module
 from radialbench.kernels import telemetry
 from radialbench.kernels.environment import (
     clock_limits,
+    cpu_name,
     environment,
     gpus,
+    likely_processor,
     memory_bytes,
     versions,
 )
@@ -162,3 +164,14 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_driver_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=failing))
     assert gpus() == ["the driver does not answer: Driver Not Loaded"]
+
+
+def test_where_attention_would_run_is_named_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = ("cpu", "auto", "cuda")
+    monkeypatch.setitem(sys.modules, "pynvml", nvml())
+    named = [likely_processor(device) for device in devices]
+    assert named == [cpu_name(), "Example 0", "Example 0"]
+    for broken in (nvml(nvmlDeviceGetName=failing), None):
+        monkeypatch.setitem(sys.modules, "pynvml", broken)
+        named = [likely_processor(device) for device in devices]
+        assert named == [cpu_name(), cpu_name(), None]

@@ -199,6 +199,24 @@ def test_a_device_is_warmed_up_until_its_times_stay_the_same(
     )
 
 
+@pytest.mark.parametrize("clock", [HostClock(), Warming()])
+@pytest.mark.parametrize(
+    ("first", "samples"),
+    # The second call is slow too: only the first says whether to go on.
+    [(20.001, 1), (20, 5), (9, 5)],
+)
+def test_what_takes_too_long_at_first_is_the_only_sample(
+    taking: Clock, clock: HostClock, first: float, samples: int
+) -> None:
+    measured = measure(
+        taking(70, first, 30, 10), warmups=1, max_samples=5, target=0, give_up_ms=20, clock=clock
+    )
+    assert len(measured.samples_ms) == samples
+    if samples == 1:
+        assert measured.samples_ms == (first,)
+        assert (measured.warmups, measured.stopped) == (1, "time")
+
+
 HOT = Reading("nvml", 900.0, 650.0, 88.0, ("power cap", "thermal limit (hardware)"))
 CAPPED = Reading("nvml", 1400.0, 700.0, 60.0, ("power cap",))
 

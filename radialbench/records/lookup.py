@@ -1,0 +1,127 @@
+"""find: the configuration to run a problem with, by what was tuned."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import log2
+
+from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import TuningKey, TuningRecord
+
+MATCHED = ("backend", "device", "head_dim", "dtype", "direction")
+"""What a record must share with a problem to say anything about it."""
+
+FARTHEST = 6.0
+"""Distance up to which a configuration is transferred: 64-fold, over all that may differ."""
+
+PLAIN = KernelConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A configuration, and where it comes from.
+
+    Attributes:
+        config: What to run.
+        source: `tuned` for this very problem, `transferred` from one that is near, or `default`.
+        record: What it rests on; None where no record does.
+        reason: Why this one, in a few words.
+        stale: Whether the record is of another version of the kernel or its compiler.
+    """
+
+    config: KernelConfig
+    source: str
+    record: TuningRecord | None
+    reason: str
+    stale: bool = False
+
+
+def anything(config: KernelConfig) -> list[str]:
+    """Take every configuration for feasible."""
+    return []
+
+
+def find(
+    records: Iterable[TuningRecord],
+    key: TuningKey,
+    *,
+    default: KernelConfig = PLAIN,
+    feasible: Callable[[KernelConfig], list[str]] = anything,
+    kernel: str | None = None,
+    versions: Mapping[str, str] | None = None,
+    strict: bool = True,
+) -> Found:
+    """Choose the configuration for a problem.
+
+    1. The record of this very key: `tuned`.
+    2. Else the nearest record of the same backend, device, head dimension, dtype and direction:
+       `transferred`. Records of the same mask come before those of others; among these the one with
+       the smallest distance: the sum of |log2| of the ratios of tokens per frame, of frames and of
+       batch × heads, at most `FARTHEST`.
+    3. Else, and where the record says that nothing beat the default: `default`.
+
+    A record that is stale, or whose configuration is not feasible, is passed over.
+
+    Args:
+        records: What was tuned; of several as near the first counts.
+        key: The problem.
+        default: What to run where nothing is found.
+        feasible: Says why a configuration cannot run this problem; empty if it can.
+        kernel: Hash of the kernel's source as it is now; any will do if not given.
+        versions: Versions that count as they are now, by library; any will do if not given.
+        strict: Use no stale record. Otherwise one is used where nothing else is found.
+    """
+    ranked = [(rank, r) for r in records if (rank := _rank(r.key, key)) is not None]
+    ranked.sort(key=lambda pair: pair[0])
+    judged = [(rank, r, r.stale_reasons(kernel, versions or {})) for rank, r in ranked]
+    passed_over = []
+    for rank, record, stale in sorted(judged, key=lambda one: bool(one[2])):
+        if stale and strict:
+            why = f"is stale, {'; '.join(stale)}: tune again, or ask with strict=False"
+        elif reasons := feasible(record.config):
+            why = f"cannot run here: {'; '.join(reasons)}"
+        else:
+            return _found(record, key, stale, default)
+        passed_over.append((rank, f"the record of {_of(record, key)} {why}"))
+    if passed_over:
+        reason = min(passed_over, key=lambda pair: pair[0])[1]
+    else:
+        wanted = f"head_dim {key.head_dim}, {key.dtype}, {key.direction}"
+        reason = f"nothing near was tuned for {key.backend} on {key.device} with {wanted}"
+    return Found(default, "default", None, reason)
+
+
+def _rank(tuned: TuningKey, key: TuningKey) -> tuple[int, float] | None:
+    """Tell how near a record is, the least first; None if it says nothing about a problem."""
+    if tuned == key:
+        return 0, 0.0
+    if any(getattr(tuned, name) != getattr(key, name) for name in MATCHED):
+        return None
+    ratios = (
+        tuned.tokens_per_frame / key.tokens_per_frame,
+        tuned.frames / key.frames,
+        tuned.batch * tuned.heads / (key.batch * key.heads),
+    )
+    distance = sum(abs(log2(ratio)) for ratio in ratios)
+    return (1 if tuned.mask == key.mask else 2, distance) if distance <= FARTHEST else None
+
+
+def _found(record: TuningRecord, key: TuningKey, stale: list[str], default: KernelConfig) -> Found:
+    where = _of(record, key)
+    end = f"; stale: {'; '.join(stale)}" if stale else ""
+    if record.source == "default":
+        reason = f"tuning {where} found nothing faster than the default"
+        return Found(default, "default", record, reason + end, bool(stale))
+    source = "tuned" if record.key == key else "transferred"
+    reason = f"tuned for {where}, there {record.ratio.median:.2f} times as fast as the default"
+    return Found(record.config, source, record, reason + end, bool(stale))
+
+
+def _of(record: TuningRecord, key: TuningKey) -> str:
+    """Say what a record is of, as seen from a problem."""
+    tuned = record.key
+    if tuned == key:
+        return "this problem"
+    mask = "this mask" if tuned.mask == key.mask else record.label
+    heads = tuned.batch * tuned.heads
+    plural = "s" * (heads > 1)
+    return f"{mask} on {tuned.frames} × {tuned.tokens_per_frame:,} tokens and {heads} head{plural}"

@@ -1,0 +1,135 @@
+"""What is compiled ahead is what a launch in another process asks for."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radialbench.kernels.precompile import MOST_STACK_BYTES, Built, over_limits
+from radialbench.records.problem import KernelConfig
+
+COMMON = """
+import json, sys
+import torch
+from radialbench.errors import BackendError
+from radialbench.kernels import precompile
+from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.library import load_mask
+from radialbench.records.problem import KernelConfig, Problem
+
+def made(case):
+    mask, grid = load_mask(case["mask"]), TokenGrid(*case["grid"])
+    config = KernelConfig(**case["config"])
+    shape = (grid.frames, grid.frame_tokens, grid.seq_len, 1, case["heads"], case["head_dim"])
+    problem = Problem(mask.fingerprint, grid.label, *shape, case["dtype"])
+    return problem, compile_mask(mask, grid, config.block_m, config.block_n), config
+"""
+
+AHEAD = """
+for case in json.loads(sys.argv[1]):
+    problem, table, config = made(case)
+    try:
+        built = precompile.precompile(case["backend"], problem, table, config, arch=90)
+        print(json.dumps([built.code, built.registers, built.stack_bytes, built.shared_bytes]))
+    except BackendError as error:
+        print(json.dumps(str(error)))
+"""
+
+# The whole way of a launch, on tensors with memory, on the same GPU that is not here: what it
+# launches is compiled, and Triton says whether it was on the disk.
+LATER = """
+import triton
+from radialbench.kernels.checks import DTYPES
+from radialbench.kernels.op import block_sparse_attention
+
+def listen(*, src, cache_hit, **rest):
+    print(json.dumps([src.fn.__name__, cache_hit]))
+
+triton.knobs.compilation.listener = listen
+precompile._present(90)
+for case in reversed(json.loads(sys.argv[1])):
+    problem, table, config = made(case)
+    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
+    q, k, v = (torch.zeros(shape, dtype=DTYPES[problem.dtype]) for _ in "qkv")
+    block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
+"""
+
+
+def case(backend: str, config: KernelConfig, **fields: object) -> dict[str, Any]:
+    plain: dict[str, object] = {
+        "mask": "radial", "grid": (4, 8, 12), "heads": 3, "head_dim": 64, "dtype": "bfloat16"
+    }  # fmt: skip
+    return {"backend": backend, "config": asdict(config), **plain, **fields}
+
+
+def ran(program: str, cases: list[dict[str, Any]], cache: Path) -> list[Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMON + program, json.dumps(cases)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+SMALL = KernelConfig(32, 32, num_warps=2, num_stages=2)
+LARGE = KernelConfig(128, 128, num_warps=8, num_stages=3)
+
+
+@pytest.mark.slow
+def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
+    cases = [
+        case("triton", SMALL),
+        # One head, an odd number of tokens, and no partial block.
+        case("triton", SMALL, grid=(3, 7, 9), heads=1, mask="dense", dtype="float16"),
+        case("triton", LARGE),
+        case("triton", LARGE, mask="dense", grid=(4, 8, 15)),
+        case("hopper", KernelConfig(128, 64, num_stages=2)),
+    ]
+    built = ran(AHEAD, cases, tmp_path)
+    assert len({code for code, *_ in built}) == len(cases)
+    assert all(0 < registers <= 255 and shared > 0 for _, registers, _, shared in built)
+    portable, hopper = "block_sparse_fwd", "block_sparse_fwd_hopper"
+    assert ran(LATER, cases, tmp_path) == [[hopper, True], *[[portable, True]] * 4]
+
+
+@pytest.mark.slow
+def test_code_tells_configurations_apart_that_differ(tmp_path: Path) -> None:
+    configs = [KernelConfig(16, 16, 2, stages) for stages in (1, 2, 2)]
+    # A second head dimension, as the code is hashed and not the configuration.
+    cases = [
+        *(case("triton", config) for config in configs),
+        case("triton", configs[0], head_dim=32),
+    ]
+    one, two, again, other = ran(AHEAD, cases, tmp_path)
+    assert two == again
+    assert len({one[0], two[0], other[0]}) == 3
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compiled_says_why(tmp_path: Path) -> None:
+    odd = case("triton", KernelConfig(24, 32, num_warps=2, num_stages=2))
+    message, (_, registers, *_) = ran(AHEAD, [odd, case("triton", SMALL)], tmp_path)
+    assert message.startswith("CompilationError: ")
+    assert "power of 2" in message
+    assert registers > 0
+
+
+def test_limits() -> None:
+    fits = Built("", 255, MOST_STACK_BYTES, 232_448)
+    assert over_limits(fits, 90) is None
+    assert over_limits(Built("", 168, 0, 232_449), 90) == (
+        "takes 232,449 bytes of shared memory, there are 232,448"
+    )
+    assert over_limits(Built("", 255, MOST_STACK_BYTES + 8, 1024), 90) == (
+        "a thread keeps 520 bytes in local memory, beside 255 registers"
+    )
+    # The GPU itself says no where nobody has written down what it has.
+    assert over_limits(Built("", 168, 0, 999_999), 123) is None

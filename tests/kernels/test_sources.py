@@ -1,0 +1,94 @@
+"""A kernel's hash follows what its code does, not what is written beside it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from radialbench.errors import BackendError
+from radialbench.kernels import sources
+from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.launch import LAUNCHES
+from radialbench.kernels.sources import FOLDER, SOURCES, compiler_version, source_hash
+
+CODE = '''"""What it is."""
+
+import triton
+
+
+@triton.jit
+def kernel(x, N: int):
+    """What it does."""
+    # Why.
+    y = x + 1  # [N]
+
+    return "said", y
+'''
+
+
+@pytest.fixture
+def hash_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Give the hash of a backend that is one file."""
+    monkeypatch.setattr(sources, "FOLDER", tmp_path)
+    monkeypatch.setitem(SOURCES, "one", ("one.py",))
+
+    def hashed(text: str) -> str:
+        (tmp_path / "one.py").write_text(text, encoding="utf-8")
+        return source_hash.__wrapped__("one")
+
+    return hashed
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# Why.", "# Because, at length.\n    # Twice."),
+        ("  # [N]", ""),
+        ('    """What it does."""\n', ""),
+        ('"""What it is."""', '"""What it was,\nand is."""'),
+        ("x + 1", "x+1"),
+        ("\n\n    return", "\n    return"),
+    ],
+)
+def test_what_is_for_people_changes_nothing(old: str, new: str, hash_of: object) -> None:
+    assert callable(hash_of)
+    assert old in CODE
+    assert hash_of(CODE) == hash_of(CODE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x + 1", "x + 2"),
+        ('"said"', '"told"'),
+        ("@triton.jit\n", ""),
+        ("    return", "    if y:\n        return"),
+        ("N: int", "N"),
+    ],
+)
+def test_what_the_code_does_changes_it(old: str, new: str, hash_of: object) -> None:
+    assert callable(hash_of)
+    assert old in CODE
+    assert hash_of(CODE) != hash_of(CODE.replace(old, new))
+
+
+def test_every_kernel_of_ours_has_its_files() -> None:
+    assert LAUNCHES.keys() <= SOURCES.keys() <= BACKENDS.keys()
+    for backend, files in SOURCES.items():
+        assert all((FOLDER / file).is_file() for file in files)
+        assert re.fullmatch(r"[0-9a-f]{16}", source_hash(backend))
+    assert len({source_hash(backend) for backend in SOURCES}) == len(SOURCES)
+    device = {path.name for path in FOLDER.glob("_block_sparse_*.py")}
+    assert device == {file for name in LAUNCHES for file in SOURCES[name]}
+
+
+def test_the_version_that_counts_is_of_what_compiles() -> None:
+    assert set(compiler_version("triton")) == set(compiler_version("hopper")) == {"triton"}
+    assert set(compiler_version("cpu")) == {"torch"}
+
+
+@pytest.mark.parametrize("ask", [source_hash, compiler_version])
+def test_a_backend_that_is_not_tuned(ask: object) -> None:
+    assert callable(ask)
+    with pytest.raises(BackendError, match="only cpu, hopper, triton can be tuned, got 'sdpa'"):
+        ask("sdpa")

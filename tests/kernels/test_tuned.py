@@ -1,0 +1,166 @@
+"""find_config reads the user's records before ours, as they are now, and without PyTorch."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radialbench.errors import RecordError
+from radialbench.kernels import tuned as module
+from radialbench.kernels.environment import cpu_name
+from radialbench.kernels.tuned import SHIPPED, file_name, find_config, processor
+from radialbench.records.lookup import find
+from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.tuning import TuningRecord
+from radialbench.records.tuning_file import read_tuning, write_tuning
+from tests.kernels.configs import fresh, written
+from tests.records.tuned import tuned
+
+PROBLEM = Problem("f00d", "21x30x52", 21, 1560, 32760, 1, 12, 128, "bfloat16")
+MINE, OURS = KernelConfig(64, 64, 4, 1), KernelConfig(64, 64, 4, 2)
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty folder for what comes with the package."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(module, "SHIPPED", folder)
+    monkeypatch.delenv(module.VARIABLE, raising=False)
+    return folder
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of the user's own records."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.setenv(module.VARIABLE, str(folder))
+    return folder
+
+
+def here(backend: str = "triton") -> tuple[Problem, str, str]:
+    return PROBLEM, backend, processor("cpu")
+
+
+def test_names_of_files_are_plain() -> None:
+    assert file_name("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3.jsonl"
+    assert file_name("AMD EPYC 9004 (x2)") == "amd-epyc-9004-x2.jsonl"
+
+
+def test_the_cpu_is_told_by_its_name() -> None:
+    assert processor("cpu") == cpu_name()
+
+
+def test_without_records_there_is_the_default() -> None:
+    default = KernelConfig(num_warps=8)
+    found = find_config(*here(), default=default)
+    assert (found.config, found.source) == (default, "default")
+    assert find_config(*here("sdpa")).reason == "sdpa is not tuned"
+
+
+def test_what_is_shipped_is_found_by_the_devices_name(shipped: Path) -> None:
+    write_tuning(shipped / file_name(processor("cpu")), [fresh("triton", config=OURS)])
+    found = find_config(*here())
+    assert (found.config, found.source) == (OURS, "tuned")
+    assert find_config(PROBLEM, "triton", "Other GPU").source == "default"
+    assert find_config(*here("hopper")).source == "default"
+
+
+def test_the_users_own_come_first(shipped: Path, mine: Path) -> None:
+    write_tuning(shipped / file_name(processor("cpu")), [fresh("triton", config=OURS)])
+    assert find_config(*here()).config == OURS
+    written(mine, fresh("triton", config=MINE), tuned(device="Other GPU"))
+    assert find_config(*here()).config == MINE
+    written(mine, fresh("triton", config=MINE, kernel="old"))
+    assert find_config(*here()).config == OURS
+
+
+def test_a_single_file_may_be_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(mine, fresh("triton", config=MINE))
+    monkeypatch.setenv(module.VARIABLE, str(path))
+    assert find_config(*here()).config == MINE
+
+
+def test_files_are_read_again_when_they_change_and_else_not(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def counted(path: Path) -> tuple[TuningRecord, ...]:
+        read.append(path.name)
+        return read_tuning(path)
+
+    monkeypatch.setattr(module, "read_tuning", counted)
+    written(mine, fresh("triton", config=MINE))
+    assert [find_config(*here()).config for _ in range(3)] == [MINE] * 3
+    assert read == ["mine.jsonl"]
+    written(mine, fresh("triton", config=OURS))
+    assert find_config(*here()).config == OURS
+    assert len(read) == 2
+
+
+def test_what_cannot_be_read_is_an_error(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mine / "broken.jsonl").write_text('{"schema": 1, "key"')
+    with pytest.raises(RecordError, match="broken.jsonl:1: not a tuning record: not a whole line"):
+        find_config(*here())
+    monkeypatch.setenv(module.VARIABLE, str(mine / "none"))
+    with pytest.raises(RecordError, match="RADIALBENCH_CONFIGS names .*none, which is neither"):
+        find_config(*here())
+
+
+@pytest.mark.parametrize("change", [{"kernel": "old"}, {"versions": {"triton": "0.1"}}])
+def test_a_stale_record_is_used_if_asked_with_one_warning(
+    change: dict[str, Any], mine: Path
+) -> None:
+    written(mine, fresh("triton", config=MINE, **change))
+    found = find_config(*here())
+    assert (found.source, found.stale) == ("default", False)
+    assert found.reason.startswith("the record of this problem is stale, ")
+    module._warn.cache_clear()
+    with pytest.warns(UserWarning, match="triton runs a configuration tuned for .*; stale: "):
+        found = find_config(*here(), strict=False)
+    assert (found.config, found.source, found.stale) == (MINE, "tuned", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_config(*here(), strict=False) == found
+
+
+def test_what_computes_on_the_cpu_does_not_mind_triton(mine: Path) -> None:
+    record = fresh("cpu", config=MINE)
+    written(mine, fresh("cpu", config=MINE, versions=record.versions | {"triton": "0.1"}))
+    assert find_config(*here("cpu")).source == "tuned"
+
+
+def test_what_cannot_run_is_passed_over(mine: Path) -> None:
+    written(mine, fresh("triton", config=MINE))
+    found = find_config(*here(), feasible=lambda config: [f"no {config.block_m}"])
+    assert (found.source, found.reason) == (
+        *("default", "the record of this problem cannot run here: no 64"),
+    )
+
+
+def test_every_shipped_record_is_found_by_its_own_key() -> None:
+    """Whatever version of Triton is installed here."""
+    for path in sorted(SHIPPED.glob("*")):
+        records = read_tuning(path)
+        for record in records:
+            assert path.name == file_name(record.key.device)
+            found = find(records, record.key)
+            assert (found.record, found.source) == (record, record.source)
+
+
+def test_looking_up_loads_no_torch(mine: Path) -> None:
+    written(mine, fresh("triton", config=MINE))
+    code = (
+        "import sys\n"
+        "from radialbench.kernels.tuned import find_config, processor\n"
+        "from radialbench.records.problem import Problem\n"
+        f"found = find_config({PROBLEM!r}, 'triton', processor('cpu'))\n"
+        "assert found.source == 'tuned', found\n"
+        "assert not {'torch', 'triton', 'numpy', 'optuna'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,39 @@
+"""What docs/tuning.md says of lookups is true."""
+
+import re
+from pathlib import Path
+
+from radialbench import TokenGrid, load_mask
+from radialbench.kernels.op import config_for
+from radialbench.kernels.sources import COMPILERS
+from radialbench.kernels.tuned import SHIPPED, VARIABLE
+from radialbench.records.lookup import FARTHEST, Found
+from radialbench.records.tuning import TuningKey
+
+TEXT = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text(encoding="utf-8")
+RULE = TEXT[TEXT.index("## Which configuration runs") :]
+
+
+def test_the_example_of_asking_runs() -> None:
+    example = re.findall(r"```python\n(.*?)```", RULE, re.DOTALL)[0]
+    given = {"mask": load_mask("radial"), "grid": TokenGrid(5, 6, 8), "print": lambda *told: None}
+    exec(example.replace('processor("cuda")', 'processor("cpu")'), given)
+    found = given["found"]
+    assert isinstance(found, Found)
+    assert found.source == "default"
+
+
+def test_the_rule_names_what_it_goes_by() -> None:
+    assert f"more than {FARTHEST:g} away ({2**FARTHEST:g}-fold" in RULE
+    told = RULE[RULE.index("this very problem") : RULE.index("2. **`transferred`**")]
+    words = {"tokens_per_frame": "tokens per frame", "seq_len": "sequence\n   length"}
+    words |= {"head_dim": "head dimension", "dtype": "type"}
+    for name in TuningKey.__dataclass_fields__:
+        assert words.get(name, name) in told, name
+
+
+def test_names_are_those_of_the_code() -> None:
+    folder = SHIPPED.relative_to(Path(__file__).parents[2])
+    for name in (VARIABLE, f"{folder}/<device>.jsonl", config_for.__name__, "`cpu` PyTorch"):
+        assert name in RULE
+    assert COMPILERS == {"cpu": "torch", "hopper": "triton", "triton": "triton"}

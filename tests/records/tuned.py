@@ -1,0 +1,52 @@
+"""A tuning record like those a search writes, for tests to vary."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import SCHEMA, Estimate, Outcomes, TuningKey, TuningRecord
+
+KEY = TuningKey(
+    backend="triton",
+    device="Example GPU",
+    mask="f00d",
+    frames=21,
+    tokens_per_frame=1560,
+    seq_len=32760,
+    batch=1,
+    heads=12,
+    head_dim=128,
+    dtype="bfloat16",
+)
+
+TUNED = TuningRecord(
+    schema=SCHEMA,
+    key=KEY,
+    label="radial",
+    config=KernelConfig(128, 64, 8, 3),
+    default=KernelConfig(128, 128, 8, 2),
+    source="tuned",
+    ms=Estimate(8.0, 7.9, 8.1),
+    default_ms=Estimate(10.0, 9.9, 10.1),
+    ratio=Estimate(1.25, 1.24, 1.26),
+    trials=Outcomes(rejected=3, wrong=1, ok=20),
+    sampler="tpe",
+    seed=0,
+    edges=("num_stages",),
+    kernel="abc",
+    versions={"triton": "3.7.1", "torch": "2.13.0"},
+    created="2026-01-02T03:04:05+00:00",
+)
+
+
+def tuned(**changes: Any) -> TuningRecord:
+    """The same record with other fields, or of another key."""
+    names = {field.name for field in fields(TuningKey)}
+    key = replace(KEY, **{name: changes.pop(name) for name in names & changes.keys()})
+    return replace(TUNED, key=key, **changes)
+
+
+def kept(**changes: Any) -> TuningRecord:
+    """A record that says that nothing beat the default."""
+    same = {"source": "default", "config": TUNED.default, "ratio": Estimate(1.0, 0.99, 1.01)}
+    return tuned(**same | changes)
