@@ -8,6 +8,7 @@ RadialBenchError
 ├── RecordError    a stored result that cannot be read or written
 ├── SuiteError     a suite file that cannot be read, or plans nothing
 ├── BackendError   a backend that does not exist or cannot run a problem
+├── AutotuneError  a search that cannot be started, stored or gone on with
 └── ReportError    a report that cannot be made from what was given
 ```
 
@@ -49,6 +50,10 @@ class SuiteError(RadialBenchError):
 
 class BackendError(RadialBenchError):
     """A backend that does not exist or cannot run a problem."""
+
+
+class AutotuneError(RadialBenchError):
+    """A search that cannot be started, stored or gone on with."""
 
 
 class ReportError(RadialBenchError):

@@ -30,7 +30,9 @@ def test_import_is_light() -> None:
     assert not loaded("import radialbench") & HEAVY
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["tune", "--help"]]
+)
 def test_help_is_light(arguments: list[str]) -> None:
     assert not loaded(HELP.format(arguments=arguments)) & HEAVY
 

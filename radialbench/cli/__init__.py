@@ -15,6 +15,7 @@ VERBS = {
     "mask": "radialbench.cli.mask",
     "suite": "radialbench.cli.suite",
     "run": "radialbench.cli.run",
+    "tune": "radialbench.cli.tune",
     "merge": "radialbench.cli.merge",
     "report": "radialbench.cli.report",
     "doctor": "radialbench.cli.doctor",

@@ -1,0 +1,42 @@
+"""Ahead: what a trial needs before a GPU gets to it, done by a child process of a `Pool`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from radialbench.autotune.evaluator import Task
+from radialbench.records.problem import KernelConfig
+from radialbench.suites.tables import shared_table
+
+if TYPE_CHECKING:
+    from radialbench.kernels.precompile import Built
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Compile the block table and the kernel of a configuration.
+
+    Attributes:
+        task: What is tuned.
+        config: The configuration.
+        arch: Compute capability of the GPU, times ten.
+        folder: Where the table goes; the kernel goes to Triton's cache.
+    """
+
+    task: Task
+    config: KernelConfig
+    arch: int
+    folder: Path
+
+    def run(self) -> "Built":
+        """Do it.
+
+        Raises:
+            SpecError: The mask does not fit the grid.
+            BackendError: The kernel cannot be compiled.
+        """
+        from radialbench.kernels.precompile import precompile
+
+        task = self.task
+        table = shared_table(self.folder, task.mask, task.grid, self.config)
+        return precompile(task.backend, task.problem, table, self.config, arch=self.arch)

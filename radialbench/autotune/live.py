@@ -1,0 +1,224 @@
+"""Live: configurations tried on this machine, in the process in which suites try their cases."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from radialbench.autotune.ahead import Ahead
+from radialbench.autotune.evaluator import Outcome, Task, Trial
+from radialbench.autotune.pool import Failed, Pool
+from radialbench.autotune.study_table import config_words
+from radialbench.kernels.environment import cores
+from radialbench.records.problem import KernelConfig
+from radialbench.records.result import Status
+from radialbench.suites.finding import Finding
+from radialbench.suites.plan import Case
+from radialbench.suites.spec import Protocol
+from radialbench.suites.worker import Worker
+
+if TYPE_CHECKING:
+    from radialbench.kernels.precompile import Built
+
+GIVE_UP = 1.4
+"""A call that takes this many times as long as the best is not sampled again."""
+
+QUICK = {"min_samples": 8, "max_samples": 10, "max_seconds": 0.4}
+FINAL = {"min_samples": 15, "max_samples": 40, "max_seconds": 5.0, "target": 0.002, "warmups": 2}
+
+TIMEOUTS = {"cpu": 300.0, "cuda": 60.0}
+"""Seconds to prepare a trial, by device: tensors and what the definition makes of them included."""
+
+COMPILE_SECONDS = 60.0
+"""What takes longer to compile is given up."""
+
+FREE_CORES = 2
+"""Cores on which nothing is compiled: those of the process that measures, and of this one."""
+
+OUTCOMES = {
+    Status.OK: Outcome.OK,
+    Status.UNSUPPORTED: Outcome.REJECTED,
+    Status.OOM: Outcome.REJECTED,
+    Status.INACCURATE: Outcome.WRONG,
+    Status.TIMEOUT: Outcome.TIMEOUT,
+    Status.CRASHED: Outcome.CRASHED,
+    Status.FAILED: Outcome.CRASHED,
+}
+"""What the end of a case says of its configuration, unless its error says more."""
+
+ERRORS = {
+    "CompilationError": Outcome.COMPILE_FAILED,
+    "PTXASError": Outcome.COMPILE_FAILED,
+    "RuntimeError: PassManager": Outcome.COMPILE_FAILED,
+    "OutOfResources": Outcome.REJECTED,
+}
+"""What errors of Triton's say of it, by how they begin."""
+
+
+class Rig:
+    """The processes that trials need, for one task after the other.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        arch: Compute capability of the GPU, times ten; None where nothing is compiled ahead.
+        folder: Where tables are left for the process that measures.
+        pool: The processes that compile ahead; None where none do.
+    """
+
+    def __init__(self, device: str, command: str = "") -> None:
+        self.device = device
+        self.arch = _arch(device)
+        self.pool: Pool | None = None
+        self._command = command
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Rig":
+        self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        if self.arch is not None:
+            # On a CPU compiling would disturb what is timed.
+            pool = Pool(max(1, cores() - FREE_CORES), limit_s=COMPILE_SECONDS)
+            self.pool = self._open.enter_context(pool)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the processes."""
+        self._open.__exit__(kind, error, trace)
+
+    @cached_property
+    def worker(self) -> Worker:
+        """The process that measures; started when it is first needed, while others compile.
+
+        Raises:
+            WorkerError: It cannot be started.
+        """
+        return self._open.enter_context(Worker(self.device, self._command, tables=self.folder))
+
+
+class Live:
+    """Tries configurations of one task in the processes of a rig."""
+
+    def __init__(self, task: Task, rig: Rig) -> None:
+        self._task = task
+        self._rig = rig
+        self._wanted: list[Ahead] = []
+        self._first: dict[str, KernelConfig] = {}
+
+    def prepare(self, configs: Sequence[KernelConfig]) -> None:
+        """Have configurations compiled, in this order, once the first is tried; return at once."""
+        if self._rig.pool is not None:
+            self._wanted += map(self._ahead, configs)
+
+    def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
+        """Time a configuration, unless compiling it spoke against it, or its result is wrong.
+
+        Raises:
+            WorkerError: The process that measures cannot be started.
+        """
+        if self._rig.pool is not None:
+            self._rig.pool.add(self._wanted)
+            self._wanted = []
+        # It takes seconds to start, in which the others compile.
+        worker = self._rig.worker
+        if (refused := self._refused(config)) is not None:
+            return refused
+        give_up = None if best_ms is None else GIVE_UP * best_ms
+        (trial,) = self._tried(worker, [config], give_up_ms=give_up, **QUICK)
+        return trial
+
+    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+        """Time configurations in turn: sample i of each was taken beside sample i of the others.
+
+        Raises:
+            WorkerError: The process that measures cannot be started.
+        """
+        self.close()
+        return self._tried(self._rig.worker, configs, interleave=True, **FINAL)
+
+    def close(self) -> None:
+        """Compile nothing more that was asked for."""
+        if self._rig.pool is not None:
+            self._rig.pool.drop()
+
+    def built(self, config: KernelConfig) -> "Built | Failed | None":
+        """Give what a configuration's kernel takes, once it is compiled; None if that is not known.
+
+        Compiles nothing where nothing is compiled ahead.
+        """
+        if self._rig.pool is None:
+            return None
+        found: Built | Failed = self._rig.pool.result(self._ahead(config))
+        return found
+
+    def _ahead(self, config: KernelConfig) -> Ahead:
+        assert self._rig.arch is not None
+        return Ahead(self._task, config, self._rig.arch, self._rig.folder)
+
+    def _refused(self, config: KernelConfig) -> Trial | None:
+        built = self.built(config)
+        if built is None:
+            return None
+        if isinstance(built, Failed):
+            return Trial(config, Outcome.COMPILE_FAILED, built.reason)
+        from radialbench.kernels.precompile import over_limits
+
+        assert self._rig.arch is not None
+        reason = over_limits(built, self._rig.arch)
+        twin = self._first.setdefault(built.code, config)
+        if reason is None and twin != config:
+            reason = f"compiles to the same code as {config_words(twin)}"
+        return None if reason is None else Trial(config, Outcome.REJECTED, reason)
+
+    def _tried(
+        self, worker: Worker, configs: Sequence[KernelConfig], **protocol: Any
+    ) -> list[Trial]:
+        sampled = Protocol(timeout_seconds=TIMEOUTS[self._task.device], **protocol)
+        cases = [_case(self._task, config, place, sampled) for place, config in enumerate(configs)]
+        found = worker.attempt(cases, lambda case: None)
+        return [trial_of(config, one) for config, one in zip(configs, found, strict=True)]
+
+
+def trial_of(config: KernelConfig, found: Finding) -> Trial:
+    """Say what the end of a case means for its configuration.
+
+    Samples taken while heat or the hardware held the clocks back are left out, if there are others;
+    of cases that were sampled in turn, the same ones of all.
+    """
+    if found.timing is not None:
+        return Trial(config, Outcome.OK, None, found.timing.steady_ms)
+    reason = found.reason or found.status.value
+    told = [outcome for start, outcome in ERRORS.items() if reason.startswith(start)]
+    return Trial(config, told[0] if told else OUTCOMES[found.status], reason)
+
+
+def _case(task: Task, config: KernelConfig, place: int, protocol: Protocol) -> Case:
+    return Case(
+        id=f"{task.mask.label}/{task.problem.grid}/{task.backend}/{place}",
+        group=task.problem.grid,
+        measure="attention",
+        label=task.mask.label,
+        mask=task.mask,
+        grid=task.grid,
+        problem=task.problem,
+        backend=task.backend,
+        config=config,
+        config_source="tune",
+        device=task.device,
+        protocol=protocol,
+    )
+
+
+def _arch(device: str) -> int | None:
+    if device == "cpu":
+        return None
+    from radialbench.kernels.defaults import capability
+
+    found = capability(device)
+    return None if found is None else 10 * found[0] + found[1]

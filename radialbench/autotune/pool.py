@@ -1,0 +1,198 @@
+"""Pool: jobs done in child processes, any of which may die or hang."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+END_SECONDS = 5.0
+
+
+class Job(Protocol):
+    """What a child does; equal jobs are done once. It travels there and back by pickle."""
+
+    def run(self) -> object:
+        """Do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What a job that raised, hung, or took its process with it leaves.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str
+
+
+class Pool:
+    """Does jobs in child processes, in the order in which they are needed.
+
+    A child that dies or hangs loses its job and no other; another child takes its place.
+
+    Args:
+        children: How many work at a time.
+        limit_s: A job that takes longer is stopped.
+    """
+
+    def __init__(self, children: int, *, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._results: dict[Job, object] = {}
+        self._waiting: OrderedDict[Job, None] = OrderedDict()
+        self._busy: set[Job] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._children = [_Child() for _ in range(children)]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(child,), daemon=True)
+            for child in self._children
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the children, whatever they do."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        for child in self._children:
+            child.close()
+        for thread in self._threads:
+            thread.join()
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Have jobs done after those that wait already."""
+        with self._changed:
+            for job in jobs:
+                if job not in self._results and job not in self._busy:
+                    self._waiting.setdefault(job)
+            self._changed.notify_all()
+
+    def drop(self) -> None:
+        """Forget the jobs that wait; those begun go on."""
+        with self._changed:
+            self._waiting.clear()
+
+    def result(self, job: Job) -> Any:
+        """Give what a job gave, or `Failed`; it is done next if it was not begun."""
+        with self._changed:
+            if job not in self._results and job not in self._busy:
+                self._waiting.setdefault(job)
+                self._waiting.move_to_end(job, last=False)
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: job in self._results)
+            return self._results[job]
+
+    def _serve(self, child: "_Child") -> None:
+        """Have a child do one job after the other."""
+        with tempfile.TemporaryFile("a+b", buffering=0) as said:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed or self._waiting)
+                    if self._closed:
+                        return
+                    job, _ = self._waiting.popitem(last=False)
+                    self._busy.add(job)
+                result = child.do(job, self._limit_s, said)
+                with self._changed:
+                    self._results[job] = result
+                    self._busy.discard(job)
+                    self._changed.notify_all()
+
+
+class _Child:
+    """A process that does jobs, started when there is one."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection[Any, Any]
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def do(self, job: Job, limit_s: float, said: IO[bytes]) -> object:
+        """Have a job done; `Failed` if it is not. What the process says goes to a file."""
+        try:
+            if self._process is None:
+                self._begin(said)
+            said.truncate(0)
+            self._pipe.send(job)
+            if not self._pipe.poll(limit_s):
+                self.end()
+                return Failed(f"stopped: not done within {limit_s:g} s")
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            reason = self._death(said)
+            self.end()
+            return Failed(reason)
+
+    def end(self) -> None:
+        """Kill the process and what it has started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+
+    def close(self) -> None:
+        """End the process for good, while another thread may wait for it."""
+        with self._starting:
+            self._closed = True
+        self.end()
+
+    def _begin(self, said: IO[bytes]) -> None:
+        ours, theirs = Pipe()
+        with self._starting, theirs:
+            if self._closed:
+                raise EOFError
+            handle = theirs.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "radialbench.autotune.child", str(handle)],
+                # A GPU is for the process that measures.
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""},
+                pass_fds=[handle],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                # Ctrl-C is for this process, which then ends the others.
+                start_new_session=True,
+            )
+        self._pipe = ours
+
+    def _death(self, said: IO[bytes]) -> str:
+        """Say how the process ended, and what it said."""
+        code = None
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(END_SECONDS)
+        if code is None:
+            end = "the process closed its pipe"
+        elif code < 0:
+            end = f"the process was ended by {signal.Signals(-code).name}"
+        else:
+            end = f"the process exited with code {code}"
+        said.seek(0)
+        words = " ".join(said.read(2000).decode(errors="replace").split())
+        return f"{end}; it said: {words[:300]}" if words else end

@@ -1,0 +1,239 @@
+"""Space: the configurations of a kernel, as data. candidates: those that a problem allows."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from radialbench.errors import AutotuneError, unknown
+from radialbench.records.problem import KernelConfig, Problem
+
+Value = int | None
+
+REGISTERS = 255
+"""Most registers of a thread, on every NVIDIA GPU since 2014."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One field of a configuration, and what it may be.
+
+    Attributes:
+        name: The field of `KernelConfig`.
+        values: In ascending order.
+        limits: Those at an end that the kernel cannot go beyond: that one of them is best does not
+            say that there are too few values.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    limits: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Every combination of the values of some axes; other fields keep their defaults."""
+
+    axes: tuple[Axis, ...]
+
+    def configs(self) -> Iterator[KernelConfig]:
+        """Give every configuration, the last axis fastest."""
+        names = [axis.name for axis in self.axes]
+        for values in product(*(axis.values for axis in self.axes)):
+            yield _made(dict(zip(names, values, strict=True)))
+
+    def place(self, config: KernelConfig) -> tuple[int, ...] | None:
+        """Give the place of a configuration on each axis; None if it is not in the space."""
+        values = [getattr(config, axis.name) for axis in self.axes]
+        if any(v not in axis.values for v, axis in zip(values, self.axes, strict=True)):
+            return None
+        place = tuple(axis.values.index(v) for v, axis in zip(values, self.axes, strict=True))
+        return place if self.at(place) == config else None
+
+    def at(self, place: Iterable[int]) -> KernelConfig:
+        """Give the configuration at a place."""
+        values = {axis.name: axis.values[i] for axis, i in zip(self.axes, place, strict=True)}
+        return _made(values)
+
+    def edges(self, config: KernelConfig) -> tuple[str, ...]:
+        """Name the axes at whose end a configuration lies, though the kernel could go on."""
+        at_end = []
+        for axis in self.axes:
+            value = getattr(config, axis.name)
+            if len(axis.values) > 2 and value in (axis.values[0], axis.values[-1]):
+                at_end += [axis.name] if value not in axis.limits else []
+        return tuple(at_end)
+
+
+SPACES: dict[str, Space] = {
+    "cpu": Space(
+        (
+            Axis("block_m", (32, 64, 128, 256, 512)),
+            Axis("block_n", (32, 64, 128, 256, 512)),
+        )
+    ),
+    "hopper": Space(
+        (
+            Axis("block_n", (64, 128)),
+            Axis("num_stages", (2, 3, 4, 5, 6), limits=(2,)),
+        )
+    ),
+    "triton": Space(
+        (
+            Axis("block_m", (16, 32, 64, 128, 256), limits=(16, 256)),
+            Axis("block_n", (16, 32, 64, 128), limits=(16, 128)),
+            Axis("num_warps", (2, 4, 8)),
+            # Four stages are compiled to the code of three.
+            Axis("num_stages", (1, 2, 3, 5), limits=(1,)),
+        )
+    ),
+}
+"""What is searched, by backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A configuration that is not tried.
+
+    Attributes:
+        config: The configuration.
+        kind: What speaks against it, in a word or two, to count by.
+        reason: Why, in full.
+    """
+
+    config: KernelConfig
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What may be tried for a problem.
+
+    Attributes:
+        space: What is searched.
+        default: What runs where nothing was tuned, with everything said outright; feasible too.
+        feasible: In the order of the space.
+        rejected: The others.
+    """
+
+    space: Space
+    default: KernelConfig
+    feasible: tuple[KernelConfig, ...]
+    rejected: tuple[Rejection, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.default not in self.feasible:
+            whys = [one.reason for one in self.rejected if one.config == self.default]
+            raise AutotuneError(
+                "nothing to compare with: the default configuration cannot run, "
+                f"{whys[0] if whys else f'got {self.default}'}"
+            )
+
+    @property
+    def rejections(self) -> dict[str, int]:
+        """How many were rejected, by kind."""
+        return dict(Counter(rejection.kind for rejection in self.rejected))
+
+
+def candidates(problem: Problem, backend: str, device: str) -> Candidates:
+    """Tell what may be tried, without compiling or running anything.
+
+    Args:
+        problem: What is computed.
+        backend: What computes it.
+        device: `cuda` or `cpu`.
+
+    Raises:
+        AutotuneError: The backend has nothing to tune, or cannot run the problem, or not with its
+            default configuration.
+    """
+    from radialbench.kernels.backend import load_backend
+
+    if backend not in SPACES:
+        raise AutotuneError(f"nothing to tune: {unknown('backend', backend, SPACES)}")
+    if reasons := load_backend(backend).unsupported_reasons(problem, device):
+        raise AutotuneError(f"{backend} cannot run what is to be tuned: {'; '.join(reasons)}")
+    space = SPACES[backend]
+    feasible, rejected = [], []
+    for config in space.configs():
+        found = _against(config, problem, backend, device)
+        if found is None:
+            feasible.append(config)
+        else:
+            rejected.append(Rejection(config, *found))
+    default = default_config(problem, backend, device)
+    return Candidates(space, default, tuple(feasible), tuple(rejected))
+
+
+def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
+    """Give what a backend runs where nothing was tuned, with what it would choose said outright."""
+    from radialbench.kernels.checks import DTYPES
+    from radialbench.kernels.defaults import copy_reasons, portable_options, shared_limit
+
+    if backend == "hopper":
+        return KernelConfig(block_n=64 if problem.head_dim > 128 else 128, num_stages=2)
+    if backend != "triton":
+        return KernelConfig()
+    dtype, plain = DTYPES[problem.dtype], KernelConfig()
+    copies = not copy_reasons(dtype, problem.head_dim, device)
+    options = portable_options(
+        plain, dtype, problem.head_dim, copies=copies, shared=shared_limit(device)
+    )
+    return replace(plain, **options)
+
+
+def _against(
+    config: KernelConfig, problem: Problem, backend: str, device: str
+) -> tuple[str, str] | None:
+    """Give the kind of what speaks against a configuration, and why; None if nothing does."""
+    if backend == "cpu":
+        return None
+    from radialbench.kernels.checks import DTYPES
+    from radialbench.kernels.defaults import config_reasons, kernel_reasons
+
+    dtype, head_dim = DTYPES[problem.dtype], problem.head_dim
+    blocks = (config.block_m, config.block_n)
+    if reasons := kernel_reasons(backend, dtype, head_dim, blocks, device):
+        return "blocks", "; ".join(reasons)
+    if reasons := config_reasons(backend, config, head_dim):
+        return "shared memory", "; ".join(reasons)
+    if backend == "triton":
+        return _too_much(config, problem, device)
+    return None
+
+
+def _too_much(config: KernelConfig, problem: Problem, device: str) -> tuple[str, str] | None:
+    """Say what the portable kernel lacks for sure, by what it cannot do without.
+
+    Bounds from below: what passes may still take more than there is, which compiling tells.
+    """
+    from radialbench.kernels.defaults import capability, portable_columns
+    from radialbench.kernels.offline import SHARED_LIMITS
+
+    found = capability(device)
+    if found is None:
+        return None
+    columns, warps = portable_columns(problem.head_dim), config.num_warps or 4
+    # The output and the scores of a step, in 32 bits, are there at once.
+    registers = config.block_m * (columns + config.block_n) // (32 * warps)
+    if registers > REGISTERS:
+        return "registers", (
+            f"output and scores take {registers} registers a thread, {REGISTERS} is the most"
+        )
+    # Queries, and keys and values of a step, or one of them if nothing is loaded ahead.
+    keys = config.block_n * (1 if config.num_stages == 1 else 2)
+    shared = columns * (config.block_m + keys) * (4 if problem.dtype == "float32" else 2)
+    limit = SHARED_LIMITS.get(10 * found[0] + found[1])
+    if limit is not None and shared > limit:
+        return "shared memory", (
+            f"queries, keys and values take {shared:,} bytes of shared memory, {limit:,} there are"
+        )
+    return None
+
+
+def _made(values: dict[str, Value]) -> KernelConfig:
+    return replace(_DEFAULT, **values)  # type: ignore[arg-type]
+
+
+_DEFAULT = KernelConfig()

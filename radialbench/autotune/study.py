@@ -1,0 +1,243 @@
+"""Study: a search's trials in a study of Optuna's, where a kill at any moment harms nothing.
+
+A trial's whole outcome is in its user attributes, `outcome` last: a trial that has one has ended,
+whatever its state says. One that is running has an owner. When that process is dead, the trial is
+failed, and its configuration put in the queue again.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from radialbench.autotune.evaluator import Outcome, Trial
+from radialbench.autotune.journal import open_journal
+from radialbench.autotune.owner import alive, me
+from radialbench.autotune.space import Candidates
+from radialbench.errors import AutotuneError
+from radialbench.records.problem import KernelConfig
+
+LOSSES = 3
+"""A configuration whose trial has outlived its process this often is taken to be what ends them."""
+
+
+class Study:
+    """Trials in a study, which other processes may work on too."""
+
+    def __init__(self, url: str, name: str, candidates: Candidates) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._url = url
+        space = candidates.space
+        self._axes: dict[str, BaseDistribution] = {
+            axis.name: CategoricalDistribution(axis.values) for axis in space.axes
+        }
+        self._running: optuna.Trial | None = None
+        with _reported(url, KeyError, ValueError, AssertionError, ImportError):
+            self._study = optuna.create_study(
+                storage=_storage(url),
+                study_name=name,
+                load_if_exists=True,
+                # Everything is in the queue before it is asked for.
+                sampler=optuna.samplers.RandomSampler(),
+            )
+        with _reported(url):
+            self._check_space({axis.name: list(axis.values) for axis in space.axes})
+            self._study.set_user_attr("default", asdict(candidates.default))
+            self._study.set_user_attr("rejected", candidates.rejections)
+
+    def trials(self) -> list[Trial]:
+        """Give those that have ended."""
+        with _reported(self._url):
+            return [_trial(one) for one in self._kept() if _ended(one)]
+
+    def taken(self) -> frozenset[KernelConfig]:
+        """Give what other processes are trying at this moment, or are to try."""
+        with _reported(self._url):
+            states = (TrialState.RUNNING, TrialState.WAITING)
+            return frozenset(_config(one) for one in self._kept() if one.state in states)
+
+    def waiting(self) -> KernelConfig | None:
+        """Give what is first in the queue, once what dead processes have left is there."""
+        with _reported(self._url):
+            self._recover()
+            queue = self._queue()
+            return _config(queue[0]) if queue else None
+
+    def begin(self, config: KernelConfig) -> KernelConfig | None:
+        """Take what is first in the queue; a configuration is put there if it is empty."""
+        with _reported(self._url):
+            if not self._queue():
+                self._put(config)
+            self._running = self._study.ask(self._axes)
+            try:
+                self._running.set_user_attr("owner", me())
+            except UpdateFinishedTrialError:
+                # Whoever queued it saw it run under the old name, and has put it back.
+                return None
+            number = self._running.number
+            mine = next((one for one in self._kept() if one.number == number), None)
+            if mine is None or self._is_copy(mine):
+                self._running.set_user_attr("copy", True)
+                self._study.tell(self._running, state=TrialState.FAIL)
+                return None
+            return _config(mine)
+
+    def end(self, trial: Trial) -> None:
+        """Keep what trying gave."""
+        assert self._running is not None, "a trial begins before it ends"
+        with _reported(self._url):
+            for name, value in _attributes(trial).items():
+                self._running.set_user_attr(name, value)
+            self._close(self._running.number, trial)
+        self._running = None
+
+    def put_back(self) -> None:
+        """Fail the trial that is running; whoever opens the study next tries it again."""
+        assert self._running is not None, "a trial begins before it is put back"
+        with _reported(self._url):
+            self._running.set_user_attr("interrupted", True)
+            self._study.tell(self._running, state=TrialState.FAIL)
+        self._running = None
+
+    def finals(self) -> list[Trial]:
+        """Give what was measured in the end, if nothing was tried since."""
+        with _reported(self._url):
+            kept = self._study.user_attrs.get("final", {"after": -1})
+            if kept["after"] != len(self.trials()):
+                return []
+            return [_read(entry, entry["config"]) for entry in kept["trials"]]
+
+    def keep_finals(self, finals: Sequence[Trial]) -> None:
+        """Keep what was measured in the end."""
+        entries = [{"config": asdict(one.config)} | _attributes(one) for one in finals]
+        with _reported(self._url):
+            kept = {"after": len(self.trials()), "trials": entries}
+            self._study.set_user_attr("final", kept)
+
+    def _kept(self) -> list[FrozenTrial]:
+        """Give the trials that are ours; others, and copies of them, tell nothing."""
+        every = self._study.get_trials(deepcopy=False)
+        return [t for t in every if "config" in t.user_attrs and "copy" not in t.user_attrs]
+
+    def _queue(self) -> list[FrozenTrial]:
+        return [one for one in self._kept() if one.state == TrialState.WAITING]
+
+    def _put(self, config: KernelConfig) -> None:
+        params = {name: getattr(config, name) for name in self._axes}
+        kept = {"config": asdict(config), "owner": me()}
+        self._study.enqueue_trial(params, user_attrs=kept)
+
+    def _close(self, number: int, trial: Trial) -> None:
+        state = TrialState.FAIL if trial.ms is None else TrialState.COMPLETE
+        self._study.tell(number, trial.ms, state=state, skip_if_finished=True)
+
+    def _is_copy(self, mine: FrozenTrial) -> bool:
+        """Tell whether another trial of the same configuration has ended, or runs and was first."""
+        others = [
+            t for t in self._kept() if _config(t) == _config(mine) and t.number != mine.number
+        ]
+        first = [t.number < mine.number and t.state == TrialState.RUNNING for t in others]
+        return any(first) or any(map(_ended, others))
+
+    def _check_space(self, axes: dict[str, list[Any]]) -> None:
+        kept = self._study.user_attrs.get("space")
+        if kept is None:
+            self._study.set_user_attr("space", axes)
+        elif kept != axes:
+            raise AutotuneError(
+                f"{_shown(self._url)} holds a search of another space for "
+                f"{self._study.study_name}: {kept}, now {axes}; choose another storage"
+            )
+
+    def _recover(self) -> None:
+        """End what dead processes have left, and put what they did not end in the queue again."""
+        for one in self._kept():
+            if one.state == TrialState.RUNNING and not alive(one.user_attrs["owner"]):
+                if _ended(one):
+                    self._close(one.number, _trial(one))
+                else:
+                    self._study.tell(one.number, state=TrialState.FAIL, skip_if_finished=True)
+        kept = self._kept()
+        done = {_config(t) for t in kept if _ended(t) or t.state != TrialState.FAIL}
+        lost = [t for t in kept if _config(t) not in done]
+        deaths = Counter(_config(t) for t in lost if "interrupted" not in t.user_attrs)
+        for config in dict.fromkeys(map(_config, lost)):
+            if deaths[config] < LOSSES:
+                self._put(config)
+            else:
+                self._give_up(config)
+
+    def _give_up(self, config: KernelConfig) -> None:
+        reason = f"the tuning process ended {LOSSES} times while it was tried"
+        kept = {"config": asdict(config), "owner": me()}
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.FAIL,
+                params={name: getattr(config, name) for name in self._axes},
+                distributions=self._axes,
+                user_attrs=kept | _attributes(Trial(config, Outcome.CRASHED, reason)),
+            )
+        )
+
+
+def _ended(one: FrozenTrial) -> bool:
+    return "outcome" in one.user_attrs
+
+
+def _config(one: FrozenTrial) -> KernelConfig:
+    return KernelConfig(**one.user_attrs["config"])
+
+
+def _trial(one: FrozenTrial) -> Trial:
+    return _read(one.user_attrs, one.user_attrs["config"])
+
+
+def _read(kept: dict[str, Any], config: dict[str, Any]) -> Trial:
+    return Trial(
+        KernelConfig(**config), Outcome(kept["outcome"]), kept.get("reason"), kept["samples_ms"]
+    )
+
+
+def _attributes(trial: Trial) -> dict[str, Any]:
+    """Give what is kept of a trial's end, in the order of writing."""
+    kept: dict[str, Any] = {"samples_ms": list(trial.samples_ms)}
+    if trial.reason is not None:
+        kept["reason"] = trial.reason
+    return kept | {"outcome": trial.outcome.value}
+
+
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    if url.startswith("journal:"):
+        return open_journal(Path(url.removeprefix("journal:")))
+    if "://" not in url:
+        raise ValueError("there is no such kind of storage")
+    return optuna.storages.RDBStorage(url)
+
+
+@contextmanager
+def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Tell what goes wrong with a storage in one line, without the password that may be in it."""
+    known: tuple[type[Exception], ...] = (OSError, SQLAlchemyError, OptunaError, *kinds)
+    try:
+        yield
+    except known as error:
+        cause = error.__cause__ or error
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise AutotuneError(
+            f"cannot use the storage {_shown(url)}: {reason[:300]}. A storage is journal:PATH, "
+            "sqlite:///PATH or postgresql://USER@HOST/NAME"
+        ) from None
+
+
+def _shown(url: str) -> str:
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url

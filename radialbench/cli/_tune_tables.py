@@ -1,0 +1,79 @@
+"""What `radialbench tune` prints in the end."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from radialbench.autotune.forecast import Forecast
+    from radialbench.autotune.rehearse import Rehearsed
+    from radialbench.autotune.run import Ended
+    from radialbench.autotune.verify import Verdict
+
+HEADINGS = ("default ms", "best ms", "gain", "configuration", "at an edge", "mattered")
+
+
+def tuned_table(ends: Sequence["Ended"]) -> str:
+    """Give a line for each search that came to an end."""
+    done = [(end.job.name, end.tuned) for end in ends if end.tuned is not None]
+    return _table(("problem", *HEADINGS), [(name, *_cells(tuned)) for name, tuned in done])
+
+
+def rehearsed_table(done: Sequence["Rehearsed"]) -> str:
+    """Give a line for each search that was replayed, with how far it is from the best there is."""
+    rows = [(one.name, *_cells(one.tuned), f"{one.share:.0%}", f"{one.regret:.2%}") for one in done]
+    return _table(("problem", *HEADINGS, "measured", "regret"), rows)
+
+
+def verdict_table(verdicts: Sequence["Verdict"]) -> str:
+    """Give a line for each record that was measured again."""
+    from radialbench.autotune.study_table import config_words, ratio_words
+
+    rows = [
+        (
+            one.job.name,
+            config_words(one.record.config),
+            ratio_words(one.record.ratio),
+            one.reason if one.now is None else ratio_words(one.now),
+            one.word,
+        )
+        for one in verdicts
+    ]
+    return _table(("problem", "configuration", "gain when tuned", "gain now", ""), rows)
+
+
+def forecast_table(told: Sequence["Forecast"]) -> str:
+    """Give a line for each search that would be."""
+    rows = [
+        (
+            one.job.name,
+            one.candidates,
+            ", ".join(f"{count} by {kind}" for kind, count in one.rejections.items()),
+            one.trials,
+            f"{one.seconds:,.0f} s",
+        )
+        for one in told
+    ]
+    return _table(("problem", "candidates", "rejected", "trials", "about"), rows)
+
+
+def _cells(tuned: Any) -> tuple[str, ...]:
+    from radialbench.autotune.study_table import config_words, ratio_words
+
+    decision = tuned.decision
+    stays = decision.source == "default"
+    shares = [f"{name} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05]
+    return (
+        f"{decision.default_ms.median:.4g}",
+        f"{decision.ms.median:.4g}",
+        "none" if stays else ratio_words(decision.ratio),
+        config_words(decision.config),
+        ", ".join(tuned.edges),
+        ", ".join(shares),
+    )
+
+
+def _table(headings: Iterable[str], rows: Sequence[Sequence[object]]) -> str:
+    from tabulate import tabulate
+
+    words = [[str(cell) for cell in row] for row in rows]
+    return tabulate(words, headers=list(headings), tablefmt="simple", disable_numparse=True)

@@ -1,0 +1,138 @@
+"""Live trials on a CPU: each ends as what it is, and the next one is tried."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from radialbench.autotune import live
+from radialbench.autotune.evaluator import Outcome, Task, Trial
+from radialbench.autotune.live import Live, Rig, trial_of
+from radialbench.kernels.backend import BACKENDS
+from radialbench.records.problem import KernelConfig
+from radialbench.records.result import Status
+from radialbench.suites.finding import Finding
+from tests.suites import small
+
+ODD = {
+    "dying": "Dying",
+    "hanging": "Hanging",
+    "nan": "Nan",
+    "raising": "Raising",
+    "unplanned": "Unplanned",
+}
+SMALL = KernelConfig(16, 16)
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, kind in ODD.items():
+            patch.setitem(BACKENDS, name, f"tests.suites.small:{kind}")
+        with Rig("cpu", "typed") as one:
+            yield one
+
+
+def task(backend: str = "cpu", **fields: object) -> Task:
+    case = small.case(backends=["cpu"], **fields)
+    return Task(case.mask, case.grid, case.problem, backend, "cpu")
+
+
+def test_a_trial_is_timed_in_a_process_that_stays(rig: Rig) -> None:
+    one = Live(task(), rig)
+    one.prepare([SMALL])
+    trial = one.quick(SMALL, best_ms=None)
+    assert trial.outcome == Outcome.OK
+    assert live.QUICK["min_samples"] <= len(trial.samples_ms) <= live.QUICK["max_samples"]
+    process = rig.worker._process
+    assert process is not None
+    again = one.quick(KernelConfig(32, 16), best_ms=1e6)
+    assert len(again.samples_ms) >= live.QUICK["min_samples"]
+    assert rig.worker._process is process
+    assert rig.worker.environment.command == "typed"
+    one.close()
+
+
+def test_what_is_far_slower_than_the_best_is_sampled_once(rig: Rig) -> None:
+    trial = Live(task(), rig).quick(SMALL, best_ms=1e-6)
+    assert trial.outcome == Outcome.OK
+    assert len(trial.samples_ms) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "outcome", "reason"),
+    [
+        ("nan", Outcome.WRONG, "the result is nan or infinite where the definition is finite"),
+        ("raising", Outcome.CRASHED, "RuntimeError: the kernel fell over"),
+        ("dying", Outcome.CRASHED, "the process was ended by SIGSEGV while it was prepared"),
+        ("unplanned", Outcome.REJECTED, "needs blocks of 17"),
+        ("hanging", Outcome.TIMEOUT, "stopped: not prepared within 2 s"),
+    ],
+)
+def test_every_end_is_an_outcome(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, backend: str, outcome: Outcome, reason: str
+) -> None:
+    monkeypatch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 60.0)
+    assert Live(task(backend), rig).quick(SMALL, best_ms=None) == Trial(SMALL, outcome, reason)
+    assert Live(task(), rig).quick(SMALL, best_ms=None).outcome == Outcome.OK
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "outcome"),
+    [
+        (Status.OOM, "not tried: needs at least 90.0 GiB, 80.0 GiB are free", Outcome.REJECTED),
+        (Status.FAILED, "OutOfResources: out of resource: shared memory", Outcome.REJECTED),
+        (Status.FAILED, "CompilationError: at 3:4", Outcome.COMPILE_FAILED),
+        (Status.FAILED, "PTXASError: PTXAS error", Outcome.COMPILE_FAILED),
+        (Status.FAILED, "RuntimeError: PassManager::run failed", Outcome.COMPILE_FAILED),
+        (Status.FAILED, "RuntimeError: CUDA error: invalid argument", Outcome.CRASHED),
+    ],
+)
+def test_errors_tell_what_failed(status: Status, reason: str, outcome: Outcome) -> None:
+    assert trial_of(SMALL, Finding().ended(status, reason)) == Trial(SMALL, outcome, reason)
+
+
+def test_the_last_ones_are_sampled_in_turn(rig: Rig) -> None:
+    configs = [SMALL, KernelConfig(32, 32), KernelConfig(16, 32)]
+    trials = Live(task(), rig).final(configs)
+    assert [trial.config for trial in trials] == configs
+    assert {trial.outcome for trial in trials} == {Outcome.OK}
+    (count,) = {len(trial.samples_ms) for trial in trials}
+    assert count >= live.FINAL["min_samples"]
+
+
+PLAIN = KernelConfig(16, 16, num_warps=2, num_stages=3)
+
+
+@pytest.mark.slow
+def test_kernels_and_tables_are_compiled_ahead(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The portable kernel compiles for a GPU that is not here; the CPU stands in where it runs."""
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(live, "_arch", lambda device: 90)
+    monkeypatch.setitem(BACKENDS, "triton", "radialbench.kernels.backends.cpu:Cpu")
+    broken = replace(PLAIN, block_m=24)
+    with Rig("cpu") as rig:
+        one = Live(task("triton", head_dim=64, dtype="float16"), rig)
+        one.prepare([PLAIN, broken])
+        timed = one.quick(PLAIN, best_ms=None)
+        assert timed.outcome == Outcome.OK
+        assert list(rig.folder.glob("*.table"))
+        # A fourth stage changes nothing here: it would be timed twice.
+        twin = one.quick(replace(PLAIN, num_stages=4), best_ms=None)
+        assert twin.outcome == Outcome.REJECTED
+        assert twin.reason == "compiles to the same code as 16×16, 2 warps, 3 stages"
+        assert one.quick(PLAIN, best_ms=None).outcome == Outcome.OK
+        failed = one.quick(broken, best_ms=None)
+        assert failed.outcome == Outcome.COMPILE_FAILED
+        assert failed.reason is not None
+        assert "power of 2" in failed.reason
+        other = Live(task("hopper", head_dim=128, dtype="float16"), rig)
+        large = other.quick(KernelConfig(128, 128, num_stages=4), best_ms=None)
+        assert large.outcome == Outcome.REJECTED
+        assert large.reason is not None
+        assert "bytes of shared memory, there are 232,448" in large.reason

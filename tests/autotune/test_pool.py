@@ -1,0 +1,104 @@
+"""A job that dies, hangs or raises is a reason, and the others go on."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from radialbench.autotune.pool import Failed, Job, Pool
+from tests.autotune.jobs import Add, Die, Exit, Hang, Note, Raise
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(1, limit_s=30) as one:
+        yield one
+
+
+def wait_for(path: Path) -> str:
+    end = time.monotonic() + 20
+    while not (path.exists() and path.read_text(encoding="ascii")):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return path.read_text(encoding="ascii")
+
+
+def ended(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return False
+    return True
+
+
+def test_jobs_are_done_once_in_a_process_that_is_not_this_one(pool: Pool) -> None:
+    (first, here), again, (second, there) = map(pool.result, [Add(1, 2), Add(1, 2), Add(3, 4)])
+    assert (first, second) == (3, 7)
+    assert again == (first, here)
+    assert here == there != os.getpid()
+
+
+def test_what_a_job_raises_is_its_result(pool: Pool) -> None:
+    assert pool.result(Raise(ours=True)) == Failed("blocks are 17")
+    assert pool.result(Raise(ours=False)) == Failed("ValueError: not a number")
+
+
+def test_a_job_that_ends_its_process_loses_no_other(pool: Pool) -> None:
+    jobs: list[Job] = [Die("LLVM ERROR: cannot\nselect"), Add(5, 6), Die(), Exit(), Add(7, 8)]
+    pool.add(jobs)
+    aborted, first, silent, exited, last = (pool.result(job) for job in jobs)
+    end = "the process was ended by SIGABRT"
+    assert aborted == Failed(f"{end}; it said: LLVM ERROR: cannot select")
+    assert silent == Failed(end)
+    assert exited == Failed("the process exited with code 7")
+    assert first[0] == 11
+    assert last[0] == 15
+
+
+def test_a_job_that_hangs_is_stopped_with_its_process(tmp_path: Path) -> None:
+    with Pool(1, limit_s=3) as pool:
+        assert pool.result(Hang(tmp_path / "pid")) == Failed("stopped: not done within 3 s")
+        assert ended(int(wait_for(tmp_path / "pid")))
+        assert pool.result(Add(1, 1))[0] == 2
+
+
+def test_the_job_that_is_waited_for_goes_first(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    jobs = [Note(path, "begun", 0.5), *(Note(path, str(place)) for place in range(4))]
+    pool.add(jobs)
+    time.sleep(0.2)
+    assert pool.result(jobs[3]) == "2"
+    assert pool.result(Note(path, "asked last, needed now")) == "asked last, needed now"
+    pool.result(jobs[4])
+    lines = path.read_text(encoding="ascii").splitlines()
+    assert lines[:2] == ["begun", "2"]
+    assert sorted(lines[2:]) == ["0", "1", "3", "asked last, needed now"]
+    # In the order they were added, but for those that were waited for.
+    assert [line for line in lines if line in "013"] == ["0", "1", "3"]
+
+
+def test_jobs_that_are_dropped_are_not_done(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "order"
+    pool.add([Note(path, "begun", 0.5), Note(path, "dropped")])
+    time.sleep(0.2)
+    pool.drop()
+    assert pool.result(Note(path, "later")) == "later"
+    assert path.read_text(encoding="ascii").splitlines() == ["begun", "later"]
+
+
+def test_children_end_with_the_pool_whatever_they_do(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    with Pool(2, limit_s=60) as pool:
+        pool.add([Hang(tmp_path / "pid"), Add(1, 1), Add(1, 2)])
+        process = int(wait_for(tmp_path / "pid"))
+    assert ended(process)
+    assert time.monotonic() - begin < 25
+
+
+def test_jobs_are_done_side_by_side(tmp_path: Path) -> None:
+    with Pool(2, limit_s=30) as pool:
+        pool.add([Hang(tmp_path / "pid")])
+        wait_for(tmp_path / "pid")
+        assert pool.result(Add(2, 2))[0] == 4

@@ -1,0 +1,127 @@
+"""Searches on made-up kernels whose best is known: what a broken search would not reach."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from radialbench.autotune.evaluator import Outcome
+from radialbench.autotune.regret import (
+    Summary,
+    compare_searches,
+    summarize_regrets,
+    transfer_regrets,
+)
+from radialbench.autotune.replay import by_problem, true_times
+from tests.autotune import landscape
+
+SEEDS = range(20)
+SHARES = (0.1, 0.15, 0.2)
+
+
+@cache
+def sums() -> dict[tuple[str, float], Summary]:
+    """Replay three searches on four kernels, of about 190 configurations each."""
+    sweep = landscape.sweep(landscape.shape(seed) for seed in range(4))
+    rows = compare_searches(sweep, ["tpe", "random", "exhaustive"], SEEDS, SHARES)
+    return {(one.search, one.share): one for one in summarize_regrets(rows)}
+
+
+@pytest.mark.slow
+def test_tpe_is_near_the_best_after_a_tenth_of_the_measurements() -> None:
+    assert sums()["tpe", 0.1].median < 0.02
+    assert sums()["tpe", 0.15].high < 0.08
+    assert sums()["tpe", 0.2].median < 0.002
+    assert sums()["tpe", 0.2].high < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", SHARES)
+def test_tpe_beats_chance_and_chance_beats_the_order_of_the_space(share: float) -> None:
+    tpe, chance, listed = (sums()[name, share] for name in ("tpe", "random", "exhaustive"))
+    assert tpe.median < chance.median / 2
+    assert tpe.high < chance.high
+    assert chance.median < listed.median
+
+
+@pytest.mark.slow
+def test_chance_is_as_good_as_chance_is() -> None:
+    """The best of 18 drawn blindly is among the best fifth in 98 of 100 cases: 1 - 0.8^18."""
+    sweep = landscape.sweep([landscape.shape(0)])
+    times = sorted(true_times(sweep).values())
+    fifth = times[len(times) // 5] / times[0] - 1
+    rows = compare_searches(sweep, ["random"], range(60), (0.1,))
+    assert sum(row.regret <= fifth for row in rows) >= 0.9 * 60
+
+
+def test_everything_measured_leaves_no_regret() -> None:
+    sweep = landscape.sweep([landscape.shape(2)], noise=0.002)
+    for row in compare_searches(sweep, ["exhaustive", "random"], [0], (0.1, 1.0)):
+        if row.share == 1:
+            assert row.regret < 0.005
+            assert row.trials == len(sweep)
+        assert 0 <= row.regret <= row.default
+
+
+def test_rejected_configurations_are_no_measurements() -> None:
+    sweep = landscape.sweep([landscape.shape(2)])
+    sweep[1:101] = [
+        replace(one, outcome=Outcome.REJECTED, reason="spills", samples_ms=())
+        for one in sweep[1:101]
+    ]
+    (row,) = compare_searches(sweep, ["random"], [3], (0.1,))
+    assert row.trials == round(0.1 * (len(sweep) - 100))
+
+
+def test_summaries() -> None:
+    sweep = landscape.sweep([landscape.shape(2)])
+    rows = compare_searches(sweep, ["random"], range(20), (0.1,))
+    (found,) = summarize_regrets(rows)
+    regrets = sorted(row.regret for row in rows)
+    assert found.searches == 20
+    assert found.median == (regrets[9] + regrets[10]) / 2
+    assert (found.high, found.worst) == (regrets[18], regrets[19])
+
+
+def test_what_is_transferred_comes_from_the_nearest_other_problem() -> None:
+    first = landscape.shape(0)
+    # The third is as the first, but for its exceptions; the second differs in head_dim.
+    shapes = [first, replace(landscape.shape(1), head_dim=64), replace(first, seed=50)]
+    sweep = landscape.sweep(shapes, noise=0.002)
+    rows = transfer_regrets(sweep)
+    assert [row.source for row in rows] == ["transferred", "default", "transferred"]
+    problems = list(by_problem(sweep).values())
+    best_of_third = min(true_times(problems[2]).items(), key=lambda pair: pair[1])[0]
+    assert rows[0].config == best_of_third
+    times = true_times(problems[0])
+    assert rows[0].regret == pytest.approx(times[best_of_third] / min(times.values()) - 1)
+    assert rows[1].regret == rows[1].default > 0.1
+    assert rows[0].regret < rows[0].default
+
+
+def test_what_does_not_run_is_not_transferred() -> None:
+    first = landscape.shape(0)
+    sweep = landscape.sweep([first, replace(first, seed=50)], noise=0.002)
+    problems = list(by_problem(sweep).values())
+    best = min(true_times(problems[0]).items(), key=lambda pair: pair[1])[0]
+    crashing = [
+        replace(one, outcome=Outcome.CRASHED, reason="SIGABRT", samples_ms=())
+        if one.config == best and one.key == problems[1][0].key
+        else one
+        for one in sweep
+    ]
+    row = transfer_regrets(crashing)[1]
+    assert row.source == "default"
+    assert "did not end well" in row.reason
+
+
+def test_a_search_may_begin_with_what_is_transferred() -> None:
+    first = landscape.shape(0)
+    sweep = landscape.sweep([first, replace(first, seed=50)], noise=0.002)
+    few = 2 / len(by_problem(sweep)[landscape.key(0, first)])
+    alone = compare_searches(sweep, ["tpe"], [0], (few,))
+    helped = compare_searches(sweep, ["tpe"], [0], (few,), neighbours=True)
+    assert [row.trials for row in helped] == [2, 2]
+    transferred = {row.key: row.regret for row in transfer_regrets(sweep)}
+    assert all(row.regret == transferred[row.key] for row in helped)
+    assert all(a.regret > b.regret for a, b in zip(alone, helped, strict=True))

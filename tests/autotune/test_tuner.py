@@ -1,0 +1,179 @@
+"""The loop: what is counted, what is kept, and what comes of it."""
+
+from typing import Any
+
+import pytest
+
+from radialbench.autotune import tuner
+from radialbench.autotune.evaluator import Outcome, Task, Trial
+from radialbench.autotune.space import Candidates, Rejection
+from radialbench.autotune.tuned import Progress
+from radialbench.autotune.tuner import best_of, tune, tune_among
+from radialbench.errors import AutotuneError
+from radialbench.records.codec import from_dict, to_dict
+from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import Outcomes, TuningRecord
+from tests.autotune import landscape
+from tests.autotune.fake import BEST, DEFAULT, SPACE, Fake, among
+
+ENDS = {
+    KernelConfig(32, 32): (Outcome.CRASHED, "ended by SIGABRT"),
+    KernelConfig(32, 64): (Outcome.WRONG, "errors of 1.0"),
+    KernelConfig(256, 32): (Outcome.TIMEOUT, "stopped"),
+    KernelConfig(256, 64): (Outcome.COMPILE_FAILED, "out of registers"),
+    KernelConfig(256, 128): (Outcome.REJECTED, "spills 900 times"),
+}
+
+
+def test_all_of_a_small_space_is_tried() -> None:
+    fake = Fake(ENDS)
+    tuned = tune_among(among(), fake)
+    assert (tuned.decision.config, tuned.decision.source) == (BEST, "tuned")
+    assert tuned.search == "exhaustive"
+    assert fake.tried == [DEFAULT, *(c for c in SPACE.configs() if c != DEFAULT)]
+    assert tuned.outcomes == Outcomes(1, 1, 1, 1, 1, 7)
+    assert fake.finals[0][:3] == [DEFAULT, DEFAULT, BEST]
+    assert len(fake.finals[0]) == 5
+
+
+def test_the_best_time_so_far_is_told() -> None:
+    fake = Fake(ENDS, noise=0)
+    tune_among(among(), fake)
+    assert fake.bests[0] is None
+    known = [b for b in fake.bests if b is not None]
+    assert known == sorted(known, reverse=True)
+    assert min(known) == pytest.approx(1.01)
+
+
+def test_everything_is_compiled_ahead_in_the_order_of_need() -> None:
+    fake = Fake()
+    tune_among(among(), fake, search="random", trials=4, seed=3)
+    assert fake.tried == fake.prepared[:4]
+    assert sorted(fake.prepared, key=repr) == sorted(SPACE.configs(), key=repr)
+
+
+def test_trials_are_limited_and_rejected_ones_cost_none() -> None:
+    rejected = dict.fromkeys(list(SPACE.configs())[1:6], (Outcome.REJECTED, "spills"))
+    fake = Fake(rejected)
+    tuned = tune_among(among(), fake, search="random", trials=5)
+    assert tuned.outcomes.ok == 5
+    assert tuned.outcomes.rejected == len(fake.tried) - 5
+    with pytest.raises(AutotuneError, match="trials must be at least 1, got 0"):
+        tune_among(among(), fake, trials=0)
+
+
+def test_rejections_are_counted_by_kind() -> None:
+    configs = list(SPACE.configs())
+    spilled = Rejection(configs[0], "registers", "takes 300")
+    some = Candidates(SPACE, DEFAULT, tuple(configs[1:]), (spilled,))
+    tuned = tune_among(some, Fake(ENDS))
+    assert tuned.rejections == {"registers": 1, "trying": 1}
+    assert tuned.outcomes.rejected == 2
+    assert configs[0] not in [trial.config for trial in tuned.trials]
+
+
+def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    seen: list[Progress] = []
+
+    class Slow(Fake):
+        def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
+            now[0] += 10
+            return super().quick(config, best_ms=best_ms)
+
+    tuned = tune_among(among(), Slow(), seconds=35, watch=seen.append)
+    assert len(tuned.trials) == 4
+    assert tuned.search == "tpe"
+    left = [one.seconds_left for one in seen if one.stage == "search"]
+    assert left == [35, 25, 15, 5, 0]
+    assert len(tune_among(among(), Slow(), seconds=0).trials) == 1
+
+
+def test_progress_is_told() -> None:
+    seen: list[Progress] = []
+    tune_among(among(), Fake(ENDS), watch=seen.append)
+    assert [one.stage for one in seen] == ["search"] * 13 + ["final"]
+    assert [one.measured for one in seen][:3] == [0, 1, 2]
+    assert {one.planned for one in seen} == {12}
+    assert seen[0].trial is None and seen[0].best is None and seen[0].seconds_left is None
+    assert seen[1].trial == seen[1].default == seen[1].best
+    assert seen[-1].best is not None and seen[-1].best.config == BEST
+    assert seen[-1].outcomes == Outcomes(1, 1, 1, 1, 1, 7)
+
+
+def test_where_nothing_is_faster_the_default_stays() -> None:
+    tuned = tune_among(among(), Fake(time=lambda config: 1.0))
+    assert (tuned.decision.config, tuned.decision.source) == (DEFAULT, "default")
+    alone = Candidates(SPACE, DEFAULT, (DEFAULT,))
+    tuned = tune_among(alone, Fake())
+    assert (tuned.decision.source, len(tuned.trials)) == ("default", 1)
+
+
+def test_where_all_others_fail_the_default_stays() -> None:
+    ends = {c: (Outcome.CRASHED, "SIGABRT") for c in SPACE.configs() if c != DEFAULT}
+    tuned = tune_among(among(), Fake(ends))
+    assert tuned.decision.source == "default"
+    assert tuned.outcomes == Outcomes(crashed=11, ok=1)
+
+
+def test_an_error_of_the_evaluator_is_passed_on() -> None:
+    class Broken(Fake):
+        def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_among(among(), Broken())
+
+
+def test_neighbours_are_tried_after_the_default() -> None:
+    fake = Fake()
+    tune_among(among(), fake, trials=3, neighbours=[KernelConfig(32, 64), KernelConfig(7, 7)])
+    assert fake.tried[:2] == [DEFAULT, KernelConfig(32, 64)]
+
+
+def test_the_best_few() -> None:
+    trials = [Trial(DEFAULT, Outcome.OK, None, (0.5,))]
+    trials += [
+        Trial(config, Outcome.OK, None, (1.0 + place,))
+        for place, config in enumerate(reversed(list(SPACE.configs())[:5]))
+    ]
+    trials.append(Trial(KernelConfig(256, 32), Outcome.WRONG, "nan"))
+    assert best_of(trials, DEFAULT) == list(reversed(list(SPACE.configs())[2:5]))
+
+
+def test_what_is_stored() -> None:
+    tuned = tune_among(among(), Fake(ENDS), seed=3)
+    made = tuned.record(
+        landscape.key(0, landscape.shape(0)),
+        label="radial",
+        kernel="ab12",
+        versions={"torch": "2.13.0"},
+        created="2026-01-01T00:00:00+00:00",
+    )
+    assert (made.config, made.default, made.source) == (BEST, DEFAULT, "tuned")
+    assert (made.sampler, made.seed, made.trials) == ("exhaustive", 3, Outcomes(1, 1, 1, 1, 1, 7))
+    assert from_dict(TuningRecord, to_dict(made)) == made
+
+
+def test_tuning_a_task_searches_its_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def found(*of: object) -> Candidates:
+        asked.append(of)
+        return among()
+
+    monkeypatch.setattr(tuner, "candidates", found)
+    task = Task(None, None, "problem", "cpu", "cpu")  # type: ignore[arg-type]
+    assert tune(task, Fake(), trials=50).decision.config == BEST
+    assert asked == [("problem", "cpu", "cpu")]
+
+
+def test_trials_say_what_they_are() -> None:
+    with pytest.raises(AutotuneError, match="a reason when it is not; got crashed"):
+        Trial(DEFAULT, Outcome.CRASHED, None)
+    with pytest.raises(AutotuneError, match="a trial has samples when it is ok"):
+        Trial(DEFAULT, Outcome.OK, None, ())
+    with pytest.raises(AutotuneError):
+        Trial(DEFAULT, Outcome.WRONG, "nan", (1.0,))
+    assert Trial(DEFAULT, Outcome.OK, None, (3.0, 1.0, 2.0)).ms == 2.0

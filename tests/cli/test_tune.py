@@ -1,0 +1,338 @@
+"""`radialbench tune`: what it prints and keeps, exit codes, and searches that are interrupted."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from radialbench.autotune import run as tuning
+from radialbench.autotune import verify as verifying
+from radialbench.autotune.evaluator import Outcome, Task, Trial
+from radialbench.autotune.space import SPACES, Axis, Space
+from radialbench.autotune.sweep import SCHEMA, SweepTrial
+from radialbench.autotune.tuned import Progress
+from radialbench.cli import main
+from radialbench.cli._tune_progress import watch_tuning
+from radialbench.kernels.tuned import find_config, processor
+from radialbench.records.codec import from_dict
+from radialbench.records.problem import KernelConfig
+from radialbench.records.store import write_whole
+from radialbench.records.tuning import Outcomes, TuningKey, TuningRecord, key_of
+from radialbench.records.tuning_file import read_tuning, write_tuning
+from tests.suites import small
+
+Capture = pytest.CaptureFixture[str]
+SPACE = Space((Axis("block_m", (64, 128)), Axis("block_n", (32, 64, 128))))
+
+
+class Cli:
+    """Runs the command line in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+        self.monkeypatch = monkeypatch
+        self.capsys = capsys
+
+    def __call__(self, *words: object) -> tuple[int, str, str]:
+        """Give exit code, standard output and standard error."""
+        self.monkeypatch.setattr(sys, "argv", ["radialbench", "tune", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = self.capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
+    monkeypatch.setitem(SPACES, "cpu", SPACE)
+    monkeypatch.delenv("RADIALBENCH_CONFIGS", raising=False)
+    return Cli(monkeypatch, capsys)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> str:
+    return str(small.written(tmp_path))
+
+
+@pytest.mark.slow
+def test_what_is_found_is_kept_and_used(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "deep" / "records.jsonl"
+    code, told, err = cli(suite, "-o", out, "--json", "--trials", 4)
+    assert code == 0
+    *events, done = map(json.loads, told.splitlines())
+    records = read_tuning(out)
+    assert done == {
+        "event": "done",
+        "records": str(out),
+        "tuned": sum(record.source == "tuned" for record in records),
+        "default": sum(record.source == "default" for record in records),
+        "stopped": 0,
+        "left_out": {},
+    }
+    assert [(record.label, record.key.frames) for record in records] == [
+        ("radial", 2), ("dense", 2), ("radial", 3), ("dense", 3)
+    ]  # fmt: skip
+    ends = [event for event in events if event["event"] == "ends"]
+    assert [from_dict(TuningRecord, event["record"]) for event in ends] == list(records)
+    trials = [event for event in events if event["event"] == "trial" and event["trial"]]
+    assert len(trials) == 4 * 4
+    assert trials[0]["problem"] == "radial/2x3x5/h2d8/cpu"
+    assert trials[0]["trial"]["config"]["block_m"] == 128
+    assert trials[0]["best_ms"] > 0
+    assert len(err.splitlines()) >= 4
+    # A search that has ended is not made again: not even the process that measures starts.
+    monkeypatch.setattr("radialbench.autotune.live.Worker", None)
+    code, told, _ = cli(suite, "-o", out, "--quiet", "--trials", 4)
+    assert code == 0
+    assert "records.jsonl; they are used where RADIALBENCH_CONFIGS" in told
+    again = read_tuning(out)
+    assert [replace(one, created=old.created) for one, old in zip(again, records, strict=True)] == [
+        *records
+    ]
+    monkeypatch.setenv("RADIALBENCH_CONFIGS", str(out))
+    problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
+    found = find_config(problem, "cpu", processor("cpu"))
+    assert found.record == again[0]
+
+
+@pytest.mark.slow
+def test_a_search_that_is_interrupted_goes_on(suite: str, tmp_path: Path) -> None:
+    words = [
+        suite,
+        "-o",
+        str(tmp_path / "records.jsonl"),
+        "--json",
+        "--trials",
+        "20",
+        "-f",
+        "dense",
+    ]
+    command = [sys.executable, "-m", "radialbench", "tune", *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [json.loads(process.stdout.readline()) for _ in range(5)]
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(timeout=30) == 130
+        last = process.stderr.read().splitlines()[-1]
+    assert last.startswith("radialbench: stopped; the trials that ended are kept. Go on with: ")
+    assert last.endswith("-f dense --sampler tpe --trials 20 --seed 0")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    first = [event for event in events if event.get("place") == 1 and event["event"] == "trial"]
+    before = [one["trial"]["config"] for one in lines if one["trial"]]
+    after = [one["trial"]["config"] for one in first if one["trial"]]
+    assert first[0]["measured"] >= len(before) > 0
+    assert all(config not in after for config in before)
+    assert first[-1]["measured"] == 20
+    assert events[-1]["stopped"] == 0
+
+
+def test_what_cannot_be_tuned_is_bad_input(cli: Cli, suite: str, tmp_path: Path) -> None:
+    out = tmp_path / "records.jsonl"
+    cases: list[tuple[list[object], str]] = [
+        (["nowhere"], "nowhere"),
+        ([suite, "-f", "nothing"], "no case of small fits 'nothing'"),
+        ([suite, "-b", "cup"], "unknown backend 'cup'; did you mean 'cpu'?"),
+        ([suite, "-b", "hopper"], "hopper cannot run what is to be tuned: needs a GPU"),
+        ([suite, "-o", out, "--sampler", "tpee"], "unknown search 'tpee'; did you mean 'tpe'?"),
+        ([suite, "-o", out, "--storage", "nowhere"], "cannot use the storage nowhere"),
+        (["--replay", tmp_path / "none.jsonl"], "cannot read"),
+    ]
+    for words, message in cases:
+        code, told, err = cli(*words)
+        assert (code, told) == (2, ""), words
+        assert message in err
+        assert len(err.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_forecast_counts_candidates(cli: Cli, suite: str) -> None:
+    code, told, _ = cli(suite, "--dry-run", "--json", "--trials", 5, "-f", "radial")
+    assert code == 0
+    facts = json.loads(told)
+    assert facts["seconds"] == pytest.approx(sum(one["seconds"] for one in facts["problems"]))
+    for one, frames in zip(facts["problems"], (2, 3), strict=True):
+        assert one["problem"] == f"radial/{frames}x3x5/h2d8/cpu"
+        assert (one["candidates"], one["rejected"], one["trials"]) == (6, {}, 5)
+    code, told, _ = cli(suite, "--dry-run")
+    assert code == 0
+    assert "radial/2x3x5/h2d8/cpu" in told
+    assert "and some seconds to start" in told
+
+
+KEY = TuningKey("cpu", "a CPU", "0" * 16, 2, 15, 30, 1, 2, 8, "float32")
+
+
+def recorded(config: KernelConfig, *samples: float, **fields: Any) -> SweepTrial:
+    outcome = Outcome.OK if samples else Outcome.WRONG
+    facts: dict[str, Any] = {"schema": SCHEMA, "key": KEY, "label": "radial", "kernel": "abc"}
+    facts |= {"block_density": 1.0, "registers": None, "stack_bytes": None, "shared_bytes": None}
+    reason = None if samples else "off by 1"
+    return SweepTrial(
+        config=config, outcome=outcome, reason=reason, samples_ms=samples, versions={},
+        **facts | fields,
+    )  # fmt: skip
+
+
+def test_a_sweep_is_replayed_without_measuring(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.jsonl"
+    best, wrong = KernelConfig(64, 64), KernelConfig(64, 32)
+    write_whole(
+        path,
+        [
+            recorded(KernelConfig(128, 128), 2.0, 2.01, 2.02),
+            recorded(wrong),
+            recorded(best, 1.0, 1.01, 1.02),
+            recorded(KernelConfig(64, 128), 3.0),
+            recorded(KernelConfig(), 4.0, key=replace(KEY, frames=3), label="dense"),
+        ],
+    )
+    code, told, _ = cli("--replay", path, "--json")
+    assert code == 0
+    first, second = map(json.loads, told.splitlines())
+    assert first["problem"] == "radial/2x15/h2d8/cpu"
+    assert from_dict(KernelConfig, first["config"]) == best
+    assert (first["source"], first["measured"], first["regret"]) == ("tuned", 1.0, 0.0)
+    assert (second["problem"], second["source"]) == ("dense/3x15/h2d8/cpu", "default")
+    code, told, _ = cli("--replay", path, "-f", "radial", "--trials", 1)
+    assert code == 0
+    assert "1 problems: 99.01% slower than the best at the median, 99.01% at most" in told
+    code, _, err = cli("--replay", path, "-f", "sta")
+    assert code == 2
+    assert "no recorded problem fits 'sta'; names look like radial/2x15/h2d8/cpu" in err
+
+
+def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecord]:
+    """Write a record of a problem of the small suite."""
+    out = tmp_path / "records.jsonl"
+    problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
+    key = key_of(problem, "cpu", processor("cpu"))
+    once = {"median": 1.0, "low": 0.9, "high": 1.1}
+    facts = {
+        "schema": 1, "key": {name: getattr(key, name) for name in key.__slots__},
+        "label": "radial", "config": {"block_m": 64}, "default": {}, "source": "tuned",
+        "ms": once, "default_ms": once, "ratio": {"median": 1.5, "low": 1.4, "high": 1.6},
+        "trials": {"ok": 3}, "sampler": "tpe", "seed": 0, "edges": [], "kernel": "abc",
+        "versions": {}, "created": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    record = from_dict(TuningRecord, facts | fields)
+    write_tuning(out, [record])
+    return out, record
+
+
+@pytest.mark.parametrize(
+    ("default", "chosen", "word", "code"),
+    [
+        ([2.0, 2.1] * 10, [1.0, 1.05] * 10, "holds", 0),
+        ([1.0, 1.1] * 10, [1.1, 1.0] * 10, "no gain", 0),
+        ([1.0, 1.1] * 10, [1.2, 1.3] * 10, "slower", 1),
+        ([1.0, 1.1] * 10, [], "fails", 1),
+    ],
+)
+def test_records_are_verified(
+    cli: Cli,
+    suite: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    default: list[float],
+    chosen: list[float],
+    word: str,
+    code: int,
+) -> None:
+    out, record = stored(suite, tmp_path)
+    asked: list[list[KernelConfig]] = []
+
+    class Measured:
+        def __init__(self, task: object, rig: object) -> None:
+            pass
+
+        def final(self, configs: list[KernelConfig]) -> list[Trial]:
+            asked.append(configs)
+            wrong = Trial(configs[1], Outcome.WRONG, "off by 1")
+            timed = [Trial(configs[0], Outcome.OK, None, tuple(default))]
+            return [*timed, Trial(configs[1], Outcome.OK, None, tuple(chosen)) if chosen else wrong]
+
+    monkeypatch.setattr(verifying, "Live", Measured)
+    ended, told, _ = cli(suite, "-o", out, "--verify", "--json")
+    (fact,) = map(json.loads, told.splitlines())
+    assert (ended, fact["verdict"]) == (code, word)
+    assert asked == [[record.default, record.config]]
+    assert fact["reason"] == (None if chosen else "wrong: off by 1")
+    ended, told, _ = cli(suite, "-o", out, "--verify")
+    assert ended == code
+    assert f"1 measured again, {1 - code} of them sound; 3 problems have no record" in told
+
+
+def test_records_that_keep_the_default_have_nothing_to_verify(
+    cli: Cli, suite: str, tmp_path: Path
+) -> None:
+    out, _ = stored(suite, tmp_path, source="default", config={})
+    code, told, _ = cli(suite, "-o", out, "--verify")
+    assert code == 0
+    assert told == (
+        "0 measured again, 0 of them sound; 3 problems have no record, 1 keep the default\n"
+    )
+
+
+def moved(best: Trial | None, **fields: Any) -> tuning.Moved:
+    """Give the progress of a search whose default took 2 ms."""
+    case = small.case()
+    task = Task(case.mask, case.grid, case.problem, "cpu", "cpu")
+    default = Trial(KernelConfig(), Outcome.OK, None, (2.0,))
+    outcomes = Outcomes(ok=3, compile_failed=1)
+    facts: dict[str, Any] = {
+        "stage": "search", "trial": best, "best": best, "default": default, "outcomes": outcomes,
+        "measured": 4, "planned": 9, "seconds": 3.0, "seconds_left": 64.4,
+    }  # fmt: skip
+    key = key_of(case.problem, "cpu", "a CPU")
+    return tuning.Moved(1, 2, tuning.Job(task, key, None), Progress(**facts | fields))
+
+
+FASTER = Trial(KernelConfig(64, 128), Outcome.OK, None, (1.5,))
+
+
+def shown(*events: tuning.Event, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
+    with watch_tuning(console, quiet=False) as watcher:
+        assert watcher is not None
+        for event in events:
+            watcher(event)
+    written = console.file
+    assert isinstance(written, io.StringIO)
+    return written.getvalue()
+
+
+def test_progress_is_a_line_for_each_better_configuration() -> None:
+    job = moved(None).job
+    events: list[tuning.Event] = [
+        moved(None),
+        moved(moved(None).progress.default, seconds_left=None),
+        moved(FASTER),
+        moved(FASTER, measured=5),
+        tuning.Ended(1, 2, job, None, None, "the disk is full"),
+    ]
+    name = "dense/2x3x5/h2d8/cpu"
+    assert shown(*events, terminal=False).splitlines() == [
+        f"[1/2] {name}  trial 4/9, best 2 ms with 128×128, 3 ok, 1 compile failed",
+        f"[1/2] {name}  trial 4/9, best 1.5 ms with 64×128, default 2 ms, 3 ok, "
+        "1 compile failed, 0:01:04 left",
+        f"[1/2] {name}  stopped: the disk is full",
+    ]
+
+
+def test_progress_on_a_terminal_is_a_bar() -> None:
+    told = "trial 4/9, best 1.5 ms, default 2 ms, 3 ok, 1 compile failed"
+    assert f"{told}, 0:01:04 left" in shown(moved(FASTER), terminal=True)
+    last = shown(moved(FASTER), moved(FASTER, stage="final"), terminal=True)
+    assert f"{told}, the best few in turn" in last
