@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,6 +41,7 @@ class Study:
             axis.name: CategoricalDistribution(axis.values) for axis in space.axes
         }
         self._running: optuna.Trial | None = None
+        self._queued: set[KernelConfig] = set()
         with _reported(url, KeyError, ValueError, AssertionError, ImportError):
             self._study = optuna.create_study(
                 storage=_storage(url),
@@ -78,11 +79,7 @@ class Study:
             if not self._queue():
                 self._put(config)
             self._running = self._study.ask(self._axes)
-            try:
-                self._running.set_user_attr("owner", me())
-            except UpdateFinishedTrialError:
-                # Whoever queued it saw it run under the old name, and has put it back.
-                return None
+            self._running.set_user_attr("owner", me())
             number = self._running.number
             mine = next((one for one in self._kept() if one.number == number), None)
             if mine is None or self._is_copy(mine):
@@ -134,6 +131,7 @@ class Study:
     def _put(self, config: KernelConfig) -> None:
         params = {name: getattr(config, name) for name in self._axes}
         kept = {"config": asdict(config), "owner": me()}
+        self._queued.add(config)
         self._study.enqueue_trial(params, user_attrs=kept)
 
     def _close(self, number: int, trial: Trial) -> None:
@@ -161,7 +159,7 @@ class Study:
     def _recover(self) -> None:
         """End what dead processes have left, and put what they did not end in the queue again."""
         for one in self._kept():
-            if one.state == TrialState.RUNNING and not alive(one.user_attrs["owner"]):
+            if one.state == TrialState.RUNNING and self._is_left(one):
                 if _ended(one):
                     self._close(one.number, _trial(one))
                 else:
@@ -175,6 +173,13 @@ class Study:
                 self._put(config)
             else:
                 self._give_up(config)
+
+    def _is_left(self, one: FrozenTrial) -> bool:
+        """Tell whether nobody works on a trial that is running any more."""
+        owner = one.user_attrs["owner"]
+        # Under this process's name others run what it queued, until they have put their own there.
+        taken = owner.split()[:3] == me().split()[:3] and _config(one) in self._queued
+        return not taken and not alive(owner)
 
     def _give_up(self, config: KernelConfig) -> None:
         reason = f"the tuning process ended {LOSSES} times while it was tried"
