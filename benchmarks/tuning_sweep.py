@@ -21,7 +21,6 @@ from pathlib import Path
 
 from radialbench.autotune.evaluator import Task, Trial
 from radialbench.autotune.live import Live, Rig
-from radialbench.autotune.pool import Failed
 from radialbench.autotune.space import candidates
 from radialbench.autotune.study_table import config_words
 from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
@@ -35,6 +34,7 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.store import append, write_whole
 from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.plan import plan
+from radialbench.suites.pool import Failed
 from radialbench.suites.read import load_suite
 from radialbench.suites.tables import shared_table
 

@@ -31,7 +31,8 @@ def test_import_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["run", "--help"], ["tune", "--help"]]
+    "arguments",
+    [["--help"], ["--version"], ["run", "--help"], ["tune", "--help"], ["check", "--help"]],
 )
 def test_help_is_light(arguments: list[str]) -> None:
     assert not loaded(HELP.format(arguments=arguments)) & HEAVY

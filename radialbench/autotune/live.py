@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from radialbench.autotune.ahead import Ahead
 from radialbench.autotune.evaluator import Outcome, Task, Trial
-from radialbench.autotune.pool import Failed, Pool
 from radialbench.autotune.study_table import config_words
 from radialbench.kernels.environment import cores
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.finding import Finding
 from radialbench.suites.plan import Case
+from radialbench.suites.pool import Failed, Pool
 from radialbench.suites.spec import Protocol
 from radialbench.suites.worker import Worker
 

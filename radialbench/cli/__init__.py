@@ -18,6 +18,8 @@ VERBS = {
     "tune": "radialbench.cli.tune",
     "merge": "radialbench.cli.merge",
     "report": "radialbench.cli.report",
+    "check": "radialbench.cli.check",
+    "baseline": "radialbench.cli.baseline",
     "doctor": "radialbench.cli.doctor",
 }
 """Verb to module. The module has an `app` (a group of commands) or a function named as the verb."""

@@ -39,10 +39,24 @@ def kernel_reasons(
     Raises:
         BackendError: There is no such kernel.
     """
+    reasons = form_reasons(kernel, dtype, head_dim, blocks)
+    if kernel == "hopper" and capability(device) != (9, 0):
+        reasons.append(f"needs a GPU of compute capability 9.0, got {_found(device)}")
+    return reasons
+
+
+def form_reasons(
+    kernel: str, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]
+) -> list[str]:
+    """Say why a kernel cannot run on any GPU; empty if it can on one.
+
+    Raises:
+        BackendError: There is no such kernel.
+    """
     if kernel == "triton":
         return _triton_reasons(dtype, head_dim, blocks)
     if kernel == "hopper":
-        return _hopper_reasons(dtype, head_dim, blocks, device)
+        return _hopper_reasons(dtype, head_dim, blocks)
     raise BackendError(f"kernels are hopper, triton, got {kernel!r}")
 
 
@@ -129,9 +143,7 @@ def _triton_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) 
     return reasons
 
 
-def _hopper_reasons(
-    dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], device: str
-) -> list[str]:
+def _hopper_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) -> list[str]:
     reasons = []
     if blocks[0] != 128:
         reasons.append(f"block_m is 128, got {blocks[0]}")
@@ -139,8 +151,6 @@ def _hopper_reasons(
     if blocks[1] not in wanted:
         sizes = " or ".join(map(str, wanted))
         reasons.append(f"block_n is {sizes} at head_dim {head_dim}, got {blocks[1]}")
-    if capability(device) != (9, 0):
-        reasons.append(f"needs a GPU of compute capability 9.0, got {_found(device)}")
     if dtype not in (torch.float16, torch.bfloat16):
         reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")
     if head_dim > 256 or head_dim % 8:

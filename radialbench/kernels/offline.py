@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import BackendError
+from radialbench.kernels.sass import Mix, code_hash, mix_of, program_hash
 from radialbench.records.problem import KernelConfig
 
 SHARED_LIMITS = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
@@ -30,6 +31,9 @@ class Compiled:
         copies: Instructions that have the copy engine bring a tile.
         warps: Of a thread block, with those that specialization adds.
         scratch_bytes: Global memory of a thread block.
+        mix: What its instructions are.
+        code: Hash of its instructions.
+        program: Hash of the program they were assembled from.
     """
 
     registers: int
@@ -40,6 +44,9 @@ class Compiled:
     copies: int
     warps: int
     scratch_bytes: int
+    mix: Mix
+    code: str
+    program: str
 
 
 def compile_triton(
@@ -115,6 +122,7 @@ def compile_hopper(
     dtype: str = "bfloat16",
     ragged: bool = True,
     key_lens: bool = False,
+    grouped: bool = False,
 ) -> Compiled:
     """Compile the kernel for Hopper; arguments as `compile_triton`.
 
@@ -140,7 +148,7 @@ def compile_hopper(
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
         "BLOCK_D": columns,
-        "GROUPED": False,
+        "GROUPED": grouped,
         "KEY_LENS": key_lens,
         "RAGGED": ragged or key_lens,
         "BUFFERS": config.num_stages or 2,
@@ -181,15 +189,19 @@ def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
         ) from None
     registers, stack_bytes = resource_usage(kernel.asm["cubin"])
     listing = _ask(kernel.asm["cubin"], "-sass")
+    mix = mix_of(listing)
     return Compiled(
         registers=registers,
         stack_bytes=stack_bytes,
-        spills=len(re.findall(r"\b(?:STL|LDL)\b", listing)),
+        spills=mix.local,
         shared_bytes=int(kernel.metadata.shared),
-        matrix=len(re.findall(r"\b(?:HGMMA|HMMA|UTCHMMA|QGMMA)\b", listing)),
-        copies=len(re.findall(r"\bUTMALDG\b", listing)),
+        matrix=mix.wgmma + mix.tcgen05 + mix.mma,
+        copies=mix.copy_loads,
         warps=int(kernel.metadata.num_warps),
         scratch_bytes=int(kernel.metadata.global_scratch_size),
+        mix=mix,
+        code=code_hash(listing),
+        program=program_hash(kernel.asm["ptx"]),
     )
 
 

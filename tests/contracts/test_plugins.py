@@ -11,6 +11,7 @@ PACKAGE = Path(radialbench.__file__).parent
 TABLES = {
     "kernels/backends": "radialbench.kernels.backend:BACKENDS",
     "maskgen/export": "radialbench.maskgen.export:EXPORTERS",
+    "reports/check/formats": "radialbench.reports.check.formats:CHECK_FORMATS",
     "reports/formats": "radialbench.reports.formats:FORMATS",
 }
 HERE = [folder for folder in TABLES if (PACKAGE / folder).is_dir()]

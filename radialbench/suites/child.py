@@ -5,8 +5,8 @@ import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from radialbench.autotune.pool import Failed
 from radialbench.errors import RadialBenchError
+from radialbench.suites.pool import Failed
 from radialbench.suites.serve import end_with_parent
 
 NICENESS = 10

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.autotune.pool import Failed, Job, Pool
-from tests.autotune.jobs import Add, Die, Exit, Hang, Note, Raise
+from radialbench.suites.pool import Failed, Job, Pool
+from tests.suites.jobs import Add, Die, Exit, Hang, Note, Raise
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,34 @@
+"""A check as text: each format's file holds `render(checked) -> str`."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from radialbench.errors import ReportError, unknown
+
+if TYPE_CHECKING:
+    from radialbench.reports.check.checked import Checked
+
+CHECK_FORMATS: dict[str, str] = {
+    "github": "radialbench.reports.check.formats.github:render",
+    "json": "radialbench.reports.check.formats.json:render",
+    "junit": "radialbench.reports.check.formats.junit:render",
+    "markdown": "radialbench.reports.check.formats.markdown:render",
+    "terminal": "radialbench.reports.check.formats.terminal:render",
+}
+"""Where each format lives; its file is imported when it is asked for."""
+
+Render = Callable[["Checked"], str]
+
+
+def load_check_format(name: str) -> Render:
+    """Find a format by name.
+
+    Raises:
+        ReportError: No format has this name.
+    """
+    if name not in CHECK_FORMATS:
+        raise ReportError(unknown("form of a check", name, CHECK_FORMATS))
+    module, attribute = CHECK_FORMATS[name].split(":")
+    render: Render = getattr(import_module(module), attribute)
+    return render

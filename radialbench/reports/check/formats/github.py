@@ -1,0 +1,32 @@
+"""Annotations as GitHub's runner reads them from a step's output."""
+
+from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import Outcome
+from radialbench.reports.numbers import plain
+
+LEVELS = {
+    Outcome.REGRESSED: "error",
+    Outcome.MISSING: "error",
+    Outcome.INCONCLUSIVE: "warning",
+    Outcome.NEW: "notice",
+    Outcome.FASTER: "notice",
+}
+
+
+def render(checked: Checked) -> str:
+    """Render a workflow command a verdict that does not just pass, and the summary as a line."""
+    lines = [
+        f"::{LEVELS[one.outcome]} title={_property(f'{one.outcome}: {one.case}, {one.metric}')}"
+        f"::{_message(one.reason)}"
+        for one in checked.told
+    ]
+    return "\n".join([*lines, checked.headline]) + "\n"
+
+
+def _message(words: str) -> str:
+    """A command's text, whose lines are joined by what the runner takes for a new line."""
+    return "%0A".join(plain(line).replace("%", "%25") for line in words.splitlines())
+
+
+def _property(words: str) -> str:
+    return _message(words).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,38 @@
+"""JSON: every verdict, for programs."""
+
+import json
+from typing import Any
+
+from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import Outcome, Verdict
+
+
+def render(checked: Checked) -> str:
+    """Render all verdicts, those that pass included, as one JSON document."""
+    outcomes = [one.outcome for one in checked.verdicts]
+    facts = {
+        "source": checked.source,
+        "baseline": checked.baseline,
+        "counts": {word.value: outcomes.count(word) for word in Outcome},
+        "changed": list(checked.changed),
+        "verdicts": list(map(_facts, checked.verdicts)),
+    }
+    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _facts(one: Verdict) -> dict[str, Any]:
+    return {
+        "case": one.case,
+        "metric": one.metric,
+        "outcome": one.outcome.value,
+        "reason": one.reason,
+        "before": one.before,
+        "now": one.now,
+        "ratio": one.ratio,
+        "low": one.interval.low if one.interval else None,
+        "high": one.interval.high if one.interval else None,
+        "gate_share": one.gate.share if one.gate else None,
+        "gate_least": one.gate.least if one.gate else None,
+        "p": one.p,
+        "cycles_ratio": one.cycles,
+    }

@@ -1,0 +1,47 @@
+"""JUnit XML: a test suite a metric, a test a case."""
+
+from xml.etree import ElementTree as Tree
+
+from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.numbers import plain
+
+TAGS = {
+    Outcome.REGRESSED: "failure",
+    Outcome.MISSING: "error",
+    Outcome.INCONCLUSIVE: "skipped",
+    Outcome.NEW: "skipped",
+}
+
+
+def render(checked: Checked) -> str:
+    """Render regressions as failures, missing cases as errors, what cannot be told as skipped."""
+    root = Tree.Element("testsuites", {"name": "radialbench check"} | _counts(checked.verdicts))
+    for metric in dict.fromkeys(one.metric for one in checked.verdicts):
+        verdicts = tuple(one for one in checked.verdicts if one.metric == metric)
+        suite = Tree.SubElement(root, "testsuite", {"name": metric} | _counts(verdicts))
+        for one in verdicts:
+            _case(suite, one)
+    Tree.indent(root)
+    return Tree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(suite: Tree.Element, one: Verdict) -> None:
+    case = Tree.SubElement(
+        suite, "testcase", classname=f"radialbench.{one.metric}", name=plain(one.case)
+    )
+    reason = f"{one.outcome}: {plain(one.reason)}"
+    if one.outcome in TAGS:
+        Tree.SubElement(case, TAGS[one.outcome], message=reason)
+    else:
+        Tree.SubElement(case, "system-out").text = reason
+
+
+def _counts(verdicts: tuple[Verdict, ...]) -> dict[str, str]:
+    tags = [TAGS.get(one.outcome) for one in verdicts]
+    return {
+        "tests": str(len(verdicts)),
+        "failures": str(tags.count("failure")),
+        "errors": str(tags.count("error")),
+        "skipped": str(tags.count("skipped")),
+    }

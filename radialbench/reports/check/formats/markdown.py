@@ -1,0 +1,57 @@
+"""Markdown, for a step's summary or a comment on a pull request."""
+
+from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.formats._tables import NONE, between, table, text
+from radialbench.reports.numbers import three, times
+
+MOST = 100
+"""Rows at most: a summary has a limit of size."""
+
+SIGNS = {
+    Outcome.REGRESSED: "❌",
+    Outcome.MISSING: "❓",
+    Outcome.INCONCLUSIVE: "⚠️",
+    Outcome.NEW: "🆕",
+    Outcome.FASTER: "🚀",
+    Outcome.PASS: "✅",
+}
+UNITS = {"latency": "ms", "compile": "ms", "energy": "J"}
+
+
+def render(checked: Checked) -> str:
+    """Render the summary in a line, and a table of what does not just pass."""
+    sign = SIGNS[checked.verdicts[0].outcome] if checked.verdicts else ""
+    parts = [f"## {sign} {checked.headline}"]
+    parts.append(f"{text(checked.source)} against {text(checked.baseline)}.")
+    if checked.told:
+        headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
+        parts.append(table(headers, map(_cells, checked.told[:MOST]), words=4))
+    if (more := len(checked.told) - MOST) > 0:
+        parts.append(f"And {more} more.")
+    if checked.changed:
+        parts.append("\n".join(f"- changed: {text(words)}" for words in checked.changed))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(one: Verdict) -> tuple[str, ...]:
+    return (
+        f"{SIGNS[one.outcome]} {one.outcome}",
+        text(one.case),
+        one.metric,
+        text(one.reason),
+        _amount(one.metric, one.before),
+        _amount(one.metric, one.now),
+        NONE if one.ratio is None else times(one.ratio),
+        between(one.interval),
+    )
+
+
+def _amount(metric: str, value: float | None) -> str:
+    if value is None:
+        return NONE
+    if metric == "memory":
+        return f"{three(value / 2**20)} MiB"
+    if metric == "ceiling":
+        return f"{value:.1%}"
+    return f"{three(value)} {UNITS.get(metric, '')}".rstrip()

@@ -1,0 +1,107 @@
+"""`radialbench baseline update`: what is put where, with the reason, whole or not at all."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from radialbench.cli import main
+from radialbench.records.result import Record, Status
+from radialbench.records.store import RESULTS, append, read
+from radialbench.reports.check.checked import checked
+from tests.reports.check.noise import record
+from tests.reports.factory import elsewhere, ended
+from tests.test_import import HEAVY, HELP, loaded
+
+Capture = pytest.CaptureFixture[str]
+
+
+def case(name: str, ms: float = 1.0) -> Record:
+    return record(name, [ms] * 20)
+
+
+class Updates:
+    """Updates one baseline with records, by the command line."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.file, self.monkeypatch = folder, folder / "base.jsonl", monkeypatch
+        self.count = 0
+
+    def __call__(self, records: Sequence[Record], reason: str = "because") -> int:
+        self.count += 1
+        run = self.folder / f"run{self.count}"
+        run.mkdir()
+        for one in records:
+            append(run / RESULTS, one)
+        words = ["baseline", "update", str(run), "-o", str(self.file), "--reason", reason]
+        self.monkeypatch.setattr(sys, "argv", ["radialbench", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    def reasons(self) -> list[tuple[str, str]]:
+        facts = [json.loads(line) for line in self.file.read_text().splitlines()]
+        return [(one["case"], one["baseline"]["reason"]) for one in facts]
+
+
+@pytest.fixture
+def update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Updates:
+    return Updates(tmp_path, monkeypatch)
+
+
+def test_records_are_replaced_by_case_and_keep_their_reason(
+    update: Updates, capsys: Capture
+) -> None:
+    assert update([case("b"), case("a")], "the first") == 0
+    assert "0 replaced, 2 new" in capsys.readouterr().out
+    assert update([case("b", 2.0), case("c")], "b trades speed for memory") == 0
+    assert "1 replaced, 1 new" in capsys.readouterr().out
+    why = "b trades speed for memory"
+    assert update.reasons() == [("a", "the first"), ("b", why), ("c", why)]
+    found = read(update.file)
+    assert not found.skipped
+    assert [one.timing and one.timing.median_ms for one in found.records] == [1.0, 2.0, 1.0]
+
+
+def test_devices_stand_beside_each_other_and_a_check_takes_its_own(update: Updates) -> None:
+    here, there = [case("a")], elsewhere([case("a", 9.0)], device="Other GPU")
+    for records in (here, there, here):
+        assert update(records) == 0
+    baseline = read(update.file).records
+    assert len(baseline) == 2
+    for records in (here, there):
+        found = checked(("now", records), ("before", baseline))
+        assert {one.outcome for one in found.verdicts} == {"pass"}
+
+
+def test_a_fault_is_no_baseline(update: Updates, capsys: Capture) -> None:
+    assert update([case("a")]) == 0
+    kept = update.file.read_bytes()
+    assert update([case("b"), ended(Status.CRASHED, "it broke", case("a"))]) == 2
+    assert "a is crashed" in capsys.readouterr().err
+    assert update([ended(Status.UNSUPPORTED, "no such GPU", case("c"))], " ") == 2
+    assert "--reason" in capsys.readouterr().err
+    assert update.file.read_bytes() == kept
+
+
+def test_a_file_of_something_else_is_left_alone(update: Updates, capsys: Capture) -> None:
+    update.file.write_text("# notes\n")
+    assert update([case("a")]) == 2
+    assert "base.jsonl:1 is no record" in capsys.readouterr().err
+    assert update.file.read_text() == "# notes\n"
+
+
+def test_what_cannot_be_written(update: Updates, tmp_path: Path, capsys: Capture) -> None:
+    update.file = tmp_path / "gone" / "base.jsonl"
+    assert update([case("a")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    update.file = tmp_path
+    assert update([case("a")]) == 2
+    assert "cannot read" in capsys.readouterr().err
+
+
+def test_help_is_light() -> None:
+    assert not loaded(HELP.format(arguments=["baseline", "update", "--help"])) & HEAVY

@@ -1,0 +1,124 @@
+"""What every form of a check promises: text of the verdicts alone, whatever is in them."""
+
+import json
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from radialbench.errors import ReportError
+from radialbench.reports.check.checked import Checked, checked
+from radialbench.reports.check.formats import CHECK_FORMATS, load_check_format
+from radialbench.reports.check.gates import Gate
+from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.interval import Interval
+from tests.reports.check.noise import record
+
+every_format = pytest.mark.parametrize("name", CHECK_FORMATS)
+HOSTILE = "a|b\n::error::c \x1b[31m<script>`d`]]>, 5% [f](g) \x00"
+
+
+def verdict(outcome: Outcome, case: str = "case", reason: str = "for a reason") -> Verdict:
+    ends = Interval(1.03, 1.07)
+    return Verdict(
+        case, "latency", outcome, reason, 1.0, 1.05, 1.05, ends, Gate(0.02), 1e-9, 1.04, 1.05
+    )
+
+
+def whole(*verdicts: Verdict) -> Checked:
+    return Checked("now.jsonl", "before.jsonl", verdicts, ("commit: a and b",))
+
+
+@every_format
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.PASS])
+def test_what_does_not_pass_is_there_with_its_reason(name: str, outcome: Outcome) -> None:
+    text = load_check_format(name)(whole(verdict(outcome)))
+    assert outcome.value in text
+    assert "for a reason" in text
+    assert "case" in text
+    assert text.endswith("\n")
+
+
+@every_format
+def test_nothing_but_passes_and_nothing_at_all(name: str) -> None:
+    assert "pass" in load_check_format(name)(whole(verdict(Outcome.PASS)))
+    assert load_check_format(name)(whole()).endswith("\n")
+
+
+@every_format
+def test_bare_verdicts(name: str) -> None:
+    bare = Verdict("case", "status", Outcome.MISSING, "gone")
+    assert "gone" in load_check_format(name)(whole(bare))
+
+
+@every_format
+def test_stored_text_is_shown_and_does_nothing_else(name: str) -> None:
+    text = load_check_format(name)(whole(verdict(Outcome.REGRESSED, HOSTILE, HOSTILE)))
+    assert "\x1b" not in text
+    assert "\x00" not in text
+    assert not [line for line in text.splitlines()[1:] if line.startswith("::error::c")]
+    if name == "json":
+        assert json.loads(text)["verdicts"][0]["case"] == HOSTILE
+    if name == "junit":
+        ElementTree.fromstring(text)
+    if name == "markdown":
+        assert "<script" not in text
+        assert "](g)" not in text
+
+
+@every_format
+def test_thousands_of_verdicts_stay_readable(name: str) -> None:
+    verdicts = [verdict(Outcome.NEW, f"c{k}", f"for {k} reasons") for k in range(3000)]
+    text = load_check_format(name)(whole(*verdicts))
+    if name in ("terminal", "markdown"):
+        assert len(text) < 50_000
+        assert "more" in text
+
+
+def test_junit_counts_what_it_holds() -> None:
+    outcomes = (Outcome.REGRESSED, Outcome.MISSING, Outcome.INCONCLUSIVE, Outcome.PASS)
+    root = ElementTree.fromstring(load_check_format("junit")(whole(*map(verdict, outcomes))))
+    (suite,) = root
+    for element in (root, suite):
+        counts = [element.get(word) for word in ("tests", "failures", "errors", "skipped")]
+        assert counts == ["4", "1", "1", "1"]
+    tags = [[child.tag for child in case] for case in suite]
+    assert tags == [["failure"], ["error"], ["skipped"], ["system-out"]]
+
+
+def test_github_escapes_what_a_command_would_end_with() -> None:
+    one = verdict(Outcome.REGRESSED, "a,b:c", "5.0% slower\nby far")
+    first, *_ = load_check_format("github")(whole(one)).splitlines()
+    assert first == (
+        "::error title=regressed%3A a%2Cb%3Ac%2C latency::5.0%25 slower%0Aby far"
+    )  # fmt: skip
+
+
+def test_the_terminal_tells_cases_of_the_same_verdict_together() -> None:
+    verdicts = [verdict(Outcome.INCONCLUSIVE, f"c{k}", "so it is " * 30) for k in range(30)]
+    lines = load_check_format("terminal")(whole(*verdicts)).splitlines()
+    assert lines[0] == "inconclusive  c0, c1, c2 and 27 more: latency"
+    assert lines[-2] == "30 cases: 30 inconclusive"
+    assert max(map(len, lines)) <= 100
+
+
+def test_json_has_every_verdict() -> None:
+    found = checked(
+        ("now", [record("a", [1.05] * 30)]), ("before", [record("a", [1.0] * 30)])
+    )  # fmt: skip
+    facts = json.loads(load_check_format("json")(found))
+    latency, *others = facts["verdicts"]
+    assert (latency["outcome"], latency["ratio"]) == ("regressed", pytest.approx(1.05))
+    assert latency["low"] < 1.05 < latency["high"]
+    assert {one["outcome"] for one in others} == {"pass"}
+    assert facts["counts"]["regressed"] == 1
+
+
+def test_json_has_no_infinity() -> None:
+    one = replace(verdict(Outcome.REGRESSED), ratio=None, worse=float("inf"))
+    json.loads(load_check_format("json")(whole(one)))
+
+
+def test_an_unknown_form_is_named_with_its_neighbour() -> None:
+    with pytest.raises(ReportError, match="unknown form of a check 'junti'; did you mean 'junit'"):
+        load_check_format("junti")

@@ -1,0 +1,263 @@
+"""Verdicts of single cases: which outcome, and why."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from radialbench.errors import ReportError
+from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
+from radialbench.records.result import Record, Status
+from radialbench.reports.check import check
+from radialbench.reports.check.alike import differences
+from radialbench.reports.check.gates import GATES, set_gates
+from radialbench.reports.check.verdict import Outcome, Verdict, exit_code, worst_first
+from tests.reports.check.noise import GPU_RECORD, record
+from tests.reports.factory import elsewhere, ended, made, on_gpu
+
+STEADY = [1 + 0.002 * ((7 * call) % 11 - 5) / 5 for call in range(60)]
+
+
+def gpu(factor: float = 1.0, case: str = "a", **changes: Any) -> Record:
+    return replace(record(case, [factor * ms for ms in STEADY]), **changes)
+
+
+def only(metric: str, now: Record, before: Record, *gates: str) -> Verdict:
+    found = check([now], [before], set_gates(GATES, gates))
+    (verdict,) = [one for one in found if one.metric == metric]
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("factor", "outcome"),
+    [
+        (1.0, Outcome.PASS),
+        (1.012, Outcome.PASS),
+        (1.05, Outcome.REGRESSED),
+        (0.988, Outcome.PASS),
+        (0.95, Outcome.FASTER),
+    ],
+)
+def test_latency(factor: float, outcome: Outcome) -> None:
+    verdict = only("latency", gpu(factor), gpu())
+    assert verdict.outcome is outcome
+    assert verdict.ratio == pytest.approx(factor)
+    assert verdict.interval is not None
+    assert verdict.interval.low < factor < verdict.interval.high
+    word = "slower" if factor >= 1 else "faster"
+    assert verdict.reason.startswith(f"{abs(factor - 1):.1%} {word} (95% ")
+
+
+def test_a_gate_decides_what_counts() -> None:
+    assert only("latency", gpu(1.05), gpu(), "latency=6%").outcome is Outcome.PASS
+    assert only("latency", gpu(1.05), gpu(), "latency=0.1ms").outcome is Outcome.PASS
+    assert only("latency", gpu(1.05), gpu(), "latency=0.01ms").outcome is Outcome.REGRESSED
+    assert not [one for one in check([gpu()], [gpu()], {}) if one.metric == "latency"]
+
+
+def test_what_runs_differ_by_counts_for_nothing_whatever_the_gate() -> None:
+    verdict = only("latency", gpu(1.004), gpu(), "latency=0.1%")
+    assert verdict.outcome is Outcome.PASS
+
+
+def test_what_runs_are_known_to_differ_by_widens_the_interval() -> None:
+    (verdict, *_) = check([gpu(1.045)], [gpu()], runs=0.02)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.interval is not None
+    assert verdict.interval.high > 1.045 * 1.039
+    (verdict, *_) = check([gpu(1.10)], [gpu()], runs=0.02)
+    assert verdict.outcome is Outcome.REGRESSED
+
+
+def test_a_change_that_may_be_chance_is_not_called_one() -> None:
+    noisy = [1.3 if call % 3 == 0 else 0.8 + 0.01 * (call % 7) for call in range(12)]
+    verdict = only("latency", record("a", [1.03 * ms for ms in noisy]), record("a", noisy))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "measure again" in verdict.reason
+
+
+def test_too_wide_to_tell() -> None:
+    noisy = [1 + 0.3 * ((7 * call) % 11 - 5) / 5 for call in range(12)]
+    verdict = only("latency", record("a", noisy), record("a", noisy))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "too wide to tell" in verdict.reason
+
+
+def test_too_few_samples() -> None:
+    verdict = only("latency", record("a", [1.0] * 5), record("a", [1.0] * 5))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "takes six" in verdict.reason
+
+
+def clocked(factor: float, mhz: float) -> Record:
+    rounds = Rounds("nvml", sm_mhz=(mhz,) * len(STEADY))
+    timing = Measurement(
+        tuple(factor * ms for ms in STEADY), 1, "cold", "cuda_event", None, rounds=rounds
+    )
+    return gpu(timing=timing)
+
+
+def test_a_lower_clock_is_no_regression() -> None:
+    held = only("latency", clocked(1.1, 1800.0), clocked(1.0, 1980.0))
+    assert held.outcome is Outcome.INCONCLUSIVE
+    assert held.cycles == pytest.approx(1.0)
+    assert "at a clock 9.1% lower" in held.reason
+    slower = only("latency", clocked(1.1, 1980.0), clocked(1.0, 1980.0))
+    assert slower.outcome is Outcome.REGRESSED
+    assert slower.cycles == pytest.approx(1.1)
+    assert "+10.0% in cycles" in slower.reason
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "outcome"),
+    [
+        (100 << 20, 100 << 20, Outcome.PASS),
+        (100 << 20, (100 << 20) + 1, Outcome.PASS),
+        (100 << 20, 103 << 20, Outcome.REGRESSED),
+        (103 << 20, 100 << 20, Outcome.FASTER),
+        (1 << 10, 2 << 10, Outcome.PASS),
+        (0, 5 << 20, Outcome.REGRESSED),
+        (0, 0, Outcome.PASS),
+    ],
+)
+def test_memory_must_grow_in_both_respects(before: int, now: int, outcome: Outcome) -> None:
+    old, new = (gpu(memory=Memory(size, "allocator")) for size in (before, now))
+    assert only("memory", new, old).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome"), [(7 << 20, Outcome.PASS), (14 << 20, Outcome.REGRESSED)]
+)
+def test_a_resident_set_may_differ_by_some_mebibytes(now: int, outcome: Outcome) -> None:
+    old, new = (gpu(memory=Memory(size, "peak resident set")) for size in (5 << 20, now))
+    assert only("memory", new, old).outcome is outcome
+
+
+def test_memory_that_was_measured_in_another_way_is_not_compared() -> None:
+    now, before = gpu(memory=Memory(9, "allocator")), gpu(memory=Memory(1, "resident set"))
+    assert only("memory", now, before).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome"), [(1.4e-5, Outcome.PASS), (2e-5, Outcome.REGRESSED), (1e-6, Outcome.FASTER)]
+)
+def test_accuracy_is_a_share_of_the_tolerance(now: float, outcome: Outcome) -> None:
+    one, other = (
+        gpu(accuracy=Accuracy(error, 0.0, 0.0, 1e-4, 1, 1, "definition")) for error in (now, 1e-5)
+    )
+    assert only("accuracy", one, other).outcome is outcome
+
+
+def test_energy_and_share_of_the_ceiling() -> None:
+    (before,) = on_gpu([gpu()])
+    (now,) = on_gpu([gpu(1.25)])
+    assert only("energy", now, before).outcome is Outcome.REGRESSED
+    share = only("ceiling", now, before)
+    assert share.outcome is Outcome.REGRESSED
+    assert share.ratio == pytest.approx(0.8)
+    assert share.interval is not None
+    assert share.interval.low < 0.8 < share.interval.high
+    assert share.reason.startswith("20.0% less of the ceiling (95% -")
+
+
+def test_compiling_has_a_gate_of_its_own() -> None:
+    before = made(backend=None, samples=STEADY)
+    now = made(backend=None, samples=[1.5 * ms for ms in STEADY])
+    (verdict,) = [one for one in check([now], [before]) if one.metric != "memory"]
+    assert (verdict.metric, verdict.outcome) == ("compile", Outcome.REGRESSED)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "outcome"),
+    [
+        ("ok", "crashed", Outcome.REGRESSED),
+        ("ok", "unsupported", Outcome.REGRESSED),
+        ("unsupported", "failed", Outcome.REGRESSED),
+        ("crashed", "crashed", Outcome.PASS),
+        ("oom", "oom", Outcome.PASS),
+        ("inaccurate", "ok", Outcome.PASS),
+    ],
+)
+def test_how_a_case_ended(before: str, now: str, outcome: Outcome) -> None:
+    old, new = (
+        gpu() if word == "ok" else ended(Status(word), "for a reason", gpu())
+        for word in (before, now)
+    )
+    (verdict,) = check([new], [old])
+    assert (verdict.metric, verdict.outcome) == ("status", outcome)
+    assert now in verdict.reason
+
+
+def test_cases_of_one_side_alone() -> None:
+    found = check([gpu(), gpu(case="b")], [gpu(), gpu(case="c")])
+    alone = {one.case: one.outcome for one in found if one.metric == "status"}
+    assert alone == {"b": Outcome.NEW, "c": Outcome.MISSING}
+    with pytest.raises(ReportError, match="none of the baseline's cases"):
+        check([gpu(case="b")], [gpu(case="c")])
+
+
+def test_the_last_record_of_a_case_counts() -> None:
+    assert only("latency", gpu(), gpu()).ratio == 1
+    found = check([gpu(1.5), gpu()], [gpu(2.0), gpu()])
+    assert {one.outcome for one in found} == {Outcome.PASS}
+
+
+def test_another_problem_and_another_way_of_measuring_are_not_compared() -> None:
+    other = gpu(problem=replace(GPU_RECORD.problem, mask="beef"))
+    (verdict,) = check([gpu()], [other])
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "its mask changed" in verdict.reason
+    timing = gpu().timing
+    assert timing is not None
+    (verdict,) = check([gpu()], [gpu(timing=replace(timing, cache="warm"))])
+    assert "cache: warm and cold" in verdict.reason
+
+
+def test_another_device_is_refused_and_another_version_must_be_allowed() -> None:
+    here = gpu()
+    (there,) = elsewhere([here], device="Other GPU")
+    for allowed in (False, True):
+        with pytest.raises(ReportError, match="device: Other GPU and Example GPU"):
+            differences([(there, here)], across_versions=allowed)
+    (there,) = elsewhere([here], versions={"torch": "2.12.0", "numpy": "2.3.5"})
+    with pytest.raises(ReportError, match=r"torch: 2.12.0 and 2.13.0.*--across-versions"):
+        differences([(there, here)])
+    assert differences([(there, here)], across_versions=True) == ("torch: 2.12.0 and 2.13.0",)
+
+
+def test_our_own_version_and_commit_may_differ_and_a_gpu_may_stand_elsewhere() -> None:
+    here = gpu()
+    versions = here.environment.versions | {"radialbench": "0.0.1"}
+    (there,) = elsewhere([here], commit="feed", versions=versions)
+    told = differences([(there, here)])
+    assert told == ("radialbench: 0.0.1 and none", "commit: feed and 0123abc")
+    (there,) = elsewhere([here], cores=64)
+    assert differences([(there, here)], across_versions=True) == ("cores: 64 and 2",)
+
+
+def test_another_processor_is_another_machine_where_it_computes() -> None:
+    here = made(samples=STEADY)
+    (there,) = elsewhere([here], cores=64)
+    with pytest.raises(ReportError, match="of another machine .*cores: 64 and 2"):
+        differences([(there, here)], across_versions=True)
+
+
+def test_the_worst_outcome_decides() -> None:
+    def code(*outcomes: Outcome, allow_missing: bool = False) -> int:
+        verdicts = [Verdict("a", "latency", one, "why") for one in outcomes]
+        return exit_code(verdicts, allow_missing=allow_missing)
+
+    assert code(Outcome.PASS, Outcome.FASTER, Outcome.NEW) == 0
+    assert code(Outcome.PASS, Outcome.INCONCLUSIVE) == 3
+    assert code(Outcome.INCONCLUSIVE, Outcome.MISSING) == 2
+    assert code(Outcome.INCONCLUSIVE, Outcome.MISSING, allow_missing=True) == 3
+    assert code(Outcome.MISSING, Outcome.INCONCLUSIVE, Outcome.REGRESSED) == 1
+
+
+def test_the_worst_comes_first() -> None:
+    found = check(
+        [gpu(1.1, "a"), gpu(1.3, "b"), gpu(0.5, "c"), gpu(1.0, "d")],
+        [gpu(case=name) for name in "abcd"],
+    )
+    latencies = [one.case for one in worst_first(found) if one.metric == "latency"]
+    assert latencies == ["b", "a", "c", "d"]
