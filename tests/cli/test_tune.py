@@ -144,7 +144,7 @@ def test_what_cannot_be_tuned_is_bad_input(cli: Cli, suite: str, tmp_path: Path)
         (["nowhere"], "nowhere"),
         ([suite, "-f", "nothing"], "no case of small fits 'nothing'"),
         ([suite, "-b", "cup"], "unknown backend 'cup'; did you mean 'cpu'?"),
-        ([suite, "-b", "hopper"], "hopper cannot run what is to be tuned: needs a GPU"),
+        ([suite, "-b", "hopper"], "needs a GPU of compute capability 9.0, got 'cpu'"),
         ([suite, "-o", out, "--sampler", "tpee"], "unknown search 'tpee'; did you mean 'tpe'?"),
         ([suite, "-o", out, "--storage", "nowhere"], "cannot use the storage nowhere"),
         (["--replay", tmp_path / "none.jsonl"], "cannot read"),
