@@ -1,9 +1,9 @@
 """Backend: what computes attention on a block table, ours and our peers' alike."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from radialbench.errors import BackendError, unknown
+from radialbench.errors import BackendError
+from radialbench.plugins import load_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +72,5 @@ def load_backend(name: str) -> Backend:
     Raises:
         BackendError: No backend has this name.
     """
-    if name not in BACKENDS:
-        raise BackendError(unknown("backend", name, BACKENDS))
-    module, attribute = BACKENDS[name].split(":")
-    backend: Backend = getattr(import_module(module), attribute)()
+    backend: Backend = load_plugin(BACKENDS, name, kind="backend", error=BackendError)()
     return backend

@@ -4,14 +4,14 @@ Each format's file holds one class: `of(table)` converts, `arrays()` gives the a
 `token_mask()` reads them back the way the other library does.
 """
 
-from importlib import import_module
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import TableError, unknown
+from radialbench.errors import TableError
 from radialbench.maskgen.table import BlockTable
+from radialbench.plugins import load_plugin
 
 EXPORTERS: dict[str, str] = {
     "bsr": "radialbench.maskgen.export.bsr:Bsr",
@@ -57,8 +57,6 @@ def load_exporter(name: str) -> type[Export]:
     Raises:
         TableError: No format has this name.
     """
-    if name not in EXPORTERS:
-        raise TableError(unknown("export format", name, EXPORTERS))
-    module, attribute = EXPORTERS[name].split(":")
-    exporter: type[Export] = getattr(import_module(module), attribute)
+    kind = "export format"
+    exporter: type[Export] = load_plugin(EXPORTERS, name, kind=kind, error=TableError)
     return exporter

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from radialbench.errors import ReportError
+from radialbench.plugins import load_plugin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,9 +50,12 @@ def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
 
 
 def load_chart(name: str) -> Draw:
-    """Find a chart by name."""
-    module, attribute = CHARTS[name].split(":")
-    draw: Draw = getattr(import_module(module), attribute)
+    """Find a chart by name.
+
+    Raises:
+        ReportError: No chart has this name.
+    """
+    draw: Draw = load_plugin(CHARTS, name, kind="chart", error=ReportError)
     return draw
 
 

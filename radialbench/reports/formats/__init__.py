@@ -1,10 +1,10 @@
 """A summary as text: each format's file holds `render(summary) -> str`."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from radialbench.errors import ReportError, unknown
+from radialbench.errors import ReportError
+from radialbench.plugins import load_plugin
 
 if TYPE_CHECKING:
     from radialbench.reports.summary import Summary
@@ -27,8 +27,5 @@ def load_format(name: str) -> Render:
     Raises:
         ReportError: No format has this name.
     """
-    if name not in FORMATS:
-        raise ReportError(unknown("report format", name, FORMATS))
-    module, attribute = FORMATS[name].split(":")
-    render: Render = getattr(import_module(module), attribute)
+    render: Render = load_plugin(FORMATS, name, kind="report format", error=ReportError)
     return render

@@ -1,10 +1,10 @@
 """A check as text: each format's file holds `render(checked) -> str`."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from radialbench.errors import ReportError, unknown
+from radialbench.errors import ReportError
+from radialbench.plugins import load_plugin
 
 if TYPE_CHECKING:
     from radialbench.reports.check.checked import Checked
@@ -27,8 +27,6 @@ def load_check_format(name: str) -> Render:
     Raises:
         ReportError: No format has this name.
     """
-    if name not in CHECK_FORMATS:
-        raise ReportError(unknown("form of a check", name, CHECK_FORMATS))
-    module, attribute = CHECK_FORMATS[name].split(":")
-    render: Render = getattr(import_module(module), attribute)
+    kind = "form of a check"
+    render: Render = load_plugin(CHECK_FORMATS, name, kind=kind, error=ReportError)
     return render
