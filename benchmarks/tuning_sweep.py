@@ -22,9 +22,9 @@ from pathlib import Path
 from radialbench.autotune.evaluator import Task, Trial
 from radialbench.autotune.live import Live, Rig
 from radialbench.autotune.space import candidates
-from radialbench.autotune.study_table import config_words
 from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
 from radialbench.autotune.tasks import tasks_of
+from radialbench.autotune.words import config_words
 from radialbench.errors import AutotuneError, RadialBenchError
 from radialbench.kernels.device import find_device
 from radialbench.kernels.environment import cores

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from radialbench.autotune.ahead import Ahead
 from radialbench.autotune.evaluator import Outcome, Task, Trial
-from radialbench.autotune.study_table import config_words
+from radialbench.autotune.words import config_words
 from radialbench.kernels.environment import cores
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from radialbench.autotune.evaluator import Evaluator, Outcome, Task, Trial
+from radialbench.autotune.evaluator import Evaluator, Outcome, Trial
 from radialbench.autotune.final import BEST, decide, measure_finals
 from radialbench.autotune.importance import importance
 from radialbench.autotune.search import Search
-from radialbench.autotune.space import Candidates, candidates
+from radialbench.autotune.space import Candidates
 from radialbench.autotune.store import Store, open_store
 from radialbench.autotune.tuned import Progress, Tuned, count_outcomes
 from radialbench.errors import AutotuneError
@@ -16,21 +15,6 @@ from radialbench.records.problem import KernelConfig
 
 TRIALS = 40
 """Configurations that are measured at most, unless asked otherwise."""
-
-
-def tune(task: Task, evaluator: Evaluator, **options: Any) -> Tuned:
-    """Find the fastest configuration for a task.
-
-    Args:
-        task: What is tuned.
-        evaluator: What tries configurations; it stays open.
-        options: As `tune_among`.
-
-    Raises:
-        AutotuneError: As `tune_among`; or the backend has nothing to tune, or cannot run the
-            problem.
-    """
-    return tune_among(candidates(task.problem, task.backend, task.device), evaluator, **options)
 
 
 def tune_among(

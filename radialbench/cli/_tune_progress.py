@@ -78,7 +78,7 @@ def _on_lines(console: Console) -> Watcher:
 
 def _state(event: "Moved", *, terse: bool = False) -> str:
     """Say what is best so far, how the trials ended, and how long the others take."""
-    from radialbench.autotune.study_table import config_words
+    from radialbench.autotune.words import config_words
 
     now = event.progress
     told = [f"trial {now.measured}/{now.planned}"]
@@ -100,7 +100,7 @@ def _state(event: "Moved", *, terse: bool = False) -> str:
 
 def ended_line(event: "Ended") -> str:
     """Say in a line what came of a search."""
-    from radialbench.autotune.study_table import config_words, ms_words, ratio_words
+    from radialbench.autotune.words import config_words, ms_words, ratio_words
 
     head = f"[{event.place}/{event.total}] {event.job.name}  "
     if event.tuned is None:

@@ -26,7 +26,7 @@ def rehearsed_table(done: Sequence["Rehearsed"]) -> str:
 
 def verdict_table(verdicts: Sequence["Verdict"]) -> str:
     """Give a line for each record that was measured again."""
-    from radialbench.autotune.study_table import config_words, ratio_words
+    from radialbench.autotune.words import config_words, ratio_words
 
     rows = [
         (
@@ -57,7 +57,7 @@ def forecast_table(told: Sequence["Forecast"]) -> str:
 
 
 def _cells(tuned: Any) -> tuple[str, ...]:
-    from radialbench.autotune.study_table import config_words, ratio_words
+    from radialbench.autotune.words import config_words, ratio_words
 
     decision = tuned.decision
     stays = decision.source == "default"

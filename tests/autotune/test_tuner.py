@@ -1,14 +1,11 @@
 """The loop: what is counted, what is kept, and what comes of it."""
 
-from typing import Any
-
 import pytest
 
-from radialbench.autotune import tuner
-from radialbench.autotune.evaluator import Outcome, Task, Trial
+from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.space import Candidates, Rejection
 from radialbench.autotune.tuned import Progress
-from radialbench.autotune.tuner import best_of, tune, tune_among
+from radialbench.autotune.tuner import best_of, tune_among
 from radialbench.errors import AutotuneError
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.problem import KernelConfig
@@ -154,19 +151,6 @@ def test_what_is_stored() -> None:
     assert (made.config, made.default, made.source) == (BEST, DEFAULT, "tuned")
     assert (made.sampler, made.seed, made.trials) == ("exhaustive", 3, Outcomes(1, 1, 1, 1, 1, 7))
     assert from_dict(TuningRecord, to_dict(made)) == made
-
-
-def test_tuning_a_task_searches_its_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def found(*of: object) -> Candidates:
-        asked.append(of)
-        return among()
-
-    monkeypatch.setattr(tuner, "candidates", found)
-    task = Task(None, None, "problem", "cpu", "cpu")  # type: ignore[arg-type]
-    assert tune(task, Fake(), trials=50).decision.config == BEST
-    assert asked == [("problem", "cpu", "cpu")]
 
 
 def test_trials_say_what_they_are() -> None:
