@@ -144,7 +144,7 @@ def _latency(latency: Latency, *, several: bool, places: bool) -> str:
     found = latency.executed
     assert found is not None
     if not found.low <= 1 <= found.high:
-        verdict = "slower than in proportion" if found.value < 1 else "faster than in proportion"
+        verdict = "less than in proportion" if found.value < 1 else "more than in proportion"
     elif found.high - found.low > WIDE:
         verdict = "too uncertain to say more"
     else:

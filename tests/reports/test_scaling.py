@@ -115,7 +115,7 @@ def test_latency_in_proportion_to_executed_work() -> None:
 
 
 @pytest.mark.parametrize(
-    ("power", "verdict"), [(1.3, "faster than in proportion"), (0.7, "slower than in proportion")]
+    ("power", "verdict"), [(1.3, "more than in proportion"), (0.7, "less than in proportion")]
 )
 def test_latency_out_of_proportion(power: float, verdict: str) -> None:
     records = [
