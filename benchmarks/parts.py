@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from radialbench.records.result import Record
+from radialbench.records.result import Environment, Record
 
 
 def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
@@ -26,11 +26,15 @@ def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
 
 
 def told(record: Record) -> str:
-    """Say where records come from."""
-    here = record.environment
+    """Say where records come from, and when."""
+    return f"{described(record.environment)}; {record.created[:10]}."
+
+
+def described(here: Environment) -> str:
+    """Say where something was measured, and by which command."""
     machine = f"{here.cpu}, {here.cores} cores, {here.memory_bytes / 2**30:.0f} GiB"
     if here.device != "cpu":
         machine = f"{here.device}; {machine}"
     versions = ", ".join(f"{name} {version}" for name, version in here.versions.items())
     command = here.command.split(" -o ")[0]
-    return f"{machine}; Python {here.python}, {versions}; `{command}`; {record.created[:10]}."
+    return f"{machine}; Python {here.python}, {versions}; `{command}`"

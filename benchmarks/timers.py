@@ -2,6 +2,9 @@
 
     python -m benchmarks.timers                  # about two minutes on an H100
     python -m benchmarks.timers -o timers.json   # the samples too
+    python -m benchmarks.timers --page           # the table of docs/measurement.md
+
+benchmarks/results/timers.json holds the samples that the page's table is made from.
 
 Beside ours: `triton.testing`, CUPTI's records of each kernel (through torch.profiler, flush left
 out), replay of a CUDA graph, and NVBench where `cuda-bench` is installed. Every timer but NVBench,
@@ -20,13 +23,19 @@ from typing import Any
 
 import torch
 
+from benchmarks.parts import described, filled
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.clocks import EventClock
-from radialbench.kernels.environment import clock_limits
+from radialbench.kernels.environment import environment
 from radialbench.kernels.timing import measure
+from radialbench.records.codec import from_dict, to_dict
+from radialbench.records.result import Environment
 
 Call = Callable[[], object]
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "measurement.md"
+STORED = ROOT / "benchmarks" / "results" / "timers.json"
 SECONDS = 0.5
 SHAPES = {"short": (TokenGrid(4, 32, 32), 4), "middle": (TokenGrid(21, 30, 52), 12)}
 
@@ -140,13 +149,13 @@ def spans_of_calls(spans: Iterable[tuple[float, float]], calls: int) -> tuple[fl
     return tuple(max(end for _, end in group) - group[0][0] for group in groups)
 
 
-def nvbench(calls: dict[str, Call], *, sync: bool) -> list[Result]:
-    """NVBench's cold measurement of all kernels; nothing where it is not installed."""
+def nvbench(calls: dict[str, Call], missing: list[str], *, sync: bool) -> list[Result]:
+    """NVBench's cold measurement of all kernels; said to be missing where it is not installed."""
     try:
         from cuda import bench
         from cuda.bench.results import BenchmarkResult
     except ImportError as error:
-        print(f"nvbench: not measured: {error}")
+        missing.append(f"nvbench: not measured: {error}")
         return []
 
     def entry(call: Call) -> Callable[[Any], None]:
@@ -192,15 +201,15 @@ TIMERS: tuple[tuple[str, str, Callable[[Call], tuple[float, ...]]], ...] = (
 )
 
 
-def measured(calls: dict[str, Call]) -> list[Result]:
-    """Let every timer but NVBench measure every kernel; one that fails is told and left out."""
+def measured(calls: dict[str, Call], missing: list[str]) -> list[Result]:
+    """Let every timer but NVBench measure every kernel; one that fails is said to be missing."""
     found = []
     for name, call in calls.items():
         for timer, cache, time_it in TIMERS:
             try:
                 found.append(Result(name, timer, cache, time_it(call)))
             except Exception as error:
-                print(f"{timer} on {name}: not measured: {type(error).__name__}: {error}")
+                missing.append(f"{timer} on {name}: not measured: {type(error).__name__}: {error}")
     return found
 
 
@@ -224,30 +233,53 @@ def _samples(results: Iterable[Result], kernel: str, timer: str, cache: str) -> 
     return [ms for r in results if (r.kernel, r.timer, r.cache) == wanted for ms in r.samples_ms]
 
 
+def read() -> tuple[Environment, list[Result], list[str]]:
+    """Give the committed measurement: where it was made, the results, what was not measured."""
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    results = [
+        Result(r["kernel"], r["timer"], r["cache"], tuple(r["samples_ms"]))
+        for r in stored["results"]
+    ]
+    return from_dict(Environment, stored["environment"]), results, stored["missing"]
+
+
+def written(text: str) -> str:
+    """Put the committed measurement into the page."""
+    where, results, missing = read()
+    lines = [told(results), "", f"{described(where)}."]
+    lines += ["", *(f"- {line}" for line in missing)] if missing else []
+    return filled(text, {"timers": "\n".join(lines)}, maker="benchmarks/timers.py")
+
+
 def main() -> int:
     """Measure, and print the tables: before, after, and both together."""
     parser = argparse.ArgumentParser(description="The same kernels by several timers.")
     parser.add_argument("-o", "--out", type=Path, help="write the samples, as JSON")
+    parser.add_argument("--page", action="store_true", help="make the page's table, and no more")
     parser.add_argument(
         "--nvbench-sync", action="store_true", help="let NVBench not hold its stream back"
     )
     options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return 0
     if not torch.cuda.is_available():
         print("needs a CUDA device")
         return 2
-    print(f"{torch.cuda.get_device_name()}; {clock_limits() or 'clocks unknown'}")
+    where = environment("python -m benchmarks.timers", device="cuda")
+    print(f"{where.device}; {where.clocks or 'clocks unknown'}")
     calls = kernels()
-    before = measured(calls)
-    between = nvbench(calls, sync=options.nvbench_sync)
-    after = measured(calls)
+    missing: list[str] = []
+    before = measured(calls, missing)
+    between = nvbench(calls, missing, sync=options.nvbench_sync)
+    after = measured(calls, missing)
     for title, part in (("before", before), ("after", after), ("all", before + between + after)):
         print(f"\n{title}\n\n{told(part)}")
+    print(*missing, sep="\n")
     if options.out:
-        rows = [
-            {"kernel": r.kernel, "timer": r.timer, "cache": r.cache, "samples_ms": r.samples_ms}
-            for r in before + between + after
-        ]
-        options.out.write_text(json.dumps(rows), encoding="utf-8")
+        rows = [to_dict(result) for result in before + between + after]
+        stored = {"environment": to_dict(where), "missing": missing, "results": rows}
+        options.out.write_text(json.dumps(stored), encoding="utf-8")
     return 0
 
 

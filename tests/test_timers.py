@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.timers import Result, spans_of_calls, told
+from benchmarks.timers import PAGE, Result, spans_of_calls, told, written
 
 
 def test_a_call_lasts_from_its_first_kernel_to_its_last_without_the_flush() -> None:
@@ -32,3 +32,13 @@ def test_timers_are_compared_with_ours_in_the_same_cache() -> None:
     }
     assert ratios[("other", "cold")] == "1.5000"
     assert ratios[("other", "warm")] == "3.0000"
+
+
+def test_the_page_has_what_was_measured() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert written(text) == text, "run: python -m benchmarks.timers --page"
+    changed = text.replace(
+        "| radial, short | ours | cold | 0.05", "| radial, short | ours | cold | 0.06"
+    )
+    assert changed != text
+    assert written(changed) == text

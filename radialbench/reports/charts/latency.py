@@ -83,7 +83,12 @@ def _latency(
     above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
     above.set_title("Latency")
     above.tick_params(labelbottom=False)
-    evens = [one for one in summary.break_evens if one.sweep == sweep and one.tokens]
+    drawn = {(line.mask, row.backend, row.place) for line in lines for row in line.rows}
+    evens = [
+        one
+        for one in summary.break_evens
+        if one.sweep == sweep and one.tokens and (one.mask, one.backend, one.place) in drawn
+    ]
     for place, even in enumerate(evens):
         _mark(above, even, looked[even.mask], place)
     label_ends(above, [end for end in ends if end])
@@ -93,9 +98,10 @@ def _latency(
     compared = f", and the speed-up over the fastest dense result ({listed(over)})" if over else ""
     curved = any(fitted(line) for line in lines)
     curves = "; the curves are powers of the executed work, fitted to the medians" if curved else ""
+    rings = " Rings: from how many tokens on a mask is faster than dense." if evens else ""
     return (
         "Measured latency, token order included: medians with their 95% intervals (quartiles where "
-        f"there are fewer than six samples){curves}{compared}."
+        f"there are fewer than six samples){curves}{compared}.{rings}"
     )
 
 
@@ -120,9 +126,9 @@ def _mark(axes: Axes, even: BreakEven, look: Look, place: int) -> None:
         [even.tokens], [even.latency_ms], "o", ms=12, mfc="none", mec=look.color, mew=1.8, zorder=5
     )
     axes.annotate(
-        f"{plain(even.mask)} as fast as dense\nat about {even.about} tokens",
+        f"{plain(even.mask)} from about {even.about}",
         (even.tokens, even.latency_ms),
-        xytext=(0.03, 0.97 - 0.14 * place),
+        xytext=(0.03, 0.97 - 0.075 * place),
         textcoords="axes fraction",
         color=look.color,
         fontsize=10.5,
