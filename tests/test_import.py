@@ -32,7 +32,10 @@ def test_import_is_light() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["run", "--help"], ["tune", "--help"], ["check", "--help"]],
+    [
+        *(["--help"], ["--version"], ["run", "--help"], ["tune", "--help"], ["check", "--help"]),
+        *(["export", "--help"], ["export", "configs", "--help"], ["export", "table", "--help"]),
+    ],
 )
 def test_help_is_light(arguments: list[str]) -> None:
     assert not loaded(HELP.format(arguments=arguments)) & HEAVY

@@ -6,7 +6,7 @@ failed, and its configuration put in the queue again.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -121,9 +121,7 @@ class Study:
             self._study.set_user_attr("final", kept)
 
     def _kept(self) -> list[FrozenTrial]:
-        """Give the trials that are ours; others, and copies of them, tell nothing."""
-        every = self._study.get_trials(deepcopy=False)
-        return [t for t in every if "config" in t.user_attrs and "copy" not in t.user_attrs]
+        return _ours(self._study)
 
     def _queue(self) -> list[FrozenTrial]:
         return [one for one in self._kept() if one.state == TrialState.WAITING]
@@ -192,6 +190,36 @@ class Study:
                 user_attrs=kept | _attributes(Trial(config, Outcome.CRASHED, reason)),
             )
         )
+
+
+def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
+    """Give the trials of studies that have ended, by the study's name, and take part in none.
+
+    Args:
+        url: The storage.
+        names: Names of studies; those that the storage does not have are left out.
+
+    Raises:
+        AutotuneError: The storage cannot be read.
+    """
+    with _reported(url, ValueError, AssertionError, ImportError):
+        storage = _storage(url)
+        known = set(optuna.get_all_study_names(storage))
+        studies = {
+            name: optuna.load_study(study_name=name, storage=storage)
+            for name in names
+            if name in known
+        }
+        return {
+            name: [_trial(one) for one in _ours(study) if _ended(one)]
+            for name, study in studies.items()
+        }
+
+
+def _ours(study: optuna.Study) -> list[FrozenTrial]:
+    """Give the trials that are ours; others, and copies of them, tell nothing."""
+    every = study.get_trials(deepcopy=False)
+    return [t for t in every if "config" in t.user_attrs and "copy" not in t.user_attrs]
 
 
 def _ended(one: FrozenTrial) -> bool:

@@ -16,6 +16,7 @@ VERBS = {
     "suite": "radialbench.cli.suite",
     "run": "radialbench.cli.run",
     "tune": "radialbench.cli.tune",
+    "export": "radialbench.cli.export",
     "merge": "radialbench.cli.merge",
     "report": "radialbench.cli.report",
     "check": "radialbench.cli.check",

@@ -1,4 +1,4 @@
-"""Options that say which mask, on which grid, and what they stand for."""
+"""Options that say which mask, on which grid, in which blocks, and what they stand for."""
 
 import re
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.models import Model
     from radialbench.maskgen.spec import MaskSpec
+    from radialbench.maskgen.table import BlockTable
 
 DEFAULT_MODEL = "wan2.1-1.3b"
 
@@ -141,6 +142,37 @@ def chosen_mask(mask: str, settings: list[str] | None, empty_rows: str | None) -
             raise SpecError(f"the parameter {word!r} is set twice")
         values[word] = _value(kinds[word], text)
     return spec.with_params(**values)
+
+
+def compiled(
+    spec: "MaskSpec", where: Scene, block_m: int, block_n: int, heads: str = ""
+) -> tuple["BlockTable", float]:
+    """Compile a mask.
+
+    Args:
+        spec: The mask.
+        where: Its grid.
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+        heads: The group of heads it is for, for messages.
+
+    Returns:
+        The table, and the seconds that it took.
+
+    Raises:
+        SpecError: The mask does not fit the grid.
+    """
+    from time import perf_counter
+
+    from radialbench.errors import SpecError
+    from radialbench.maskgen.compile import compile_mask
+
+    begin = perf_counter()
+    try:
+        table = compile_mask(spec, where.grid, block_m, block_n)
+    except SpecError as error:
+        raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None
+    return table, perf_counter() - begin
 
 
 def _value(kind: str, text: str) -> float | bool:

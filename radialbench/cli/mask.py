@@ -1,4 +1,4 @@
-"""`radialbench mask`: list, show, compile, compare and check masks."""
+"""`radialbench mask`: list, show, compare and check masks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +13,14 @@ from radialbench.cli._options import (
     Json,
     MaskName,
     ModelName,
-    Scene,
     Settings,
     Size,
 )
 
 if TYPE_CHECKING:
     from radialbench.maskgen.heads import HeadPlan
-    from radialbench.maskgen.spec import MaskSpec
-    from radialbench.maskgen.table import BlockTable
 
-app = typer.Typer(help="List, show, compile, compare and check masks.", no_args_is_help=True)
+app = typer.Typer(help="List, show, compare and check masks.", no_args_is_help=True)
 
 Png = Annotated[
     Path | None, typer.Option("--png", help="Also draw into this file, PNG or SVG by its name.")
@@ -98,7 +95,7 @@ def show(
     from radialbench.cli._console import print_json
     from radialbench.cli._mask_facts import mask_facts, part_values, scene_facts, table_facts
     from radialbench.cli._mask_show import say, show_mask
-    from radialbench.cli._options import chosen_mask, scene
+    from radialbench.cli._options import chosen_mask, compiled, scene
     from radialbench.maskgen.picture import picture_kind, save_pictures
 
     if png is not None:
@@ -111,7 +108,7 @@ def show(
         groups = [(group.label, len(group.heads), group.mask) for group in plan.groups]
     facts, titled = [], []
     for label, heads, spec in groups:
-        table, seconds = _compiled(spec, where, block_m, block_n, label)
+        table, seconds = compiled(spec, where, block_m, block_n, label)
         fact: dict[str, Any] = {"heads": label} if plan else {}
         fact |= {"mask": mask_facts(spec), "table": table_facts(table, where, heads, seconds)}
         facts.append({**fact, "parts": part_values(spec, where)})
@@ -129,40 +126,6 @@ def show(
         show_mask(spec, table, where, title, fact)
     if png is not None:
         say(f"drawn into {png}")
-
-
-@app.command("compile")
-def compile_(
-    mask: MaskName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, such as table.npz.")],
-    model: ModelName = None,
-    size: Size = None,
-    grid: Grid = None,
-    set: Settings = None,
-    empty_rows: EmptyRows = None,
-    block_m: BlockM = 128,
-    block_n: BlockN = 128,
-    json: Json = False,
-) -> None:
-    """Compile a mask and save its block table."""
-    from radialbench.cli._console import print_json
-    from radialbench.cli._mask_facts import mask_facts, scene_facts, table_facts
-    from radialbench.cli._mask_show import say
-    from radialbench.cli._options import chosen_mask, scene
-
-    where = scene(model, size, grid)
-    spec = chosen_mask(mask, set, empty_rows)
-    table, seconds = _compiled(spec, where, block_m, block_n)
-    table.save(str(out))
-    if json:
-        facts = {"file": str(out), "scene": scene_facts(where), "mask": mask_facts(spec)}
-        print_json({**facts, "table": table_facts(table, where, where.heads, seconds)})
-        return
-    say(
-        f"{out}: {spec.label} on {where.grid.label}, {table.full.nnz:,} full and "
-        f"{table.partial.nnz:,} partial blocks of {block_m}×{block_n} tokens, "
-        f"{out.stat().st_size:,} bytes"
-    )
 
 
 @app.command()
@@ -193,7 +156,7 @@ def diff(
     from radialbench.cli._console import print_json
     from radialbench.cli._mask_facts import mask_facts, scene_facts
     from radialbench.cli._mask_show import picture_room, say, show_difference
-    from radialbench.cli._options import chosen_mask, scene
+    from radialbench.cli._options import chosen_mask, compiled, scene
     from radialbench.maskgen.cells import difference_pairs
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.picture import SHARPEST, picture_kind, picture_side, save_difference
@@ -202,7 +165,7 @@ def diff(
         picture_kind(png)
     where = scene(model, size, grid)
     specs = chosen_mask(a, set_a, empty_rows), chosen_mask(b, set_b, empty_rows)
-    table_a, table_b = (_compiled(spec, where, block_m, block_n)[0] for spec in specs)
+    table_a, table_b = (compiled(spec, where, block_m, block_n)[0] for spec in specs)
     side = picture_side(where.grid, picture_room())
     # One count serves both pictures: the cells of the terminal's are whole cells of the file's.
     finer = 1 if png is None else max(1, min(SHARPEST, where.grid.seq_len) // side)
@@ -270,22 +233,6 @@ def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "Hea
     if settings or empty_rows:
         raise SpecError(f"{mask} is a head plan: its masks have their parameters in the file")
     return load_head_plan(mask)
-
-
-def _compiled(
-    spec: "MaskSpec", where: Scene, block_m: int, block_n: int, heads: str = ""
-) -> tuple["BlockTable", float]:
-    from time import perf_counter
-
-    from radialbench.errors import SpecError
-    from radialbench.maskgen.compile import compile_mask
-
-    begin = perf_counter()
-    try:
-        table = compile_mask(spec, where.grid, block_m, block_n)
-    except SpecError as error:
-        raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None
-    return table, perf_counter() - begin
 
 
 def _drawn(png: Path | None) -> dict[str, str]:

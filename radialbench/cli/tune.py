@@ -225,28 +225,13 @@ def _verify(jobs: "list[Job]", out: Path, command: str, *, json: bool) -> None:
     from radialbench.autotune.run import known_records
     from radialbench.autotune.verify import verify
     from radialbench.cli import FAILED
-    from radialbench.cli._console import print_json_line
-    from radialbench.cli._tune_tables import verdict_table
-    from radialbench.records.codec import to_dict
+    from radialbench.cli._verdicts import tell_verdicts
 
-    verdicts = []
     records = known_records(jobs, out)
-    for one in verify(jobs, records, command):
-        verdicts.append(one)
-        if json:
-            now = None if one.now is None else to_dict(one.now)
-            facts = {"problem": one.job.name, "verdict": one.word, "reason": one.reason}
-            print_json_line({**facts, "record": to_dict(one.record), "now": now})
-    missing = sum(job.key not in records for job in jobs)
-    if not json:
-        if verdicts:
-            _say(verdict_table(verdicts))
-        _say(
-            f"{len(verdicts)} measured again, {sum(one.sound for one in verdicts)} of them sound; "
-            f"{missing} problems have no record, {len(jobs) - missing - len(verdicts)} keep the "
-            "default"
-        )
-    if not all(one.sound for one in verdicts):
+    known = [records[job.key] for job in jobs if job.key in records]
+    kept = sum(record.source == "default" for record in known)
+    rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
+    if not tell_verdicts(verify(jobs, records, command), rest, json=json):
         raise typer.Exit(FAILED)
 
 

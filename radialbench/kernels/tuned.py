@@ -10,16 +10,17 @@ from pathlib import Path
 from radialbench.errors import RecordError
 from radialbench.kernels.environment import cpu_name
 from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
+from radialbench.records.exported import files_of, read_records
 from radialbench.records.lookup import PLAIN, Found, anything, find
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.tuning import TuningKey, TuningRecord, key_of
-from radialbench.records.tuning_file import read_tuning
 
 SHIPPED = Path(__file__).parents[1] / "autotune" / "configs"
 """Folder of the records that come with the package, a file a device."""
 
 VARIABLE = "RADIALBENCH_CONFIGS"
-"""Environment variable that names the user's own records: a file, or a folder of `.jsonl` files."""
+"""Environment variable that names the user's own records: a file, or a folder of `.jsonl` and
+`.json` files, as `radialbench tune` and `radialbench export --format json` write them."""
 
 
 def find_config(
@@ -30,10 +31,12 @@ def find_config(
     default: KernelConfig = PLAIN,
     feasible: Callable[[KernelConfig], list[str]] = anything,
     strict: bool = True,
+    configs: str | Path | None = None,
 ) -> Found:
     """Choose the configuration for a problem, by the rule of `records.lookup.find`.
 
-    The records are those that `RADIALBENCH_CONFIGS` names, then those that come with the package.
+    The records are those of `configs`, or else those that `RADIALBENCH_CONFIGS` names, then those
+    that come with the package.
 
     Args:
         problem: What is computed.
@@ -43,12 +46,13 @@ def find_config(
         feasible: Says why a configuration cannot run this problem; empty if it can.
         strict: Use no record of another version of the kernel or of what compiles it. Otherwise
             one is used where nothing else is found, with a warning, once.
+        configs: A file of records or exported configurations, or a folder of such.
 
     Raises:
         RecordError: Records cannot be read.
     """
     key = key_of(problem, backend, device)
-    return look_up(key, default=default, feasible=feasible, strict=strict)
+    return look_up(key, default=default, feasible=feasible, strict=strict, configs=configs)
 
 
 def look_up(
@@ -57,12 +61,13 @@ def look_up(
     default: KernelConfig = PLAIN,
     feasible: Callable[[KernelConfig], list[str]] = anything,
     strict: bool = True,
+    configs: str | Path | None = None,
 ) -> Found:
     """Choose the configuration for a key; else as `find_config`."""
     if key.backend not in SOURCES:
         return Found(default, "default", None, f"{key.backend} is not tuned")
     found = find(
-        records_of(key.device),
+        records_of(key.device, configs),
         key,
         default=default,
         feasible=feasible,
@@ -75,15 +80,28 @@ def look_up(
     return found
 
 
-def records_of(device: str) -> tuple[TuningRecord, ...]:
+def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRecord, ...]:
     """Give the records that may say something about a device, the user's own first.
+
+    Args:
+        device: Name of the GPU, or of the CPU.
+        configs: Where the user's own are; where `RADIALBENCH_CONFIGS` says if not given.
 
     Raises:
         RecordError: Records cannot be read.
     """
     shipped = SHIPPED / file_name(device)
-    files = [*_own(), *([shipped] if shipped.exists() else [])]
+    files = [*_own(configs), *([shipped] if shipped.exists() else [])]
     return tuple(record for path in files for record in _records(path))
+
+
+def shipped_records() -> tuple[TuningRecord, ...]:
+    """Give the records of all devices that come with the package.
+
+    Raises:
+        RecordError: Records cannot be read.
+    """
+    return tuple(record for path in sorted(SHIPPED.glob("*.jsonl")) for record in _records(path))
 
 
 def file_name(device: str) -> str:
@@ -100,15 +118,14 @@ def processor(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def _own() -> list[Path]:
+def _own(configs: str | Path | None) -> list[Path]:
+    if configs is not None:
+        return files_of(Path(configs))
     if not (named := os.environ.get(VARIABLE)):
         return []
-    path = Path(named)
-    if path.is_dir():
-        return sorted(path.glob("*.jsonl"))
-    if not path.exists():
-        raise RecordError(f"{VARIABLE} names {path}, which is neither a file nor a folder")
-    return [path]
+    if not Path(named).exists():
+        raise RecordError(f"{VARIABLE} names {named}, which is neither a file nor a folder")
+    return files_of(Path(named))
 
 
 def _records(path: Path) -> tuple[TuningRecord, ...]:
@@ -122,7 +139,7 @@ def _records(path: Path) -> tuple[TuningRecord, ...]:
 @lru_cache(maxsize=64)
 def _read(path: Path, changed: int, size: int) -> tuple[TuningRecord, ...]:
     """Read a file once as long as it stays as it is."""
-    return read_tuning(path)
+    return read_records(path)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Records as lines of JSON, read quickly: files hold many thousand."""
 
 import json
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -43,9 +43,26 @@ def parse_line(line: bytes, kind: type[T], newest: int) -> T:
         RecordError: It is no record of a version this one can read.
     """
     try:
-        value = _CLOSELY.decode(line.decode())
-    except (ValueError, RecursionError):
+        value = parse_json(line)
+    except ValueError:
         raise RecordError("not a whole line of JSON") from None
+    return build(value, kind, newest)
+
+
+def parse_json(text: bytes) -> Any:
+    """Read JSON as the standard has it: without NaN and infinities.
+
+    Raises:
+        ValueError: It is not JSON, or not all of it.
+    """
+    try:
+        return _CLOSELY.decode(text.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def build(value: Any, kind: type[T], newest: int) -> T:
+    """Make a record of JSON's own types; arguments and errors as `parse_line`."""
     schema = value.get("schema") if isinstance(value, dict) else None
     if isinstance(schema, int):
         _check_schema(schema, newest)

@@ -101,10 +101,19 @@ def write_whole(path: Path, records: Iterable[object]) -> None:
         RecordError: A record holds a number that is not finite.
         OSError: It cannot be written.
     """
+    write_bytes(path, map(written, records))
+
+
+def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file, or nothing: what was there is kept until all is on the disk.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            file.writelines(map(written, records))
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

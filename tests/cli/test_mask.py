@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
+from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.cli import main
 from radialbench.cli._console import console
 from radialbench.maskgen.cells import difference_pairs
@@ -249,20 +249,6 @@ def test_show_draws_a_file(cli: Cli, name: str, tmp_path: Path) -> None:
     assert cli.facts("show", "sta", *SMALL, "--png", file)["png"] == str(file)
 
 
-def test_compile(cli: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "table.npz"
-    table = compile_mask(load_mask("radial", decay=0.5), GRID, 16, 16)
-    text = cli.text("compile", "radial", *SMALL, "--set", "decay=0.5", "-o", file)
-    assert BlockTable.load(str(file)) == table
-    assert text == (
-        f"{file}: radial(decay=0.5) on 4x5x6, {table.full.nnz} full and {table.partial.nnz} "
-        f"partial blocks of 16×16 tokens, {file.stat().st_size:,} bytes\n"
-    )
-    facts = cli.facts("compile", "radial", *SMALL, "--out", file)
-    assert facts["file"] == str(file)
-    assert facts["table"]["fingerprint"] == BlockTable.load(str(file)).fingerprint
-
-
 @pytest.mark.parametrize("b", ["radial", "sta"])
 def test_diff_counts_exactly(cli: Cli, b: str, tmp_path: Path) -> None:
     png = tmp_path / "diff.png"
@@ -395,10 +381,6 @@ def test_a_bad_file_is_placed(
             "cannot write /no/such/folder/a.png: No such file or directory",
         ),
         (
-            ["compile", "radial", "--grid", "3x4x5", "-o", "/no/such/folder/a.npz"],
-            "cannot write /no/such/folder/a.npz: No such file or directory",
-        ),
-        (
             ["show", "radial_blocks", "--grid", "8x22x40"],
             "radial_blocks: 128 of 7,040 tokens would attend nothing on 8x22x40, the first is "
             "token 1664 (frame 1, row 19, column 24); choose empty_rows: own_block",
@@ -428,7 +410,7 @@ def test_empty_rows_can_be_settled(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["show"], ["show", "radial", "--block-m", "0"], ["compile", "radial"], ["diff", "sta"]],
+    [["show"], ["show", "radial", "--block-m", "0"], ["diff", "sta"]],
 )
 def test_bad_usage(cli: Cli, arguments: list[str]) -> None:
     _, err = cli.run(*arguments, code=2)
@@ -475,7 +457,7 @@ def test_the_documented_commands_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keyframes.yaml").write_text(documented("yaml")[0], encoding="utf-8")
     lines = [line.partition("#")[0].split() for line in "".join(documented("sh")).splitlines()]
-    assert len(lines) == 11
+    assert len(lines) == 10
     told = [cli.text(*line[2:]) for line in lines if line[:2] == ["radialbench", "mask"]]
     assert len(told) == len(lines)
     (shown,) = [text for text in told if text.startswith("keyframes\n")]

@@ -12,6 +12,7 @@ from radialbench.errors import RecordError
 from radialbench.kernels import tuned as module
 from radialbench.kernels.environment import cpu_name
 from radialbench.kernels.tuned import SHIPPED, file_name, find_config, processor
+from radialbench.records.exported import to_document
 from radialbench.records.lookup import find
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.tuning import TuningRecord
@@ -85,6 +86,49 @@ def test_a_single_file_may_be_named(mine: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_config(*here()).config == MINE
 
 
+def exported(path: Path, *records: TuningRecord) -> Path:
+    path.write_text(to_document(records), encoding="utf-8")
+    return path
+
+
+def test_what_was_exported_is_read_like_records(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(mine / "gpu.json", fresh("triton", config=MINE))
+    assert find_config(*here()).config == MINE
+    monkeypatch.setenv(module.VARIABLE, str(mine / "gpu.json"))
+    found = find_config(*here())
+    assert (found.config, found.source) == (MINE, "tuned")
+    near = exported(tmp_path / "near.json", fresh("triton", config=OURS, frames=9))
+    found = find_config(*here(), configs=near)
+    assert (found.config, found.source) == (OURS, "transferred")
+    found = find_config(*here("hopper"), configs=near)
+    assert (found.source, found.record) == ("default", None)
+
+
+def test_what_is_handed_over_comes_before_what_is_shipped_and_instead_of_the_variables(
+    shipped: Path, mine: Path, tmp_path: Path
+) -> None:
+    write_tuning(shipped / file_name(processor("cpu")), [fresh("triton", config=OURS)])
+    written(mine, fresh("triton", config=KernelConfig(32, 32)))
+    assert find_config(*here(), configs=exported(tmp_path / "none.json")).config == OURS
+    given = exported(tmp_path / "mine.json", fresh("triton", config=MINE))
+    assert find_config(*here(), configs=str(given)).config == MINE
+    assert find_config(*here(), configs=tmp_path).config == MINE
+    stale = exported(tmp_path / "old.json", fresh("triton", config=MINE, kernel="old"))
+    assert find_config(*here(), configs=stale).config == OURS
+    with pytest.raises(RecordError, match="cannot read .*nowhere.json: No such file"):
+        find_config(*here(), configs=tmp_path / "nowhere.json")
+
+
+def test_what_is_shipped_for_all_devices(shipped: Path) -> None:
+    assert module.shipped_records() == ()
+    ours, other = fresh("triton", config=OURS), tuned(device="Other GPU")
+    write_tuning(shipped / "z.jsonl", [ours])
+    write_tuning(shipped / file_name("Other GPU"), [other])
+    assert module.shipped_records() == (other, ours)
+
+
 def test_files_are_read_again_when_they_change_and_else_not(
     mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +138,7 @@ def test_files_are_read_again_when_they_change_and_else_not(
         read.append(path.name)
         return read_tuning(path)
 
-    monkeypatch.setattr(module, "read_tuning", counted)
+    monkeypatch.setattr(module, "read_records", counted)
     written(mine, fresh("triton", config=MINE))
     assert [find_config(*here()).config for _ in range(3)] == [MINE] * 3
     assert read == ["mine.jsonl"]

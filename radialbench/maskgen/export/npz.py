@@ -62,16 +62,6 @@ class Npz:
     @classmethod
     def of(cls, table: BlockTable) -> Self:
         """Take a table apart."""
-        header = {
-            "format": FORMAT,
-            "version": VERSION,
-            "grid": asdict(table.grid),
-            "order": str(table.order),
-            "block_m": table.block_m,
-            "block_n": table.block_n,
-            "mask": table.mask,
-            "fingerprint": table.fingerprint,
-        }
         arrays: dict[str, NDArray[np.generic]] = {
             "full_indptr": table.full.indptr,
             "full_indices": table.full.indices,
@@ -80,8 +70,7 @@ class Npz:
             "bitmap_of": table.bitmap_of,
             "bitmaps": table.bitmaps,
         }
-        as_bytes = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        return cls({"header": as_bytes, **arrays})
+        return cls({"header": header_of(table, FORMAT), **arrays})
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Give the arrays by their names in the file."""
@@ -144,15 +133,44 @@ class Npz:
         return header
 
 
+def header_of(table: BlockTable, format_name: str, **facts: object) -> NDArray[np.uint8]:
+    """Say what arrays are of, as the bytes of a JSON object.
+
+    Args:
+        table: Where they come from.
+        format_name: What they are.
+        **facts: What else there is to say.
+    """
+    header = {
+        "format": format_name,
+        "version": VERSION,
+        "grid": asdict(table.grid),
+        "order": str(table.order),
+        "block_m": table.block_m,
+        "block_n": table.block_n,
+        "mask": table.mask,
+        "fingerprint": table.fingerprint,
+    }
+    return np.frombuffer(json.dumps(header | facts).encode(), np.uint8)
+
+
 def save_table(table: BlockTable, path: str | Path) -> None:
     """Write a table; whoever reads the path sees the old file or the new one, never a part.
 
     Raises:
         TableError: The file cannot be written.
     """
-    target = Path(path)
+    write_arrays(Path(path), Npz.of(table).arrays())
+
+
+def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+    """Write an npz file, whole or not at all.
+
+    Raises:
+        TableError: It cannot be written.
+    """
     try:
-        _replace(target, Npz.of(table).arrays())
+        _replace(target, arrays)
     except OSError as error:
         raise TableError(f"cannot write {target}: {error.strerror or error}") from error
 

@@ -1,0 +1,73 @@
+"""Tuned configurations in the forms that serving code reads.
+
+Each form's file holds `render(chosen)`: the text of a file, or the texts of a folder's files by
+their names. None of them is pickled, and what data is in them is data for their readers too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from radialbench.errors import RecordError
+from radialbench.plugins import load_plugin
+from radialbench.records.store import DISK_FULL, WriteError, write_bytes
+from radialbench.records.tuning import TuningRecord
+
+CONFIG_FORMATS: dict[str, str] = {
+    "json": "radialbench.autotune.export.json:render",
+    "python": "radialbench.autotune.export.python:render",
+    "t4": "radialbench.autotune.export.t4:render",
+    "triton": "radialbench.autotune.export.triton:render",
+    "vllm": "radialbench.autotune.export.vllm:render",
+}
+"""Where each form lives; its file is imported when it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is exported.
+
+    Attributes:
+        records: Which configuration was chosen for each problem: the tuned one, or the default
+            where nothing beat it by more than the noise.
+        storage: Where the trials behind them are kept, as `open_store` takes it; None if unknown.
+    """
+
+    records: tuple[TuningRecord, ...]
+    storage: str | None = None
+
+
+Texts = str | dict[str, str]
+Render = Callable[[Chosen], Texts]
+
+
+def load_config_format(name: str) -> Render:
+    """Find a form by name.
+
+    Raises:
+        RecordError: No form has this name.
+    """
+    kind = "form of configurations"
+    render: Render = load_plugin(CONFIG_FORMATS, name, kind=kind, error=RecordError)
+    return render
+
+
+def write_texts(out: Path, texts: Texts) -> list[Path]:
+    """Write what a form gave: a file, or files in a folder, each whole or not at all.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RecordError: It cannot be written.
+        WriteError: The disk is full; what was there is kept.
+    """
+    files = {out: texts} if isinstance(texts, str) else {out / k: v for k, v in texts.items()}
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, [text.encode()])
+        except OSError as error:
+            kind = WriteError if error.errno in DISK_FULL else RecordError
+            raise kind(f"cannot write {path}: {error.strerror or error}") from None
+    return list(files)

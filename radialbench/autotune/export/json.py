@@ -1,0 +1,9 @@
+"""JSON: whole records in one document, which `find_config` and `RADIALBENCH_CONFIGS` read."""
+
+from radialbench.autotune.export import Chosen
+from radialbench.records.exported import to_document
+
+
+def render(chosen: Chosen) -> str:
+    """Give the document."""
+    return to_document(chosen.records)

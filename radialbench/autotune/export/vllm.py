@@ -1,0 +1,95 @@
+"""vLLM: a folder of JSON files in the way of its tuned `fused_moe` kernels.
+
+There `E=8,N=7168,device_name=NVIDIA_H100_80GB_HBM3.json` maps numbers of tokens to configurations,
+and the nearest number is taken. Here the name has what a server knows of its model and its mask,
+and the number of tokens is the sequence's.
+"""
+
+import json
+
+from radialbench.autotune.export import Chosen
+from radialbench.autotune.export._words import file_word, of_what
+from radialbench.errors import RecordError
+from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import TuningKey, TuningRecord
+
+ENTRY = {
+    "BLOCK_SIZE_M": "block_m",
+    "BLOCK_SIZE_N": "block_n",
+    "num_warps": "num_warps",
+    "num_stages": "num_stages",
+}
+"""Names in a file, and what they are in a configuration."""
+
+README = """\
+Configurations tuned by radialbench, in the way of vLLM's fused_moe/configs.
+
+A file's name says H (heads), D (head_dim), B (batch), frames, text (tokens besides the video's),
+mask (its fingerprint), backend, device_name (torch.cuda.get_device_name(), what is no letter, digit
+or one of .()@+- as _), dtype, and direction where it is not forward. A file maps the tokens of the
+sequence to a configuration; take the nearest, as vLLM does:
+
+    configs.pop("triton_version", None)
+    config = configs[min(configs, key=lambda tokens: abs(int(tokens) - seq_len))]
+
+BLOCK_SIZE_M and BLOCK_SIZE_N are the blocks to compile the mask's table for. What is not there is
+left to the kernel.
+
+"""
+
+
+def render(chosen: Chosen) -> dict[str, str]:
+    """Give the files by their names, and a README that says what each entry is.
+
+    Raises:
+        RecordError: Two records would be one entry.
+    """
+    files: dict[str, dict[int, TuningRecord]] = {}
+    for record in chosen.records:
+        entries = files.setdefault(name_of(record.key), {})
+        if record.key.seq_len in entries:
+            raise RecordError(
+                f"two records would be the entry {record.key.seq_len} of {name_of(record.key)}; "
+                "export them apart"
+            )
+        entries[record.key.seq_len] = record
+    texts = {name: _file(entries) for name, entries in sorted(files.items())}
+    lines = [
+        f"{name}, {tokens}: {of_what(record)}\n"
+        for name, entries in sorted(files.items())
+        for tokens, record in sorted(entries.items())
+    ]
+    return {"README": README + "".join(lines)} | texts
+
+
+def name_of(key: TuningKey) -> str:
+    """Name the file of a key, after vLLM's `get_config_file_name`."""
+    words = {
+        "H": key.heads,
+        "D": key.head_dim,
+        "B": key.batch,
+        "frames": key.frames,
+        "text": key.seq_len - key.frames * key.tokens_per_frame,
+        "mask": file_word(key.mask),
+        "backend": file_word(key.backend),
+        "device_name": file_word(key.device),
+        "dtype": key.dtype,
+    }
+    if key.direction != "forward":
+        words["direction"] = key.direction
+    return ",".join(f"{name}={word}" for name, word in words.items()) + ".json"
+
+
+def _file(entries: dict[int, TuningRecord]) -> str:
+    versions = {record.versions.get("triton") for record in entries.values()}
+    document: dict[str, object] = {}
+    if len(versions) == 1 and None not in versions:
+        document["triton_version"] = versions.pop()
+    for tokens, record in sorted(entries.items()):
+        document[str(tokens)] = _entry(record.config)
+    return json.dumps(document, indent=4) + "\n"
+
+
+def _entry(config: KernelConfig) -> dict[str, int]:
+    named = {name: getattr(config, field) for name, field in ENTRY.items()}
+    return {name: value for name, value in named.items() if value is not None}
