@@ -9,7 +9,8 @@ RadialBenchError
 ├── SuiteError     a suite file that cannot be read, or plans nothing
 ├── BackendError   a backend that does not exist or cannot run a problem
 ├── AutotuneError  a search that cannot be started, stored or gone on with
-└── ReportError    a report that cannot be made from what was given
+├── ReportError    a report that cannot be made from what was given
+└── IntegrationError   a pipeline or model that the drop-in attention does not fit
 ```
 
     try:
@@ -58,6 +59,10 @@ class AutotuneError(RadialBenchError):
 
 class ReportError(RadialBenchError):
     """A report that cannot be made from what was given."""
+
+
+class IntegrationError(RadialBenchError):
+    """A pipeline or model that the drop-in attention does not fit."""
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:

@@ -1,0 +1,1 @@
+"""Drop-in attention for pipelines of other libraries."""

@@ -1,0 +1,171 @@
+"""Attention processors for diffusers: a model's own projections around `RadialAttention`.
+
+They differ from the stock ones in the attention alone; while a step is dense these run themselves.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radialbench.integrations.module import RadialAttention
+
+
+class RadialProcessor:
+    """What the processors of all models share.
+
+    Attributes:
+        stock: The processor that was found, which runs dense steps.
+        attention: What attends otherwise; one for all layers.
+    """
+
+    def __init__(self, stock: Any, attention: RadialAttention) -> None:
+        self.stock = stock
+        self.attention = attention
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, **text: Any) -> Tensor:
+        """Attend from [batch, seq_len, heads, head_dim]; gives [batch, seq_len, channels]."""
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        out: Tensor = self.attention(q, k, v, **text)
+        return out.transpose(1, 2).flatten(2, 3)
+
+
+class WanProcessor(RadialProcessor):
+    """Self-attention of Wan 2.1 and 2.2: video alone."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Attend; arguments are diffusers'."""
+        if self.attention.schedule.dense:
+            dense: Tensor = self.stock(
+                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
+            )
+            return dense
+        if getattr(attn, "fused_projections", False):
+            q, k, v = attn.to_qkv(hidden_states).chunk(3, dim=-1)
+        else:
+            q, k, v = (to(hidden_states) for to in (attn.to_q, attn.to_k, attn.to_v))
+        # The norm is over all heads together.
+        q, k, v = (_heads(x, attn.heads) for x in (attn.norm_q(q), attn.norm_k(k), v))
+        if rotary_emb is not None:
+            cos, sin = rotary_emb[0][..., 0::2], rotary_emb[1][..., 1::2]
+            q, k = rotated(q, cos, sin), rotated(k, cos, sin)
+        return _out(attn, self.attend(q, k, v))
+
+
+class HunyuanVideoProcessor(RadialProcessor):
+    """Joint attention of HunyuanVideo: video, then text, in dual and single stream blocks."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor,
+        image_rotary_emb: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Attend; arguments are diffusers'."""
+        if self.attention.schedule.dense:
+            both: tuple[Tensor, Tensor] = self.stock(
+                *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+            )
+            return both
+        video, text = hidden_states.shape[1], encoder_hidden_states.shape[1]
+        cos, sin = image_rotary_emb[0][:, None, 0::2], image_rotary_emb[1][:, None, 1::2]
+        if attn.add_q_proj is None:
+            q, k, v = _projected(attn, torch.cat([hidden_states, encoder_hidden_states], dim=1))
+            q, k = (
+                torch.cat([rotated(x[:, :video], cos, sin), x[:, video:]], dim=1) for x in (q, k)
+            )
+        else:
+            q, k, v = _projected(attn, hidden_states)
+            added = _added(attn, encoder_hidden_states)
+            sides = zip((rotated(q, cos, sin), rotated(k, cos, sin), v), added, strict=True)
+            q, k, v = (torch.cat(pair, dim=1) for pair in sides)
+        # True at [batch, 1, 1, key] for the video and the real text, which comes first.
+        text_len = attention_mask[:, 0, 0, video:].sum(dim=1)
+        out = self.attend(q, k, v, text_tokens=text, text_len=text_len)
+        return _both_out(attn, out, video)
+
+
+class MochiProcessor(RadialProcessor):
+    """Joint attention of Mochi 1: video, then text."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor,
+        image_rotary_emb: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Attend; arguments are diffusers'."""
+        if self.attention.schedule.dense:
+            both: tuple[Tensor, Tensor] = self.stock(
+                *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+            )
+            return both
+        video, text = hidden_states.shape[1], encoder_hidden_states.shape[1]
+        q, k, v = _projected(attn, hidden_states)
+        cos, sin = image_rotary_emb
+        sides = zip(
+            (rotated(q, cos, sin), rotated(k, cos, sin), v),
+            _added(attn, encoder_hidden_states),
+            strict=True,
+        )
+        q, k, v = (torch.cat(pair, dim=1) for pair in sides)
+        text_len = attention_mask.bool().sum(dim=1)  # [batch, key] of the text, real tokens first.
+        out = self.attend(q, k, v, text_tokens=text, text_len=text_len)
+        return _both_out(attn, out, video)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn neighbouring pairs of channels by angles, in the angles' type; gives x's type.
+
+    Args:
+        x: [batch, tokens, heads, head_dim].
+        cos: Cosines that broadcast to [batch, tokens, heads, head_dim / 2].
+        sin: Sines, likewise.
+    """
+    even, odd = x[..., 0::2], x[..., 1::2]
+    out = torch.empty_like(x)
+    out[..., 0::2] = even * cos - odd * sin
+    out[..., 1::2] = even * sin + odd * cos
+    return out
+
+
+def _projected(attn: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = (_heads(to(hidden_states), attn.heads) for to in (attn.to_q, attn.to_k, attn.to_v))
+    return attn.norm_q(q), attn.norm_k(k), v
+
+
+def _added(attn: Any, encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    projections = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
+    q, k, v = (_heads(to(encoder_hidden_states), attn.heads) for to in projections)
+    return attn.norm_added_q(q), attn.norm_added_k(k), v
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    apart: Tensor = x.unflatten(2, (heads, -1))
+    return apart
+
+
+def _out(attn: Any, hidden_states: Tensor) -> Tensor:
+    out: Tensor = attn.to_out[1](attn.to_out[0](hidden_states))
+    return out
+
+
+def _both_out(attn: Any, out: Tensor, video: int) -> tuple[Tensor, Tensor]:
+    """Project video and text back, where a block does so: single stream blocks do not."""
+    hidden_states, encoder_hidden_states = out[:, :video], out[:, video:]
+    if getattr(attn, "to_out", None) is not None:
+        hidden_states = _out(attn, hidden_states)
+    if getattr(attn, "to_add_out", None) is not None:
+        encoder_hidden_states = attn.to_add_out(encoder_hidden_states)
+    return hidden_states, encoder_hidden_states

@@ -1,0 +1,16 @@
+"""The oracle's mask with tokens in raster order, as models keep them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench import TokenGrid
+from radialbench.maskgen.oracle import token_mask
+from radialbench.maskgen.spec import MaskSpec
+
+
+def raster_mask(spec: MaskSpec, grid: TokenGrid) -> NDArray[np.bool_]:
+    """Give which query (row) attends which key: [seq_len, seq_len]."""
+    index = spec.order_on(grid).source_index(grid)
+    mask = np.empty((grid.seq_len, grid.seq_len), np.bool_)
+    mask[np.ix_(index, index)] = token_mask(spec, grid)
+    return mask

@@ -1,0 +1,62 @@
+"""What docs/integrations.md shows runs, with small models in place of large ones."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from radialbench.integrations.models import MODELS
+from tests.integrations.small import replaced, wan
+
+TEXT = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
+PIPELINE, CONFIGURATION, MODULE = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
+class Pipe(SimpleNamespace):
+    """Stands in for a pipeline; notes what is asked of it and how many attentions were ours."""
+
+    def to(self, device: str) -> "Pipe":
+        return self
+
+    def __call__(self, prompt: str, **size: int) -> Any:
+        self.called = (size, replaced(self.transformer))
+        return SimpleNamespace(frames=["video"])
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
+    pipe = Pipe(transformer=wan())
+    monkeypatch.setattr("diffusers.WanPipeline.from_pretrained", lambda name, torch_dtype: pipe)
+    return pipe
+
+
+def test_the_pipeline(pipe: Pipe) -> None:
+    names: dict[str, Any] = {}
+    exec(PIPELINE, names)
+    assert pipe.called == ({"width": 1280, "height": 768, "num_frames": 69}, 2)
+    assert names["video"] == "video"
+    assert replaced(pipe.transformer) == 0
+
+
+def test_the_configuration(pipe: Pipe) -> None:
+    names: dict[str, Any] = {"pipe": pipe}
+    exec(PIPELINE.split("pipe = ")[0], names)
+    smaller = {"1280x768": "64x48", "69": "17", "cuda": "cpu"}
+    code = re.sub("|".join(smaller), lambda found: smaller[found[0]], CONFIGURATION)
+    exec(code, names)
+    assert names["attention"].grid.frames == 5
+    assert names["found"].source == "default"
+
+
+def test_the_module() -> None:
+    names: dict[str, Any] = {}
+    exec(MODULE, names)
+    assert names["out"].shape == names["q"].shape
+    assert names["attention"].schedule.step == 2
+
+
+def test_all_known_models_are_named() -> None:
+    for name in MODELS:
+        assert re.match(r"[A-Z][a-z]+", name)[0] in TEXT  # type: ignore[index]

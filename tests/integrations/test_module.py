@@ -1,0 +1,188 @@
+"""RadialAttention gives what the oracle's mask means, and says how."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch._dynamo.testing import CompileCounter
+
+from radialbench import TokenGrid, load_mask
+from radialbench.errors import BackendError, GridError, SpecError
+from radialbench.integrations.module import RadialAttention, radial_attention
+from radialbench.integrations.prepared import Shape
+from radialbench.kernels import tuned
+from radialbench.maskgen.heads import HeadPlan, parse_head_plan
+from radialbench.maskgen.reader import parse_mask
+from radialbench.records.problem import KernelConfig
+from tests.integrations.raster import raster_mask
+from tests.kernels.configs import fresh, written
+
+GRID = TokenGrid(5, 3, 4)
+JOINT = TokenGrid(5, 3, 4, text_tokens=7)
+MASKS: dict[str, dict[str, Any]] = {
+    "radial": {"decay": 0.3},
+    "sta": {"tile_t": 2, "tile_h": 2, "tile_w": 3, "window_t": 1, "window_h": 1, "window_w": 3},
+    "svg_temporal": {},
+}
+SHAPE = Shape(2, 3, 16, torch.float32, torch.device("cpu"))
+every_backend = pytest.mark.parametrize("backend", [None, "triton"])
+
+
+def inputs(grid: TokenGrid, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    """Give q, k and v of two sequences and three heads, laid out as models keep them."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, grid.seq_len, 3, 16)
+    q, k, v = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(3))
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+
+def definition(qkv: tuple[Tensor, Tensor, Tensor], mask: NDArray[np.bool_]) -> Tensor:
+    q, k, v = (x.double() for x in qkv)
+    scores = torch.einsum("bhqd,bhkd->bhqk", q, k) * q.shape[-1] ** -0.5
+    weights = scores.masked_fill(torch.from_numpy(~mask), -math.inf).softmax(-1).nan_to_num()
+    return torch.einsum("bhqk,bhkd->bhqd", weights, v)
+
+
+def close(got: Tensor, exact: Tensor) -> None:
+    torch.testing.assert_close(got.double(), exact, rtol=0, atol=1e-5)
+
+
+@every_backend
+@pytest.mark.parametrize("grid", [GRID, JOINT, TokenGrid(5, 3, 4, text_tokens=7, text_first=True)])
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_and_token_orders(name: str, grid: TokenGrid, backend: str | None) -> None:
+    qkv = inputs(grid)
+    out = radial_attention(*qkv, grid, name, backend=backend, **MASKS[name])
+    close(out, definition(qkv, raster_mask(load_mask(name, **MASKS[name]), grid)))
+
+
+@every_backend
+def test_each_sequence_has_its_text(backend: str | None) -> None:
+    qkv, lengths = inputs(JOINT), [5, 0]
+    mask = raster_mask(load_mask("radial", decay=0.3), JOINT)
+    keys = np.arange(JOINT.seq_len) < 60 + np.array(lengths)[:, None]
+    text_len = torch.tensor(lengths)
+    out = radial_attention(*qkv, JOINT, decay=0.3, text_len=text_len, backend=backend)
+    close(out, definition(qkv, mask & keys[:, None, None, :]))
+    attention = RadialAttention(JOINT, dense_layers=1, backend=backend)
+    dense = attention(*qkv, layer=0, text_len=text_len)
+    close(dense, definition(qkv, np.broadcast_to(keys[:, None, None, :], (2, 1, 67, 67))))
+
+
+@every_backend
+def test_a_query_without_keys_gives_zeros(backend: str | None) -> None:
+    mask = parse_mask({"name": "later", "mask": "kt < qt", "empty_rows": "keep"})
+    qkv = inputs(GRID)
+    out = radial_attention(*qkv, GRID, mask, backend=backend)
+    assert torch.all(out[:, :, :12] == 0)
+    close(out, definition(qkv, raster_mask(mask, GRID)))
+
+
+@every_backend
+def test_masks_by_head(backend: str | None) -> None:
+    names = {"0,2": {"name": "radial", "params": {"decay": 0.3}}, "1": "dense"}
+    plan = parse_head_plan({"name": "two", "heads": names})
+    radial = raster_mask(load_mask("radial", decay=0.3), JOINT)
+    mask = np.stack([radial, np.ones_like(radial), radial])
+    qkv = inputs(JOINT)
+    close(radial_attention(*qkv, JOINT, plan, backend=backend), definition(qkv, mask))
+
+
+def test_a_file_is_a_mask_or_a_head_plan(tmp_path: Path) -> None:
+    path = tmp_path / "near.yaml"
+    path.write_text("name: near\nmask: dt < near\nparams: {near: {type: int, default: 2}}\n")
+    qkv = inputs(GRID)
+    out = radial_attention(*qkv, GRID, path, near=1)
+    close(out, definition(qkv, raster_mask(parse_mask({"name": "n", "mask": "dt < 1"}), GRID)))
+    path.write_text("name: plan\nheads: {0-2: dense}\n")
+    assert isinstance(RadialAttention(GRID, str(path)).mask, HeadPlan)
+
+
+def test_layers_and_steps() -> None:
+    qkv = inputs(GRID)
+    attention = RadialAttention(GRID, decay=0.3, dense_layers=1, dense_steps=1)
+    sparse = definition(qkv, raster_mask(load_mask("radial", decay=0.3), GRID))
+    dense = definition(qkv, np.ones((60, 60), np.bool_))
+    assert (sparse - dense).abs().max() > 0.1
+    attention.at(torch.tensor([0.0, 900.0]))
+    close(attention(*qkv, layer=3), dense)
+    attention.at(800.0)
+    close(attention(*qkv, layer=3), sparse)
+    close(attention(*qkv), sparse)
+    close(attention(*qkv, layer=0), dense)
+
+
+@every_backend
+@pytest.mark.parametrize("name", ["radial", "sta"])
+def test_compiled_whole(name: str, backend: str | None) -> None:
+    qkv, text_len = inputs(JOINT), torch.tensor([5, 2])
+    attention = RadialAttention(JOINT, name, dense_steps=1, backend=backend, **MASKS[name])
+    attention.at(900.0)
+    attention.prepare(SHAPE)
+    torch._dynamo.reset()
+    compiled = torch.compile(attention, fullgraph=True, backend=(counted := CompileCounter()))
+    for timestep in (900.0, 800.0, 700.0):
+        attention.at(timestep)
+        got = compiled(*qkv, text_len=text_len)
+        torch.testing.assert_close(got, attention(*qkv, text_len=text_len), rtol=0, atol=1e-5)
+    assert counted.frame_count == 2
+
+
+def test_compiled_before_anything_is_ready() -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(RadialAttention(GRID), fullgraph=True, backend="eager")
+    with pytest.raises(Exception, match="inside torch.compile nothing is ready for 60 tokens"):
+        compiled(*inputs(GRID))
+    compiled = torch.compile(radial_attention, fullgraph=True, backend="eager")
+    with pytest.raises(Exception, match="inside torch.compile use a RadialAttention"):
+        compiled(*inputs(GRID), GRID)
+
+
+def test_the_tuned_configuration_and_its_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = load_mask("radial", decay=0.3)
+    attention = RadialAttention(GRID, mask, backend="triton")
+    assert attention.prepare(SHAPE).source == "default"
+    best = KernelConfig(16, 32, num_warps=2, num_stages=1)
+    shape: dict[str, Any] = {"frames": 5, "tokens_per_frame": 12, "seq_len": 60, "batch": 2}
+    shape |= {"mask": mask.fingerprint, "heads": 3, "head_dim": 16, "dtype": "float32"}
+    record = fresh("triton", config=best, **shape)
+    written(tmp_path, record)
+    monkeypatch.setenv(tuned.VARIABLE, str(tmp_path))
+    again = RadialAttention(GRID, mask, backend="triton")
+    found = again.prepare(SHAPE)
+    assert (found.source, found.config) == ("tuned", best)
+    assert again.prepare(SHAPE) is found
+    qkv = inputs(GRID)
+    close(again(*qkv), definition(qkv, raster_mask(mask, GRID)))
+    assert RadialAttention(GRID, mask).prepare(SHAPE).reason.startswith("no kernel of ours")
+
+
+def test_what_does_not_go_together() -> None:
+    with pytest.raises(GridError, match="belongs to the call, as text_len, got a grid of 5x3x4"):
+        RadialAttention(TokenGrid(5, 3, 4, text_tokens=7, text_valid=3))
+    with pytest.raises(SpecError, match="unknown parameter of radial 'decya'; did you mean"):
+        RadialAttention(GRID, decya=1)
+    with pytest.raises(SpecError, match="a head plan states its parameters itself, got decay"):
+        RadialAttention(GRID, plan("radial"), decay=1)
+    with pytest.raises(BackendError, match=r"q must be \[batch, heads, 67, .* with 7 text tokens"):
+        RadialAttention(JOINT)(*inputs(GRID))
+    with pytest.raises(BackendError, match="text_len cuts what comes last, and here text comes"):
+        grid = TokenGrid(5, 3, 4, text_tokens=7, text_first=True)
+        RadialAttention(grid)(*inputs(grid), text_len=torch.tensor([1, 2]))
+    with pytest.raises(BackendError, match="head plan p has masks for 2 heads, the model has 3"):
+        RadialAttention(GRID, plan("radial", "dense"))(*inputs(GRID))
+    with pytest.raises(BackendError, match="p has raster and space_major"):
+        RadialAttention(GRID, plan("radial", "dense", "svg_temporal"))(*inputs(GRID))
+    with pytest.raises(BackendError, match="the hopper kernel cannot run this: .* got 'cpu'"):
+        RadialAttention(GRID, backend="hopper")(*inputs(GRID, torch.float16))
+
+
+def plan(*masks: str) -> HeadPlan:
+    return parse_head_plan({"name": "p", "heads": {str(n): mask for n, mask in enumerate(masks)}})
