@@ -15,6 +15,40 @@ SIDES = ("frames", "height", "width")
 
 
 @dataclass(frozen=True, slots=True)
+class Linear:
+    """Linear layers of one shape, and what they are applied to in a call of the transformer.
+
+    Attributes:
+        tokens: `video`, `text`, `joint` for both, or `call` for a single vector.
+        inputs: Numbers that go in.
+        outputs: Numbers that come out.
+        count: How many such layers there are.
+    """
+
+    tokens: str
+    inputs: int
+    outputs: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherAttention:
+    """Attention besides self-attention, dense always: over text, or within it.
+
+    Attributes:
+        queries: Tokens that attend, as in `Linear`.
+        keys: Tokens that are attended.
+        width: Numbers of a token, all heads together.
+        count: How often a call does it.
+    """
+
+    queries: str
+    keys: str
+    width: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """What a video model makes of a size in pixels.
 
@@ -30,6 +64,11 @@ class Model:
         example: A usual size.
         text_tokens: Text slots of the joint sequence; 0 where text joins by cross-attention.
         text_first: Whether the text stands before the video.
+        steps: Denoising steps of a video; None where the model's work is not known.
+        calls: Calls of the transformer in a step: two with a prompt and without, else one.
+        cross_tokens: Text tokens that are attended by cross-attention.
+        linear: Its linear layers, convolutions of patches included.
+        attention: Attention besides self-attention.
     """
 
     name: str
@@ -43,6 +82,11 @@ class Model:
     example: str
     text_tokens: int = 0
     text_first: bool = False
+    steps: int | None = None
+    calls: int = 1
+    cross_tokens: int = 0
+    linear: tuple[Linear, ...] = ()
+    attention: tuple[OtherAttention, ...] = ()
 
     def grid(self, size: str) -> TokenGrid:
         """Lay out a video of a size such as `1280x720x81`: width×height×frames.
@@ -117,4 +161,6 @@ def load_model(name: str) -> Model:
         raise GridError(unknown("model", name, model_names()))
     data = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     data["vae"], data["patch"] = tuple(data["vae"]), tuple(data["patch"])
+    data["linear"] = tuple(Linear(*row) for row in data.get("linear", ()))
+    data["attention"] = tuple(OtherAttention(*row) for row in data.get("attention", ()))
     return Model(name=name, **data)

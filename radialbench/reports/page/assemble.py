@@ -6,6 +6,7 @@ from radialbench.records.result import Environment
 from radialbench.reports.environments import environment_facts
 from radialbench.reports.numbers import listed
 from radialbench.reports.page._html import esc, items, section, table
+from radialbench.reports.page.paper import ABOUT, beside_the_paper
 from radialbench.reports.page.pictures import charts_of, masks_of
 from radialbench.reports.page.results import results
 from radialbench.reports.page.summary import baseline, failed, headline_tables, measured
@@ -36,6 +37,7 @@ def page(summary: Summary) -> str:
     sections = (
         _first(summary),
         baseline(summary.comparison),
+        section("paper", "Beside the paper", *beside_the_paper(summary), about=ABOUT),
         section("charts", "Charts", *charts_of(summary)),
         section(
             "masks",

@@ -1,0 +1,128 @@
+"""Put the radial attention paper's figures beside what we compute and measure.
+
+    radialbench run paper -o results/paper                       # attention
+    python -m benchmarks.paper_step -o results/paper_step.jsonl  # blocks and steps; see there
+    python -m benchmarks.paper                                   # write docs/paper.md
+    python -m benchmarks.paper --check                           # exit with 1 if it differs
+
+The page is made of the masks and models themselves and of benchmarks/results/paper.jsonl and
+paper_step.jsonl; what was not measured yet is not on it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.paper_reasons import reasons
+from benchmarks.paper_times import (
+    STEP,
+    VideoTimes,
+    amdahl,
+    of_videos,
+    part_table,
+    read_times,
+    sum_table,
+    video_table,
+)
+from benchmarks.parts import filled, told
+from radialbench.records.result import Record
+from radialbench.records.store import read
+from radialbench.reports.claims import VIDEOS, Video
+from radialbench.reports.kernels import Target, find, target_table
+from radialbench.reports.paper import (
+    PEERS,
+    attention_table,
+    sparsity_table,
+    speedup,
+    work_table,
+)
+from radialbench.reports.ratio import Ratio
+from radialbench.reports.rows import DENSE
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "paper.md"
+RECORDS = ROOT / "benchmarks" / "results" / "paper.jsonl"
+TIMES = ROOT / "benchmarks" / "results" / "paper_step.jsonl"
+NOT_YET = "Not measured yet."
+
+
+def kernel_target(video: Video, peer: str) -> Target:
+    """Attention with the radial mask against a dense kernel's time × density."""
+
+    def of(records: Sequence[Record]) -> Ratio | None:
+        own = find(records, video.group, video.masks[0][0], "hopper")
+        over = speedup(find(records, video.group, DENSE, peer), own) if own else None
+        return over.times(own.table.density) if over and own and own.table else None
+
+    return Target(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
+
+
+def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
+    """A step against Amdahl's law, and whole videos against FA2."""
+    steps = [_step_target(one, peer) for one in videos for peer in PEERS if one.find(STEP, peer)]
+    return [*steps, *filter(None, map(_video_target, videos))]
+
+
+def _step_target(one: VideoTimes, peer: str) -> Target:
+    text = f"{one.video.title}: step of Amdahl's law, over {PEERS[peer]}"
+    return Target(text, 0.97, lambda records: amdahl(one, peer, records))
+
+
+AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
+"""How much faster a whole video should be than on FA2."""
+
+
+def _video_target(one: VideoTimes) -> Target | None:
+    bound = AGAINST_FA2.get((one.video.model, one.video.length))
+    dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
+    if not bound or not dense or not own:
+        return None
+    found = Ratio(dense / own, None, None, 1)
+    return Target(f"{one.video.title}: video over FA2", bound, lambda _: found)
+
+
+def parts() -> dict[str, str]:
+    """Give each generated part of the page by its name."""
+    records = read(RECORDS).records if RECORDS.exists() else ()
+    times = read_times(TIMES) if TIMES.exists() else ()
+    videos = of_videos(times)
+    steps = [part_table(videos), sum_table(videos)] if times else [NOT_YET]
+    if times:
+        here = times[-1].environment
+        steps.append(
+            f"{here.device}; torch {here.versions.get('torch', '?')}; {times[-1].created[:10]}."
+        )
+    attention = f"{attention_table(records)}\n\n{told(records[-1])}" if records else NOT_YET
+    targets = [*(kernel_target(video, peer) for video in VIDEOS for peer in ("cudnn", "fa3"))]
+    targets += step_targets(videos)
+    return {
+        "work": work_table(),
+        "sparsity": sparsity_table(),
+        "reasons": reasons(),
+        "attention": attention,
+        "steps": "\n\n".join(steps),
+        "videos": video_table(videos) if times else NOT_YET,
+        "targets": target_table(records, targets) if records or times else NOT_YET,
+    }
+
+
+def written(text: str) -> str:
+    """Put the parts into the page."""
+    return filled(text, parts(), maker="benchmarks/paper.py")
+
+
+def main() -> int:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description="The paper's figures beside ours.")
+    parser.add_argument("--check", action="store_true", help="compare the page with its sources")
+    options = parser.parse_args()
+    text = PAGE.read_text(encoding="utf-8")
+    if options.check:
+        return int(written(text) != text)
+    PAGE.write_text(written(text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

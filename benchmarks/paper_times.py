@@ -1,0 +1,241 @@
+"""Times of transformer blocks and denoising steps, and what they make of whole videos."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from radialbench.errors import RecordError
+from radialbench.maskgen.work import Schedule
+from radialbench.records.codec import from_dict
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Environment, Record
+from radialbench.reports.claims import VIDEOS, Video
+from radialbench.reports.formats._tables import NONE, table
+from radialbench.reports.kernels import find
+from radialbench.reports.numbers import share, three, times
+from radialbench.reports.paper import PEERS
+from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.rows import DENSE
+
+RADIAL = "radial"
+"""What attends besides the dense kernels of `PEERS`: the authors' mask on ours, in all layers."""
+
+STEP = "step"
+"""The part that is a whole call of the transformer; other parts are its kinds of blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartTime:
+    """How long a part of a transformer takes.
+
+    Attributes:
+        model: Preset of the model.
+        size: Pixels and frames.
+        part: `step`, or a kind of block.
+        count: How many such parts a call has.
+        attention: What attends: `radial`, or a dense kernel.
+        mask: Label of the radial mask in the suite `paper`; `dense` for the others.
+        timing: Samples, taken in turn with the other kinds of attention.
+        environment: Where it ran.
+        created: When, in ISO 8601 with its zone.
+    """
+
+    model: str
+    size: str
+    part: str
+    count: int
+    attention: str
+    mask: str
+    timing: Measurement
+    environment: Environment
+    created: str
+
+
+def read_times(path: Path) -> tuple[PartTime, ...]:
+    """Read what benchmarks/paper_step.py wrote.
+
+    Raises:
+        RecordError: A line is none of its; the message has its number.
+    """
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            found.append(from_dict(PartTime, json.loads(line)))
+        except (RecordError, json.JSONDecodeError) as error:
+            raise RecordError(f"{path}:{number}: {error}") from None
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class VideoTimes:
+    """All parts of one video that were timed.
+
+    Attributes:
+        video: The video.
+        parts: Their times.
+    """
+
+    video: Video
+    parts: tuple[PartTime, ...]
+
+    def kinds(self) -> list[str]:
+        """Kinds of blocks, the first layers' kind first."""
+        return list(dict.fromkeys(part.part for part in self.parts if part.part != STEP))
+
+    def find(self, part: str, attention: str) -> PartTime | None:
+        """The time of a part with one kind of attention."""
+        for one in self.parts:
+            if (one.part, one.attention) == (part, attention):
+                return one
+        return None
+
+    def blocks_ms(self, attention: str) -> float | None:
+        """All blocks of a call: each kind's median times its count."""
+        found = [self.find(kind, attention) for kind in self.kinds()]
+        known = [one.count * one.timing.median_ms for one in found if one]
+        return sum(known) if known and len(known) == len(found) else None
+
+    def call_ms(self, attention: str) -> float | None:
+        """A call of the transformer: as measured, or its blocks where only they were."""
+        step = self.find(STEP, attention)
+        return step.timing.median_ms if step else self.blocks_ms(attention)
+
+    def layers_ms(self, attention: str, layers: int) -> float | None:
+        """The first layers of a call, which are all of the first kind."""
+        if not layers:
+            return 0.0
+        one = self.find(self.kinds()[0], attention) if self.kinds() else None
+        return layers * one.timing.median_ms if one else None
+
+    def video_s(self, peer: str, *, radial: bool) -> float | None:
+        """All steps of a video, in seconds: from calls and the schedule, not run as a whole.
+
+        Args:
+            peer: The dense kernel, also of the steps and layers that stay dense.
+            radial: Whether the others attend by the mask.
+        """
+        schedule, calls = self.video.schedule, self.video.preset.calls
+        dense, sparse = self.call_ms(peer), self.call_ms(RADIAL)
+        if not radial:
+            return None if dense is None else schedule.steps * calls * dense / 1e3
+        still = self._still_dense_ms(peer, schedule)
+        if dense is None or sparse is None or still is None:
+            return None
+        ms = schedule.dense_steps * dense + (schedule.steps - schedule.dense_steps) * (
+            sparse + still
+        )
+        return calls * ms / 1e3
+
+    def _still_dense_ms(self, peer: str, schedule: Schedule) -> float | None:
+        """What the layers that stay dense add to a sparse call."""
+        dense = self.layers_ms(peer, schedule.dense_layers)
+        sparse = self.layers_ms(RADIAL, schedule.dense_layers)
+        return None if dense is None or sparse is None else dense - sparse
+
+    def over(self, part: str, peer: str) -> Ratio | None:
+        """How many times as long a part takes with a dense kernel, by samples of one round."""
+        dense, own = self.find(part, peer), self.find(part, RADIAL)
+        return ratio(dense.timing, own.timing) if dense and own else None
+
+
+def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
+    """Sort times by video; videos without any are left out."""
+    times = list(times)
+    found = [
+        VideoTimes(
+            video,
+            tuple(one for one in times if (one.model, one.size) == (video.model, video.size)),
+        )
+        for video in VIDEOS
+    ]
+    return [one for one in found if one.parts]
+
+
+def part_table(videos: Iterable[VideoTimes]) -> str:
+    """Every part with radial attention beside dense kernels."""
+    names = PEERS.values()
+    headers = ("video", "part", "in a call", "radial ms", *(f"{name} ms" for name in names))
+    headers = (*headers, *(f"over {name}" for name in names))
+    body = []
+    for one in videos:
+        for part in dict.fromkeys(part.part for part in one.parts):
+            found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
+            count = next(part.count for part in found.values() if part)
+            over = [one.over(part, peer) for peer in PEERS]
+            body.append(
+                (
+                    one.video.title,
+                    part,
+                    str(count),
+                    *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
+                    *(NONE if r is None else times(r.median) for r in over),
+                )
+            )
+    return table(headers, body, words=2)
+
+
+def sum_table(videos: Iterable[VideoTimes]) -> str:
+    """Blocks times their count beside the call that was measured whole."""
+    headers = ("video", "attention", "blocks × count, ms", "whole call, ms", "blocks of the call")
+    body = []
+    for one in videos:
+        for attention in (RADIAL, *PEERS):
+            step, blocks = one.find(STEP, attention), one.blocks_ms(attention)
+            if step and blocks:
+                whole = step.timing.median_ms
+                row = (three(blocks), three(whole), share(blocks / whole))
+                body.append((one.video.title, PEERS.get(attention, attention), *row))
+    return table(headers, body, words=2)
+
+
+def video_table(videos: Iterable[VideoTimes]) -> str:
+    """Whole videos, multiplied from calls by the schedule, beside the paper's."""
+    headers = (
+        *("video", "dense kernel", "from", "dense s", "radial s", "speed-up"),
+        *("paper, dense s", "paper, radial s", "paper", "H100s"),
+    )
+    body = []
+    for one in videos:
+        claim = one.video.claim
+        for peer, name in PEERS.items():
+            dense, own = one.video_s(peer, radial=False), one.video_s(peer, radial=True)
+            if dense is None or own is None:
+                continue
+            told = claim.seconds if peer == "flash" else None
+            body.append(
+                (
+                    one.video.title,
+                    name,
+                    "whole calls" if one.find(STEP, peer) else "blocks",
+                    three(dense),
+                    three(own),
+                    times(dense / own),
+                    *((NONE, NONE) if told is None else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")),
+                    times(claim.speedup) if claim.speedup and peer == "flash" else NONE,
+                    str(claim.gpus) if told else NONE,
+                )
+            )
+    return table(headers, body, words=3)
+
+
+def amdahl(one: VideoTimes, peer: str, records: Sequence[Record]) -> Ratio | None:
+    """What share of the ideal a call reaches: the dense call with its attention times density.
+
+    Args:
+        one: The video's times.
+        peer: The dense kernel.
+        records: Of the suite `paper`, where attention alone was timed.
+    """
+    dense, own = one.find(STEP, peer), one.find(STEP, RADIAL)
+    if dense is None or own is None:
+        return None
+    alone = find(records, one.video.group, DENSE, peer)
+    masked = find(records, one.video.group, own.mask, "hopper")
+    if alone is None or masked is None or not alone.timing or not masked.table:
+        return None
+    saved = one.video.preset.layers * alone.timing.median_ms * (1 - masked.table.density)
+    samples = tuple(ms - saved for ms in dense.timing.samples_ms)
+    if min(samples) <= 0:
+        return None
+    return ratio(replace(dense.timing, samples_ms=samples), own.timing)

@@ -1,0 +1,174 @@
+"""The radial attention paper's figures beside ours: work, sparsity and attention kernels."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.work import call_work, video_work
+from radialbench.records.result import Record
+from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.formats._tables import NONE, table
+from radialbench.reports.kernels import OURS, find
+from radialbench.reports.numbers import share, three, times
+from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.rows import DENSE
+
+PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
+"""Dense kernels that attention is compared with; the paper's own baseline is FA2."""
+
+VARIANTS = {RELEASED: "released", FIRST: "first"}
+
+PETA = 1e15
+
+
+@lru_cache(maxsize=32)
+def table_of(video: Video, variant: str) -> BlockTable:
+    """Compile a variant of a video's mask into blocks of 128."""
+    return compile_mask(video.mask(variant), video.grid)
+
+
+def dense_pflop(video: Video) -> float:
+    """Operations of a video with dense attention, in 10¹⁵."""
+    return video_work(video.preset, video.grid, video.schedule) / PETA
+
+
+def pflop(video: Video, variant: str, *, visited: bool) -> float:
+    """The same with a variant of the mask: of its pairs, or of the blocks a kernel visits."""
+    tables = (table_of(video, variant),)
+    return video_work(video.preset, video.grid, video.schedule, tables, visited=visited) / PETA
+
+
+def sparsity_for(video: Video, saved_pflop: float, *, dense_layers: int) -> float:
+    """The sparsity with which the sparse layers of a video save that much."""
+    model, grid, schedule = video.preset, video.grid, video.schedule
+    sparse = (schedule.steps - schedule.dense_steps) * (model.layers - dense_layers)
+    layer = call_work(model, grid).self_attention / model.layers
+    return saved_pflop * PETA / (model.calls * sparse * layer)
+
+
+def work_table(videos: Iterable[Video] = VIDEOS) -> str:
+    """Operations of whole videos beside the paper's."""
+    headers = (
+        *("video", "mask", "tokens", "self-attention of all", "dense PFLOP", "paper"),
+        *("PFLOP of pairs", "PFLOP of blocks", "paper", "saved", "paper", "dense over blocks"),
+    )
+    return table(headers, [row for video in videos for row in _work_rows(video)], words=2)
+
+
+def _work_rows(video: Video) -> list[tuple[str, ...]]:
+    call, claim, dense = call_work(video.preset, video.grid), video.claim, dense_pflop(video)
+    told = None if not claim.dense_pflop or not claim.pflop else claim.dense_pflop - claim.pflop
+    rows: list[tuple[str, ...]] = []
+    for variant, _ in video.masks:
+        blocks = pflop(video, variant, visited=True)
+        rows.append(
+            (
+                video.title,
+                VARIANTS[variant],
+                f"{video.grid.seq_len:,}",
+                share(call.self_attention / call.total),
+                f"{dense:,.1f}",
+                _whole(claim.dense_pflop),
+                f"{pflop(video, variant, visited=False):,.1f}",
+                f"{blocks:,.1f}",
+                _whole(claim.pflop),
+                f"{dense - blocks:,.1f}",
+                _whole(told),
+                times(dense / blocks),
+            )
+        )
+    return rows
+
+
+def _whole(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
+    """How much of attention each variant of the authors' mask leaves out, beside the paper's."""
+    headers = (
+        *("video", "mask", "decay", "sparsity of pairs", "of blocks", "paper"),
+        *("attention saved", "paper"),
+    )
+    body = []
+    for video in videos:
+        for variant, _ in video.masks:
+            found, claim = table_of(video, variant), video.claim
+            body.append(
+                (
+                    video.title,
+                    VARIANTS[variant],
+                    f"{video.decay:g}",
+                    share(1 - found.density),
+                    share(1 - found.block_density),
+                    NONE if claim.sparsity is None else share(claim.sparsity),
+                    times(1 / found.block_density),
+                    NONE if claim.saved is None else f"{claim.saved:g}×",
+                )
+            )
+    return table(headers, body, words=2)
+
+
+ATTENTION = (
+    *("video", "mask", "kernel", "ms", "blocks of dense", "over FA2", "over cuDNN", "over FA3"),
+    *("over FA4", "of ideal", "paper, whole video"),
+)
+"""Columns of the measured kernels. Ideal is the fastest dense kernel's time times the blocks."""
+
+
+def attention_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Every mask of every video on its fastest kernel, over each dense kernel.
+
+    Videos without a time are left out.
+    """
+    return [row for video in VIDEOS for row in _video_rows(video, records)]
+
+
+def attention_table(records: Sequence[Record]) -> str:
+    """The same as a table."""
+    return table(ATTENTION, attention_rows(records), words=3)
+
+
+def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]]:
+    timed = [record for record in records if record.timing and record.group == video.group]
+    masks = dict.fromkeys(record.mask for record in timed if record.mask != DENSE)
+    rows = []
+    for mask in masks:
+        own = [record for record in timed if record.mask == mask and record.backend in OURS]
+        if not own:
+            continue
+        best = min(own, key=_total_ms)
+        over = {peer: speedup(find(timed, video.group, DENSE, peer), best) for peer in PEERS}
+        fastest = min((found.median for found in over.values() if found), default=0.0)
+        assert best.table
+        reached = fastest * best.table.block_density
+        claim = video.claim.speedup if mask.partition("(")[0] == video.masks[0][0] else None
+        rows.append(
+            (
+                video.title,
+                mask,
+                best.backend or "",
+                three(_total_ms(best)),
+                share(best.table.block_density),
+                *(NONE if found is None else times(found.median) for found in over.values()),
+                share(reached) if reached else NONE,
+                NONE if claim is None else times(claim),
+            )
+        )
+    return rows
+
+
+def _total_ms(record: Record) -> float:
+    assert record.timing
+    return record.timing.median_ms + (record.permute_ms or 0)
+
+
+def speedup(dense: Record | None, own: Record) -> Ratio | None:
+    """How many times as long a dense kernel takes, by samples of one round.
+
+    The time of the mask's token order counts.
+    """
+    if dense is None or not dense.timing or not own.timing:
+        return None
+    return ratio(dense.timing, own.timing).times(own.timing.median_ms / _total_ms(own))

@@ -1,0 +1,206 @@
+"""The paper page says what the code computes and what the committed records say."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import paper, paper_reasons
+from benchmarks.paper_times import (
+    RADIAL,
+    STEP,
+    PartTime,
+    VideoTimes,
+    amdahl,
+    of_videos,
+    part_table,
+    read_times,
+    sum_table,
+    video_table,
+)
+from radialbench.errors import RecordError
+from radialbench.maskgen.work import Schedule
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Record, Status
+from radialbench.records.store import append, read
+from radialbench.reports.claims import VIDEOS, Claim, Video
+from radialbench.reports.formats.html import render
+from radialbench.reports.paper import attention_rows, attention_table
+from radialbench.reports.summary import summarize
+from radialbench.suites.plan import plan
+from radialbench.suites.read import load_suite
+from tests.records.sample import ENVIRONMENT
+from tests.reports.factory import made
+
+TEXT = paper.PAGE.read_text(encoding="utf-8")
+HUNYUAN, WAN = paper_reasons.HUNYUAN, paper_reasons.WAN
+EVERY = pytest.mark.parametrize("video", VIDEOS, ids=lambda video: video.title)
+
+
+def test_figures_are_those_of_the_code_and_the_records() -> None:
+    assert paper.written(TEXT) == TEXT, "run: python -m benchmarks.paper"
+
+
+@pytest.mark.parametrize(
+    "row", [r"\| HunyuanVideo, 1×[^\n]*\| released[^\n]*?", r"- \*\*Wan, saved: [^\n]*?"]
+)
+def test_a_changed_number_is_noticed(row: str) -> None:
+    changed = re.sub(rf"({row})(\d)", lambda m: f"{m[1]}{(int(m[2]) + 1) % 10}", TEXT, count=1)
+    assert changed != TEXT
+    assert paper.written(changed) == TEXT
+
+
+def test_figures_of_the_text_by_hand_are_the_codes() -> None:
+    """What the page says in sentences that are not generated."""
+    assert "12 of 50 steps are dense at the default length, and the first layer for Wan" in TEXT
+    assert HUNYUAN.schedule == Schedule(50, 12, 0)
+    assert WAN.schedule == Schedule(50, 12, 1)
+    assert {v.schedule.dense_steps for v in VIDEOS if v.length > 1} == {2}
+    assert {v.schedule.dense_layers for v in VIDEOS if v.length > 1} == {2}
+    assert all(video.schedule.steps == video.preset.steps for video in VIDEOS)
+
+
+@EVERY
+def test_the_suite_holds_every_video_with_its_masks_and_baselines(video: Video) -> None:
+    cases = [case for case in plan(load_suite("paper")) if case.group == video.group]
+    assert {case.backend for case in cases if case.label == "dense"} >= {"cudnn", "flash", "fa3"}
+    for variant, _ in video.masks:
+        found = [case for case in cases if case.label.partition("(")[0] == variant]
+        assert "hopper" in {case.backend for case in found}
+        assert {case.problem.mask for case in found} == {video.mask(variant).fingerprint}
+
+
+def test_the_suite_holds_nothing_else() -> None:
+    cases = plan(load_suite("paper"))
+    assert {case.group for case in cases} == {video.group for video in VIDEOS}
+    assert all(case.in_turn for case in cases if case.measure == "attention")
+
+
+def test_committed_records_are_of_the_suite_and_sound() -> None:
+    if not paper.RECORDS.exists():
+        assert f"made by benchmarks/paper.py -->\n{paper.NOT_YET}\n<!-- /attention -->" in TEXT
+        return
+    records = read(paper.RECORDS).records
+    assert [record.case for record in records] == [case.id for case in plan(load_suite("paper"))]
+    assert {record.status for record in records} <= {Status.OK, Status.UNSUPPORTED}
+
+
+def timed(ms: float, count: int = 6) -> Measurement:
+    return Measurement((ms,) * count, 1, "warm", "perf_counter", None)
+
+
+def attention(video: Video, mask: str, backend: str, ms: float, **changes: object) -> Record:
+    record = made(mask, samples=(ms,) * 6, backend=backend, share=0.2)
+    name = f"{mask}/{video.group}/{backend}"
+    record = replace(record, suite="paper", group=video.group, case=name)
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def test_attention_is_compared_with_each_dense_kernel() -> None:
+    records = [
+        attention(HUNYUAN, "dense", "cudnn", 80.0),
+        attention(HUNYUAN, "dense", "flash", 120.0),
+        attention(HUNYUAN, "radial_blocks", "hopper", 15.0, permute_ms=5.0),
+        attention(HUNYUAN, "radial_blocks", "triton", 30.0),
+        attention(WAN, "dense", "cudnn", 10.0),
+    ]
+    (row,) = attention_rows(records)
+    assert row[:4] == (HUNYUAN.title, "radial_blocks", "hopper", "20.0")
+    assert row[5:9] == ("6.00×", "4.00×", "–", "–")
+    # Three tenths of the blocks in a quarter of the fastest kernel's time.
+    assert row[4] == "30.0%"
+    assert row[9:] == ("120.0%", "1.88×")
+    assert "6.00×" in attention_table(records)
+
+
+def test_the_report_has_the_paper_beside_its_own_suite_only() -> None:
+    records = [
+        attention(HUNYUAN, "dense", "flash", 120.0),
+        attention(HUNYUAN, "radial_blocks", "hopper", 20.0),
+    ]
+    page = render(summarize(records))
+    assert '<section id="paper"' in page
+    assert "<td>6.00×" in page
+    others = [replace(record, suite="mine") for record in records]
+    assert '<section id="paper"' not in render(summarize(others))
+    assert '<section id="paper"' not in render(summarize(records[:1]))
+
+
+def part(video: Video, name: str, count: int, attention: str, ms: float) -> PartTime:
+    mask = video.masks[0][0] if attention == RADIAL else "dense"
+    created = "2026-11-24T00:00:00+00:00"
+    ids = (video.model, video.size)
+    return PartTime(*ids, name, count, attention, mask, timed(ms), ENVIRONMENT, created)
+
+
+PARTS = (
+    part(HUNYUAN, "double block", 20, RADIAL, 10.0),
+    part(HUNYUAN, "double block", 20, "flash", 30.0),
+    part(HUNYUAN, "single block", 40, RADIAL, 5.0),
+    part(HUNYUAN, "single block", 40, "flash", 20.0),
+)
+WHOLE = (part(HUNYUAN, STEP, 1, RADIAL, 500.0), part(HUNYUAN, STEP, 1, "flash", 1500.0))
+
+
+def test_videos_are_calls_times_the_schedule() -> None:
+    layered = replace(HUNYUAN, schedule=Schedule(50, 12, 2))
+    blocks = VideoTimes(layered, PARTS)
+    assert blocks.call_ms(RADIAL) == 400
+    assert blocks.call_ms("flash") == 1400
+    assert blocks.video_s("flash", radial=False) == 70
+    # 12 dense calls, and 38 in which two double blocks take 30 ms in place of 10.
+    own = blocks.video_s("flash", radial=True)
+    assert own == pytest.approx(12 * 1.4 + 38 * (0.4 + 0.04), rel=1e-12)
+    assert blocks.video_s("cudnn", radial=True) is None
+    whole = VideoTimes(HUNYUAN, (*PARTS, *WHOLE))
+    assert whole.video_s("flash", radial=True) == 12 * 1.5 + 38 * 0.5
+    twice = VideoTimes(replace(WAN, schedule=Schedule(1)), (part(WAN, STEP, 1, "fa3", 500.0),))
+    assert twice.video_s("fa3", radial=False) == 1
+
+
+def test_tables_of_blocks_and_videos() -> None:
+    (found,) = of_videos((*PARTS, *WHOLE))
+    assert found.kinds() == ["double block", "single block"]
+    assert "| double block | " in part_table([found])
+    assert "3.00×" in part_table([found])
+    assert "80.0%" in sum_table([found])
+    line = video_table([found]).splitlines()[-1]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        *("FA2", "whole calls", "75.0", "37.0", "2.03×", "1,649", "876", "1.88×", "1")
+    ]
+
+
+def test_the_ideal_is_the_dense_call_less_what_a_perfect_kernel_saves() -> None:
+    records = [
+        attention(HUNYUAN, "dense", "flash", 20.0),
+        attention(HUNYUAN, "radial_blocks", "hopper", 5.0),
+    ]
+    (found,) = of_videos(WHOLE)
+    reached = amdahl(found, "flash", records)
+    assert reached is not None
+    # 60 layers of 20 ms, of which four fifths would go.
+    assert reached.median == pytest.approx((1500 - 60 * 20 * 0.8) / 500, rel=1e-6)
+    assert amdahl(found, "fa3", records) is None
+
+
+def test_targets_are_told_where_they_were_measured() -> None:
+    names = [target.text for target in paper.step_targets(of_videos((*PARTS, *WHOLE)))]
+    assert f"{HUNYUAN.title}: video over FA2" in names
+    assert len(names) == 2
+    assert paper.step_targets([]) == []
+
+
+def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "times.jsonl"
+    for one in PARTS:
+        append(path, one)
+    assert read_times(path) == PARTS
+    path.write_text('{"model": "x"}\n', encoding="utf-8")
+    with pytest.raises(RecordError, match=r"times.jsonl:1: "):
+        read_times(path)
+
+
+def test_what_the_paper_does_not_say_is_not_claimed() -> None:
+    silent = [video for video in VIDEOS if video.claim == Claim()]
+    assert [video.title for video in silent] == ["Wan2.1 14B, 4×: 321 frames"]
