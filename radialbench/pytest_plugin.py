@@ -1,0 +1,210 @@
+"""The pytest plug-in: `pytest --radialbench-baseline FILE` makes every verdict of a check a test.
+
+It is imported whenever pytest starts, so nothing is imported here that pytest has not imported.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Facts = dict[str, Any]
+"""A verdict as `radialbench check --format json` gives it."""
+
+VERDICTS = "radialbench_verdicts"
+RADIALBENCH = [sys.executable, "-m", "radialbench"]
+
+FAIL = ("regressed", "missing", "fail")
+"""Outcomes that fail; what is inconclusive becomes what was asked for."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("radialbench", "checks for regressions")
+    group.addoption(
+        "--radialbench-baseline",
+        metavar="FILE",
+        help="Make every verdict of `radialbench check` against these results a test.",
+    )
+    group.addoption(
+        "--radialbench-results",
+        metavar="DIR",
+        help="The results to check; with --radialbench-suite, where they go.",
+    )
+    group.addoption(
+        "--radialbench-suite",
+        metavar="SUITE",
+        help="Measure first: a shipped suite, or a YAML file.",
+    )
+    group.addoption(
+        "--radialbench-options",
+        metavar="WORDS",
+        default="",
+        help="More options of `radialbench check`, such as ='--gates gates.yaml'.",
+    )
+    group.addoption(
+        "--radialbench-inconclusive",
+        choices=("skip", "xfail", "fail"),
+        default="skip",
+        help="What becomes of a test whose samples cannot tell (default: skip).",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take part only if asked."""
+    suite, results = _given(config, "suite"), _given(config, "results")
+    if _given(config, "baseline") is None:
+        if suite or results:
+            raise pytest.UsageError("radialbench: say what to compare with --radialbench-baseline")
+        return
+    if not (suite or results):
+        raise pytest.UsageError(
+            "radialbench: say what to check with --radialbench-results or --radialbench-suite"
+        )
+    config.pluginmanager.register(_Checks(config), "radialbench-checks")
+
+
+class _Checks:
+    """Measures, checks, and gives the tests."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._baseline = _file(config, _given(config, "baseline") or "")
+        self._results = _given(config, "results") or ""
+        self._verdicts: list[Facts] = []
+        self._collected = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Check before anything is collected; of pytest-xdist's processes, the first one alone."""
+        handed = getattr(self._config, "workerinput", None)
+        self._verdicts = handed[VERDICTS] if handed else self._check()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Hand the verdicts to a process of pytest-xdist's."""
+        node.workerinput[VERDICTS] = self._verdicts
+
+    def pytest_report_header(self) -> str:
+        return f"radialbench: {self._results} against {self._baseline}"
+
+    def pytest_collect_file(
+        self, file_path: Path, parent: pytest.Collector
+    ) -> pytest.Collector | None:
+        """Give the tests where the baseline is named among what to run."""
+        if self._collected or file_path.resolve() != self._baseline:
+            return None
+        return self._tests(parent)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        """Add the tests where it is not, wherever the baseline lies."""
+        report = yield
+        if isinstance(collector, pytest.Session):
+            if not any(isinstance(node, _File | _Verdict) for node in report.result):
+                report.result.append(self._tests(collector))
+            self._collected = True
+        return report
+
+    def _tests(self, parent: pytest.Collector) -> pytest.Collector:
+        return _File.from_parent(parent, path=self._baseline, verdicts=self._verdicts)
+
+    def _check(self) -> list[Facts]:
+        # Told before minutes are spent.
+        if not self._baseline.exists():
+            raise pytest.UsageError(f"radialbench: there is no baseline {self._baseline}")
+        if suite := _given(self._config, "suite"):
+            self._results = self._results or tempfile.mkdtemp(prefix="radialbench-")
+            self._measure(suite)
+        options = shlex.split(_given(self._config, "options") or "")
+        words = ["check", self._results, "--baseline", str(self._baseline), *options]
+        done = subprocess.run(
+            [*RADIALBENCH, *words, "--format", "json"],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+        try:
+            found: list[Facts] = json.loads(done.stdout)["verdicts"]
+        except ValueError:
+            raise pytest.UsageError(done.stderr.strip() or done.stdout) from None
+        gone = {"missing"} if "--allow-missing" in options else set()
+        return [one for one in found if one["outcome"] not in gone]
+
+    def _measure(self, suite: str) -> None:
+        """Run a suite; a case that fails is for the check to judge."""
+        words = ["run", suite, "-o", self._results]
+        code = subprocess.run([*RADIALBENCH, *words], stdout=subprocess.DEVNULL).returncode
+        if code not in (0, 1):
+            raise pytest.UsageError(
+                f"`{shlex.join(['radialbench', *words])}` ended with exit code {code}, for the "
+                "reason above"
+            )
+
+
+class _File(pytest.File):
+    """A baseline: a test a verdict."""
+
+    def __init__(self, *, verdicts: list[Facts], **given: Any) -> None:
+        super().__init__(**given)
+        self._verdicts = verdicts
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from radialbench.reports.numbers import plain
+
+        for one in self._verdicts:
+            name = f"{plain(one['case'])}[{one['metric']}]"
+            yield _Verdict.from_parent(self, name=name, facts=one)
+
+
+class _Verdict(pytest.Item):
+    """A case and a metric: fails if it is worse, with the reason and by how much."""
+
+    def __init__(self, *, facts: Facts, **given: Any) -> None:
+        super().__init__(**given)
+        self._facts = facts
+
+    def runtest(self) -> None:
+        from radialbench.reports.numbers import plain
+
+        outcome = self._facts["outcome"]
+        reason = f"{outcome}: {plain(self._facts['reason'])}"
+        if outcome == "inconclusive":
+            outcome = _given(self.config, "inconclusive")
+        if outcome == "skip":
+            pytest.skip(f"{self.name}: {reason}")
+        if outcome == "xfail":
+            pytest.xfail(reason)
+        if outcome in FAIL:
+            pytest.fail("\n".join([reason, *_by_how_much(self._facts)]), pytrace=False)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
+
+
+def _given(config: pytest.Config, name: str) -> str | None:
+    given: str | None = config.getoption(f"radialbench_{name}")
+    return given
+
+
+def _file(config: pytest.Config, name: str) -> Path:
+    """Find a file that was named; of a run's folder, its results."""
+    path = (config.invocation_params.dir / name).resolve()
+    results = path / "results.jsonl"
+    return results if results.is_file() else path
+
+
+def _by_how_much(facts: Facts) -> Iterator[str]:
+    """The ratio with its interval, where there are any."""
+    if facts["ratio"] is None:
+        return
+    ends = f" (95% {facts['low']:.3f} to {facts['high']:.3f})" if facts["low"] is not None else ""
+    yield f"now / before: {facts['ratio']:.3f}{ends}"

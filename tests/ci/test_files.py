@@ -1,0 +1,84 @@
+"""Our workflow and the examples of docs/ci.md give the action and the template what they take."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import yaml
+
+from radialbench.suites.read import load_suite
+from tests.ci.runner import ROOT, read
+
+DOCS = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+GITHUB, GITLAB = (
+    yaml.load(text, yaml.BaseLoader) for text in re.findall(r"```yaml\n(.*?)```", DOCS, re.S)
+)
+WORKFLOW = read(".github/workflows/ci.yml")
+ACTION, TEMPLATE = read("action.yml"), read("ci/gitlab.yml")
+
+
+def uses(workflow: dict[str, Any]) -> list[dict[str, str]]:
+    """Give what the steps of a workflow hand to the action."""
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    ours = [step for step in steps if re.match(r"\./$|OWNER/", step.get("uses", ""))]
+    assert len(ours) == 2
+    return [step["with"] for step in ours]
+
+
+@pytest.mark.parametrize("given", [*uses(GITHUB), *uses(WORKFLOW)])
+def test_the_action_is_given_what_it_takes(given: dict[str, str]) -> None:
+    assert given.keys() <= ACTION["inputs"].keys()
+    assert given.get("offline", "false") in ("true", "false")
+
+
+@pytest.mark.parametrize("given", uses(WORKFLOW))
+def test_our_workflow_checks_a_shipped_suite(given: dict[str, str]) -> None:
+    assert load_suite(given["suite"]).name == given["suite"]
+
+
+@pytest.mark.parametrize("workflow", [GITHUB, WORKFLOW])
+def test_the_commit_to_compare_with_is_checked_out(workflow: dict[str, Any]) -> None:
+    compared = [
+        job
+        for job in workflow["jobs"].values()
+        for step in job["steps"]
+        if "suite" in step.get("with", {}) and "baseline" not in step["with"]
+    ]
+    assert compared
+    for job in compared:
+        assert job["steps"][0]["uses"].startswith("actions/checkout@")
+        assert job["steps"][0]["with"]["fetch-depth"] == "2"
+
+
+def test_our_workflow_runs_what_people_run_and_ends() -> None:
+    (command,) = [step["run"] for step in WORKFLOW["jobs"]["test"]["steps"] if "run" in step]
+    assert command == "make test"
+    assert all("timeout-minutes" in job for job in WORKFLOW["jobs"].values())
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+
+
+def test_jobs_extend_the_template() -> None:
+    jobs = [job for job in GITLAB.values() if "extends" in job]
+    assert {job["extends"] for job in jobs} | {".radialbench"} == set(TEMPLATE)
+    for job in jobs:
+        assert set(job["variables"]) <= set(TEMPLATE[".radialbench"]["variables"])
+
+
+def rows(column: str) -> Iterable[str]:
+    return re.findall(rf"^\| `({column})` \|", DOCS, re.M)
+
+
+def test_every_input_and_output_is_told_with_its_default() -> None:
+    assert rows(r"[\w-]+") == list(ACTION["inputs"])
+    for name, one in ACTION["inputs"].items():
+        (row,) = re.findall(rf"^\| `{name}` \|.*", DOCS, re.M)
+        assert row.endswith(f"(`{one['default']}`) |" if "default" in one else " |")
+    for name in ACTION["outputs"]:
+        assert f"`{name}`" in DOCS
+
+
+def test_every_option_of_pytest_that_is_told_is_there() -> None:
+    source = (ROOT / "radialbench" / "pytest_plugin.py").read_text(encoding="utf-8")
+    there = set(re.findall(r'^\s+"(--radialbench-\w+)",$', source, re.M))
+    assert set(re.findall(r"--radialbench-\w+", DOCS)) == there
