@@ -21,6 +21,7 @@ VERBS = {
     "report": "radialbench.cli.report",
     "check": "radialbench.cli.check",
     "baseline": "radialbench.cli.baseline",
+    "history": "radialbench.cli.history",
     "doctor": "radialbench.cli.doctor",
 }
 """Verb to module. The module has an `app` (a group of commands) or a function named as the verb."""

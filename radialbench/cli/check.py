@@ -48,7 +48,10 @@ def check(
         bool, typer.Option("--allow-missing", help="Let cases of the baseline be gone.")
     ] = False,
     format: Annotated[
-        str, typer.Option("--format", help="Print terminal, markdown, github, junit or json.")
+        str,
+        typer.Option(
+            "--format", help="Print terminal, markdown, github, junit, sarif, bencher or json."
+        ),
     ] = "terminal",
     out: Annotated[
         list[str] | None,
@@ -88,12 +91,12 @@ def check(
     from radialbench.cli._whole_results import whole_results
     from radialbench.reports.check.checked import checked
     from radialbench.reports.check.formats import load_check_format
-    from radialbench.reports.check.gates import GATES, read_gates, set_gates
+    from radialbench.reports.check.gates import NONE, read_gates, set_gates
     from radialbench.reports.check.verdict import Outcome, exit_code
 
     render = load_check_format(format)
     files = _files(out or [], keep=(current, baseline))
-    chosen = set_gates(read_gates(gates) if gates else GATES, gate or [])
+    chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
     found = checked(
         whole_results(current),
         whole_results(baseline),

@@ -142,6 +142,8 @@ class Record:
         ceiling: Samples of a matrix product of `CEILING_SIZE`³ in the inputs' dtype, taken in turn
             with `timing`: what the GPU gave at that moment.
         telemetry: What the GPU's own counters said during a stretch of calls.
+        gates: The least change of a metric that counts in a check, as the suite that was run says
+            it: `latency=5%`. Where it says nothing there is none.
     """
 
     schema: int
@@ -167,6 +169,7 @@ class Record:
     isolated: Measurement | None = None
     ceiling: Measurement | None = None
     telemetry: Telemetry | None = None
+    gates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check.whole(self, "schema", at_least=1)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import quantiles
 
 from radialbench.records.measurement import Telemetry
+from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE, Environment, Record, Status, TableStats
 from radialbench.reports.interval import Interval, of_median
 from radialbench.reports.times import time_ratio, total_ms
@@ -227,13 +228,18 @@ def sweep_of(record: Record) -> str:
     The place of the frames in the grid's label is taken by an F: `wan2.1-14b Fx45x80 h40d128bf16`.
     """
     problem = record.problem
-    grid = re.sub(rf"(?<!\d){problem.frames}x", "Fx", problem.grid, count=1)
+    grid = sweep_grid(problem)
     if grid == problem.grid:
         text = problem.seq_len - problem.frames * problem.tokens_per_frame
         grid = f"Fx{problem.tokens_per_frame}" + (f"+{text}" if text else "")
     if record.group and problem.grid in record.group:
         return record.group.replace(problem.grid, grid, 1).replace("/", " ")
     return f"{grid} b{problem.batch}h{problem.heads}d{problem.head_dim} {problem.dtype}"
+
+
+def sweep_grid(problem: Problem) -> str:
+    """Give the grid's label with an F in place of its frames; the label itself if it has none."""
+    return re.sub(rf"(?<!\d){problem.frames}x", "Fx", problem.grid, count=1)
 
 
 def differing(environments: Sequence[Environment]) -> list[str]:

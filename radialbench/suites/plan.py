@@ -44,6 +44,7 @@ class Case:
         device: `auto`, `cpu` or `cuda`.
         protocol: How it is sampled.
         config_reason: Why this configuration, where the suite leaves it open and a device is known.
+        gates: The least change of a metric that counts in a check, as `latency=5%`.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Case:
     device: str
     protocol: Protocol
     config_reason: str = ""
+    gates: tuple[str, ...] = ()
 
     @property
     def in_turn(self) -> bool:
@@ -218,6 +220,7 @@ def _case(
         config_source=backend.config_source,
         device=spec.device,
         protocol=matrix.protocol,
+        gates=matrix.gates,
     )
 
 

@@ -179,14 +179,15 @@ def _device(said: str | None, layers: list[_Layer]) -> str:
 
 
 def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
-    """Give the matrices of files that extend one another, sampled as the last of them says."""
-    protocol = Protocol()
+    """Give the matrices of files that extend one another, sampled and gated as the last says."""
+    protocol, gates = Protocol(), dict[str, str]()
     for layer in layers:
         protocol = layer.file.protocol.over(protocol)
+        gates = layer.file.gates.over(gates)
     for layer in layers:
         yield from layer.included
         for place, entry in enumerate(layer.file.cases):
-            yield entry.matrix(f"cases[{place}]{layer.of}", protocol)
+            yield entry.matrix(f"cases[{place}]{layer.of}", protocol, gates)
 
 
 def _document(path: Path) -> Document:

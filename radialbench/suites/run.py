@@ -250,4 +250,5 @@ def _record(suite: str, case: Case, found: Finding, here: Environment) -> Record
         isolated=found.isolated,
         ceiling=found.ceiling,
         telemetry=found.telemetry,
+        gates=case.gates,
     )

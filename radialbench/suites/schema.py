@@ -1,10 +1,19 @@
 """The suite file: its schema, and from there to matrices."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from radialbench.records.gate import read_gate, setting_of
 from radialbench.suites.entries import (
     BackendOrName,
     ExcludeEntry,
@@ -12,7 +21,7 @@ from radialbench.suites.entries import (
     MaskOrName,
     configured,
 )
-from radialbench.suites.fields import Count, Many, OneOrMany, Strict, Word
+from radialbench.suites.fields import Count, Many, OneOrMany, Strict, Word, located
 from radialbench.suites.spec import BackendChoice, Matrix, Protocol
 
 
@@ -93,6 +102,47 @@ class ProtocolEntry(Strict):
         return replace(merged, max_samples=max(merged.max_samples, merged.min_samples))
 
 
+GateSetting = Annotated[
+    str | None,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"const": False}]}),
+]
+"""A size such as `5%` or `1%, 4MiB`, or `off`; it is kept as `latency=5%`."""
+
+
+class GatesEntry(Strict):
+    """The least change of each metric that counts in a check."""
+
+    latency: GateSetting = Field(
+        default=None, description="Time of a call: 5%, 1.5x, 2ms, 2us (2%)", examples=["5%"]
+    )
+    ceiling: GateSetting = Field(
+        default=None, description="Share of the rate of the matrix product beside it (3%)"
+    )
+    energy: GateSetting = Field(default=None, description="Joules of a call (10%)")
+    memory: GateSetting = Field(
+        default=None, description="Peak memory of a call (1%, 1MiB)", examples=["1%, 4MiB"]
+    )
+    accuracy: GateSetting = Field(
+        default=None, description="Largest error (1.5x, 0.05tolerance)", examples=["2x"]
+    )
+    compile: GateSetting = Field(default=None, description="Time to compile a table (10%)")
+    scaling: GateSetting = Field(
+        default=None, description="Exponent of the time over the frames (0.05)", examples=[0.1]
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read(cls, size: Any, info: ValidationInfo) -> str:
+        setting = setting_of(info.field_name or "", size)
+        with located():
+            read_gate(setting)
+        return setting
+
+    def over(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Give the settings by metric, with what is not said taken from others."""
+        return {**base, **{metric: getattr(self, metric) for metric in self.model_fields_set}}
+
+
 class MatrixEntry(Strict):
     """Masks × grids × backends; every combination is a case."""
 
@@ -119,6 +169,9 @@ class MatrixEntry(Strict):
     protocol: ProtocolEntry = Field(
         default_factory=ProtocolEntry, description="How these cases are sampled"
     )
+    gates: GatesEntry = Field(
+        default_factory=GatesEntry, description="What counts in a check of these cases"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "MatrixEntry":
@@ -132,7 +185,7 @@ class MatrixEntry(Strict):
                 raise ValueError(f"needs {name}: grids given in tokens belong to no model")
         return self
 
-    def matrix(self, where: str, protocol: Protocol) -> Matrix:
+    def matrix(self, where: str, protocol: Protocol, gates: Mapping[str, str]) -> Matrix:
         """Give the matrix."""
         return Matrix(
             where=where,
@@ -146,6 +199,7 @@ class MatrixEntry(Strict):
             backends=self._backends(),
             exclude=tuple(entry.rule() for entry in self.exclude or ()),
             protocol=self.protocol.over(protocol),
+            gates=tuple(sorted(self.gates.over(gates).values())),
         )
 
     def _grids(self) -> list[Any]:
@@ -189,6 +243,9 @@ class SuiteFile(Strict):
     )
     protocol: ProtocolEntry = Field(
         default_factory=ProtocolEntry, description="How cases are sampled"
+    )
+    gates: GatesEntry = Field(
+        default_factory=GatesEntry, description="The least changes that count in a check"
     )
     cases: Many[MatrixEntry] = Field(default_factory=list, description="Matrices of cases")
 

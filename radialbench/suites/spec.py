@@ -136,6 +136,7 @@ class Matrix:
         backends: The backends with their block sizes; for `compile` one without a name.
         exclude: Cases to leave out.
         protocol: How cases are sampled.
+        gates: The least change of a metric that counts in a check, as `latency=5%`.
     """
 
     where: str
@@ -149,6 +150,7 @@ class Matrix:
     backends: tuple[BackendChoice, ...]
     exclude: tuple[Exclude, ...]
     protocol: Protocol
+    gates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,21 @@ def test_gates_are_set_by_option_and_by_file(
     assert check(monkeypatch, now, "--baseline", before, "--run-noise", "5") == 0
 
 
+def test_gates_of_the_suite_travel_with_the_results_that_are_judged(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    wide = replace(case(1.08), gates=("latency=10%",))
+    now = folder(tmp_path / "gated", [wide, case(name="b")])
+    assert check(monkeypatch, now, "--baseline", before) == 0
+    assert capsys.readouterr().out == "2 cases: 6 pass\ngates: latency 10% (suite, 1 case)\n"
+    assert check(monkeypatch, now, "--baseline", before, "--gate", "latency=5%") == 1
+    assert "gates: latency 5% (asked for)" in capsys.readouterr().out
+    # Those of the baseline count for nothing.
+    late = folder(tmp_path / "late", [case(1.08), case(1.0, "b")])
+    gated = folder(tmp_path / "old", [replace(case(), gates=("latency=10%",)), case(name="b")])
+    assert check(monkeypatch, late, "--baseline", gated) == 1
+
+
 def test_few_samples_are_3(before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = folder(tmp_path / "few", [record("a", [1.0] * 3), case(name="b")])
     assert check(monkeypatch, few, "--baseline", before) == 3
@@ -92,12 +108,17 @@ def test_forms_go_to_files(
     before: Path, now: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
     names = {"json": "check.json", "junit": "check.xml", "markdown": "check.md"}
+    names |= {"sarif": "check.sarif", "bencher": "bencher.json"}
     files = [word for form, name in names.items() for word in ("-o", f"{form}={tmp_path / name}")]
     assert check(monkeypatch, now, "--baseline", before, "--format", "github", *files) == 1
     assert capsys.readouterr().out.startswith("::error title=regressed%3A a%2C latency::8.0%25")
     assert json.loads((tmp_path / "check.json").read_text())["counts"]["regressed"] == 1
     assert (tmp_path / "check.xml").read_text().startswith("<?xml")
     assert (tmp_path / "check.md").read_text().startswith("## ❌ 2 cases: 1 regressed")
+    (run,) = json.loads((tmp_path / "check.sarif").read_text())["runs"]
+    assert [result["level"] for result in run["results"]] == ["error"]
+    figures = json.loads((tmp_path / "bencher.json").read_text())
+    assert figures["a"]["latency"]["value"] == pytest.approx(1.08e6)
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -7,14 +7,17 @@ from xml.etree import ElementTree
 import pytest
 
 from radialbench.errors import ReportError
+from radialbench.records.gate import Gate
 from radialbench.reports.check.checked import Checked, checked
 from radialbench.reports.check.formats import CHECK_FORMATS, load_check_format
-from radialbench.reports.check.gates import Gate
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.interval import Interval
 from tests.reports.check.noise import record
 
 every_format = pytest.mark.parametrize("name", CHECK_FORMATS)
+every_form_with_words = pytest.mark.parametrize(
+    "name", [name for name in CHECK_FORMATS if name != "bencher"]
+)
 HOSTILE = "a|b\n::error::c \x1b[31m<script>`d`]]>, 5% [f](g) \x00"
 
 
@@ -29,7 +32,7 @@ def whole(*verdicts: Verdict) -> Checked:
     return Checked("now.jsonl", "before.jsonl", verdicts, ("commit: a and b",))
 
 
-@every_format
+@every_form_with_words
 @pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.PASS])
 def test_what_does_not_pass_is_there_with_its_reason(name: str, outcome: Outcome) -> None:
     text = load_check_format(name)(whole(verdict(outcome)))
@@ -39,13 +42,17 @@ def test_what_does_not_pass_is_there_with_its_reason(name: str, outcome: Outcome
     assert text.endswith("\n")
 
 
-@every_format
-def test_nothing_but_passes_and_nothing_at_all(name: str) -> None:
+@every_form_with_words
+def test_nothing_but_passes(name: str) -> None:
     assert "pass" in load_check_format(name)(whole(verdict(Outcome.PASS)))
+
+
+@every_format
+def test_nothing_at_all(name: str) -> None:
     assert load_check_format(name)(whole()).endswith("\n")
 
 
-@every_format
+@every_form_with_words
 def test_bare_verdicts(name: str) -> None:
     bare = Verdict("case", "status", Outcome.MISSING, "gone")
     assert "gone" in load_check_format(name)(whole(bare))
@@ -59,6 +66,8 @@ def test_stored_text_is_shown_and_does_nothing_else(name: str) -> None:
     assert not [line for line in text.splitlines()[1:] if line.startswith("::error::c")]
     if name == "json":
         assert json.loads(text)["verdicts"][0]["case"] == HOSTILE
+    if name in ("bencher", "sarif"):
+        json.loads(text)
     if name == "junit":
         ElementTree.fromstring(text)
     if name == "markdown":
@@ -122,3 +131,68 @@ def test_json_has_no_infinity() -> None:
 def test_an_unknown_form_is_named_with_its_neighbour() -> None:
     with pytest.raises(ReportError, match="unknown form of a check 'junti'; did you mean 'junit'"):
         load_check_format("junti")
+
+
+def test_sarif_has_what_the_standard_requires() -> None:
+    outcomes = [one for one in Outcome if one is not Outcome.PASS]
+    found = whole(*map(verdict, Outcome), Verdict("d", "status", Outcome.MISSING, "gone"))
+    log = json.loads(load_check_format("sarif")(replace(found, source="now/results 1.jsonl")))
+    assert log["version"] == "2.1.0"
+    assert log["$schema"].endswith("/sarif-schema-2.1.0.json")
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert run["tool"]["driver"]["name"] == "radialbench"
+    assert [rule["id"] for rule in rules] == ["latency", "status"]
+    assert len(run["results"]) == len(outcomes) + 1
+    for result in run["results"]:
+        assert result["message"]["text"]
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert (result["kind"] == "fail") == (result["level"] != "none")
+        (place,) = result["locations"]
+        assert place["physicalLocation"]["artifactLocation"]["uri"] == "now/results%201.jsonl"
+        assert place["physicalLocation"]["region"]["startLine"] >= 1
+    levels = dict(zip(outcomes, [one["level"] for one in run["results"]], strict=False))
+    assert levels == {
+        "regressed": "error",
+        "missing": "error",
+        "inconclusive": "warning",
+        "new": "none",
+        "faster": "none",
+    }
+
+
+def test_sarif_names_a_case_alike_in_every_upload() -> None:
+    def prints(reason: str) -> list[dict[str, str]]:
+        verdicts = [verdict(Outcome.REGRESSED, case, reason) for case in "ab"]
+        log = json.loads(load_check_format("sarif")(whole(*verdicts)))
+        return [result["partialFingerprints"] for result in log["runs"][0]["results"]]
+
+    first, second = prints("5% slower")
+    assert [first, second] == prints("6% slower")
+    assert first != second
+
+
+def test_bencher_has_figures_in_its_units_with_their_own_intervals() -> None:
+    found = checked(
+        ("now", [record("a", [1.05 + call / 1000 for call in range(30)])]),
+        ("before", [record("a", [1.0] * 30)]),
+    )
+    measures = json.loads(load_check_format("bencher")(found))["a"]
+    ns = measures["latency"]
+    assert ns["value"] == pytest.approx(1.0645e6)
+    # The tenth and the twenty-first of thirty hold the median in 95 of 100 cases.
+    assert ns["lower_value"] == pytest.approx(1.059e6)
+    assert ns["upper_value"] == pytest.approx(1.070e6)
+    assert measures["memory"].keys() == measures["accuracy"].keys() == {"value"}
+
+
+def test_bencher_holds_no_case_without_a_figure() -> None:
+    bare = whole(Verdict("a", "status", Outcome.NEW, "x"))
+    assert json.loads(load_check_format("bencher")(bare)) == {}
+
+
+@pytest.mark.parametrize("name", ["terminal", "markdown", "json", "sarif"])
+def test_gates_that_are_not_the_default_ones_are_told(name: str) -> None:
+    found = replace(whole(verdict(Outcome.PASS)), gates=("latency 5% (suite)",))
+    assert "latency 5% (suite)" in load_check_format(name)(found)
+    assert "gate: " not in load_check_format(name)(whole(verdict(Outcome.PASS)))

@@ -25,6 +25,7 @@ TABLES = {
     "A backend is ": "BackendEntry",
     "A rule of `exclude` ": "ExcludeEntry",
     "Keys of `protocol`:": "ProtocolEntry",
+    "Keys of `gates`,": "GatesEntry",
 }
 
 
@@ -52,10 +53,13 @@ def test_every_key_of_both_kinds_of_grids_has_a_row() -> None:
 
 
 def test_the_examples_are_suites() -> None:
-    whole, longer = map(parse_suite, EXAMPLES)
+    whole, longer, gated = map(parse_suite, EXAMPLES)
     assert len(plan(whole)) == 9
     assert {case.id for case in plan(longer)} == {case.id for case in plan(load_suite("smoke"))}
     assert longer.cases[0].protocol.max_seconds == 20
+    *first, last = (matrix.gates for matrix in gated.cases)
+    assert set(first) == {("energy=off", "latency=5%", "memory=1%, 4MiB")}
+    assert last == ("energy=off", "latency=10%", "memory=1%, 4MiB")
 
 
 GRID = {"frames": 9, "height": 30, "width": 52}
@@ -76,6 +80,8 @@ def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
             return {"exclude": example}
         case "Keys of `protocol`:":
             return {"protocol": example}
+        case "Keys of `gates`,":
+            return {"gates": example}
     if key == "size":
         grids = [MODEL | {"size": size} for size in example["size"]]
         return {"grids": [g if g["size"].count("x") == 2 else g | {"frames": 9} for g in grids]}

@@ -127,6 +127,11 @@ def model(**fields: object) -> Change:
             ":22:3: cases[0].protocol: min_samples (9) is more than max_samples (3)",
         ),
         (entry(protocol={"max_seconds": 0}), ":23:5: cases[0].protocol.max_seconds: must be great"),
+        (
+            entry(gates={"latency": 5}),
+            ":23:5: cases[0].gates.latency: a gate of latency is 5%",
+        ),
+        (entry(gates={"speed": "5%"}), ":23:5: cases[0].gates: unknown key 'speed'"),
         (entry(protocol={"target": 2}), ":23:5: cases[0].protocol.target: must be less than or eq"),
         (
             entry(protocol={"max_seconds": float("nan")}),
@@ -309,6 +314,21 @@ def test_a_suite_that_extends_another_is_like_it_but_for_what_it_says(tmp_path: 
     first, second, third = (matrix.protocol for matrix in spec.cases)
     assert first == third == Protocol(warmups=4, max_seconds=9)
     assert second == Protocol(warmups=5, max_seconds=9)
+
+
+def test_gates_come_from_the_matrix_then_from_the_last_of_the_line(tmp_path: Path) -> None:
+    gated = BASE.replace("warmups: 5}}", "warmups: 5}, gates: {energy: off}}")
+    own = f"extends: base.yaml\ngates: {{latency: 5%}}\ncases: [{MATRIX.format('radial')}]\n"
+    put(tmp_path, base=f"{gated}gates: {{latency: 3%, scaling: 0.1}}\n", own=own)
+    base, spec = (load_suite(str(tmp_path / f"{name}.yaml")) for name in ("base", "own"))
+    assert [matrix.gates for matrix in base.cases] == [
+        ("latency=3%", "scaling=0.1"), ("energy=off", "latency=3%", "scaling=0.1")
+    ]  # fmt: skip
+    assert [matrix.gates for matrix in spec.cases] == [
+        ("latency=5%", "scaling=0.1"),
+        ("energy=off", "latency=5%", "scaling=0.1"),
+        ("latency=5%", "scaling=0.1"),
+    ]
 
 
 def test_suites_extend_one_another_in_a_line(tmp_path: Path) -> None:

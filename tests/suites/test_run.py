@@ -40,6 +40,13 @@ def test_every_case_has_a_record_in_the_order_of_the_plan(tmp_path: Path) -> Non
     assert {record.environment.command for record in outcome.records} == {"typed"}
 
 
+def test_records_hold_the_gates_of_the_suite(tmp_path: Path) -> None:
+    suite = small.suite(lambda document: document.update(gates={"latency": "5%", "energy": False}))
+    records = run(suite, tmp_path).records
+    assert {record.gates for record in records} == {("energy=off", "latency=5%")}
+    assert read(tmp_path / RESULTS).records == records
+
+
 def test_a_filter_keeps_what_fits(tmp_path: Path) -> None:
     run(small.suite(), tmp_path, filter=["dense/"])
     assert ids(tmp_path) == [case for case in IDS if case.startswith("dense")]

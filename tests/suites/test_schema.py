@@ -35,6 +35,7 @@ def test_shipped_suites_fit(name: str) -> None:
         {"grids": [{"model": "wan2.1-14b", "size": ["832x480x5"]}, RAW]},
         {"backends": [{"name": "cpu", "block_m": 32}], "protocol": {"target": 0, "warmups": 0}},
         {"measure": "compile", "backends": None},
+        {"gates": {"latency": "5%", "memory": "1%, 4MiB", "energy": False, "scaling": 0.1}},
     ],
 )
 def test_what_the_reader_takes_fits(fields: dict[str, Any]) -> None:
@@ -60,6 +61,8 @@ def test_a_suite_of_other_suites_fits(text: str) -> None:
         lambda d: d.update(include=[]),
         lambda d: d.update(include=3),
         lambda d: d.update(protocol={"cache": "hot"}),
+        lambda d: d.update(gates={"speed": "5%"}),
+        lambda d: d.update(gates={"latency": ["5%"]}),
         lambda d: d.update(name="a b"),
         lambda d: d.update(protocol={"target": 2}),
         lambda d: d.update(protocol={"max_seconds": 0}),

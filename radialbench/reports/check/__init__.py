@@ -1,6 +1,6 @@
 """Whether results are worse than a baseline's: a verdict for every case and metric."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from radialbench.errors import ReportError
 from radialbench.records.result import Record
@@ -8,7 +8,8 @@ from radialbench.reports.check.alike import unlike
 from radialbench.reports.check.chance import Change, change_of, discoveries
 from radialbench.reports.check.decide import Sampled, apart, ended, exactly, sampled
 from radialbench.reports.check.figures import METRICS, cycles
-from radialbench.reports.check.gates import GATES, Gates
+from radialbench.reports.check.gates import NONE, Gates, gates_of
+from radialbench.reports.check.scaling import Grown, grown, sweeps
 from radialbench.reports.check.verdict import Outcome, Verdict
 
 Pair = tuple[Record, Record]
@@ -18,7 +19,7 @@ Pair = tuple[Record, Record]
 def check(
     current: Iterable[Record],
     baseline: Iterable[Record],
-    gates: Gates = GATES,
+    gates: Gates = NONE,
     *,
     runs: float = 0.0,
 ) -> tuple[Verdict, ...]:
@@ -29,12 +30,12 @@ def check(
     Args:
         current: Records to judge.
         baseline: What they are compared with.
-        gates: The least change of each metric that counts.
+        gates: The least change of a metric that counts, where it is not to be that of the suite.
         runs: What two runs of the same code are known to differ by, as a standard deviation of the
             ratio; what is assumed anyway holds as well.
 
     Raises:
-        ReportError: They have no case in common.
+        ReportError: They have no case in common, or a gate of the suite cannot be read.
     """
     now, before = _latest(current), _latest(baseline)
     pairs = [(before[key], one) for key, one in now.items() if key in before]
@@ -53,7 +54,10 @@ def check(
         for key, one in now.items()
         if key not in before
     ]
-    return (*_judged(pairs, gates, runs), *missing, *new)
+    found: list[Verdict | Sampled | Grown] = []
+    found += [one for pair in pairs for one in _compared(*pair, gates, runs)]
+    found += sweeps(before, now, gates, runs=runs)
+    return (*_judged(found), *missing, *new)
 
 
 def common(current: Iterable[Record], baseline: Iterable[Record]) -> list[Pair]:
@@ -67,14 +71,19 @@ def _latest(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
     return {(record.measure, record.case): record for record in records}
 
 
-def _judged(pairs: Iterable[Pair], gates: Gates, runs: float) -> list[Verdict]:
-    found = [one for pair in pairs for one in _compared(*pair, gates, runs)]
+def _judged(found: Sequence[Verdict | Sampled | Grown]) -> list[Verdict]:
     # What chance could have done is judged for all cases together.
-    waiting = [one for one in found if isinstance(one, Sampled)]
+    waiting = [one for one in found if not isinstance(one, Verdict)]
     worse = discoveries([one.change.worse_p for one in waiting])
     better = discoveries([one.change.better_p for one in waiting])
     real = iter(zip(worse, better, strict=True))
-    return [sampled(one, *next(real)) if isinstance(one, Sampled) else one for one in found]
+    return [one if isinstance(one, Verdict) else _judge(one, *next(real)) for one in found]
+
+
+def _judge(one: Sampled | Grown, is_worse: bool, is_better: bool) -> Verdict:
+    if isinstance(one, Sampled):
+        return sampled(one, is_worse, is_better)
+    return grown(one, is_worse, is_better)
 
 
 def _compared(old: Record, new: Record, gates: Gates, runs: float) -> Iterable[Verdict | Sampled]:
@@ -84,8 +93,9 @@ def _compared(old: Record, new: Record, gates: Gates, runs: float) -> Iterable[V
     if why := unlike(old, new):
         yield Verdict(new.case, "status", Outcome.INCONCLUSIVE, why)
         return
+    own = gates_of(new, gates)
     for name, metric in METRICS.items():
-        gate, before, now = gates.get(name), metric.figure(old), metric.figure(new)
+        gate, before, now = own[name], metric.figure(old), metric.figure(new)
         if gate is None or before is None or now is None:
             continue
         if before.source != now.source:

@@ -30,9 +30,30 @@ class Change:
         worse_p: How likely a cost this much higher is if nothing changed.
         better_p: The same for this much lower.
         runs: What two runs of the same code differ by, as a share.
+        freedom: Degrees of freedom that the probabilities are of.
     """
 
     ratio: float
+    interval: Interval
+    worse_p: float
+    better_p: float
+    runs: float
+    freedom: float = MANY
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """How an exponent changed.
+
+    Attributes:
+        value: The exponent now less that before.
+        interval: 95% interval of the difference, what runs differ by included.
+        worse_p: How likely an exponent this much higher is if nothing changed.
+        better_p: The same for this much lower.
+        runs: What it differs by in two runs of the same code, as a standard deviation.
+    """
+
+    value: float
     interval: Interval
     worse_p: float
     better_p: float
@@ -64,6 +85,32 @@ def change_of(before: Figure, now: Figure, runs: float = 0.0) -> Change | None:
         worse_p=_tail(middle * Z / down, freedom) if down else float(middle <= 0),
         better_p=_tail(-middle * Z / up, freedom) if up else float(middle >= 0),
         runs=runs,
+        freedom=freedom,
+    )
+
+
+def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Slope:
+    """Give how the exponent of a cost in its sizes changed: the slope of the ratios' logarithms.
+
+    Args:
+        sizes: At least two different ones.
+        changes: Of the cost at each size; their errors are independent.
+    """
+    x = np.log(np.asarray(sizes, np.float64))
+    weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    value = float(weights @ [log(change.ratio) for change in changes])
+    ends = [change.interval for change in changes]
+    spreads = weights**2 * [(log(each.high / each.low) / (2 * Z)) ** 2 for each in ends]
+    total = float(spreads.sum())
+    lost = float((spreads**2 / [change.freedom for change in changes]).sum())
+    freedom = min(total**2 / lost, MANY) if lost else MANY
+    wide = sqrt(total)
+    return Slope(
+        value=value,
+        interval=Interval(value - Z * wide, value + Z * wide),
+        worse_p=_tail(value / wide, freedom) if wide else float(value <= 0),
+        better_p=_tail(-value / wide, freedom) if wide else float(value >= 0),
+        runs=float(np.hypot.reduce(weights * [change.runs for change in changes])),
     )
 
 

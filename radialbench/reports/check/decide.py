@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from math import inf
 
+from radialbench.records.gate import Gate
 from radialbench.records.result import UNSOUND, Record, Status
 from radialbench.reports.check.chance import Change
 from radialbench.reports.check.figures import METRICS, Figure
-from radialbench.reports.check.gates import Gate
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.interval import Interval
 from radialbench.reports.numbers import mib, plain, three
@@ -152,6 +152,7 @@ def _verdict(one: Sampled, outcome: Outcome, why: str) -> Verdict:
         p=one.change.worse_p,
         cycles=one.cycles.ratio if one.cycles else None,
         worse=one.change.ratio,
+        around=_turned(one.now.interval) if METRICS[one.metric].share else one.now.interval,
     )
 
 
@@ -160,10 +161,14 @@ def _shown(
 ) -> tuple[float, float, float | None, Interval | None]:
     """Both figures, their ratio and its interval, as people read them."""
     if METRICS[metric].share:
-        turned = Interval(1 / interval.high, 1 / interval.low) if interval else None
-        return 1 / before.value, 1 / now.value, before.value / now.value, turned
+        return 1 / before.value, 1 / now.value, before.value / now.value, _turned(interval)
     ratio = now.value / before.value if before.value else None
     return before.value, now.value, ratio, interval
+
+
+def _turned(interval: Interval | None) -> Interval | None:
+    """Interval of one over a figure."""
+    return Interval(1 / interval.high, 1 / interval.low) if interval else None
 
 
 def _told(metric: str, cost: float, ratio: float | None) -> str:

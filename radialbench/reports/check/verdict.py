@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from radialbench.reports.check.gates import Gate
+from radialbench.records.gate import Gate
 from radialbench.reports.interval import Interval
 
 
@@ -31,7 +31,7 @@ class Verdict:
 
     Attributes:
         case: The case's id.
-        metric: A name of `METRICS`, or `status` for how the case ended.
+        metric: A name of `GATES`, or `status` for how the case ended.
         outcome: How it came out.
         reason: Why, in words.
         before: The figure in the baseline, in the metric's unit; None where there is none.
@@ -43,6 +43,7 @@ class Verdict:
         p: How likely a figure this much worse is if nothing changed; None for what has no samples.
         cycles: The ratio of the times in the processor's cycles, where both runs read its clock.
         worse: The ratio as a cost: above 1 is worse, whatever the metric.
+        around: 95% interval of `now` from its own samples; None for what has none.
     """
 
     case: str
@@ -57,6 +58,7 @@ class Verdict:
     p: float | None = None
     cycles: float | None = None
     worse: float | None = None
+    around: Interval | None = None
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -19,15 +19,18 @@ TAILS = 0.03
 class Noise:
     """Draws runs of one suite whose true times are known."""
 
-    def __init__(self, seed: int, *, cases: int = 50, calls: int = 100) -> None:
+    def __init__(
+        self, seed: int, *, cases: int = 50, calls: int = 100, processes: float = PROCESSES
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.truth_ms = np.exp(self.rng.uniform(np.log(0.1), np.log(50), cases))
         self.calls = calls
+        self.processes = processes
 
     def run(self, slowed: dict[int, float] | None = None) -> list[Record]:
         """One process: every case has its own offset in it."""
         count = len(self.truth_ms)
-        offsets = self.rng.normal(0, PROCESSES, (count, 1))
+        offsets = self.rng.normal(0, self.processes, (count, 1))
         calls = self.rng.normal(0, CALLS, (count, self.calls))
         disturbed = self.rng.random(calls.shape) < TAILS
         tails = disturbed * self.rng.uniform(0, 0.1, calls.shape)

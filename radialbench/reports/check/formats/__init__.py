@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from radialbench.reports.check.checked import Checked
 
 CHECK_FORMATS: dict[str, str] = {
+    "bencher": "radialbench.reports.check.formats.bencher:render",
     "github": "radialbench.reports.check.formats.github:render",
     "json": "radialbench.reports.check.formats.json:render",
     "junit": "radialbench.reports.check.formats.junit:render",
     "markdown": "radialbench.reports.check.formats.markdown:render",
+    "sarif": "radialbench.reports.check.formats.sarif:render",
     "terminal": "radialbench.reports.check.formats.terminal:render",
 }
 """Where each format lives; its file is imported when it is asked for."""

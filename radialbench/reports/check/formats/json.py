@@ -15,6 +15,7 @@ def render(checked: Checked) -> str:
         "baseline": checked.baseline,
         "counts": {word.value: outcomes.count(word) for word in Outcome},
         "changed": list(checked.changed),
+        "gates": list(checked.gates),
         "verdicts": list(map(_facts, checked.verdicts)),
     }
     return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -31,6 +32,8 @@ def _facts(one: Verdict) -> dict[str, Any]:
         "ratio": one.ratio,
         "low": one.interval.low if one.interval else None,
         "high": one.interval.high if one.interval else None,
+        "now_low": one.around.low if one.around else None,
+        "now_high": one.around.high if one.around else None,
         "gate_share": one.gate.share if one.gate else None,
         "gate_least": one.gate.least if one.gate else None,
         "p": one.p,

@@ -1,9 +1,10 @@
 """Markdown, for a step's summary or a comment on a pull request."""
 
+from radialbench.reports.check.amounts import amount
 from radialbench.reports.check.checked import Checked
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.formats._tables import NONE, between, table, text
-from radialbench.reports.numbers import three, times
+from radialbench.reports.numbers import times
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
@@ -16,7 +17,6 @@ SIGNS = {
     Outcome.FASTER: "🚀",
     Outcome.PASS: "✅",
 }
-UNITS = {"latency": "ms", "compile": "ms", "energy": "J"}
 
 
 def render(checked: Checked) -> str:
@@ -29,8 +29,10 @@ def render(checked: Checked) -> str:
         parts.append(table(headers, map(_cells, checked.told[:MOST]), words=4))
     if (more := len(checked.told) - MOST) > 0:
         parts.append(f"And {more} more.")
-    if checked.changed:
-        parts.append("\n".join(f"- changed: {text(words)}" for words in checked.changed))
+    notes = [f"- changed: {text(words)}" for words in checked.changed]
+    notes += [f"- gate: {text(words)}" for words in checked.gates]
+    if notes:
+        parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -40,18 +42,8 @@ def _cells(one: Verdict) -> tuple[str, ...]:
         text(one.case),
         one.metric,
         text(one.reason),
-        _amount(one.metric, one.before),
-        _amount(one.metric, one.now),
+        NONE if one.before is None else amount(one.metric, one.before),
+        NONE if one.now is None else amount(one.metric, one.now),
         NONE if one.ratio is None else times(one.ratio),
         between(one.interval),
     )
-
-
-def _amount(metric: str, value: float | None) -> str:
-    if value is None:
-        return NONE
-    if metric == "memory":
-        return f"{three(value / 2**20)} MiB"
-    if metric == "ceiling":
-        return f"{value:.1%}"
-    return f"{three(value)} {UNITS.get(metric, '')}".rstrip()

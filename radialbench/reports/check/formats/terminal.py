@@ -30,6 +30,7 @@ def render(checked: Checked) -> str:
         lines.append(f"and {more} more; all are in --format json")
     lines += [""] if lines else []
     lines.append(checked.headline)
+    lines += [f"gates: {', '.join(checked.gates)}"] if checked.gates else []
     lines += [f"changed: {words}" for words in checked.changed]
     return "\n".join(lines) + "\n"
 

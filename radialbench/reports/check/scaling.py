@@ -1,0 +1,170 @@
+"""Scaling exponents along sweeps over frames, and how they changed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from radialbench.records.gate import Gate
+from radialbench.records.result import Record
+from radialbench.reports.check.alike import unlike
+from radialbench.reports.check.chance import Change, Slope, change_of, slope_of
+from radialbench.reports.check.figures import latency
+from radialbench.reports.check.gates import Gates, gates_of
+from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.exponent import FEWEST, Exponent, exponent
+from radialbench.reports.interval import Interval
+from radialbench.reports.numbers import span
+from radialbench.reports.rows import sweep_grid
+from radialbench.reports.scaling import APART
+
+METRIC = "scaling"
+
+Records = Mapping[tuple[str, str], Record]
+"""The last record of each case, by measure and case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """The exponents of a sweep, before it is known what chance could have done.
+
+    Attributes:
+        case: The cases' id, with an F in place of the frames.
+        gate: The least change that counts.
+        before: Exponent of the time in the tokens, in the baseline.
+        now: The same now.
+        change: How it changed.
+        frames: Of the lengths it goes through.
+    """
+
+    case: str
+    gate: Gate
+    before: Exponent
+    now: Exponent
+    change: Slope
+    frames: tuple[int, ...]
+
+
+def sweeps(
+    before: Records, now: Records, asked: Gates, *, runs: float = 0.0
+) -> Iterator[Grown | Verdict]:
+    """Compare the exponents of every mask, backend and resolution that both sets have in common.
+
+    An exponent goes through the medians of at least three lengths, the longest 1.5 times the
+    shortest. The change of it goes through the ratios of the same lengths in both sets, so that
+    what bends a sweep, which is no power law, is no uncertainty of it.
+
+    Args:
+        before: The baseline.
+        now: What is judged.
+        asked: Gates, as for `check`.
+        runs: What two runs of the same code differ by at least, as a share.
+    """
+    old, new = _sweeps(before), _sweeps(now)
+    for case in (each for each in new if each in old):
+        gate = gates_of(next(iter(new[case].values())), asked)[METRIC]
+        common = old[case].keys() & new[case].keys()
+        if gate is None or not common or not (_long(old[case]) or _long(new[case])):
+            continue
+        pairs = {frames: (old[case][frames], new[case][frames]) for frames in sorted(common)}
+        changes = {
+            frames: change for frames, pair in pairs.items() if (change := _change(*pair, runs))
+        }
+        compared = {frames: new[case][frames] for frames in changes}
+        if _long(compared):
+            yield _grown(case, gate, pairs, changes)
+        elif _long(old[case]):
+            yield Verdict(case, METRIC, Outcome.INCONCLUSIVE, _short(len(changes), len(old[case])))
+        else:
+            why = "the baseline's sweep over frames is too short for an exponent"
+            yield Verdict(case, METRIC, Outcome.NEW, why)
+
+
+def grown(one: Grown, is_worse: bool, is_better: bool) -> Verdict:
+    """Judge a change of an exponent.
+
+    Args:
+        one: What is known of it.
+        is_worse: Whether chance is ruled out as why it is higher, over all figures.
+        is_better: The same for lower.
+    """
+    slope, before, now = one.change, one.before.value, one.now.value
+    least = max(one.gate.share * abs(before), one.gate.least, 2 * slope.runs)
+    ends = f"95% {slope.interval.low:+.3f} to {slope.interval.high:+.3f}"
+    told = f"{before:z.2f}, now {now:z.2f}: {slope.value:+z.3f} ({ends})"
+    outcome, why = Outcome.PASS, f"{told}, within {least:.2g}"
+    if slope.value >= least and is_worse:
+        outcome, why = Outcome.REGRESSED, f"{told}, at least {least:.2g}"
+    elif slope.value >= least:
+        outcome = Outcome.INCONCLUSIVE
+        why = f"{told}: among so many figures this may be chance; measure again"
+    elif slope.value <= -least and is_better:
+        outcome, why = Outcome.FASTER, f"{told}, at least {least:.2g}"
+    elif slope.interval.low <= 0 and slope.interval.high >= 2 * least:
+        outcome = Outcome.INCONCLUSIVE
+        why = f"{told}: too wide to tell, even {2 * least:.2g} is not ruled out; take more samples"
+    above = before > 0
+    return Verdict(
+        case=one.case,
+        metric=METRIC,
+        outcome=outcome,
+        reason=f"{why}; over {len(one.frames)} lengths of {span(list(one.frames))} frames",
+        before=before,
+        now=now,
+        ratio=now / before if above else None,
+        interval=_ratios(slope.interval, before) if above else None,
+        gate=one.gate,
+        p=slope.worse_p,
+        worse=1 + slope.value,
+        around=Interval(one.now.low, one.now.high),
+    )
+
+
+def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
+    """Cases that went well, by what is the same along a sweep, and then by frames."""
+    found: dict[str, dict[int, Record]] = {}
+    for record in records.values():
+        if record.timing and record.measure == "attention":
+            grid = record.problem.grid
+            case = record.case.replace(grid, sweep_grid(record.problem), 1)
+            found.setdefault(case, {})[record.problem.frames] = record
+    return found
+
+
+def _long(sweep: Mapping[int, Record]) -> bool:
+    tokens = [record.problem.seq_len for record in sweep.values()]
+    return len(tokens) >= FEWEST and max(tokens) >= APART * min(tokens)
+
+
+def _change(old: Record, new: Record, runs: float) -> Change | None:
+    """How the time of a length changed; None if the two are not compared, or have few samples."""
+    before, now = latency(old), latency(new)
+    if unlike(old, new) or before is None or now is None or before.source != now.source:
+        return None
+    return change_of(before, now, runs)
+
+
+def _grown(
+    case: str, gate: Gate, pairs: Mapping[int, tuple[Record, Record]], changes: Mapping[int, Change]
+) -> Grown:
+    tokens = [pairs[frames][1].problem.seq_len for frames in changes]
+    old, new = (
+        exponent(tokens, [_samples(pairs[frames][side]) for frames in changes]) for side in (0, 1)
+    )
+    assert old is not None and new is not None
+    slope = slope_of(tokens, list(changes.values()))
+    return Grown(case, gate, old, new, slope, tuple(changes))
+
+
+def _samples(record: Record) -> tuple[float, ...]:
+    assert record.timing is not None
+    return tuple(record.timing.steady_ms)
+
+
+def _short(compared: int, lengths: int) -> str:
+    return (
+        f"{compared} of the baseline's {lengths} lengths can be compared, with six samples in both "
+        f"runs: an exponent takes {FEWEST}, the longest {APART:g} times the shortest"
+    )
+
+
+def _ratios(differences: Interval, before: float) -> Interval:
+    return Interval(1 + differences.low / before, 1 + differences.high / before)

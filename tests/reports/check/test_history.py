@@ -1,0 +1,156 @@
+"""Histories: series in order, changes that count, and what is left out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from radialbench.errors import ReportError
+from radialbench.records.gate import Gate
+from radialbench.records.measurement import Memory
+from radialbench.records.result import Record
+from radialbench.reports.check.gates import NONE, set_gates
+from radialbench.reports.check.history import History, history, run_of
+from radialbench.reports.check.history_chart import pictures
+from radialbench.reports.check.history_text import facts, headline, terminal
+from radialbench.reports.check.verdict import Outcome
+from tests.reports.check.noise import Noise, record
+from tests.reports.factory import elsewhere
+
+FLAT = [1.0] * 12
+STEP = [1.0] * 7 + [1.05] * 5
+
+
+def runs(*series: Sequence[float], noise: float = 0.001, seed: int = 0) -> list[list[Record]]:
+    """Runs of cases a, b, … whose true times are these."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for place, times in enumerate(zip(*series, strict=True)):
+        cases = [
+            record("abcdef"[case], (ms * np.exp(rng.normal(0, noise) + CALLS)).tolist())
+            for case, ms in enumerate(times)
+        ]
+        found.append(elsewhere(cases, commit=f"{place:07x}"))
+    return found
+
+
+CALLS = np.linspace(-0.003, 0.003, 20)
+
+
+def found(results: Sequence[Sequence[Record]], *gates: str, noise: float = 0.0) -> History:
+    given = [run_of(f"run{place}", records) for place, records in enumerate(results)]
+    return history(given, set_gates(NONE, gates), noise=noise)
+
+
+def test_a_step_is_found_with_its_run_and_what_changed() -> None:
+    one = found(runs(FLAT, STEP))
+    (series,) = one.changed
+    (shift,) = series.shifts
+    assert (series.case, series.metric, series.gate) == ("b", "latency", Gate(0.02))
+    assert (shift.since, shift.run, shift.outcome) == (6, 7, Outcome.REGRESSED)
+    assert (shift.before, shift.after) == pytest.approx((1.0, 1.05), rel=0.002)
+    assert shift.changed == ("commit: 0000006 and 0000007",)
+    assert shift.p <= 0.01
+    assert [point.run for point in series.points] == list(range(12))
+    assert all(p.interval and p.interval.low < p.value < p.interval.high for p in series.points)
+    assert headline(one) == "12 results: 1 change in 2 cases"
+
+
+def test_a_step_down_is_faster() -> None:
+    (series,) = found(runs([1.0] * 6 + [0.9] * 6)).changed
+    assert [shift.outcome for shift in series.shifts] == [Outcome.FASTER]
+
+
+def test_only_changes_as_large_as_the_gate_are_told() -> None:
+    results = runs(STEP)
+    assert found(results, "latency=6%").changed == ()
+    assert found(results, "latency=0.2ms").changed == ()
+    assert found(results, "latency=4%").changed
+    assert found(results, noise=0.03).changed == ()
+    last = [replace(one, gates=("latency=6%",)) for one in results[-1]]
+    own = found([*results[:-1], last])
+    assert own.changed == ()
+    assert own.gates == ("latency 6% (suite)",)
+
+
+def test_what_has_no_samples_has_steps_too() -> None:
+    sizes = [100 << 20] * 6 + [103 << 20] * 6
+    results = [
+        [replace(one, memory=Memory(size, "allocator")) for one in records]
+        for size, records in zip(sizes, runs(FLAT), strict=True)
+    ]
+    (series,) = found(results).changed
+    assert (series.metric, series.shifts[0].before) == ("memory", 100 << 20)
+    assert found(results, "memory=1%,4MiB").changed == ()
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.006])
+def test_equal_code_almost_never_changes(noise: float) -> None:
+    """As in the docs: 50 cases in 12 runs whose offsets are those assumed, or twice them."""
+    drawn = Noise(7, calls=30, processes=noise)
+    assert found([drawn.run() for _ in range(12)]).changed == ()
+
+
+def test_few_results_say_that_they_cannot_tell() -> None:
+    few = found(runs([1.0] * 3 + [2.0] * 4))
+    assert few.changed == ()
+    assert "with fewer than 8 results no change can be told from chance" in terminal(few)
+
+
+def test_runs_without_a_case_or_measured_differently_are_no_points() -> None:
+    results = runs(FLAT, STEP)
+    results[2] = results[2][:1]
+    timing = results[3][1].timing
+    assert timing is not None
+    results[3][1] = replace(results[3][1], timing=replace(timing, cache="warm"))
+    one = found(results)
+    (series,) = one.changed
+    assert [point.run for point in series.points] == [0, 1, *range(4, 12)]
+    assert series.shifts[0].run == 7
+    assert one.left_out == {"measured differently (cache: warm and cold)": 1}
+    assert "left out: 1 case, measured differently" in terminal(one)
+
+
+def test_another_machine_is_refused_by_name() -> None:
+    results = runs(FLAT)
+    results[4] = elsewhere(results[4], device="Other GPU")
+    with pytest.raises(ReportError, match="run4 beside run11: .*device: Other GPU and Example GPU"):
+        found(results)
+    with pytest.raises(ReportError, match="two sets of results or more"):
+        found(results[:1])
+
+
+def test_versions_that_changed_are_told_beside_a_change() -> None:
+    results = runs(STEP)
+    new = [elsewhere(one, versions={"torch": "2.14.0"}) for one in results[7:]]
+    (series,) = found([*results[:7], *new]).changed
+    assert any("2.14.0" in words for words in series.shifts[0].changed)
+
+
+def test_text_and_facts() -> None:
+    one = found(runs(FLAT, STEP))
+    text = terminal(one)
+    assert text.startswith("regressed  b: latency\n           1.00 ms, then 1.05 ms (+")
+    assert "from result 8 on, 0000007, " in text
+    assert text.endswith("12 results: 1 change in 2 cases\n")
+    assert max(map(len, text.splitlines())) <= 100
+    told = facts(one)
+    assert [run["commit"] for run in told["runs"]][:2] == ["0000000", "0000001"]
+    by_name = {(each["case"], each["metric"]): each for each in told["series"]}
+    assert by_name["a", "latency"]["changes"] == []
+    assert by_name["b", "latency"]["changes"][0]["run"] == 7
+    assert by_name["b", "latency"]["gate"] == "2%"
+    assert len(by_name["a", "latency"]["points"]) == 12
+
+
+def test_each_change_has_a_picture_and_stored_text_does_nothing_in_it() -> None:
+    results = runs(STEP)
+    hostile = "a/$x^{$<script>\x1b"
+    named = [[replace(one, case=hostile) for one in records] for records in results]
+    ((name, png, svg),) = pictures(found(named))
+    assert name == "latency-a-x-script"
+    assert png.startswith(b"\x89PNG")
+    assert b"<script" not in svg
+    ElementTree.fromstring(svg)
