@@ -1,33 +1,73 @@
-"""`radialbench check`: whether results are worse than a baseline's."""
+"""`radialbench check`: whether a version, or its results, are worse than another's."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from radialbench.errors import ReportError
     from radialbench.reports.check.checked import Checked
-    from radialbench.reports.check.formats import Render
 
 
 def check(
-    current: Annotated[
-        Path | None, typer.Argument(help="A run's folder, or its results.jsonl.")
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RESULTS|SUITE",
+            help="A run's folder, or its results.jsonl; with --against a suite, with --offline "
+            "suites.",
+        ),
     ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(help="Results to compare with: a run's folder, or a file of results."),
     ] = None,
-    offline: Annotated[
+    against: Annotated[
         str | None,
         typer.Option(
-            metavar="SUITE", help="Without a GPU: compile a suite's kernels, and compare those."
+            metavar="GIT_REF", help="Measure a suite with this version and with another commit's."
         ),
     ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="With --against: processes of each version.", show_default="4"
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --against: where the results of both are kept.",
+            show_default="results/SUITE-against-REF",
+        ),
+    ] = None,
+    skip_unchanged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unchanged",
+            help="With --against: do not time kernels whose machine code is the same.",
+        ),
+    ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="Without a GPU: compile the kernels of suites, and compare those."
+        ),
+    ] = False,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --offline: write what there is, as a baseline."),
+        typer.Option(
+            metavar="FILE",
+            help="With --offline: write what there is, as a baseline; of several suites, to a "
+            "folder.",
+        ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --offline: let any figure that changed fail.")
+    ] = False,
     gate: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,103 +100,117 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Give a verdict for every case and metric, against a baseline.
+    """Give a verdict for every case and metric, against a baseline or another version.
 
     Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
     samples cannot tell.
     """
-    from radialbench.errors import ReportError
-
-    if offline is not None:
+    of_results = {"--gate": gate, "--gates": gates, "--run-noise": run_noise}
+    of_results |= {"--across-versions": across_versions}
+    of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
+    of_offline = {"--write": write, "--strict": strict}
+    if offline:
         from radialbench.cli._check_offline import check_offline
 
-        if current is not None or gate or gates or out or run_noise or across_versions:
-            raise ReportError(
-                "an offline check takes --baseline, --write, --allow-missing and --format: it "
-                "compares a suite's kernels and masks exactly, and no results"
-            )
+        _refuse("an offline check", {"--against": against, **of_against, **of_results})
         code = check_offline(
-            offline, baseline=baseline, write=write, format=format, allow_missing=allow_missing
+            _given(given, what="suites", example="check --offline smoke_gpu"),
+            baseline=baseline,
+            write=write,
+            format=format,
+            out=out or [],
+            allow_missing=allow_missing,
+            strict=strict,
         )
         raise typer.Exit(code)
-    if write is not None:
-        raise ReportError("--write is for an offline check: name its suite with --offline SUITE")
-    if current is None or baseline is None:
-        raise ReportError(
-            "a check needs results and what to compare them with: "
-            "radialbench check results/now --baseline results/before"
-        )
-    from radialbench.cli import BAD_INPUT
-    from radialbench.cli._console import fail
+    from radialbench.cli._check_again import told_unrepeated
+    from radialbench.cli._check_files import files_of, write_files
     from radialbench.cli._whole_results import whole_results
     from radialbench.reports.check.checked import checked
     from radialbench.reports.check.formats import load_check_format
     from radialbench.reports.check.gates import NONE, read_gates, set_gates
+
+    load_check_format(format)
+    chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
+
+    def judge(current: Path, baseline: Path) -> "Checked":
+        return checked(
+            whole_results(current),
+            whole_results(baseline),
+            chosen,
+            across_versions=across_versions,
+            runs=run_noise / 100,
+        )
+
+    if against is not None:
+        from radialbench.cli._check_against import check_against
+
+        _refuse("a check against a commit", {"--baseline": baseline, **of_offline})
+        suite = _one(given, what="a suite", example="check smoke_gpu --against main")
+        files = files_of(out or [], keep=())
+        found = check_against(
+            suite,
+            against,
+            judge=judge,
+            results=results,
+            rounds=rounds,
+            skip_unchanged=skip_unchanged,
+        )
+    else:
+        _refuse("a check of results", {**of_against, **of_offline})
+        example = "check results/now --baseline results/before"
+        current = Path(_one(given, what="results", example=example))
+        if baseline is None:
+            raise _lacking("results and what to compare them with", example)
+        files = files_of(out or [], keep=(current, baseline))
+        found = told_unrepeated(judge(current, baseline))
+    write_files({path: load_check_format(form)(found) for path, form in files.items()})
+    typer.echo(load_check_format(format)(found), nl=False)
+    raise typer.Exit(_exit_code(found, allow_missing=allow_missing))
+
+
+def _exit_code(found: "Checked", *, allow_missing: bool) -> int:
+    from radialbench.cli import BAD_INPUT
+    from radialbench.cli._console import fail
     from radialbench.reports.check.verdict import Outcome, exit_code
 
-    render = load_check_format(format)
-    files = _files(out or [], keep=(current, baseline))
-    chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
-    found = checked(
-        whole_results(current),
-        whole_results(baseline),
-        chosen,
-        across_versions=across_versions,
-        runs=run_noise / 100,
-    )
-    _write(found, files)
-    typer.echo(render(found), nl=False)
     code = exit_code(found.verdicts, allow_missing=allow_missing)
     if code == BAD_INPUT:
         gone = sum(one.outcome is Outcome.MISSING for one in found.verdicts)
         fail(
-            f"{gone} cases of the baseline are missing in {current}: measure them, or say that "
-            "they may be gone with --allow-missing",
+            f"{gone} cases of the baseline are missing in {found.source}: measure them, or say "
+            "that they may be gone with --allow-missing",
             BAD_INPUT,
         )
-    raise typer.Exit(code)
+    return code
 
 
-def _files(settings: list[str], keep: tuple[Path, ...]) -> "dict[Path, Render]":
-    """Read `--out`: which form goes to which file, none of them one of the results."""
+def _refuse(what: str, options: Mapping[str, object]) -> None:
+    """Refuse options that are for another kind of check."""
     from radialbench.errors import ReportError
-    from radialbench.records.store import RESULTS
-    from radialbench.reports.check.formats import load_check_format
+    from radialbench.reports.numbers import listed
 
-    kept = {each.resolve() for path in keep for each in (path, path / RESULTS)}
-    files = {}
-    for setting in settings:
-        form, equals, name = setting.partition("=")
-        if not equals or not name:
-            raise ReportError(
-                f"--out takes a form and a file, such as junit=check.xml, got {setting[:80]!r}"
-            )
-        if Path(name).resolve() in kept:
-            raise ReportError(f"{name} holds the results; choose another file with --out")
-        files[Path(name)] = load_check_format(form)
-    return files
-
-
-def _write(found: "Checked", files: "dict[Path, Render]") -> None:
-    """Write the forms: nothing is replaced before all of them are on the disk."""
-    from contextlib import suppress
-    from errno import EISDIR
-
-    from radialbench.errors import ReportError
-
-    parts = {path: path.with_name(f"{path.name}.part") for path in files}
-    path = Path()
-    try:
-        for path, render in files.items():
-            if path.is_dir():
-                raise IsADirectoryError(EISDIR, "it is a folder")
-            parts[path].write_text(render(found), encoding="utf-8")
-        for path, part in parts.items():
-            part.replace(path)
-    except OSError as error:
-        for part in parts.values():
-            with suppress(OSError):
-                part.unlink()
+    if given := [name for name, value in options.items() if value]:
         raise ReportError(
-            f"cannot write {path}: {error.strerror or error}; choose another file with --out"
-        ) from None
+            f"{what} does not take {listed(given)}; see which options go together with "
+            "radialbench check --help"
+        )
+
+
+def _given(given: Sequence[str] | None, *, what: str, example: str) -> Sequence[str]:
+    if not given:
+        raise _lacking(what, example)
+    return given
+
+
+def _one(given: Sequence[str] | None, *, what: str, example: str) -> str:
+    first, *more = _given(given, what=what, example=example)
+    if more:
+        raise _lacking(f"{what} and no more", example)
+    return first
+
+
+def _lacking(what: str, example: str) -> "ReportError":
+    from radialbench.errors import ReportError
+
+    return ReportError(f"such a check needs {what}: radialbench {example}")

@@ -53,6 +53,7 @@ class Measurement:
         stopped: Why no more samples were taken: `precise` (the median was known well enough),
             `samples` (there were as many as asked for) or `time`; None where that is not known.
         rounds: What a GPU's counters said beside the samples; None on a CPU.
+        processes: How many samples each process took, in order, where several did; empty for one.
     """
 
     samples_ms: tuple[float, ...]
@@ -63,9 +64,11 @@ class Measurement:
     launches: str = "sustained"
     stopped: str | None = None
     rounds: Rounds | None = None
+    processes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
+        object.__setattr__(self, "processes", tuple(self.processes))
         if not self.samples_ms:
             raise RecordError("Measurement.samples_ms must hold at least one sample")
         _check.all_above_0(self, "samples_ms")
@@ -77,6 +80,11 @@ class Measurement:
             _check.one_of(self, "stopped", STOPS)
         if self.rounds is not None:
             self._check_rounds(self.rounds)
+        counts, count = self.processes, len(self.samples_ms)
+        if counts and (min(counts) < 1 or sum(counts) != count):
+            raise RecordError(
+                f"Measurement.processes must be counts above 0 of {count} samples, got {counts}"
+            )
 
     def _check_rounds(self, rounds: Rounds) -> None:
         for name in ("sm_mhz", "power_w", "temperature_c", "slowed_by"):
@@ -106,6 +114,18 @@ class Measurement:
     def median_ms(self) -> float:
         """The middle of the steady samples."""
         return median(self.steady_ms)
+
+    @property
+    def process_medians_ms(self) -> tuple[float, ...]:
+        """The middle of each process's steady samples, or of all of them if it has none."""
+        found, start, throttled = [], 0, self.throttled
+        for count in self.processes or (len(self.samples_ms),):
+            part = slice(start, start + count)
+            flagged = zip(self.samples_ms[part], throttled[part], strict=True)
+            steady = [ms for ms, slow in flagged if not slow]
+            found.append(median(steady or self.samples_ms[part]))
+            start += count
+        return tuple(found)
 
     @property
     def iqr_ms(self) -> float:

@@ -1,11 +1,13 @@
 """Offline rows beside those of a baseline: exactly equal, told, or worse."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from radialbench.errors import ReportError
 from radialbench.records.offline import KernelFigures, MaskFigures, Offline, OfflineRow
+from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import Outcome, Verdict, worst_first
 
 Figure = int | float | str
 
@@ -90,12 +92,42 @@ def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]
     return tuple(sorted(verdicts, key=lambda one: places.index(one.outcome)))
 
 
-def offline_exit_code(verdicts: Iterable[OfflineVerdict], *, allow_missing: bool = False) -> int:
-    """Give what a check exits with: 0 pass, 1 something is worse, 2 rows are gone."""
+def offline_exit_code(
+    verdicts: Iterable[OfflineVerdict], *, allow_missing: bool = False, strict: bool = False
+) -> int:
+    """Give what a check exits with: 0 pass, 1 something is worse, 2 rows are gone.
+
+    Args:
+        verdicts: Of all rows.
+        allow_missing: Whether rows may be gone.
+        strict: Whether what changed counts as worse.
+    """
     found = {one.outcome for one in verdicts}
-    if OfflineOutcome.REGRESSED in found:
+    if OfflineOutcome.REGRESSED in found or (strict and OfflineOutcome.CHANGED in found):
         return 1
     return 2 if OfflineOutcome.MISSING in found and not allow_missing else 0
+
+
+def as_checked(
+    verdicts: Mapping[str, Iterable[OfflineVerdict]], baseline: str, *, strict: bool = False
+) -> Checked:
+    """Give an offline check as one of results, for the forms that both have.
+
+    What changed is inconclusive there, since whether it is slower only a GPU can tell.
+
+    Args:
+        verdicts: Of each suite's rows.
+        baseline: Where those come from that they are compared with, for people.
+        strict: Whether what changed counts as worse.
+    """
+    outcomes = {one.value: Outcome(one.value) for one in OfflineOutcome if one.value != "changed"}
+    outcomes["changed"] = Outcome.REGRESSED if strict else Outcome.INCONCLUSIVE
+    found = [
+        Verdict(f"{suite}: {one.name}", one.kind, outcomes[one.outcome], _as_reason(one))
+        for suite, every in verdicts.items()
+        for one in every
+    ]
+    return Checked(", ".join(verdicts), baseline, tuple(worst_first(found)))
 
 
 def counted_outcomes(verdicts: Iterable[OfflineVerdict]) -> str:
@@ -163,6 +195,12 @@ def _worse(old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures) -
                 yield f"it lost {lost}"
         if old.mma and not (new.mma or new.wgmma or new.tcgen05):
             yield "it lost all matrix products"
+
+
+def _as_reason(one: OfflineVerdict) -> str:
+    if one.outcome is OfflineOutcome.CHANGED:
+        return f"changed: {one.words}"
+    return one.words or "every figure is equal"
 
 
 def _written(figure: Figure) -> str:

@@ -54,6 +54,7 @@ def test_results_are_checked(
     files = Path(job.outputs["files"])
     assert (files / "check.md").read_text(encoding="utf-8") == job.summary
     assert "2 cases: " in job.summary
+    assert (files / "check.sarif").exists()
     assert ElementTree.parse(files / "check.xml").getroot().get("tests") == "6"
 
 
@@ -100,12 +101,13 @@ def test_masks_of_the_last_commit_are_compiled_and_compared(
 ) -> None:
     job = act({"suite": "small.yaml", "offline": "true"}, tmp_path / "temp", repository)
     assert (job.code, job.outputs["exit-code"]) == (1, "1")
-    assert "::error title=radialbench::small: 1 regressed\n" in job.log
+    assert "::error title=regressed" in job.log
     assert "other pairs attend" in job.summary
     assert [path.name for path in repository.parent.rglob("tree")] == []
     git(repository, "commit", "--allow-empty", "--quiet", "-m", "nothing")
     job = act({"suite": "small.yaml", "offline": "true"}, tmp_path / "again", repository)
-    assert (job.code, job.summary.strip()) == (0, "**small: 1 pass**")
+    assert job.code == 0
+    assert "1 pass" in job.summary
 
 
 def test_a_new_suite_passes_and_a_short_clone_is_told(repository: Path, tmp_path: Path) -> None:

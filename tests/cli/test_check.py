@@ -69,6 +69,7 @@ def test_a_regression_is_1_and_is_named(
     assert check(monkeypatch, now, "--baseline", before) == 1
     told = capsys.readouterr().out
     assert told.startswith("regressed  a: latency\n           8.0% slower (95% ")
+    assert "; not measured again" in " ".join(told.split())
     assert "2 cases: 1 regressed, 5 pass" in told
     assert check(monkeypatch, before, "--baseline", now) == 0
 
@@ -222,6 +223,8 @@ def test_options_that_cannot_be(
     assert "a form and a file" in refused(monkeypatch, capsys, *pair, "-o", "check.xml")
     assert "metric=size" in refused(monkeypatch, capsys, *pair, "--gate", "5%")
     assert "what to compare them with" in refused(monkeypatch, capsys, before)
+    assert "needs results and no more" in refused(monkeypatch, capsys, before, *pair)
+    assert "does not take --rounds" in refused(monkeypatch, capsys, *pair, "--rounds", "3")
 
 
 def test_a_check_needs_no_torch(before: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from radialbench.cli import main
+from radialbench.suites.versions import this_version
 from tests.suites import small
+from tests.suites.versions import BARRIER, STAGE, changed, one_kernel
 
 Capture = pytest.CaptureFixture[str]
 
@@ -109,14 +111,70 @@ def test_bad_input_is_told_before_anything_is_compiled(
         (["--offline", suite, "--baseline", empty], "is empty"),
         (["--offline", suite, "--baseline", base], "not what an offline check wrote"),
         (["--offline", suite, "--write", nowhere], "cannot write"),
-        (["--offline", suite, "--write", tmp_path], "cannot write"),
+        (["--offline", suite, "smoke", "--write", base], "no folder that is there"),
+        (["--offline", suite, suite], "another suite is named small too"),
         (["--offline", suite, "--baseline", base, "--write", base], "is the baseline"),
-        (["--offline", suite, "--format", "junit"], "unknown form"),
-        (["--offline", suite, "--gate", "latency=5%"], "and no results"),
-        (["--write", base], "is for an offline check"),
+        (["--offline", suite, "--format", "junit"], "tells what changed"),
+        (["--offline", suite, "--format", "csv"], "unknown form"),
+        (["--offline", suite, "-o", f"csv={tmp_path / 'a'}"], "unknown form"),
+        (["--offline", suite, "-o", f"json={nowhere}"], "cannot write"),
+        (["--offline", suite, "--gate", "latency=5%"], "does not take --gate"),
+        (["--offline"], "needs suites"),
+        ([suite, "--baseline", base, "--strict", "--write", base], "take --write and --strict"),
     ]
     for words, told in bad:
         code, out, err = cli(*words)
         assert (code, out) == (2, ""), words
         assert told in " ".join(err.split()), words
     assert base.read_text(encoding="utf-8") == "kept"
+
+
+def test_strict_fails_on_any_change_in_every_form(cli: Cli, suite: Path, tmp_path: Path) -> None:
+    base, xml = tmp_path / "base.jsonl", tmp_path / "check.xml"
+    cli("--offline", suite, "--write", base)
+    lines = [json.loads(line) for line in base.read_text().splitlines()]
+    lines[1]["mask"]["nbytes"] += 4
+    base.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    words = ("--offline", suite, "--baseline", base, "-o", f"junit={xml}", "--format", "github")
+    code, out, _ = cli(*words)
+    assert code == 0
+    assert out.startswith("::warning title=inconclusive%3A small%3A dense/")
+    assert "::changed: nbytes" in out
+    assert xml.read_text().count("<skipped") == 1
+    code, out, _ = cli(*words, "--strict")
+    assert code == 1
+    assert out.startswith("::error title=regressed%3A small%3A dense/")
+    assert xml.read_text().count("<failure") == 1
+    assert xml.read_text().count("every figure is equal") == 1
+
+
+def test_several_suites_have_a_file_each(cli: Cli, suite: Path, tmp_path: Path) -> None:
+    folder, other = tmp_path / "baselines", tmp_path / "other.yaml"
+    folder.mkdir()
+    other.write_text(suite.read_text().replace("name: small", "name: other"), encoding="utf-8")
+    assert cli("--offline", suite, other, "--write", folder)[0] == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "other.offline.jsonl",
+        "small.offline.jsonl",
+    ]
+    code, out, _ = cli("--offline", suite, other, "--baseline", folder)
+    assert (code, out) == (0, "small: 2 pass\nother: 2 pass\n")
+    code, out, _ = cli("--offline", other, "--baseline", folder / "other.offline.jsonl")
+    assert (code, out) == (0, "other: 2 pass\n")
+    code, out, _ = cli("--offline", suite, other, "--baseline", folder, "--format", "json")
+    assert [one["suite"] for one in json.loads(out)] == ["small", "other"]
+
+
+@pytest.mark.slow
+def test_a_planted_slowdown_is_caught_without_a_gpu(tmp_path: Path) -> None:
+    suite = small.written(tmp_path, small.text_of(one_kernel))
+    base = tmp_path / "base.jsonl"
+    check: list[str | Path] = ["-m", "radialbench", "check", "--offline", suite]
+    code, _, told = this_version().run([*check, "--write", base])
+    assert (code, told) == (0, "")
+    for name, plant in {"a stage less": STAGE, "a barrier more": BARRIER}.items():
+        version = changed(tmp_path / name, *plant)
+        code, out, told = version.run([*check, "--baseline", base, "--strict"])
+        assert (code, told) == (1, ""), name
+        assert "changed  kernel triton@16x16/d64f16/ragged/sm_90\n" in out
+        assert out.endswith("small: 5 changed, 1 pass\n")

@@ -130,10 +130,10 @@ def test_two_checks_are_identical_whatever_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = small.cases(backends=["hopper", "triton"], dtype="bfloat16", head_dim=16)
-    found = []
+    found: list[Offline] = []
     for place in ("one", "one", "other"):
         monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / place))
-        found.append(offline("small", cases, (80, 100), children=2))
+        found += offline({"small": cases}, (80, 100), children=2)
     lines = [b"".join(map(written, (one.head, *one.rows))) for one in found]
     assert lines[0] == lines[1] == lines[2]
     rows = {row.name: row for row in found[0].rows}
@@ -143,6 +143,13 @@ def test_two_checks_are_identical_whatever_is_cached(
     assert kernel.instructions > 100
     assert "sm_100 is another" in rows["hopper@16x16/d16bf16/ragged/sm_100"].reason
     assert all(row.mask for row in rows.values() if row.kind == "mask")
+
+
+def test_several_suites_give_what_each_alone_gives() -> None:
+    one, other = small.cases(), small.cases(masks=["radial", "sta"])
+    both = offline({"one": one, "other": other}, children=1)
+    assert both == (*offline({"one": one}, children=1), *offline({"other": other}, children=1))
+    assert [found.head.suite for found in both] == ["one", "other"]
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
-from statistics import median
+from math import log, sqrt
+from statistics import median, stdev
 
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
@@ -144,7 +144,7 @@ def _timed(record: Record) -> Figure | None:
 def _sampled(samples: Sequence[float], runs: float, timing: Measurement | None = None) -> Figure:
     return Figure(
         value=median(samples),
-        runs=max(runs, _drift(samples)),
+        runs=max(runs, _drift(samples), _apart(timing) if timing else 0.0),
         interval=of_median(samples),
         samples=len(samples),
         source=", ".join((timing.cache, timing.timer, timing.launches)) if timing else "",
@@ -157,3 +157,9 @@ def _drift(samples: Sequence[float]) -> float:
     if half < 10:
         return 0.0
     return abs(log(median(samples[:half]) / median(samples[half:]))) / 2
+
+
+def _apart(timing: Measurement) -> float:
+    """What two such figures differ by for what their processes do: the processes are the units."""
+    middles = [log(ms) for ms in timing.process_medians_ms]
+    return stdev(middles) * sqrt(2 / len(middles)) if len(middles) > 1 else 0.0
