@@ -42,13 +42,12 @@ def wan(*, image: bool = False, **config: Any) -> Any:
     return _seeded(
         WanTransformer3DModel,
         num_attention_heads=2,
-        attention_head_dim=16,
         in_channels=4,
         out_channels=16,
         text_dim=16,
         freq_dim=32,
         ffn_dim=48,
-        **{"num_layers": 3} | extra | config,
+        **{"num_layers": 3, "attention_head_dim": 16} | extra | config,
     )
 
 
