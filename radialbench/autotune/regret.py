@@ -128,12 +128,13 @@ def summarize_regrets(rows: Iterable[Regret]) -> list[Summary]:
     parts: dict[tuple[str, float], list[float]] = {}
     for row in rows:
         parts.setdefault((row.search, row.share), []).append(row.regret)
-    summaries = []
-    for (search, share), regrets in parts.items():
-        high = sorted(regrets)[ceil(0.95 * len(regrets)) - 1]
-        middle, worst = median(regrets), max(regrets)
-        summaries.append(Summary(search, share, len(regrets), middle, high, worst))
-    return summaries
+    return [summary_of(search, share, found) for (search, share), found in parts.items()]
+
+
+def summary_of(search: str, share: float, regrets: Sequence[float]) -> Summary:
+    """Sum up the regrets of one search after one part of the measurements."""
+    high = sorted(regrets)[ceil(0.95 * len(regrets)) - 1]
+    return Summary(search, share, len(regrets), median(regrets), high, max(regrets))
 
 
 def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
@@ -142,7 +143,7 @@ def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
     The records are those of an exhaustive search of the sweep.
     """
     problems = by_problem(sweep)
-    records = {key: _record(recorded) for key, recorded in problems.items()}
+    records = {key: exhaustive_record(recorded) for key, recorded in problems.items()}
     rows = []
     for key, recorded in problems.items():
         times = true_times(recorded)
@@ -208,7 +209,8 @@ def _replayed(
     return rows
 
 
-def _record(recorded: Sequence[SweepTrial]) -> TuningRecord:
+def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
+    """Give what an exhaustive search of one problem of a sweep keeps."""
     among, one = recorded_candidates(recorded), recorded[0]
     tuned = tune_among(among, Replay(recorded), search="exhaustive", trials=len(recorded))
     return tuned.record(

@@ -40,7 +40,11 @@ def draw_regrets(summaries: Sequence[Summary]) -> "tuple[Figure, str]":
         part.yaxis.set_major_locator(FixedLocator([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
         part.yaxis.set_minor_locator(NullLocator())
         part.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        # So that an exhaustive search, which ends at all of it, leaves the others room.
+        part.set_xscale("log")
         part.xaxis.set_major_locator(FixedLocator(shares))
+        part.xaxis.set_minor_locator(NullLocator())
+        part.tick_params(axis="x", labelsize=9)
         part.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         part.set_xlabel("trials, of an exhaustive search's")
     axes[0].set_ylabel("slower than the best there is")

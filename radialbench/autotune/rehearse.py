@@ -50,12 +50,12 @@ def rehearse(
     problems = {
         name: recorded
         for recorded in by_problem(sweep).values()
-        if any(part in (name := _name(recorded[0])) for part in patterns or [""])
+        if any(part in (name := problem_name(recorded[0])) for part in patterns or [""])
     }
     if not problems:
         raise AutotuneError(
             f"no recorded problem fits {', '.join(map(repr, patterns)) or 'anything'}; names look "
-            f"like {_name(sweep[0]) if sweep else 'none, as the sweep is empty'}"
+            f"like {problem_name(sweep[0]) if sweep else 'none, as the sweep is empty'}"
         )
     for name, recorded in problems.items():
         times = true_times(recorded)
@@ -71,7 +71,8 @@ def rehearse(
         )
 
 
-def _name(one: SweepTrial) -> str:
+def problem_name(one: SweepTrial) -> str:
+    """Name the problem of a trial for people."""
     key = one.key
     shape = f"{key.frames}x{key.tokens_per_frame}/h{key.batch * key.heads}d{key.head_dim}"
     return f"{one.label}/{shape}/{key.backend}"

@@ -1,14 +1,15 @@
 """run: tasks tuned one after the other; a record each, on the disk as soon as it is found."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 from radialbench import __version__
-from radialbench.autotune.evaluator import Task
+from radialbench.autotune.evaluator import Task, Trial
 from radialbench.autotune.live import Live, Rig
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates, candidates
@@ -108,6 +109,7 @@ def run(
     seed: int = 0,
     trials: int = TRIALS,
     seconds: float | None = None,
+    known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
     command: str = "",
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Ended]:
@@ -121,6 +123,8 @@ def run(
         seed: What that one draws from.
         trials: Trials of a job, at most.
         seconds: Time for the trials of a job.
+        known: Trials of jobs that ended elsewhere on this device, such as those of a sweep; they
+            are not made again.
         command: What was typed.
         on_event: Told how far it is.
 
@@ -135,7 +139,7 @@ def run(
     # What is wrong with the search or the storage is wrong with it for all of them.
     Search(_among(able[0]), search, seed=seed)
     open_store(storage, _study(able[0]), _among(able[0]))
-    known = list(known_records(able, out).values())
+    records = list(known_records(able, out).values())
     ends = []
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -159,7 +163,8 @@ def run(
                     seconds=seconds,
                     storage=storage,
                     study=_study(job),
-                    neighbours=islice(neighbours(known, job.key), NEIGHBOURS),
+                    neighbours=islice(neighbours(records, job.key), NEIGHBOURS),
+                    known=known.get(job.key, ()),
                     watch=watch,
                 )
             except AutotuneError as error:
@@ -170,7 +175,7 @@ def run(
             if tuned is not None:
                 record = _record(job, tuned)
                 put(out, record)
-                known.insert(0, record)
+                records.insert(0, record)
             ends.append(Ended(place, len(able), job, tuned, record, reason))
             on_event(ends[-1])
     return ends

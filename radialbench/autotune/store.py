@@ -1,6 +1,6 @@
 """Store: what a search remembers. In memory here, in a study of Optuna's in `study.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from radialbench.autotune.evaluator import Trial
@@ -14,6 +14,9 @@ class Store(Protocol):
 
     def trials(self) -> list[Trial]:
         """Give those that have ended."""
+
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Keep trials that have ended elsewhere; not those of a configuration that is known."""
 
     def taken(self) -> frozenset[KernelConfig]:
         """Give what other processes are trying at this moment."""
@@ -51,6 +54,11 @@ class Memory:
     def trials(self) -> list[Trial]:
         """Give those that have ended."""
         return list(self._trials)
+
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Keep trials that have ended elsewhere; not those of a configuration that is known."""
+        kept = {trial.config: trial for trial in (*trials, *self._trials)}
+        self._trials = list(kept.values())
 
     def taken(self) -> frozenset[KernelConfig]:
         """Give nothing: no other process knows of it."""

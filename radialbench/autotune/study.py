@@ -60,6 +60,14 @@ class Study:
         with _reported(self._url):
             return [_trial(one) for one in self._kept() if _ended(one)]
 
+    def add(self, trials: Iterable[Trial]) -> None:
+        """Keep trials that have ended elsewhere; not those of a configuration that is known."""
+        with _reported(self._url):
+            known = {_config(one) for one in self._kept()}
+            for trial in trials:
+                if trial.config not in known:
+                    self._add(trial)
+
     def taken(self) -> frozenset[KernelConfig]:
         """Give what other processes are trying at this moment, or are to try."""
         with _reported(self._url):
@@ -181,13 +189,17 @@ class Study:
 
     def _give_up(self, config: KernelConfig) -> None:
         reason = f"the tuning process ended {LOSSES} times while it was tried"
-        kept = {"config": asdict(config), "owner": me()}
+        self._add(Trial(config, Outcome.CRASHED, reason))
+
+    def _add(self, trial: Trial) -> None:
+        kept = {"config": asdict(trial.config), "owner": me()}
         self._study.add_trial(
             create_trial(
-                state=TrialState.FAIL,
-                params={name: getattr(config, name) for name in self._axes},
+                state=TrialState.FAIL if trial.ms is None else TrialState.COMPLETE,
+                value=trial.ms,
+                params={name: getattr(trial.config, name) for name in self._axes},
                 distributions=self._axes,
-                user_attrs=kept | _attributes(Trial(config, Outcome.CRASHED, reason)),
+                user_attrs=kept | _attributes(trial),
             )
         )
 

@@ -1,10 +1,12 @@
 """SweepTrial: one configuration of one problem, tried so that searches can be replayed."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from radialbench.autotune.evaluator import Outcome, Trial
-from radialbench.errors import RecordError
+from radialbench.errors import AutotuneError, RecordError
+from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.records.lines import parse_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
@@ -74,3 +76,35 @@ def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
         except RecordError as error:
             raise RecordError(f"{path}:{number}: not a trial of a sweep: {error}") from None
     return tuple(trials)
+
+
+def current_trials(
+    sweep: Iterable[SweepTrial], keys: Collection[TuningKey]
+) -> dict[TuningKey, list[Trial]]:
+    """Give the trials of some problems, as long as the kernels are those that were timed.
+
+    Args:
+        sweep: What was recorded.
+        keys: The problems; those that the sweep does not hold are left out.
+
+    Raises:
+        AutotuneError: It holds none of them, or its trials are of another version of a kernel or
+            of what compiles it.
+    """
+    found: dict[TuningKey, list[Trial]] = {}
+    for one in sweep:
+        if one.key not in keys:
+            continue
+        backend = one.key.backend
+        if (one.kernel, one.versions) != (source_hash(backend), compiler_version(backend)):
+            raise AutotuneError(
+                f"the sweep is of another version of the {backend} kernel, or of what compiles it; "
+                "measure it again"
+            )
+        found.setdefault(one.key, []).append(one.trial)
+    if not found:
+        raise AutotuneError(
+            "the sweep holds nothing of what is to be tuned on this device; name the suite and "
+            "the device that were swept"
+        )
+    return found

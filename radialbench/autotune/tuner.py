@@ -28,6 +28,7 @@ def tune_among(
     storage: str | None = None,
     study: str = "",
     neighbours: Iterable[KernelConfig] = (),
+    known: Iterable[Trial] = (),
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Tuned:
     """Find the fastest of some configurations: a quick look at many, a close one at the best few.
@@ -43,6 +44,7 @@ def tune_among(
         storage: Where trials are kept, as `open_store` takes it; in memory if None.
         study: Name of the search there.
         neighbours: What was best for other shapes: tried first, after the default.
+        known: Trials that ended elsewhere on this device; they count as those of earlier processes.
         watch: Told how far it is, before the first trial and after each.
 
     Raises:
@@ -55,10 +57,15 @@ def tune_among(
         search = "exhaustive"
     searcher = Search(among, search, seed=seed, first=neighbours)
     store = open_store(storage, study, among)
-    evaluator.prepare(searcher.order)
+    feasible = set(among.feasible)
+    store.add(trial for trial in known if trial.config in feasible)
+    done = {trial.config for trial in store.trials()}
+    evaluator.prepare([config for config in searcher.order if config not in done])
     teller = _Teller(watch, min(trials, len(among.feasible)), seconds, among.default, begun)
     _try_all(evaluator, searcher, store, teller)
     ended = store.trials()
+    if feasible <= {trial.config for trial in ended}:
+        search = "exhaustive"
     finals = store.finals()
     if not finals:
         teller.tell("final", ended)

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from radialbench.autotune.evaluator import Trial
     from radialbench.autotune.run import Ended, Job
     from radialbench.cli._tune_progress import Watcher
+    from radialbench.records.tuning import TuningKey
+
+    Known = dict[TuningKey, list[Trial]]
 
 OUT = Path("results") / "tuning" / "records.jsonl"
 
@@ -58,6 +62,10 @@ def tune(
             "--replay", help="No GPU: search what a recorded sweep holds, and keep nothing."
         ),
     ] = None,
+    from_sweep: Annotated[
+        Path | None,
+        typer.Option("--from-sweep", help="A sweep recorded here: its trials are not made again."),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Measure records beside the default again, own and shipped."),
@@ -79,8 +87,9 @@ def tune(
         _rehearse(replay, filter or [], json=json, **search)
         return
     jobs = _jobs(suite, filter or [], backend or [])
+    known = {} if from_sweep is None else _known(from_sweep, jobs)
     if dry_run:
-        _forecast(jobs, trials, seconds, json=json)
+        _forecast(jobs, trials, seconds, known, json=json)
         return
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
@@ -91,8 +100,9 @@ def tune(
     words += ["--sampler", sampler, "--trials", str(trials), "--seed", str(seed)]
     words += ["--seconds", f"{seconds:g}"] if seconds is not None else []
     words += ["--storage", storage] if storage is not None else []
+    words += ["--from-sweep", str(from_sweep)] if from_sweep is not None else []
     _tune(jobs, out, storage or f"journal:{out.with_suffix('.journal')}", shlex.join(words),
-          quiet=quiet, json=json, **search)  # fmt: skip
+          quiet=quiet, json=json, known=known, **search)  # fmt: skip
 
 
 def _jobs(suite: str, patterns: list[str], backends: list[str]) -> "list[Job]":
@@ -195,13 +205,21 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
     return on_event
 
 
-def _forecast(jobs: "list[Job]", trials: int, seconds: float | None, *, json: bool) -> None:
+def _known(path: Path, jobs: "list[Job]") -> "Known":
+    from radialbench.autotune.sweep import current_trials, read_sweep
+
+    return current_trials(read_sweep(path), [job.key for job in jobs])
+
+
+def _forecast(
+    jobs: "list[Job]", trials: int, seconds: float | None, known: "Known", *, json: bool
+) -> None:
     from radialbench.autotune.forecast import forecast
     from radialbench.cli._console import print_json
     from radialbench.cli._forecast import lasting
     from radialbench.cli._tune_tables import forecast_table
 
-    told = forecast(jobs, trials, seconds)
+    told = forecast(jobs, trials, seconds, known)
     total = sum(one.seconds for one in told)
     if json:
         rows = [

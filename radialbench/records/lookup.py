@@ -90,19 +90,24 @@ def find(
     return Found(default, "default", None, reason)
 
 
+def distance(tuned: TuningKey, key: TuningKey) -> float:
+    """Tell how far apart two problems are: the sum of |log2| of three ratios, as `find` says."""
+    ratios = (
+        tuned.tokens_per_frame / key.tokens_per_frame,
+        tuned.frames / key.frames,
+        tuned.batch * tuned.heads / (key.batch * key.heads),
+    )
+    return sum(abs(log2(ratio)) for ratio in ratios)
+
+
 def _rank(tuned: TuningKey, key: TuningKey) -> tuple[int, float] | None:
     """Tell how near a record is, the least first; None if it says nothing about a problem."""
     if tuned == key:
         return 0, 0.0
     if any(getattr(tuned, name) != getattr(key, name) for name in MATCHED):
         return None
-    ratios = (
-        tuned.tokens_per_frame / key.tokens_per_frame,
-        tuned.frames / key.frames,
-        tuned.batch * tuned.heads / (key.batch * key.heads),
-    )
-    distance = sum(abs(log2(ratio)) for ratio in ratios)
-    return (1 if tuned.mask == key.mask else 2, distance) if distance <= FARTHEST else None
+    far = distance(tuned, key)
+    return (1 if tuned.mask == key.mask else 2, far) if far <= FARTHEST else None
 
 
 def _found(record: TuningRecord, key: TuningKey, stale: list[str], default: KernelConfig) -> Found:

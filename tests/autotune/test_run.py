@@ -99,6 +99,18 @@ def test_what_was_best_before_is_tried_after_the_default(
     assert longer[:2] == [KernelConfig(), FAST]
 
 
+def test_what_is_known_of_a_problem_is_not_tried_again(
+    jobs: list[tuning.Job], tmp_path: Path
+) -> None:
+    (job, _) = (job for job in jobs if job.among and job.task.mask.label == "radial")
+    known = [Trial(config, Outcome.OK, None, (2.0,)) for config in SPACE.configs()]
+    ends = tuned([job], tmp_path, known={job.key: known})
+    assert not Recorded.asked
+    (record,) = (end.record for end in ends)
+    assert record is not None
+    assert (record.config, record.sampler, record.trials.ok) == (FAST, "exhaustive", 4)
+
+
 def test_a_file_that_another_process_writes_is_left_alone(
     jobs: list[tuning.Job], tmp_path: Path
 ) -> None:

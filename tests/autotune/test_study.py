@@ -102,6 +102,24 @@ def test_what_is_finished_is_not_measured_again(url: str) -> None:
     assert second.decision == first.decision
 
 
+def test_trials_that_ended_elsewhere_are_kept_once(url: str) -> None:
+    store = opened(url)
+    store.begin(CONFIGS[0])
+    store.end(fine(CONFIGS[0]))
+    store.begin(CONFIGS[3])
+    other = Trial(CONFIGS[0], Outcome.OK, None, (9.0,))
+    store.add([other, CRASH, fine(CONFIGS[2]), fine(CONFIGS[3])])
+    store.end(other := Trial(CONFIGS[3], Outcome.OK, None, (4.0,)))
+    assert set(opened(url).trials()) == {fine(CONFIGS[0]), CRASH, fine(CONFIGS[2]), other}
+    states = [one.state for one in raw(url).trials if one.user_attrs["outcome"] == "crashed"]
+    assert states == [TrialState.FAIL]
+    assert raw(url).best_trial.value == 2.0
+    memory = Memory()
+    memory.end(fine(CONFIGS[0]))
+    memory.add([Trial(CONFIGS[0], Outcome.OK, None, (9.0,)), CRASH])
+    assert set(memory.trials()) == {fine(CONFIGS[0]), CRASH}
+
+
 def test_studies_of_other_problems_share_a_storage(url: str) -> None:
     tune_among(among(), Fake(), storage=url, study="problem")
     fake = Fake()

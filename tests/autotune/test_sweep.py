@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ import pytest
 from benchmarks import tuning_sweep
 from radialbench.autotune.evaluator import Outcome
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.sweep import read_sweep
-from radialbench.errors import RecordError
+from radialbench.autotune.sweep import current_trials, read_sweep
+from radialbench.errors import AutotuneError, RecordError
+from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.records.problem import KernelConfig
+from tests.autotune import landscape
 from tests.suites import small
 
 SPACE = Space((Axis("block_m", (64, 128)), Axis("block_n", (32, 64, 128))))
+VERSION = compiler_version("triton")
 
 
 def swept(monkeypatch: pytest.MonkeyPatch, suite: Path, out: Path, *options: str) -> int:
@@ -59,6 +63,20 @@ def test_trials_of_another_kernel_are_not_mixed_with_new_ones(
     out.write_text(json.dumps(line) + "\n", encoding="utf-8")
     assert swept(monkeypatch, suite, out) == 2
     assert "holds trials of another version of the cpu kernel" in capsys.readouterr().err
+
+
+def test_trials_of_a_sweep_are_given_while_the_kernels_are_the_same() -> None:
+    here = landscape.sweep([landscape.shape(0), landscape.shape(1)])[::60]
+    now = [replace(one, kernel=source_hash("triton"), versions=VERSION) for one in here]
+    first, second = dict.fromkeys(one.key for one in now)
+    found = current_trials(now, [first])
+    assert found == {first: [one.trial for one in now if one.key == first]}
+    assert current_trials([*now, here[-1]], [first]) == found
+    for other in (replace(now[-1], kernel="another"), replace(now[-1], versions={"triton": "0"})):
+        with pytest.raises(AutotuneError, match="of another version of the triton kernel"):
+            current_trials([*now, other], [first, second])
+    with pytest.raises(AutotuneError, match="the sweep holds nothing of what is to be tuned"):
+        current_trials(now, [replace(first, device="Other GPU")])
 
 
 def test_a_file_that_is_no_sweep_says_where(tmp_path: Path) -> None:

@@ -129,6 +129,22 @@ def test_neighbours_are_tried_after_the_default() -> None:
     assert fake.tried[:2] == [DEFAULT, KernelConfig(32, 64)]
 
 
+def test_what_is_known_is_not_tried_again() -> None:
+    whole = Fake(ENDS, noise=0)
+    expected = tune_among(among(), whole)
+    known = [Fake(ENDS, noise=0).quick(config, best_ms=None) for config in SPACE.configs()]
+    elsewhere = Trial(KernelConfig(7, 7), Outcome.OK, None, (0.1,))
+    fake = Fake(ENDS, noise=0)
+    tuned = tune_among(among(), fake, trials=3, known=[elsewhere, *known])
+    assert (fake.tried, fake.prepared, fake.finals[0]) == ([], [], whole.finals[0])
+    assert tuned.decision == expected.decision
+    # All was tried, by whomever.
+    assert (tuned.search, tuned.outcomes) == ("exhaustive", expected.outcomes)
+    part = tune_among(among(), fake, trials=7, known=[known[0], *known[4:8]])
+    assert len(fake.tried) == 2
+    assert (part.search, part.outcomes.total) == ("tpe", 7)
+
+
 def test_the_best_few() -> None:
     trials = [Trial(DEFAULT, Outcome.OK, None, (0.5,))]
     trials += [

@@ -20,6 +20,7 @@ from radialbench.autotune.sweep import SCHEMA, SweepTrial
 from radialbench.autotune.tuned import Progress
 from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
+from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import find_config, processor
 from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
@@ -211,6 +212,53 @@ def test_a_sweep_is_replayed_without_measuring(cli: Cli, tmp_path: Path) -> None
     code, _, err = cli("--replay", path, "-f", "sta")
     assert code == 2
     assert "no recorded problem fits 'sta'; names look like radial/2x15/h2d8/cpu" in err
+
+
+def test_what_a_sweep_has_tried_is_not_tried_again(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "sweep.jsonl", tmp_path / "records.jsonl"
+    problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
+    now: dict[str, Any] = {
+        "key": key_of(problem, "cpu", processor("cpu")), "kernel": source_hash("cpu")
+    }  # fmt: skip
+    swept = [recorded(config, 1.0 + place, **now) for place, config in enumerate(SPACE.configs())]
+    swept = [replace(one, versions=compiler_version("cpu")) for one in swept]
+    write_whole(path, swept[:5])
+    words = (suite, "-f", "radial/2x", "-o", out, "--from-sweep", path)
+    code, told, _ = cli(*words, "--dry-run", "--json")
+    (planned,) = json.loads(told)["problems"]
+    assert (code, planned["candidates"], planned["trials"]) == (0, 6, 1)
+    assert json.loads(cli(*words, "--dry-run", "--json", "--trials", 5)[1])["problems"][0][
+        "trials"
+    ] == 0  # fmt: skip
+    asked: list[KernelConfig] = []
+
+    class Measured:
+        def __init__(self, task: object, rig: object) -> None:
+            pass
+
+        def prepare(self, configs: list[KernelConfig]) -> None:
+            pass
+
+        def final(self, configs: list[KernelConfig]) -> list[Trial]:
+            asked.extend(configs)
+            return [Trial(config, Outcome.OK, None, (1.0,) * 20) for config in configs]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(tuning, "Live", Measured)
+    code, told, _ = cli(*words, "--trials", 5, "--quiet")
+    assert code == 0
+    best = [one.config for one in swept if one.config != KernelConfig()][:3]
+    assert asked == [KernelConfig(), KernelConfig(), *best]
+    (record,) = read_tuning(out)
+    assert (record.source, record.trials.ok) == ("default", 5)
+    write_whole(path, [replace(one, kernel="another") for one in swept])
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert "another version of the cpu kernel, or of what compiles it; measure it again" in err
 
 
 def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecord]:

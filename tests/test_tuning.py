@@ -1,0 +1,253 @@
+"""docs/tuning.md says what the records say; the same functions on made-up kernels."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from benchmarks import tuning, tuning_replay, tuning_transfer
+from benchmarks.tuning_replay import rates_of, searched, sweep_hash, whole_problems
+from benchmarks.tuning_sweep import RESULTS, SUITE
+from benchmarks.tuning_transfer import Pair, bound_words, distance_table, pairs_of, suggested
+from radialbench.autotune.evaluator import Outcome
+from radialbench.autotune.regret import transfer_regrets
+from radialbench.autotune.sweep import SweepTrial, read_sweep
+from radialbench.autotune.tasks import tasks_of
+from radialbench.autotune.tuner import TRIALS
+from radialbench.records.lookup import FARTHEST, distance
+from radialbench.records.problem import KernelConfig
+from radialbench.records.store import write_whole
+from radialbench.records.tuning import TuningKey, key_of
+from radialbench.suites.plan import plan
+from radialbench.suites.read import load_suite
+from tests.autotune import landscape
+from tests.records.tuned import kept, tuned
+
+TEXT = tuning.PAGE.read_text(encoding="utf-8")
+SHAPES = [replace(landscape.shape(seed), head_dim=128) for seed in range(3)]
+SUITES = ("scaling", "wan", "hunyuan", "mochi", "smoke_gpu", "paper", "peers")
+
+
+@cache
+def made() -> tuple[SweepTrial, ...]:
+    """A whole sweep of three made-up kernels."""
+    return tuple(landscape.sweep(SHAPES, noise=0.002))
+
+
+def part(page: str, name: str) -> str:
+    begin = page.index(f"<!-- {name}: made by")
+    return page[page.index("\n", begin) + 1 : page.index(f"\n<!-- /{name} -->")]
+
+
+def rows(table: str) -> list[list[str]]:
+    """Give the cells of the first table of a part, without its headings."""
+    lines = [line for line in table.split("\n\n")[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_page_is_what_the_records_make() -> None:
+    assert tuning.written(TEXT, replays=False) == TEXT, "run: python -m benchmarks.tuning"
+
+
+def test_rates_are_those_of_the_sweep() -> None:
+    if not RESULTS.exists():
+        assert part(TEXT, "searches") == part(TEXT, "transfer") == tuning.NOT_YET
+        assert not tuning.RATES.exists()
+        return
+    assert tuning.PICTURE.read_bytes().startswith(b"<?xml")
+    check_rates(tuning.RATES, RESULTS)
+
+
+def check_rates(stored: Path, sweep: Path) -> None:
+    """Replay two searches of one problem, and compare them with what is stored."""
+    rates = json.loads(stored.read_text(encoding="utf-8"))
+    assert rates["sweep"] == sweep_hash(sweep), "run: python -m benchmarks.tuning"
+    every = searched(whole_problems(read_sweep(sweep)).values())
+    assert len(rates["rows"]) == len(every) * sum(map(len, tuning_replay.COSTS.values()))
+    again = rates_of(every[-1], range(2))
+    kept = [row for row in rates["rows"] if row["problem"] == again[0]["problem"]]
+    assert [row | {"regrets": row["regrets"][:2]} for row in kept] == again
+
+
+@pytest.mark.slow
+def test_a_sweep_is_replayed_once_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, rates = tmp_path / "sweep.jsonl", tmp_path / "rates.json"
+    write_whole(sweep, made())
+    problems = list(whole_problems(made()).values())
+    found = tuning_replay.fresh_rates(rates, sweep, problems, seeds=3)
+    check_rates(rates, sweep)
+    page = tuning.written(TEXT, sweep, rates, replays=False)
+    monkeypatch.setattr(tuning_replay, "replay", lambda problems, seeds: [])
+    assert tuning_replay.fresh_rates(rates, sweep, problems, seeds=3) == found
+    table = {(name, share): cells for name, share, *cells in rows(part(page, "searches"))}
+    assert table["`exhaustive`", "100%"][0] == str(len(problems[0]))
+    assert table["`exhaustive`", "100%"][1:] == ["0.00%"] * 3
+    assert table["`tpe`", "10%"][0] == str(round(0.1 * len(problems[0])))
+    # 3 problems with 3 seeds: the 95th percentile of nine is the worst.
+    assert all(cells[2] == cells[3] for cells in table.values())
+    assert "3 problems, 540 configurations, 3 seeds; NVIDIA H100; triton 3.7.1;" in page
+    assert tuning_replay.draw(found).startswith(b"<?xml")
+    assert tuning.written(page, tmp_path / "none", rates, replays=False) == TEXT
+    write_whole(sweep, made()[:-1])
+    problems = list(whole_problems(made()[:-1]).values())
+    assert tuning_replay.fresh_rates(rates, sweep, problems, seeds=3)["rows"] == []
+
+
+def test_what_was_cut_off_is_left_out_and_told() -> None:
+    whole = whole_problems(made()[:-1])
+    assert [key.frames for key in whole] == [5, 6]
+    rates = {"sweep": "", "seeds": 1, "rows": []}
+    found = tuning.parts(made()[:-1], rates, ())["searches"]
+    assert "2 problems, 360 configurations" in found
+    assert found.endswith(" 1 more were cut off and are left out.")
+    assert "cut off" not in tuning.parts(made(), rates, ())["searches"]
+
+
+def test_problems_whose_candidates_are_all_tried_need_no_search() -> None:
+    few = [one for recorded in whole_problems(made()).values() for one in recorded[:TRIALS]]
+    problems = whole_problems([replace(one, key=replace(one.key, head_dim=64)) for one in few])
+    assert searched(problems.values()) == []
+    assert len(searched(whole_problems(made()).values())) == 3
+    rejected = [
+        replace(one, outcome=Outcome.REJECTED, reason="spills", samples_ms=())
+        for one in next(iter(problems.values()))
+    ]
+    assert searched([made()[: TRIALS + 1], [*few[:5], *rejected]]) == [made()[: TRIALS + 1]]
+    page = tuning.parts(few, {"sweep": "", "seeds": 1, "rows": []}, ())["searches"]
+    assert page.startswith("3 of 3 problems have no more candidates than a search has trials")
+
+
+def test_transfers_are_told_with_the_worst() -> None:
+    page = tuning.parts(made(), {"sweep": "", "seeds": 1, "rows": []}, ())["transfer"]
+    found = transfer_regrets(made())
+    assert [cells[-2:] for cells in rows(page)] == [
+        [f"{row.regret:.2%}", f"{row.default:.2%}"] for row in found
+    ]
+    worst = max(found, key=lambda row: row.regret)
+    assert f"The worst is radial on {worst.key.frames} × 1,024 tokens with 8 heads" in page
+    assert f"`triton`: {worst.regret:.2%} slower than the best (tuned for this mask on" in page
+    half = median(row.regret for row in found)
+    (middle, highest) = rows(page.split("\n\n")[2])
+    assert middle == ["transfer, `triton`, median", "at most 2%", f"{half:.2%}", "yes"]
+    assert highest == ["transfer, `triton`, worst", "at most 5%", f"{worst.regret:.2%}", "yes"]
+
+
+def test_targets_are_met_up_to_the_bound() -> None:
+    table = tuning.target_table([("one", 0.02, 0.02), ("other", 0.02, 0.0204)])
+    assert [cells[1:] for cells in rows(table)] == [
+        ["at most 2%", "2.00%", "yes"], ["at most 2%", "2.04%", "**no**"]
+    ]  # fmt: skip
+
+
+def test_pairs_are_all_that_lookups_may_bring_together() -> None:
+    other = replace(SHAPES[0], head_dim=64)
+    problems = whole_problems(landscape.sweep([*SHAPES[:2], other], noise=0.002))
+    first, second, _ = problems
+    pairs = pairs_of(problems)
+    # The third has another head dimension.
+    assert [pair.distance for pair in pairs] == [distance(first, second)] * 2
+    assert all(pair.same_mask for pair in pairs)
+    found = transfer_regrets([one for recorded in problems.values() for one in recorded])
+    assert [pair.regret for pair in pairs] == [found[1].regret, found[0].regret]
+    assert [pair.default for pair in pairs] == [found[1].default, found[0].default]
+
+
+def step(far: float, over: float, count: int = 6) -> list[Pair]:
+    """Pairs at a distance, slower than the default by some."""
+    return [Pair(far, bool(place % 2), 0.02 + over, 0.02) for place in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "bound"),
+    [
+        (step(1, -0.01) + step(2.5, 0.01), 2.0),
+        (step(1, -0.01) + step(2.5, 0.01) + step(7, -0.01), 2.0),
+        (step(1, -0.01) + step(2.5, 0.0), None),
+        # Too few to say something.
+        (step(1, -0.01) + step(2.5, 0.01, 5), None),
+        (step(0, 0.01), 0.0),
+        (step(FARTHEST, -0.01) + step(FARTHEST + 0.1, 0.01), FARTHEST),
+        ([], None),
+    ],
+)
+def test_the_bound_that_the_data_speaks_for(pairs: list[Pair], bound: float | None) -> None:
+    assert suggested(pairs) == bound
+    words = bound_words(pairs)
+    assert words.startswith(f"The bound on distances, `FARTHEST`, is {FARTHEST:g}. ")
+    if bound is not None:
+        assert f"is better beyond {'it' if bound == FARTHEST else f'{bound:g}'}." in words
+    else:
+        most = max((pair.distance for pair in pairs), default=0)
+        assert f"beyond {most:.1f} nothing was measured." in words
+
+
+def test_regrets_are_told_by_distance_and_mask() -> None:
+    table = distance_table([*step(0, 0.01, 3), *step(1, -0.01, 1), *step(1.5, 0, 2)])
+    assert rows(table) == [
+        ["0 to 1", "same", "1", "3.00%", "3.00%", "2.00%", "1"],
+        ["0 to 1", "other", "3", "3.00%", "3.00%", "2.00%", "2"],
+        ["1 to 2", "same", "1", "2.00%", "2.00%", "2.00%", "0"],
+        ["1 to 2", "other", "1", "2.00%", "2.00%", "2.00%", "0"],
+    ]
+
+
+def test_gains_are_told_honestly() -> None:
+    records = [tuned(), kept(frames=9), tuned(backend="hopper", device="Other GPU")]
+    first, told, second, other = tuning.gains(records).split("\n\n")
+    one, two = rows(first)
+    assert one[:5] == ["radial", "9 × 1,560", "12", "`triton`", "nothing"]
+    assert one[7] == "none"
+    assert two[4:] == [
+        "block_n 128 → 64, num_stages 2 → 3", "10", "8", "1.250 (1.240 to 1.260)"
+    ]  # fmt: skip
+    assert told == (
+        "1 of 2 run faster than with the default, 1.25 times as fast at most. "
+        "Example GPU; torch 2.13.0, triton 3.7.1; 2026-01-02."
+    )
+    assert len(rows(second)) == 1
+    assert other.startswith("1 of 1 run faster")
+    assert "1 of 1" not in tuning.gains([kept()])
+    assert tuning.gains([]) == tuning.NOT_YET
+
+
+def test_what_changed() -> None:
+    assert tuning.changed(KernelConfig(), KernelConfig()) == ""
+    assert tuning.changed(KernelConfig(), KernelConfig(num_warps=4)) == "num_warps None → 4"
+
+
+def keys_of(suite: str) -> list[TuningKey]:
+    tasks = tasks_of(plan(load_suite(suite)), "cuda")
+    return [key_of(task.problem, task.backend, "a GPU") for task in tasks]
+
+
+def test_every_problem_of_the_shipped_suites_has_a_tuned_one_near_it() -> None:
+    """Of its own mask, where two suites have that mask."""
+    own = [*keys_of(str(SUITE)), *keys_of(str(SUITE.with_name("tuned.yaml")))]
+    suites: dict[str, set[str]] = defaultdict(set)
+    wanted: dict[TuningKey, None] = {}
+    for name in (*SUITES, str(SUITE.with_name("kernels.yaml"))):
+        for key in keys_of(name):
+            suites[key.mask].add(name)
+            wanted[key] = None
+    for key in wanted:
+        assert _nearest(key, own) <= FARTHEST, key
+        if len(suites[key.mask]) > 1:
+            assert _nearest(key, [one for one in own if one.mask == key.mask]) <= FARTHEST, key
+
+
+def _nearest(key: TuningKey, tuned: Sequence[TuningKey]) -> float:
+    found = [one for one in tuned if (one.backend, one.head_dim) == (key.backend, key.head_dim)]
+    return min((distance(one, key) for one in found), default=float("inf"))
+
+
+def test_aims_are_those_that_the_page_tells() -> None:
+    assert (tuning_replay.COST, tuning_replay.MEDIAN, tuning_replay.HIGH) == (0.1, 0.02, 0.05)
+    assert (tuning_transfer.MEDIAN, tuning_transfer.WORST) == (0.02, 0.05)
+    assert f"replayed with {tuning_replay.SEEDS} seeds" in TEXT
