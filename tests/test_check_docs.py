@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from benchmarks import checks, histories
-from benchmarks.checks import _mann_whitney, _slower
+from benchmarks import checks, histories, recorded
+from benchmarks.rules import _mann_whitney, _slower, rates_table, row_of
 from radialbench.records.gate import Gate, gate_text
-from radialbench.reports.check.figures import METRICS
+from radialbench.reports.check.figures import METRICS, RUNS_CPU, RUNS_ENERGY, RUNS_GPU
 from radialbench.reports.check.formats import CHECK_FORMATS
 from radialbench.reports.check.gates import GATES
 from radialbench.reports.check.verdict import Outcome
@@ -43,6 +43,35 @@ def test_default_gates_are_those_that_are_told() -> None:
         re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", part[: part.index("A gate is")], re.M)
     )
     assert rows == words
+
+
+def test_what_runs_are_taken_to_differ_by_is_what_is_told() -> None:
+    told = " ".join(TEXT.split())
+    assert (
+        f"a standard deviation of the ratio of {RUNS_GPU:.1%} on a GPU, {RUNS_CPU:.0%} on a "
+        f"processor, {RUNS_ENERGY:.0%} for energy" in told
+    )
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_page_says_of_which_noise_its_picture_is(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    rates = json.loads(checks.RATES.read_text(encoding="utf-8"))
+    found = [row_of("check", recorded.DEFAULT)] if there else None
+    monkeypatch.setattr(recorded, "stored_rates", lambda *paths: found)
+    monkeypatch.setattr(recorded, "part", lambda: "From recorded noise." if there else "")
+    text = checks.written(TEXT, rates)
+    assert ("with recorded noise, against" in text) == there == ("From recorded noise." in text)
+    assert ("with assumed noise, against" in text) != there
+    assert rates_table(rates) in text
+
+
+def test_the_picture_has_a_line_for_each_rule_and_the_default_protocol() -> None:
+    rates = json.loads(checks.RATES.read_text(encoding="utf-8"))
+    assert checks.draw(rates).count(b"default protocol") == 0
+    default = row_of("check", recorded.DEFAULT)
+    assert b"check, default protocol" in checks.draw([default, *rates])
 
 
 @pytest.mark.parametrize(
