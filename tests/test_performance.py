@@ -5,14 +5,18 @@ import re
 import pytest
 
 from benchmarks import kernels
+from radialbench import compile_mask
 from radialbench.records.result import Status
 from radialbench.records.store import read
 from radialbench.reports.kernels import Target, besides_outputs
-from radialbench.suites.plan import plan
+from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
+from radialbench.suites.schedule import PROCESSORS, launched, makespan, row_blocks
 
 TEXT = kernels.PAGE.read_text(encoding="utf-8")
 RECORDS = read(kernels.RECORDS).records
+SUITE = load_suite(str(kernels.ROOT / "benchmarks" / "kernels.yaml"))
+RADIAL = [c for c in plan(SUITE) if c.backend == "hopper" and c.id.startswith(kernels.RADIAL)]
 
 
 def test_tables_are_those_of_the_records() -> None:
@@ -29,8 +33,7 @@ def test_a_changed_number_is_noticed(row: str) -> None:
 
 
 def test_the_records_are_of_the_suite_and_of_one_run() -> None:
-    suite = load_suite(str(kernels.ROOT / "benchmarks" / "kernels.yaml"))
-    assert [record.case for record in RECORDS] == [case.id for case in plan(suite)]
+    assert [record.case for record in RECORDS] == [case.id for case in plan(SUITE)]
     assert len({record.environment for record in RECORDS}) == 1
 
 
@@ -54,3 +57,11 @@ def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
             besides = besides_outputs(record)
             assert besides is not None
             assert besides <= 16 << 20
+
+
+@pytest.mark.parametrize("case", RADIAL, ids=lambda case: case.id)
+def test_splitting_long_rows_would_gain_what_the_page_says(case: Case) -> None:
+    works = launched(row_blocks(compile_mask(case.mask, case.grid)), case.problem.heads)
+    over = makespan(works, PROCESSORS) / (sum(works) / PROCESSORS)
+    asked = case.group in (kernels.S, kernels.W1, kernels.H1, kernels.H4)
+    assert over < (1.01 if asked else 1.055), over
