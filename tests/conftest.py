@@ -1,9 +1,15 @@
-"""Threads, the interpreter for kernels where there is no GPU, and tests that need one."""
+"""Ctrl-C, threads, the interpreter for kernels where there is no GPU, and tests that need one."""
 
 import os
 import shutil
+import signal
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control has what it starts in the background ignore Ctrl-C, and so would
+    # the processes that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One thread a process: the tests share the cores, and small operators wait for slow threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
