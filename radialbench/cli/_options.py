@@ -1,4 +1,4 @@
-"""Options that say which mask, on which grid, in which blocks, and what they stand for."""
+"""Options that verbs share: which mask, on which grid, in which blocks, and which gates."""
 
 import re
 from dataclasses import dataclass
@@ -60,6 +60,19 @@ EmptyRows = Annotated[
     str | None,
     typer.Option(
         "--empty-rows", help="What to do if a token attends nothing: error, keep or own_block."
+    ),
+]
+Gate = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METRIC=SIZE", help="The least change that counts, as latency=5%; repeatable."
+    ),
+]
+Gates = Annotated[Path | None, typer.Option(help="A YAML file of gates.")]
+RunNoise = Annotated[
+    float,
+    typer.Option(
+        min=0, max=50, help="Percent that two runs of the same code are known to differ by."
     ),
 ]
 BlockM = Annotated[int, typer.Option("--block-m", min=1, help="Query tokens of a block.")]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radialbench.cli._options import Gate, Gates, RunNoise
+
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
     from radialbench.reports.check.checked import Checked
@@ -68,19 +70,9 @@ def check(
     strict: Annotated[
         bool, typer.Option("--strict", help="With --offline: let any figure that changed fail.")
     ] = False,
-    gate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=SIZE", help="The least change that counts, as latency=5%; repeatable."
-        ),
-    ] = None,
-    gates: Annotated[Path | None, typer.Option(help="A YAML file of gates.")] = None,
-    run_noise: Annotated[
-        float,
-        typer.Option(
-            min=0, max=50, help="Percent that two runs of the same code are known to differ by."
-        ),
-    ] = 0.0,
+    gate: Gate = None,
+    gates: Gates = None,
+    run_noise: RunNoise = 0.0,
     across_versions: Annotated[
         bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
     ] = False,

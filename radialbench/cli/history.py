@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radialbench.cli._options import Gate, Gates, RunNoise
+
 if TYPE_CHECKING:
     from radialbench.reports.check.history import History, Run
 
@@ -19,19 +21,9 @@ def history(
             "--as-given", help="Take them in this order, not in that of their commits' times."
         ),
     ] = False,
-    gate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=SIZE", help="The least change that counts, as latency=5%; repeatable."
-        ),
-    ] = None,
-    gates: Annotated[Path | None, typer.Option(help="A YAML file of gates.")] = None,
-    run_noise: Annotated[
-        float,
-        typer.Option(
-            min=0, max=50, help="Percent that two runs of the same code are known to differ by."
-        ),
-    ] = 0.0,
+    gate: Gate = None,
+    gates: Gates = None,
+    run_noise: RunNoise = 0.0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for a picture, PNG and SVG, of each change."),
