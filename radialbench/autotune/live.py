@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from radialbench.kernels.precompile import Built
 
 GIVE_UP = 1.4
-"""A call that takes this many times as long as the best is not sampled again."""
+"""Calls that take this many times as long as the best are not sampled further."""
 
-QUICK = {"min_samples": 8, "max_samples": 10, "max_seconds": 0.4}
+QUICK = {"min_samples": 8, "max_samples": 10, "min_seconds": 0.0, "max_seconds": 0.4}
 FINAL = {"min_samples": 15, "max_samples": 40, "max_seconds": 5.0, "target": 0.002, "warmups": 2}
 
 TIMEOUTS = {"cpu": 300.0, "cuda": 60.0}

@@ -26,6 +26,10 @@ LONGEST_S = 1.0
 share, and at the latest after that many seconds: a GPU's clocks take some ten milliseconds to rise,
 and seconds to come down as it heats up, which warming up cannot wait for."""
 
+SLOW_S = 0.03
+"""Whether a call is too slow to go on with is judged by the fastest of the calls that take this
+long together: the first may find a GPU's clocks down."""
+
 
 def measure(
     run: Callable[[], object],
@@ -34,6 +38,7 @@ def measure(
     min_samples: int = 5,
     max_samples: int = 100,
     max_seconds: float = 10.0,
+    min_seconds: float = 0.0,
     warmups: int = 1,
     give_up_ms: float = math.inf,
     clock: Clock | None = None,
@@ -51,9 +56,12 @@ def measure(
         max_samples: Samples after which to stop in any case.
         max_seconds: When this much time is spent on samples no other is begun. The first is
             always taken.
+        min_seconds: Time to spend on samples before the median is taken as known well enough: what
+            disturbs successive calls alike, as a GPU's power limit does, their interval does not
+            show.
         warmups: Calls that are not timed, at least; a GPU gets more, until its times stay the same.
-        give_up_ms: If the first call that is timed takes longer, it is the only sample, and a GPU
-            is not warmed up for more.
+        give_up_ms: If the first call that is timed takes longer, it is the only sample. On a GPU
+            all that fit into 30 ms must, the last is the sample, and it is not warmed up for more.
         clock: What takes the time; the host's clock if not given.
     """
     (measured,) = measure_together(
@@ -62,6 +70,7 @@ def measure(
         min_samples=min_samples,
         max_samples=max_samples,
         max_seconds=max_seconds,
+        min_seconds=min_seconds,
         warmups=warmups,
         give_up_ms=give_up_ms,
         clock=clock,
@@ -76,6 +85,7 @@ def measure_together(
     min_samples: int = 5,
     max_samples: int = 100,
     max_seconds: float = 10.0,
+    min_seconds: float = 0.0,
     warmups: int = 1,
     give_up_ms: float = math.inf,
     clock: Clock | None = None,
@@ -109,7 +119,7 @@ def measure_together(
             if not one.throttled:
                 for samples, ms in zip(steady, one.times_ms, strict=True):
                     samples.append(ms)
-            if all(map(precise, steady)):
+            if spent_ms >= 1000 * min_seconds and all(map(precise, steady)):
                 stopped = "precise"
             elif spent_ms >= 1000 * max_seconds or (len(taken) == 1 and spent_ms > give_up_ms):
                 stopped = "time"
@@ -136,15 +146,15 @@ def _settle(rounds: Iterator[Round], give_up_ms: float) -> tuple[int, list[Round
     """Let rounds pass until their times stay the same.
 
     Returns:
-        How many, and the first, uncounted, if it took longer than is worth going on for.
+        How many, and the next, uncounted, if all took longer than is worth going on for.
     """
     begin, count, before = time.perf_counter_ns(), 0, math.inf
     while True:
         stretch, start = [], time.perf_counter_ns()
         for one in rounds:
             stretch.append(sum(one.times_ms))
-            if count == 0 and len(stretch) == 1 and stretch[0] > give_up_ms:
-                return 0, [one]
+            if count == 0 and min(stretch) > give_up_ms and sum(stretch) >= SLOW_S * 1e3:
+                return len(stretch) - 1, [one]
             if time.perf_counter_ns() - start >= STRETCH_S * 1e9:
                 break
         count, middle = count + len(stretch), median(stretch)

@@ -107,7 +107,7 @@ def failed(found: Finding, error: Exception) -> Finding:
 
 def sampling(protocol: Protocol) -> dict[str, Any]:
     """Give the arguments of `measure` for a call that has been made once, its first warm-up."""
-    names = ("target", "min_samples", "max_samples", "max_seconds")
+    names = ("target", "min_samples", "max_samples", "min_seconds", "max_seconds")
     return {name: getattr(protocol, name) for name in names} | {
         "warmups": max(protocol.warmups - 1, 0),
         "give_up_ms": math.inf if protocol.give_up_ms is None else protocol.give_up_ms,

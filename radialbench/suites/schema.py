@@ -44,6 +44,13 @@ class ProtocolEntry(Strict):
         le=86400,
         description="Time after which no sample is begun; the first always is (10)",
     )
+    min_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        le=86400,
+        description="Time to spend on samples before the median counts as known, max_samples "
+        "permitting (0.5)",
+    )
     timeout_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -88,18 +95,26 @@ class ProtocolEntry(Strict):
         least, most = self.min_samples, self.max_samples
         if least is not None and most is not None and least > most:
             raise ValueError(f"min_samples ({least}) is more than max_samples ({most})")
+        shortest, longest = self.min_seconds, self.max_seconds
+        if shortest is not None and longest is not None and shortest > longest:
+            raise ValueError(f"min_seconds ({shortest:g}) is more than max_seconds ({longest:g})")
         return self
 
     def over(self, base: Protocol) -> Protocol:
         """Give the protocol, with what is not said taken from another.
 
-        Of `min_samples` and `max_samples`, one that is not said gives way to the one that is.
+        Of `min_samples` and `max_samples`, one that is not said gives way to the one that is, and
+        of the seconds likewise.
         """
         said = {name: getattr(self, name) for name in self.model_fields_set}
         merged = replace(base, **{name: value for name, value in said.items() if value is not None})
-        if self.min_samples is None:
-            return replace(merged, min_samples=min(merged.min_samples, merged.max_samples))
-        return replace(merged, max_samples=max(merged.max_samples, merged.min_samples))
+        for of in ("samples", "seconds"):
+            least, most = getattr(merged, f"min_{of}"), getattr(merged, f"max_{of}")
+            if getattr(self, f"min_{of}") is None:
+                merged = replace(merged, **{f"min_{of}": min(least, most)})
+            else:
+                merged = replace(merged, **{f"max_{of}": max(least, most)})
+        return merged
 
 
 GateSetting = Annotated[

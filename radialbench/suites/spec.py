@@ -21,10 +21,12 @@ class Protocol:
         max_samples: Samples at most.
         max_seconds: When this much time is spent on samples no other is begun; the first sample
             is always taken.
+        min_seconds: Time to spend on samples before the median counts as known, `max_samples`
+            permitting.
         timeout_seconds: A case that takes this much longer to prepare, or to sample than its
             samples may take, is stopped.
         warmups: Calls before the samples; the call whose accuracy is judged counts as one.
-        give_up_ms: If the first call that is timed takes longer, it is the only sample.
+        give_up_ms: If the first calls that are timed take longer, there is only one sample.
         cache: On a GPU, state of its L2 cache when a call begins: `cold` or `warm`.
         interleave: Whether neighbouring cases of one group are sampled in turn, round by round; the
             seconds are then for all of them together.
@@ -37,6 +39,7 @@ class Protocol:
     min_samples: int = 5
     max_samples: int = 100
     max_seconds: float = 10.0
+    min_seconds: float = 0.5
     timeout_seconds: float = 300.0
     warmups: int = 1
     give_up_ms: float | None = None

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -199,22 +199,46 @@ def test_a_device_is_warmed_up_until_its_times_stay_the_same(
     )
 
 
-@pytest.mark.parametrize("clock", [HostClock(), Warming()])
 @pytest.mark.parametrize(
     ("first", "samples"),
     # The second call is slow too: only the first says whether to go on.
     [(20.001, 1), (20, 5), (9, 5)],
 )
 def test_what_takes_too_long_at_first_is_the_only_sample(
-    taking: Clock, clock: HostClock, first: float, samples: int
+    taking: Clock, first: float, samples: int
 ) -> None:
-    measured = measure(
-        taking(70, first, 30, 10), warmups=1, max_samples=5, target=0, give_up_ms=20, clock=clock
-    )
+    measured = measure(taking(70, first, 30, 10), warmups=1, max_samples=5, target=0, give_up_ms=20)
     assert len(measured.samples_ms) == samples
     if samples == 1:
         assert measured.samples_ms == (first,)
         assert (measured.warmups, measured.stopped) == (1, "time")
+
+
+@pytest.mark.parametrize(
+    ("calls", "warmups", "sample"),
+    # Calls are judged once they have taken 30 ms together, by the fastest of them.
+    [((31, 1), 1, 31), ((21, 22, 1), 2, 22), ((9, 8, 7, 7, 1), 4, 7)],
+)
+def test_on_a_gpu_the_first_calls_must_all_take_too_long(
+    taking: Clock, calls: Sequence[float], warmups: int, sample: float
+) -> None:
+    measured = measure(taking(70, *calls), warmups=1, give_up_ms=6.9, clock=Warming())
+    assert measured.samples_ms == (sample,)
+    assert (measured.warmups, measured.stopped) == (warmups, "time")
+
+
+def test_a_gpu_whose_clocks_are_down_at_first_is_not_given_up(taking: Clock) -> None:
+    measured = measure(
+        taking(70, 9, 9, 6.9, 6, 5), warmups=1, max_samples=5, give_up_ms=7, clock=Warming()
+    )
+    assert measured.samples_ms == (5,) * 5
+
+
+def test_some_time_is_spent_on_samples_however_precise_they_are(taking: Clock) -> None:
+    assert len(measure(taking(10), min_seconds=0.2).samples_ms) == 20
+    assert len(measure(taking(10), min_seconds=0.2, max_samples=7).samples_ms) == 7
+    together = measure_together([taking(10), taking(30)], min_seconds=0.4)
+    assert [len(one.samples_ms) for one in together] == [10, 10]
 
 
 HOT = Reading("nvml", 900.0, 650.0, 88.0, ("power cap", "thermal limit (hardware)"))

@@ -126,6 +126,10 @@ def model(**fields: object) -> Change:
             entry(protocol={"min_samples": 9, "max_samples": 3}),
             ":22:3: cases[0].protocol: min_samples (9) is more than max_samples (3)",
         ),
+        (
+            entry(protocol={"min_seconds": 2, "max_seconds": 0.5}),
+            ":22:3: cases[0].protocol: min_seconds (2) is more than max_seconds (0.5)",
+        ),
         (entry(protocol={"max_seconds": 0}), ":23:5: cases[0].protocol.max_seconds: must be great"),
         (
             entry(gates={"latency": 5}),
@@ -266,6 +270,10 @@ def test_bounds_that_are_not_said_give_way() -> None:
     )
     assert protocol({"max_samples": 3}, {"min_samples": 200}) == Protocol(
         min_samples=200, max_samples=200
+    )
+    assert protocol({}, {"max_seconds": 0.2}) == Protocol(min_seconds=0.2, max_seconds=0.2)
+    assert protocol({"max_seconds": 3}, {"min_seconds": 5}) == Protocol(
+        min_seconds=5, max_seconds=5
     )
 
 
