@@ -40,6 +40,7 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         command=command,
         host=host(),
         clocks=clock_limits() if device == "cuda" else None,
+        card=card() if device == "cuda" else None,
     )
 
 
@@ -55,7 +56,22 @@ def cpu_name() -> str:
 
 def host() -> str:
     """Tell machines apart without naming them: twelve digits of a hash of the machine's name."""
-    return hashlib.sha256(f"radialbench:{platform.node()}".encode()).hexdigest()[:12]
+    return _hashed(platform.node())
+
+
+def card() -> str | None:
+    """Tell GPUs of one kind apart, likewise by the identity that the driver gives the current one.
+
+    None where it gives none.
+    """
+    import torch
+
+    found = getattr(torch.cuda.get_device_properties(), "uuid", None)
+    return None if found is None else _hashed(str(found))
+
+
+def _hashed(name: str) -> str:
+    return hashlib.sha256(f"radialbench:{name}".encode()).hexdigest()[:12]
 
 
 def cores() -> int:

@@ -52,6 +52,8 @@ class Environment:
         command: What was typed.
         host: A short hash of the machine's name: tells machines apart, and names none.
         clocks: What a GPU's clocks and power are bounded by; None on a CPU or where it is not told.
+        card: A short hash of the GPU's serial identity: tells GPUs of one kind apart, and names
+            none; None on a CPU or where it is not told.
     """
 
     device: str
@@ -66,6 +68,7 @@ class Environment:
     command: str
     host: str | None = None
     clocks: str | None = None
+    card: str | None = None
 
     def __post_init__(self) -> None:
         _check.filled(self, "device")

@@ -17,6 +17,7 @@ import torch
 from radialbench.kernels import environment as module
 from radialbench.kernels import telemetry
 from radialbench.kernels.environment import (
+    card,
     clock_limits,
     cpu_name,
     environment,
@@ -52,6 +53,18 @@ def test_machines_are_told_apart_and_not_named(monkeypatch: pytest.MonkeyPatch) 
     assert {len(one or "") for one in hosts} == {12}
 
 
+def test_gpus_of_one_kind_are_told_apart_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def card_of(**properties: object) -> str | None:
+        found = SimpleNamespace(**properties)
+        monkeypatch.setattr("torch.cuda.get_device_properties", lambda: found)
+        return card()
+
+    one, other = (card_of(uuid=f"8a7b-{n}") for n in "12")
+    assert one and other and one != other == card_of(uuid="8a7b-2")
+    assert len(one) == 12 and "8a7b" not in one
+    assert card_of() is None
+
+
 def test_the_bounds_of_a_gpus_clocks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import pynvml
 
@@ -82,6 +95,7 @@ def test_a_library_that_is_not_there_has_no_version() -> None:
 
 
 def test_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "card", lambda: "0123456789ab")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Example GPU")
     assert environment("", device="cuda").device == "Example GPU"
 

@@ -18,7 +18,8 @@ def differences(
 ) -> tuple[str, ...]:
     """Say what differs between the environments of pairs of records: before, and now.
 
-    Our own version and commit may differ: that is what a check is for.
+    Our own version and commit may differ: that is what a check is for. So may the GPU, if it is of
+    the same kind.
 
     Raises:
         ReportError: Device or processor differ, or libraries and system do and may not.
@@ -34,6 +35,7 @@ def differences(
         soft = [name for name in (*SYSTEM, *PROCESSOR) if name not in _hard(there)]
         versions |= dict.fromkeys([*_fields(there, here, soft), *_versions(there, here)])
         ours |= dict.fromkeys([*_versions(there, here, ours=True), *_commits(there, here)])
+        ours |= dict.fromkeys(_cards(there, here))
     if apart:
         raise ReportError(
             f"the baseline is of another machine ({plain('; '.join(apart))}), and times of two "
@@ -72,6 +74,15 @@ def _fields(there: Environment, here: Environment, names: Iterable[str]) -> list
         f"{name}: {getattr(there, name)} and {getattr(here, name)}"
         for name in names
         if getattr(there, name) != getattr(here, name)
+    ]
+
+
+def _cards(there: Environment, here: Environment) -> list[str]:
+    if None in (there.card, here.card) or there.card == here.card:
+        return []
+    return [
+        f"card: {there.card} and {here.card}, two GPUs of one kind, whose times may be 1% apart: "
+        "see --run-noise"
     ]
 
 

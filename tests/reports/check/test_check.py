@@ -226,6 +226,14 @@ def test_another_device_is_refused_and_another_version_must_be_allowed() -> None
     assert differences([(there, here)], across_versions=True) == ("torch: 2.12.0 and 2.13.0",)
 
 
+def test_another_gpu_of_the_same_kind_is_told() -> None:
+    here = GPU_RECORD
+    there, now = (elsewhere([here], card=card)[0] for card in ("0123abc", "4567def"))
+    assert differences([(here, now), (there, there)]) == ()
+    (told,) = differences([(there, now)])
+    assert told.startswith("card: 0123abc and 4567def, two GPUs of one kind")
+
+
 def test_our_own_version_and_commit_may_differ_and_a_gpu_may_stand_elsewhere() -> None:
     here = gpu()
     versions = here.environment.versions | {"radialbench": "0.0.1"}
