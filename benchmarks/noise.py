@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 
+from benchmarks.sittings import sittings_of
 from benchmarks.spread import FEWEST, spread_table
 from radialbench.errors import RadialBenchError, ReportError
 from radialbench.records.result import Record, Status
@@ -75,10 +77,11 @@ def recorded(path: Path = RECORDS) -> list[Run]:
 
 
 def equal_codes(runs: Sequence[Run]) -> list[int]:
-    """Check every run but the first against the one before it; gives the exit codes."""
+    """Check every run against each one before it in its sitting; gives the exit codes."""
     return [
         exit_code(checked(("now", now), ("before", before)).verdicts)
-        for before, now in pairwise(runs)
+        for part in sittings_of(runs)
+        for before, now in combinations(part, 2)
     ]
 
 
@@ -160,7 +163,8 @@ def main() -> int:
         runs = recorded(options.out)
         if len(runs) >= FEWEST:
             print(f"\n{spread_table(runs)}\n")
-            print(f"each run checked against the one before it exits with {equal_codes(runs)}")
+            codes = Counter(equal_codes(runs))
+            print(f"exit codes of checks of two runs of a sitting: {dict(codes)}")
     except KeyboardInterrupt:
         print("stopped; the runs that ended are kept")
         return 130

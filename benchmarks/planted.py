@@ -265,6 +265,7 @@ def main() -> int:
     kinds.add_argument("--timed", action="store_true", help="only the timed checks")
     kinds.add_argument("--equal", action="store_true", help="check recorded runs of equal code")
     parser.add_argument("--records", type=Path, default=RECORDS, help="the recorded runs")
+    parser.add_argument("--only", default="", metavar="TEXT", help="plants whose name has it")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="processes of each version")
     options = parser.parse_args()
     if options.equal:
@@ -274,7 +275,7 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 2
     good, package = True, ROOT / "radialbench"
-    for plant in PLANTS:
+    for plant in (one for one in PLANTS if options.only in one.name):
         begin = time.monotonic()
         if not options.timed:
             wrong = compiled(plant, SUITE, package)

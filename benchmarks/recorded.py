@@ -9,6 +9,7 @@ from benchmarks.noise import RECORDS, Run, equal_codes, recorded
 from benchmarks.parts import described
 from benchmarks.resampled import Resampled, as_stopped
 from benchmarks.rules import CHECK, COMPARISONS, OTHERS, Row, count, rates_table, row_of
+from benchmarks.sittings import apart_table, farthest, sittings_of
 from benchmarks.spread import spread_table, spreads, told_beside
 from radialbench.suites.spec import Protocol
 
@@ -21,34 +22,44 @@ FAILED, SURE_AT = 0.01, {0.03: 0.9, 0.05: 0.99}
 
 TEXT = """\
 From recorded noise: {runs} runs of the {cases} cases of `benchmarks/noise.yaml`, each run in a
-process of its own (`python -m benchmarks.noise`), on {machine}.
-Suites, comparisons and columns are those above. A case of a suite is one of the recorded cases at
-another length; its two runs are two of the recorded processes, whose calls are drawn in stretches
-of ten. *{default}* ends sampling as a suite does that says nothing of its protocol, after
-{taken:.0f} calls in the mean.
+process of its own (`python -m benchmarks.noise`), in {sittings}, on {machine}.
+Suites, comparisons and columns are those above. A case of a suite is one of the recorded cases; its
+two runs are two of the recorded processes of one sitting, whose calls are drawn in stretches of
+ten, each from about its place. *{default}* ends sampling as a suite does that says nothing of its
+protocol, after {taken:.0f} calls in the mean.
 
 {rates}
 
 {aim}
 
-What the runs differ by, as a standard deviation: *calls* is that of the calls of one run, *two
-medians* that of the ratio of two runs' medians, and *two runs* what is left of it without the
-uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
+What runs of one sitting differ by, as a standard deviation: *calls* is that of the calls of one
+run, *two medians* that of the ratio of two runs' medians, and *two runs* what is left of it without
+the uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
 `radialbench/reports/check/figures.py` stands for.
 
 {spreads}
 
-That is {beside}. Of the checks of a recorded run against
-the one before it, {whole} with {calls} calls a case, and {stopped} with as many as the default
-protocol takes.
+That is {beside}. Of the checks of every recorded run against
+each earlier one of its sitting, {whole} with {calls} calls a case, and {stopped} with as many as
+the default protocol takes.{apart}
 """
+
+APART = """
+
+Between sittings the GPU may be another one of its kind, or have other neighbours. Medians of the
+runs' medians, over those of the first sitting:
+
+{table}
+
+That is up to {most:.1%}, and all cases of a suite may move alike: compare with a baseline that was
+measured in the same sitting, as `--against` does, or say `--run-noise 1`."""
 
 
 def simulate(runs: Sequence[Run], comparisons: int = COMPARISONS) -> list[Row]:
     """Count, for every rule, what happens with the noise of recorded runs."""
     default = row_of(CHECK, DEFAULT, comparisons) | {"taken": 0.0}
     rows = [row_of(rule, CALLS, comparisons) for rule in (CHECK, *OTHERS)]
-    noise = Resampled(runs, seed=1, calls=CALLS)
+    noise = Resampled(sittings_of(runs), seed=1)
     for _ in range(comparisons):
         before, now = noise.pair()
         for row in rows:
@@ -92,6 +103,10 @@ def told(rates: Sequence[Row], runs: Sequence[Run]) -> str:
         whole=_codes(runs),
         stopped=_codes(shorter),
         calls=CALLS,
+        sittings=_sittings(runs),
+        apart=APART.format(table=apart, most=farthest(runs))
+        if (apart := apart_table(runs))
+        else "",
     )
 
 
@@ -99,6 +114,13 @@ def part(records: Path = RECORDS, rates: Path = RATES) -> str:
     """Give the part of the page; empty where nothing was recorded and counted."""
     found = stored_rates(records, rates)
     return told(found, recorded(records)) if found else ""
+
+
+def _sittings(runs: Sequence[Run]) -> str:
+    sizes = [str(len(part)) for part in sittings_of(runs)]
+    return (
+        f"{len(sizes)} sittings of {' and '.join(sizes)} runs" if len(sizes) > 1 else "one sitting"
+    )
 
 
 def _aim(row: Row) -> str:

@@ -10,7 +10,6 @@ from radialbench.kernels.timing import median_half_width
 from radialbench.records.measurement import Measurement, Rounds
 from radialbench.records.result import Record
 from radialbench.suites.spec import Protocol
-from tests.reports.check.noise import Noise
 
 T = TypeVar("T")
 
@@ -23,47 +22,50 @@ Suite = list[Record]
 class Resampled:
     """Draws pairs of runs of suites whose noise is that of recorded runs.
 
-    A case of a suite is a recorded one, drawn anew for each pair, at another length. Its two runs
-    are two different processes, drawn for each case by itself: were one process drawn for a whole
+    A case of a suite is a recorded one, drawn anew for each pair. Its two runs are two different
+    processes of one sitting, drawn for each case by itself: were one process drawn for a whole
     suite, its cases would go up and down together as the few recorded ones did, and fewer suites
-    would fail.
+    would fail. Calls are drawn from about the same place of the run, as a GPU's clock is another
+    in its first tenth of a second than later.
 
     Args:
-        runs: For each process the records of the same cases, in the same order; at least two.
+        sittings: For each sitting, for each process, the records of the same cases, in the same
+            order; at least two processes a sitting.
         seed: Of what is drawn.
         cases: Of a suite.
-        calls: Of a case.
     """
 
     def __init__(
-        self, runs: Sequence[Sequence[Record]], seed: int, *, cases: int = 50, calls: int = 100
+        self, sittings: Sequence[Sequence[Sequence[Record]]], seed: int, *, cases: int = 50
     ) -> None:
         self.rng = np.random.default_rng(seed)
-        self.cases, self.calls = cases, calls
-        self.runs = runs
-        middles = [[_timing(record).median_ms for record in run] for run in runs]
-        self.middles_ms = np.median(middles, axis=0)
+        self.cases = cases
+        self.sittings = sittings
+        pairs = np.array([len(part) * (len(part) - 1) for part in sittings])
+        self.shares = pairs / pairs.sum()
 
     def pair(self) -> tuple[Suite, Suite]:
         """Draw two runs of one suite: before, and now."""
-        truth_ms = Noise(int(self.rng.integers(1 << 32)), cases=self.cases).truth_ms
         before: Suite = []
         now: Suite = []
-        for place, ms in enumerate(truth_ms):
-            case = int(self.rng.integers(len(self.middles_ms)))
-            two = self.rng.choice(len(self.runs), 2, replace=False)
+        for place in range(self.cases):
+            runs = self.sittings[self.rng.choice(len(self.sittings), p=self.shares)]
+            case = int(self.rng.integers(len(runs[0])))
+            two = self.rng.choice(len(runs), 2, replace=False)
             for suite, process in zip((before, now), two, strict=True):
-                record = self.runs[process][case]
-                timing = self._drawn(_timing(record), float(ms / self.middles_ms[case]))
+                record = runs[process][case]
+                timing = self._drawn(_timing(record))
                 suite.append(replace(record, case=f"case{place}", timing=timing))
         return before, now
 
-    def _drawn(self, timing: Measurement, factor: float) -> Measurement:
-        """Draw calls of a measurement, with what was read beside them, at another length."""
+    def _drawn(self, timing: Measurement) -> Measurement:
+        """Draw as many calls of a measurement, with what was read beside them."""
         count = len(timing.samples_ms)
-        starts = self.rng.integers(count, size=-(-self.calls // STRETCH))
-        places = ((starts[:, None] + np.arange(STRETCH)) % count).ravel()[: self.calls].tolist()
-        times = tuple(factor * timing.samples_ms[place] for place in places)
+        starts = np.arange(0, count, STRETCH)
+        starts = starts + self.rng.integers(-STRETCH // 2, STRETCH // 2 + 1, len(starts))
+        starts = starts.clip(0, max(0, count - STRETCH))
+        places = (starts[:, None] + np.arange(STRETCH)).ravel()[:count].tolist()
+        times = tuple(timing.samples_ms[place] for place in places)
         return replace(timing, samples_ms=times, rounds=_beside(timing.rounds, places))
 
 
@@ -75,11 +77,15 @@ def as_stopped(record: Record, protocol: Protocol) -> Record:
     """
     timing = _timing(record)
     steady: list[float] = []
+    spent_ms = 0.0
     calls = zip(timing.samples_ms, timing.throttled, strict=True)
     for count, (ms, slow) in enumerate(calls, start=1):
+        spent_ms += ms
         if not slow:
             steady.append(ms)
-        if len(steady) >= protocol.min_samples and median_half_width(steady) < protocol.target:
+        if spent_ms < 1e3 * protocol.min_seconds or len(steady) < protocol.min_samples:
+            continue
+        if median_half_width(steady) < protocol.target:
             rounds, times = _beside(timing.rounds, range(count)), timing.samples_ms[:count]
             timing = replace(timing, samples_ms=times, rounds=rounds, stopped="precise")
             return replace(record, timing=timing)

@@ -7,6 +7,7 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.sittings import sittings_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.reports.check.chance import Z
@@ -16,6 +17,7 @@ from radialbench.reports.interval import Interval, of_median
 from radialbench.reports.numbers import three
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
 Runs = Sequence[Sequence[Record]]
 """For each process the records of the same cases, in the same order."""
 
@@ -50,24 +52,28 @@ def spreads(runs: Runs) -> list[Spread]:
 
     The variance between runs is that of the medians' logarithms, less the mean square of what the
     interval of each median says of its own error. Its interval is from the jackknife, which
-    leaves a whole run out each time: the cases of a run may have moved together.
+    leaves a whole run out each time: the cases of a run may have moved together. Runs of several
+    sittings are compared with those of their own alone.
 
     Args:
         runs: At least `FEWEST`, of cases with at least six samples each.
     """
     timings = [[_timing(record) for record in run] for run in runs]
     logs = np.log([[timing.median_ms for timing in run] for run in timings])
+    parts = sittings_of(runs)
+    sitting = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     own = np.array([[_own_variance(timing) for timing in run] for run in timings])
     calls = np.array([[_of_calls(timing) for timing in run] for run in timings])
     found = [
         _spread(
             record.case,
             float(np.exp(np.median(logs[:, place]))),
-            *_columns(logs, own, calls, place),
+            sitting,
+            *(each[:, place : place + 1] for each in (logs, own, calls)),
         )
         for place, record in enumerate(runs[0])
     ]
-    return [*found, _spread("all cases", None, logs, own, calls)]
+    return [*found, _spread("all cases", None, sitting, logs, own, calls)]
 
 
 def spread_table(runs: Runs) -> str:
@@ -98,15 +104,13 @@ def told_beside(one: Spread) -> str:
     )
 
 
-def _columns(logs: Floats, own: Floats, calls: Floats, place: int) -> tuple[Floats, ...]:
-    return tuple(each[:, place : place + 1] for each in (logs, own, calls))
-
-
-def _spread(case: str, ms: float | None, *columns: Floats) -> Spread:
+def _spread(case: str, ms: float | None, sitting: Ints, *columns: Floats) -> Spread:
     logs, own, calls = columns
     count, within = len(logs), float(own.mean())
-    variance = _variance(logs)
-    left_out = np.array([_variance(np.delete(logs, place, axis=0)) for place in range(count)])
+    variance = _variance(logs, sitting)
+    left_out = np.array(
+        [_variance(np.delete(logs, one, axis=0), np.delete(sitting, one)) for one in range(count)]
+    )
     # The logarithm of a variance is more nearly normal, and ends above 0.
     wide = sqrt((count - 1) / count * float(((np.log(left_out / variance)) ** 2).sum()))
     reach = float(np.exp(_t(count - 1) * wide))
@@ -121,8 +125,11 @@ def _spread(case: str, ms: float | None, *columns: Floats) -> Spread:
     )
 
 
-def _variance(logs: Floats) -> float:
-    return float(logs.var(axis=0, ddof=1).mean())
+def _variance(logs: Floats, sitting: Ints) -> float:
+    """The mean variance of the cases within sittings."""
+    apart = [logs[sitting == one] - logs[sitting == one].mean(axis=0) for one in set(sitting)]
+    freedom = len(logs) - len(apart)
+    return float(sum((each**2).sum() for each in apart) / freedom / logs.shape[1])
 
 
 def _t(freedom: int) -> float:

@@ -4,6 +4,7 @@ suites drawn from them differ by as much.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from math import log, sqrt
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from benchmarks import noise, recorded
 from benchmarks.noise import Recorder, Run, equal_codes, runs_of
 from benchmarks.resampled import STRETCH, Resampled, as_stopped
 from benchmarks.rules import CHECK, OTHERS
+from benchmarks.sittings import apart_table, farthest, sittings_of
 from benchmarks.spread import spreads, told_beside
 from radialbench.errors import ReportError
 from radialbench.records.measurement import Rounds
@@ -178,7 +180,7 @@ def test_what_is_assumed_is_told_beside_it(processes: float, words: str) -> None
 
 def test_drawn_suites_differ_by_as_much_as_the_runs_do() -> None:
     runs = made(5)
-    noise_of = Resampled(runs, 1)
+    noise_of = Resampled([runs], 1)
     ratios: list[float] = []
     for _ in range(40):
         before, now = noise_of.pair()
@@ -200,7 +202,7 @@ def test_drawn_calls_are_the_recorded_ones_with_what_was_read_beside_them() -> N
     clocks = tuple(float(number) for number in range(100))
     beside = Rounds("nvml", sm_mhz=clocks, slowed_by=("power cap",) * 100)
     other = replace(run[0], timing=replace(run[0].timing, rounds=beside))
-    for one in Resampled([(other,), (other,)], 1, cases=3).pair()[0]:
+    for one in Resampled([[(other,), (other,)]], 1, cases=3).pair()[0]:
         assert one.timing is not None and one.timing.rounds is not None
         places = [int(clock) for clock in one.timing.rounds.sm_mhz]
         factors = [
@@ -215,27 +217,29 @@ def test_drawn_calls_are_the_recorded_ones_with_what_was_read_beside_them() -> N
 
 def test_two_runs_of_a_case_are_of_two_processes() -> None:
     runs = [named(n, [record("case0", [ms] * 100)]) for n, ms in enumerate((1.0, 2.0))]
-    before, now = Resampled(runs, 1).pair()
+    before, now = Resampled([runs], 1).pair()
     ratios = [a / b for a, b in zip(medians(now), medians(before), strict=True)]
     assert {round(ratio, 6) for ratio in ratios} == {0.5, 2.0}
 
 
 def test_a_shorter_protocol_takes_the_first_calls() -> None:
     quiet = record("a", [1.0, 1.001, 0.999] * 30)
-    stopped = as_stopped(quiet, Protocol())
+    assert as_stopped(quiet, Protocol()) == quiet
+    stopped = as_stopped(quiet, Protocol(min_seconds=0))
     assert stopped.timing is not None
     # An interval takes six samples, and these are alike enough.
     assert stopped.timing.samples_ms == (1.0, 1.001, 0.999, 1.0, 1.001, 0.999)
     assert stopped.timing.stopped == "precise"
     loud = record("a", [1.0, 1.5] * 30)
     assert as_stopped(loud, Protocol()) == loud
-    least = as_stopped(quiet, Protocol(min_samples=20))
-    assert least.timing is not None and len(least.timing.samples_ms) == 20
+    for protocol in (Protocol(min_samples=20, min_seconds=0), Protocol(min_seconds=0.02)):
+        least = as_stopped(quiet, protocol)
+        assert least.timing is not None and len(least.timing.samples_ms) == 20
 
 
-def test_equal_codes_are_those_of_each_run_and_the_one_before() -> None:
+def test_equal_codes_are_those_of_each_run_and_those_before() -> None:
     runs = made(4, runs=4)
-    assert equal_codes(runs) == [0, 0, 0]
+    assert equal_codes(runs) == [0] * 6
     slow = tuple(
         replace(
             r, timing=replace(r.timing, samples_ms=tuple(1.1 * ms for ms in r.timing.samples_ms))
@@ -243,7 +247,50 @@ def test_equal_codes_are_those_of_each_run_and_the_one_before() -> None:
         for r in runs[2]
         if r.timing
     )
-    assert equal_codes([runs[0], runs[1], slow, runs[3]]) == [0, 1, 0]
+    assert equal_codes([runs[0], runs[1], slow, runs[3]]) == [0, 1, 0, 1, 0, 0]
+
+
+def test_runs_of_two_sittings_are_not_compared() -> None:
+    early, late = made(4, runs=3), later(made(4, runs=2), minutes=10, slower=1.02)
+    assert [len(part) for part in sittings_of([*early, *late])] == [3, 2]
+    assert equal_codes([*early, *late]) == [0] * 4
+    assert "| 1 | 1.0" in apart_table([*early, *late]).replace("  ", "").replace("|1", "| 1")
+    assert 0.015 < farthest([*early, *late]) < 0.025
+    assert (apart_table(early), farthest(early)) == ("", 0.0)
+
+
+def test_the_spread_is_that_of_runs_of_one_sitting() -> None:
+    early, late = made(5, runs=12), later(made(6, runs=12), minutes=10, slower=1.05)
+    apart = spreads([*early, *late])[-1]
+    assert apart.runs == pytest.approx(sqrt(2) * 0.003, rel=0.3)
+
+
+def test_drawn_pairs_are_of_one_sitting() -> None:
+    early, late = made(5, runs=3), later(made(6, runs=4), minutes=10, slower=1.5)
+    before, now = Resampled([early, late], 1).pair()
+    ratios = [a / b for a, b in zip(medians(now), medians(before), strict=True)]
+    assert max(ratios) < 1.1 and min(ratios) > 0.9
+    assert max(medians(now)) > 1.3 * max(TIMES_MS)
+
+
+def later(runs: Sequence[Run], *, minutes: int, slower: float) -> list[Run]:
+    """Runs as of another sitting."""
+    return [
+        tuple(
+            replace(
+                one,
+                created=(
+                    datetime.fromisoformat(one.created) + timedelta(minutes=minutes)
+                ).isoformat(),
+                timing=replace(
+                    one.timing, samples_ms=tuple(slower * ms for ms in one.timing.samples_ms)
+                ),
+            )
+            for one in run
+            if one.timing
+        )
+        for run in runs
+    ]
 
 
 def test_rates_stand_for_the_records_they_were_counted_from(tmp_path: Path) -> None:
@@ -260,7 +307,7 @@ def test_rates_stand_for_the_records_they_were_counted_from(tmp_path: Path) -> N
     assert "From recorded noise: 24 runs of the 2 cases" in text
     assert "on Example GPU; " in text and "radialbench run" not in text
     assert f"after {found[0]['taken']:.0f} calls in the mean" in text
-    assert "23 of 23 pass with 100 calls a case" in text
+    assert "276 of 276 pass with 100 calls a case" in text
     write_whole(records, flat(made(7)))
     assert recorded.stored_rates(records, rates) is None
     assert recorded.part(records, rates) == ""
