@@ -82,9 +82,7 @@ PLANTS = (
         (
             Edit("kernels/launch.py", "BUFFERS=config.num_stages or 2", "BUFFERS=1"),
             Edit("kernels/offline.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
-            Edit(
-                "kernels/defaults.py", "stages = 3 if copies else 2", "stages = 2 if copies else 1"
-            ),
+            Edit("kernels/defaults.py", "block_n <= 64 else 3", "block_n <= 64 else 2"),
         ),
     ),
     # Values are awaited a step before they are used, so that no copy hides behind the products.

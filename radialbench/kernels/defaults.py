@@ -81,10 +81,15 @@ def portable_options(
     """
     # Sixteen rows a warp: with more the registers do not suffice at 128 keys.
     warps = max(1, min(8, config.block_m // 16))
-    # On an H100 a third stage makes copies a fifth faster; what registers load gains nothing.
-    stages = 3 if copies else 2
-    while stages > 1 and _portable_bytes(config, dtype, head_dim, stages) > shared:
-        stages -= 1
+    # On an H100 a third stage makes copies a fifth faster, a fifth one another sixth where blocks
+    # of few keys leave room for it; what registers load gains nothing.
+    most = 2 if not copies else 5 if config.block_m >= 128 and config.block_n <= 64 else 3
+    stages = next(
+        stages
+        for stages in (5, 3, 2, 1)
+        if stages == 1
+        or (stages <= most and _portable_bytes(config, dtype, head_dim, stages) <= shared)
+    )
     return {"num_warps": config.num_warps or warps, "num_stages": config.num_stages or stages}
 
 

@@ -180,6 +180,10 @@ OPTIONS = {
     (128, 128, 128, "bfloat16", 89): (8, 1),
     (128, 128, 128, "bfloat16", 120): (8, 1),
     (128, 64, 64, "bfloat16", 120): (4, 3),
+    (128, 128, 64, "bfloat16", 90): (8, 5),
+    (128, 256, 64, "bfloat16", 90): (8, 5),
+    (128, 128, 64, "bfloat16", 120): (8, 3),
+    (128, 128, 64, "float32", 90): (8, 2),
 }
 """head_dim, blocks, dtype and architecture: the default warps and stages."""
 

@@ -66,8 +66,8 @@ KERNEL = "kernels/_block_sparse_fwd.py"
 BARRIER = (KERNEL, SOFTMAX, f"        tl.debug_barrier()\n{SOFTMAX}")
 STAGE = (
     "kernels/defaults.py",
-    "stages = 3 if copies else 2",
-    "stages = 2 if copies else 1",
+    "block_n <= 64 else 3",
+    "block_n <= 64 else 2",
 )
 NOTHING = (KERNEL, SOFTMAX, f"        # The same in other words.\n{SOFTMAX}")
 
