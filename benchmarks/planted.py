@@ -82,7 +82,11 @@ PLANTS = (
         (
             Edit("kernels/launch.py", "BUFFERS=config.num_stages or 2", "BUFFERS=1"),
             Edit("kernels/offline.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
-            Edit("kernels/defaults.py", "block_n <= 64 else 3", "block_n <= 64 else 2"),
+            Edit(
+                "kernels/defaults.py",
+                "config.num_stages or stages}",
+                "config.num_stages or max(1, stages - 1)}",
+            ),
         ),
     ),
     # Values are awaited a step before they are used, so that no copy hides behind the products.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from radialbench.errors import AutotuneError, unknown
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig, Problem, plain_config
 
 Value = int | None
 
@@ -175,7 +175,7 @@ def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
         return KernelConfig(block_n=64 if problem.head_dim > 128 else 128, num_stages=2)
     if backend != "triton":
         return KernelConfig()
-    dtype, plain = DTYPES[problem.dtype], KernelConfig()
+    dtype, plain = DTYPES[problem.dtype], plain_config(backend)
     copies = not copy_reasons(dtype, problem.head_dim, device)
     options = portable_options(
         plain, dtype, problem.head_dim, copies=copies, shared=shared_limit(device)

@@ -20,7 +20,7 @@ from radialbench.maskgen.heads import HeadPlan, compile_heads
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import Found
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import BLOCKS, KernelConfig, Problem
 
 WITHOUT_KERNEL = "no kernel of ours runs here: PyTorch's own attention takes the whole mask"
 
@@ -128,7 +128,9 @@ def _configuration(
 ) -> tuple[str, Found]:
     device = str(shape.device)
     blocks = (128, 128 if shape.head_dim <= 128 else 64)
-    name, default = choose_kernel(backend, shape.dtype, shape.head_dim, blocks, device)
+    name, _ = choose_kernel(backend, shape.dtype, shape.head_dim, blocks, device)
+    blocks = BLOCKS.get(name, blocks)
+    _, default = choose_kernel(name, shape.dtype, shape.head_dim, blocks, device)
 
     def reasons(config: KernelConfig) -> list[str]:
         found = (config.block_m, config.block_n)

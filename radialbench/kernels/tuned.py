@@ -11,8 +11,8 @@ from radialbench.errors import RecordError
 from radialbench.kernels.environment import cpu_name
 from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
 from radialbench.records.exported import files_of, read_records
-from radialbench.records.lookup import PLAIN, Found, anything, find
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.lookup import Found, anything, find
+from radialbench.records.problem import KernelConfig, Problem, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord, key_of
 
 SHIPPED = Path(__file__).parents[1] / "autotune" / "configs"
@@ -28,7 +28,7 @@ def find_config(
     backend: str,
     device: str,
     *,
-    default: KernelConfig = PLAIN,
+    default: KernelConfig | None = None,
     feasible: Callable[[KernelConfig], list[str]] = anything,
     strict: bool = True,
     configs: str | Path | None = None,
@@ -42,7 +42,7 @@ def find_config(
         problem: What is computed.
         backend: What computes it.
         device: Name of the GPU, or of the CPU, as `processor` gives it.
-        default: What to run where nothing is found.
+        default: What to run where nothing is found; the backend's own if not given.
         feasible: Says why a configuration cannot run this problem; empty if it can.
         strict: Use no record of another version of the kernel or of what compiles it. Otherwise
             one is used where nothing else is found, with a warning, once.
@@ -58,14 +58,15 @@ def find_config(
 def look_up(
     key: TuningKey,
     *,
-    default: KernelConfig = PLAIN,
+    default: KernelConfig | None = None,
     feasible: Callable[[KernelConfig], list[str]] = anything,
     strict: bool = True,
     configs: str | Path | None = None,
 ) -> Found:
     """Choose the configuration for a key; else as `find_config`."""
     if key.backend not in SOURCES:
-        return Found(default, "default", None, f"{key.backend} is not tuned")
+        plain = default or plain_config(key.backend)
+        return Found(plain, "default", None, f"{key.backend} is not tuned")
     found = find(
         records_of(key.device, configs),
         key,

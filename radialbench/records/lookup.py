@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import log2
 
-from radialbench.records.problem import KernelConfig
+from radialbench.records.problem import KernelConfig, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord
 
 MATCHED = ("backend", "device", "head_dim", "dtype", "direction")
@@ -12,8 +12,6 @@ MATCHED = ("backend", "device", "head_dim", "dtype", "direction")
 
 FARTHEST = 6.0
 """Distance up to which a configuration is transferred: 64-fold, over all that may differ."""
-
-PLAIN = KernelConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def find(
     records: Iterable[TuningRecord],
     key: TuningKey,
     *,
-    default: KernelConfig = PLAIN,
+    default: KernelConfig | None = None,
     feasible: Callable[[KernelConfig], list[str]] = anything,
     kernel: str | None = None,
     versions: Mapping[str, str] | None = None,
@@ -64,12 +62,13 @@ def find(
     Args:
         records: What was tuned; of several as near the first counts.
         key: The problem.
-        default: What to run where nothing is found.
+        default: What to run where nothing is found; the backend's own if not given.
         feasible: Says why a configuration cannot run this problem; empty if it can.
         kernel: Hash of the kernel's source as it is now; any will do if not given.
         versions: Versions that count as they are now, by library; any will do if not given.
         strict: Use no stale record. Otherwise one is used where nothing else is found.
     """
+    default = default or plain_config(key.backend)
     ranked = [(rank, r) for r in records if (rank := _rank(r.key, key)) is not None]
     ranked.sort(key=lambda pair: pair[0])
     judged = [(rank, r, r.stale_reasons(kernel, versions or {})) for rank, r in ranked]

@@ -79,3 +79,12 @@ class KernelConfig:
 
     def __post_init__(self) -> None:
         _check.whole(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)
+
+
+BLOCKS = {"triton": (128, 64)}
+"""Blocks of backends that run best with others than 128×128 where nothing was tuned."""
+
+
+def plain_config(backend: str | None) -> KernelConfig:
+    """Give what a backend runs where nothing is said: its blocks, the rest of its own choice."""
+    return KernelConfig(*BLOCKS.get(backend or "", ()))

@@ -22,7 +22,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not
-from radialbench.records.problem import KernelConfig
+from radialbench.records.problem import plain_config
 from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Or, Strict, Word, located, named
 from radialbench.suites.spec import BackendChoice, Exclude, GridChoice, MaskChoice
 
@@ -260,7 +260,8 @@ class ExcludeEntry(Strict):
 def configured(name: str | None, **options: Any) -> BackendChoice:
     """Give a backend with the options that are set, and defaults for the others."""
     given = {option: value for option, value in options.items() if value is not None}
-    return BackendChoice(name, KernelConfig(**given), "suite" if given else "default")
+    config = replace(plain_config(name), **given)
+    return BackendChoice(name, config, "suite" if given else "default")
 
 
 def _tables(node: MaskNode) -> list[str]:

@@ -10,7 +10,7 @@ from radialbench.errors import SuiteError
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig, Problem, plain_config
 from radialbench.suites.spec import (
     BackendChoice,
     GridChoice,
@@ -206,7 +206,7 @@ def _case(
     batch = f"b{problem.batch}" if problem.batch > 1 else ""
     shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
     group = f"{place.id}/{shape}"
-    how = (backend.name or "compile") + _options(backend.config)
+    how = (backend.name or "compile") + _options(backend)
     return Case(
         id=f"{mask.id}/{group}/{how}",
         group=group,
@@ -224,9 +224,10 @@ def _case(
     )
 
 
-def _options(config: KernelConfig) -> str:
+def _options(backend: BackendChoice) -> str:
+    config, plain = backend.config, plain_config(backend.name)
     blocks = (config.block_m, config.block_n)
-    written = f"{blocks[0]}x{blocks[1]}" if blocks != (128, 128) else ""
+    written = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
     written += f"w{config.num_warps}" if config.num_warps else ""
     written += f"s{config.num_stages}" if config.num_stages else ""
     return f"@{written}" if written else ""

@@ -88,12 +88,12 @@ def test_every_combination_is_feasible_or_rejected(
 
 def test_defaults_are_what_runs_where_nothing_is_said(gpu: Gpu) -> None:
     gpu(9, 0)
-    copied = KernelConfig(num_warps=8, num_stages=3)
+    copied = KernelConfig(block_n=64, num_warps=8, num_stages=5)
     assert default_config(PROBLEM, "triton", "cuda") == copied
     hopper = default_config(replace(PROBLEM, head_dim=256), "hopper", "cuda")
     assert hopper == KernelConfig(block_n=64, num_stages=2)
     gpu(8, 0)
-    plain = KernelConfig(num_warps=8, num_stages=2)
+    plain = KernelConfig(block_n=64, num_warps=8, num_stages=2)
     assert default_config(PROBLEM, "triton", "cuda") == plain
     narrow = default_config(replace(PROBLEM, head_dim=64), "triton", "cuda")
     assert narrow == plain

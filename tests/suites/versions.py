@@ -66,8 +66,8 @@ KERNEL = "kernels/_block_sparse_fwd.py"
 BARRIER = (KERNEL, SOFTMAX, f"        tl.debug_barrier()\n{SOFTMAX}")
 STAGE = (
     "kernels/defaults.py",
-    "block_n <= 64 else 3",
-    "block_n <= 64 else 2",
+    "config.num_stages or stages}",
+    "config.num_stages or max(1, stages - 1)}",
 )
 NOTHING = (KERNEL, SOFTMAX, f"        # The same in other words.\n{SOFTMAX}")
 
