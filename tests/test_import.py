@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_import_is_light() -> None:
 )
 def test_help_is_light(arguments: list[str]) -> None:
     assert not loaded(HELP.format(arguments=arguments)) & HEAVY
+
+
+def test_a_search_in_a_journal_loads_no_database(tmp_path: Path) -> None:
+    code = (
+        "from radialbench.autotune.store import open_store; from tests.autotune import landscape\n"
+        f"open_store('journal:{tmp_path}/a', 's', landscape.candidates(landscape.shape(5)))"
+    )
+    assert not loaded(code) & {"sqlalchemy", "torch"}
 
 
 def test_a_name_loads_only_its_own_module() -> None:

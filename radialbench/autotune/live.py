@@ -61,26 +61,28 @@ ERRORS = {
 class Rig:
     """The processes that trials need, for one task after the other.
 
+    The process that measures is started at once, and no PyTorch is imported here for it: who enters
+    a rig first, and finds out what to tune then, waits for both at the same time.
+
     Attributes:
-        device: `cpu` or `cuda`.
-        arch: Compute capability of the GPU, times ten; None where nothing is compiled ahead.
+        device: `auto`, `cpu` or `cuda`.
         folder: Where tables are left for the process that measures.
-        pool: The processes that compile ahead; None where none do.
+        worker: The process that measures.
     """
 
     def __init__(self, device: str, command: str = "") -> None:
         self.device = device
-        self.arch = _arch(device)
-        self.pool: Pool | None = None
         self._command = command
-        self._open = ExitStack()
 
     def __enter__(self) -> "Rig":
-        self.folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
-        if self.arch is not None:
-            # On a CPU compiling would disturb what is timed.
+        with ExitStack() as begun:
+            self.folder = Path(begun.enter_context(tempfile.TemporaryDirectory()))
+            worker = Worker(self.device, self._command, tables=self.folder)
+            self.worker = begun.enter_context(worker)
+            # Without children until there is a job.
             pool = Pool(max(1, cores() - FREE_CORES), limit_s=COMPILE_SECONDS)
-            self.pool = self._open.enter_context(pool)
+            self._pool = begun.enter_context(pool)
+            self._open = begun.pop_all()
         return self
 
     def __exit__(
@@ -89,17 +91,24 @@ class Rig:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the processes."""
+        """End the processes, all at the same time."""
+        self.worker.hang_up()
         self._open.__exit__(kind, error, trace)
 
     @cached_property
-    def worker(self) -> Worker:
-        """The process that measures; started when it is first needed, while others compile.
+    def arch(self) -> int | None:
+        """Compute capability of the GPU, times ten; None where nothing is compiled ahead.
 
         Raises:
-            WorkerError: It cannot be started.
+            BackendError: The machine has no such device.
         """
-        return self._open.enter_context(Worker(self.device, self._command, tables=self.folder))
+        return _arch(self.device)
+
+    @cached_property
+    def pool(self) -> Pool | None:
+        """The processes that compile ahead; None where none do."""
+        # On a CPU compiling would disturb what is timed.
+        return None if self.arch is None else self._pool
 
 
 class Live:
@@ -125,12 +134,10 @@ class Live:
         if self._rig.pool is not None:
             self._rig.pool.add(self._wanted)
             self._wanted = []
-        # It takes seconds to start, in which the others compile.
-        worker = self._rig.worker
         if (refused := self._refused(config)) is not None:
             return refused
         give_up = None if best_ms is None else GIVE_UP * best_ms
-        (trial,) = self._tried(worker, [config], give_up_ms=give_up, **QUICK)
+        (trial,) = self._tried([config], give_up_ms=give_up, **QUICK)
         return trial
 
     def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
@@ -140,7 +147,7 @@ class Live:
             WorkerError: The process that measures cannot be started.
         """
         self.close()
-        return self._tried(self._rig.worker, configs, interleave=True, **FINAL)
+        return self._tried(configs, interleave=True, **FINAL)
 
     def close(self) -> None:
         """Compile nothing more that was asked for."""
@@ -176,12 +183,10 @@ class Live:
             reason = f"compiles to the same code as {config_words(twin)}"
         return None if reason is None else Trial(config, Outcome.REJECTED, reason)
 
-    def _tried(
-        self, worker: Worker, configs: Sequence[KernelConfig], **protocol: Any
-    ) -> list[Trial]:
+    def _tried(self, configs: Sequence[KernelConfig], **protocol: Any) -> list[Trial]:
         sampled = Protocol(timeout_seconds=TIMEOUTS[self._task.device], **protocol)
         cases = [_case(self._task, config, place, sampled) for place, config in enumerate(configs)]
-        found = worker.attempt(cases, lambda case: None)
+        found = self._rig.worker.attempt(cases, lambda case: None)
         return [trial_of(config, one) for config, one in zip(configs, found, strict=True)]
 
 
@@ -219,6 +224,7 @@ def _arch(device: str) -> int | None:
     if device == "cpu":
         return None
     from radialbench.kernels.defaults import capability
+    from radialbench.kernels.device import find_device
 
-    found = capability(device)
+    found = capability(find_device(device))
     return None if found is None else 10 * found[0] + found[1]

@@ -102,6 +102,7 @@ def jobs_of(tasks: Iterable[Task]) -> list[Job]:
 
 def run(
     jobs: Sequence[Job],
+    rig: Rig,
     out: Path,
     *,
     storage: str,
@@ -110,13 +111,13 @@ def run(
     trials: int = TRIALS,
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
-    command: str = "",
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Ended]:
     """Tune; a search that was cut off goes on, and one that has ended only gives its record again.
 
     Args:
         jobs: What to tune, of one device; those that cannot run here are left out.
+        rig: The processes for their trials, of the same device.
         out: File of the records; one of the same key is replaced.
         storage: Where trials are kept, as `open_store` takes it.
         search: Who proposes.
@@ -125,7 +126,6 @@ def run(
         seconds: Time for the trials of a job.
         known: Trials of jobs that ended elsewhere on this device, such as those of a sweep; they
             are not made again.
-        command: What was typed.
         on_event: Told how far it is.
 
     Raises:
@@ -142,10 +142,7 @@ def run(
     records = list(known_records(able, out).values())
     ends = []
     out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        reserved(out.with_name(f"{out.name}.lock")),
-        Rig(able[0].task.device, command) as rig,
-    ):
+    with reserved(out.with_name(f"{out.name}.lock")):
         for place, job in enumerate(able, start=1):
 
             def watch(progress: Progress, place: int = place, job: Job = job) -> None:

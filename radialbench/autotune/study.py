@@ -5,6 +5,7 @@ whatever its state says. One that is running has an owner. When that process is 
 failed, and its configuration put in the queue again.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
 
 from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.journal import open_journal
@@ -271,16 +271,21 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
 @contextmanager
 def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
     """Tell what goes wrong with a storage in one line, without the password that may be in it."""
-    known: tuple[type[Exception], ...] = (OSError, SQLAlchemyError, OptunaError, *kinds)
     try:
         yield
-    except known as error:
+    except _errors(*kinds) as error:
         cause = error.__cause__ or error
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise AutotuneError(
             f"cannot use the storage {_shown(url)}: {reason[:300]}. A storage is journal:PATH, "
             "sqlite:///PATH or postgresql://USER@HOST/NAME"
         ) from None
+
+
+def _errors(*kinds: type[Exception]) -> tuple[type[Exception], ...]:
+    """Give what storages raise; of SQLAlchemy only where one has imported it: a journal has not."""
+    found = sys.modules.get("sqlalchemy.exc")
+    return (OSError, OptunaError, *kinds, *((found.SQLAlchemyError,) if found else ()))
 
 
 def _shown(url: str) -> str:

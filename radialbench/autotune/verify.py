@@ -35,7 +35,7 @@ class Verdict:
 
 
 def verify(
-    jobs: Sequence[Job], records: Mapping[TuningKey, TuningRecord], command: str = ""
+    jobs: Sequence[Job], records: Mapping[TuningKey, TuningRecord], rig: Rig
 ) -> Iterator[Verdict]:
     """Measure the records of jobs beside their defaults, in turn.
 
@@ -43,27 +43,24 @@ def verify(
         jobs: What to look at; those without a record of their own, or whose record says that the
             default is best, are left out.
         records: The records, by their keys.
-        command: What was typed.
+        rig: The processes for their trials.
 
     Raises:
         WorkerError: The process that measures cannot be started.
     """
     known = [(job, records[job.key]) for job in jobs if job.key in records]
     tuned = [(job, record) for job, record in known if record.source == "tuned"]
-    if not tuned:
-        return
-    with Rig(tuned[0][0].task.device, command) as rig:
-        for job, record in tuned:
-            trials = Live(job.task, rig).final([record.default, record.config])
-            bad = [trial for trial in trials if trial.outcome != Outcome.OK]
-            if bad:
-                reason = f"{bad[0].outcome.value}: {bad[0].reason}"
-                yield Verdict(job, record, None, "fails", reason)
-                continue
-            default, chosen = trials
-            pairs = zip(default.samples_ms, chosen.samples_ms, strict=True)
-            now = estimate([one / other for one, other in pairs])
-            yield Verdict(job, record, now, _word(now))
+    for job, record in tuned:
+        trials = Live(job.task, rig).final([record.default, record.config])
+        bad = [trial for trial in trials if trial.outcome != Outcome.OK]
+        if bad:
+            reason = f"{bad[0].outcome.value}: {bad[0].reason}"
+            yield Verdict(job, record, None, "fails", reason)
+            continue
+        default, chosen = trials
+        pairs = zip(default.samples_ms, chosen.samples_ms, strict=True)
+        now = estimate([one / other for one, other in pairs])
+        yield Verdict(job, record, now, _word(now))
 
 
 def _word(ratio: Estimate) -> str:

@@ -1,6 +1,6 @@
 """What `radialbench export` does with tuned configurations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,10 +96,9 @@ def check_configs(
     records: "Sequence[TuningRecord]", suites: Sequence[str], command: str, *, json: bool
 ) -> None:
     """Measure records of this machine beside the default again; exit with 1 if one is not sound."""
-    from itertools import chain
-
+    from radialbench.autotune.live import Rig
     from radialbench.autotune.sought import sought
-    from radialbench.autotune.verify import verify
+    from radialbench.autotune.verify import Verdict, verify
     from radialbench.cli import FAILED
     from radialbench.cli._verdicts import tell_verdicts
     from radialbench.errors import RecordError
@@ -125,8 +124,14 @@ def check_configs(
         f"{len(here) - len(found)} are of problems in none of the suites, {kept} keep the default, "
         f"{len(records) - len(here)} are of other devices"
     )
-    verdicts = chain.from_iterable(verify(some, here, command) for _, some in jobs)
-    if not tell_verdicts(verdicts, rest, json=json):
+
+    def verdicts() -> Iterator[Verdict]:
+        for name, some in jobs:
+            if any(here[job.key].source == "tuned" for job in some):
+                with Rig(name, command) as rig:
+                    yield from verify(some, here, rig)
+
+    if not tell_verdicts(verdicts(), rest, json=json):
         raise typer.Exit(FAILED)
 
 

@@ -1,6 +1,7 @@
 """`radialbench tune`: search for the fastest configurations of kernels."""
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +9,11 @@ import typer
 
 if TYPE_CHECKING:
     from radialbench.autotune.evaluator import Trial
+    from radialbench.autotune.live import Rig
     from radialbench.autotune.run import Ended, Job
     from radialbench.cli._tune_progress import Watcher
     from radialbench.records.tuning import TuningKey
+    from radialbench.suites.plan import Case
 
     Known = dict[TuningKey, list[Trial]]
 
@@ -86,38 +89,47 @@ def tune(
     if replay is not None:
         _rehearse(replay, filter or [], json=json, **search)
         return
-    jobs = _jobs(suite, filter or [], backend or [])
-    known = {} if from_sweep is None else _known(from_sweep, jobs)
+    from radialbench.autotune.live import Rig
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite
+
+    spec = load_suite(suite)
+    cases = plan(spec, filter or [])
     if dry_run:
-        _forecast(jobs, trials, seconds, known, json=json)
+        jobs = _jobs(cases, spec.device, backend or [])
+        _forecast(jobs, trials, seconds, _known(from_sweep, jobs), json=json)
         return
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
     words += [word for name in backend or [] for word in ("-b", name)]
     if verify:
-        _verify(jobs, out, shlex.join([*words, "--verify"]), json=json)
+        with Rig(spec.device, shlex.join([*words, "--verify"])) as rig:
+            _verify(_jobs(cases, spec.device, backend or []), rig, out, json=json)
         return
     words += ["--sampler", sampler, "--trials", str(trials), "--seed", str(seed)]
     words += ["--seconds", f"{seconds:g}"] if seconds is not None else []
     words += ["--storage", storage] if storage is not None else []
     words += ["--from-sweep", str(from_sweep)] if from_sweep is not None else []
-    _tune(jobs, out, storage or f"journal:{out.with_suffix('.journal')}", shlex.join(words),
-          quiet=quiet, json=json, known=known, **search)  # fmt: skip
+    command = shlex.join(words)
+    storage = storage or f"journal:{out.with_suffix('.journal')}"
+    with Rig(spec.device, command) as rig:
+        jobs = _jobs(cases, spec.device, backend or [])
+        _tune(jobs, rig, out, storage, command,
+              quiet=quiet, json=json, known=_known(from_sweep, jobs), **search)  # fmt: skip
 
 
-def _jobs(suite: str, patterns: list[str], backends: list[str]) -> "list[Job]":
+def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[Job]":
+    """Find out what can be tuned here, with PyTorch, which takes seconds to import."""
     from radialbench.autotune.run import jobs_of
     from radialbench.autotune.tasks import tasks_of
     from radialbench.kernels.device import find_device
-    from radialbench.suites.plan import plan
-    from radialbench.suites.read import load_suite
 
-    spec = load_suite(suite)
-    return jobs_of(tasks_of(plan(spec, patterns), find_device(spec.device), backends))
+    return jobs_of(tasks_of(cases, find_device(device), backends))
 
 
 def _tune(
     jobs: "list[Job]",
+    rig: "Rig",
     out: Path,
     storage: str,
     command: str,
@@ -137,9 +149,9 @@ def _tune(
         with watch_tuning(errors, quiet=quiet) as shown:
             ends = run(
                 jobs,
+                rig,
                 out,
                 storage=storage,
-                command=command,
                 on_event=_streamed(shown) if json else shown or (lambda event: None),
                 **search,
             )
@@ -205,9 +217,11 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
     return on_event
 
 
-def _known(path: Path, jobs: "list[Job]") -> "Known":
+def _known(path: Path | None, jobs: "list[Job]") -> "Known":
     from radialbench.autotune.sweep import current_trials, read_sweep
 
+    if path is None:
+        return {}
     return current_trials(read_sweep(path), [job.key for job in jobs])
 
 
@@ -239,7 +253,7 @@ def _forecast(
     _say(f"about {lasting(total)}, and some seconds to start; a GPU compiles meanwhile")
 
 
-def _verify(jobs: "list[Job]", out: Path, command: str, *, json: bool) -> None:
+def _verify(jobs: "list[Job]", rig: "Rig", out: Path, *, json: bool) -> None:
     from radialbench.autotune.run import known_records
     from radialbench.autotune.verify import verify
     from radialbench.cli import FAILED
@@ -249,7 +263,7 @@ def _verify(jobs: "list[Job]", out: Path, command: str, *, json: bool) -> None:
     known = [records[job.key] for job in jobs if job.key in records]
     kept = sum(record.source == "default" for record in known)
     rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
-    if not tell_verdicts(verify(jobs, records, command), rest, json=json):
+    if not tell_verdicts(verify(jobs, records, rig), rest, json=json):
         raise typer.Exit(FAILED)
 
 

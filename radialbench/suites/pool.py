@@ -70,7 +70,7 @@ class Pool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the children, whatever they do."""
+        """End the children, whatever they do, at the same time: each thread waits for its own."""
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -104,20 +104,25 @@ class Pool:
             return self._results[job]
 
     def _serve(self, child: "_Child") -> None:
-        """Have a child do one job after the other."""
+        """Have a child do one job after the other, and see it end."""
         with tempfile.TemporaryFile("a+b", buffering=0) as said:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._waiting)
-                    if self._closed:
-                        return
-                    job, _ = self._waiting.popitem(last=False)
-                    self._busy.add(job)
+            while (job := self._next()) is not None:
                 result = child.do(job, self._limit_s, said)
                 with self._changed:
                     self._results[job] = result
                     self._busy.discard(job)
                     self._changed.notify_all()
+        child.end()
+
+    def _next(self) -> Job | None:
+        """Wait for a job, and take it; None once the pool is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._waiting)
+            if self._closed:
+                return None
+            job, _ = self._waiting.popitem(last=False)
+            self._busy.add(job)
+            return job
 
 
 class _Child:
@@ -146,20 +151,20 @@ class _Child:
             return Failed(reason)
 
     def end(self) -> None:
-        """Kill the process and what it has started."""
+        """Kill the process, and see it end."""
         process, self._process = self._process, None
         if process is None:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         with suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
 
     def close(self) -> None:
-        """End the process for good, while another thread may wait for it."""
+        """Kill the process for good; the thread that has it do jobs sees it end."""
         with self._starting:
             self._closed = True
-        self.end()
+        if (process := self._process) is not None:
+            _kill(process)
 
     def _begin(self, said: IO[bytes]) -> None:
         ours, theirs = Pipe()
@@ -196,3 +201,9 @@ class _Child:
         said.seek(0)
         words = " ".join(said.read(2000).decode(errors="replace").split())
         return f"{end}; it said: {words[:300]}" if words else end
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -77,20 +77,19 @@ class _GoneError(Exception):
 class Worker:
     """Tries cases in a process of its own, and starts another when that one is lost.
 
-    Attributes:
-        environment: What the cases run in.
+    The first is started at once and waited for when it is needed: it takes seconds to import
+    PyTorch, in which this one can do something else.
     """
-
-    environment: Environment
 
     def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
         self._start = Start(device, command, dict(BACKENDS), tables)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
+        self._environment: Environment | None = None
 
     def __enter__(self) -> "Worker":
         try:
-            self.environment = self._begin()
+            self._begin()
         except BaseException:
             self._kill()
             raise
@@ -102,12 +101,28 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the process end, or kill it if something went wrong or it does not."""
-        if kind is None and self._process is not None:
-            self._pipe.close()
+        """Let the process end; kill it if it was of no use, something went wrong or it does not."""
+        if kind is None and self._process is not None and self._environment is not None:
+            self.hang_up()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
         self._kill()
+
+    @property
+    def environment(self) -> Environment:
+        """What the cases run in; waits for the process to tell, if it has not.
+
+        Raises:
+            WorkerError: The process cannot be started.
+        """
+        if self._environment is None:
+            self._environment = self._met()
+        return self._environment
+
+    def hang_up(self) -> None:
+        """Have the process end, and do not wait for it; it tries no more cases."""
+        if self._process is not None:
+            self._pipe.close()
 
     def attempt(self, cases: Sequence[Case], begins: Callable[[Case], None]) -> list[Finding]:
         """Try the cases of a batch; one that the process is lost with leaves the others theirs.
@@ -120,7 +135,8 @@ class Worker:
             begins: Told before a case is prepared; again if it is tried again.
 
         Raises:
-            WorkerError: No other process can be started, or its device is not the same.
+            WorkerError: The process or another one cannot be started, or its device is not the
+                same.
         """
         ended: Found = {}
         told_apart = False
@@ -139,8 +155,7 @@ class Worker:
 
     def _try(self, cases: list[Case], begins: Callable[[Case], None]) -> tuple[Found, Found]:
         """Give what has ended, and the cases of which one or more have lost the process."""
-        if self._process is None:
-            self._begin_again()
+        self._ready()
         found: tuple[Finding, ...] = ()
         place = 0
         limit = cases[0].protocol.timeout_seconds
@@ -168,7 +183,7 @@ class Worker:
             suspects = {k: one for k, one in lost.items() if k not in ended}
             return (ended, suspects) if len(suspects) > 1 else (ended | suspects, {})
 
-    def _begin(self) -> Environment:
+    def _begin(self) -> None:
         ours, theirs = Pipe()
         with theirs:
             handle = theirs.fileno()
@@ -183,18 +198,26 @@ class Worker:
                 start_new_session=True,
             )
         self._pipe = ours
+        self._send(self._start)
+
+    def _met(self) -> Environment:
+        """Wait until the process has started, and give what it finds."""
         try:
-            self._send(self._start)
             here: Environment = self._told(START_SECONDS, "started")
         except _GoneError as gone:
             raise WorkerError(f"cannot start the process that tries the cases: {gone}") from None
         return here
 
-    def _begin_again(self) -> None:
-        here = self._begin()
-        if here.device != self.environment.device:
+    def _ready(self) -> None:
+        """Have a process that waits for cases: the first, or another if that is lost."""
+        known = self.environment
+        if self._process is not None:
+            return
+        self._begin()
+        here = self._met()
+        if here.device != known.device:
             raise WorkerError(
-                f"cases ran on {self.environment.device}, but after one that lost its process a "
+                f"cases ran on {known.device}, but after one that lost its process a "
                 f"new process finds {here.device} alone; see whether nvidia-smi still shows the GPU"
             )
 

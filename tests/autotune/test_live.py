@@ -13,6 +13,8 @@ from radialbench.kernels.backend import BACKENDS
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.finding import Finding
+from radialbench.suites.pool import Pool
+from radialbench.suites.worker import Worker
 from tests.suites import small
 
 ODD = {
@@ -101,6 +103,43 @@ def test_the_last_ones_are_sampled_in_turn(rig: Rig) -> None:
     assert {trial.outcome for trial in trials} == {Outcome.OK}
     (count,) = {len(trial.samples_ms) for trial in trials}
     assert count >= live.FINAL["min_samples"]
+
+
+def test_the_processes_of_a_rig_end_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def tell(kind: type, name: str) -> None:
+        does = getattr(kind, name)
+
+        def telling(*arguments: object) -> None:
+            told.append(f"{kind.__name__}.{name}")
+            does(*arguments)
+
+        monkeypatch.setattr(kind, name, telling)
+
+    tell(Pool, "__exit__")
+    tell(Worker, "__exit__")
+    tell(Worker, "hang_up")
+    with Rig("cpu"):
+        pass
+    assert told == ["Worker.hang_up", "Pool.__exit__", "Worker.__exit__"]
+
+
+def test_a_rig_that_does_not_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Worker] = []
+
+    def refuse(*arguments: object, **options: object) -> None:
+        begun.append(one.worker)
+        process = one.worker._process
+        assert process is not None
+        assert process.poll() is None
+        raise OSError("no more threads")
+
+    monkeypatch.setattr(live, "Pool", refuse)
+    one = Rig("cpu")
+    with pytest.raises(OSError, match="no more threads"), one:
+        pass
+    assert begun[0]._process is None
 
 
 PLAIN = KernelConfig(16, 16, num_warps=2, num_stages=3)

@@ -9,6 +9,7 @@ import pytest
 
 from radialbench.autotune import run as tuning
 from radialbench.autotune.evaluator import Outcome, Task, Trial
+from radialbench.autotune.live import Rig
 from radialbench.autotune.space import SPACES, Axis, Space
 from radialbench.autotune.tasks import tasks_of
 from radialbench.errors import AutotuneError, RecordError
@@ -21,6 +22,8 @@ from tests.suites import small
 
 SPACE = Space((Axis("block_m", (64, 128)), Axis("block_n", (64, 128))))
 FAST = KernelConfig(64, 64)
+RIG = Rig("cpu")
+"""Without processes."""
 
 
 class Recorded:
@@ -63,7 +66,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuning.Job]:
 
 def tuned(jobs: Sequence[tuning.Job], folder: Path, **options: Any) -> list[tuning.Ended]:
     storage = f"journal:{folder / 'trials.journal'}"
-    return tuning.run(jobs, folder / "records.jsonl", storage=storage, **options)
+    return tuning.run(jobs, RIG, folder / "records.jsonl", storage=storage, **options)
 
 
 def test_what_cannot_run_is_left_out_and_what_fails_is_told(
@@ -128,7 +131,7 @@ def test_nothing_that_can_run_is_an_error(jobs: list[tuning.Job], tmp_path: Path
     with pytest.raises(AutotuneError, match="unknown search 'tp'"):
         tuned(jobs, tmp_path, search="tp")
     with pytest.raises(AutotuneError, match="cannot use the storage nowhere"):
-        tuning.run(jobs, tmp_path / "records.jsonl", storage="nowhere")
+        tuning.run(jobs, RIG, tmp_path / "records.jsonl", storage="nowhere")
     assert not Recorded.asked
     assert not (tmp_path / "records.jsonl").exists()
 

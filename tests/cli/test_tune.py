@@ -27,6 +27,7 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.store import write_whole
 from radialbench.records.tuning import Outcomes, TuningKey, TuningRecord, key_of
 from radialbench.records.tuning_file import read_tuning, write_tuning
+from radialbench.suites.worker import Worker
 from tests.suites import small
 
 Capture = pytest.CaptureFixture[str]
@@ -89,8 +90,8 @@ def test_what_is_found_is_kept_and_used(
     assert trials[0]["trial"]["config"]["block_m"] == 128
     assert trials[0]["best_ms"] > 0
     assert len(err.splitlines()) >= 4
-    # A search that has ended is not made again: not even the process that measures starts.
-    monkeypatch.setattr("radialbench.autotune.live.Worker", None)
+    # A search that has ended is not made again: the process that measures is asked for nothing.
+    monkeypatch.setattr("radialbench.suites.worker.Worker.attempt", None)
     code, told, _ = cli(suite, "-o", out, "--quiet", "--trials", 4)
     assert code == 0
     assert "records.jsonl; they are used where RADIALBENCH_CONFIGS" in told
@@ -139,26 +140,90 @@ def test_a_search_that_is_interrupted_goes_on(suite: str, tmp_path: Path) -> Non
     assert events[-1]["stopped"] == 0
 
 
-def test_what_cannot_be_tuned_is_bad_input(cli: Cli, suite: str, tmp_path: Path) -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Collect the processes that the command starts to measure in."""
+    found: list[subprocess.Popen[bytes]] = []
+    begin = Worker._begin
+
+    def beginning(worker: Worker) -> None:
+        begin(worker)
+        assert worker._process is not None
+        found.append(worker._process)
+
+    monkeypatch.setattr(Worker, "_begin", beginning)
+    return found
+
+
+def test_what_cannot_be_tuned_is_bad_input(
+    cli: Cli, suite: str, tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
     out = tmp_path / "records.jsonl"
     cases: list[tuple[list[object], str]] = [
         (["nowhere"], "nowhere"),
         ([suite, "-f", "nothing"], "no case of small fits 'nothing'"),
+        (["--replay", tmp_path / "none.jsonl"], "cannot read"),
         ([suite, "-b", "cup"], "unknown backend 'cup'; did you mean 'cpu'?"),
         ([suite, "-b", "hopper"], "needs a GPU of compute capability 9.0, got 'cpu'"),
         ([suite, "-o", out, "--sampler", "tpee"], "unknown search 'tpee'; did you mean 'tpe'?"),
         ([suite, "-o", out, "--storage", "nowhere"], "cannot use the storage nowhere"),
-        (["--replay", tmp_path / "none.jsonl"], "cannot read"),
     ]
-    for words, message in cases:
+    for place, (words, message) in enumerate(cases):
         code, told, err = cli(*words)
         assert (code, told) == (2, ""), words
         assert message in err
         assert len(err.splitlines()) == 1
+        # What PyTorch has no part in is found out before.
+        assert len(started) == max(0, place - 2)
     assert not out.exists()
+    assert {process.returncode for process in started} == {-signal.SIGKILL}
 
 
-def test_a_forecast_counts_candidates(cli: Cli, suite: str) -> None:
+BEGINS = """
+import sys
+from radialbench.suites.worker import Worker
+Worker._begin = lambda worker: sys.exit(1 if "torch" in sys.modules else 7)
+sys.argv = ["radialbench", "tune", *{words}]
+from radialbench.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["--verify"]])
+def test_the_process_that_measures_starts_before_pytorch_is_imported(
+    suite: str, words: list[str]
+) -> None:
+    code = BEGINS.format(words=[suite, *words])
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7
+
+
+def test_an_interrupt_while_pytorch_is_imported_leaves_no_process(
+    cli: Cli,
+    suite: str,
+    started: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(wanted: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("radialbench.kernels.device.find_device", interrupted)
+    assert cli(suite) == (130, "", "")
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+def test_a_process_that_does_not_start_ends_the_search(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    code, told, err = cli(suite, "-o", tmp_path / "records.jsonl", "--quiet")
+    assert (code, told) == (1, "")
+    assert err.startswith("radialbench: cannot start the process that tries the cases: the process")
+    assert "exited with code 1 while it was started. Go on with: radialbench tune" in err
+
+
+def test_a_forecast_counts_candidates(
+    cli: Cli, suite: str, started: list[subprocess.Popen[bytes]]
+) -> None:
     code, told, _ = cli(suite, "--dry-run", "--json", "--trials", 5, "-f", "radial")
     assert code == 0
     facts = json.loads(told)
@@ -170,6 +235,7 @@ def test_a_forecast_counts_candidates(cli: Cli, suite: str) -> None:
     assert code == 0
     assert "radial/2x3x5/h2d8/cpu" in told
     assert "and some seconds to start" in told
+    assert not started
 
 
 KEY = TuningKey("cpu", "a CPU", "0" * 16, 2, 15, 30, 1, 2, 8, "float32")

@@ -1,6 +1,8 @@
 """A job that dies, hangs or raises is a reason, and the others go on."""
 
 import os
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -95,6 +97,35 @@ def test_children_end_with_the_pool_whatever_they_do(tmp_path: Path) -> None:
         process = int(wait_for(tmp_path / "pid"))
     assert ended(process)
     assert time.monotonic() - begin < 25
+
+
+def test_no_child_is_waited_for_before_all_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill, wait = os.killpg, subprocess.Popen.wait
+    killed: set[int] = set()
+    all_are = threading.Event()
+    in_time: list[bool] = []
+
+    def killing(process: int, kind: int) -> None:
+        killed.add(process)
+        if len(killed) == 3:
+            all_are.set()
+        kill(process, kind)
+
+    def waiting(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        in_time.append(all_are.wait(10))
+        return wait(process, timeout)
+
+    paths = [tmp_path / str(place) for place in range(3)]
+    with Pool(3, limit_s=60) as pool:
+        pool.add(map(Hang, paths))
+        processes = {int(wait_for(path)) for path in paths}
+        monkeypatch.setattr(os, "killpg", killing)
+        monkeypatch.setattr(subprocess.Popen, "wait", waiting)
+    assert killed == processes
+    assert all(in_time)
+    assert all(map(ended, processes))
 
 
 def test_jobs_are_done_side_by_side(tmp_path: Path) -> None:

@@ -144,19 +144,37 @@ def test_another_device_after_a_crash_ends_the_run(worker: Worker) -> None:
     assert found.status == Status.CRASHED
     assert found.reason is not None
     assert found.reason.startswith("the process was ended by SIGKILL, as it is when memory runs")
-    worker.environment = replace(here, device="NVIDIA H100")
+    worker._environment = replace(here, device="NVIDIA H100")
     with pytest.raises(WorkerError, match=r"cases ran on NVIDIA H100, but .* finds cpu alone"):
         alone(worker, case)
-    worker.environment = here
+    worker._environment = here
 
 
 def test_a_process_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with (
-        pytest.raises(WorkerError, match="cannot start the process .* exited with code 1"),
-        Worker("cpu", ""),
-    ):
-        pass
+    (case,) = cases("cpu")
+    with Worker("cpu", "") as one:
+        # Only now it is waited for.
+        for ask in (lambda: one.environment, lambda: alone(one, case)):
+            with pytest.raises(WorkerError, match="cannot start the process .* exited with code 1"):
+                ask()
+
+
+def test_a_process_that_nobody_has_waited_for_is_killed() -> None:
+    with Worker("cpu", "") as one:
+        process = one._process
+        assert process is not None
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_process_that_is_hung_up_on_ends() -> None:
+    with Worker("cpu", "") as one:
+        process = one._process
+        assert process is not None
+        assert one.environment.device == "cpu"
+        one.hang_up()
+        assert process.wait(30) == 0
 
 
 PROGRAM = """
