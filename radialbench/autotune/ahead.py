@@ -1,6 +1,7 @@
-"""Ahead: what a trial needs before a GPU gets to it, done by a child process of a `Pool`."""
+"""What a trial needs before a GPU gets to it, done by a child process of a `Pool`."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,22 @@ from radialbench.suites.tables import shared_table
 
 if TYPE_CHECKING:
     from radialbench.kernels.precompile import Built
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Import what compiling takes, PyTorch above all, before there is something to compile.
+
+    Attributes:
+        child: Each child has one of its own: equal jobs are done once.
+    """
+
+    child: int
+
+    def run(self) -> None:
+        """Do it."""
+        import_module("radialbench.kernels.precompile")
+        import_module("radialbench.kernels._block_sparse_fwd")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from radialbench.autotune.ahead import Ahead
+from radialbench.autotune.ahead import Ahead, Load
 from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.words import config_words
-from radialbench.kernels.environment import cores
+from radialbench.kernels.environment import cores, gpus
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.finding import Finding
@@ -61,8 +61,8 @@ ERRORS = {
 class Rig:
     """The processes that trials need, for one task after the other.
 
-    The process that measures is started at once, and no PyTorch is imported here for it: who enters
-    a rig first, and finds out what to tune then, waits for both at the same time.
+    They are started at once, and no PyTorch is imported here for it: who enters a rig first, and
+    finds out what to tune then, waits for all of them at the same time.
 
     Attributes:
         device: `auto`, `cpu` or `cuda`.
@@ -79,9 +79,12 @@ class Rig:
             self.folder = Path(begun.enter_context(tempfile.TemporaryDirectory()))
             worker = Worker(self.device, self._command, tables=self.folder)
             self.worker = begun.enter_context(worker)
-            # Without children until there is a job.
-            pool = Pool(max(1, cores() - FREE_CORES), limit_s=COMPILE_SECONDS)
-            self._pool = begun.enter_context(pool)
+            children = max(1, cores() - FREE_CORES)
+            # It has no children until there is a job.
+            self._pool = begun.enter_context(Pool(children, limit_s=COMPILE_SECONDS))
+            if self.device != "cpu" and gpus():
+                # That NVML knows a GPU is told at once; whether PyTorch does, takes its import.
+                self._pool.add(map(Load, range(children)))
             self._open = begun.pop_all()
         return self
 
@@ -107,8 +110,11 @@ class Rig:
     @cached_property
     def pool(self) -> Pool | None:
         """The processes that compile ahead; None where none do."""
-        # On a CPU compiling would disturb what is timed.
-        return None if self.arch is None else self._pool
+        if self.arch is None:
+            # On a CPU compiling would disturb what is timed.
+            self._pool.close()
+            return None
+        return self._pool
 
 
 class Live:

@@ -70,7 +70,11 @@ class Pool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the children, whatever they do, at the same time: each thread waits for its own."""
+        """End the children, whatever they do."""
+        self.close()
+
+    def close(self) -> None:
+        """End the children, all at the same time: each thread waits for its own."""
         with self._changed:
             self._closed = True
             self._waiting.clear()

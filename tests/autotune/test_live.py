@@ -1,21 +1,23 @@
 """Live trials on a CPU: each ends as what it is, and the next one is tried."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from radialbench.autotune import live
+from radialbench.autotune.ahead import Load
 from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.live import Live, Rig, trial_of
 from radialbench.kernels.backend import BACKENDS
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.finding import Finding
-from radialbench.suites.pool import Pool
+from radialbench.suites.pool import Job, Pool
 from radialbench.suites.worker import Worker
 from tests.suites import small
+from tests.suites.jobs import Loaded
 
 ODD = {
     "dying": "Dying",
@@ -140,6 +142,64 @@ def test_a_rig_that_does_not_start_leaves_no_process(monkeypatch: pytest.MonkeyP
     with pytest.raises(OSError, match="no more threads"), one:
         pass
     assert begun[0]._process is None
+
+
+class Jobs:
+    """A pool without children."""
+
+    made: list["Jobs"]
+
+    def __init__(self, children: int, *, limit_s: float) -> None:
+        self.children = children
+        self.jobs: list[Job] = []
+        self.open = True
+        self.made.append(self)
+
+    def __enter__(self) -> "Jobs":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        self.jobs += jobs
+
+    def close(self) -> None:
+        self.open = False
+
+
+@pytest.mark.parametrize(
+    ("device", "known", "arch", "early"),
+    [
+        *(("cpu", ["a GPU"], None, False), ("auto", [], None, False)),
+        *(("auto", ["a GPU"], 90, True), ("cuda", ["a GPU"], 90, True)),
+        # NVML knows a GPU that PyTorch does not, and the other way around.
+        *(("auto", ["a GPU"], None, True), ("auto", [], 90, False)),
+    ],
+)
+def test_children_start_at_once_where_there_may_be_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, known: list[str], arch: int | None, early: bool
+) -> None:
+    monkeypatch.setattr(Jobs, "made", [], raising=False)
+    monkeypatch.setattr(live, "Pool", Jobs)
+    monkeypatch.setattr(live, "gpus", lambda: known)
+    monkeypatch.setattr(live, "_arch", lambda device: arch)
+    with Rig(device) as one:
+        (pool,) = Jobs.made
+        # A job for each, before anybody asks what there is to compile for.
+        assert len(set(pool.jobs)) == early * pool.children
+        assert "arch" not in vars(one)
+        assert (one.pool is None) == (arch is None)
+        assert pool.open == (arch is not None)
+    assert not pool.open
+
+
+def test_a_child_imports_what_compiling_takes() -> None:
+    with Pool(1, limit_s=120) as pool:
+        names = ("torch", "triton", "radialbench.kernels.precompile")
+        assert pool.result(Loaded(names, 1)) == ()
+        assert pool.result(Load(0)) is None
+        assert pool.result(Loaded(names, 2)) == names
 
 
 PLAIN = KernelConfig(16, 16, num_warps=2, num_stages=3)

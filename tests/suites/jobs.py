@@ -65,6 +65,17 @@ class Raise:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """Give those of some modules that are imported, at some moment."""
+
+    names: tuple[str, ...]
+    moment: int
+
+    def run(self) -> object:
+        return tuple(name for name in self.names if name in sys.modules)
+
+
+@dataclass(frozen=True)
 class Note:
     """Add a line to a file, after some time."""
 

@@ -128,6 +128,13 @@ def test_no_child_is_waited_for_before_all_are_killed(
     assert all(map(ended, processes))
 
 
+def test_a_pool_that_is_closed_twice_has_no_children() -> None:
+    with Pool(1, limit_s=30) as pool:
+        _, process = pool.result(Add(1, 2))
+        pool.close()
+        assert ended(process)
+
+
 def test_jobs_are_done_side_by_side(tmp_path: Path) -> None:
     with Pool(2, limit_s=30) as pool:
         pool.add([Hang(tmp_path / "pid")])
