@@ -13,7 +13,11 @@ from tests.integrations.raster import raster_mask
 from tests.integrations.small import wan
 from tests.integrations.test_module import definition
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # Importing what compiles for a GPU, PyTorch warns of itself.
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+]
 
 JOINT = TokenGrid(5, 12, 20, text_tokens=30)
 kernels = pytest.mark.parametrize("backend", ["hopper", "triton"])
@@ -26,9 +30,13 @@ def needs(backend: str) -> None:
 
 
 def close(got: Tensor, wanted: Tensor, bound: float) -> None:
-    """Compare with a bound on the largest error, as a share of what the outputs spread."""
+    """Compare with a bound on errors, as a share of what the outputs spread.
+
+    An output of bfloat16 is rounded by up to 2⁻⁹ of itself, and so are the weights it sums up with.
+    """
     assert got.isfinite().all()
-    error = (got.double() - wanted.double()).abs().max() / wanted.double().std()
+    exact = wanted.double()
+    error = ((got.double() - exact).abs() - 2**-8 * exact.abs()).max() / exact.std()
     assert error < bound, float(error)
 
 
@@ -48,10 +56,9 @@ def test_the_module_gives_the_definition(backend: str, mask: str) -> None:
     allowed = raster_mask(load_mask(mask), JOINT) & keys[:, None, None, :]
     attention = RadialAttention(JOINT, mask, backend=backend)
     wanted = definition((q.cpu(), k.cpu(), v.cpu()), allowed)
-    # An output of bfloat16 is rounded by up to 2⁻⁹ of itself, and of outliers at some deviations.
-    close(attention(q, k, v, text_len=lengths).cpu(), wanted, 0.03)
+    close(attention(q, k, v, text_len=lengths).cpu(), wanted, 0.02)
     compiled = torch.compile(attention, fullgraph=True)
-    close(compiled(q, k, v, text_len=lengths).cpu(), wanted, 0.03)
+    close(compiled(q, k, v, text_len=lengths).cpu(), wanted, 0.02)
 
 
 @kernels
