@@ -1,5 +1,6 @@
 """Summary: everything a report says, as values; every format and chart is a function of it."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -152,6 +153,10 @@ def _notes(
     commits = list(dict.fromkeys(row.record.environment.commit or "none" for row in rows))
     if len(commits) > 1:
         yield f"the records come from several commits: {plain(listed(commits))}"
+    cards = {(env.device, env.card) for row in rows if (env := row.record.environment).card}
+    for device, count in Counter(device for device, _ in sorted(cards)).items():
+        if count > 1:
+            yield f"{count} GPUs were used ({plain(device)}): times of two may be 1% apart"
     if single := sum(len(row.samples_ms) == 1 for row in rows):
         timed = sum(row.ok for row in rows)
         yield f"{single} of {timed} times are of one sample: how much they vary is not known"

@@ -30,6 +30,15 @@ def test_what_a_reader_should_know_is_noted() -> None:
     )
 
 
+def test_gpus_of_one_kind_are_noted() -> None:
+    one, other = ({"device": "Example GPU", "card": card} for card in ("0123abc", "4567def"))
+    third = {"device": "Other GPU", "card": "89ab012"}
+    mixed = [*elsewhere(SOUND[:1], **one), *elsewhere(SOUND[1:], **other)]
+    assert "2 GPUs were used (Example GPU): times of two may be 1% apart" in summarize(mixed).notes
+    alike = [*elsewhere(SOUND, **one), *elsewhere([made("sta", samples=(1.0, 2.0))], **third)]
+    assert not any("GPUs were used" in note for note in summarize(alike).notes)
+
+
 def test_counts() -> None:
     records = [*SOUND, ended(Status.OOM, "too big", made("sta")), made("sta", backend=None)]
     summary = summarize(records)
