@@ -125,8 +125,10 @@ def _least(one: Sampled) -> float:
 
 
 def _throttled(one: Sampled, least: float) -> str:
-    """Say that the clock was lower and the work the same; empty if not."""
+    """Say that it was the clock more than the work; empty if not."""
     if one.cycles is None or one.cycles.ratio >= 1 + least:
+        return ""
+    if one.cycles.ratio**2 >= one.change.ratio:
         return ""
     slower = 1 - one.cycles.ratio / one.change.ratio
     return f"but at a clock {slower:.1%} lower: the GPU was held back; measure again"
