@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import combinations, pairwise
+from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
@@ -28,31 +28,28 @@ def sittings_of(runs: Sequence[R]) -> list[list[R]]:
 
 
 def apart_table(runs: Sequence[Sequence[Record]]) -> str:
-    """Lay out how far the later of two sittings is from the earlier; empty if there is only one."""
+    """Lay out how far each sitting is from the first; empty if there is only one."""
     parts = sittings_of(runs)
     headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
-    rows = []
-    for place, record in enumerate(runs[0]):
-        middles = [median(_median(run[place]) for run in part) for part in parts]
-        rows.append((record.case, "1", *(f"{ms / middles[0]:.4f}" for ms in middles[1:])))
+    rows = [
+        (record.case, "1", *(f"{ratio:.4f}" for ratio in ratios))
+        for record, ratios in zip(runs[0], _over_first(runs), strict=True)
+    ]
     return table(headers, rows, words=1) if len(parts) > 1 else ""
 
 
 def farthest(runs: Sequence[Sequence[Record]]) -> float:
-    """Give the most that a case differs by between two sittings, as a share; 0 if there is one."""
-    parts = sittings_of(runs)
-    return max(
-        (
-            abs(
-                median(_median(run[place]) for run in now)
-                / median(_median(run[place]) for run in before)
-                - 1
-            )
-            for before, now in combinations(parts, 2)
-            for place in range(len(runs[0]))
-        ),
-        default=0.0,
-    )
+    """Give the most that a case is from the first sitting, as a share; 0 if there is only one."""
+    return max((abs(ratio - 1) for ratios in _over_first(runs) for ratio in ratios), default=0.0)
+
+
+def _over_first(runs: Sequence[Sequence[Record]]) -> list[list[float]]:
+    """For each case, the middle of each later sitting's medians over that of the first."""
+    found = []
+    for place in range(len(runs[0])):
+        first, *later = (median(_median(run[place]) for run in part) for part in sittings_of(runs))
+        found.append([ms / first for ms in later])
+    return found
 
 
 def _median(record: Record) -> float:
