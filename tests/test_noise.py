@@ -342,3 +342,19 @@ def test_recorded_runs_are_whole_and_their_rates_are_counted() -> None:
     assert len(noise.recorded()) >= 20
     assert noise.RECORDS.stat().st_size < 2 << 20
     assert recorded.stored_rates() is not None, "run: python -m benchmarks.checks"
+
+
+def test_what_is_told_of_a_capped_gpu_is_in_the_recorded_runs() -> None:
+    (case,) = {one.case for one in noise.recorded()[0] if one.case.startswith("dense/17x")}
+    calls = [
+        np.array(one.timing.samples_ms)
+        for run in noise.recorded()
+        for one in run
+        if one.case == case and one.timing
+    ]
+    middle = np.median([np.median(one) for one in calls])
+    steps = np.array([np.median(one.reshape(-1, 5), axis=1) for one in calls]) / middle - 1
+    told = " ".join((noise.ROOT / "docs" / "measurement.md").read_text(encoding="utf-8").split())
+    assert f"dense attention of {middle:.1f} ms ran in steps" in told
+    assert f"Ten calls, {10 * middle:.0f} ms, can lie within one step" in told
+    assert f"up to {steps.max():.0%} slower for a while" in told

@@ -1,8 +1,11 @@
 """What benchmarks/timers.py makes of what timers say."""
 
+import json
+from statistics import median, quantiles
+
 import pytest
 
-from benchmarks.timers import PAGE, Result, spans_of_calls, told, written
+from benchmarks.timers import PAGE, STORED, Result, spans_of_calls, told, written
 
 
 def test_a_call_lasts_from_its_first_kernel_to_its_last_without_the_flush() -> None:
@@ -42,3 +45,27 @@ def test_the_page_has_what_was_measured() -> None:
     )
     assert changed != text
     assert written(changed) == text
+
+
+def test_what_is_said_of_the_table_is_in_its_samples() -> None:
+    rows = json.loads(STORED.read_text(encoding="utf-8"))["results"]
+
+    def cold(kernel: str, timer: str) -> list[float]:
+        wanted = (f"radial, {kernel}", timer, "cold")
+        found = [row for row in rows if (row["kernel"], row["timer"], row["cache"]) == wanted]
+        return [ms for row in found for ms in row["samples_ms"]]
+
+    def iqr(samples: list[float]) -> float:
+        low, _, high = quantiles(samples, n=4)
+        return high - low
+
+    together = [cold("long", timer) for timer in ("ours", "ours, graph", "do_bench", "cupti")]
+    middles, apart = [median(one) for one in together], cold("long", "nvbench")
+    spreads = sorted(iqr(apart) / iqr(one) for one in together)
+    less_us = 1e3 * (median(cold("short", "ours")) - median(cold("short", "cupti")))
+    told = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert f"agree within {max(middles) / min(middles) - 1:.1%}." in told
+    assert f"CUPTI reads {less_us:.1f} µs less" in told
+    assert f"long kernel {1 - median(apart) / middles[0]:.0%} faster" in told
+    words = {6: "six", 7: "seven"}
+    assert f"{words[round(spreads[0])]} to {words[round(spreads[-1])]} times the spread" in told
