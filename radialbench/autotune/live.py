@@ -1,7 +1,7 @@
 """Live: configurations tried on this machine, in the process in which suites try their cases."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -118,18 +118,28 @@ class Rig:
 
 
 class Live:
-    """Tries configurations of one task in the processes of a rig."""
+    """Tries configurations of one task in the processes of a rig.
 
-    def __init__(self, task: Task, rig: Rig) -> None:
+    Args:
+        task: The task.
+        rig: The processes.
+        then: What is needed first after this task; compiled while its last ones are timed, so that
+            the GPU does not wait for it.
+    """
+
+    def __init__(
+        self, task: Task, rig: Rig, *, then: Iterable[tuple[Task, KernelConfig]] = ()
+    ) -> None:
         self._task = task
         self._rig = rig
+        self._then = then
         self._wanted: list[Ahead] = []
         self._first: dict[str, KernelConfig] = {}
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
         """Have configurations compiled, in this order, once the first is tried; return at once."""
         if self._rig.pool is not None:
-            self._wanted += map(self._ahead, configs)
+            self._wanted += [self._ahead(self._task, config) for config in configs]
 
     def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
         """Time a configuration, unless compiling it spoke against it, or its result is wrong.
@@ -153,6 +163,9 @@ class Live:
             WorkerError: The process that measures cannot be started.
         """
         self.close()
+        if self._rig.pool is not None:
+            self._then = list(self._then)
+            self._rig.pool.add([self._ahead(task, config) for task, config in self._then])
         return self._tried(configs, interleave=True, **FINAL)
 
     def close(self) -> None:
@@ -167,12 +180,12 @@ class Live:
         """
         if self._rig.pool is None:
             return None
-        found: Built | Failed = self._rig.pool.result(self._ahead(config))
+        found: Built | Failed = self._rig.pool.result(self._ahead(self._task, config))
         return found
 
-    def _ahead(self, config: KernelConfig) -> Ahead:
+    def _ahead(self, task: Task, config: KernelConfig) -> Ahead:
         assert self._rig.arch is not None
-        return Ahead(self._task, config, self._rig.arch, self._rig.folder)
+        return Ahead(task, config, self._rig.arch, self._rig.folder)
 
     def _refused(self, config: KernelConfig) -> Trial | None:
         built = self.built(config)

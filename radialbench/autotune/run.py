@@ -28,6 +28,9 @@ from radialbench.records.tuning_file import put, read_tuning
 NEIGHBOURS = 3
 """Configurations of other problems that a search begins with."""
 
+BEGIN = 16
+"""Configurations of a job that are compiled while the one before it ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -148,7 +151,9 @@ def run(
             def watch(progress: Progress, place: int = place, job: Job = job) -> None:
                 on_event(Moved(place, len(able), job, progress))
 
-            live = Live(job.task, rig)
+            # Only its best is not among the neighbours of the next yet.
+            then = islice(_begin(able[place:], records, search, seed, known), BEGIN)
+            live = Live(job.task, rig, then=then)
             tuned, reason = None, None
             try:
                 tuned = tune_among(
@@ -197,6 +202,22 @@ def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[Kern
     while record := find(left, key).record:
         yield record.config
         left = [one for one in left if one.config != record.config]
+
+
+def _begin(
+    jobs: Sequence[Job],
+    records: Sequence[TuningRecord],
+    search: str,
+    seed: int,
+    known: Mapping[TuningKey, Sequence[Trial]],
+) -> Iterator[tuple[Task, KernelConfig]]:
+    """Give what the first of some jobs begins with, if there is one."""
+    for job in jobs[:1]:
+        first = islice(neighbours(records, job.key), NEIGHBOURS)
+        done = {trial.config for trial in known.get(job.key, ())}
+        for config in Search(_among(job), search, seed=seed, first=first).likely:
+            if config not in done:
+                yield job.task, config
 
 
 def _job(task: Task) -> Job:

@@ -3,6 +3,7 @@
 import random
 import warnings
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from radialbench.autotune.evaluator import Trial
@@ -51,7 +52,8 @@ class Search:
 
     Attributes:
         name: Who proposes.
-        order: Every candidate, in the order in which it is likely to be needed.
+        order: Every candidate, in the order in which it is drawn.
+        likely: The same in the order in which it is likely to be needed.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class Search:
         self._blind = len(start) + (STARTUP if name == "tpe" else 0)
         self._places = {config: candidates.space.place(config) or () for config in self.order}
         self._sampler = None
+        self.likely = self.order
         if name not in SEARCHES or name == "tpe":
             self._sampler = _Sampler(candidates.space, self._places, name, seed)
+            blind, later = self.order[: self._blind], self.order[self._blind :]
+            self.likely = (*blind, *sorted(later, key=partial(self._steps_from, tuple(start))))
 
     def suggest(
         self, tried: Sequence[Trial], *, taken: Collection[KernelConfig] = ()
@@ -98,6 +103,10 @@ class Search:
             best = min(times, key=lambda config: times[config])
             return _nearest(self._places, self._places[best], left)
         return self._sampler.suggest(known, left)
+
+    def _steps_from(self, known: Sequence[KernelConfig], config: KernelConfig) -> int:
+        """Count the steps from the nearest of what is thought to be good."""
+        return min(_steps(self._places[one], self._places[config]) for one in known)
 
 
 def sampler_names() -> tuple[str, ...]:
@@ -202,11 +211,11 @@ class _Sampler:
 
 def _nearest(places: Places, place: Place, left: Sequence[KernelConfig]) -> KernelConfig:
     """Give the one that is fewest steps along the axes away; of several the first."""
+    return min(left, key=lambda config: _steps(place, places[config]))
 
-    def steps(config: KernelConfig) -> int:
-        return sum(abs(a - b) for a, b in zip(place, places[config], strict=True))
 
-    return min(left, key=steps)
+def _steps(one: Place, other: Place) -> int:
+    return sum(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 def _unusable(name: str, error: ImportError) -> AutotuneError:

@@ -60,7 +60,7 @@ def tune_among(
     feasible = set(among.feasible)
     store.add(trial for trial in known if trial.config in feasible)
     done = {trial.config for trial in store.trials()}
-    evaluator.prepare([config for config in searcher.order if config not in done])
+    evaluator.prepare([config for config in searcher.likely if config not in done])
     teller = _Teller(watch, min(trials, len(among.feasible)), seconds, among.default, begun)
     _try_all(evaluator, searcher, store, teller)
     ended = store.trials()

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from radialbench.autotune import live
-from radialbench.autotune.ahead import Load
+from radialbench.autotune.ahead import Ahead, Load
 from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.live import Live, Rig, trial_of
 from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.precompile import Built
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.finding import Finding
@@ -216,7 +217,8 @@ def test_kernels_and_tables_are_compiled_ahead(
     monkeypatch.setitem(BACKENDS, "triton", "radialbench.kernels.backends.cpu:Cpu")
     broken = replace(PLAIN, block_m=24)
     with Rig("cpu") as rig:
-        one = Live(task("triton", head_dim=64, dtype="float16"), rig)
+        later = task("triton", head_dim=128, dtype="float16")
+        one = Live(task("triton", head_dim=64, dtype="float16"), rig, then=[(later, PLAIN)])
         one.prepare([PLAIN, broken])
         timed = one.quick(PLAIN, best_ms=None)
         assert timed.outcome == Outcome.OK
@@ -230,6 +232,13 @@ def test_kernels_and_tables_are_compiled_ahead(
         assert failed.outcome == Outcome.COMPILE_FAILED
         assert failed.reason is not None
         assert "power of 2" in failed.reason
+        # What comes after is compiled while the last ones are timed.
+        assert rig.pool is not None
+        ahead = Ahead(later, PLAIN, 90, rig.folder)
+        assert ahead not in rig.pool._results
+        one.final([PLAIN])
+        assert ahead in {*rig.pool._results, *rig.pool._busy, *rig.pool._waiting}
+        assert isinstance(rig.pool.result(ahead), Built)
         other = Live(task("hopper", head_dim=128, dtype="float16"), rig)
         large = other.quick(KernelConfig(128, 128, num_stages=4), best_ms=None)
         assert large.outcome == Outcome.REJECTED

@@ -1,6 +1,6 @@
 """Tasks tuned one after the other: one that cannot go on leaves the others theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,13 @@ class Recorded:
     """Takes a time for every configuration, without a process; dense attention does not run."""
 
     asked: list[tuple[str, KernelConfig]]
+    compiled: list[tuple[str, KernelConfig]]
 
-    def __init__(self, task: Task, rig: object) -> None:
+    def __init__(
+        self, task: Task, rig: object, *, then: Iterable[tuple[Task, KernelConfig]]
+    ) -> None:
         self.task = task
+        self.then = then
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
         """Nothing to compile."""
@@ -42,6 +46,7 @@ class Recorded:
         return self._timed(config, 3)
 
     def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+        self.compiled += [(task.problem.grid, config) for task, config in self.then]
         return [self._timed(config, 20) for config in configs]
 
     def close(self) -> None:
@@ -57,6 +62,7 @@ class Recorded:
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuning.Job]:
     monkeypatch.setattr(Recorded, "asked", [], raising=False)
+    monkeypatch.setattr(Recorded, "compiled", [], raising=False)
     monkeypatch.setattr(tuning, "Live", Recorded)
     monkeypatch.setitem(SPACES, "cpu", SPACE)
     monkeypatch.delenv("RADIALBENCH_CONFIGS", raising=False)
@@ -100,6 +106,19 @@ def test_what_was_best_before_is_tried_after_the_default(
     tuned(jobs, tmp_path, trials=3)
     longer = [config for label, config in Recorded.asked if label == "radial"][-3:]
     assert longer[:2] == [KernelConfig(), FAST]
+
+
+def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
+    jobs: list[tuning.Job], tmp_path: Path
+) -> None:
+    one, two, *_ = radial = [job for job in jobs if job.among and job.task.mask.label == "radial"]
+    known = {two.key: [Trial(KernelConfig(), Outcome.OK, None, (2.0,))]}
+    tuned(radial, tmp_path, known=known)
+    assert one.task.problem.grid != two.task.problem.grid
+    assert {grid for grid, _ in Recorded.compiled} == {two.task.problem.grid}
+    begun = [config for _, config in Recorded.compiled]
+    assert len(begun) == 3
+    assert {*begun, KernelConfig()} == set(SPACE.configs())
 
 
 def test_what_is_known_of_a_problem_is_not_tried_again(

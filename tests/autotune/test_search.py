@@ -65,7 +65,25 @@ def test_the_default_and_the_neighbours_come_first() -> None:
 def test_what_is_to_be_compiled_first_is_what_is_tried_first(name: str) -> None:
     search = Search(AMONG, name, seed=5)
     tried = searched(search, 1 + STARTUP)
-    assert tuple(one.config for one in tried) == search.order[: 1 + STARTUP]
+    begin = search.order[: 1 + STARTUP]
+    assert tuple(one.config for one in tried) == begin == search.likely[: 1 + STARTUP]
+
+
+def test_what_is_near_the_best_known_is_compiled_before_the_rest() -> None:
+    first = [AMONG.feasible[5]]
+    search = Search(AMONG, "tpe", seed=5, first=first)
+    assert sorted(search.likely, key=repr) == sorted(search.order, key=repr)
+    places = [AMONG.space.place(one) or () for one in search.likely]
+
+    def steps(place: tuple[int, ...]) -> int:
+        return min(
+            sum(abs(a - b) for a, b in zip(place, known, strict=True)) for known in places[:2]
+        )
+
+    far = [steps(place) for place in places[2 + STARTUP :]]
+    assert far == sorted(far)
+    assert far[0] < far[-1]
+    assert Search(AMONG, "random", first=first).likely == Search(AMONG, "random", first=first).order
 
 
 def test_what_others_are_trying_is_left_to_them() -> None:
