@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.row_order import PROCESSORS, row_order
 from radialbench.maskgen.table import BlockTable, Csr
 
 MAX_BLOCK_N = 128
@@ -34,8 +35,7 @@ class DeviceTable:
             8·j + 2·c + b: the columns that one thread of a tensor core's result holds in a row, so
             that a thread reads one word a row. In number 0 every pair attends: what a full block is
             masked with where the keys end inside it.
-        row_order: [groups, rows] int32, rows with the most blocks first: a long row that starts
-            last would keep one processor busy while the others have nothing left.
+        row_order: [groups, rows] int32, the order in which rows are begun; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
         mask: Fingerprints of the masks, `+` between those of groups; empty if not known.
         frames: Latent frames.
@@ -131,12 +131,18 @@ def upload(
         partial_indices=tensor(np.concatenate([table.partial.indices for table in tables])),
         bitmap_of=tensor(np.concatenate(numbers)),
         bitmaps=tensor(np.concatenate([ones, *bits])),
-        row_order=tensor(np.stack([_heavy_first(table) for table in tables])),
+        row_order=tensor(np.stack([row_order(table, _processors(device)) for table in tables])),
         group_of_head=tensor(group_of_head),
         mask="+".join(masks) if all(masks) else "",
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
     )
+
+
+def _processors(device: str) -> int:
+    if not device.startswith("cuda"):
+        return PROCESSORS
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _fingerprint(table: BlockTable) -> str:
@@ -164,9 +170,3 @@ def _by_thread(table: BlockTable) -> NDArray[np.int32]:
             for place in range(part.shape[2]):
                 words[start : start + step, :, thread] |= pairs[..., place] << np.uint32(8 * place)
     return words.view(np.int32)
-
-
-def _heavy_first(table: BlockTable) -> NDArray[np.int64]:
-    blocks = np.diff(table.full.indptr) + np.diff(table.partial.indptr)
-    order: NDArray[np.int64] = np.argsort(-blocks, kind="stable")
-    return order

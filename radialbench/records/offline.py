@@ -83,7 +83,7 @@ class MaskFigures:
         executed_flops: Of all heads, of the visited blocks.
         longest_row: Blocks of the row that has most.
         imbalance: As a multiple of the mean row's.
-        makespan: Blocks that the busiest processor computes, rows with most blocks first.
+        makespan: Blocks that the busiest processor computes, rows begun as the kernels begin them.
         over_ideal: As a multiple of an even share.
     """
 

@@ -4,9 +4,10 @@ import hashlib
 
 import numpy as np
 
+from radialbench.kernels.row_order import PROCESSORS
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.offline import MaskFigures
-from radialbench.suites.schedule import PROCESSORS, launched, makespan, row_blocks
+from radialbench.suites.schedule import launched, makespan
 
 
 def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) -> MaskFigures:
@@ -18,9 +19,9 @@ def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) 
         head_dim: Numbers per head and token.
         attends: What `attends_hash` gives for the table.
     """
-    blocks = row_blocks(table)
+    works = launched(table, heads)
     visited = max(1, table.nnz)
-    busiest = makespan(launched(blocks, heads), PROCESSORS)
+    busiest = makespan(works)
     return MaskFigures(
         pairs=table.pairs,
         density=table.density,
@@ -32,8 +33,8 @@ def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) 
         nbytes=table.nbytes,
         flops=table.flops(heads, head_dim),
         executed_flops=table.executed_flops(heads, head_dim),
-        longest_row=max(blocks),
-        imbalance=max(blocks) * len(blocks) / visited,
+        longest_row=max(works),
+        imbalance=max(works) * table.rows / visited,
         makespan=busiest,
         over_ideal=busiest * PROCESSORS / (visited * heads),
     )

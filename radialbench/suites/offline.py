@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.environment import cores
 from radialbench.kernels.forms import ARCHITECTURES, KERNELS, KernelForm, kernel_figures
+from radialbench.kernels.row_order import PROCESSORS
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.spec import MaskSpec
@@ -25,7 +26,6 @@ from radialbench.records.offline import (
 from radialbench.suites.mask_figures import attends_hash, mask_figures
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, Job, Pool
-from radialbench.suites.schedule import PROCESSORS
 
 LIMIT_SECONDS = 600.0
 """Of one kernel or mask; most kernels take three seconds."""

@@ -3,13 +3,11 @@
 from collections.abc import Iterable
 from heapq import heapify, heapreplace
 
+from radialbench.kernels.row_order import PROCESSORS, row_blocks, row_order
 from radialbench.maskgen.table import BlockTable
 
-PROCESSORS = 132
-"""Those of an H100 SXM. Each is taken to have one thread block at a time."""
 
-
-def makespan(works: Iterable[int], processors: int) -> int:
+def makespan(works: Iterable[int], processors: int = PROCESSORS) -> int:
     """Give the work of the busiest processor, where each takes the next piece when it is free.
 
     Args:
@@ -23,18 +21,12 @@ def makespan(works: Iterable[int], processors: int) -> int:
     return max(loads)
 
 
-def launched(blocks: Iterable[int], heads: int) -> list[int]:
+def launched(table: BlockTable, heads: int) -> list[int]:
     """Give the blocks of each thread block, in the order in which the kernels launch them.
 
     Args:
-        blocks: Of each row of the table.
-        heads: Of all sequences; one after the other, rows with most blocks first.
+        table: What attends to what.
+        heads: Of all sequences; one after the other.
     """
-    return sorted(blocks, reverse=True) * heads
-
-
-def row_blocks(table: BlockTable) -> list[int]:
-    """Count the blocks that each row of a table visits."""
-    indptr = table.full.indptr + table.partial.indptr
-    counts: list[int] = (indptr[1:] - indptr[:-1]).tolist()
-    return counts
+    blocks: list[int] = row_blocks(table)[row_order(table)].tolist()
+    return blocks * heads

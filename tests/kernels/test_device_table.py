@@ -52,10 +52,10 @@ def test_bitmap_0_attends_all() -> None:
     assert not len(uploaded.bitmap_of) or uploaded.bitmap_of.min() >= 1
 
 
-def test_long_rows_come_first() -> None:
-    mask = np.tri(128, dtype=np.bool_)
-    uploaded = upload([table_of(mask, 32, 32)], "cpu")
-    assert uploaded.row_order.tolist() == [[3, 2, 1, 0]]
+def test_every_group_has_its_own_order_of_rows() -> None:
+    masks = [np.tri(128, dtype=np.bool_), np.tri(128, dtype=np.bool_)[::-1]]
+    uploaded = upload([table_of(mask, 32, 32) for mask in masks], "cpu", [0, 1])
+    assert uploaded.row_order.tolist() == [[3, 2, 1, 0], [0, 1, 2, 3]]
 
 
 def unlike(table: BlockTable) -> list[tuple[BlockTable, str]]:
