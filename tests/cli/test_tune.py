@@ -301,7 +301,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     asked: list[KernelConfig] = []
 
     class Measured:
-        def __init__(self, task: object, rig: object) -> None:
+        def __init__(self, task: object, rig: object, *, then: object) -> None:
             pass
 
         def prepare(self, configs: list[KernelConfig]) -> None:
