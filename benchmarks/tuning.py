@@ -92,7 +92,7 @@ def measured_parts(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates
 def target_table(targets: Iterable[tuple[str, float, float]]) -> str:
     """What was asked, and what was measured."""
     body = [
-        (what, f"at most {bound:.0%}", f"{found:.2%}", "yes" if found <= bound else "**no**")
+        (what, f"at most {bound:.0%}", f"{found:.3%}", "yes" if found <= bound else "**no**")
         for what, bound, found in targets
     ]
     return table(("what", "asked", "measured", "met"), body, words=1)
