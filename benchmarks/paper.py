@@ -66,7 +66,7 @@ def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
 
 def _step_target(one: VideoTimes, peer: str) -> Target:
     text = f"{one.video.title}: step of Amdahl's law, over {PEERS[peer]}"
-    return Target(text, 0.97, lambda records: amdahl(one, peer, records))
+    return Target(text, 0.97, lambda _: amdahl(one, peer))
 
 
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}

@@ -79,16 +79,27 @@ BUILT = {
 }
 
 
+timed_event = partial(torch.cuda.Event, enable_timing=True)
+
+
 class Attends(TorchFunctionMode):
     """Has self-attention of one length computed by a kernel, whatever model calls for it.
 
     Masks are dropped: only padding of the text is masked in these models, and here is none.
+
+    Attributes:
+        calls_ms: How long the kernel took in each call of the model that has ended.
     """
 
-    def __init__(self, seq_len: int, run: Run) -> None:
+    def __init__(
+        self, seq_len: int, run: Run, *, event: Callable[[], torch.cuda.Event] = timed_event
+    ) -> None:
         super().__init__()
         self.seq_len = seq_len
         self.run = run
+        self.calls_ms: list[float] = []
+        self._event = event
+        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def __torch_function__(
         self,
@@ -105,8 +116,17 @@ class Attends(TorchFunctionMode):
         q, k, v = given["query"], given["key"], given["value"]
         if {q.shape[2], k.shape[2]} != {self.seq_len}:
             return func(*args, **kwargs)
+        start, stop = self._event(), self._event()
+        start.record()
         out, _ = self.run(q, k, v)
+        stop.record()
+        self._marks.append((start, stop))
         return out
+
+    def end(self) -> None:
+        """Sum up a call of the model, when the GPU is done with it."""
+        self.calls_ms.append(sum(start.elapsed_time(stop) for start, stop in self._marks))
+        self._marks.clear()
 
 
 def dense_kernels(video: Video, peers: Sequence[str]) -> dict[str, Run]:
@@ -202,7 +222,7 @@ def parts(
         yield kind, count, partial(one, *args, **kwargs), partial(other, *args, **kwargs)
 
 
-def under(mode: TorchFunctionMode | None, call: Call) -> Call:
+def under(mode: Attends | None, call: Call) -> Call:
     """Make a call that ends when the GPU is done, with attention by a mode if one is given."""
 
     def run() -> None:
@@ -211,6 +231,8 @@ def under(mode: TorchFunctionMode | None, call: Call) -> Call:
                 stack.enter_context(mode)
             call()
         torch.cuda.synchronize()
+        if mode is not None:
+            mode.end()
 
     return run
 
@@ -255,9 +277,9 @@ def measure(video: Video, options: argparse.Namespace) -> Iterator[PartTime]:
     kernels = dense_kernels(video, options.peers)
     for part, count, stock, own in parts(video.model, dense, sparse, given, step=options.step):
         check(own, f"{video.title}, {part}")
+        modes = {peer: Attends(video.grid.seq_len, run) for peer, run in kernels.items()}
         calls = {RADIAL: under(None, own)}
-        for peer, run in kernels.items():
-            calls[peer] = under(Attends(video.grid.seq_len, run), stock)
+        calls |= {peer: under(mode, stock) for peer, mode in modes.items()}
         for attention, timing in sampled(calls, options.samples, options.seconds).items():
             yield PartTime(
                 model=video.model,
@@ -269,7 +291,13 @@ def measure(video: Video, options: argparse.Namespace) -> Iterator[PartTime]:
                 timing=timing,
                 environment=here,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
+                attention_ms=spent(modes.get(attention), timing),
             )
+
+
+def spent(mode: Attends | None, timing: Measurement) -> tuple[float, ...]:
+    """Give what the kernel of a mode took in each sample, which are its last calls."""
+    return () if mode is None else tuple(mode.calls_ms[-len(timing.samples_ms) :])
 
 
 def name_of(video: Video) -> str:

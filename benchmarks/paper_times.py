@@ -1,7 +1,7 @@
 """Times of transformer blocks and denoising steps, and what they make of whole videos."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,14 +9,12 @@ from radialbench.errors import RecordError
 from radialbench.maskgen.work import Schedule
 from radialbench.records.codec import from_dict
 from radialbench.records.measurement import Measurement
-from radialbench.records.result import Environment, Record
+from radialbench.records.result import Environment
 from radialbench.reports.claims import VIDEOS, Video
 from radialbench.reports.formats._tables import NONE, table
-from radialbench.reports.kernels import find
 from radialbench.reports.numbers import share, three, times
-from radialbench.reports.paper import PEERS
+from radialbench.reports.paper import PEERS, table_of
 from radialbench.reports.ratio import Ratio, ratio
-from radialbench.reports.rows import DENSE
 
 RADIAL = "radial"
 """What attends besides the dense kernels of `PEERS`: the authors' mask on ours, in all layers."""
@@ -39,6 +37,7 @@ class PartTime:
         timing: Samples, taken in turn with the other kinds of attention.
         environment: Where it ran.
         created: When, in ISO 8601 with its zone.
+        attention_ms: How long the dense kernel took in each sample; empty if that is not known.
     """
 
     model: str
@@ -50,6 +49,7 @@ class PartTime:
     timing: Measurement
     environment: Environment
     created: str
+    attention_ms: tuple[float, ...] = ()
 
 
 def read_times(path: Path) -> tuple[PartTime, ...]:
@@ -219,23 +219,17 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
     return table(headers, body, words=3)
 
 
-def amdahl(one: VideoTimes, peer: str, records: Sequence[Record]) -> Ratio | None:
+def amdahl(one: VideoTimes, peer: str) -> Ratio | None:
     """What share of the ideal a call reaches: the dense call with its attention times density.
 
     Args:
         one: The video's times.
         peer: The dense kernel.
-        records: Of the suite `paper`, where attention alone was timed.
     """
     dense, own = one.find(STEP, peer), one.find(STEP, RADIAL)
-    if dense is None or own is None:
+    if dense is None or own is None or not dense.attention_ms:
         return None
-    alone = find(records, one.video.group, DENSE, peer)
-    masked = find(records, one.video.group, own.mask, "hopper")
-    if alone is None or masked is None or not alone.timing or not masked.table:
-        return None
-    saved = one.video.preset.layers * alone.timing.median_ms * (1 - masked.table.density)
-    samples = tuple(ms - saved for ms in dense.timing.samples_ms)
-    if min(samples) <= 0:
-        return None
-    return ratio(replace(dense.timing, samples_ms=samples), own.timing)
+    saved = 1 - table_of(one.video, own.mask).density
+    pairs = zip(dense.timing.samples_ms, dense.attention_ms, strict=True)
+    ideal = tuple(whole - saved * attention for whole, attention in pairs)
+    return ratio(replace(dense.timing, samples_ms=ideal), own.timing)

@@ -8,6 +8,7 @@ import torch
 from benchmarks import paper_step
 from radialbench import TokenGrid
 from radialbench.maskgen.models import load_model
+from radialbench.records.measurement import Measurement
 from radialbench.reports.claims import VIDEOS
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -15,6 +16,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "hunyuanvideo": {"num_refiner_layers": 1, "rope_axes_dim": (2, 6, 8)},
     "mochi-1": {"pooled_projection_dim": 32},
 }
+
+
+class Event:
+    """Stands in for a GPU's: a millisecond passes from each one that is recorded to the next."""
+
+    recorded = 0
+
+    def record(self) -> None:
+        Event.recorded += 1
+        self.at = Event.recorded
+
+    def elapsed_time(self, other: "Event") -> float:
+        return float(other.at - self.at)
 
 
 @pytest.mark.filterwarnings("ignore:In CPU autocast")  # Mochi's rotary embedding asks for float32.
@@ -35,9 +49,16 @@ def test_a_dense_kernel_takes_the_place_of_self_attention_alone(model: str) -> N
 
     with torch.no_grad():
         (stock,) = transformer(**given)
-        with paper_step.Attends(grid.seq_len, kernel):
-            (own,) = transformer(**given)
-    assert calls == [(1, 2, grid.seq_len, 16)] * sum(few.values())
+        mode = paper_step.Attends(grid.seq_len, kernel, event=Event)  # type: ignore[arg-type]
+        for _ in range(2):
+            with mode:
+                (own,) = transformer(**given)
+            mode.end()
+    assert calls == [(1, 2, grid.seq_len, 16)] * sum(few.values()) * 2
+    assert mode.calls_ms == [sum(few.values())] * 2
+    last = Measurement((9.0,), 1, "warm", "perf_counter", None)
+    assert paper_step.spent(mode, last) == (sum(few.values()),)
+    assert paper_step.spent(None, last) == ()
     torch.testing.assert_close(own, stock, atol=0.05, rtol=0.05)
 
 
