@@ -135,6 +135,7 @@ class Live:
         self._then = then
         self._wanted: list[Ahead] = []
         self._first: dict[str, KernelConfig] = {}
+        self._unasked: list[KernelConfig] = []
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
         """Have configurations compiled, in this order, once the first is tried; return at once."""
@@ -144,13 +145,17 @@ class Live:
     def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
         """Time a configuration, unless compiling it spoke against it, or its result is wrong.
 
+        The first of all is not compiled ahead: its process would do nothing else meanwhile.
+
         Raises:
             WorkerError: The process that measures cannot be started.
         """
         if self._rig.pool is not None:
             self._rig.pool.add(self._wanted)
             self._wanted = []
-        if (refused := self._refused(config)) is not None:
+        if best_ms is None and not self._unasked:
+            self._unasked.append(config)
+        elif (refused := self._refused(config)) is not None:
             return refused
         give_up = None if best_ms is None else GIVE_UP * best_ms
         (trial,) = self._tried([config], give_up_ms=give_up, **QUICK)
@@ -196,6 +201,10 @@ class Live:
         from radialbench.kernels.precompile import over_limits
 
         assert self._rig.arch is not None
+        for earlier in self._unasked:
+            other = self.built(earlier)
+            if other is not None and not isinstance(other, Failed):
+                self._first.setdefault(other.code, earlier)
         reason = over_limits(built, self._rig.arch)
         twin = self._first.setdefault(built.code, config)
         if reason is None and twin != config:
