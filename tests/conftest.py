@@ -1,8 +1,10 @@
 """Ctrl-C, threads, the interpreter for kernels where there is no GPU, and tests that need one."""
 
+import fcntl
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +19,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Has to be set before Triton is imported.
 if shutil.which("nvidia-smi") is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(autouse=True)
+def _alone_on_the_gpu(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Let one process at a time run what is marked `gpu`: some of it times, and others disturb."""
+    if request.node.get_closest_marker("gpu") is None:
+        yield
+        return
+    # The processes of one run have folders side by side.
+    with (tmp_path_factory.getbasetemp().parent / "gpu.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
