@@ -1,0 +1,67 @@
+"""Jobs of benchmarks/everything.py: shared out over GPUs, each with its own cores and log."""
+
+import os
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from benchmarks import everything
+from benchmarks.everything import JOBS, Job, chosen
+from radialbench.suites.read import load_suite
+
+
+def test_every_job_is_something_there_is() -> None:
+    assert len({job.name for job in JOBS}) == len(JOBS)
+    for job in JOBS:
+        for command in job.commands:
+            module, *words = command.split()
+            assert find_spec(module) is not None
+            if module == "radialbench":
+                assert load_suite(words[1]).cases
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    text = "import os, sys, time; time.sleep(0.2)\n"
+    text += "print(os.environ['CUDA_VISIBLE_DEVICES'], sorted(os.sched_getaffinity(0)))\n"
+    text += "sys.exit(int(sys.argv[1]))\n"
+    (tmp_path / "told.py").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(everything, "LOGS", tmp_path / "logs")
+    return tmp_path
+
+
+def test_jobs_are_shared_out_over_gpus(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [Job(name, 9 - place, ("told 0",)) for place, name in enumerate("abcd")]
+    assert everything.run(jobs, [3, 5], 60) == 0
+    logs = {
+        job.name: (here / "logs" / f"{job.name}.log").read_text().split(None, 1) for job in jobs
+    }
+    assert {gpu for gpu, _ in logs.values()} == {"3", "5"}
+    assert {logs["a"][0], logs["b"][0]} == {"3", "5"}
+    if len(os.sched_getaffinity(0)) > 1:
+        assert len({cores for _, cores in logs.values()}) == 2
+    assert capsys.readouterr().out.count(": done, ") == 4
+
+
+def test_what_fails_or_would_end_late_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [Job("bad", 1, ("told 3", "told 0")), Job("long", 100, ("told 0",))]
+    begun = time.monotonic()
+    assert everything.run(jobs, [0], 50) == 2
+    assert time.monotonic() - begun < 40
+    out = capsys.readouterr().out
+    assert "bad: FAILED with exit code 3, see " in out
+    assert "long: not begun, it takes about 100 s" in out
+    assert len((here / "logs" / "bad.log").read_text().splitlines()) == 1
+
+
+def test_names_are_found_by_parts() -> None:
+    assert [job.name for job in chosen(["steps"])] == [
+        "steps-hunyuanvideo", "steps-wan", "steps-mochi"
+    ]  # fmt: skip
+    assert chosen([]) == list(JOBS)
+    assert chosen(["none of these"]) == []
