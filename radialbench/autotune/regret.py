@@ -1,10 +1,11 @@
 """Regret: how much slower than the best there is what a search, or a transfer, hands out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from statistics import median
+from types import MappingProxyType
 
 from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.final import decide, measure_finals
@@ -96,7 +97,7 @@ def compare_searches(
     seeds: Iterable[int],
     shares: Sequence[float] = SHARES,
     *,
-    neighbours: bool = False,
+    first: Mapping[TuningKey, Sequence[KernelConfig]] = MappingProxyType({}),
 ) -> list[Regret]:
     """Replay searches on every problem of a sweep.
 
@@ -109,17 +110,15 @@ def compare_searches(
         searches: Who proposes.
         seeds: What is drawn from.
         shares: Parts of the measurements of an exhaustive search.
-        neighbours: Whether a search begins, after the default, with what the other problems'
-            records transfer to its own.
+        first: What the search of each problem begins with, after the default.
     """
     problems, seeds = by_problem(sweep), list(seeds)
-    firsts = {row.key: row.config for row in transfer_regrets(sweep)} if neighbours else {}
     return [
         row
         for key, recorded in problems.items()
         for search in searches
         for seed in seeds
-        for row in _replayed(recorded, search, seed, sorted(shares), firsts.get(key))
+        for row in _replayed(recorded, search, seed, sorted(shares), first.get(key, ()))
     ]
 
 
@@ -178,10 +177,10 @@ def _replayed(
     name: str,
     seed: int,
     shares: Sequence[float],
-    neighbour: KernelConfig | None,
+    first: Sequence[KernelConfig],
 ) -> list[Regret]:
     among, times = recorded_candidates(recorded), true_times(recorded)
-    search = Search(among, name, seed=seed, first=[neighbour] if neighbour else [])
+    search = Search(among, name, seed=seed, first=first)
     replay = Replay(recorded, seed=seed)
     everything = sum(one.outcome != Outcome.REJECTED for one in recorded)
     best = min(times.values())

@@ -1,7 +1,7 @@
 """run: tasks tuned one after the other; a record each, on the disk as soon as it is found."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -18,7 +18,7 @@ from radialbench.autotune.tuned import Progress, Tuned
 from radialbench.autotune.tuner import TRIALS, tune_among
 from radialbench.errors import AutotuneError
 from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.kernels.tuned import processor, records_of
+from radialbench.kernels.tuned import processor, records_of, shipped_records
 from radialbench.records.lookup import find
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import reserved
@@ -184,24 +184,29 @@ def run(
 
 
 def known_records(jobs: Sequence[Job], out: Path) -> dict[TuningKey, TuningRecord]:
-    """Give the records of the device of jobs: of a file, if there is one, then all others.
+    """Give all records: of a file, if there is one, of the device of jobs, of other devices.
 
     Raises:
         RecordError: Records cannot be read.
     """
     kept = read_tuning(out) if out.exists() else ()
     found: dict[TuningKey, TuningRecord] = {}
-    for record in (*kept, *records_of(jobs[0].key.device)):
+    for record in (*kept, *records_of(jobs[0].key.device), *shipped_records()):
         found.setdefault(record.key, record)
     return found
 
 
 def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[KernelConfig]:
-    """Give what was best for this problem and those near it, the nearest first."""
+    """Give what was best for this problem and those near it, the nearest first.
+
+    What other devices had for best comes after all that this one had.
+    """
     left = list(records)
-    while record := find(left, key).record:
-        yield record.config
-        left = [one for one in left if one.config != record.config]
+    devices = dict.fromkeys([key.device, *(record.key.device for record in left)])
+    for device in devices:
+        while record := find(left, replace(key, device=device)).record:
+            yield record.config
+            left = [one for one in left if one.config != record.config]
 
 
 def _begin(

@@ -120,8 +120,9 @@ def test_a_search_may_begin_with_what_is_transferred() -> None:
     sweep = landscape.sweep([first, replace(first, seed=50)], noise=0.002)
     few = 2 / len(by_problem(sweep)[landscape.key(0, first)])
     alone = compare_searches(sweep, ["tpe"], [0], (few,))
-    helped = compare_searches(sweep, ["tpe"], [0], (few,), neighbours=True)
+    transferred = {row.key: row for row in transfer_regrets(sweep)}
+    known = {key: (row.config,) for key, row in transferred.items()}
+    helped = compare_searches(sweep, ["tpe"], [0], (few,), first=known)
     assert [row.trials for row in helped] == [2, 2]
-    transferred = {row.key: row.regret for row in transfer_regrets(sweep)}
-    assert all(row.regret == transferred[row.key] for row in helped)
+    assert all(row.regret == transferred[row.key].regret for row in helped)
     assert all(a.regret > b.regret for a, b in zip(alone, helped, strict=True))

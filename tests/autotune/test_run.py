@@ -18,6 +18,8 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.store import reserved
 from radialbench.records.tuning import Estimate, Outcomes, TuningRecord
 from radialbench.records.tuning_file import read_tuning
+from tests.records.tuned import KEY
+from tests.records.tuned import tuned as record
 from tests.suites import small
 
 SPACE = Space((Axis("block_m", (64, 128)), Axis("block_n", (64, 128))))
@@ -106,6 +108,14 @@ def test_what_was_best_before_is_tried_after_the_default(
     tuned(jobs, tmp_path, trials=3)
     longer = [config for label, config in Recorded.asked if label == "radial"][-3:]
     assert longer[:2] == [KernelConfig(), FAST]
+
+
+def test_what_was_best_on_other_devices_comes_after_what_was_on_this_one() -> None:
+    far = record(frames=84, config=KernelConfig(16, 16))
+    other = record(device="another", config=KernelConfig(32, 32))
+    assert list(tuning.neighbours([other, far], KEY)) == [far.config, other.config]
+    assert list(tuning.neighbours([other], KEY)) == [other.config]
+    assert list(tuning.neighbours([], KEY)) == []
 
 
 def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
