@@ -1,5 +1,7 @@
 """What the backends of other people's libraries share: is it installed, does the table fit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -26,6 +28,22 @@ def hopper_reasons(device: str) -> list[str]:
 def describe(package: str) -> str:
     """Name a distribution and its version."""
     return f"{package} {_version(package) or '(not installed)'}"
+
+
+@contextmanager
+def loading(package: str) -> Iterator[None]:
+    """Import from a distribution that is here, and say so if that fails.
+
+    Raises:
+        BackendError: An import fails: another version was built for it, or a part is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise BackendError(
+            f"{describe(package)} does not load beside torch {version('torch')}: "
+            f"{str(error).rpartition('/')[2]}; install it again with all that it needs"
+        ) from None
 
 
 def check_whole_blocks(name: str, table: BlockTable) -> None:

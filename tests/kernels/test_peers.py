@@ -10,7 +10,7 @@ from torch import Tensor
 from radialbench.errors import BackendError
 from radialbench.kernels import checks
 from radialbench.kernels.backends import fa4, fastvideo, flashinfer, flex
-from radialbench.kernels.peers import check_whole_blocks, describe, package_reasons
+from radialbench.kernels.peers import check_whole_blocks, describe, loading, package_reasons
 from tests.kernels.tables import config_of, mixed_mask, problem_of, table_of
 
 PEERS = (
@@ -51,6 +51,14 @@ def test_what_is_not_made_of_whole_blocks_is_refused(
 ) -> None:
     with pytest.raises(BackendError, match=message):
         check_whole_blocks("peer", table_of(mask, *blocks))
+
+
+def test_a_package_that_does_not_load_says_so() -> None:
+    message = (
+        f"numpy {np.__version__} does not load beside torch .*: No module named 'no_such_part'"
+    )
+    with pytest.raises(BackendError, match=message), loading("numpy"):
+        import no_such_part  # type: ignore[import-not-found]  # noqa: F401
 
 
 def test_a_package_is_named_with_its_version_or_how_to_get_it() -> None:

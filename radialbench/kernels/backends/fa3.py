@@ -5,7 +5,7 @@ from torch import Tensor
 
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import check_dense, check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import describe, hopper_reasons, package_reasons
+from radialbench.kernels.peers import describe, hopper_reasons, loading, package_reasons
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -30,7 +30,8 @@ class Fa3:
         """
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         check_dense(self.name, table, "hopper")
-        from fa3_fwd_interface import flash_attn_func
+        with loading(PACKAGE):
+            from fa3_fwd_interface import flash_attn_func
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, q, k, v)

@@ -8,7 +8,7 @@ from torch import Tensor
 from radialbench.errors import BackendError
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import describe, hopper_reasons, package_reasons
+from radialbench.kernels.peers import describe, hopper_reasons, loading, package_reasons
 from radialbench.maskgen.export.fa4 import Fa4 as Fa4Table
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -38,10 +38,11 @@ class Fa4:
         """
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         sparse: dict[str, Any] = {}
+        with loading(PACKAGE):
+            from flash_attn.cute.interface import _flash_attn_fwd
         if table.pairs != table.seq_len**2:
             _check_blocks(table, problem.head_dim)
             sparse = _sparse_arguments(table)
-        from flash_attn.cute.interface import _flash_attn_fwd
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, q, k, v)

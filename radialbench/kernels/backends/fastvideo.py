@@ -10,6 +10,7 @@ from radialbench.kernels.peers import (
     check_whole_blocks,
     describe,
     hopper_reasons,
+    loading,
     package_reasons,
 )
 from radialbench.maskgen.export.flex import Flex as Lists
@@ -47,13 +48,8 @@ class FastVideo:
             if block != BLOCK:
                 raise BackendError(f"backend 'fastvideo' takes a {side} of {BLOCK}, got {block}")
         check_whole_blocks(self.name, table)
-        try:
+        with loading(PACKAGE):
             from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
-        except ImportError as error:
-            raise BackendError(
-                f"{describe(PACKAGE)} does not load beside torch {torch.__version__}: "
-                f"{str(error).rpartition('/')[2]}"
-            ) from None
 
         lists = _lists(table, problem.heads)
         # The kernel keeps lse as its backward pass wants it: times -√head_dim.

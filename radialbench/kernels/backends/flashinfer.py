@@ -12,6 +12,7 @@ from radialbench.kernels.peers import (
     check_whole_blocks,
     describe,
     hopper_reasons,
+    loading,
     package_reasons,
 )
 from radialbench.maskgen.export.bsr import Bsr
@@ -50,7 +51,8 @@ class FlashInferFa2:
         """
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         check_whole_blocks(self.name, table)
-        from flashinfer import BlockSparseAttentionWrapper
+        with loading(PACKAGE):
+            from flashinfer import BlockSparseAttentionWrapper
 
         workspace = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device="cuda")
         wrapper = BlockSparseAttentionWrapper(workspace, backend=self.template)
