@@ -19,6 +19,7 @@ from benchmarks.paper_times import (
     STEP,
     VideoTimes,
     amdahl,
+    inside_table,
     of_videos,
     part_table,
     read_times,
@@ -87,7 +88,8 @@ def parts() -> dict[str, str]:
     records = read(RECORDS).records if RECORDS.exists() else ()
     times = read_times(TIMES) if TIMES.exists() else ()
     videos = of_videos(times)
-    steps = [part_table(videos), sum_table(videos)] if times else [NOT_YET]
+    made = (part_table(videos), inside_table(videos), sum_table(videos))
+    steps = list(filter(None, made)) if times else [NOT_YET]
     if times:
         here = times[-1].environment
         steps.append(

@@ -82,24 +82,49 @@ BUILT = {
 timed_event = partial(torch.cuda.Event, enable_timing=True)
 
 
+class Watch:
+    """Takes the time of attention within calls of a model.
+
+    Attributes:
+        calls_ms: For each call that has ended, how long its attention took.
+    """
+
+    def __init__(self, event: Callable[[], torch.cuda.Event] = timed_event) -> None:
+        self.calls_ms: list[float] = []
+        self._event = event
+        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def begin(self) -> None:
+        """Attention begins."""
+        self._marks.append((self._event(), self._event()))
+        self._marks[-1][0].record()
+
+    def done(self) -> None:
+        """It has ended."""
+        self._marks[-1][1].record()
+
+    def end(self) -> None:
+        """Sum up a call of the model, when the GPU is done with it."""
+        self.calls_ms.append(sum(start.elapsed_time(stop) for start, stop in self._marks))
+        self._marks.clear()
+
+    def follow(self, attention: torch.nn.Module) -> None:
+        """Take the time of a module whenever it is called."""
+        attention.register_forward_pre_hook(lambda *_: self.begin())
+        attention.register_forward_hook(lambda *_: self.done())
+
+
 class Attends(TorchFunctionMode):
     """Has self-attention of one length computed by a kernel, whatever model calls for it.
 
     Masks are dropped: only padding of the text is masked in these models, and here is none.
-
-    Attributes:
-        calls_ms: How long the kernel took in each call of the model that has ended.
     """
 
-    def __init__(
-        self, seq_len: int, run: Run, *, event: Callable[[], torch.cuda.Event] = timed_event
-    ) -> None:
+    def __init__(self, seq_len: int, run: Run, watch: Watch) -> None:
         super().__init__()
         self.seq_len = seq_len
         self.run = run
-        self.calls_ms: list[float] = []
-        self._event = event
-        self._marks: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self.watch = watch
 
     def __torch_function__(
         self,
@@ -116,17 +141,10 @@ class Attends(TorchFunctionMode):
         q, k, v = given["query"], given["key"], given["value"]
         if {q.shape[2], k.shape[2]} != {self.seq_len}:
             return func(*args, **kwargs)
-        start, stop = self._event(), self._event()
-        start.record()
+        self.watch.begin()
         out, _ = self.run(q, k, v)
-        stop.record()
-        self._marks.append((start, stop))
+        self.watch.done()
         return out
-
-    def end(self) -> None:
-        """Sum up a call of the model, when the GPU is done with it."""
-        self.calls_ms.append(sum(start.elapsed_time(stop) for start, stop in self._marks))
-        self._marks.clear()
 
 
 def dense_kernels(video: Video, peers: Sequence[str]) -> dict[str, Run]:
@@ -222,7 +240,7 @@ def parts(
         yield kind, count, partial(one, *args, **kwargs), partial(other, *args, **kwargs)
 
 
-def under(mode: Attends | None, call: Call) -> Call:
+def under(mode: TorchFunctionMode | None, call: Call, watch: Watch) -> Call:
     """Make a call that ends when the GPU is done, with attention by a mode if one is given."""
 
     def run() -> None:
@@ -231,8 +249,7 @@ def under(mode: Attends | None, call: Call) -> Call:
                 stack.enter_context(mode)
             call()
         torch.cuda.synchronize()
-        if mode is not None:
-            mode.end()
+        watch.end()
 
     return run
 
@@ -272,32 +289,31 @@ def measure(video: Video, options: argparse.Namespace) -> Iterator[PartTime]:
     sparse = twin(dense)
     variant = video.masks[0][0]
     pixels, _, frames = video.size.rpartition("x")
-    apply_radial(sparse, size=pixels, frames=int(frames), mask=video.mask(variant))
+    attention = apply_radial(sparse, size=pixels, frames=int(frames), mask=video.mask(variant))
     given = inputs(video.model, video.grid, "cuda")
     kernels = dense_kernels(video, options.peers)
+    watches = {name: Watch() for name in (RADIAL, *kernels)}
+    watches[RADIAL].follow(attention)
     for part, count, stock, own in parts(video.model, dense, sparse, given, step=options.step):
         check(own, f"{video.title}, {part}")
-        modes = {peer: Attends(video.grid.seq_len, run) for peer, run in kernels.items()}
-        calls = {RADIAL: under(None, own)}
-        calls |= {peer: under(mode, stock) for peer, mode in modes.items()}
-        for attention, timing in sampled(calls, options.samples, options.seconds).items():
+        calls = {RADIAL: under(None, own, watches[RADIAL])}
+        for peer, run in kernels.items():
+            mode = Attends(video.grid.seq_len, run, watches[peer])
+            calls[peer] = under(mode, stock, watches[peer])
+        for name, timing in sampled(calls, options.samples, options.seconds).items():
             yield PartTime(
                 model=video.model,
                 size=video.size,
                 part=part,
                 count=count,
-                attention=attention,
-                mask=variant if attention == RADIAL else DENSE,
+                attention=name,
+                mask=variant if name == RADIAL else DENSE,
                 timing=timing,
                 environment=here,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
-                attention_ms=spent(modes.get(attention), timing),
+                # Its last calls are those that were sampled.
+                attention_ms=tuple(watches[name].calls_ms[-len(timing.samples_ms) :]),
             )
-
-
-def spent(mode: Attends | None, timing: Measurement) -> tuple[float, ...]:
-    """Give what the kernel of a mode took in each sample, which are its last calls."""
-    return () if mode is None else tuple(mode.calls_ms[-len(timing.samples_ms) :])
 
 
 def name_of(video: Video) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.work import Schedule
@@ -37,7 +38,7 @@ class PartTime:
         timing: Samples, taken in turn with the other kinds of attention.
         environment: Where it ran.
         created: When, in ISO 8601 with its zone.
-        attention_ms: How long the dense kernel took in each sample; empty if that is not known.
+        attention_ms: How long attention took in each sample; empty if that is not known.
     """
 
     model: str
@@ -173,6 +174,26 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
                 )
             )
     return table(headers, body, words=2)
+
+
+def inside_table(videos: Iterable[VideoTimes]) -> str:
+    """How long attention takes within each part, and how near that is to the fastest dense one."""
+    names = PEERS.values()
+    headers = ("video", "part", "radial ms", *(f"{name} ms" for name in names), "of ideal")
+    body = []
+    for one in videos:
+        density = table_of(one.video, one.video.masks[0][0]).block_density
+        for part in dict.fromkeys(part.part for part in one.parts):
+            found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
+            taken = {
+                peer: median(p.attention_ms) for peer, p in found.items() if p and p.attention_ms
+            }
+            if RADIAL not in taken or len(taken) < 2:
+                continue
+            ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
+            told = (three(taken[peer]) if peer in taken else NONE for peer in found)
+            body.append((one.video.title, part, *told, share(ideal / taken[RADIAL])))
+    return table(headers, body, words=2) if body else ""
 
 
 def sum_table(videos: Iterable[VideoTimes]) -> str:

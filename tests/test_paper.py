@@ -13,6 +13,7 @@ from benchmarks.paper_times import (
     PartTime,
     VideoTimes,
     amdahl,
+    inside_table,
     of_videos,
     part_table,
     read_times,
@@ -183,6 +184,19 @@ def test_the_ideal_is_the_dense_call_less_what_a_perfect_kernel_saves() -> None:
     assert 0.2 < density < 0.4
     assert reached.median == pytest.approx((1500 - 1200 * (1 - density)) / 500, rel=1e-6)
     assert amdahl(found, "fa3") is None
+
+
+def test_attention_inside_a_part_is_told_where_it_was_taken_apart() -> None:
+    own, dense = WHOLE
+    (without,) = of_videos(WHOLE)
+    assert inside_table([without]) == ""
+    parts = (replace(own, attention_ms=(400.0,) * 6), replace(dense, attention_ms=(1200.0,) * 6))
+    (found,) = of_videos(parts)
+    density = compile_mask(HUNYUAN.mask(own.mask), HUNYUAN.grid).block_density
+    line = inside_table([found]).splitlines()[-1]
+    assert [cell.strip() for cell in line.split("|")[2:-1]] == [
+        STEP, "400", "1,200", "–", "–", "–", f"{3 * density:.1%}"
+    ]  # fmt: skip
 
 
 def test_targets_are_told_where_they_were_measured() -> None:

@@ -8,7 +8,6 @@ import torch
 from benchmarks import paper_step
 from radialbench import TokenGrid
 from radialbench.maskgen.models import load_model
-from radialbench.records.measurement import Measurement
 from radialbench.reports.claims import VIDEOS
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -49,17 +48,24 @@ def test_a_dense_kernel_takes_the_place_of_self_attention_alone(model: str) -> N
 
     with torch.no_grad():
         (stock,) = transformer(**given)
-        mode = paper_step.Attends(grid.seq_len, kernel, event=Event)  # type: ignore[arg-type]
+        watch = paper_step.Watch(Event)  # type: ignore[arg-type]
         for _ in range(2):
-            with mode:
+            with paper_step.Attends(grid.seq_len, kernel, watch):
                 (own,) = transformer(**given)
-            mode.end()
+            watch.end()
     assert calls == [(1, 2, grid.seq_len, 16)] * sum(few.values()) * 2
-    assert mode.calls_ms == [sum(few.values())] * 2
-    last = Measurement((9.0,), 1, "warm", "perf_counter", None)
-    assert paper_step.spent(mode, last) == (sum(few.values()),)
-    assert paper_step.spent(None, last) == ()
+    assert watch.calls_ms == [sum(few.values())] * 2
     torch.testing.assert_close(own, stock, atol=0.05, rtol=0.05)
+
+
+def test_a_watch_follows_a_module() -> None:
+    watch, module = paper_step.Watch(Event), torch.nn.Linear(2, 2)  # type: ignore[arg-type]
+    watch.follow(module)
+    for calls in (3, 0, 1):
+        for _ in range(calls):
+            module(torch.ones(2))
+        watch.end()
+    assert watch.calls_ms == [3, 0, 1]
 
 
 def test_a_twin_has_modules_of_its_own_and_the_same_weights() -> None:
