@@ -136,9 +136,10 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if cos.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
         # As complex numbers that is three passes over memory instead of eight. What compiles makes
         # one of the eight, but none of complex numbers.
-        pairs = torch.view_as_complex(x.to(cos.dtype).unflatten(-1, (-1, 2)))
-        turned = torch.view_as_real(pairs * torch.complex(cos, sin))
-        return turned.flatten(-2).to(x.dtype)
+        turned = x.to(cos.dtype, copy=True)
+        pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)))
+        pairs *= torch.complex(cos, sin)
+        return turned.to(x.dtype)
     even, odd = x[..., 0::2], x[..., 1::2]
     out = torch.empty_like(x)
     out[..., 0::2] = even * cos - odd * sin
