@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from benchmarks.checks import PAGE, ROOT
-from benchmarks.parts import filled
+from benchmarks.parts import filled, rewrite
 from radialbench.reports.check.history import Series, history, run_of
 from radialbench.reports.formats._tables import table
 from tests.reports.check.noise import Noise
@@ -81,11 +81,7 @@ def main() -> int:
         lines = ",\n".join(json.dumps(row) for row in simulate())
         RATES.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     rates = json.loads(RATES.read_text(encoding="utf-8"))
-    text = PAGE.read_text(encoding="utf-8")
-    if options.check:
-        return int(written(text, rates) != text)
-    PAGE.write_text(written(text, rates), encoding="utf-8")
-    return 0
+    return rewrite(PAGE, lambda text: written(text, rates), check=options.check)
 
 
 if __name__ == "__main__":

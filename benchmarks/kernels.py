@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.parts import filled, told
+from benchmarks.parts import filled, rewrite, told
 from radialbench.records.result import Record
 from radialbench.records.store import RESULTS, read
 from radialbench.reports.kernels import (
@@ -145,11 +145,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.out:
         return measure(options.out)
-    text = PAGE.read_text(encoding="utf-8")
-    if options.check:
-        return int(written(text) != text)
-    PAGE.write_text(written(text), encoding="utf-8")
-    return 0
+    return rewrite(PAGE, written, check=options.check)
 
 
 if __name__ == "__main__":

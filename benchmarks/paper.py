@@ -26,7 +26,7 @@ from benchmarks.paper_times import (
     sum_table,
     video_table,
 )
-from benchmarks.parts import filled, told
+from benchmarks.parts import filled, rewrite, told
 from radialbench.records.result import Record
 from radialbench.records.store import read
 from radialbench.reports.claims import VIDEOS, Video
@@ -119,11 +119,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The paper's figures beside ours.")
     parser.add_argument("--check", action="store_true", help="compare the page with its sources")
     options = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    if options.check:
-        return int(written(text) != text)
-    PAGE.write_text(written(text), encoding="utf-8")
-    return 0
+    return rewrite(PAGE, written, check=options.check)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Parts of a Markdown file that are made from records, between marks that name them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from radialbench.records.result import Environment, Record
 
@@ -23,6 +24,25 @@ def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
         before, after = text.split(begin)[0], text.split(end)[1]
         text = f"{before}{begin}{part}\n{end}{after}"
     return text
+
+
+def rewrite(page: Path, written: Callable[[str], str], *, check: bool) -> int:
+    """Write a page anew.
+
+    Args:
+        page: The file.
+        written: Gives its new text.
+        check: Only compare.
+
+    Returns:
+        1 if it is compared and differs, else 0.
+    """
+    text = page.read_text(encoding="utf-8")
+    new = written(text)
+    if check:
+        return int(new != text)
+    page.write_text(new, encoding="utf-8")
+    return 0
 
 
 def told(record: Record) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.parts import described, filled
+from benchmarks.parts import described, filled, rewrite
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import row_blocks, row_order
 from radialbench.maskgen.spec import MaskSpec
@@ -196,11 +196,7 @@ def main() -> int:
                 append(options.out, one)
             print(order_table(found).splitlines()[-1], flush=True)
         return 0
-    text = PAGE.read_text(encoding="utf-8")
-    if options.check:
-        return int(written(text) != text)
-    PAGE.write_text(written(text), encoding="utf-8")
-    return 0
+    return rewrite(PAGE, written, check=options.check)
 
 
 if __name__ == "__main__":
