@@ -1,14 +1,12 @@
 """Times of transformer blocks and denoising steps, and what they make of whole videos."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from radialbench.errors import RecordError
+from benchmarks.parts import read_lines
 from radialbench.maskgen.work import Schedule
-from radialbench.records.codec import from_dict
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment
 from radialbench.reports.claims import VIDEOS, Video
@@ -59,13 +57,7 @@ def read_times(path: Path) -> tuple[PartTime, ...]:
     Raises:
         RecordError: A line is none of its; the message has its number.
     """
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            found.append(from_dict(PartTime, json.loads(line)))
-        except (RecordError, json.JSONDecodeError) as error:
-            raise RecordError(f"{path}:{number}: {error}") from None
-    return tuple(found)
+    return read_lines(path, PartTime)
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,8 @@ class VideoTimes:
         return list(dict.fromkeys(part.part for part in self.parts if part.part != STEP))
 
     def find(self, part: str, attention: str) -> PartTime | None:
-        """The time of a part with one kind of attention."""
-        for one in self.parts:
+        """The time of a part with one kind of attention; the last, if it was timed again."""
+        for one in reversed(self.parts):
             if (one.part, one.attention) == (part, attention):
                 return one
         return None

@@ -2,8 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+from radialbench.errors import RecordError
+from radialbench.records.codec import from_dict
+from radialbench.records.lines import parse_json
 from radialbench.records.result import Environment, Record
+
+T = TypeVar("T")
 
 
 def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
@@ -43,6 +49,21 @@ def rewrite(page: Path, written: Callable[[str], str], *, check: bool) -> int:
         return int(new != text)
     page.write_text(new, encoding="utf-8")
     return 0
+
+
+def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
+    """Read a file of records, a line of JSON each.
+
+    Raises:
+        RecordError: A line is none; the message has its number.
+    """
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            found.append(from_dict(kind, parse_json(line)))
+        except (RecordError, ValueError) as error:
+            raise RecordError(f"{path}:{number}: {error}") from None
+    return tuple(found)
 
 
 def told(record: Record) -> str:

@@ -10,7 +10,6 @@ The part is made of benchmarks/results/row_order.jsonl.
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,12 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.parts import described, filled, rewrite
+from benchmarks.parts import described, filled, read_lines, rewrite
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import row_blocks, row_order
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.codec import from_dict
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment
@@ -156,17 +154,11 @@ def order_table(times: Sequence[OrderTime]) -> str:
     return table(headers, body, words=2)
 
 
-def read_times(path: Path) -> tuple[OrderTime, ...]:
-    """Read the records."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(from_dict(OrderTime, json.loads(line)) for line in lines)
-
-
 def written(text: str, records: Path = RECORDS) -> str:
     """Put the part into the page."""
     part = "Not measured yet."
     if records.exists():
-        times = read_times(records)
+        times = read_lines(records, OrderTime)
         part = (
             f"{order_table(times)}\n\n{described(times[-1].environment)}; {times[-1].created[:10]}."
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import row_order
+from benchmarks.parts import read_lines
 from benchmarks.row_order import LENGTH, OURS, STANDS, OrderTime, order_table
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.records.measurement import Measurement
@@ -29,7 +30,7 @@ def test_every_problem_of_the_records_is_one_of_the_benchmark() -> None:
     names = {(name, mask.label) for name, mask, _, _ in row_order.problems()}
     assert len(names) == len(VIDEOS) + 4
     if row_order.RECORDS.exists():
-        times = row_order.read_times(row_order.RECORDS)
+        times = read_lines(row_order.RECORDS, OrderTime)
         assert {(one.name, one.mask) for one in times} == names
         assert len(times) == 3 * len(names)
 
@@ -51,5 +52,5 @@ def test_what_is_faster_has_a_higher_number(tmp_path: Path) -> None:
     path = tmp_path / "times.jsonl"
     for one in times:
         append(path, one)
-    assert row_order.read_times(path) == tuple(times)
+    assert read_lines(path, OrderTime) == tuple(times)
     assert line in row_order.written(TEXT, path)
