@@ -1,7 +1,7 @@
 """Live: configurations tried on this machine, in the process in which suites try their cases."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -128,14 +128,14 @@ class Live:
     """
 
     def __init__(
-        self, task: Task, rig: Rig, *, then: Iterable[tuple[Task, KernelConfig]] = ()
+        self, task: Task, rig: Rig, *, then: Sequence[tuple[Task, KernelConfig]] = ()
     ) -> None:
         self._task = task
         self._rig = rig
         self._then = then
         self._wanted: list[Ahead] = []
         self._first: dict[str, KernelConfig] = {}
-        self._unasked: list[KernelConfig] = []
+        self._unasked: KernelConfig | None = None
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
         """Have configurations compiled, in this order, once the first is tried; return at once."""
@@ -153,8 +153,8 @@ class Live:
         if self._rig.pool is not None:
             self._rig.pool.add(self._wanted)
             self._wanted = []
-        if best_ms is None and not self._unasked:
-            self._unasked.append(config)
+        if best_ms is None and self._unasked is None:
+            self._unasked = config
         elif (refused := self._refused(config)) is not None:
             return refused
         give_up = None if best_ms is None else GIVE_UP * best_ms
@@ -169,7 +169,6 @@ class Live:
         """
         self.close()
         if self._rig.pool is not None:
-            self._then = list(self._then)
             self._rig.pool.add([self._ahead(task, config) for task, config in self._then])
         return self._tried(configs, interleave=True, **FINAL)
 
@@ -201,10 +200,10 @@ class Live:
         from radialbench.kernels.precompile import over_limits
 
         assert self._rig.arch is not None
-        for earlier in self._unasked:
-            other = self.built(earlier)
+        if self._unasked is not None:
+            other = self.built(self._unasked)
             if other is not None and not isinstance(other, Failed):
-                self._first.setdefault(other.code, earlier)
+                self._first.setdefault(other.code, self._unasked)
         reason = over_limits(built, self._rig.arch)
         twin = self._first.setdefault(built.code, config)
         if reason is None and twin != config:

@@ -152,7 +152,7 @@ def run(
                 on_event(Moved(place, len(able), job, progress))
 
             # Only its best is not among the neighbours of the next yet.
-            then = islice(_begin(able[place:], records, search, seed, known), BEGIN)
+            then = list(islice(_begin(able[place:], records, search, seed, known), BEGIN))
             live = Live(job.task, rig, then=then)
             tuned, reason = None, None
             try:

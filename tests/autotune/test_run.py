@@ -1,6 +1,6 @@
 """Tasks tuned one after the other: one that cannot go on leaves the others theirs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Recorded:
     compiled: list[tuple[str, KernelConfig]]
 
     def __init__(
-        self, task: Task, rig: object, *, then: Iterable[tuple[Task, KernelConfig]]
+        self, task: Task, rig: object, *, then: Sequence[tuple[Task, KernelConfig]]
     ) -> None:
         self.task = task
         self.then = then
