@@ -21,6 +21,9 @@ from pathlib import Path
 
 LOGS = Path("results") / "everything"
 
+LOCK = threading.Lock()
+"""Taken to look for the next job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -69,7 +72,7 @@ JOBS = (
     Job("order", 150, ("benchmarks.row_order -o results/row_order.jsonl",)),
     Job("kernels", 580, ("benchmarks.kernels -o results/kernels",)),
     Job("planted", 400, ("benchmarks.planted --timed",)),
-    Job("noise", 240, ("benchmarks.noise",)),
+    Job("noise", 450, ("benchmarks.noise -o results/noise.jsonl --seconds 420",)),
     Job("timers", 120, ("benchmarks.timers -o results/timers.json",)),
     *(_suite(name, 600) for name in ("scaling", "wan", "hunyuan", "mochi", "peers")),
 )
@@ -80,7 +83,7 @@ class Lane(threading.Thread):
 
     Args:
         gpu: Number of the GPU.
-        cores: The cores its processes may use.
+        cores: The cores that its processes may use.
         left: Jobs that nobody has begun; lanes share it.
         deadline: Moment of the monotonic clock at which everything is to have ended.
     """
@@ -127,9 +130,6 @@ class Lane(threading.Thread):
         return 0
 
 
-LOCK = threading.Lock()
-
-
 def told(job: Job, gpu: int, code: int, seconds: float) -> str:
     """Say how a job ended."""
     end = "done" if code == 0 else f"FAILED with exit code {code}, see {LOGS / job.name}.log"
@@ -153,8 +153,14 @@ def run(jobs: Sequence[Job], gpus: Sequence[int], seconds: float) -> int:
     ]
     for lane in lanes:
         lane.start()
-    for lane in lanes:
-        lane.join()
+    try:
+        for lane in lanes:
+            lane.join()
+    except KeyboardInterrupt:
+        # What runs is interrupted too; nothing else begins.
+        with LOCK:
+            left.clear()
+        raise
     for job in left:
         print(f"{job.name}: not begun, it takes about {job.seconds} s")
     return len(left) + sum(code != 0 for lane in lanes for _, code, _ in lane.done)
@@ -177,7 +183,11 @@ def main() -> int:
             for command in job.commands:
                 print(f"    python -m {command}")
         return 0
-    return int(run(jobs, options.gpus, options.seconds) > 0)
+    try:
+        return int(run(jobs, options.gpus, options.seconds) > 0)
+    except KeyboardInterrupt:
+        print("stopped; what the jobs have written stays")
+        return 130
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Jobs of benchmarks/everything.py: shared out over GPUs, each with its own cores and log."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 from benchmarks import everything
 from benchmarks.everything import JOBS, Job, chosen
 from radialbench.suites.read import load_suite
+
+ROOT = Path(everything.__file__).parents[1]
 
 
 def test_every_job_is_something_there_is() -> None:
@@ -57,6 +62,31 @@ def test_what_fails_or_would_end_late_is_told(
     assert "bad: FAILED with exit code 3, see " in out
     assert "long: not begun, it takes about 100 s" in out
     assert len((here / "logs" / "bad.log").read_text().splitlines()) == 1
+
+
+def test_ctrl_c_ends_what_runs_and_begins_nothing_else(here: Path) -> None:
+    text = "from benchmarks import everything\nfrom pathlib import Path\n"
+    text += "everything.LOGS = Path('logs')\n"
+    text += "everything.JOBS = [everything.Job(n, 1, ('slow 0',)) for n in 'ab']\n"
+    text += "raise SystemExit(everything.main())\n"
+    slow = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(60)\n"
+    (here / "slow.py").write_text(slow, encoding="utf-8")
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-c", text],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(here)])},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (here / "begun").exists() and time.monotonic() - begun < 30:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped; what the jobs have written stays" in out
+    assert [path.name for path in (here / "logs").iterdir()] == ["a.log"]
 
 
 def test_names_are_found_by_parts() -> None:
