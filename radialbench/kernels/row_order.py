@@ -11,7 +11,7 @@ PROCESSORS = 132
 """Those of an H100 SXM and an H200. Each is taken to have one thread block at a time."""
 
 LONG = 1.5
-"""Rows with this many times the usual number of blocks are begun first."""
+"""Rows with more than this many times the median number of blocks are begun first."""
 
 
 def row_order(table: BlockTable, processors: int = PROCESSORS) -> Int64:
