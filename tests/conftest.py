@@ -1,6 +1,7 @@
 """Ctrl-C, threads, the interpreter for kernels where there is no GPU, and tests that need one."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -25,7 +26,10 @@ if shutil.which("nvidia-smi") is None:
 def _alone_on_the_gpu(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Let one process at a time run what is marked `gpu`: some of it times, and others disturb."""
+    """Let one process at a time run what is marked `gpu`: some of it times, and others disturb.
+
+    Each hands back its memory: what PyTorch keeps for later no other process can have.
+    """
     if request.node.get_closest_marker("gpu") is None:
         yield
         return
@@ -33,6 +37,10 @@ def _alone_on_the_gpu(
     with (tmp_path_factory.getbasetemp().parent / "gpu.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
