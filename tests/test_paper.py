@@ -116,6 +116,15 @@ def test_attention_is_compared_with_each_dense_kernel() -> None:
     assert "6.00×" in attention_table(records)
 
 
+def test_our_kernel_without_a_mask_stands_beside_the_other_dense_ones() -> None:
+    own = attention(HUNYUAN, "dense", "hopper", 100.0)
+    assert own.table is not None
+    own = replace(own, table=replace(own.table, block_density=1.0))
+    (row,) = attention_rows([own, attention(HUNYUAN, "dense", "fa3", 90.0)])
+    assert row[1:3] == ("dense", "hopper")
+    assert row[-2:] == ("90.0%", "–")
+
+
 def test_the_report_has_the_paper_beside_its_own_suite_only() -> None:
     records = [
         attention(HUNYUAN, "dense", "flash", 120.0),
