@@ -26,7 +26,7 @@ from benchmarks.paper_times import (
     sum_table,
     video_table,
 )
-from benchmarks.parts import described, filled, rewrite, told
+from benchmarks.parts import filled, rewrite, told
 from radialbench.records.result import Record
 from radialbench.records.store import read
 from radialbench.reports.claims import VIDEOS, Video
@@ -91,7 +91,7 @@ def parts() -> dict[str, str]:
     made = (part_table(videos), inside_table(videos), sum_table(videos))
     steps = list(filter(None, made)) if times else [NOT_YET]
     if times:
-        steps.append(f"{described(times[-1].environment)}; {times[-1].created[:10]}.")
+        steps.append(told(times[-1]))
     attention = f"{attention_table(records)}\n\n{told(records[-1])}" if records else NOT_YET
     targets = [*(kernel_target(video, peer) for video in VIDEOS for peer in ("cudnn", "fa3"))]
     targets += step_targets(videos)

@@ -51,6 +51,10 @@ class PartTime:
     attention_ms: tuple[float, ...] = ()
 
 
+SHOWN = ("flash", "fa3")
+"""Dense kernels of the README's table: the paper's own, and one of today's."""
+
+
 def read_times(path: Path) -> tuple[PartTime, ...]:
     """Read what benchmarks/paper_step.py wrote.
 
@@ -230,6 +234,28 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
                 )
             )
     return table(headers, body, words=3)
+
+
+def call_table(videos: Iterable[VideoTimes]) -> str:
+    """Calls that were measured whole, and the videos that they add up to: the README's table."""
+    over = [f"{what}, over {PEERS[peer]}" for what in ("a call", "a video") for peer in SHOWN]
+    headers = ("video", "radial ms", *(f"{PEERS[peer]} ms" for peer in SHOWN), *over)
+    body = []
+    for one in videos:
+        found = [one.find(STEP, attention) for attention in (RADIAL, *SHOWN)]
+        calls = [one.over(STEP, peer) for peer in SHOWN]
+        whole = [(one.video_s(p, radial=False), one.video_s(p, radial=True)) for p in SHOWN]
+        if None in found or None in calls:
+            continue
+        body.append(
+            (
+                one.video.title,
+                *(NONE if part is None else three(part.timing.median_ms) for part in found),
+                *(NONE if ratio is None else times(ratio.median) for ratio in calls),
+                *(times(dense / own) if dense and own else NONE for dense, own in whole),
+            )
+        )
+    return table(headers, body, words=1)
 
 
 def amdahl(one: VideoTimes, peer: str) -> Ratio | None:

@@ -2,14 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import from_dict
 from radialbench.records.lines import parse_json
-from radialbench.records.result import Environment, Record
+from radialbench.records.result import Environment
 
 T = TypeVar("T")
+
+
+class Measured(Protocol):
+    """A record of something measured, whatever it was."""
+
+    @property
+    def environment(self) -> Environment:
+        """Where it ran."""
+
+    @property
+    def created(self) -> str:
+        """When, in ISO 8601."""
 
 
 def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
@@ -66,7 +78,7 @@ def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
     return tuple(found)
 
 
-def told(record: Record) -> str:
+def told(record: Measured) -> str:
     """Say where records come from, and when."""
     return f"{described(record.environment)}; {record.created[:10]}."
 

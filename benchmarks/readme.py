@@ -6,6 +6,7 @@ With --check nothing is written: exits with 1 if the README differs from the rec
 import sys
 from pathlib import Path
 
+from benchmarks.paper_times import call_table, of_videos, read_times
 from benchmarks.parts import filled, told
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.maskgen.picture import save_pictures
@@ -30,12 +31,15 @@ def parts() -> dict[str, str]:
     compiled = read(RESULTS / "compile.jsonl").records
     swept = read(RESULTS / "sweep.jsonl").records
     kernels = [r for r in read(RESULTS / "kernels.jsonl").records if r.mask != "radial_whole"]
+    steps = read_times(RESULTS / "paper_step.jsonl")
+    calls = call_table(of_videos(steps))
     summary = summarize(swept)
     return {
         "compile": f"{compile_table(compiled)}\n\n{told(compiled[-1])}",
         "sweep": f"{sweep_table(summary)}\n\n{told(swept[-1])}",
         "growth": growth_lines(summary),
         "speedups": f"{speedup_table(kernels, SHAPES)}\n\n{told(kernels[-1])}",
+        "calls": f"{calls}\n\n{told(steps[-1])}",
     }
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.parts import described, filled, read_lines, rewrite
+from benchmarks.parts import filled, read_lines, rewrite, told
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import row_blocks, row_order
 from radialbench.maskgen.spec import MaskSpec
@@ -159,9 +159,7 @@ def written(text: str, records: Path = RECORDS) -> str:
     part = "Not measured yet."
     if records.exists():
         times = read_lines(records, OrderTime)
-        part = (
-            f"{order_table(times)}\n\n{described(times[-1].environment)}; {times[-1].created[:10]}."
-        )
+        part = f"{order_table(times)}\n\n{told(times[-1])}"
     return filled(text, {"order": part}, maker="benchmarks/row_order.py")
 
 

@@ -13,6 +13,7 @@ from benchmarks.paper_times import (
     PartTime,
     VideoTimes,
     amdahl,
+    call_table,
     inside_table,
     of_videos,
     part_table,
@@ -193,6 +194,17 @@ def test_the_ideal_is_the_dense_call_less_what_a_perfect_kernel_saves() -> None:
     assert 0.2 < density < 0.4
     assert reached.median == pytest.approx((1500 - 1200 * (1 - density)) / 500, rel=1e-6)
     assert amdahl(found, "fa3") is None
+
+
+def test_the_readme_shows_calls_that_were_measured_whole() -> None:
+    names = {RADIAL: 1000.0, "flash": 4000.0, "fa3": 2000.0}
+    calls = [part(HUNYUAN, STEP, 1, name, ms) for name, ms in names.items()]
+    blocks = [part(WAN, "block", 40, name, ms) for name, ms in names.items()]
+    (row,) = call_table(of_videos([*calls, *blocks])).splitlines()[2:]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:4] == [HUNYUAN.title, "1,000", "4,000", "2,000"]
+    # 12 of 50 steps stay dense.
+    assert cells[4:] == ["4.00×", "2.00×", f"{200 / 86:.2f}×", f"{100 / 62:.2f}×"]
 
 
 def test_attention_inside_a_part_is_told_where_it_was_taken_apart() -> None:
