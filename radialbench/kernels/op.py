@@ -1,8 +1,10 @@
 """block_sparse_attention: our kernels as one PyTorch operator on plain tensors."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, overload
+from functools import cache
+from typing import Literal, NoReturn, overload
 from weakref import WeakKeyDictionary
 
 import torch
@@ -134,7 +136,6 @@ def device_table(table: BlockTable, device: str) -> DeviceTable:
     return kept[device]
 
 
-@torch.library.custom_op("radialbench::block_sparse_attention", mutates_args=())
 def _operator(
     q: Tensor,
     k: Tensor,
@@ -157,8 +158,10 @@ def _operator(
     if mask:
         # Here, where sizes are numbers: outside they may be symbols of torch.compile.
         config = _chosen(q, backend, config, mask, frames, tokens_per_frame).config
+    launch = LAUNCHES[backend]
     with torch.cuda.device_of(q):
-        LAUNCHES[backend](
+        # A program that never imported it has nothing that could look into the launch.
+        (_unseen(launch) if "torch._dynamo" in sys.modules else launch)(
             *(q, k, v, out, lse),
             table=DeviceTable(block_m, block_n, q.shape[2], *table),
             key_len=key_len,
@@ -168,24 +171,23 @@ def _operator(
     return out, lse
 
 
-@_operator.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    table: Sequence[Tensor],
-    key_len: Tensor | None,
-    sm_scale: float,
-    backend: str,
-    block_m: int,
-    block_n: int,
-    num_warps: int | None,
-    num_stages: int | None,
-    mask: str = "",
-    frames: int = 0,
-    tokens_per_frame: int = 0,
-) -> tuple[Tensor, Tensor]:
+_unseen = cache(torch.compiler.disable)
+
+
+def _shapes(q: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+def _no_gradient(*_: object) -> NoReturn:
+    raise BackendError("block_sparse_attention is forward only: it has no gradient")
+
+
+# Not by custom_op: what that makes imports torch._dynamo at the first call, which takes seconds.
+_NAME = "radialbench::block_sparse_attention"
+torch.library.define(_NAME, torch.library.infer_schema(_operator, mutates_args=()))
+torch.library.impl(_NAME, "CompositeExplicitAutograd")(_operator)
+torch.library.register_fake(_NAME)(_shapes)
+torch.library.register_autograd(_NAME, _no_gradient)
 
 
 def _chosen(

@@ -1,6 +1,8 @@
 """block_sparse_attention gives what the definition gives: in the interpreter, and on a GPU."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,8 +12,10 @@ from torch import Tensor
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
+from radialbench.kernels import op
 from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.device_table import upload
+from radialbench.kernels.launch import LAUNCHES
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.maskgen.reader import parse_mask
 from radialbench.records.problem import KernelConfig
@@ -192,6 +196,46 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
         (*qkv, tensors, None, 0.2, "triton", 16, 16, None, None),
         test_utils=("test_schema", "test_faketensor"),
     )
+
+
+def test_torch_compile_does_not_look_into_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def launch(*_: object, **__: object) -> None:
+        seen.append(torch.compiler.is_dynamo_compiling())
+
+    monkeypatch.setitem(LAUNCHES, "triton", launch)
+    qkv = inputs(40, dtype=torch.float16)
+    tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
+    attend = torch.compile(op._operator, backend="eager")
+    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, None, None)
+    assert seen == [False]
+
+
+def test_a_call_does_not_import_what_only_torch_compile_needs() -> None:
+    """It takes a second and more, in each process."""
+    code = """
+import sys
+import torch
+from radialbench import TokenGrid, compile_mask, load_mask
+from radialbench.kernels.op import block_sparse_attention
+table = compile_mask(load_mask("dense"), TokenGrid(2, 4, 4), 16, 16)
+q = torch.zeros(1, 1, 32, 16, device=sys.argv[1], dtype=torch.float16)
+block_sparse_attention(q, q, q, table, backend="triton")
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, DEVICE], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_it_has_no_gradient_and_says_so() -> None:
+    q, k, v = inputs(50, dtype=torch.float32)
+    table = table_of(mixed_mask(50), 16, 16)
+    out = block_sparse_attention(q.requires_grad_(), k, v, table, backend="triton")
+    with pytest.raises(BackendError, match="forward only"):
+        out.sum().backward()
 
 
 def test_a_table_is_uploaded_once() -> None:
