@@ -184,7 +184,11 @@ def _no_gradient(*_: object) -> NoReturn:
 
 # Not by custom_op: what that makes imports torch._dynamo at the first call, which takes seconds.
 _NAME = "radialbench::block_sparse_attention"
-torch.library.define(_NAME, torch.library.infer_schema(_operator, mutates_args=()))
+torch.library.define(
+    _NAME,
+    torch.library.infer_schema(_operator, mutates_args=()),
+    tags=torch.Tag.pt2_compliant_tag,
+)
 torch.library.impl(_NAME, "CompositeExplicitAutograd")(_operator)
 torch.library.register_fake(_NAME)(_shapes)
 torch.library.register_autograd(_NAME, _no_gradient)
