@@ -86,7 +86,9 @@ def _ranks(count: int) -> NDArray[np.int64]:
 
 def _slopes(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """[draws] slopes of [draws, cases]; draws with one size alone have none and are left out."""
+    # By the sizes themselves: what their mean rounds to would leave a spread of its own.
+    several = np.ptp(x, axis=1) > 0
+    x, y = x[several], y[several]
     dx = x - x.mean(axis=1, keepdims=True)
-    spread = (dx**2).sum(axis=1)
-    slopes: NDArray[np.float64] = (dx * y).sum(axis=1)[spread > 0] / spread[spread > 0]
+    slopes: NDArray[np.float64] = (dx * y).sum(axis=1) / (dx**2).sum(axis=1)
     return slopes

@@ -63,5 +63,14 @@ def test_three_sizes_at_least() -> None:
     assert exponent([], []) is None
 
 
+@pytest.mark.parametrize("sizes", [(3.1, 6.7, 12.9), (44776.0, 89296.0, 178336.0)])
+def test_draws_of_one_size_alone_have_no_slope(sizes: tuple[float, ...]) -> None:
+    """Of three sizes, one in nine draws has one alone, whose mean rounds to something beside it."""
+    samples = [[size**1.5 * factor for factor in (0.99, 1.0, 1.01)] for size in sizes]
+    result = exponent(sizes, samples)
+    assert result is not None
+    assert 1.4 < result.low <= result.value <= result.high < 1.6
+
+
 def test_text() -> None:
     assert Exponent(1.004, 0.97, 1.0, 7, True).text == "1.00 (0.97 to 1.00)"
