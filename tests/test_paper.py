@@ -134,6 +134,10 @@ def test_the_report_has_the_paper_beside_its_own_suite_only() -> None:
     page = render(summarize(records))
     assert '<section id="paper"' in page
     assert "<td>6.00×" in page
+    # What is counted, of this video alone.
+    assert "<td>569.9<td>612<" in page
+    assert "<td>72.2%<td>72.2%" in page
+    assert WAN.title not in page
     others = [replace(record, suite="mine") for record in records]
     assert '<section id="paper"' not in render(summarize(others))
     assert '<section id="paper"' not in render(summarize(records[:1]))

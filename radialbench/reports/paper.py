@@ -47,13 +47,21 @@ def sparsity_for(video: Video, saved_pflop: float, *, dense_layers: int) -> floa
     return saved_pflop * PETA / (model.calls * sparse * layer)
 
 
-def work_table(videos: Iterable[Video] = VIDEOS) -> str:
+WORK = (
+    *("video", "mask", "tokens", "self-attention of all", "dense PFLOP", "paper"),
+    *("PFLOP of pairs", "PFLOP of blocks", "paper", "saved", "paper", "dense over blocks"),
+)
+"""Columns of the exact operations of whole videos."""
+
+
+def work_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
     """Operations of whole videos beside the paper's."""
-    headers = (
-        *("video", "mask", "tokens", "self-attention of all", "dense PFLOP", "paper"),
-        *("PFLOP of pairs", "PFLOP of blocks", "paper", "saved", "paper", "dense over blocks"),
-    )
-    return table(headers, [row for video in videos for row in _work_rows(video)], words=2)
+    return [row for video in videos for row in _work_rows(video)]
+
+
+def work_table(videos: Iterable[Video] = VIDEOS) -> str:
+    """The same as a table."""
+    return table(WORK, work_rows(videos), words=2)
 
 
 def _work_rows(video: Video) -> list[tuple[str, ...]]:
@@ -85,13 +93,16 @@ def _whole(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
-def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
+SPARSITY = (
+    *("video", "mask", "decay", "sparsity of pairs", "of blocks", "paper"),
+    *("attention saved", "paper"),
+)
+"""Columns of what the variants of the authors' mask leave out."""
+
+
+def sparsity_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
     """How much of attention each variant of the authors' mask leaves out, beside the paper's."""
-    headers = (
-        *("video", "mask", "decay", "sparsity of pairs", "of blocks", "paper"),
-        *("attention saved", "paper"),
-    )
-    body = []
+    body: list[tuple[str, ...]] = []
     for video in videos:
         for variant, _ in video.masks:
             found, claim = table_of(video, variant), video.claim
@@ -107,7 +118,12 @@ def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
                     NONE if claim.saved is None else f"{claim.saved:g}×",
                 )
             )
-    return table(headers, body, words=2)
+    return body
+
+
+def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
+    """The same as a table."""
+    return table(SPARSITY, sparsity_rows(videos), words=2)
 
 
 ATTENTION = (
