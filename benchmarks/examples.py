@@ -24,6 +24,7 @@ SUITES = {
     "wan": "Wan2.1 1.3B and 14B, 33 to 161 frames, all heads",
     "hunyuan": "HunyuanVideo, all heads",
     "mochi": "Mochi 1, all heads",
+    "paper": "the videos of the radial attention paper, with its figures beside ours",
     "peers": "our kernels beside other libraries'",
 }
 
@@ -38,12 +39,13 @@ def page(suite: str) -> str:
 
 def index(text: str) -> str:
     """Put what there is into the text of the list of examples."""
-    lines = ["| suite | what it measures | cases |", "|-|-|-:|"]
+    lines = ["| suite | what it measures | on | cases |", "|-|-|-|-:|"]
     records: tuple[Record, ...] = ()
     for suite, what in SUITES.items():
         records = read(RESULTS / f"{suite}.jsonl").records
         asked = len(plan(load_suite(suite)))
-        lines.append(f"| [{suite}]({suite}.html) | {what} | {len(records)} of {asked} |")
+        cells = (f"[{suite}]({suite}.html)", what, records[-1].environment.device)
+        lines.append(f"| {' | '.join(cells)} | {len(records)} of {asked} |")
     lines += ["", f"The last of them: {told(records[-1])}"]
     return filled(text, {"suites": "\n".join(lines)}, maker="benchmarks/examples.py")
 
