@@ -272,3 +272,19 @@ def amdahl(one: VideoTimes, peer: str) -> Ratio | None:
     pairs = zip(dense.timing.samples_ms, dense.attention_ms, strict=True)
     ideal = tuple(whole - saved * attention for whole, attention in pairs)
     return ratio(replace(dense.timing, samples_ms=ideal), own.timing)
+
+
+def amdahl_of_own_rest(one: VideoTimes, peer: str) -> Ratio | None:
+    """The same with all but attention as long as it took in the radial call: of the kernel alone.
+
+    Args:
+        one: The video's times.
+        peer: The dense kernel.
+    """
+    dense, own = one.find(STEP, peer), one.find(STEP, RADIAL)
+    if dense is None or own is None or not dense.attention_ms or not own.attention_ms:
+        return None
+    density = table_of(one.video, own.mask).density
+    samples = zip(own.timing.samples_ms, own.attention_ms, dense.attention_ms, strict=True)
+    ideal = tuple(whole - attention + density * other for whole, attention, other in samples)
+    return ratio(replace(own.timing, samples_ms=ideal), own.timing)
