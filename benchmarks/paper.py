@@ -16,10 +16,10 @@ from pathlib import Path
 
 from benchmarks.paper_reasons import reasons
 from benchmarks.paper_times import (
+    RADIAL,
     STEP,
     VideoTimes,
     amdahl,
-    amdahl_of_own_rest,
     inside_table,
     of_videos,
     part_table,
@@ -62,20 +62,20 @@ def kernel_target(video: Video, peer: str) -> Target:
 
 def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
     """A step against Amdahl's law, and whole videos against FA2."""
-    whole = [(one, peer) for one in videos for peer in PEERS if one.find(STEP, peer)]
-    steps = [_step_target(one, peer) for one, peer in whole]
-    steps += [_rest_target(one, peer) for one, peer in whole]
+    steps = [
+        _step_target(one, peer, rest)
+        for rest in (None, RADIAL)
+        for one in videos
+        for peer in PEERS
+        if one.find(STEP, peer)
+    ]
     return [*steps, *filter(None, map(_video_target, videos))]
 
 
-def _step_target(one: VideoTimes, peer: str) -> Target:
-    text = f"{one.video.title}: step of Amdahl's law, over {PEERS[peer]}"
-    return Target(text, 0.97, lambda _: amdahl(one, peer))
-
-
-def _rest_target(one: VideoTimes, peer: str) -> Target:
-    text = f"{one.video.title}: the same with the radial call's own rest, over {PEERS[peer]}"
-    return Target(text, 0.97, lambda _: amdahl_of_own_rest(one, peer))
+def _step_target(one: VideoTimes, peer: str, rest: str | None) -> Target:
+    what = "step of Amdahl's law" if rest is None else "the same with the radial call's own rest"
+    text = f"{one.video.title}: {what}, over {PEERS[peer]}"
+    return Target(text, 0.97, lambda _: amdahl(one, peer, rest=rest))
 
 
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}

@@ -258,33 +258,22 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
     return table(headers, body, words=1)
 
 
-def amdahl(one: VideoTimes, peer: str) -> Ratio | None:
-    """What share of the ideal a call reaches: the dense call with its attention times density.
+def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Ratio | None:
+    """What share of the ideal a call reaches: a call with dense attention's time times density.
 
     Args:
         one: The video's times.
         peer: The dense kernel.
+        rest: With which attention all but attention took as long as it takes in the ideal call:
+            the dense kernel if not given, as Amdahl's law has it. With `RADIAL` both calls have the
+            same rest, and what differs is the kernel alone.
     """
-    dense, own = one.find(STEP, peer), one.find(STEP, RADIAL)
-    if dense is None or own is None or not dense.attention_ms:
+    dense, own, other = (one.find(STEP, name) for name in (peer, RADIAL, rest or peer))
+    if dense is None or own is None or other is None:
         return None
-    saved = 1 - table_of(one.video, own.mask).density
-    pairs = zip(dense.timing.samples_ms, dense.attention_ms, strict=True)
-    ideal = tuple(whole - saved * attention for whole, attention in pairs)
-    return ratio(replace(dense.timing, samples_ms=ideal), own.timing)
-
-
-def amdahl_of_own_rest(one: VideoTimes, peer: str) -> Ratio | None:
-    """The same with all but attention as long as it took in the radial call: of the kernel alone.
-
-    Args:
-        one: The video's times.
-        peer: The dense kernel.
-    """
-    dense, own = one.find(STEP, peer), one.find(STEP, RADIAL)
-    if dense is None or own is None or not dense.attention_ms or not own.attention_ms:
+    if not dense.attention_ms or not other.attention_ms:
         return None
     density = table_of(one.video, own.mask).density
-    samples = zip(own.timing.samples_ms, own.attention_ms, dense.attention_ms, strict=True)
-    ideal = tuple(whole - attention + density * other for whole, attention, other in samples)
-    return ratio(replace(own.timing, samples_ms=ideal), own.timing)
+    samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
+    ideal = tuple(whole - apart + density * attention for whole, apart, attention in samples)
+    return ratio(replace(other.timing, samples_ms=ideal), own.timing)

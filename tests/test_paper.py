@@ -13,7 +13,6 @@ from benchmarks.paper_times import (
     PartTime,
     VideoTimes,
     amdahl,
-    amdahl_of_own_rest,
     call_table,
     inside_table,
     of_videos,
@@ -203,10 +202,10 @@ def test_the_ideal_is_the_dense_call_less_what_a_perfect_kernel_saves() -> None:
 
 def test_the_kernel_alone_is_judged_with_the_same_rest_on_both_sides() -> None:
     own, dense = WHOLE
-    assert amdahl_of_own_rest(of_videos(WHOLE)[0], "flash") is None
+    assert amdahl(of_videos(WHOLE)[0], "flash", rest=RADIAL) is None
     parts = (replace(own, attention_ms=(400.0,) * 6), replace(dense, attention_ms=(1200.0,) * 6))
     (found,) = of_videos(parts)
-    reached = amdahl_of_own_rest(found, "flash")
+    reached = amdahl(found, "flash", rest=RADIAL)
     assert reached is not None
     density = compile_mask(HUNYUAN.mask(own.mask), HUNYUAN.grid).density
     # Of 500 ms 100 are not attention.
