@@ -212,6 +212,18 @@ def test_the_kernel_alone_is_judged_with_the_same_rest_on_both_sides() -> None:
     assert reached.median == pytest.approx((100 + 1200 * density) / 500, rel=1e-6)
 
 
+def test_what_the_page_says_of_passing_amdahls_law_is_what_the_records_say() -> None:
+    assert "Over FA3 and FA4 it passes 1 only because all but attention takes less time" in TEXT
+    found = [one for one in of_videos(read_times(paper.TIMES)) if one.find(STEP, RADIAL)]
+    assert found
+    for one in found:
+        for peer in ("fa3", "fa4"):
+            by_the_law, alone = amdahl(one, peer), amdahl(one, peer, rest=RADIAL)
+            assert by_the_law is not None
+            assert alone is not None
+            assert alone.median < 1 < by_the_law.median
+
+
 def test_the_readme_shows_calls_that_were_measured_whole() -> None:
     names = {RADIAL: 1000.0, "flash": 4000.0, "fa3": 2000.0}
     calls = [part(HUNYUAN, STEP, 1, name, ms) for name, ms in names.items()]

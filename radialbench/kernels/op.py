@@ -182,7 +182,7 @@ def _no_gradient(*_: object) -> NoReturn:
     raise BackendError("block_sparse_attention is forward only: it has no gradient")
 
 
-# Not by custom_op: what that makes imports torch._dynamo at the first call, which takes seconds.
+# Not by custom_op: what that makes imports torch._dynamo at the first call, which is slow.
 _NAME = "radialbench::block_sparse_attention"
 torch.library.define(
     _NAME,

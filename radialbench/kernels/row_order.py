@@ -18,11 +18,11 @@ def row_order(table: BlockTable, processors: int = PROCESSORS) -> Int64:
     """Choose an order in which rows that run side by side read the same keys, and end together.
 
     What a row reads is read again by others while it is still in the cache if they are near in
-    space and in time: a GPU at its power limit runs the faster the less comes from its memory. So
-    most rows are taken in tiles of as many frames as have rows for all processors, and within a
-    tile all frames at one place, then the next. Before them come rows that are much longer, which
-    would keep a processor busy while the others have nothing left; after them the shortest, as many
-    as there are processors.
+    space and in time: a GPU at its power limit should run the faster the less comes from its
+    memory. So most rows are taken in tiles of as many frames as have rows for all processors, and
+    within a tile all frames at one place, then the next. Before them come rows that are much
+    longer, which would keep a processor busy while the others have nothing left; after them the
+    shortest, as many as there are processors.
 
     Args:
         table: What attends to what.
