@@ -33,7 +33,7 @@ from radialbench.kernels.backend import Run, load_backend
 from radialbench.kernels.environment import environment
 from radialbench.kernels.timing import measure_together
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.models import load_model
+from radialbench.maskgen.grid import load_model
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.store import append

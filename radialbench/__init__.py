@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from radialbench.maskgen.compile import compile_mask
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.library import load_mask
-    from radialbench.maskgen.reader import parse_mask
+    from radialbench.maskgen.library import parse_mask
     from radialbench.maskgen.table import BlockTable
 
 __version__ = "0.1.0.dev0"
@@ -41,7 +41,7 @@ _HOMES = {
     "block_sparse_attention": "radialbench.kernels.op",
     "compile_mask": "radialbench.maskgen.compile",
     "load_mask": "radialbench.maskgen.library",
-    "parse_mask": "radialbench.maskgen.reader",
+    "parse_mask": "radialbench.maskgen.library",
 }
 
 

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import paper_step
 from radialbench import TokenGrid
-from radialbench.maskgen.models import load_model
+from radialbench.maskgen.grid import load_model
 from radialbench.reports.claims import VIDEOS
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from radialbench.maskgen.grid import TokenGrid
-    from radialbench.maskgen.models import Model
+    from radialbench.maskgen.grid import Model
     from radialbench.maskgen.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
 
@@ -23,7 +23,7 @@ def _mask_names() -> list[str]:
 
 
 def _model_names() -> list[str]:
-    from radialbench.maskgen.models import model_names
+    from radialbench.maskgen.grid import model_names
 
     return model_names()
 
@@ -120,7 +120,7 @@ def scene(model: str | None, size: str | None, grid: str | None) -> Scene:
         GridError: They contradict each other, or there is no such model, size or grid.
     """
     from radialbench.errors import GridError
-    from radialbench.maskgen.models import load_model
+    from radialbench.maskgen.grid import load_model
 
     if grid is not None:
         if model is not None or size is not None:

@@ -147,8 +147,7 @@ def table(
     from radialbench.cli._mask_facts import mask_facts, scene_facts, table_facts
     from radialbench.cli._mask_show import say
     from radialbench.cli._options import chosen_mask, compiled, scene
-    from radialbench.maskgen.export import load_exporter
-    from radialbench.maskgen.export._file import save_export
+    from radialbench.maskgen.export import load_exporter, save_export
 
     load_exporter(format)
     where = scene(model, size, grid)

@@ -55,7 +55,7 @@ def models(json: Json = False) -> None:
     from dataclasses import asdict
 
     from radialbench.cli._console import console, print_json
-    from radialbench.maskgen.models import load_model, model_names
+    from radialbench.maskgen.grid import load_model, model_names
 
     presets = [load_model(name) for name in model_names()]
     if json:
@@ -196,8 +196,7 @@ def check(
     from radialbench.cli._console import print_json
     from radialbench.cli._mask_facts import mask_facts, written
     from radialbench.cli._mask_show import say
-    from radialbench.maskgen.heads import is_head_plan, load_head_plan
-    from radialbench.maskgen.reader import read_mask_file
+    from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
 
     if is_head_plan(file):
         plan = load_head_plan(file)
@@ -226,7 +225,7 @@ def check(
 
 def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "HeadPlan | None":
     from radialbench.errors import SpecError
-    from radialbench.maskgen.heads import is_head_plan, load_head_plan
+    from radialbench.maskgen.library import is_head_plan, load_head_plan
 
     if not mask.endswith((".yaml", ".yml")) or not is_head_plan(mask):
         return None

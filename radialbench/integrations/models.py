@@ -13,7 +13,7 @@ from radialbench.integrations.processors import (
     RadialProcessor,
     WanProcessor,
 )
-from radialbench.maskgen.models import Model, load_model
+from radialbench.maskgen.grid import Model, load_model
 
 
 @dataclass(frozen=True, slots=True)

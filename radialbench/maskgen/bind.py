@@ -2,28 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.domain import check_domain, refuse_undefined
-from radialbench.maskgen.evaluate import evaluate
-from radialbench.maskgen.expr import (
-    AXES,
-    COORDINATES,
-    RELATIVE,
-    SEGMENTS,
-    Expr,
-    constant,
-    name,
+from radialbench.maskgen.bounds import Interval, bound_nodes
+from radialbench.maskgen.evaluate import (
+    evaluate,
+    first_case,
+    fold,
+    fold_size,
+    refuse_undefined,
 )
+from radialbench.maskgen.expr import AXES, COORDINATES, SEGMENTS, Expr, constant, name, short
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not, Pairs, Rounded
-from radialbench.maskgen.unparse import short
 
-_WHOLE_NAMES = {*COORDINATES, *RELATIVE}
+MAX_ENUMERATED = 1 << 24
+"""Operations spent on looking at all cases of an expression; a fraction of a second."""
+
+_PARTIAL = ("/", "//", "%", "**", "sqrt", "log2")
+"""Operators that are not defined everywhere."""
+
 _DISTANCES = {f"d{axis}": Expr("abs", (name(f"r{axis}"),)) for axis in AXES}
 _DIFFERENCES = {
     Expr("-", (name(f"q{axis}"), name(f"k{axis}"))): name(f"r{axis}") for axis in AXES
@@ -65,7 +70,7 @@ def bind(spec: MaskSpec, grid: TokenGrid) -> BoundMask:
     mask = binder.node(spec.mask)
     return BoundMask(
         grid=grid,
-        order=bind_order(spec, grid),
+        order=spec.order_on(grid),
         mask=mask,
         text=binder.rule(spec.text),
         empty_rows=spec.empty_rows,
@@ -73,51 +78,32 @@ def bind(spec: MaskSpec, grid: TokenGrid) -> BoundMask:
     )
 
 
-def bind_order(spec: MaskSpec, grid: TokenGrid) -> TokenOrder:
-    """Tell the token order of a mask on a grid."""
-    binder = _Binder(spec, grid)
-    sides = [binder.size(side, "a tile's side") for side in spec.order.tile_thw]
-    return (
-        TokenOrder(spec.order.kind, (sides[0], sides[1], sides[2]))
-        if sides
-        else (TokenOrder(spec.order.kind))
+def check_domain(tree: Expr, grid: TokenGrid) -> None:
+    """Refuse an expression that is undefined for some tokens: bounds first, then all cases."""
+    sizes = dict(
+        zip(
+            AXES,
+            (grid.frames, grid.height, grid.width, grid.frame_tokens, grid.seq_len, grid.seq_len),
+            strict=True,
+        )
     )
-
-
-def part_value(tree: Expr, grid: TokenGrid, coordinates: Mapping[str, float]) -> float | bool:
-    """Compute an expression for one pair of tokens."""
-    missing = sorted((tree.names() & {*COORDINATES, *SEGMENTS}) - set(coordinates))
-    if missing:
-        raise SpecError(f"the value depends on {', '.join(missing)}: give them, such as dt=3")
-    given = {word: constant(value) for word, value in coordinates.items()}
-    folded = fold(tree, _constants(grid) | given)
-    value = folded.value
-    assert isinstance(value, (bool, float))
-    return value
-
-
-def fold(tree: Expr, values: Mapping[str, Expr]) -> Expr:
-    """Replace names by constants and compute all that is constant.
-
-    Raises:
-        SpecError: A constant part is undefined, such as a division by zero.
-    """
-    done: dict[Expr, Expr] = {}
+    boxes: dict[str, Interval] = {
+        word: (np.zeros(()), np.asarray(sizes[word[1]] - 1.0)) for word in COORDINATES
+    }
+    boxes |= {word: (np.zeros(()), np.ones(())) for word in SEGMENTS}
+    bounds = bound_nodes(tree, boxes)
+    left = MAX_ENUMERATED
     for node in tree.walk():
-        if node.op == "name":
-            done[node] = values.get(str(node.value), node)
-        elif not node.args:
-            done[node] = node
-        else:
-            done[node] = _folded(Expr(node.op, tuple(done[argument] for argument in node.args)))
-    return done[tree]
+        if node.op in _PARTIAL or not np.all(np.isfinite(bounds[node])):
+            arguments = [bounds[argument] for argument in node.args]
+            if not _surely_defined(node.op, arguments, bounds[node]):
+                left -= _check_cases(node, sizes, left)
 
 
 class _Binder:
     def __init__(self, spec: MaskSpec, grid: TokenGrid) -> None:
         self.grid = grid
-        self.values = {word: fold(tree, _constants(grid)) for word, tree in spec.parts.items()}
-        self.values |= _constants(grid)
+        self.values = spec.names_on(grid)
 
     def node(self, node: MaskNode) -> MaskNode:
         match node:
@@ -130,10 +116,10 @@ class _Binder:
             case Not():
                 return Not(self.node(node.part))
             case Rounded():
-                block = constant(self.size(node.block, "a block"))
+                block = constant(fold_size(node.block, self.values, "a block"))
                 return Rounded(self.rule(node.of), block, node.per, node.keep, node.overhang)
             case Given():
-                return Given(node.name, constant(self.size(node.block, "a block")))
+                return Given(node.name, constant(fold_size(node.block, self.values, "a block")))
 
     def rule(self, tree: Expr) -> Expr:
         folded = fold(tree, self.values)
@@ -141,27 +127,6 @@ class _Binder:
             raise SpecError(f"largest_divisor() is for sizes, not for coordinates, in '{tree}'")
         check_domain(folded, self.grid)
         return _relative(fold(folded, _DISTANCES))
-
-    def size(self, tree: Expr, what: str) -> int:
-        value = fold(tree, self.values).value
-        if not isinstance(value, float) or value != int(value) or not 1 <= value < 2**31:
-            given = f"{value:g}" if tree.op == "number" else f"'{short(tree)}' = {value:g}"
-            raise SpecError(f"{what} is a whole number of at least 1, got {given}")
-        return int(value)
-
-
-def _constants(grid: TokenGrid) -> dict[str, Expr]:
-    return {
-        "frames": constant(grid.frames),
-        "height": constant(grid.height),
-        "width": constant(grid.width),
-        "frame_tokens": constant(grid.frame_tokens),
-        "video_tokens": constant(grid.video_tokens),
-        "video_start": constant(grid.video_start),
-        "text_tokens": constant(grid.text_tokens),
-        "text_valid": constant(grid.real_text),
-        "seq_len": constant(grid.seq_len),
-    }
 
 
 def _relative(tree: Expr) -> Expr:
@@ -184,53 +149,40 @@ def _granularity(node: MaskNode) -> int | None:
     return None
 
 
-def _folded(node: Expr) -> Expr:
-    args = node.args
-    if all(argument.op in ("number", "truth") for argument in args):
-        refuse_undefined(node, [np.asarray(argument.value) for argument in args], {})
-        value = evaluate(node, {}).item()
-        if not np.isfinite(value):
-            raise SpecError(f"the value is too large: '{node}'")
-        return constant(value)
-    if node.op in ("and", "or"):
-        known = [argument for argument in args if argument.op == "truth"]
-        if known:
-            decides = known[0].value is (node.op == "or")
-            return known[0] if decides else next(a for a in args if a is not known[0])
-    if node.op == "where" and args[0].op == "truth":
-        return args[1] if args[0].value else args[2]
-    return _simpler(node)
+def _surely_defined(op: str, args: list[Interval], result: Interval) -> bool:
+    if not all(np.all(np.isfinite(interval)) for interval in (*args, result)):
+        return False
+    low, high = args[-1]
+    if op in ("/", "//", "%"):
+        return bool(low > 0 or high < 0)
+    if op == "sqrt":
+        return bool(low >= 0)
+    if op == "log2":
+        return bool(low > 0)
+    return True
 
 
-def _simpler(node: Expr) -> Expr:
-    """Drop operations with 0 and 1 that change nothing, and roundings of whole numbers."""
-    op, first = node.op, node.args[0]
-    second = node.args[-1]
-    if op in ("+", "-") and second is constant(0):
-        return first
-    if op in ("*", "/") and second is constant(1):
-        return first
-    if op in ("+", "*") and first is constant(1.0 if op == "*" else 0.0):
-        return second
-    if op in ("floor", "ceil") and _whole(first):
-        return first
-    if op in ("//", "%") and second is constant(1) and _whole(first):
-        return first if op == "//" else constant(0)
-    return node
-
-
-def _whole(tree: Expr) -> bool:
-    """Whether every value is surely a whole number."""
-    whole: dict[Expr, bool] = {}
-    for node in tree.walk():
-        if node.op == "number":
-            whole[node] = node.value == np.floor(node.value)  # type: ignore[arg-type]
-        elif node.op in ("+", "-", "*", "//", "%", "min", "max", "neg", "abs"):
-            whole[node] = all(whole[argument] for argument in node.args)
-        elif node.op == "where":
-            whole[node] = whole[node.args[1]] and whole[node.args[2]]
-        elif node.op == "name":
-            whole[node] = node.value in _WHOLE_NAMES
-        else:
-            whole[node] = node.op in ("floor", "ceil", "bit_length")
-    return whole[tree]
+def _check_cases(node: Expr, sizes: Mapping[str, int], most: int) -> int:
+    """Evaluate a node for every combination of the coordinates it mentions; returns the work."""
+    words = sorted(node.names())
+    shape = [2 if word in SEGMENTS else sizes[word[1]] for word in words]
+    work = prod(shape) * len(list(node.walk()))
+    if work > most:
+        raise SpecError(
+            f"cannot tell whether '{short(node)}' is defined for all tokens; guard it, "
+            "e.g. with max(…, 1)"
+        )
+    values: dict[str, NDArray[Any]] = {}
+    for place, (word, size) in enumerate(zip(words, shape, strict=True)):
+        along = [1] * len(words)
+        along[place] = size
+        kind = np.bool_ if word in SEGMENTS else np.float64
+        values[word] = np.arange(size).astype(kind).reshape(along)
+    arguments = [evaluate(argument, values) for argument in node.args]
+    refuse_undefined(node, arguments, values)
+    result = evaluate(node, values)
+    if not np.all(np.isfinite(result)):
+        raise SpecError(
+            f"the value is too large: '{short(node)}'{first_case(~np.isfinite(result), words)}"
+        )
+    return work

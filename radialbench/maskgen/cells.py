@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import TableError
-from radialbench.maskgen.bits import pack
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.table import BlockTable, pack_bits
 
 Int64 = NDArray[np.int64]
 Words = NDArray[np.uint32]
@@ -86,7 +85,7 @@ class _Blocks:
 
 
 def _blocks(table: BlockTable) -> _Blocks:
-    whole = pack(np.ones((1, table.block_m, table.block_n), np.bool_))
+    whole = pack_bits(np.ones((1, table.block_m, table.block_n), np.bool_))
     return _Blocks(
         row=np.concatenate([table.full.rows, table.partial.rows]),
         column=np.concatenate([table.full.indices, table.partial.indices]).astype(np.int64),

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.bind import fold
 from radialbench.maskgen.bounds import Array, Interval, bound, bound_nodes
-from radialbench.maskgen.distinct import kinds
+from radialbench.maskgen.pool import unique_rows
+from radialbench.maskgen.evaluate import fold
 from radialbench.maskgen.expr import COMPARISONS, Expr, constant, name
 from radialbench.maskgen.strips import GROUP, Boxes, PairBoxes, Side
 
@@ -162,7 +162,7 @@ def _templates(
             columns.append(starts_k[b])
         else:
             columns.append(starts_q[a] - starts_k[b])
-    sample, template_of = kinds(columns)
+    sample, template_of = unique_rows(columns)
     return template_of, sample
 
 

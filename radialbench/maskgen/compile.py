@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.bind import BoundMask, bind
-from radialbench.maskgen.bits import FULL, MAX_SIDE, Pool, pack, unpack
-from radialbench.maskgen.coordinates import Coordinates
-from radialbench.maskgen.distinct import ranked, starts
+from radialbench.maskgen.pool import FULL, MAX_SIDE, Pool, ranked, starts
+from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.expr import Expr, constant
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.heads import HeadPlan
 from radialbench.maskgen.pieces import (
     Pieces,
     complement,
@@ -23,7 +23,7 @@ from radialbench.maskgen.pieces import (
 from radialbench.maskgen.rounding import kept_blocks, regrid
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.strips import cut
-from radialbench.maskgen.table import BlockTable, Csr, block_lengths
+from radialbench.maskgen.table import BlockTable, Csr, block_lengths, pack_bits, unpack_bits
 from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not, Pairs, Rounded
 
 Int64 = NDArray[np.int64]
@@ -63,6 +63,25 @@ def compile_mask(
     compiler = _Compiler(bound, block_m, block_n, tables or {})
     pieces = compiler.fill_empty_rows(compiler.all_pairs())
     return compiler.table(pieces, f"{spec.label} {spec.fingerprint}")
+
+
+def compile_heads(
+    plan: HeadPlan, grid: TokenGrid, block_m: int = 128, block_n: int = 128
+) -> tuple[BlockTable, ...]:
+    """Compile the table of each group of a plan, in the plan's order; equal masks once.
+
+    Raises:
+        SpecError: As `compile_mask`; the message names the heads.
+    """
+    tables: dict[str, BlockTable] = {}
+    for group in plan.groups:
+        if group.mask.fingerprint not in tables:
+            try:
+                table = compile_mask(group.mask, grid, block_m, block_n)
+            except SpecError as error:
+                raise SpecError(f"heads {group.label}: {error}") from None
+            tables[group.mask.fingerprint] = table
+    return tuple(tables[group.mask.fingerprint] for group in plan.groups)
 
 
 def _reuse_memory() -> None:
@@ -180,8 +199,8 @@ class _Compiler:
         if len(row):
             first = np.flatnonzero(starts(row))
             some: Bool = np.logical_or.reduce(self.pool.bits, axis=2)
-            words = np.bitwise_or.reduceat(pack(some)[content], first)
-            attends[row[first]] = unpack(words, self.pool.block_m)
+            words = np.bitwise_or.reduceat(pack_bits(some)[content], first)
+            attends[row[first]] = unpack_bits(words, self.pool.block_m)
         flat = attends.ravel()[: self.grid.seq_len]
         return np.flatnonzero(~flat & ~self.at.pad)
 

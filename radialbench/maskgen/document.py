@@ -1,11 +1,19 @@
-"""YAML as plain values, read safely, with the line and column of every entry."""
+"""YAML files as plain values, read safely and checked by a schema; errors have line and column."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path as FilePath
-from typing import Any
+from re import findall, fullmatch
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
+
+from radialbench.errors import RadialBenchError, unknown
 
 MAX_CHARACTERS = 64_000
 MAX_DEPTH = 30
@@ -13,8 +21,28 @@ MAX_BRACKETS = 100
 MAX_ENTRIES = 10_000
 MAX_INTEGER = 2**63
 
+MAX_SHOWN = 5
+"""Errors of a file that are shown before the rest is only counted."""
+
 Path = tuple[str | int, ...]
 """Keys and positions from the top of a document down to an entry."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_REASONS = {
+    "missing": "missing",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "string_pattern_mismatch": "must be letters, digits and _ . , : = + - without spaces",
+}
+"""What is wrong, by pydantic's type of error."""
 
 
 class DocumentError(Exception):
@@ -42,6 +70,19 @@ class Document:
                 line, column = self.marks[path[:length]]
                 return f"{self.source}:{line}:{column}"
         return self.source
+
+    def message(self, path: Path, reason: str, *, top: str = "", at: Path | None = None) -> str:
+        """Write an error as `file.yaml:3:7: cases[0].masks: what is wrong`.
+
+        Args:
+            path: The entry that is wrong.
+            reason: What is wrong.
+            top: What an error of the whole document is of.
+            at: The entry whose line and column to show, if it is another.
+        """
+        key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+        key = key.lstrip(".") or top
+        return f"{self.place(at or path)}: {key}{': ' if key else ''}{reason}"
 
 
 def read_document(path: FilePath) -> Document:
@@ -75,7 +116,7 @@ def parse_document(text: str, source: str) -> Document:
         _check_brackets(text)
         loader = _Loader(text)
         node = loader.get_single_node()
-        reader = _Reader(loader)
+        reader = _Values(loader)
         value = None if node is None else reader.read(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -89,6 +130,117 @@ def parse_document(text: str, source: str) -> Document:
         if loader is not None:
             loader.dispose()
     return Document(source, value, reader.marks)
+
+
+class Strict(BaseModel):
+    """A mapping of a file: nothing is converted, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            for key in value:
+                if key not in known:
+                    raise _UnknownKey(key, known)
+        return value
+
+
+class Or:
+    """Adds a short form to the JSON Schema of a field."""
+
+    def __init__(self, short: Callable[[JsonSchemaValue], JsonSchemaValue]) -> None:
+        self.short = short
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        long = handler(schema)
+        return {"anyOf": [self.short(long), long]}
+
+
+def named(value: Any) -> Any:
+    """Take a name for a mapping that holds it alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+@contextmanager
+def located() -> Iterator[None]:
+    """Turn our errors into validation errors, so that they get the place in the file."""
+    try:
+        yield
+    except RadialBenchError as error:
+        raise ValueError(str(error)) from None
+
+
+def check_document(
+    document: Document,
+    model: type[Model],
+    *,
+    top: str = "",
+    context: Mapping[str, Any] | None = None,
+) -> Model:
+    """Check a document by a schema.
+
+    Args:
+        document: What was read.
+        model: The schema; a tag of its unions is written in brackets, and is no key.
+        top: What an error of the whole document is of.
+        context: What the schema's validators need.
+
+    Raises:
+        DocumentError: The document does not fit; a line for each error, at most `MAX_SHOWN`.
+    """
+    try:
+        return model.model_validate(document.value, context=dict(context or {}))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    lines = [_message(document, detail, top) for detail in found[:MAX_SHOWN]]
+    if len(found) > MAX_SHOWN:
+        lines.append(f"… and {len(found) - MAX_SHOWN} more")
+    raise DocumentError("\n".join(lines))
+
+
+def brief(value: object) -> str:
+    """Write what was given, for a message."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _message(document: Document, detail: ErrorDetails, top: str) -> str:
+    path = tuple(step for step in detail["loc"] if not fullmatch(r"\(\w+\)", str(step)))
+    kind, given = detail["type"], detail["input"]
+    at = path
+    if kind == "value_error":
+        error = detail["ctx"]["error"]
+        reason = str(error)
+        if isinstance(error, _UnknownKey):
+            at = (*path, error.key)
+    elif kind == "too_long":
+        reason = f"at most {detail['ctx']['max_length']:,} entries, got more"
+    else:
+        reason = _REASONS.get(kind) or detail["msg"].replace("Input should", "must")
+        if kind not in ("missing", "too_short", "string_too_short"):
+            reason += f", got {brief(given)}"
+        if kind == "literal_error":
+            known = findall(r"'([^']+)'", detail["ctx"]["expected"])
+            near = get_close_matches(str(given)[:80], known, n=1)
+            reason += f"; did you mean {near[0]!r}?" if near else ""
+    return document.message(path, reason, top=top, at=at)
+
+
+class _UnknownKey(ValueError):
+    """A mapping with a key that it does not have."""
+
+    def __init__(self, key: str, known: list[str]) -> None:
+        super().__init__(unknown("key", key, known))
+        self.key = key
 
 
 class _Refused(yaml.MarkedYAMLError):
@@ -137,7 +289,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-class _Reader:
+class _Values:
     """Turns YAML nodes into plain values and notes where they stand."""
 
     def __init__(self, loader: _Loader) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.bind import BoundMask, bind
-from radialbench.maskgen.coordinates import Coordinates
+from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.evaluate import evaluate
 from radialbench.maskgen.expr import AXES, Expr
 from radialbench.maskgen.grid import TokenGrid

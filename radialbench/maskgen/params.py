@@ -1,6 +1,7 @@
 """Parameters of a mask: type, default, bounds, and one line of help."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.expr import MAX_NUMBER
@@ -60,6 +61,15 @@ class Param:
         if self.least is not None:
             low = f"[{self.least:g}"
         return f"{low}, {self.most:g}]" if self.most is not None else f"{low}, inf)"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Write the parameter as the plain mapping of its YAML document."""
+        entries: dict[str, Any] = {"type": self.kind, "default": self.default}
+        if self.value != self.default:
+            entries["value"] = self.value
+        bounds = {"min": self.least, "above": self.above, "max": self.most}
+        entries |= {word: bound for word, bound in bounds.items() if bound is not None}
+        return entries | ({"help": self.help} if self.help else {})
 
     def check(self, value: object) -> float | bool:
         """Return a value of the parameter's type.

@@ -1,20 +1,28 @@
-"""Text of the mask language to expression trees, by whitelist: nothing is ever run as Python."""
+"""Text of the mask language to expression trees, by whitelist, and the types of their parts.
+
+Nothing is ever run as Python.
+"""
 
 import ast
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 
-from radialbench.errors import SpecError
+from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.expr import (
+    COMPARISONS,
     CONSTANTS,
     MAX_NUMBER,
+    NUMBER,
+    TRUTH,
     Expr,
     call,
     constant,
     extent,
     name,
+    short,
+    unparse,
 )
-from radialbench.maskgen.unparse import unparse
 
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 60
@@ -88,7 +96,7 @@ def parse(text: str) -> Expr:
         raise SpecError(f"an expression is nested more than {MAX_DEPTH} deep") from None
     except ValueError as error:
         raise SpecError(f"not an expression: {error}") from None
-    return _Reader(source).read(body, 0)
+    return _Parser(source).read(body, 0)
 
 
 @lru_cache(maxsize=1024)
@@ -110,7 +118,23 @@ def check_readable(tree: Expr) -> None:
         )
 
 
-class _Reader:
+def typecheck(tree: Expr, types: Mapping[str, str]) -> str:
+    """Return whether an expression is a number or a truth value, and check its operands.
+
+    Args:
+        tree: The expression.
+        types: Type of every name it may mention.
+
+    Raises:
+        SpecError: A name is unknown, or an operand is of the wrong type.
+    """
+    known: dict[Expr, str] = {}
+    for node in tree.walk():
+        known[node] = _type_of(node, [known[argument] for argument in node.args], types)
+    return known[tree]
+
+
+class _Parser:
     """Turns Python's syntax nodes into ours and refuses all others."""
 
     def __init__(self, source: str) -> None:
@@ -181,3 +205,30 @@ def _error(source: str, offset: int, reason: str) -> SpecError:
     excerpt = source[start : offset + 30]
     marker = " " * (min(offset, len(source)) - start) + "^"
     return SpecError(f"{reason.rstrip('.')}, at character {offset + 1}:\n  {excerpt}\n  {marker}")
+
+
+def _type_of(node: Expr, args: list[str], types: Mapping[str, str]) -> str:
+    op = node.op
+    if op == "name":
+        if node.value not in types:
+            raise SpecError(unknown("name", node.value, types))
+        return types[str(node.value)]
+    if op in ("number", "truth"):
+        return NUMBER if op == "number" else TRUTH
+    if op in ("and", "or", "not"):
+        return _wanted(node, args, [TRUTH] * len(args), TRUTH)
+    if op == "where":
+        return _wanted(node, args, [TRUTH, args[1], args[1]], args[1])
+    if op in ("==", "!="):
+        return _wanted(node, args, [args[0]] * 2, TRUTH)
+    return _wanted(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
+
+
+def _wanted(node: Expr, got: list[str], wanted: list[str], result: str) -> str:
+    for argument, has, needs in zip(node.args, got, wanted, strict=True):
+        if has != needs:
+            shown = "-" if node.op == "neg" else node.op
+            raise SpecError(
+                f"{shown!r} wants a {needs} but '{short(argument)}' is a {has}, in '{short(node)}'"
+            )
+    return result

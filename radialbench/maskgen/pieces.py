@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.bits import Pool
 from radialbench.maskgen.classify import CellPairs, Classified, classify, products
-from radialbench.maskgen.distinct import ranked, starts
+from radialbench.maskgen.pool import Pool, ranked, starts
 from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.settle import settle
 from radialbench.maskgen.strips import Side

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.bits import MAX_SIDE, Pool, Words, unpack
 from radialbench.maskgen.classify import products
-from radialbench.maskgen.coordinates import Coordinates
-from radialbench.maskgen.distinct import ascending, ranked
+from radialbench.maskgen.order import Coordinates
+from radialbench.maskgen.pool import MAX_SIDE, Pool, Words, ascending, ranked
+from radialbench.maskgen.table import unpack_bits
 from radialbench.maskgen.evaluate import Value, evaluate
 from radialbench.maskgen.pieces import Pieces, merged, rule_pieces
 from radialbench.maskgen.strips import Side, cut
@@ -124,7 +124,7 @@ def _judge(keep: Keep, contents: Int64, areas: Int64, pool: Pool, block: int) ->
 
 def _by_share(keep: Keep, words: Words, columns: int, block: int) -> Bool:
     assert keep.rows is not None and keep.columns is not None
-    counts = unpack(words, columns).sum(axis=1, dtype=np.uint32).astype(np.int64)
+    counts = unpack_bits(words, columns).sum(axis=1, dtype=np.uint32).astype(np.int64)
     touched = (counts > 0).sum(axis=1)
     dense = ((counts > 0) & _passes(counts, keep.rows, block)).sum(axis=1)
     kept: Bool = (touched > 0) & _passes(dense, keep.columns, touched)

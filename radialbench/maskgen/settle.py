@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.bits import Pool, Words, pack
 from radialbench.maskgen.classify import CellPairs
-from radialbench.maskgen.distinct import kinds
+from radialbench.maskgen.pool import Pool, Words, unique_rows
+from radialbench.maskgen.table import pack_bits
 from radialbench.maskgen.evaluate import Value, evaluate
 from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.strips import Side
@@ -86,8 +86,8 @@ class _Settler:
             return None
         columns = [*self._sides(pairs), *(self._origin(word[1:], pairs) for word in sorted(axes))]
         if self.constants:
-            columns.append(kinds(self.constants.values())[1][pairs.template])
-        return kinds(columns)
+            columns.append(unique_rows(self.constants.values())[1][pairs.template])
+        return unique_rows(columns)
 
     def bits(self, node: Expr, pairs: CellPairs) -> Words:
         """[pairs, block_m or 1, words] bits, not yet cut to the cells."""
@@ -123,7 +123,7 @@ class _Settler:
     def _keys_only(self, node: Expr, pairs: CellPairs) -> Words:
         values = self._values(node, pairs, rows=False, columns=True)
         shape = (len(pairs), 1, self.pool.block_n)
-        return pack(np.broadcast_to(evaluate(node, values), shape).astype(np.bool_))
+        return pack_bits(np.broadcast_to(evaluate(node, values), shape).astype(np.bool_))
 
     def _diagonals(self, node: Expr, axis: str, pairs: CellPairs) -> Words:
         m, n = self.pool.block_m, self.pool.block_n
@@ -132,14 +132,14 @@ class _Settler:
         values |= {w: v[pairs.template][:, None] for w, v in self.constants.items()}
         truth = np.broadcast_to(evaluate(node, values), distance.shape).astype(np.bool_)
         # Row i of a block reads the diagonals from the i-th place before the last start on.
-        return pack(sliding_window_view(truth, n, axis=1)[:, ::-1])
+        return pack_bits(sliding_window_view(truth, n, axis=1)[:, ::-1])
 
     def _tabulated(self, node: Expr, axis: str, pairs: CellPairs) -> Words | None:
         """Evaluate for every value the axis has on the queries' side, then look rows up."""
         m, n = self.pool.block_m, self.pool.block_n
         inner = [word for word in self.constants if word in node.names()]
         columns = [self.constants[word][pairs.template] for word in inner]
-        some, entry = kinds([pairs.k, *columns])
+        some, entry = unique_rows([pairs.k, *columns])
         at = self.q.at.axis(axis)[self._tokens(self.q, pairs.q, m)]
         low = int(at.min())
         size = int(at.max()) - low + 1
@@ -154,7 +154,7 @@ class _Settler:
         known[f"k{axis}"] = self.k.at.axis(axis)[tokens].astype(np.float64)[:, None, :]
         known[f"r{axis}"] = known[f"q{axis}"] - known[f"k{axis}"]
         truth = np.broadcast_to(evaluate(node, known), (len(some), size, n)).astype(np.bool_)
-        table = pack(truth).reshape(-1, self.pool.words)
+        table = pack_bits(truth).reshape(-1, self.pool.words)
         return table.take(entry.reshape(-1, 1) * size + (at - low), axis=0)
 
     def _pair_by_pair(self, node: Expr, pairs: CellPairs) -> Words:
@@ -165,7 +165,7 @@ class _Settler:
             part = pairs.take(slice(start, start + step))
             values = self._values(node, part, rows=True, columns=True)
             truth = np.broadcast_to(evaluate(node, values), (len(part), m, n))
-            out[start : start + step] = pack(truth.astype(np.bool_))
+            out[start : start + step] = pack_bits(truth.astype(np.bool_))
         return out
 
     def _values(

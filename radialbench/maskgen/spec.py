@@ -1,13 +1,18 @@
 """MaskSpec: a named mask with its parameters, before it meets a grid."""
 
 import hashlib
+import json
 import keyword
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
+
+import yaml
 
 from radialbench.errors import SpecError, unknown
+from radialbench.maskgen.evaluate import fold, fold_size
 from radialbench.maskgen.expr import (
     BUILT_IN,
     CONSTANTS,
@@ -21,16 +26,23 @@ from radialbench.maskgen.expr import (
     constant,
     extent,
     name,
+    short,
     substitute,
 )
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.kinds import kind_of
 from radialbench.maskgen.order import KINDS as ORDERS
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.params import Param
-from radialbench.maskgen.parse import check_readable
-from radialbench.maskgen.tree import MaskNode, block_sizes, expressions, joined
-from radialbench.maskgen.unparse import short
+from radialbench.maskgen.parse import check_readable, typecheck
+from radialbench.maskgen.tree import (
+    MaskNode,
+    block_sizes,
+    expressions,
+    joined,
+    plain_size,
+    to_plain,
+    written_out,
+)
 
 ARGUMENTS = ("self", "name_or_path", "preset", "empty_rows")
 """What `load_mask` and `with_params` call their own: no names for parameters, given beside them."""
@@ -55,6 +67,10 @@ class OrderRule:
             raise SpecError(unknown("order", self.kind, ORDERS))
         if len(self.tile_thw) != (3 if self.kind == "tiles" else 0):
             raise SpecError("tiles have three sides: [frames, rows, columns]")
+
+    def to_plain(self) -> Any:
+        """Write the rule as the plain value of its YAML document."""
+        return {"tiles": list(map(plain_size, self.tile_thw))} if self.tile_thw else self.kind
 
 
 @dataclass(frozen=True)
@@ -96,11 +112,11 @@ class MaskSpec:
             raise SpecErrorAt(
                 ("empty_rows",), unknown("choice for empty_rows", self.empty_rows, EMPTY_ROWS)
             )
-        with _where("mask"):
+        with at_key("mask"):
             object.__setattr__(self, "mask", joined(self.mask))
         self._check_names()
         for word, preset in self.presets:
-            with _where("presets", word):
+            with at_key("presets", word):
                 self._changed(dict(preset))
         self._check_size()
         self._check_rules()
@@ -119,9 +135,16 @@ class MaskSpec:
     @cached_property
     def fingerprint(self) -> str:
         """A short hash of what the mask means: rules, order and parameter values."""
-        from radialbench.maskgen.writer import meaning
-
-        return hashlib.blake2b(meaning(self).encode(), digest_size=8).hexdigest()
+        order = replace(
+            self.order, tile_thw=tuple(substitute(side, self.parts) for side in self.order.tile_thw)
+        )
+        meaning = {
+            "order": order.to_plain(),
+            "mask": to_plain(written_out(self.mask, self.parts)),
+            "text": str(substitute(self.text, self.parts)),
+            "empty_rows": self.empty_rows,
+        }
+        return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=8).hexdigest()
 
     @cached_property
     def parts(self) -> dict[str, Expr]:
@@ -151,8 +174,17 @@ class MaskSpec:
             raise SpecError(unknown(f"preset of {self.name}", preset, known))
         return self.with_params(**dict(known[preset]))
 
+    def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
+        """Return what parameters, named parts and the grid's constants are on a grid, by name.
+
+        Raises:
+            SpecError: A constant part is undefined, such as a division by zero.
+        """
+        constants = _constants(grid)
+        return {word: fold(tree, constants) for word, tree in self.parts.items()} | constants
+
     def value(self, part: str, grid: TokenGrid, **coordinates: float) -> float | bool:
-        """Tell what a parameter or named part is on a grid.
+        """Compute a parameter or named part on a grid.
 
         Args:
             part: Name under `let` or `params`.
@@ -162,26 +194,51 @@ class MaskSpec:
         Raises:
             SpecError: The part is unknown, or a coordinate it depends on is not given.
         """
-        from radialbench.maskgen.bind import part_value
-
         if part not in self.parts:
             raise SpecError(unknown(f"part of {self.name}", part, self.parts))
+        known = (*COORDINATES, *SEGMENTS)
         for word in coordinates:
-            if word not in (*COORDINATES, *SEGMENTS):
-                raise SpecError(unknown("coordinate", word, (*COORDINATES, *SEGMENTS)))
-        return part_value(self.parts[part], grid, coordinates)
+            if word not in known:
+                raise SpecError(unknown("coordinate", word, known))
+        tree = self.parts[part]
+        missing = sorted((tree.names() & set(known)) - set(coordinates))
+        if missing:
+            raise SpecError(f"the value depends on {', '.join(missing)}: give them, such as dt=3")
+        given = {word: constant(value) for word, value in coordinates.items()}
+        value = fold(tree, _constants(grid) | given).value
+        assert isinstance(value, (bool, float))
+        return value
 
     def order_on(self, grid: TokenGrid) -> TokenOrder:
-        """Tell the token order on a grid."""
-        from radialbench.maskgen.bind import bind_order
+        """Return the token order on a grid."""
+        if not self.order.tile_thw:
+            return TokenOrder(self.order.kind)
+        names = self.names_on(grid)
+        t, h, w = (fold_size(side, names, "a tile's side") for side in self.order.tile_thw)
+        return TokenOrder(self.order.kind, (t, h, w))
 
-        return bind_order(self, grid)
+    def to_mapping(self) -> dict[str, Any]:
+        """Write the mask as the plain mapping of its YAML document."""
+        document: dict[str, Any] = {"name": self.name}
+        document |= {key: getattr(self, key) for key in ("paper", "about") if getattr(self, key)}
+        if self.order != OrderRule():
+            document["order"] = self.order.to_plain()
+        if self.params:
+            document["params"] = {param.name: param.to_mapping() for param in self.params}
+        if self.presets:
+            document["presets"] = {word: dict(values) for word, values in self.presets}
+        if self.let:
+            document["let"] = {word: str(tree) for word, tree in self.let}
+        document["mask"] = to_plain(self.mask)
+        if self.text is not DEFAULT_TEXT:
+            document["text"] = str(self.text)
+        if self.empty_rows != "error":
+            document["empty_rows"] = self.empty_rows
+        return document
 
     def to_yaml(self) -> str:
         """Write the mask as a YAML document that `parse_mask` reads back equal."""
-        from radialbench.maskgen.writer import to_yaml
-
-        return to_yaml(self)
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True, width=100)
 
     def _repr_html_(self) -> str:
         from radialbench.maskgen.notebook import spec_html
@@ -206,7 +263,7 @@ class MaskSpec:
             for word in words:
                 # Python's parser, which reads expressions, sees words in this form only.
                 plain = word.isidentifier() and unicodedata.normalize("NFKC", word) == word
-                with _where(section, word):
+                with at_key(section, word):
                     if not plain or keyword.iskeyword(word):
                         raise SpecError(f"a name is a plain word, got {word[:40]!r}")
                     if word in taken:
@@ -217,12 +274,12 @@ class MaskSpec:
         """Refuse what cannot be written as text, or grows without end when it is written out."""
         known: dict[str, tuple[int, int]] = {}
         for word, tree in self.let:
-            with _where("let", word):
+            with at_key("let", word):
                 check_readable(tree)
             known[word] = extent(tree, known)
         trees = (*expressions(self.mask), *block_sizes(self.mask))
         for key, found in (("mask", trees), ("order", self.order.tile_thw), ("text", (self.text,))):
-            with _where(key):
+            with at_key(key):
                 for tree in found:
                     check_readable(tree)
         trees = (*trees, *self.order.tile_thw, self.text)
@@ -238,24 +295,24 @@ class MaskSpec:
             )
 
     def _check_rules(self) -> None:
-        kinds = dict.fromkeys((*COORDINATES, *GRID_CONSTANTS), NUMBER)
-        kinds |= dict.fromkeys(SEGMENTS, TRUTH)
-        kinds |= {p.name: TRUTH if p.kind == "bool" else NUMBER for p in self.params}
+        types = dict.fromkeys((*COORDINATES, *GRID_CONSTANTS), NUMBER)
+        types |= dict.fromkeys(SEGMENTS, TRUTH)
+        types |= {p.name: TRUTH if p.kind == "bool" else NUMBER for p in self.params}
         for word, tree in self.let:
-            with _where("let", word):
-                kinds[word] = kind_of(tree, kinds)
+            with at_key("let", word):
+                types[word] = typecheck(tree, types)
         coordinates = set(COORDINATES) | set(SEGMENTS)
-        with _where("mask"):
+        with at_key("mask"):
             for tree in expressions(self.mask):
-                _wants(tree, TRUTH, kinds)
+                _wants(tree, TRUTH, types)
                 self._only(tree, set(SEGMENTS), "speaks of pairs of video tokens only")
         for key, sizes in (("mask", block_sizes(self.mask)), ("order", self.order.tile_thw)):
-            with _where(key):
+            with at_key(key):
                 for tree in sizes:
-                    _wants(tree, NUMBER, kinds)
+                    _wants(tree, NUMBER, types)
                     self._only(tree, coordinates, "is a size, the same for all tokens")
-        with _where("text"):
-            _wants(self.text, TRUTH, kinds)
+        with at_key("text"):
+            _wants(self.text, TRUTH, types)
             self._only(
                 self.text,
                 coordinates - set(TEXT_COORDINATES),
@@ -268,7 +325,7 @@ class MaskSpec:
             raise SpecError(f"{sorted(used)[0]!r} cannot stand here: '{short(tree)}' {reason}")
 
 
-class _where:
+class at_key:
     """Adds the key of the file to an error's message."""
 
     def __init__(self, *path: str) -> None:
@@ -278,6 +335,8 @@ class _where:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SpecErrorAt):
+            raise SpecErrorAt((*self.path, *error.path), error.reason) from None
         if isinstance(error, SpecError):
             raise SpecErrorAt(self.path, str(error)) from None
 
@@ -288,9 +347,15 @@ class SpecErrorAt(SpecError):
     def __init__(self, path: tuple[str, ...], reason: str) -> None:
         super().__init__(f"{'.'.join(path)}: {reason}")
         self.path = path
+        self.reason = reason
 
 
-def _wants(tree: Expr, kind: str, kinds: Mapping[str, str]) -> None:
-    found = kind_of(tree, kinds)
-    if found != kind:
-        raise SpecError(f"'{short(tree)}' is a {found}, wanted is a {kind}")
+def _wants(tree: Expr, wanted: str, types: Mapping[str, str]) -> None:
+    found = typecheck(tree, types)
+    if found != wanted:
+        raise SpecError(f"'{short(tree)}' is a {found}, wanted is a {wanted}")
+
+
+def _constants(grid: TokenGrid) -> dict[str, Expr]:
+    values = {word: getattr(grid, word) for word in GRID_CONSTANTS}
+    return {word: constant(value) for word, value in (values | {"text_valid": grid.real_text}).items()}

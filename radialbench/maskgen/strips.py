@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.maskgen.bounds import Interval
-from radialbench.maskgen.coordinates import Coordinates
+from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.expr import SEGMENTS
 
 Int64 = NDArray[np.int64]

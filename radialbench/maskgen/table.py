@@ -1,21 +1,38 @@
 """BlockTable: the blocks of a sparse attention mask that a kernel has to visit."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import TableError
-from radialbench.maskgen.bits import pack, unpack
+from radialbench.errors import RadialBenchError, TableError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.npz import read_arrays, write_arrays
 from radialbench.maskgen.order import TokenOrder
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
+
+FORMAT = "radialbench block table"
+VERSION = 1
+"""1: header (JSON as bytes) and the six arrays of `ARRAYS`."""
+
+ARRAYS: dict[str, tuple[type[np.generic], int]] = {
+    "full_indptr": (np.int64, 1),
+    "full_indices": (np.int32, 1),
+    "partial_indptr": (np.int64, 1),
+    "partial_indices": (np.int32, 1),
+    "bitmap_of": (np.int32, 1),
+    "bitmaps": (np.uint32, 3),
+}
+"""Type and dimensions of each array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +231,7 @@ class BlockTable:
             full=full,
             partial=partial,
             bitmap_of=self.bitmap_of[origin],
-            bitmaps=pack(bits),
+            bitmaps=pack_bits(bits),
             mask=self.mask,
         )
 
@@ -241,22 +258,80 @@ class BlockTable:
 
     def unpacked_bitmaps(self) -> Bool:
         """[distinct, block_m, block_n] the bits of the partial blocks."""
-        return unpack(self.bitmaps, self.block_n)
+        return unpack_bits(self.bitmaps, self.block_n)
 
     def _repr_html_(self) -> str:
         from radialbench.maskgen.notebook import table_html
 
         return table_html(self)
 
+    def header(self, format_name: str = FORMAT, **facts: object) -> NDArray[np.uint8]:
+        """Describe arrays as the bytes of a JSON object.
+
+        Args:
+            format_name: What the arrays are.
+            **facts: What else there is to say.
+        """
+        header = {
+            "format": format_name,
+            "version": VERSION,
+            "grid": asdict(self.grid),
+            "order": str(self.order),
+            "block_m": self.block_m,
+            "block_n": self.block_n,
+            "mask": self.mask,
+            "fingerprint": self.fingerprint,
+        }
+        return np.frombuffer(json.dumps(header | facts).encode(), np.uint8)
+
+    def content(self) -> dict[str, NDArray[np.generic]]:
+        """Return what a file holds: the header and all arrays."""
+        return {"header": self.header(), **self._arrays()}
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, NDArray[np.generic]]) -> "BlockTable":
+        """Put a table together from what `content` returned.
+
+        Raises:
+            TableError: The arrays are not a table of this version, or were changed.
+        """
+        header = _header(content)
+        for name, (dtype, dimensions) in ARRAYS.items():
+            array = content.get(name)
+            if array is None or array.dtype != dtype or array.ndim != dimensions:
+                found = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
+                raise TableError(
+                    f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions, got {found}"
+                )
+        part: Mapping[str, Any] = content
+        try:
+            table = cls(
+                grid=TokenGrid(**header["grid"]),
+                order=TokenOrder.parse(header["order"]),
+                block_m=header["block_m"],
+                block_n=header["block_n"],
+                full=Csr(part["full_indptr"], part["full_indices"]),
+                partial=Csr(part["partial_indptr"], part["partial_indices"]),
+                bitmap_of=part["bitmap_of"],
+                bitmaps=part["bitmaps"],
+                mask=str(header["mask"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise TableError(f"the header is damaged ({error})") from error
+        if table.fingerprint != header.get("fingerprint"):
+            raise TableError(
+                f"the content has fingerprint {table.fingerprint}, the header says "
+                f"{header.get('fingerprint')}: something was changed"
+            )
+        return table
+
     def save(self, path: str | Path) -> None:
-        """Write a versioned npz file.
+        """Write a versioned npz file; its readers see the old one or the new one, never a part.
 
         Raises:
             TableError: The file cannot be written.
         """
-        from radialbench.maskgen.export.npz import save_table
-
-        save_table(self, path)
+        write_arrays(Path(path), self.content())
 
     @classmethod
     def load(cls, path: str | Path) -> "BlockTable":
@@ -265,9 +340,11 @@ class BlockTable:
         Raises:
             TableError: The file is missing, damaged, foreign, or of another version.
         """
-        from radialbench.maskgen.export.npz import load_table
-
-        return load_table(path)
+        content = read_arrays(path, ("header", *ARRAYS))
+        try:
+            return cls.from_content(content)
+        except RadialBenchError as error:
+            raise TableError(f"cannot read {path}: {error}") from error
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
         return {
@@ -306,9 +383,19 @@ class BlockTable:
         return None
 
 
-def pack_bitmaps(bits: Bool) -> NDArray[np.uint32]:
-    """Pack [n, block_m, block_n] bits into [n, block_m, ⌈block_n / 32⌉] words, lowest bit first."""
-    return pack(bits)
+def pack_bits(bits: Bool) -> NDArray[np.uint32]:
+    """Pack the last axis into 32-bit words, lowest bit first."""
+    packed = np.packbits(bits, axis=-1, bitorder="little")
+    spare = -packed.shape[-1] % 4
+    if spare:
+        packed = np.pad(packed, [(0, 0)] * (packed.ndim - 1) + [(0, spare)])
+    return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
+
+
+def unpack_bits(words: NDArray[np.uint32], count: int) -> Bool:
+    """Undo `pack_bits` where the last axis had `count` bits."""
+    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
+    return np.unpackbits(as_bytes, axis=-1, count=count, bitorder="little").view(np.bool_)
 
 
 def block_lengths(seq_len: int, block: int) -> Int64:
@@ -316,6 +403,23 @@ def block_lengths(seq_len: int, block: int) -> Int64:
     lengths = np.full(-(-seq_len // block), block, np.int64)
     lengths[-1] = seq_len - block * (len(lengths) - 1)
     return lengths
+
+
+def _header(content: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
+    raw = content.get("header", np.zeros(0, np.uint8))
+    try:
+        header = json.loads(raw.tobytes())
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise TableError("it is not a block table")
+    version = header.get("version")
+    if version != VERSION:
+        raise TableError(
+            f"it has version {version!r}, and this radialbench reads {VERSION}; "
+            "compile the mask again, or install the release that wrote the file"
+        )
+    return header
 
 
 def _transposed(csr: Csr, columns: int) -> tuple[Csr, Int64]:

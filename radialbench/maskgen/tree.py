@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
-from typing import Union
+from typing import Any, ClassVar, Union
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.expr import Expr, substitute
@@ -47,6 +47,8 @@ class Not:
 class Share:
     """A bound on a share, such as `>3/5` or `>=1/2`."""
 
+    PATTERN: ClassVar[str] = r"^\s*(>=?)\s*(\d{1,9}(?:\s*/\s*0*[1-9]\d{0,8})?)\s*$"
+
     bound: Fraction
     strict: bool
 
@@ -60,7 +62,7 @@ class Share:
         Raises:
             SpecError: The text is none of these.
         """
-        match = re.fullmatch(r"\s*(>=?)\s*(\d{1,9}(?:\s*/\s*0*[1-9]\d{0,8})?)\s*", str(text))
+        match = re.fullmatch(cls.PATTERN, str(text))
         if not match:
             raise SpecError(f"a share is written like '>3/5' or '>=1/2', got {str(text)[:40]!r}")
         return cls(Fraction(match[2].replace(" ", "")), match[1] == ">")
@@ -168,17 +170,6 @@ def joined(node: MaskNode, depth: int = 0) -> MaskNode:
     return node
 
 
-def _merged(word: str, run: list[MaskNode]) -> list[MaskNode]:
-    trees = [part.expression for part in run if isinstance(part, Pairs)]
-    if not trees:
-        return run
-    while len(trees) > 1:
-        # Pairwise, so that many parts do not nest deep.
-        pairs = [Expr(word, (a, b)) for a, b in zip(trees[::2], trees[1::2], strict=False)]
-        trees = pairs + trees[len(pairs) * 2 :]
-    return [Pairs(trees[0])]
-
-
 def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
     """Replace names by expressions in all of a tree."""
     match node:
@@ -195,3 +186,46 @@ def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
             return Rounded(of, block, node.per, node.keep, node.overhang)
         case Given():
             return Given(node.name, substitute(node.block, values))
+
+
+def to_plain(node: MaskNode) -> Any:
+    """Write a tree as the plain values of its YAML document."""
+    match node:
+        case Pairs():
+            return str(node.expression)
+        case AnyOf():
+            return {"any": [to_plain(part) for part in node.parts]}
+        case AllOf():
+            return {"all": [to_plain(part) for part in node.parts]}
+        case Not():
+            return {"not": to_plain(node.part)}
+        case Given():
+            return {"table": {"name": node.name, "block": plain_size(node.block)}}
+        case Rounded():
+            rounded = {"block": plain_size(node.block), "per": node.per, "keep": _keep(node.keep)}
+            if node.overhang != "keep":
+                rounded["overhang"] = node.overhang
+            return {"rounded": {**rounded, "of": str(node.of)}}
+
+
+def plain_size(tree: Expr) -> int | str:
+    """Write a size as a number, if it is one."""
+    text = str(tree)
+    return int(text) if text.isdigit() else text
+
+
+def _keep(keep: Keep) -> Any:
+    if keep.rule == "share":
+        return {"columns": str(keep.columns), "rows": str(keep.rows)}
+    return keep.rule
+
+
+def _merged(word: str, run: list[MaskNode]) -> list[MaskNode]:
+    trees = [part.expression for part in run if isinstance(part, Pairs)]
+    if not trees:
+        return run
+    while len(trees) > 1:
+        # Pairwise, so that many parts do not nest deep.
+        pairs = [Expr(word, (a, b)) for a, b in zip(trees[::2], trees[1::2], strict=False)]
+        trees = pairs + trees[len(pairs) * 2 :]
+    return [Pairs(trees[0])]

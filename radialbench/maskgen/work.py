@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from radialbench.errors import GridError
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.models import Model
+from radialbench.maskgen.grid import Model
 from radialbench.maskgen.table import BlockTable
 
 

@@ -99,7 +99,7 @@ MaskOrName = Annotated[MaskEntry, BeforeValidator(named), Or(lambda _: {"type": 
 
 
 def _list_models(schema: dict[str, Any]) -> None:
-    from radialbench.maskgen.models import model_names
+    from radialbench.maskgen.grid import model_names
 
     schema["enum"] = model_names()
 
@@ -140,7 +140,7 @@ class ModelGrid(Strict):
         return self._choices
 
     def _loaded(self, size: str) -> list[GridChoice]:
-        from radialbench.maskgen.models import load_model
+        from radialbench.maskgen.grid import load_model
 
         if not re.fullmatch(r"\d{1,6}x\d{1,6}(x\d{1,6})?", size):
             raise GridError(f"a size is width×height×frames, such as 832x480x81, got {size[:40]!r}")

@@ -47,7 +47,7 @@ def test_the_ten_lines_for_a_pipeline_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     record = fresh_for(problem, "triton", config=BLOCKS)
     Path("wan.json").write_text(to_document([record]), encoding="utf-8")
-    monkeypatch.setattr("radialbench.maskgen.models.load_model", lambda name: Model())
+    monkeypatch.setattr("radialbench.maskgen.grid.load_model", lambda name: Model())
     code = example("### In a serving pipeline").replace('"hopper"', '"triton"')
     given: dict[str, Any] = {"print": lambda *told: None}
     exec(code.replace('"cuda"', '"cpu"'), given)

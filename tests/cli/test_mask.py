@@ -15,9 +15,9 @@ from radialbench.cli._console import console
 from radialbench.maskgen.cells import difference_pairs
 from radialbench.maskgen.expr import COORDINATES, FUNCTIONS, GRID_CONSTANTS, SEGMENTS
 from radialbench.maskgen.library import mask_names
-from radialbench.maskgen.models import load_model, model_names
+from radialbench.maskgen.grid import load_model, model_names
 from radialbench.maskgen.order import KINDS as ORDERS
-from radialbench.maskgen.reader import KEYS
+from radialbench.maskgen.schema import MaskFile
 from radialbench.maskgen.spec import EMPTY_ROWS
 from tests.test_import import HEAVY, HELP, loaded
 
@@ -476,7 +476,7 @@ def test_the_documented_error_is_what_is_said(
 
 def test_the_documentation_names_everything() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    words = (*COORDINATES, *SEGMENTS, *GRID_CONSTANTS, *KEYS, *ORDERS, *EMPTY_ROWS)
+    words = (*COORDINATES, *SEGMENTS, *GRID_CONSTANTS, *MaskFile.model_fields, *ORDERS, *EMPTY_ROWS)
     missing = [word for word in words if f"`{word}" not in text and f" {word}" not in text]
     missing += [word for word in FUNCTIONS if f"`{word}(" not in text]
     missing += [name for name in mask_names() if f"| `{name}` |" not in text]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable, Csr, pack_bitmaps
+from radialbench.maskgen.table import BlockTable, Csr, pack_bits
 from radialbench.records.problem import KernelConfig, Problem
 
 Bool = NDArray[np.bool_]
@@ -27,7 +27,7 @@ def table_of(
     outside = ~inside.reshape(shape).swapaxes(1, 2)
     full: Bool = np.all(blocks | outside, axis=(2, 3))
     partial: Bool = np.any(blocks, axis=(2, 3)) & ~full
-    bitmaps, bitmap_of = np.unique(pack_bitmaps(blocks[partial]), axis=0, return_inverse=True)
+    bitmaps, bitmap_of = np.unique(pack_bits(blocks[partial]), axis=0, return_inverse=True)
     return BlockTable(
         grid=grid,
         order=order or TokenOrder(),

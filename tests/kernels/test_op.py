@@ -17,7 +17,7 @@ from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.launch import LAUNCHES
 from radialbench.kernels.op import block_sparse_attention, device_table
-from radialbench.maskgen.reader import parse_mask
+from radialbench.maskgen.library import parse_mask
 from radialbench.records.problem import KernelConfig
 from tests.kernels.tables import mixed_mask, table_of
 

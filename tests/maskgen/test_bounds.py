@@ -11,7 +11,7 @@ from radialbench.maskgen.bounds import Interval, bound, bound_nodes
 from radialbench.maskgen.evaluate import evaluate
 from radialbench.maskgen.expr import AXES, FUNCTIONS
 from radialbench.maskgen.parse import parse
-from radialbench.maskgen.reader import parse_mask
+from radialbench.maskgen.library import parse_mask
 from radialbench.maskgen.tree import Pairs
 from tests.maskgen.plain import tokens
 from tests.maskgen.random_masks import GIVEN, Maker

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from radialbench.maskgen.coordinates import Coordinates
 from radialbench.maskgen.evaluate import bit_length, log2
-from radialbench.maskgen.reader import parse_mask
+from radialbench.maskgen.library import parse_mask
 from tests.maskgen.plain import tokens
 from tests.maskgen.random_masks import GIVEN, Maker
 

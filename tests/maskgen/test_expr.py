@@ -19,8 +19,7 @@ from radialbench.maskgen.expr import (
     name,
     substitute,
 )
-from radialbench.maskgen.kinds import kind_of
-from radialbench.maskgen.parse import check_readable, parse
+from radialbench.maskgen.parse import check_readable, parse, typecheck
 from tests.maskgen.random_masks import GIVEN, Maker
 
 dt, ds, qt = name("dt"), name("ds"), name("qt")
@@ -163,7 +162,7 @@ def test_functions_check_their_arguments(function: str) -> None:
     ],
 )
 def test_kind(text: str, kind: str) -> None:
-    assert kind_of(parse(text), KINDS) == kind
+    assert typecheck(parse(text), KINDS) == kind
 
 
 @pytest.mark.parametrize(
@@ -198,7 +197,7 @@ def test_kind(text: str, kind: str) -> None:
 )
 def test_kind_errors(text: str, message: str) -> None:
     with pytest.raises(SpecError) as error:
-        kind_of(parse(text), KINDS)
+        typecheck(parse(text), KINDS)
     assert str(error.value) == message
 
 

@@ -19,9 +19,8 @@ from radialbench.maskgen.document import DocumentError, parse_document
 from radialbench.maskgen.expr import BUILT_IN, FUNCTIONS
 from radialbench.maskgen.library import FOLDER, load_mask
 from radialbench.maskgen.parse import parse
-from radialbench.maskgen.reader import read_mask
+from radialbench.maskgen.schema import read_mask
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.writer import to_mapping
 from tests.maskgen.random_masks import GIVEN, Maker
 
 SECONDS = 1.0
@@ -120,7 +119,7 @@ def quick(what: object) -> Iterator[None]:
 
 def use(spec: MaskSpec) -> None:
     """What is done with a mask that could be read."""
-    assert parse_mask(to_mapping(spec)) == spec
+    assert parse_mask(spec.to_mapping()) == spec
     compile_mask(spec, TINY, 8, 16)
 
 

@@ -7,14 +7,9 @@ import yaml
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import SpecError
-from radialbench.maskgen.heads import (
-    HeadGroup,
-    HeadPlan,
-    compile_heads,
-    is_head_plan,
-    load_head_plan,
-    parse_head_plan,
-)
+from radialbench.maskgen.compile import compile_heads
+from radialbench.maskgen.heads import HeadGroup, HeadPlan
+from radialbench.maskgen.library import is_head_plan, load_head_plan, parse_head_plan
 
 SVG = HeadPlan(
     name="svg",
@@ -73,8 +68,8 @@ def test_tables_are_those_of_the_masks_and_equal_masks_share_one() -> None:
         ({"0": "radail"}, "heads.0: unknown mask 'radail'; did you mean 'radial'?"),
         ({"0": {"name": "radial", "params": {"dekay": 1}}}, "did you mean 'decay'"),
         ({"0": {"name": "radial", "dekay": 1}}, "unknown key 'dekay'"),
-        ({"0": {"params": {}}}, "the key 'name' is missing"),
-        ({"0": 3}, "expected keys and values, got '3'"),
+        ({"0": {"params": {}}}, "heads.0.name: missing"),
+        ({"0": 3}, "heads.0: must be a mapping of keys to values, got 3"),
         ({"0": "other.yaml"}, "masks of the library only, got 'other.yaml'"),
         ({"0": {"name": "inline", "mask": "dt <"}}, "mask: "),
     ],
@@ -91,9 +86,9 @@ def test_bad_plans(heads: object, message: str) -> None:
         ("name: bad\nheads:\n  0: ../near.yaml\n", r"bad.yaml:3:3: .*masks in its own folder"),
         (
             "name: bad\nheads:\n  0:\n    name: x\n    mask: dz < 1\n",
-            r"bad.yaml:5:5: mask: unknown",
+            r"bad.yaml:5:5: heads.0.mask: unknown",
         ),
-        ("heads: {0: radial}\n", r"bad.yaml:1:1: the key 'name' is missing"),
+        ("heads: {0: radial}\n", r"bad.yaml:1:1: name: missing"),
         ("name: [", "bad.yaml:1:8: not YAML"),
     ],
 )

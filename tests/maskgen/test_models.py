@@ -4,7 +4,7 @@ import pytest
 
 from radialbench import TokenGrid
 from radialbench.errors import GridError
-from radialbench.maskgen.models import FOLDER, load_model, model_names, parse_size
+from radialbench.maskgen.grid import FOLDER, load_model, model_names, parse_size
 
 SHAPES = {
     ("wan2.1-1.3b", "832x480x81"): (21, 30, 52),

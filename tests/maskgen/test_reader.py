@@ -29,18 +29,18 @@ def error_of(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mask: true", "mask.yaml:1:1: the key 'name' is missing"),
-        ("name: a", "mask.yaml:1:1: the key 'mask' is missing"),
-        ("", "mask.yaml: expected keys and values, got nothing"),
-        ("- 1", "mask.yaml:1:1: expected keys and values, got list '[1]'"),
-        ("name: [1]\nmask: true", "mask.yaml:1:1: name: expected text, got list '[1]'"),
-        ("name: ''\nmask: true", "mask.yaml:1:1: name: a mask has a name"),
-        ("name: a\nmsk: true", "mask.yaml:2:1: msk: unknown key 'msk'; did you mean 'mask'?"),
+        ("mask: true", "mask.yaml:1:1: name: missing"),
+        ("name: a", "mask.yaml:1:1: mask: missing"),
+        ("", "mask.yaml: must be a mapping of keys to values, got nothing"),
+        ("- 1", "mask.yaml:1:1: must be a mapping of keys to values, got a list"),
+        ("name: [1]\nmask: true", "mask.yaml:1:1: name: must be text, got a list"),
+        ("name: ''\nmask: true", "mask.yaml:1:1: name: must not be empty"),
+        ("name: a\nmsk: true", "mask.yaml:2:1: unknown key 'msk'; did you mean 'mask'?"),
         (
             "name: a\nmask: dt < 1\nlets: {}",
-            "mask.yaml:3:1: lets: unknown key 'lets'; did you mean 'let'?",
+            "mask.yaml:3:1: unknown key 'lets'; did you mean 'let'?",
         ),
-        ("name: a\nmask: null", "mask.yaml:2:1: mask: expected text, got nothing"),
+        ("name: a\nmask: null", "mask.yaml:2:1: mask: must be an expression, got nothing"),
         (
             "name: a\nmask: 1",
             "mask.yaml:2:1: mask: '1' is a number, wanted is a truth value",
@@ -51,14 +51,15 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask:\n  any:\n    - dt < 1\n    - dt <",
-            "mask.yaml:5:7: mask.any.1: invalid syntax: unfinished, at character 5:\n"
+            "mask.yaml:5:7: mask.any[1]: invalid syntax: unfinished, at character 5:\n"
             "  dt <\n"
             "      ^",
         ),
-        ("name: a\nmask: {any: []}", "mask.yaml:2:8: mask.any: expected a list of 1 to 200 parts"),
+        ("name: a\nmask: {any: []}", "mask.yaml:2:8: mask.any: must not be empty"),
+        ("name: a\nmask: {any: true}", "mask.yaml:2:8: mask.any: must be a list, got True"),
         (
-            "name: a\nmask: {any: true}",
-            "mask.yaml:2:8: mask.any: expected a list of 1 to 200 parts",
+            "name: a\nmask: {any: [" + "true, " * 201 + "]}",
+            "mask.yaml:2:8: mask.any: at most 200 entries, got more",
         ),
         (
             "name: a\nmask: {any: [true], all: [true]}",
@@ -67,27 +68,28 @@ def error_of(tmp_path: Path, text: str) -> str:
         ("name: a\nmask: {}", "mask.yaml:2:1: mask: a part has exactly one of any, all, not"),
         (
             "name: a\nmask: {roundd: 1}",
-            "mask.yaml:2:8: mask.roundd: unknown key 'roundd'; did you mean 'rounded'?",
+            "mask.yaml:2:8: mask: unknown key 'roundd'; did you mean 'rounded'?",
         ),
         (
             "name: a\nmask: {rounded: {of: true, keep: any}}",
-            "mask.yaml:2:8: mask.rounded: the key 'block' is missing",
+            "mask.yaml:2:8: mask.rounded.block: missing",
         ),
         (
             "name: a\nmask: {rounded: {of: true, keep: some, block: 4}}",
-            "mask.yaml:2:28: mask.rounded.keep: unknown choice 'some'; known: all, any, centre.",
+            "mask.yaml:2:28: mask.rounded.keep: must be 'any', 'all' or 'centre', got 'some'",
         ),
         (
             "name: a\nmask: {rounded: {of: true, keep: {columns: 0.6, rows: '>1'}, block: 4}}",
-            "mask.yaml:2:28: mask.rounded.keep: a share is written like '>3/5' or '>=1/2', got",
+            "mask.yaml:2:35: mask.rounded.keep.columns: a share is written like '>3/5' or '>=1/2'",
         ),
         (
             "name: a\nmask: {rounded: {of: true, keep: any, block: 4, per: frame}}",
-            "mask.yaml:2:49: mask.rounded.per: unknown choice 'frame'; did you mean 'frame_pair'?",
+            "mask.yaml:2:49: mask.rounded.per: must be 'sequence' or 'frame_pair', got 'frame'; "
+            "did you mean 'frame_pair'?",
         ),
         (
             "name: a\nmask: {rounded: {of: true, keep: any, block: 4, overhang: no}}",
-            "mask.yaml:2:49: mask.rounded.overhang: unknown choice 'False'",
+            "mask.yaml:2:49: mask.rounded.overhang: must be 'keep' or 'drop', got False",
         ),
         (
             "name: a\nmask: {rounded: {of: true, keep: any, block: dt}}",
@@ -95,7 +97,7 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: {table: {name: t}}",
-            "mask.yaml:2:8: mask.table: the key 'block' is missing",
+            "mask.yaml:2:8: mask.table.block: missing",
         ),
         ("name: a\nmask: {use: radail}", "mask.yaml:2:8: mask.use: unknown mask 'radail'; did you"),
         (
@@ -108,7 +110,7 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: {use: {name: radial, params: {decay: x}}}",
-            "expected a number, true or false, got str 'x'",
+            "mask.yaml:2:37: mask.use.params.decay: must be a number, true or false, got 'x'",
         ),
         (
             "name: a\nmask: {use: sta}",
@@ -116,7 +118,12 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: true\norder: rastr",
-            "mask.yaml:3:1: order: unknown order 'rastr'; did you mean 'raster'?",
+            "mask.yaml:3:1: order: must be 'raster' or 'space_major', got 'rastr'; "
+            "did you mean 'raster'?",
+        ),
+        (
+            "name: a\nmask: true\norder: tiles",
+            "mask.yaml:3:1: order: tiles have three sides: {tiles: [frames, rows, columns]}",
         ),
         (
             "name: a\nmask: true\norder: {tiles: [1, 2]}",
@@ -124,7 +131,7 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: true\nparams:\n  x: {type: int}",
-            "mask.yaml:4:3: params.x: the key 'default' is missing",
+            "mask.yaml:4:3: params.x.default: missing",
         ),
         (
             "name: a\nmask: true\nparams:\n  x: {type: int, default: 5, max: 4}",
@@ -132,11 +139,11 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: true\nparams:\n  x: {type: int, default: 1, min: low}",
-            "mask.yaml:4:30: params.x.min: min must be a number",
+            "mask.yaml:4:30: params.x.min: must be a number, got 'low'",
         ),
         (
             "name: a\nmask: true\nparams:\n  x: {type: text, default: 1}",
-            "mask.yaml:4:3: params.x: the type of x is one of int, float, bool, got 'text'",
+            "mask.yaml:4:7: params.x.type: must be 'int', 'float' or 'bool', got 'text'",
         ),
         (
             "name: a\nmask: true\nparams:\n  dt: {type: int, default: 1}",
@@ -164,7 +171,7 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: true\nempty_rows: fill",
-            "mask.yaml:3:1: empty_rows: unknown choice for empty_rows 'fill'; known: error, keep,",
+            "mask.yaml:3:1: empty_rows: must be 'error', 'keep' or 'own_block', got 'fill'",
         ),
         (
             "name: a\nmask: qtext",
@@ -276,13 +283,21 @@ def test_use_follows_no_link_out_of_its_folder(tmp_path: Path) -> None:
 def test_use_goes_one_step(tmp_path: Path) -> None:
     assert "'mask' uses itself" in error_of(tmp_path, USES % "mask")
     (tmp_path / "inner.yaml").write_text(USES % "mask")
-    message = "inner.yaml:2:15: mask.any.0.use: inner.yaml is itself used and cannot use 'mask'"
+    message = "inner.yaml:2:15: mask.any[0].use: inner.yaml is itself used and cannot use 'mask'"
     assert message in error_of(tmp_path, USES % "inner")
 
 
 def test_an_error_in_a_used_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "inner.yaml").write_text("name: inner\nmask: dq < 1")
-    assert error_of(tmp_path, USES % "inner").startswith("inner.yaml:2:1: mask: unknown name 'dq'")
+    message = "mask.yaml:2:15: mask.any[0].use: inner.yaml:2:1: mask: unknown name 'dq'"
+    assert error_of(tmp_path, USES % "inner").startswith(message)
+
+
+def test_every_slip_is_told_at_once(tmp_path: Path) -> None:
+    text = "name: 3\nmask: dt <\nlet: {x: [1]}\nempty_rows: fill\npaper: 1\nabout: 2\ntext: (\n"
+    lines = [line for line in error_of(tmp_path, text).splitlines() if line[0] != " "]
+    assert [line.split(": ")[1] for line in lines[:-1]] == ["name", "paper", "about", "let.x", "mask"]
+    assert lines[-1] == "… and 2 more"
 
 
 def test_parts_have_one_form() -> None:
@@ -335,14 +350,14 @@ def test_mappings_may_hold_what_python_has() -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        (None, "mask: expected keys and values, got nothing"),
-        (5, "mask: expected keys and values, got int '5'"),
-        ({"name": "a"}, "mask 'a': the key 'mask' is missing"),
-        ({"name": "a", "mask": b"x"}, "mask 'a': mask: expected text, got bytes"),
-        ({"name": "a", "mask": {1, 2}}, "mask 'a': mask: expected text, got set '{1, 2}'"),
+        (None, "mask: must be a mapping of keys to values, got nothing"),
+        (5, "mask: must be a mapping of keys to values, got 5"),
+        ({"name": "a"}, "mask 'a': mask: missing"),
+        ({"name": "a", "mask": b"x"}, "mask 'a': mask: must be an expression, got b'x'"),
+        ({"name": "a", "mask": {1, 2}}, "mask 'a': mask: must be an expression, got {1, 2}"),
         ({"name": "a", "mask": float("nan")}, "mask 'a': mask: unknown name 'nan'"),
         ({"name": "a", "mask": 10**5000}, "mask: mask: a whole number beyond ±2^63"),
-        ({"name": "a", "let": {"x": [10**99]}}, "mask: let.x.0: a whole number beyond ±2^63"),
+        ({"name": "a", "let": {"x": [10**99]}}, "mask: let.x[0]: a whole number beyond ±2^63"),
     ],
     ids=range(8),
 )

@@ -6,7 +6,7 @@ import pytest
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import GridError
-from radialbench.maskgen.models import load_model, model_names
+from radialbench.maskgen.grid import load_model, model_names
 from radialbench.maskgen.work import CallWork, Schedule, attention_work, call_work, video_work
 
 KNOWN = ("hunyuanvideo", "mochi-1", "wan2.1-14b")

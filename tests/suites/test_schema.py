@@ -8,7 +8,7 @@ import yaml
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.backend import BACKENDS
-from radialbench.maskgen.models import model_names
+from radialbench.maskgen.grid import model_names
 from radialbench.suites.read import LIBRARY, parse_suite, suite_names
 from radialbench.suites.schema import json_schema
 from tests.suites import small

@@ -4,12 +4,15 @@ Each format's file holds one class: `of(table)` converts, `arrays()` gives the a
 `token_mask()` reads them back the way the other library does.
 """
 
+from inspect import signature
+from pathlib import Path
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import TableError
+from radialbench.maskgen.npz import write_arrays
 from radialbench.maskgen.table import BlockTable
 from radialbench.plugins import load_plugin
 
@@ -43,7 +46,7 @@ class Export(Protocol):
         ...
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Give the arrays under the names they have in the other library."""
+        """Return the arrays under the names they have in the other library."""
         ...
 
     def token_mask(self) -> NDArray[np.bool_]:
@@ -60,3 +63,33 @@ def load_exporter(name: str) -> type[Export]:
     kind = "export format"
     exporter: type[Export] = load_plugin(EXPORTERS, name, kind=kind, error=TableError)
     return exporter
+
+
+def save_export(path: Path, table: BlockTable, name: str, **options: str) -> Export:
+    """Convert a table and write its arrays, beside a `header` that says what they are of.
+
+    Args:
+        path: An npz file; whoever reads it sees the old one or the new one, never a part.
+        table: The table.
+        name: The format.
+        **options: What else the format's `of` takes.
+
+    Returns:
+        What was written.
+
+    Raises:
+        TableError: There is no such format or option, it cannot say what the table says, or the
+            file cannot be written.
+    """
+    exporter = load_exporter(name)
+    known = signature(exporter.of).parameters
+    if strange := sorted(options.keys() - known):
+        hint = ": it keeps partial blocks" if strange == ["partial"] else ""
+        raise TableError(f"the format {name} takes no {' and no '.join(strange)}{hint}")
+    export = exporter.of(table, **options)
+    facts = {"added_pairs": getattr(export, "added_pairs", 0), "seq_len": table.seq_len}
+    header = table.header(f"radialbench block table as {name}", **facts)
+    # Our own format has a header of its own.
+    arrays: dict[str, NDArray[np.generic]] = {"header": header} | export.arrays()
+    write_arrays(path, arrays)
+    return export

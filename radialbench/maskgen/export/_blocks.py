@@ -44,7 +44,7 @@ def pairs_of(blocks: Bool, block_m: int, block_n: int, seq_len: int) -> Bool:
 
 
 def whole_blocks(table: BlockTable, partial: Partial, format_name: str) -> tuple[Bool, int]:
-    """Say a table in blocks that are there or not.
+    """Write a table as blocks that are there or not.
 
     Args:
         table: The table.
@@ -70,7 +70,7 @@ def whole_blocks(table: BlockTable, partial: Partial, format_name: str) -> tuple
 
 
 def bit_lookup(table: BlockTable) -> tuple[Int32, Int32]:
-    """Give the arrays that `mask_mod` reads.
+    """Return the arrays that `mask_mod` reads.
 
     Returns:
         bitmap_at [rows, columns] int32, which bitmap a block has, and bits

@@ -63,7 +63,7 @@ class Bsr:
         )
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Give the arrays by FlashInfer's names."""
+        """Return the arrays by FlashInfer's names."""
         return {
             "indptr": self.indptr,
             "indices": self.indices,

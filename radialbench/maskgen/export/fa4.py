@@ -63,7 +63,7 @@ class Fa4:
         )
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Give the block lists, and the two arrays that a `mask_mod` has to read."""
+        """Return the block lists, and the two arrays that a `mask_mod` has to read."""
         return {
             "mask_block_cnt": self.mask_block_cnt,
             "mask_block_idx": self.mask_block_idx,

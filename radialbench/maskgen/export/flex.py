@@ -65,7 +65,7 @@ class Flex:
         )
 
     def block_arrays(self) -> dict[str, Int32]:
-        """Give the four arrays of the block mask, in the order `from_kv_blocks` wants them."""
+        """Return the four arrays of the block mask, in the order `from_kv_blocks` wants them."""
         return {
             "kv_num_blocks": self.kv_num_blocks,
             "kv_indices": self.kv_indices,
@@ -74,7 +74,7 @@ class Flex:
         }
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Give the block mask's arrays, and the two that `mask_mod` reads."""
+        """Return the block mask's arrays, and the two that `mask_mod` reads."""
         return {**self.block_arrays(), "bitmap_at": self.bitmap_at, "bits": self.bits}
 
     def mask_mod(self, upload: Callable[[Int32], Any]) -> Callable[..., Any]:

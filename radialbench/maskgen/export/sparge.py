@@ -62,7 +62,7 @@ class Sparge:
         return cls(np.ascontiguousarray(shared), (block_m, block_n), table.seq_len, added)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Give the array by SpargeAttn's name."""
+        """Return the array by SpargeAttn's name."""
         return {"mask_id": self.mask_id}
 
     def token_mask(self) -> NDArray[np.bool_]:

@@ -1,18 +1,22 @@
-"""Masks shipped with the package, one YAML file each, and loading a mask by name or path."""
+"""Masks shipped with the package, one YAML file each, and loading masks and head plans."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NoReturn
 
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.reader import read_mask_file
+from radialbench.maskgen.document import Document, DocumentError, read_document
+from radialbench.maskgen.heads import HeadPlan
+from radialbench.maskgen.schema import document_of, read_head_plan, read_mask
 from radialbench.maskgen.spec import MaskSpec
 
 FOLDER = Path(__file__).parent
 
 
 def mask_names() -> list[str]:
-    """Names of the masks of the library."""
+    """Return the names of the masks of the library."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
@@ -27,16 +31,17 @@ def load_mask(
 
     Args:
         name_or_path: A name of the library, with a preset if wanted (`radial_blocks:wan`), or the
-            path of a YAML file.
+            path of a YAML file; a `use` in it names a file beside it, or a mask of the library.
         preset: A preset of the mask, if it is not in the name.
         empty_rows: Overrides what the mask says about tokens that attend nothing.
         **params: Parameter values; they override the preset's.
 
     Raises:
-        SpecError: There is no such mask, preset or parameter, or the file is not a mask.
+        SpecError: There is no such mask, preset or parameter, or the file is not a mask; the
+            message has line and column.
     """
     text = str(name_or_path)
-    if text.endswith((".yaml", ".yml")) or "/" in text:
+    if _is_path(text):
         spec = read_mask_file(Path(text))
     else:
         word, _, suffix = text.partition(":")
@@ -52,6 +57,91 @@ def load_mask(
     return spec.with_params(**params)
 
 
+def parse_mask(mapping: Mapping[str, Any]) -> MaskSpec:
+    """Read a mask from the mapping that its YAML document would hold.
+
+    A `use` names a mask of the library.
+
+    Raises:
+        SpecError: The mapping is not a mask; the message names the key.
+    """
+    return read_mask(document_of(mapping, "mask"), _used)
+
+
+def read_mask_file(path: Path) -> MaskSpec:
+    """Read a mask from a YAML file; a `use` names a file beside it, or a mask of the library.
+
+    A file that is used cannot use others.
+
+    Raises:
+        SpecError: The file is not a mask; the message has line and column.
+    """
+
+    def beside(word: str) -> MaskSpec:
+        _check_plain(word)
+        other = path.parent / f"{word}.yaml"
+        if not other.is_file():
+            return load_mask(word)
+        if other.resolve() == path.resolve():
+            raise SpecError(f"{word!r} uses itself")
+        if other.resolve().parent != path.parent.resolve():
+            raise SpecError(f"{other} is a link to a file outside its folder")
+
+        def refuse(another: str) -> NoReturn:
+            raise SpecError(f"{other.name} is itself used and cannot use {another!r}")
+
+        return read_mask(_document(other), refuse)
+
+    return read_mask(_document(path), beside)
+
+
+def load_head_plan(path: str | Path) -> HeadPlan:
+    """Read a head plan from a YAML file; masks are of the library, beside the file, or inline.
+
+    Raises:
+        SpecError: The file is no head plan; the message has line and column.
+    """
+    folder = Path(path).parent
+
+    def load(word: str) -> MaskSpec:
+        if not _is_path(word):
+            return load_mask(word)
+        beside = folder / word
+        if not beside.resolve().is_relative_to(folder.resolve()):
+            raise SpecError(f"a head plan uses masks in its own folder, got {word!r}")
+        return load_mask(beside)
+
+    return read_head_plan(_document(Path(path)), load, _used)
+
+
+def parse_head_plan(mapping: Mapping[str, Any]) -> HeadPlan:
+    """Read a head plan from the mapping that its YAML document would hold.
+
+    Raises:
+        SpecError: The mapping is no head plan; the message names the key.
+    """
+
+    def load(word: str) -> MaskSpec:
+        if _is_path(word):
+            raise SpecError(f"a plan that is no file has masks of the library only, got {word!r}")
+        return load_mask(word)
+
+    return read_head_plan(document_of(mapping, "head plan"), load, _used)
+
+
+def is_head_plan(path: str | Path) -> bool:
+    """Return whether a YAML file has the key `heads`; False if it cannot be read."""
+    try:
+        value = read_document(Path(path)).value
+    except DocumentError:
+        return False
+    return isinstance(value, dict) and "heads" in value
+
+
+def _is_path(text: str) -> bool:
+    return text.endswith((".yaml", ".yml")) or "/" in text
+
+
 def _exists(text: str) -> bool:
     try:
         return Path(text).exists()
@@ -62,3 +152,21 @@ def _exists(text: str) -> bool:
 @lru_cache(maxsize=64)
 def _shipped(word: str) -> MaskSpec:
     return read_mask_file(FOLDER / f"{word}.yaml")
+
+
+def _document(path: Path) -> Document:
+    try:
+        return read_document(path)
+    except DocumentError as error:
+        raise SpecError(str(error)) from None
+
+
+def _used(word: str) -> MaskSpec:
+    _check_plain(word)
+    return load_mask(word)
+
+
+def _check_plain(word: str) -> None:
+    # No folders, no suffixes: a mask reaches no file but those beside it.
+    if not word.replace("_", "").isalnum():
+        raise SpecError(f"a mask is used by its plain name, got {word[:40]!r}")

@@ -8,8 +8,7 @@ import pytest
 
 from radialbench import BlockTable
 from radialbench.errors import TableError
-from radialbench.maskgen.export import EXPORTERS, load_exporter
-from radialbench.maskgen.export._file import save_export
+from radialbench.maskgen.export import EXPORTERS, load_exporter, save_export
 from tests.kernels.tables import mixed_mask, table_of
 
 TABLE = table_of(mixed_mask(300), 128, 64)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from radialbench import BlockTable, TokenGrid
 from radialbench.errors import TableError
-from radialbench.maskgen.export import npz
-from radialbench.maskgen.export.npz import Npz, load_table, save_table
+from radialbench.maskgen import npz
+from radialbench.maskgen.export.npz import Npz
 from radialbench.maskgen.order import TokenOrder
+from radialbench.maskgen.table import ARRAYS
 from tests.kernels.tables import mixed_mask, table_of
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -37,41 +38,35 @@ def with_header(arrays: Arrays, **changes: Any) -> Arrays:
 
 
 def test_round_trip(table: BlockTable, tmp_path: Path) -> None:
-    path = tmp_path / "table.npz"
-    save_table(table, path)
-    back = load_table(path)
+    path = tmp_path / "no suffix"
+    table.save(str(path))
+    back = BlockTable.load(path)
     assert back == table
     assert (back.grid, back.order, back.mask) == (table.grid, table.order, table.mask)
-    assert [file.name for file in tmp_path.iterdir()] == ["table.npz"]
-
-
-def test_the_methods_of_the_table(table: BlockTable, tmp_path: Path) -> None:
-    path = str(tmp_path / "no suffix")
-    table.save(path)
-    assert BlockTable.load(path) == table
+    assert [file.name for file in tmp_path.iterdir()] == ["no suffix"]
 
 
 def test_a_failed_write_keeps_the_old_file(
     table: BlockTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "table.npz"
-    save_table(table, path)
+    table.save(path)
 
     def full_disk(*args: object, **arrays: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full_disk)
     with pytest.raises(TableError, match="cannot write .*: No space left on device"):
-        save_table(replace(table, mask="other"), path)
-    assert load_table(path).mask == table.mask
+        replace(table, mask="other").save(path)
+    assert BlockTable.load(path).mask == table.mask
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_no_folder(table: BlockTable, tmp_path: Path) -> None:
     with pytest.raises(TableError, match="cannot write .*No such file or directory"):
-        save_table(table, tmp_path / "none" / "table.npz")
+        table.save(tmp_path / "none" / "table.npz")
     with pytest.raises(TableError, match="cannot read .*No such file or directory"):
-        load_table(tmp_path / "table.npz")
+        BlockTable.load(tmp_path / "table.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"frames: 21\n" * 100])
@@ -79,26 +74,26 @@ def test_not_an_npz_file(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "table.npz"
     path.write_bytes(content)
     with pytest.raises(TableError, match=r"cannot read .*table\.npz: not an npz file, or damaged"):
-        load_table(path)
+        BlockTable.load(path)
 
 
 def test_foreign(tmp_path: Path) -> None:
     path = write(tmp_path / "table.npz", {"weights": np.zeros(3)})
     with pytest.raises(TableError, match="it is not a block table"):
-        load_table(path)
+        BlockTable.load(path)
 
 
 def test_pickled_objects_are_not_loaded(table: BlockTable, tmp_path: Path) -> None:
     objects = np.array([print], dtype=object)
     path = write(tmp_path / "table.npz", {**Npz.of(table).arrays(), "bitmap_of": objects})
     with pytest.raises(TableError, match="cannot read"):
-        load_table(path)
+        BlockTable.load(path)
 
 
 def test_newer(table: BlockTable, tmp_path: Path) -> None:
     arrays = with_header(Npz.of(table).arrays(), version=2)
     with pytest.raises(TableError, match="it has version 2, and this radialbench reads 1"):
-        load_table(write(tmp_path / "table.npz", arrays))
+        BlockTable.load(write(tmp_path / "table.npz", arrays))
 
 
 @pytest.mark.parametrize(
@@ -117,40 +112,40 @@ def test_damaged_header(
 ) -> None:
     arrays = with_header(Npz.of(table).arrays(), **changes)
     with pytest.raises(TableError, match=message):
-        load_table(write(tmp_path / "table.npz", arrays))
+        BlockTable.load(write(tmp_path / "table.npz", arrays))
 
 
-@pytest.mark.parametrize("name", npz.ARRAYS)
+@pytest.mark.parametrize("name", ARRAYS)
 def test_damaged_arrays(name: str, table: BlockTable, tmp_path: Path) -> None:
     arrays = Npz.of(table).arrays()
     path = tmp_path / "table.npz"
     missing = {key: array for key, array in arrays.items() if key != name}
     with pytest.raises(TableError, match=f"{name} must be .* got nothing"):
-        load_table(write(path, missing))
+        BlockTable.load(write(path, missing))
     with pytest.raises(TableError, match=f"{name} must be .* got float64"):
-        load_table(write(path, {**arrays, name: arrays[name].astype(np.float64)}))
+        BlockTable.load(write(path, {**arrays, name: arrays[name].astype(np.float64)}))
     with pytest.raises(TableError, match=r"not a block table|something was changed"):
-        load_table(write(path, {**arrays, name: arrays[name][:0]}))
+        BlockTable.load(write(path, {**arrays, name: arrays[name][:0]}))
     changed = arrays[name].copy()
     changed[-1] ^= 1
     with pytest.raises(TableError, match=r"not a block table|something was changed"):
-        load_table(write(path, {**arrays, name: changed}))
+        BlockTable.load(write(path, {**arrays, name: changed}))
 
 
 def test_truncated_and_overwritten_files(table: BlockTable, tmp_path: Path) -> None:
     path = tmp_path / "table.npz"
-    save_table(table, path)
+    table.save(path)
     whole = path.read_bytes()
     generator = np.random.default_rng(0)
     for size in generator.integers(0, len(whole), 20):
         path.write_bytes(whole[:size])
         with pytest.raises(TableError):
-            load_table(path)
+            BlockTable.load(path)
     refused = 0
     for place in generator.integers(0, len(whole), 200):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
-            assert load_table(path) == table
+            assert BlockTable.load(path) == table
         except TableError:
             refused += 1
     assert refused > 100
@@ -164,4 +159,4 @@ def test_too_large(table: BlockTable, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(
         TableError, match="its arrays take 1,048,576 bytes, and 524,288 is the most"
     ):
-        load_table(path)
+        BlockTable.load(path)
