@@ -32,8 +32,7 @@ from radialbench.errors import BackendError
 from radialbench.kernels.backend import Run, load_backend
 from radialbench.kernels.environment import environment
 from radialbench.kernels.timing import measure_together
-from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.grid import load_model
+from radialbench.maskgen.grid import TokenGrid, load_model
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.store import append

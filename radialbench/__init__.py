@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from radialbench.kernels.op import block_sparse_attention
     from radialbench.maskgen.compile import compile_mask
     from radialbench.maskgen.grid import TokenGrid
-    from radialbench.maskgen.library import load_mask
-    from radialbench.maskgen.library import parse_mask
+    from radialbench.maskgen.library import load_mask, parse_mask
     from radialbench.maskgen.table import BlockTable
 
 __version__ = "0.1.0.dev0"

@@ -33,3 +33,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """
     errors.print(f"radialbench: {message}", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
+
+
+def encoded(text: str) -> str:
+    """Return text with a question mark for what the terminal cannot write."""
+    return text.encode(console.encoding, "replace").decode(console.encoding)
+
+
+def say(line: str) -> None:
+    """Print text as it stands, as far as the terminal can write it."""
+    console.print(encoded(line), markup=False, highlight=False, soft_wrap=True)

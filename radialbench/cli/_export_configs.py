@@ -65,8 +65,7 @@ def write_configs(
     """Write records in a form, and tell how many keep the default, and how many are stale."""
     from radialbench.autotune.export import Chosen, load_config_format, write_texts
     from radialbench.cli import FAILED
-    from radialbench.cli._console import fail, print_json
-    from radialbench.cli._mask_show import say
+    from radialbench.cli._console import fail, print_json, say
     from radialbench.records.store import WriteError
 
     texts = load_config_format(format)(Chosen(tuple(records), storage))

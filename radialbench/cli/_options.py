@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from radialbench.maskgen.grid import TokenGrid
-    from radialbench.maskgen.grid import Model
+    from radialbench.maskgen.grid import Model, TokenGrid
     from radialbench.maskgen.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
 

@@ -143,10 +143,9 @@ def table(
     json: Json = False,
 ) -> None:
     """Compile a mask and write its block table, for radialbench or another library."""
-    from radialbench.cli._console import print_json
-    from radialbench.cli._mask_facts import mask_facts, scene_facts, table_facts
-    from radialbench.cli._mask_show import say
+    from radialbench.cli._console import print_json, say
     from radialbench.cli._options import chosen_mask, compiled, scene
+    from radialbench.maskgen.describe import mask_facts, scene_facts, table_facts
     from radialbench.maskgen.export import load_exporter, save_export
 
     load_exporter(format)
@@ -158,8 +157,9 @@ def table(
     added = getattr(save_export(out, made, format, **options), "added_pairs", 0)
     if json:
         facts = {"file": str(out), "format": format, "added_pairs": added}
-        facts |= {"scene": scene_facts(where), "mask": mask_facts(spec)}
-        print_json({**facts, "table": table_facts(made, where, where.heads, seconds)})
+        facts |= {"scene": scene_facts(where.grid, where.model, where.size)}
+        facts |= {"mask": mask_facts(spec)}
+        print_json({**facts, "table": table_facts(made, where.heads, where.head_dim, seconds)})
         return
     say(
         f"{out}: {spec.label} on {where.grid.label}, {made.full.nnz:,} full and "

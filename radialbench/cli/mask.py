@@ -18,7 +18,11 @@ from radialbench.cli._options import (
 )
 
 if TYPE_CHECKING:
+    from radialbench.cli._options import Scene
     from radialbench.maskgen.heads import HeadPlan
+    from radialbench.maskgen.order import TokenOrder
+    from radialbench.maskgen.spec import MaskSpec
+    from radialbench.maskgen.table import BlockTable
 
 app = typer.Typer(help="List, show, compare and check masks.", no_args_is_help=True)
 
@@ -27,13 +31,17 @@ Png = Annotated[
 ]
 
 
+WIDEST = 66
+"""Columns of a picture; its lines are half as many."""
+
+
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the masks of the library."""
     from rich.padding import Padding
 
     from radialbench.cli._console import console, print_json
-    from radialbench.cli._mask_facts import first_sentence, mask_facts
+    from radialbench.maskgen.describe import first_sentence, mask_facts
     from radialbench.maskgen.library import load_mask, mask_names
 
     masks = [load_mask(name) for name in mask_names()]
@@ -92,10 +100,9 @@ def show(
 
     A file with a head plan is shown group by group.
     """
-    from radialbench.cli._console import print_json
-    from radialbench.cli._mask_facts import mask_facts, part_values, scene_facts, table_facts
-    from radialbench.cli._mask_show import say, show_mask
+    from radialbench.cli._console import print_json, say
     from radialbench.cli._options import chosen_mask, compiled, scene
+    from radialbench.maskgen.describe import mask_facts, part_values, scene_facts, table_facts
     from radialbench.maskgen.picture import picture_kind, save_pictures
 
     if png is not None:
@@ -110,20 +117,25 @@ def show(
     for label, heads, spec in groups:
         table, seconds = compiled(spec, where, block_m, block_n, label)
         fact: dict[str, Any] = {"heads": label} if plan else {}
-        fact |= {"mask": mask_facts(spec), "table": table_facts(table, where, heads, seconds)}
-        facts.append({**fact, "parts": part_values(spec, where)})
+        fact |= {
+            "mask": mask_facts(spec),
+            "table": table_facts(table, heads, where.head_dim, seconds),
+        }
+        facts.append({**fact, "parts": part_values(spec, where.grid)})
         titled.append((f"heads {label}: {spec.label}" if plan else spec.label, table))
     if png is not None:
         save_pictures(png, titled, caption=where.title, width_px=1000 if len(titled) == 1 else 1600)
     if json:
         inner = {"name": plan.name, "groups": facts} if plan else facts[0]
-        print_json({"scene": scene_facts(where), **inner, **_drawn(png)})
+        print_json(
+            {"scene": scene_facts(where.grid, where.model, where.size), **inner, **_drawn(png)}
+        )
         return
     if plan is not None:
         model_heads = f"; {where.model.name} has {where.heads}" if where.model else ""
         say(f"head plan {plan.name}: {plan.heads} heads{model_heads}\n")
     for (_, _, spec), (title, table), fact in zip(groups, titled, facts, strict=True):
-        show_mask(spec, table, where, title, fact)
+        _show_mask(spec, table, where, title, fact)
     if png is not None:
         say(f"drawn into {png}")
 
@@ -153,11 +165,10 @@ def diff(
 
     Masks of different token orders are compared in the raster order.
     """
-    from radialbench.cli._console import print_json
-    from radialbench.cli._mask_facts import mask_facts, scene_facts
-    from radialbench.cli._mask_show import picture_room, say, show_difference
+    from radialbench.cli._console import print_json, say
     from radialbench.cli._options import chosen_mask, compiled, scene
     from radialbench.maskgen.cells import difference_pairs
+    from radialbench.maskgen.describe import mask_facts, scene_facts
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.picture import SHARPEST, picture_kind, picture_side, save_difference
 
@@ -166,7 +177,7 @@ def diff(
     where = scene(model, size, grid)
     specs = chosen_mask(a, set_a, empty_rows), chosen_mask(b, set_b, empty_rows)
     table_a, table_b = (compiled(spec, where, block_m, block_n)[0] for spec in specs)
-    side = picture_side(where.grid, picture_room())
+    side = picture_side(where.grid, _picture_room())
     # One count serves both pictures: the cells of the terminal's are whole cells of the file's.
     finer = 1 if png is None else max(1, min(SHARPEST, where.grid.seq_len) // side)
     pairs = difference_pairs(table_a, table_b, side * finer)
@@ -176,13 +187,16 @@ def diff(
         save_difference(png, pairs, names, where.grid, order, caption=where.title)
     if json:
         counts = [int(count) for count in pairs.sum(axis=(1, 2))]
-        facts: dict[str, Any] = {"scene": scene_facts(where), "order": str(order)}
+        facts: dict[str, Any] = {
+            "scene": scene_facts(where.grid, where.model, where.size),
+            "order": str(order),
+        }
         facts |= {"a": mask_facts(specs[0]), "b": mask_facts(specs[1])}
         facts |= dict(zip(("only_a", "only_b", "both"), counts, strict=True))
         print_json({**facts, "all_pairs": where.grid.seq_len**2, **_drawn(png)})
         return
     coarse = pairs.reshape(3, side, finer, side, finer).sum(axis=(2, 4))
-    show_difference(coarse, names, where, order)
+    _show_difference(coarse, names, where, order)
     if png is not None:
         say(f"drawn into {png}")
 
@@ -193,9 +207,8 @@ def check(
     json: Json = False,
 ) -> None:
     """Check a file without compiling it; errors have line and column."""
-    from radialbench.cli._console import print_json
-    from radialbench.cli._mask_facts import mask_facts, written
-    from radialbench.cli._mask_show import say
+    from radialbench.cli._console import print_json, say
+    from radialbench.maskgen.describe import format_value, mask_facts
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
 
     if is_head_plan(file):
@@ -215,7 +228,7 @@ def check(
     say(f"{file}: mask {spec.name}, order {spec.order.kind}, empty rows {spec.empty_rows}")
     for param in spec.params:
         bounds = f" in {param.bounds}" if param.bounds else ""
-        kind = f"{param.kind}{bounds}, default {written(param.default)}"
+        kind = f"{param.kind}{bounds}, default {format_value(param.default)}"
         say(f"  {param.name:<16} {kind}  {param.help}")
     for preset, _ in spec.presets:
         say(f"  preset {preset}")
@@ -242,3 +255,72 @@ def _counted(things: tuple[Any, ...], word: str, names: list[str]) -> str:
     if not things:
         return ""
     return f"{len(things)} {word}{'s' * (len(things) > 1)}: {', '.join(names)}"
+
+
+def _show_mask(
+    spec: "MaskSpec", table: "BlockTable", where: "Scene", title: str, facts: dict[str, Any]
+) -> None:
+    """Draw a mask and print its facts, which hold `table` and `parts`."""
+    from radialbench.cli._console import console, encoded, say
+    from radialbench.maskgen.describe import (
+        cost_lines,
+        first_sentence,
+        framed,
+        part_lines,
+        scale_line,
+    )
+    from radialbench.maskgen.picture import density_image, picture_side, terminal_picture
+
+    side = picture_side(where.grid, _picture_room())
+    console.print(title, style="bold", markup=False, highlight=False)
+    paper = f"[{spec.paper}]" if spec.paper else ""
+    for words in filter(None, (first_sentence(spec.about), paper)):
+        console.print(encoded(words), markup=False, highlight=False)
+    say(where.title)
+    plain = _plain()
+    say(framed(terminal_picture(density_image(table, side, side), plain=plain), plain=plain))
+    say(scale_line(where.grid, side, table.order))
+    lines = [*cost_lines(facts["table"], where.model), *part_lines(spec, facts["parts"])]
+    width = max(len(word) for word, _ in lines)
+    for word, line in lines:
+        say(f"{word:<{width}}  {line}")
+    console.print()
+
+
+def _show_difference(
+    pairs: Any, names: tuple[str, str], where: "Scene", order: "TokenOrder"
+) -> None:
+    """Draw and count pairs, [3, side, side]: only in A, only in B, in both."""
+    from rich.text import Text
+
+    from radialbench.cli._console import console, encoded, say
+    from radialbench.maskgen.describe import framed, scale_line
+    from radialbench.maskgen.picture import percent, terminal_difference
+
+    say(where.title)
+    picture = Text(encoded(framed(terminal_difference(pairs), plain=_plain())))
+    picture.highlight_regex("[aA]", "yellow")
+    picture.highlight_regex("[bB]", "cyan")
+    picture.highlight_regex("[xX]", "magenta")
+    console.print(picture, soft_wrap=True)
+    say(scale_line(where.grid, pairs.shape[1], order))
+    say("A, B: kept by one mask only; X: by either; a, b, x: less than what both keep; ·: by both")
+    every = where.grid.seq_len**2
+    counts = [int(count) for count in pairs.sum(axis=(1, 2))]
+    words = (f"only in A, {names[0]}", f"only in B, {names[1]}", "in both", "in neither")
+    for word, count in zip(words, (*counts, every - sum(counts)), strict=True):
+        say(f"{count:>19,}  {percent(count / every):>12}  {word}")
+
+
+def _picture_room() -> int:
+    """Return how many columns a picture may have."""
+    from radialbench.cli._console import console
+
+    return max(8, min(WIDEST, console.width - 2))
+
+
+def _plain() -> bool:
+    """Return whether the terminal writes ASCII only."""
+    from radialbench.cli._console import console
+
+    return not console.encoding.lower().startswith("utf")

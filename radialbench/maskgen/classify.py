@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.maskgen.bounds import Array, Interval, bound, bound_nodes
-from radialbench.maskgen.pool import unique_rows
 from radialbench.maskgen.evaluate import fold
 from radialbench.maskgen.expr import COMPARISONS, Expr, constant, name
+from radialbench.maskgen.pool import unique_rows
 from radialbench.maskgen.strips import GROUP, Boxes, PairBoxes, Side
 
 Int64 = NDArray[np.int64]

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.bind import BoundMask, bind
-from radialbench.maskgen.pool import FULL, MAX_SIDE, Pool, ranked, starts
-from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.expr import Expr, constant
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.heads import HeadPlan
+from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.pieces import (
     Pieces,
     complement,
@@ -20,6 +19,7 @@ from radialbench.maskgen.pieces import (
     rule_pieces,
     union,
 )
+from radialbench.maskgen.pool import FULL, MAX_SIDE, Pool, ranked, starts
 from radialbench.maskgen.rounding import kept_blocks, regrid
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.strips import cut

@@ -1,4 +1,4 @@
-"""The expressions of the mask language: trees over token coordinates, and the text they print as."""
+"""Expressions of the mask language: trees over token coordinates, and the text they print as."""
 
 import sys
 from collections.abc import Iterator, Mapping

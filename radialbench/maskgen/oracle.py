@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.bind import BoundMask, bind
-from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.evaluate import evaluate
 from radialbench.maskgen.expr import AXES, Expr
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.tree import AllOf, AnyOf, Given, Keep, MaskNode, Not, Pairs, Rounded
 

@@ -1,4 +1,4 @@
-"""Token orders: in which sequence a mask wants the tokens of a video, and where each then stands."""
+"""Token orders: in which sequence a mask wants the tokens of a video, and where each is then."""
 
 import re
 from dataclasses import dataclass

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.maskgen.classify import CellPairs, Classified, classify, products
-from radialbench.maskgen.pool import Pool, ranked, starts
 from radialbench.maskgen.expr import Expr
+from radialbench.maskgen.pool import Pool, ranked, starts
 from radialbench.maskgen.settle import settle
 from radialbench.maskgen.strips import Side
 

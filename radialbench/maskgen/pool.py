@@ -1,7 +1,7 @@
 """Contents of blocks, kept once each, and equal things found fast.
 
-NumPy's own `unique` sorts everything, which would take most of the compiler's time: here a table or a
-sort finds what is equal, whichever is smaller.
+NumPy's own `unique` sorts everything, which would take most of the compiler's time: here a table or
+a sort finds what is equal, whichever is smaller.
 """
 
 from collections.abc import Iterable

@@ -5,12 +5,12 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.classify import products
-from radialbench.maskgen.order import Coordinates
-from radialbench.maskgen.pool import MAX_SIDE, Pool, Words, ascending, ranked
-from radialbench.maskgen.table import unpack_bits
 from radialbench.maskgen.evaluate import Value, evaluate
+from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.pieces import Pieces, merged, rule_pieces
+from radialbench.maskgen.pool import MAX_SIDE, Pool, Words, ascending, ranked
 from radialbench.maskgen.strips import Side, cut
+from radialbench.maskgen.table import unpack_bits
 from radialbench.maskgen.tree import Keep, Rounded, Share
 
 Int64 = NDArray[np.int64]

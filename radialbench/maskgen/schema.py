@@ -153,14 +153,17 @@ class RoundedEntry(Entry):
         Discriminator(_form),
     ] = Field(description="When a block is kept: any pair, all pairs, the centre's, or shares")
     overhang: Literal["keep", "drop"] = Field(
-        default="keep", description="Whether tokens of a frame in one more block than it needs count"
+        default="keep",
+        description="Whether tokens of a frame in one more block than it needs count",
     )
     of: Expression = Field(description="The rule inside the blocks")
 
     def node(self) -> Rounded:
         """Return the part of the mask."""
         keep = self.keep
-        rule = Keep("share", keep.columns, keep.rows) if isinstance(keep, SharesEntry) else Keep(keep)
+        rule = (
+            Keep("share", keep.columns, keep.rows) if isinstance(keep, SharesEntry) else Keep(keep)
+        )
         return Rounded(self.of, self.block, self.per, rule, self.overhang)
 
 
@@ -266,9 +269,7 @@ class MaskFile(Entry):
     about: str = Field(default="", description="What it does, and where published code differs")
     order: Annotated[
         Annotated[TilesEntry, Tag("(mapping)")]
-        | Annotated[
-            Literal["raster", "space_major"], BeforeValidator(_order_word), Tag("(short)")
-        ],
+        | Annotated[Literal["raster", "space_major"], BeforeValidator(_order_word), Tag("(short)")],
         Discriminator(_form),
     ] = Field(default="raster", description="The token order that suits the mask")
     params: Words[ParamEntry] = Field(default_factory=dict, description="Parameters")

@@ -13,11 +13,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from radialbench.maskgen.classify import CellPairs
-from radialbench.maskgen.pool import Pool, Words, unique_rows
-from radialbench.maskgen.table import pack_bits
 from radialbench.maskgen.evaluate import Value, evaluate
 from radialbench.maskgen.expr import Expr
+from radialbench.maskgen.pool import Pool, Words, unique_rows
 from radialbench.maskgen.strips import Side
+from radialbench.maskgen.table import pack_bits
 
 Int64 = NDArray[np.int64]
 Float = NDArray[np.float64]

@@ -241,7 +241,7 @@ class MaskSpec:
         return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True, width=100)
 
     def _repr_html_(self) -> str:
-        from radialbench.maskgen.notebook import spec_html
+        from radialbench.maskgen.describe import spec_html
 
         return spec_html(self)
 
@@ -358,4 +358,6 @@ def _wants(tree: Expr, wanted: str, types: Mapping[str, str]) -> None:
 
 def _constants(grid: TokenGrid) -> dict[str, Expr]:
     values = {word: getattr(grid, word) for word in GRID_CONSTANTS}
-    return {word: constant(value) for word, value in (values | {"text_valid": grid.real_text}).items()}
+    return {
+        word: constant(value) for word, value in (values | {"text_valid": grid.real_text}).items()
+    }

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.maskgen.bounds import Interval
-from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.expr import SEGMENTS
+from radialbench.maskgen.order import Coordinates
 
 Int64 = NDArray[np.int64]
 Float = NDArray[np.float64]

@@ -261,7 +261,7 @@ class BlockTable:
         return unpack_bits(self.bitmaps, self.block_n)
 
     def _repr_html_(self) -> str:
-        from radialbench.maskgen.notebook import table_html
+        from radialbench.maskgen.describe import table_html
 
         return table_html(self)
 

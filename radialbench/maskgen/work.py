@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from radialbench.errors import GridError
-from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.grid import Model
+from radialbench.maskgen.grid import Model, TokenGrid
 from radialbench.maskgen.table import BlockTable
 
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.grid import Model, TokenGrid, load_model
 from radialbench.maskgen.library import load_mask
-from radialbench.maskgen.grid import Model, load_model
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.work import Schedule
 

@@ -14,8 +14,8 @@ from radialbench.cli import main
 from radialbench.cli._console import console
 from radialbench.maskgen.cells import difference_pairs
 from radialbench.maskgen.expr import COORDINATES, FUNCTIONS, GRID_CONSTANTS, SEGMENTS
-from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.grid import load_model, model_names
+from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import KINDS as ORDERS
 from radialbench.maskgen.schema import MaskFile
 from radialbench.maskgen.spec import EMPTY_ROWS

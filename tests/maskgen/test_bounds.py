@@ -10,8 +10,8 @@ from radialbench.maskgen.bind import bind
 from radialbench.maskgen.bounds import Interval, bound, bound_nodes
 from radialbench.maskgen.evaluate import evaluate
 from radialbench.maskgen.expr import AXES, FUNCTIONS
-from radialbench.maskgen.parse import parse
 from radialbench.maskgen.library import parse_mask
+from radialbench.maskgen.parse import parse
 from radialbench.maskgen.tree import Pairs
 from tests.maskgen.plain import tokens
 from tests.maskgen.random_masks import GIVEN, Maker

@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radialbench.maskgen.coordinates import Coordinates
 from radialbench.maskgen.evaluate import bit_length, log2
 from radialbench.maskgen.library import parse_mask
+from radialbench.maskgen.order import Coordinates
 from tests.maskgen.plain import tokens
 from tests.maskgen.random_masks import GIVEN, Maker
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.maskgen.distinct import TABLE, ascending, kinds, ranked, starts
+from radialbench.maskgen.pool import TABLE, ascending, ranked, starts, unique_rows
 
 WHOLE = st.integers(-3, 3) | st.integers(-(2**32), 2**32)
 ROWS = st.lists(st.tuples(WHOLE, st.sampled_from([0.5, -1.0, 2**40]), WHOLE, WHOLE), max_size=30)
@@ -12,7 +12,7 @@ ROWS = st.lists(st.tuples(WHOLE, st.sampled_from([0.5, -1.0, 2**40]), WHOLE, WHO
 def test_kinds_are_the_distinct_rows(rows: list[tuple[int, float, int, int]]) -> None:
     dtypes = (np.int64, np.float64, np.int64, np.int64)
     columns = [np.array([row[place] for row in rows], dtype) for place, dtype in enumerate(dtypes)]
-    some, kind = kinds(columns)
+    some, kind = unique_rows(columns)
     assert [rows[some[number]] for number in kind] == rows
     assert len(some) == len(set(rows))
 

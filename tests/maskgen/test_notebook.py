@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
-from radialbench.maskgen.notebook import EXAMPLE, shaded_png
+from radialbench.maskgen.describe import EXAMPLE
+from radialbench.maskgen.picture import shaded_png
 
 GRID = TokenGrid(4, 3, 5)
 

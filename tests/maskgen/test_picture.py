@@ -16,6 +16,8 @@ from radialbench.maskgen.grid import TokenGrid as Grid
 from radialbench.maskgen.oracle import token_mask
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.picture import (
+    DPI,
+    Sheet,
     density_image,
     percent,
     picture_side,
@@ -24,7 +26,6 @@ from radialbench.maskgen.picture import (
     terminal_difference,
     terminal_picture,
 )
-from radialbench.maskgen.sheet import DPI, Sheet
 from radialbench.maskgen.spec import MaskSpec
 
 Bool = NDArray[np.bool_]

@@ -296,7 +296,13 @@ def test_an_error_in_a_used_file_names_that_file(tmp_path: Path) -> None:
 def test_every_slip_is_told_at_once(tmp_path: Path) -> None:
     text = "name: 3\nmask: dt <\nlet: {x: [1]}\nempty_rows: fill\npaper: 1\nabout: 2\ntext: (\n"
     lines = [line for line in error_of(tmp_path, text).splitlines() if line[0] != " "]
-    assert [line.split(": ")[1] for line in lines[:-1]] == ["name", "paper", "about", "let.x", "mask"]
+    assert [line.split(": ")[1] for line in lines[:-1]] == [
+        "name",
+        "paper",
+        "about",
+        "let.x",
+        "mask",
+    ]
     assert lines[-1] == "… and 2 more"
 
 

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from radialbench.maskgen.notebook import shaded_png
+from radialbench.maskgen.picture import shaded_png
 from radialbench.reports.charts import CHARTS, load_chart
 from radialbench.reports.masks import pictured
 from radialbench.reports.numbers import share
