@@ -236,6 +236,15 @@ def check(
         say(f"  {part:<16} = {tree}")
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of mask files and head plans, for editors."""
+    from radialbench.cli._console import print_json
+    from radialbench.maskgen.schema import json_schema
+
+    print_json(json_schema())
+
+
 def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "HeadPlan | None":
     from radialbench.errors import SpecError
     from radialbench.maskgen.library import is_head_plan, load_head_plan

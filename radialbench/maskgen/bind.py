@@ -21,7 +21,7 @@ from radialbench.maskgen.expr import AXES, COORDINATES, SEGMENTS, Expr, constant
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not, Pairs, Rounded
+from radialbench.maskgen.tree import AllOf, AnyOf, BlockInput, MaskNode, Not, Rounded, TokenRule
 
 MAX_ENUMERATED = 1 << 24
 """Operations spent on looking at all cases of an expression; a fraction of a second."""
@@ -107,8 +107,8 @@ class _Binder:
 
     def node(self, node: MaskNode) -> MaskNode:
         match node:
-            case Pairs():
-                return Pairs(self.rule(node.expression))
+            case TokenRule():
+                return TokenRule(self.rule(node.expression))
             case AnyOf():
                 return AnyOf(tuple(map(self.node, node.parts)))
             case AllOf():
@@ -118,8 +118,10 @@ class _Binder:
             case Rounded():
                 block = constant(fold_size(node.block, self.values, "a block"))
                 return Rounded(self.rule(node.of), block, node.per, node.keep, node.overhang)
-            case Given():
-                return Given(node.name, constant(fold_size(node.block, self.values, "a block")))
+            case BlockInput():
+                return BlockInput(
+                    node.name, constant(fold_size(node.block, self.values, "a block"))
+                )
 
     def rule(self, tree: Expr) -> Expr:
         folded = fold(tree, self.values)
@@ -140,7 +142,7 @@ def _relative(tree: Expr) -> Expr:
 
 def _granularity(node: MaskNode) -> int | None:
     match node:
-        case Rounded() | Given():
+        case Rounded() | BlockInput():
             return int(node.block.value or 0)
         case AnyOf() | AllOf():
             return next(filter(None, map(_granularity, node.parts)), None)

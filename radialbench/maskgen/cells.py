@@ -96,7 +96,7 @@ def _blocks(table: BlockTable) -> _Blocks:
     )
 
 
-class _Pieces:
+class _Cuts:
     """A sequence cut at the borders of blocks and of cells.
 
     Attributes:
@@ -121,8 +121,8 @@ class _Pieces:
 
 
 def _count(blocks: _Blocks, table: BlockTable, width: int, height: int) -> Int64:
-    q = _Pieces(table.seq_len, table.block_m, height)
-    k = _Pieces(table.seq_len, table.block_n, width)
+    q = _Cuts(table.seq_len, table.block_m, height)
+    k = _Cuts(table.seq_len, table.block_n, width)
     counted = np.zeros(height * width, np.int64)
     by_content = np.argsort(blocks.content, kind="stable")
     content = blocks.content[by_content]

@@ -1,4 +1,4 @@
-"""Which cell pairs a rule surely keeps, surely drops, or has to be settled for token by token.
+"""Which cell pairs a rule surely keeps, surely drops, or has to be evaluated for token by token.
 
 Strip pairs are bounded first. Those with a mixed answer are sorted into templates: within one, the
 rule has the same values wherever it does not vary inside a strip, and the same cells, so that one
@@ -57,7 +57,7 @@ class Classified:
         rule: What is left of the rule inside a template; mentions `c0, c1 …`.
         constants: [templates] value of each `c…`.
         full: Cell pairs in which every pair attends.
-        open: Cell pairs to be settled token by token.
+        open: Cell pairs to be evaluated token by token.
     """
 
     whole: tuple[Int64, Int64]
@@ -87,8 +87,8 @@ def classify(rule: Expr, q: Side, k: Side, q_strips: Int64, k_strips: Int64) -> 
     at_sample = {word: values[sample] for word, values in constants.items()}
     pair = (mixed[0][sample], mixed[1][sample])
     boxes = boxes.only(rule.names() - set(constants))
-    full, settle = _cell_pairs(rule, boxes, q, k, pair, at_sample)
-    return Classified(whole, mixed, template_of, pair, rule, at_sample, full, settle)
+    full, mixed_cells = _cell_pairs(rule, boxes, q, k, pair, at_sample)
+    return Classified(whole, mixed, template_of, pair, rule, at_sample, full, mixed_cells)
 
 
 def _strip_pairs(

@@ -12,11 +12,11 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.heads import HeadPlan
 from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.pieces import (
-    Pieces,
+    BlockSet,
     complement,
     intersection,
     merged,
-    rule_pieces,
+    rule_blocks,
     union,
 )
 from radialbench.maskgen.pool import FULL, MAX_SIDE, Pool, ranked, starts
@@ -24,7 +24,7 @@ from radialbench.maskgen.rounding import kept_blocks, regrid
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.strips import cut
 from radialbench.maskgen.table import BlockTable, Csr, block_lengths, pack_bits, unpack_bits
-from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not, Pairs, Rounded
+from radialbench.maskgen.tree import AllOf, AnyOf, BlockInput, MaskNode, Not, Rounded, TokenRule
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -85,7 +85,7 @@ def compile_heads(
 
 
 def _reuse_memory() -> None:
-    """Have the C library reuse the memory of freed arrays, instead of fetching new pages for each.
+    """Make the C library reuse the memory of freed arrays, instead of fetching new pages for each.
 
     glibc does that for arrays up to the largest that was ever freed, if below 32 MiB. So one is
     made, never touched, and freed: a process's first table takes 10 to 20% less time.
@@ -107,7 +107,7 @@ class _Compiler:
         self.q = cut(self.at, block_m)
         self.k = cut(self.at, block_n)
 
-    def all_pairs(self) -> Pieces:
+    def all_pairs(self) -> BlockSet:
         """Blocks of the whole mask: pairs of video tokens, and pairs with text."""
         q_video, k_video = np.flatnonzero(~self.q.text), np.flatnonzero(~self.k.text)
         q_text, k_text = np.flatnonzero(self.q.text), np.flatnonzero(self.k.text)
@@ -115,23 +115,23 @@ class _Compiler:
         if not len(q_text):
             return found
         for strips in ((q_video, k_text), (q_text, k_video), (q_text, k_text)):
-            extra = rule_pieces(self.bound.text, strips, (self.q, self.k), self.pool, self.columns)
-            found = Pieces(
+            extra = rule_blocks(self.bound.text, strips, (self.q, self.k), self.pool, self.columns)
+            found = BlockSet(
                 np.concatenate([found.key, extra.key]),
                 np.concatenate([found.content, extra.content]),
             )
         return merged(found, self.pool)
 
-    def node(self, node: MaskNode) -> Pieces:
+    def node(self, node: MaskNode) -> BlockSet:
         match node:
-            case Pairs():
+            case TokenRule():
                 return self.rule(node)
             case Rounded():
                 return self.regridded(kept_blocks(node, self.at), node.block)
-            case Given():
+            case BlockInput():
                 return self.regridded(self.given(node), node.block)
             case Not():
-                every = self.rule(Pairs(constant(True)))
+                every = self.rule(TokenRule(constant(True)))
                 return complement(self.node(node.part), every, self.pool)
         join = union if isinstance(node, AnyOf) else intersection
         assert isinstance(node, (AnyOf, AllOf))
@@ -140,19 +140,17 @@ class _Compiler:
             found = join(found, self.node(part), self.pool)
         return found
 
-    def rule(self, node: Pairs) -> Pieces:
+    def rule(self, node: TokenRule) -> BlockSet:
         strips = (np.flatnonzero(~self.q.text), np.flatnonzero(~self.k.text))
-        pieces = rule_pieces(node.expression, strips, (self.q, self.k), self.pool, self.columns)
+        pieces = rule_blocks(node.expression, strips, (self.q, self.k), self.pool, self.columns)
         return merged(pieces, self.pool)
 
-    def regridded(self, keys: Int64, block: Expr) -> Pieces:
+    def regridded(self, keys: Int64, block: Expr) -> BlockSet:
         return regrid(keys, int(block.value or 0), self.at, self.pool, self.columns)
 
-    def given(self, node: Given) -> Int64:
+    def given(self, node: BlockInput) -> Int64:
         if node.name not in self.tables:
-            raise SpecError(
-                unknown("table", node.name, self.tables) + " Hand it over as tables={…}"
-            )
+            raise SpecError(unknown("table", node.name, self.tables) + " Pass it as tables={…}")
         block = int(node.block.value or 0)
         count = -(-self.grid.seq_len // block)
         blocks = np.asarray(self.tables[node.name])
@@ -163,8 +161,8 @@ class _Compiler:
             )
         return np.flatnonzero(blocks)
 
-    def fill_empty_rows(self, pieces: Pieces) -> Pieces:
-        """Deal with query tokens that attend nothing, as the mask says."""
+    def fill_empty_rows(self, pieces: BlockSet) -> BlockSet:
+        """Fill or refuse query tokens that attend nothing, as the mask says."""
         if self.bound.empty_rows == "keep":
             return pieces
         empty = self.empty_tokens(pieces)
@@ -185,10 +183,10 @@ class _Compiler:
         row, place = empty[token] // block_m, empty[token] % block_m
         content = self.pool.rectangles(place, place + 1, start, stop)
         return union(
-            pieces, merged(Pieces(row * self.columns + column, content), self.pool), self.pool
+            pieces, merged(BlockSet(row * self.columns + column, content), self.pool), self.pool
         )
 
-    def empty_tokens(self, pieces: Pieces) -> Int64:
+    def empty_tokens(self, pieces: BlockSet) -> Int64:
         """Positions of query tokens (padding apart) that attend nothing."""
         row = pieces.key // self.columns
         covered = np.zeros(self.rows, np.bool_)
@@ -220,7 +218,7 @@ class _Compiler:
             "or another size"
         )
 
-    def table(self, pieces: Pieces, mask: str) -> BlockTable:
+    def table(self, pieces: BlockSet, mask: str) -> BlockTable:
         row = pieces.key // self.columns
         column = pieces.key - row * self.columns
         is_full = pieces.content == FULL

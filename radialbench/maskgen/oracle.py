@@ -13,7 +13,16 @@ from radialbench.maskgen.expr import AXES, Expr
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import Coordinates
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import AllOf, AnyOf, Given, Keep, MaskNode, Not, Pairs, Rounded
+from radialbench.maskgen.tree import (
+    AllOf,
+    AnyOf,
+    BlockInput,
+    KeepRule,
+    MaskNode,
+    Not,
+    Rounded,
+    TokenRule,
+)
 
 Bool = NDArray[np.bool_]
 
@@ -66,7 +75,7 @@ class _Oracle:
 
     def node(self, node: MaskNode) -> Bool:
         match node:
-            case Pairs():
+            case TokenRule():
                 return self.pairs(node.expression)
             case AnyOf() | AllOf():
                 join = np.logical_or if isinstance(node, AnyOf) else np.logical_and
@@ -74,7 +83,7 @@ class _Oracle:
                 return joined
             case Not():
                 return ~self.node(node.part)
-            case Given():
+            case BlockInput():
                 return self.blown_up(self.tables[node.name], int(node.block.value or 0))
             case Rounded():
                 block = int(node.block.value or 0)
@@ -108,7 +117,7 @@ class _Oracle:
 
 
 def _judge(
-    allowed: Bool, rows: NDArray[np.int64], columns: NDArray[np.int64], keep: Keep, block: int
+    allowed: Bool, rows: NDArray[np.int64], columns: NDArray[np.int64], keep: KeepRule, block: int
 ) -> bool:
     inside = allowed[np.ix_(rows, columns)]
     if keep.rule == "any":

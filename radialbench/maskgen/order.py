@@ -51,7 +51,7 @@ class TokenOrder:
         return cls(text)
 
     def source_index(self, grid: TokenGrid) -> Int64:
-        """Tell which raster token stands at each position: `new[p] = old[source_index[p]]`.
+        """Return which raster token stands at each position: `new[p] = old[source_index[p]]`.
 
         Returns:
             [seq_len] a permutation of 0 … seq_len - 1. Read-only: it is shared.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from radialbench.maskgen.classify import CellPairs, Classified, classify, products
 from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.pool import Pool, ranked, starts
-from radialbench.maskgen.settle import settle
+from radialbench.maskgen.settle import evaluate_mixed
 from radialbench.maskgen.strips import Side
 
 Int64 = NDArray[np.int64]
@@ -17,7 +17,7 @@ Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class BlockSet:
     """Blocks that attend something.
 
     Attributes:
@@ -31,24 +31,19 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.key)
 
-    @classmethod
-    def none(cls) -> "Pieces":
-        """No blocks."""
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
-
 
 Judge = Callable[[Int64, Int64], Bool]
 """Decides by contents, and by how many pairs the cells have, which cell pairs to keep."""
 
 
-def rule_pieces(
+def rule_blocks(
     rule: Expr,
     strips: tuple[Int64, Int64],
     sides: tuple[Side, Side],
     pool: Pool,
     columns: int,
     judge: Judge | None = None,
-) -> Pieces:
+) -> BlockSet:
     """Find what a rule keeps of the pairs of some strips.
 
     Args:
@@ -64,9 +59,9 @@ def rule_pieces(
     """
     q, k = sides
     found = classify(rule, q, k, *strips)
-    settled = settle(found.rule, found.constants, found.open, q, k, pool)
-    kept = settled >= 0
-    partial, contents = found.open.take(kept), settled[kept]
+    evaluated = evaluate_mixed(found.rule, found.constants, found.open, q, k, pool)
+    kept = evaluated >= 0
+    partial, contents = found.open.take(kept), evaluated[kept]
     full_contents = _rectangles(found.full, q, k, pool)
     cells = CellPairs(
         np.concatenate([found.full.template, partial.template]),
@@ -82,12 +77,12 @@ def rule_pieces(
         whole, whole_contents = whole.take(chosen), whole_contents[chosen]
     spread = _spread(found, cells, contents, q, k, columns)
     whole_key = q.cell_block[whole.q] * columns + k.cell_block[whole.k]
-    return Pieces(
+    return BlockSet(
         np.concatenate([whole_key, spread.key]), np.concatenate([whole_contents, spread.content])
     )
 
 
-def merged(pieces: Pieces, pool: Pool) -> Pieces:
+def merged(pieces: BlockSet, pool: Pool) -> BlockSet:
     """Sort blocks and join those that appear more than once."""
     if (pieces.key[1:] > pieces.key[:-1]).all():
         return pieces
@@ -96,26 +91,26 @@ def merged(pieces: Pieces, pool: Pool) -> Pieces:
     shared = ~first
     shared[:-1] |= ~first[1:]
     content[first & shared] = _joined(key[shared], content[shared], pool)
-    return Pieces(key[first], content[first])
+    return BlockSet(key[first], content[first])
 
 
-def union(a: Pieces, b: Pieces, pool: Pool) -> Pieces:
+def union(a: BlockSet, b: BlockSet, pool: Pool) -> BlockSet:
     """Blocks of either, with what either attends."""
     if not len(a) or not len(b):
         return a if len(a) else b
-    both = Pieces(np.concatenate([a.key, b.key]), np.concatenate([a.content, b.content]))
+    both = BlockSet(np.concatenate([a.key, b.key]), np.concatenate([a.content, b.content]))
     return merged(both, pool)
 
 
-def intersection(a: Pieces, b: Pieces, pool: Pool) -> Pieces:
+def intersection(a: BlockSet, b: BlockSet, pool: Pool) -> BlockSet:
     """Blocks of both, with what both attend."""
     key, at_a, at_b = np.intersect1d(a.key, b.key, assume_unique=True, return_indices=True)
     content = pool.combine(a.content[at_a], b.content[at_b], union=False)
     some = pool.pairs()[content] > 0
-    return Pieces(key[some], content[some])
+    return BlockSet(key[some], content[some])
 
 
-def complement(a: Pieces, inside: Pieces, pool: Pool) -> Pieces:
+def complement(a: BlockSet, inside: BlockSet, pool: Pool) -> BlockSet:
     """Blocks of `inside`, with what `a` does not attend."""
     _, at_inside, at_a = np.intersect1d(inside.key, a.key, assume_unique=True, return_indices=True)
     numbers, place = ranked(a.content, len(pool.bits))
@@ -123,7 +118,7 @@ def complement(a: Pieces, inside: Pieces, pool: Pool) -> Pieces:
     content = inside.content.copy()
     content[at_inside] = pool.combine(content[at_inside], flipped[at_a], union=False)
     some = pool.pairs()[content] > 0
-    return Pieces(inside.key[some], content[some])
+    return BlockSet(inside.key[some], content[some])
 
 
 def _joined(key: Int64, content: Int64, pool: Pool) -> Int64:
@@ -158,7 +153,7 @@ def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
 
 def _spread(
     found: Classified, cells: CellPairs, contents: Int64, q: Side, k: Side, columns: int
-) -> Pieces:
+) -> BlockSet:
     """Copy the templates' cells to all strip pairs they stand for."""
     templates = len(found.sample[0])
     order = np.argsort(cells.template, kind="stable")
@@ -172,7 +167,7 @@ def _spread(
     base = _first_block(q)[found.mixed[0]] * columns + _first_block(k)[found.mixed[1]]
     shift = first[found.template_of] - (np.cumsum(sizes) - sizes)
     at = np.arange(sizes.sum()) + np.repeat(shift, sizes)
-    return Pieces((row * columns + column)[at] + np.repeat(base, sizes), contents[at])
+    return BlockSet((row * columns + column)[at] + np.repeat(base, sizes), contents[at])
 
 
 def _first_block(side: Side) -> Int64:

@@ -7,11 +7,11 @@ from radialbench.errors import SpecError
 from radialbench.maskgen.classify import products
 from radialbench.maskgen.evaluate import Value, evaluate
 from radialbench.maskgen.order import Coordinates
-from radialbench.maskgen.pieces import Pieces, merged, rule_pieces
+from radialbench.maskgen.pieces import BlockSet, merged, rule_blocks
 from radialbench.maskgen.pool import MAX_SIDE, Pool, Words, ascending, ranked
 from radialbench.maskgen.strips import Side, cut
 from radialbench.maskgen.table import unpack_bits
-from radialbench.maskgen.tree import Keep, Rounded, Share
+from radialbench.maskgen.tree import KeepRule, Rounded, Share
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -47,16 +47,16 @@ def kept_blocks(node: Rounded, at: Coordinates) -> Int64:
         return _judge(node.keep, contents, areas, pool, block)
 
     if by_frame:
-        pieces = rule_pieces(node.of, (video, video), (side, side), pool, columns, judge)
+        pieces = rule_blocks(node.of, (video, video), (side, side), pool, columns, judge)
         return ascending(pieces.key)
-    pieces = merged(rule_pieces(node.of, (video, video), (side, side), pool, columns), pool)
+    pieces = merged(rule_blocks(node.of, (video, video), (side, side), pool, columns), pool)
     tokens = _video_tokens(side, columns)
     areas = tokens[pieces.key // columns] * tokens[pieces.key % columns]
     return pieces.key[judge(pieces.content, areas)]
 
 
-def regrid(keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int) -> Pieces:
-    """Say whole blocks of one size as pieces of blocks of another.
+def regrid(keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int) -> BlockSet:
+    """Write whole blocks of one size as blocks of another, with contents.
 
     Args:
         keys: Blocks of `block` × `block` tokens, as `kept_blocks` gives them.
@@ -79,7 +79,7 @@ def regrid(keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int) -
     pairs = products(q_parts.first[rows], count_q, k_parts.first[cells], count_k)
     q, k = pairs.q, pairs.k
     content = pool.rectangles(q_parts.low[q], q_parts.high[q], k_parts.low[k], k_parts.high[k])
-    return merged(Pieces(q_parts.block[q] * columns + k_parts.block[k], content), pool)
+    return merged(BlockSet(q_parts.block[q] * columns + k_parts.block[k], content), pool)
 
 
 class _Parts:
@@ -106,7 +106,7 @@ class _Parts:
         self.high = stop - self.block * new
 
 
-def _judge(keep: Keep, contents: Int64, areas: Int64, pool: Pool, block: int) -> Bool:
+def _judge(keep: KeepRule, contents: Int64, areas: Int64, pool: Pool, block: int) -> Bool:
     """Judge contents; `areas` says how many pairs they could attend."""
     if keep.rule == "any":
         return np.ones(len(contents), np.bool_)
@@ -122,7 +122,7 @@ def _judge(keep: Keep, contents: Int64, areas: Int64, pool: Pool, block: int) ->
     return verdict[place]
 
 
-def _by_share(keep: Keep, words: Words, columns: int, block: int) -> Bool:
+def _by_share(keep: KeepRule, words: Words, columns: int, block: int) -> Bool:
     assert keep.rows is not None and keep.columns is not None
     counts = unpack_bits(words, columns).sum(axis=1, dtype=np.uint32).astype(np.int64)
     touched = (counts > 0).sum(axis=1)

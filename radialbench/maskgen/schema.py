@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 from pydantic import (
     BeforeValidator,
     ConfigDict,
@@ -20,8 +19,6 @@ from pydantic import (
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.document import (
-    MAX_DEPTH,
-    MAX_INTEGER,
     Document,
     DocumentError,
     Or,
@@ -39,13 +36,13 @@ from radialbench.maskgen.spec import DEFAULT_TEXT, MaskSpec, OrderRule, SpecErro
 from radialbench.maskgen.tree import (
     AllOf,
     AnyOf,
-    Given,
-    Keep,
+    BlockInput,
+    KeepRule,
     MaskNode,
     Not,
-    Pairs,
     Rounded,
     Share,
+    TokenRule,
     written_out,
 )
 
@@ -95,7 +92,7 @@ def _share(value: Any) -> Share:
 Expression = Annotated[
     Expr,
     PlainValidator(_expression),
-    WithJsonSchema({"type": ["string", "number", "boolean"], "examples": ["dt <= 1"]}),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
 ]
 Scalar = Annotated[
     float | bool, PlainValidator(_scalar), WithJsonSchema({"type": ["number", "boolean"]})
@@ -118,17 +115,15 @@ Node = Annotated[
 Nodes = Annotated[list[Node], Field(min_length=1, max_length=MAX_PARTS)]
 
 
-def _tidy(schema: dict[str, Any]) -> None:
-    """Drop the defaults of keys that, if they are given at all, are not null."""
-    for field in schema["properties"].values():
-        if "default" in field and field["default"] is None:
-            del field["default"]
+def _absent() -> Any:
+    """Stand for a key that is not there; one that is there is never null."""
 
 
 class Entry(Strict):
-    """A mapping of a mask file; a key that may be left out is not null when it is there."""
+    """A mapping of a mask file."""
 
-    model_config = ConfigDict(json_schema_extra=_tidy)
+    # Most models are parts of another and need no validator of their own.
+    model_config = ConfigDict(defer_build=True)
 
 
 class SharesEntry(Entry):
@@ -162,7 +157,9 @@ class RoundedEntry(Entry):
         """Return the part of the mask."""
         keep = self.keep
         rule = (
-            Keep("share", keep.columns, keep.rows) if isinstance(keep, SharesEntry) else Keep(keep)
+            KeepRule("share", keep.columns, keep.rows)
+            if isinstance(keep, SharesEntry)
+            else KeepRule(keep)
         )
         return Rounded(self.of, self.block, self.per, rule, self.overhang)
 
@@ -195,23 +192,24 @@ class UseEntry(Entry):
         return self._node
 
 
-def _one_key(schema: dict[str, Any]) -> None:
-    _tidy(schema)
-    schema |= {"minProperties": 1, "maxProperties": 1}
-
-
 class PartEntry(Entry):
     """A part of a mask: exactly one of these keys."""
 
-    model_config = ConfigDict(json_schema_extra=_one_key)
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    any: Nodes = Field(default=None, description="Pairs of at least one part")
-    all: Nodes = Field(default=None, description="Pairs of every part")
-    excluded: Node = Field(default=None, alias="not", description="Pairs that the part leaves out")
-    rounded: RoundedEntry = Field(default=None, description="Whole blocks, decided by a rule")
-    table: TableEntry = Field(default=None, description="Whole blocks, chosen at run time")
+    any: Nodes = Field(default_factory=_absent, description="Pairs of at least one part")
+    all: Nodes = Field(default_factory=_absent, description="Pairs of every part")
+    excluded: Node = Field(
+        default_factory=_absent, alias="not", description="Pairs that the part leaves out"
+    )
+    rounded: RoundedEntry = Field(
+        default_factory=_absent, description="Whole blocks, decided by a rule"
+    )
+    table: TableEntry = Field(
+        default_factory=_absent, description="Whole blocks, chosen at run time"
+    )
     use: Annotated[UseEntry, BeforeValidator(named), Or(lambda _: {"type": "string"})] = Field(
-        default=None, description="The rule of another mask"
+        default_factory=_absent, description="The rule of another mask"
     )
 
     @model_validator(mode="after")
@@ -231,7 +229,7 @@ class PartEntry(Entry):
             case "excluded":
                 return Not(_node(self.excluded))
             case "table":
-                return Given(self.table.name, self.table.block)
+                return BlockInput(self.table.name, self.table.block)
         return self.rounded.node() if key == "rounded" else self.use.node()
 
 
@@ -240,10 +238,14 @@ class ParamEntry(Entry):
 
     type: Literal["int", "float", "bool"] = Field(description="Type of its values")
     default: Scalar = Field(description="Value if nothing else is said")
-    value: Scalar = Field(default=None, description="Value in force, if it is not the default")
-    min: Number = Field(default=None, description="Smallest value allowed")
-    above: Number = Field(default=None, description="Every value allowed is greater than this")
-    max: Number = Field(default=None, description="Greatest value allowed")
+    value: Scalar = Field(
+        default_factory=_absent, description="Value in force, if it is not the default"
+    )
+    min: Number = Field(default_factory=_absent, description="Smallest value allowed")
+    above: Number = Field(
+        default_factory=_absent, description="Every value allowed is greater than this"
+    )
+    max: Number = Field(default_factory=_absent, description="Greatest value allowed")
     help: str = Field(default="", description="What it does, in one line")
 
     def param(self, name: str) -> Param:
@@ -279,9 +281,11 @@ class MaskFile(Entry):
     let: Words[Expression] = Field(
         default_factory=dict, description="Named parts; each may use those above it"
     )
-    mask: Node = Field(description="The rule for pairs of video tokens")
+    mask: Node = Field(
+        description="The rule for pairs of video tokens", examples=["dt <= 1 or ds <= 100"]
+    )
     text: Expression = Field(
-        default=DEFAULT_TEXT, description="The rule for pairs with a text token (not kpad)"
+        default_factory=_absent, description="The rule for pairs with a text token (not kpad)"
     )
     empty_rows: Literal["error", "keep", "own_block"] = Field(
         default="error", description="What happens to a token that would attend nothing"
@@ -297,17 +301,21 @@ class MaskFile(Entry):
         for word, entry in self.params.items():
             with at_key("params", word):
                 params.append(entry.param(word))
-        tiled = isinstance(self.order, TilesEntry)
+        order = self.order
         with at_key("order"):
-            order = OrderRule("tiles", tuple(self.order.tiles)) if tiled else OrderRule(self.order)
+            rule = (
+                OrderRule("tiles", tuple(order.tiles))
+                if isinstance(order, TilesEntry)
+                else OrderRule(order)
+            )
         return MaskSpec(
             name=self.name,
             mask=_node(self.mask),
-            order=order,
+            order=rule,
             params=tuple(params),
             presets=tuple((word, tuple(values.items())) for word, values in self.presets.items()),
             let=tuple(self.let.items()),
-            text=self.text,
+            text=DEFAULT_TEXT if self.text is None else self.text,
             empty_rows=self.empty_rows,
             paper=self.paper,
             about=self.about,
@@ -323,7 +331,8 @@ class GroupEntry(Entry):
     )
     params: Words[Scalar] = Field(default_factory=dict, description="Parameter values")
     empty_rows: Literal["error", "keep", "own_block"] = Field(
-        default=None, description="Overrides what the mask says of tokens that attend nothing"
+        default_factory=_absent,
+        description="Overrides what the mask says of tokens that attend nothing",
     )
     _spec: MaskSpec = PrivateAttr()
 
@@ -422,37 +431,6 @@ def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
     return _built(document, HeadPlanFile, HeadPlanFile.plan, {"load": load, "use": use})
 
 
-def document_of(mapping: Mapping[str, Any], kind: str) -> Document:
-    """Take what Python has for a document: expressions, tuples and NumPy's numbers are allowed.
-
-    Args:
-        mapping: What a YAML file would hold.
-        kind: What it is, for messages.
-
-    Raises:
-        SpecError: It is nested without end, or holds a whole number beyond ±2^63.
-    """
-    value = _plain(mapping, (), kind)
-    title = value.get("name") if isinstance(value, dict) else None
-    return Document(f"{kind} {title[:80]!r}" if isinstance(title, str) else kind, value)
-
-
-def _plain(value: Any, path: tuple[str | int, ...], kind: str) -> Any:
-    if len(path) > MAX_DEPTH:
-        raise SpecError(f"{kind}: {path[0]}: nested more than {MAX_DEPTH} deep")
-    if isinstance(value, Expr):
-        return str(value)
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry, (*path, str(key)), kind) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry, (*path, place), kind) for place, entry in enumerate(value)]
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise SpecError(Document(kind, None).message(path, "a whole number beyond ±2^63"))
-    return value
-
-
 def _built(
     document: Document,
     model: "type[FileModel]",
@@ -479,4 +457,4 @@ def _loader(info: ValidationInfo, key: str) -> Loader:
 
 
 def _node(written: PartEntry | Expr) -> MaskNode:
-    return Pairs(written) if isinstance(written, Expr) else written.node()
+    return TokenRule(written) if isinstance(written, Expr) else written.node()

@@ -1,8 +1,8 @@
 """Mixed cell pairs, decided token by token, as packed bits.
 
-A rule is a tree of truth values. Each subtree is settled by the cheapest way that fits it, and the
-packed bits are joined: what depends on one side only is evaluated on that side; what depends on the
-distance along a line is evaluated once per diagonal; what depends on one axis of the query is
+A rule is a tree of truth values. Each subtree is evaluated in the cheapest way that fits it, and
+the packed bits are joined: what depends on one side only is evaluated on that side; what depends on
+the distance along a line is evaluated once per diagonal; what depends on one axis of the query is
 tabulated for the few values the axis has; the rest is evaluated pair by pair.
 """
 
@@ -26,10 +26,10 @@ CHUNK_BITS = 1 << 23
 """Pairs evaluated in one go: what fits the cache, in float64, with some temporaries."""
 
 
-def settle(
+def evaluate_mixed(
     rule: Expr, constants: Mapping[str, Float], pairs: CellPairs, q: Side, k: Side, pool: Pool
 ) -> Int64:
-    """Settle cell pairs.
+    """Evaluate cell pairs in which some pairs attend.
 
     Args:
         rule: What decides; mentions coordinates and `c0, c1 …`.
@@ -42,15 +42,15 @@ def settle(
     Returns:
         [pairs] number of each content, -1 where nothing attends.
     """
-    settler = _Settler(rule, constants, q, k, pool)
-    same = settler.repeats(pairs)
+    evaluator = _MixedEvaluator(rule, constants, q, k, pool)
+    same = evaluator.repeats(pairs)
     if same is not None:
         some, kind = same
-        return settler.contents(pairs.take(some))[kind]
-    return settler.contents(pairs)
+        return evaluator.contents(pairs.take(some))[kind]
+    return evaluator.contents(pairs)
 
 
-class _Settler:
+class _MixedEvaluator:
     def __init__(
         self, rule: Expr, constants: Mapping[str, Float], q: Side, k: Side, pool: Pool
     ) -> None:

@@ -12,11 +12,11 @@ from radialbench.maskgen.expr import Expr, substitute
 
 MAX_DEPTH = 40
 
-MaskNode = Union["Pairs", "AnyOf", "AllOf", "Not", "Rounded", "Given"]
+MaskNode = Union["TokenRule", "AnyOf", "AllOf", "Not", "Rounded", "BlockInput"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class TokenRule:
     """Token pairs for which an expression holds."""
 
     expression: Expr
@@ -69,7 +69,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class KeepRule:
     """When a block of a rounded mask is kept.
 
     Attributes:
@@ -102,16 +102,16 @@ class Rounded:
     of: Expr
     block: Expr
     per: str
-    keep: Keep
+    keep: KeepRule
     overhang: str = "keep"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Whole blocks listed in a table that is handed over when the mask is compiled.
+class BlockInput:
+    """Whole blocks listed in a table that is passed when the mask is compiled.
 
     Attributes:
-        name: Under which name the table is handed over.
+        name: Under which name the table is passed.
         block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
     """
 
@@ -122,7 +122,7 @@ class Given:
 def expressions(node: MaskNode) -> list[Expr]:
     """All expressions of a tree with the kind each must have: rules first, then block sizes."""
     match node:
-        case Pairs():
+        case TokenRule():
             return [node.expression]
         case AnyOf() | AllOf():
             return [tree for part in node.parts for tree in expressions(part)]
@@ -130,20 +130,20 @@ def expressions(node: MaskNode) -> list[Expr]:
             return expressions(node.part)
         case Rounded():
             return [node.of]
-        case Given():
+        case BlockInput():
             return []
 
 
 def block_sizes(node: MaskNode) -> list[Expr]:
     """The block sizes of a tree's rounded parts and tables."""
     match node:
-        case Pairs():
+        case TokenRule():
             return []
         case AnyOf() | AllOf():
             return [size for part in node.parts for size in block_sizes(part)]
         case Not():
             return block_sizes(node.part)
-        case Rounded() | Given():
+        case Rounded() | BlockInput():
             return [node.block]
 
 
@@ -159,22 +159,24 @@ def joined(node: MaskNode, depth: int = 0) -> MaskNode:
         case AnyOf() | AllOf():
             word = "or" if isinstance(node, AnyOf) else "and"
             parts = [joined(part, depth + 1) for part in node.parts]
-            runs = [list(run) for _, run in groupby(parts, lambda part: isinstance(part, Pairs))]
+            runs = [
+                list(run) for _, run in groupby(parts, lambda part: isinstance(part, TokenRule))
+            ]
             parts = [part for run in runs for part in _merged(word, run)]
             if not parts:
                 raise SpecError("any and all join at least one part")
             return parts[0] if len(parts) == 1 else type(node)(tuple(parts))
         case Not():
             part = joined(node.part, depth + 1)
-            return Pairs(~part.expression) if isinstance(part, Pairs) else Not(part)
+            return TokenRule(~part.expression) if isinstance(part, TokenRule) else Not(part)
     return node
 
 
 def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
     """Replace names by expressions in all of a tree."""
     match node:
-        case Pairs():
-            return Pairs(substitute(node.expression, values))
+        case TokenRule():
+            return TokenRule(substitute(node.expression, values))
         case AnyOf():
             return AnyOf(tuple(written_out(part, values) for part in node.parts))
         case AllOf():
@@ -184,14 +186,14 @@ def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
         case Rounded():
             of, block = substitute(node.of, values), substitute(node.block, values)
             return Rounded(of, block, node.per, node.keep, node.overhang)
-        case Given():
-            return Given(node.name, substitute(node.block, values))
+        case BlockInput():
+            return BlockInput(node.name, substitute(node.block, values))
 
 
 def to_plain(node: MaskNode) -> Any:
     """Write a tree as the plain values of its YAML document."""
     match node:
-        case Pairs():
+        case TokenRule():
             return str(node.expression)
         case AnyOf():
             return {"any": [to_plain(part) for part in node.parts]}
@@ -199,7 +201,7 @@ def to_plain(node: MaskNode) -> Any:
             return {"all": [to_plain(part) for part in node.parts]}
         case Not():
             return {"not": to_plain(node.part)}
-        case Given():
+        case BlockInput():
             return {"table": {"name": node.name, "block": plain_size(node.block)}}
         case Rounded():
             rounded = {"block": plain_size(node.block), "per": node.per, "keep": _keep(node.keep)}
@@ -214,18 +216,18 @@ def plain_size(tree: Expr) -> int | str:
     return int(text) if text.isdigit() else text
 
 
-def _keep(keep: Keep) -> Any:
+def _keep(keep: KeepRule) -> Any:
     if keep.rule == "share":
         return {"columns": str(keep.columns), "rows": str(keep.rows)}
     return keep.rule
 
 
 def _merged(word: str, run: list[MaskNode]) -> list[MaskNode]:
-    trees = [part.expression for part in run if isinstance(part, Pairs)]
+    trees = [part.expression for part in run if isinstance(part, TokenRule)]
     if not trees:
         return run
     while len(trees) > 1:
         # Pairwise, so that many parts do not nest deep.
         pairs = [Expr(word, (a, b)) for a, b in zip(trees[::2], trees[1::2], strict=False)]
         trees = pairs + trees[len(pairs) * 2 :]
-    return [Pairs(trees[0])]
+    return [TokenRule(trees[0])]

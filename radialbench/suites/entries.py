@@ -18,12 +18,13 @@ from pydantic import (
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backend import BACKENDS
+from radialbench.maskgen.document import Or, Strict, located, named
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import AllOf, AnyOf, Given, MaskNode, Not
+from radialbench.maskgen.tree import AllOf, AnyOf, BlockInput, MaskNode, Not
 from radialbench.records.problem import plain_config
-from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Or, Strict, Word, located, named
+from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Word
 from radialbench.suites.spec import BackendChoice, Exclude, GridChoice, MaskChoice
 
 MAX_SWEEP = 1000
@@ -270,7 +271,7 @@ def _tables(node: MaskNode) -> list[str]:
             return [name for part in node.parts for name in _tables(part)]
         case Not():
             return _tables(node.part)
-        case Given():
+        case BlockInput():
             return [node.name]
         case _:
             return []

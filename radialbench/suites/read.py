@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from radialbench.errors import SuiteError, unknown
 from radialbench.maskgen.document import (
     Document,
     DocumentError,
+    check_document,
     parse_document,
     read_document,
 )
@@ -21,19 +19,6 @@ from radialbench.suites.schema import SuiteFile
 from radialbench.suites.spec import Matrix, Protocol, SuiteSpec
 
 LIBRARY = Path(__file__).parent / "library"
-SHOWN = 5
-WORDS = {
-    "missing": "missing",
-    "too_short": "must not be empty",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "string_type": "must be text",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list",
-    "dict_type": "must be a mapping of keys to values",
-    "model_type": "must be a mapping of keys to values",
-    "string_pattern_mismatch": "must be letters, digits and _ . , : = + - without spaces",
-}
 
 
 def suite_names() -> list[str]:
@@ -145,7 +130,7 @@ class _Reader:
                 spec = self.suite(other, path.stem, path.parent)
             included += [replace(m, where=f"{m.where} of {name}") for m in spec.cases]
             if spec.device != "auto":
-                devices.append((spec.device, f"{_place(document, location)}: {name}"))
+                devices.append((spec.device, document.message(location, name)))
         self.open.pop()
         return [*below, _Layer(file, of, tuple(included), tuple(devices))]
 
@@ -207,13 +192,9 @@ def _checked(document: Document, folder: Path) -> SuiteFile:
     if document.value is None:
         raise SuiteError(f"{document.source}: empty; a suite has at least 'cases'")
     try:
-        return SuiteFile.model_validate(document.value, context={"folder": folder})
-    except ValidationError as error:
-        found = error.errors(include_url=False)
-    lines = [_message(document, detail) for detail in found[:SHOWN]]
-    if len(found) > SHOWN:
-        lines.append(f"… and {len(found) - SHOWN} more")
-    raise SuiteError("\n".join(lines))
+        return check_document(document, SuiteFile, top="suite", context={"folder": folder})
+    except DocumentError as error:
+        raise SuiteError(str(error)) from None
 
 
 @contextmanager
@@ -222,38 +203,4 @@ def _at(document: Document, location: Location) -> Iterator[None]:
     try:
         yield
     except SuiteError as error:
-        raise SuiteError(f"{_place(document, location)}: {error}") from None
-
-
-def _place(document: Document, location: Location, *, at: Location | None = None) -> str:
-    """Write a place as `file.yaml:3:7: cases[0].masks`; the numbers can be those of an entry."""
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
-    return f"{document.place(at or location)}: {key.lstrip('.') or 'suite'}"
-
-
-def _message(document: Document, detail: ErrorDetails) -> str:
-    """Write one error as `file.yaml:3:7: cases[0].masks: what is wrong`."""
-    location = tuple(step for step in detail["loc"] if step not in ("(model)", "(raw)"))
-    kind, given = detail["type"], detail["input"]
-    place = _place(document, location)
-    if kind == "unknown_key":
-        place = _place(document, location, at=(*location, detail["ctx"]["key"]))
-        reason = detail["ctx"]["reason"]
-    elif kind in ("refused", "value_error"):
-        reason = detail["msg"].removeprefix("Value error, ")
-    elif kind == "too_long":
-        reason = f"at most {detail['ctx']['max_length']:,} entries, got more"
-    else:
-        reason = WORDS.get(kind) or detail["msg"].replace("Input should", "must")
-        if kind not in ("missing", "too_short"):
-            reason += f", got {_brief(given)}"
-    return f"{place}: {reason}"
-
-
-def _brief(value: object) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+        raise SuiteError(document.message(location, str(error))) from None

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from radialbench.maskgen.document import Strict, located
 from radialbench.records.gate import read_gate, setting_of
 from radialbench.suites.entries import (
     BackendOrName,
@@ -21,7 +22,7 @@ from radialbench.suites.entries import (
     MaskOrName,
     configured,
 )
-from radialbench.suites.fields import Count, Many, OneOrMany, Strict, Word, located
+from radialbench.suites.fields import Count, Many, OneOrMany, Word
 from radialbench.suites.spec import BackendChoice, Matrix, Protocol
 
 

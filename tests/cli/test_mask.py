@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.cli import main
@@ -19,6 +20,7 @@ from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import KINDS as ORDERS
 from radialbench.maskgen.schema import MaskFile
 from radialbench.maskgen.spec import EMPTY_ROWS
+from tests.suites.json_schema import errors
 from tests.test_import import HEAVY, HELP, loaded
 
 Capture = pytest.CaptureFixture[str]
@@ -300,6 +302,14 @@ def test_check(cli: Cli, mine: Path, plan: Path) -> None:
         "  2                svg_temporal",
     ]
     assert [group["heads"] for group in cli.facts("check", plan)["groups"]] == ["0-1,3", "2"]
+
+
+def test_schema_is_of_masks_and_head_plans(cli: Cli) -> None:
+    schema = json.loads(cli.text("schema"))
+    for text in (MINE, PLAN):
+        document = yaml.safe_load(text)
+        assert errors(schema, document) == []
+        assert errors(schema, document | {"nme": "x"})
 
 
 def test_check_compiles_nothing(cli: Cli, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
 from radialbench.maskgen.library import FOLDER, mask_names
 from radialbench.maskgen.oracle import token_mask
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import Given, MaskNode
+from radialbench.maskgen.tree import BlockInput, MaskNode
 
 Bool = NDArray[np.bool_]
 
@@ -69,12 +69,12 @@ def tables_of(spec: MaskSpec, grid: TokenGrid) -> dict[str, Bool]:
     }
 
 
-def blocks_of(spec: MaskSpec, node: Given, grid: TokenGrid) -> int:
+def blocks_of(spec: MaskSpec, node: BlockInput, grid: TokenGrid) -> int:
     return -(-grid.seq_len // int(spec.value(str(node.block), grid)))
 
 
-def given(node: MaskNode) -> list[Given]:
-    if isinstance(node, Given):
+def given(node: MaskNode) -> list[BlockInput]:
+    if isinstance(node, BlockInput):
         return [node]
     parts = getattr(node, "parts", ())
     return [found for part in parts for found in given(part)]

@@ -5,17 +5,17 @@ import pytest
 
 from radialbench import TokenGrid, load_mask, parse_mask
 from radialbench.errors import SpecError
-from radialbench.maskgen.bind import bind, fold
-from radialbench.maskgen.evaluate import largest_divisor
+from radialbench.maskgen.bind import bind
+from radialbench.maskgen.evaluate import fold, largest_divisor
 from radialbench.maskgen.parse import parse
-from radialbench.maskgen.tree import Pairs, Rounded
+from radialbench.maskgen.tree import Rounded, TokenRule
 
 GRID = TokenGrid(3, 4, 5, text_tokens=6, text_first=True, text_valid=2)
 
 
 def bound(mask: str, grid: TokenGrid = GRID, **fields: Any) -> str:
     found = bind(parse_mask({"name": "a", "mask": mask, **fields}), grid).mask
-    assert isinstance(found, Pairs)
+    assert isinstance(found, TokenRule)
     return str(found.expression)
 
 

@@ -12,7 +12,7 @@ from radialbench.maskgen.evaluate import evaluate
 from radialbench.maskgen.expr import AXES, FUNCTIONS
 from radialbench.maskgen.library import parse_mask
 from radialbench.maskgen.parse import parse
-from radialbench.maskgen.tree import Pairs
+from radialbench.maskgen.tree import TokenRule
 from tests.maskgen.plain import tokens
 from tests.maskgen.random_masks import GIVEN, Maker
 
@@ -29,7 +29,7 @@ def test_bounds_never_contradict_the_oracle(seed: int, depth: int) -> None:
     grid = make.grid(text=False)
     spec = parse_mask({"name": "a", "order": make.order(), "mask": str(make.truth(depth))})
     mask = bind(spec, grid).mask
-    assert isinstance(mask, Pairs)
+    assert isinstance(mask, TokenRule)
     places = tokens(grid, spec.order_on(grid))
     for _ in range(4):
         sides = {}

@@ -121,8 +121,8 @@ GIVEN_MASK = parse_mask({"name": "a", "mask": {"table": {"name": "chosen", "bloc
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({}, "unknown table 'chosen'; known: none. Hand it over as tables={…}"),
-        ({"chosn": 1}, "unknown table 'chosen'; did you mean 'chosn'? Hand it over as tables={…}"),
+        ({}, "unknown table 'chosen'; known: none. Pass it as tables={…}"),
+        ({"chosn": 1}, "unknown table 'chosen'; did you mean 'chosn'? Pass it as tables={…}"),
         (
             {"chosen": np.ones((2, 3), np.bool_)},
             "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got bool [2, 3]",

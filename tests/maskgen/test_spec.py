@@ -10,7 +10,16 @@ from radialbench.errors import SpecError
 from radialbench.maskgen.expr import Expr, constant, name
 from radialbench.maskgen.params import Param
 from radialbench.maskgen.spec import MAX_LEVELS, MaskSpec, OrderRule
-from radialbench.maskgen.tree import AllOf, AnyOf, Keep, MaskNode, Not, Pairs, Rounded, Share
+from radialbench.maskgen.tree import (
+    AllOf,
+    AnyOf,
+    KeepRule,
+    MaskNode,
+    Not,
+    Rounded,
+    Share,
+    TokenRule,
+)
 
 BASE: dict[str, Any] = {
     "name": "base",
@@ -64,13 +73,16 @@ def test_label_tells_what_differs_from_the_defaults() -> None:
         (lambda s: replace(s, name=""), "name: a mask has a name"),
         (lambda s: replace(s, empty_rows="no"), "empty_rows: unknown choice for empty_rows 'no'"),
         (lambda s: replace(s, let=(("w", name("dt")),)), "let.w: the name 'w' is already taken"),
-        (lambda s: replace(s, mask=Pairs(name("dt"))), "mask: 'dt' is a number, wanted is a truth"),
+        (
+            lambda s: replace(s, mask=TokenRule(name("dt"))),
+            "mask: 'dt' is a number, wanted is a truth",
+        ),
         (lambda s: replace(s, mask=AnyOf(())), "mask: any and all join at least one part"),
         (lambda s: replace(s, text=name("dt") < 1), "text: 'dt' cannot stand here: 'dt < 1' may"),
         (lambda s: replace(s, order=OrderRule("tiles")), "tiles have three sides: [frames, rows"),
         (lambda s: replace(s, order=OrderRule("diagonal")), "unknown order 'diagonal'; known:"),
         (
-            lambda s: replace(s, mask=Pairs(Expr("sin", ()))),
+            lambda s: replace(s, mask=TokenRule(Expr("sin", ()))),
             "mask: not an expression of the language",
         ),
     ],
@@ -174,7 +186,7 @@ ROUNDED = Rounded(
     near,
     constant(8),
     "frame_pair",
-    Keep("share", Share.parse(">3/5"), Share.parse(">=1/3")),
+    KeepRule("share", Share.parse(">3/5"), Share.parse(">=1/3")),
     "drop",
 )
 
@@ -182,14 +194,14 @@ ROUNDED = Rounded(
 @pytest.mark.parametrize(
     "mask",
     [
-        Pairs(near),
-        Not(Pairs(near)),
-        AnyOf((Pairs(near), Pairs(same))),
-        AnyOf((Pairs(near), ROUNDED, Pairs(same), Pairs(near))),
-        AllOf((Not(ROUNDED), AnyOf((ROUNDED, Pairs(near))), Not(Not(ROUNDED)))),
-        AnyOf((AnyOf((Pairs(near), Pairs(same))),)),
-        AnyOf(tuple(Pairs(name("di").equals(i)) for i in range(70))),
-        Rounded(near, name("width") * 2, "sequence", Keep("centre")),
+        TokenRule(near),
+        Not(TokenRule(near)),
+        AnyOf((TokenRule(near), TokenRule(same))),
+        AnyOf((TokenRule(near), ROUNDED, TokenRule(same), TokenRule(near))),
+        AllOf((Not(ROUNDED), AnyOf((ROUNDED, TokenRule(near))), Not(Not(ROUNDED)))),
+        AnyOf((AnyOf((TokenRule(near), TokenRule(same))),)),
+        AnyOf(tuple(TokenRule(name("di").equals(i)) for i in range(70))),
+        Rounded(near, name("width") * 2, "sequence", KeepRule("centre")),
     ],
 )
 def test_masks_built_in_python_are_written_and_read(mask: MaskNode) -> None:
@@ -199,7 +211,7 @@ def test_masks_built_in_python_are_written_and_read(mask: MaskNode) -> None:
 def test_everything_of_a_mask_is_written_and_read() -> None:
     spec = MaskSpec(
         name="δ: yes",
-        mask=AnyOf((Pairs(near), ROUNDED)),
+        mask=AnyOf((TokenRule(near), ROUNDED)),
         order=OrderRule("tiles", (constant(1), name("side"), name("height"))),
         params=(
             Param("side", "int", 2, 3, least=1, most=9, help="tokens: 'of' a \"side\""),
@@ -269,7 +281,7 @@ def test_a_tree_deeper_than_text_can_be_is_refused() -> None:
     for _ in range(80):
         deep = deep + 1
     with pytest.raises(SpecError, match="mask: nested more than 60 deep"):
-        MaskSpec("deep", Pairs(deep < 3))
+        MaskSpec("deep", TokenRule(deep < 3))
     node: MaskNode = ROUNDED
     for _ in range(60):
         node = Not(node)

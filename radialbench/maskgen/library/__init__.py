@@ -6,10 +6,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.document import Document, DocumentError, read_document
+from radialbench.maskgen.document import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    Document,
+    DocumentError,
+    read_document,
+)
+from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.heads import HeadPlan
-from radialbench.maskgen.schema import document_of, read_head_plan, read_mask
+from radialbench.maskgen.schema import read_head_plan, read_mask
 from radialbench.maskgen.spec import MaskSpec
 
 FOLDER = Path(__file__).parent
@@ -65,7 +74,7 @@ def parse_mask(mapping: Mapping[str, Any]) -> MaskSpec:
     Raises:
         SpecError: The mapping is not a mask; the message names the key.
     """
-    return read_mask(document_of(mapping, "mask"), _used)
+    return read_mask(_document_of(mapping, "mask"), _used)
 
 
 def read_mask_file(path: Path) -> MaskSpec:
@@ -126,7 +135,7 @@ def parse_head_plan(mapping: Mapping[str, Any]) -> HeadPlan:
             raise SpecError(f"a plan that is no file has masks of the library only, got {word!r}")
         return load_mask(word)
 
-    return read_head_plan(document_of(mapping, "head plan"), load, _used)
+    return read_head_plan(_document_of(mapping, "head plan"), load, _used)
 
 
 def is_head_plan(path: str | Path) -> bool:
@@ -170,3 +179,26 @@ def _check_plain(word: str) -> None:
     # No folders, no suffixes: a mask reaches no file but those beside it.
     if not word.replace("_", "").isalnum():
         raise SpecError(f"a mask is used by its plain name, got {word[:40]!r}")
+
+
+def _document_of(mapping: Mapping[str, Any], kind: str) -> Document:
+    """Take what Python has for a document: expressions, tuples and NumPy's numbers are allowed."""
+    value = _plain(mapping, (), kind)
+    title = value.get("name") if isinstance(value, dict) else None
+    return Document(f"{kind} {title[:80]!r}" if isinstance(title, str) else kind, value)
+
+
+def _plain(value: Any, path: tuple[str | int, ...], kind: str) -> Any:
+    if len(path) > MAX_DEPTH:
+        raise SpecError(f"{kind}: {path[0]}: nested more than {MAX_DEPTH} deep")
+    if isinstance(value, Expr):
+        return str(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry, (*path, str(key)), kind) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry, (*path, place), kind) for place, entry in enumerate(value)]
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise SpecError(Document(kind, None).message(path, "a whole number beyond ±2^63"))
+    return value

@@ -8,7 +8,7 @@ from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.expr import name
 from radialbench.maskgen.spec import MaskSpec, OrderRule
-from radialbench.maskgen.tree import AllOf, AnyOf, Given, Not, Pairs, Rounded
+from radialbench.maskgen.tree import AllOf, AnyOf, BlockInput, Not, Rounded, TokenRule
 
 GRID = TokenGrid(3, 2, 4)
 
@@ -312,24 +312,24 @@ def test_parts_have_one_form() -> None:
 
     near, same = name("ds") < 3, name("dt").equals(0)
     table = {"table": {"name": "t", "block": 4}}
-    given = Given("t", mask_of(table).block)
-    assert mask_of({"any": ["ds < 3", "dt == 0"]}) == Pairs(near | same)
-    assert mask_of({"all": ["ds < 3", "dt == 0"]}) == Pairs(near & same)
-    assert mask_of({"not": "ds < 3"}) == Pairs(~near)
-    assert mask_of({"any": ["ds < 3"]}) == Pairs(near)
+    given = BlockInput("t", mask_of(table).block)
+    assert mask_of({"any": ["ds < 3", "dt == 0"]}) == TokenRule(near | same)
+    assert mask_of({"all": ["ds < 3", "dt == 0"]}) == TokenRule(near & same)
+    assert mask_of({"not": "ds < 3"}) == TokenRule(~near)
+    assert mask_of({"any": ["ds < 3"]}) == TokenRule(near)
     assert mask_of({"any": [table]}) == given
     assert mask_of({"not": table}) == Not(given)
     assert mask_of({"any": ["ds < 3", "dt == 0", table, "ds < 3"]}) == AnyOf(
-        (Pairs(near | same), given, Pairs(near))
+        (TokenRule(near | same), given, TokenRule(near))
     )
     assert mask_of({"all": [{"not": table}, {"any": ["dt == 0"]}]}) == AllOf(
-        (Not(given), Pairs(same))
+        (Not(given), TokenRule(same))
     )
     # The same, built in Python.
     for built, written in (
-        (AnyOf((Pairs(near), Pairs(same))), {"any": ["ds < 3", "dt == 0"]}),
-        (Not(Pairs(near)), {"not": "ds < 3"}),
-        (AllOf((Not(given), AnyOf((Pairs(same),)))), {"all": [{"not": table}, "dt == 0"]}),
+        (AnyOf((TokenRule(near), TokenRule(same))), {"any": ["ds < 3", "dt == 0"]}),
+        (Not(TokenRule(near)), {"not": "ds < 3"}),
+        (AllOf((Not(given), AnyOf((TokenRule(same),)))), {"all": [{"not": table}, "dt == 0"]}),
     ):
         assert MaskSpec("a", built) == parse_mask({"name": "a", "mask": written})
 
