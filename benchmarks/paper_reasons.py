@@ -1,6 +1,6 @@
 """Where our count of a video's work differs from the paper's, and what is known of why."""
 
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.work import call_work
 from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video

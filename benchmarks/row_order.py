@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.parts import filled, read_lines, rewrite, told
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import row_blocks, row_order
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig

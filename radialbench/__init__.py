@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from radialbench.errors import RadialBenchError
     from radialbench.kernels.op import block_sparse_attention
-    from radialbench.maskgen.compile import compile_mask
+    from radialbench.maskgen.compiler.compile import compile_mask
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.library import load_mask, parse_mask
     from radialbench.maskgen.table import BlockTable
@@ -38,7 +38,7 @@ _HOMES = {
     "RadialBenchError": "radialbench.errors",
     "TokenGrid": "radialbench.maskgen.grid",
     "block_sparse_attention": "radialbench.kernels.op",
-    "compile_mask": "radialbench.maskgen.compile",
+    "compile_mask": "radialbench.maskgen.compiler.compile",
     "load_mask": "radialbench.maskgen.library",
     "parse_mask": "radialbench.maskgen.library",
 }

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.oracle import token_mask
-from radialbench.maskgen.spec import MaskSpec
 
 SCHEMA = "radialbench-golden/1"
 ORACLE_TOKENS = 3200

@@ -22,7 +22,7 @@ from benchmarks.paper_times import (
     video_table,
 )
 from radialbench.errors import RecordError
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from radialbench.errors import AutotuneError
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem
 
 

@@ -10,7 +10,7 @@ from radialbench.autotune.live import FINAL, QUICK
 from radialbench.autotune.run import Job
 from radialbench.autotune.tuner import measured
 from radialbench.kernels.environment import cores
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.records.tuning import TuningKey
 from radialbench.suites.cost import RATES
 

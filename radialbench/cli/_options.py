@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from radialbench.maskgen.grid import Model, TokenGrid
-    from radialbench.maskgen.spec import MaskSpec
+    from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
 
 DEFAULT_MODEL = "wan2.1-1.3b"
@@ -177,7 +177,7 @@ def compiled(
     from time import perf_counter
 
     from radialbench.errors import SpecError
-    from radialbench.maskgen.compile import compile_mask
+    from radialbench.maskgen.compiler.compile import compile_mask
 
     begin = perf_counter()
     try:

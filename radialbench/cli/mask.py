@@ -19,9 +19,9 @@ from radialbench.cli._options import (
 
 if TYPE_CHECKING:
     from radialbench.cli._options import Scene
-    from radialbench.maskgen.heads import HeadPlan
+    from radialbench.maskgen.language.heads import HeadPlan
+    from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.order import TokenOrder
-    from radialbench.maskgen.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
 
 app = typer.Typer(help="List, show, compare and check masks.", no_args_is_help=True)
@@ -240,7 +240,7 @@ def check(
 def schema() -> None:
     """Print the JSON Schema of mask files and head plans, for editors."""
     from radialbench.cli._console import print_json
-    from radialbench.maskgen.schema import json_schema
+    from radialbench.maskgen.language.schema import json_schema
 
     print_json(json_schema())
 

@@ -14,10 +14,10 @@ from radialbench.kernels.defaults import config_reasons, kernel_reasons
 from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.tuned import find_config, processor
-from radialbench.maskgen.compile import compile_heads, compile_mask
+from radialbench.maskgen.compiler.compile import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.heads import HeadPlan
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import Found
 from radialbench.records.problem import BLOCKS, KernelConfig, Problem

@@ -5,12 +5,12 @@ from base64 import b64encode
 from typing import Any
 
 from radialbench.errors import RadialBenchError, SpecError
-from radialbench.maskgen.compile import compile_mask
-from radialbench.maskgen.expr import COORDINATES, SEGMENTS
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import Model, TokenGrid
+from radialbench.maskgen.language.expressions import COORDINATES, SEGMENTS
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.picture import percent, shaded_png
-from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 
 MOST_STEPS = 8

@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.bind import BoundMask, bind
-from radialbench.maskgen.evaluate import evaluate
-from radialbench.maskgen.expr import AXES, Expr
+from radialbench.maskgen.compiler.bind import BoundMask, bind
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.order import Coordinates
-from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import (
+from radialbench.maskgen.language.evaluate import evaluate
+from radialbench.maskgen.language.expressions import AXES, Expr
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.tree import (
     AllOf,
     AnyOf,
     BlockInput,
@@ -23,6 +22,7 @@ from radialbench.maskgen.tree import (
     Rounded,
     TokenRule,
 )
+from radialbench.maskgen.order import Coordinates
 
 Bool = NDArray[np.bool_]
 

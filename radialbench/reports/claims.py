@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from radialbench.maskgen.grid import Model, TokenGrid, load_model
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import load_mask
-from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.work import Schedule
 
 PAPER = "arXiv 2506.19852v2"

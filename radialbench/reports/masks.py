@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from radialbench.errors import RadialBenchError
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.spec import EMPTY_ROWS, MaskSpec
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.picture import save_pictures
-from radialbench.maskgen.spec import EMPTY_ROWS, MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import Problem
 from radialbench.reports.numbers import listed, plain

@@ -15,7 +15,7 @@ from radialbench.kernels.device import DeviceLostError, device_lost, find_device
 from radialbench.kernels.inputs import Inputs
 from radialbench.kernels.peak import peak_memory
 from radialbench.kernels.timing import measure
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.result import Status
 from radialbench.suites.common import Common

@@ -18,11 +18,11 @@ from pydantic import (
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backend import BACKENDS
-from radialbench.maskgen.document import Or, Strict, located, named
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.document import Or, Strict, located, named
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.tree import AllOf, AnyOf, BlockInput, MaskNode, Not
 from radialbench.maskgen.library import load_mask
-from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import AllOf, AnyOf, BlockInput, MaskNode, Not
 from radialbench.records.problem import plain_config
 from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Word
 from radialbench.suites.spec import BackendChoice, Exclude, GridChoice, MaskChoice

@@ -4,7 +4,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from radialbench.maskgen.document import Or
+from radialbench.maskgen.language.document import Or
 
 T = TypeVar("T")
 BIGGEST = 2**31 - 1

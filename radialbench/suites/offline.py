@@ -13,9 +13,9 @@ from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.environment import cores
 from radialbench.kernels.forms import ARCHITECTURES, KERNELS, KernelForm, kernel_figures
 from radialbench.kernels.row_order import PROCESSORS
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.offline import (
     KernelFigures,
     MaskFigures,

@@ -9,7 +9,7 @@ from itertools import groupby
 from radialbench.errors import SuiteError
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem, plain_config
 from radialbench.suites.spec import (
     BackendChoice,

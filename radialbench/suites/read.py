@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import SuiteError, unknown
-from radialbench.maskgen.document import (
+from radialbench.maskgen.language.document import (
     Document,
     DocumentError,
     check_document,
     parse_document,
     read_document,
 )
-from radialbench.maskgen.document import Path as Location
+from radialbench.maskgen.language.document import Path as Location
 from radialbench.suites.schema import SuiteFile
 from radialbench.suites.spec import Matrix, Protocol, SuiteSpec
 

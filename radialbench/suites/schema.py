@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from radialbench.maskgen.document import Strict, located
+from radialbench.maskgen.language.document import Strict, located
 from radialbench.records.gate import read_gate, setting_of
 from radialbench.suites.entries import (
     BackendOrName,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig
 
 DEVICES = ("auto", "cpu", "cuda")

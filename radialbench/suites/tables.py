@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import TableStats

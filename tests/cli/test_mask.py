@@ -14,12 +14,17 @@ from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.cli import main
 from radialbench.cli._console import console
 from radialbench.maskgen.cells import difference_pairs
-from radialbench.maskgen.expr import COORDINATES, FUNCTIONS, GRID_CONSTANTS, SEGMENTS
 from radialbench.maskgen.grid import load_model, model_names
+from radialbench.maskgen.language.expressions import (
+    COORDINATES,
+    FUNCTIONS,
+    GRID_CONSTANTS,
+    SEGMENTS,
+)
+from radialbench.maskgen.language.schema import MaskFile
+from radialbench.maskgen.language.spec import EMPTY_ROWS
 from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import KINDS as ORDERS
-from radialbench.maskgen.schema import MaskFile
-from radialbench.maskgen.spec import EMPTY_ROWS
 from tests.suites.json_schema import errors
 from tests.test_import import HEAVY, HELP, loaded
 

@@ -9,10 +9,10 @@ import yaml
 from numpy.typing import NDArray
 
 from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.tree import BlockInput, MaskNode
 from radialbench.maskgen.library import FOLDER, mask_names
 from radialbench.maskgen.oracle import token_mask
-from radialbench.maskgen.spec import MaskSpec
-from radialbench.maskgen.tree import BlockInput, MaskNode
 
 Bool = NDArray[np.bool_]
 

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench import TokenGrid
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.oracle import token_mask
-from radialbench.maskgen.spec import MaskSpec
 
 
 def raster_mask(spec: MaskSpec, grid: TokenGrid) -> NDArray[np.bool_]:

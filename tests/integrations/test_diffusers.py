@@ -13,8 +13,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from radialbench import TokenGrid, load_mask
 from radialbench.errors import GridError, IntegrationError
 from radialbench.integrations.diffusers import apply_radial, remove_radial
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import parse_head_plan
-from radialbench.maskgen.spec import MaskSpec
 from tests.integrations.raster import raster_mask
 from tests.integrations.small import SMALL, Small, called, close, hunyuan, replaced, wan, wan_inputs
 

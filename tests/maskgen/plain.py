@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 
-from radialbench.maskgen.expr import Expr
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.expressions import Expr
 from radialbench.maskgen.order import TokenOrder
 
 Value = float | bool

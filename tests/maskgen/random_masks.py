@@ -9,8 +9,16 @@ from typing import Any
 
 from hypothesis import settings
 
-from radialbench.maskgen.expr import DISTANCE, KEY, QUERY, Expr, call, constant, name
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.expressions import (
+    DISTANCE,
+    KEY,
+    QUERY,
+    Expr,
+    call,
+    constant,
+    name,
+)
 
 GIVEN = settings(derandomize=True, deadline=None)
 """The same examples on every machine, however slow it is."""

@@ -3,9 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radialbench import TokenGrid, parse_mask
-from radialbench.maskgen.expr import Expr, constant
+from radialbench.maskgen.language.expressions import Expr, constant
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.oracle import token_mask
-from radialbench.maskgen.spec import MaskSpec
 from tests.maskgen.plain import names_of, tokens, value
 from tests.maskgen.random_masks import COMPARISONS, GIVEN, WHOLE, Maker
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from radialbench import TokenGrid, load_mask, parse_mask
 from radialbench.errors import SpecError
-from radialbench.maskgen.evaluate import bit_length, log2
+from radialbench.maskgen.language.evaluate import bit_length, log2
 from radialbench.maskgen.order import Coordinates, TokenOrder
 from tests.maskgen.plain import tokens
 from tests.maskgen.random_masks import GIVEN, Maker

@@ -13,6 +13,7 @@ from radialbench.errors import ReportError, TableError
 from radialbench.maskgen import cells
 from radialbench.maskgen.cells import cell_pairs, difference_pairs
 from radialbench.maskgen.grid import TokenGrid as Grid
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.oracle import token_mask
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.picture import (
@@ -26,7 +27,6 @@ from radialbench.maskgen.picture import (
     terminal_difference,
     terminal_picture,
 )
-from radialbench.maskgen.spec import MaskSpec
 
 Bool = NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
 from radialbench.errors import SpecError
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 
 Bool = NDArray[np.bool_]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from radialbench import TokenGrid, compile_mask, load_mask
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import Problem
 from radialbench.records.result import Record
 from radialbench.reports.masks import draw_masks, drawable, grid_of, known_mask

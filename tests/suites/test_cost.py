@@ -8,9 +8,9 @@ import pytest
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.environment import environment
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig

@@ -11,7 +11,7 @@ import pytest
 from radialbench.errors import SuiteError
 from radialbench.kernels.forms import KernelForm, absent_reasons
 from radialbench.kernels.row_order import PROCESSORS, row_order
-from radialbench.maskgen.compile import compile_mask
+from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.table import BlockTable

@@ -9,17 +9,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.document import (
+from radialbench.maskgen.language.document import (
     MAX_DEPTH,
     MAX_INTEGER,
     Document,
     DocumentError,
     read_document,
 )
-from radialbench.maskgen.expr import Expr
-from radialbench.maskgen.heads import HeadPlan
-from radialbench.maskgen.schema import read_head_plan, read_mask
-from radialbench.maskgen.spec import MaskSpec
+from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.schema import read_head_plan, read_mask
+from radialbench.maskgen.language.spec import MaskSpec
 
 FOLDER = Path(__file__).parent
 

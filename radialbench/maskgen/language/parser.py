@@ -1,0 +1,234 @@
+"""Text of the mask language to expression trees, by whitelist, and the types of their parts.
+
+Nothing is ever run as Python.
+"""
+
+import ast
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+
+from radialbench.errors import SpecError, unknown
+from radialbench.maskgen.language.expressions import (
+    COMPARISONS,
+    CONSTANTS,
+    MAX_NUMBER,
+    NUMBER,
+    TRUTH,
+    Expr,
+    call,
+    constant,
+    extent,
+    name,
+    short,
+    unparse,
+)
+
+MAX_CHARACTERS = 10_000
+MAX_DEPTH = 60
+
+_BINARY = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+}
+_COMPARE = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
+_TITLES = {
+    ast.Attribute: "attribute access",
+    ast.Subscript: "indexing",
+    ast.Lambda: "a lambda",
+    ast.IfExp: "`if … else` (use where(condition, then, otherwise))",
+    ast.ListComp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.Constant: "this constant",
+    ast.JoinedStr: "this constant",
+    ast.NamedExpr: "an assignment",
+    ast.Starred: "a starred argument",
+    ast.Call: "a call with keywords or of something other than a function's name",
+    ast.BinOp: "this operator",
+    ast.UnaryOp: "this operator",
+}
+
+
+def parse(text: str) -> Expr:
+    """Read an expression.
+
+    Names stay names: what they mean is known only where the expression is used.
+
+    Raises:
+        SpecError: The text is not an expression of the language; the message says where.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise SpecError(
+            f"an expression has at most {MAX_CHARACTERS:,} characters, got {len(text):,}; "
+            "name its parts under `let`"
+        )
+    source = " ".join(text.split())
+    if not source:
+        raise SpecError("an expression is empty")
+    if "#" in source:
+        # Python would take the rest, joined to one line, for a comment and drop it.
+        raise _error(source, source.index("#"), "an expression has no comments")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        reason = "a number beyond ±2^53" if "digits" in error.msg else error.msg
+        # Python points nowhere, or behind the end, when something is missing there.
+        if not error.offset or error.offset > len(source):
+            raise _error(source, len(source), f"{reason}: unfinished") from None
+        raise _error(source, error.offset - 1, reason) from None
+    except (RecursionError, MemoryError):
+        raise SpecError(f"an expression is nested more than {MAX_DEPTH} deep") from None
+    except ValueError as error:
+        raise SpecError(f"not an expression: {error}") from None
+    return _Parser(source).read(body, 0)
+
+
+@lru_cache(maxsize=1024)
+def check_readable(tree: Expr) -> None:
+    """Check that an expression, written as text, reads back the same.
+
+    Raises:
+        SpecError: It is too long or too deep for a text, or holds what text cannot say.
+    """
+    if extent(tree, {})[0] > MAX_CHARACTERS:
+        raise SpecError(f"an expression has at most {MAX_CHARACTERS:,} characters")
+    try:
+        same = parse(unparse(tree)) is tree
+    except (KeyError, ValueError):
+        same = False
+    if not same:
+        raise SpecError(
+            f"not an expression of the language: {tree.op!r} with {len(tree.args)} operands"
+        )
+
+
+def typecheck(tree: Expr, types: Mapping[str, str]) -> str:
+    """Return whether an expression is a number or a truth value, and check its operands.
+
+    Args:
+        tree: The expression.
+        types: Type of every name it may mention.
+
+    Raises:
+        SpecError: A name is unknown, or an operand is of the wrong type.
+    """
+    known: dict[Expr, str] = {}
+    for node in tree.walk():
+        known[node] = _type_of(node, [known[argument] for argument in node.args], types)
+    return known[tree]
+
+
+class _Parser:
+    """Turns Python's syntax nodes into ours and refuses all others."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def read(self, node: ast.expr, depth: int) -> Expr:
+        if depth > MAX_DEPTH:
+            raise self.refusal(node, f"nested more than {MAX_DEPTH} deep; name parts under `let`")
+        match node:
+            case ast.Constant(value=bool() as value):
+                return constant(value)
+            case ast.Constant(value=int() | float() as value):
+                return self.number(node, value)
+            case ast.Name(id=word):
+                return constant(CONSTANTS[word]) if word in CONSTANTS else name(word)
+            case ast.UnaryOp(op=ast.Not()):
+                return ~self.read(node.operand, depth + 1)
+            case ast.UnaryOp(op=ast.USub()):
+                return -self.read(node.operand, depth + 1)
+            case ast.BinOp() if type(node.op) in _BINARY:
+                return Expr(
+                    _BINARY[type(node.op)],
+                    (self.read(node.left, depth + 1), self.read(node.right, depth + 1)),
+                )
+            case ast.BoolOp():
+                word = "and" if isinstance(node.op, ast.And) else "or"
+                return _joined(word, [self.read(part, depth + 1) for part in node.values])
+            case ast.Compare():
+                return self.comparison(node, depth)
+            case ast.Call(func=ast.Name(id=word), keywords=[]):
+                arguments = [self.read(part, depth + 1) for part in node.args]
+                try:
+                    return call(word, *arguments)
+                except SpecError as error:
+                    raise self.refusal(node, str(error)) from None
+        title = _TITLES.get(type(node), f"this {type(node).__name__.lower()}")
+        raise self.refusal(node, f"{title} is not part of the language")
+
+    def number(self, node: ast.expr, value: float) -> Expr:
+        if not abs(value) <= MAX_NUMBER:
+            raise self.refusal(node, "a number beyond ±2^53")
+        return constant(value)
+
+    def comparison(self, node: ast.Compare, depth: int) -> Expr:
+        operands = [self.read(part, depth + 1) for part in (node.left, *node.comparators)]
+        links = []
+        for operator, left, right in zip(node.ops, operands, operands[1:], strict=False):
+            if type(operator) not in _COMPARE:
+                raise self.refusal(node, "`in` and `is` are not part of the language")
+            links.append(Expr(_COMPARE[type(operator)], (left, right)))
+        return _joined("and", links)
+
+    def refusal(self, node: ast.expr, reason: str) -> SpecError:
+        # ast counts bytes of UTF-8.
+        before = self.source.encode()[: node.col_offset]
+        return _error(self.source, len(before.decode()), reason)
+
+
+def _joined(word: str, parts: list[Expr]) -> Expr:
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = Expr(word, (joined, part))
+    return joined
+
+
+def _error(source: str, offset: int, reason: str) -> SpecError:
+    start = max(0, offset - 30)
+    excerpt = source[start : offset + 30]
+    marker = " " * (min(offset, len(source)) - start) + "^"
+    return SpecError(f"{reason.rstrip('.')}, at character {offset + 1}:\n  {excerpt}\n  {marker}")
+
+
+def _type_of(node: Expr, args: list[str], types: Mapping[str, str]) -> str:
+    op = node.op
+    if op == "name":
+        if node.value not in types:
+            raise SpecError(unknown("name", node.value, types))
+        return types[str(node.value)]
+    if op in ("number", "truth"):
+        return NUMBER if op == "number" else TRUTH
+    if op in ("and", "or", "not"):
+        return _wanted(node, args, [TRUTH] * len(args), TRUTH)
+    if op == "where":
+        return _wanted(node, args, [TRUTH, args[1], args[1]], args[1])
+    if op in ("==", "!="):
+        return _wanted(node, args, [args[0]] * 2, TRUTH)
+    return _wanted(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
+
+
+def _wanted(node: Expr, got: list[str], wanted: list[str], result: str) -> str:
+    for argument, has, needs in zip(node.args, got, wanted, strict=True):
+        if has != needs:
+            shown = "-" if node.op == "neg" else node.op
+            raise SpecError(
+                f"{shown!r} wants a {needs} but '{short(argument)}' is a {has}, in '{short(node)}'"
+            )
+    return result

@@ -1,0 +1,363 @@
+"""MaskSpec: a named mask with its parameters, before it meets a grid."""
+
+import hashlib
+import json
+import keyword
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from radialbench.errors import SpecError, unknown
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.evaluate import fold, fold_size
+from radialbench.maskgen.language.expressions import (
+    BUILT_IN,
+    CONSTANTS,
+    COORDINATES,
+    FUNCTIONS,
+    GRID_CONSTANTS,
+    NUMBER,
+    SEGMENTS,
+    TRUTH,
+    Expr,
+    constant,
+    extent,
+    name,
+    short,
+    substitute,
+)
+from radialbench.maskgen.language.parameters import Param
+from radialbench.maskgen.language.parser import check_readable, typecheck
+from radialbench.maskgen.language.tree import (
+    MaskNode,
+    block_sizes,
+    expressions,
+    joined,
+    plain_size,
+    to_plain,
+    written_out,
+)
+from radialbench.maskgen.order import KINDS as ORDERS
+from radialbench.maskgen.order import TokenOrder
+
+ARGUMENTS = ("self", "name_or_path", "preset", "empty_rows")
+"""What `load_mask` and `with_params` call their own: no names for parameters, given beside them."""
+
+EMPTY_ROWS = ("error", "keep", "own_block")
+TEXT_COORDINATES = ("qi", "ki", "di", "qp", "kp", "dp", *SEGMENTS)
+MAX_NODES = 10_000
+MAX_LEVELS = 250
+DEFAULT_TEXT = Expr("not", (name("kpad"),))
+"""Real text attends and is attended fully; padding is attended by nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRule:
+    """The token order a mask asks for; the sides of a tile may be parameters."""
+
+    kind: str = "raster"
+    tile_thw: tuple[Expr, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ORDERS:
+            raise SpecError(unknown("order", self.kind, ORDERS))
+        if len(self.tile_thw) != (3 if self.kind == "tiles" else 0):
+            raise SpecError("tiles have three sides: [frames, rows, columns]")
+
+    def to_plain(self) -> Any:
+        """Write the rule as the plain value of its YAML document."""
+        return {"tiles": list(map(plain_size, self.tile_thw))} if self.tile_thw else self.kind
+
+
+@dataclass(frozen=True)
+class MaskSpec:
+    """Which (query, key) pairs of a video attend, on any grid.
+
+    Attributes:
+        name: What people call it.
+        mask: Rule for pairs of video tokens.
+        order: Token order that suits the mask; the table's rows and columns follow it.
+        params: Parameters with their values.
+        presets: Named sets of parameter values.
+        let: Named parts, each may use those before it.
+        text: Rule for pairs in which at least one token is text.
+        empty_rows: What to do if a token attends nothing: `error`, `keep` (its output is zero), or
+            `own_block` (it attends the block it stands in).
+        paper: Where the mask was published.
+        about: What it does, and where published code differs.
+
+    Raises:
+        SpecError: A name is unknown or taken, or a rule is not a truth value.
+    """
+
+    name: str
+    mask: MaskNode
+    order: OrderRule = OrderRule()
+    params: tuple[Param, ...] = ()
+    presets: tuple[tuple[str, tuple[tuple[str, float | bool], ...]], ...] = ()
+    let: tuple[tuple[str, Expr], ...] = ()
+    text: Expr = DEFAULT_TEXT
+    empty_rows: str = "error"
+    paper: str = ""
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise SpecErrorAt(("name",), "a mask has a name")
+        if self.empty_rows not in EMPTY_ROWS:
+            raise SpecErrorAt(
+                ("empty_rows",), unknown("choice for empty_rows", self.empty_rows, EMPTY_ROWS)
+            )
+        with at_key("mask"):
+            object.__setattr__(self, "mask", joined(self.mask))
+        self._check_names()
+        for word, preset in self.presets:
+            with at_key("presets", word):
+                self._changed(dict(preset))
+        self._check_size()
+        self._check_rules()
+
+    @property
+    def values(self) -> dict[str, float | bool]:
+        """The parameters' values by name."""
+        return {param.name: param.value for param in self.params}
+
+    @property
+    def label(self) -> str:
+        """The name, with the parameters that differ from their defaults."""
+        changed = [f"{p.name}={p.shown}" for p in self.params if p.value != p.default]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of what the mask means: rules, order and parameter values."""
+        order = replace(
+            self.order, tile_thw=tuple(substitute(side, self.parts) for side in self.order.tile_thw)
+        )
+        meaning = {
+            "order": order.to_plain(),
+            "mask": to_plain(written_out(self.mask, self.parts)),
+            "text": str(substitute(self.text, self.parts)),
+            "empty_rows": self.empty_rows,
+        }
+        return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=8).hexdigest()
+
+    @cached_property
+    def parts(self) -> dict[str, Expr]:
+        """Parameters as constants and named parts written out, by name."""
+        known: dict[str, Expr] = {param.name: constant(param.value) for param in self.params}
+        for word, tree in self.let:
+            known[word] = substitute(tree, known)
+        return known
+
+    def with_params(self, **params: float | bool) -> "MaskSpec":
+        """Copy the mask with other parameter values.
+
+        Raises:
+            SpecError: A parameter is unknown or its value is not allowed.
+        """
+        changed = self._changed(params)
+        return self if changed == self.params else replace(self, params=changed)
+
+    def with_preset(self, preset: str) -> "MaskSpec":
+        """Copy the mask with a preset's parameter values.
+
+        Raises:
+            SpecError: There is no such preset.
+        """
+        known = dict(self.presets)
+        if preset not in known:
+            raise SpecError(unknown(f"preset of {self.name}", preset, known))
+        return self.with_params(**dict(known[preset]))
+
+    def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
+        """Return what parameters, named parts and the grid's constants are on a grid, by name.
+
+        Raises:
+            SpecError: A constant part is undefined, such as a division by zero.
+        """
+        constants = _constants(grid)
+        return {word: fold(tree, constants) for word, tree in self.parts.items()} | constants
+
+    def value(self, part: str, grid: TokenGrid, **coordinates: float) -> float | bool:
+        """Compute a parameter or named part on a grid.
+
+        Args:
+            part: Name under `let` or `params`.
+            grid: Token layout.
+            **coordinates: Values of the token coordinates it depends on, such as `dt=3`.
+
+        Raises:
+            SpecError: The part is unknown, or a coordinate it depends on is not given.
+        """
+        if part not in self.parts:
+            raise SpecError(unknown(f"part of {self.name}", part, self.parts))
+        known = (*COORDINATES, *SEGMENTS)
+        for word in coordinates:
+            if word not in known:
+                raise SpecError(unknown("coordinate", word, known))
+        tree = self.parts[part]
+        missing = sorted((tree.names() & set(known)) - set(coordinates))
+        if missing:
+            raise SpecError(f"the value depends on {', '.join(missing)}: give them, such as dt=3")
+        given = {word: constant(value) for word, value in coordinates.items()}
+        value = fold(tree, _constants(grid) | given).value
+        assert isinstance(value, (bool, float))
+        return value
+
+    def order_on(self, grid: TokenGrid) -> TokenOrder:
+        """Return the token order on a grid."""
+        if not self.order.tile_thw:
+            return TokenOrder(self.order.kind)
+        names = self.names_on(grid)
+        t, h, w = (fold_size(side, names, "a tile's side") for side in self.order.tile_thw)
+        return TokenOrder(self.order.kind, (t, h, w))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Write the mask as the plain mapping of its YAML document."""
+        document: dict[str, Any] = {"name": self.name}
+        document |= {key: getattr(self, key) for key in ("paper", "about") if getattr(self, key)}
+        if self.order != OrderRule():
+            document["order"] = self.order.to_plain()
+        if self.params:
+            document["params"] = {param.name: param.to_mapping() for param in self.params}
+        if self.presets:
+            document["presets"] = {word: dict(values) for word, values in self.presets}
+        if self.let:
+            document["let"] = {word: str(tree) for word, tree in self.let}
+        document["mask"] = to_plain(self.mask)
+        if self.text is not DEFAULT_TEXT:
+            document["text"] = str(self.text)
+        if self.empty_rows != "error":
+            document["empty_rows"] = self.empty_rows
+        return document
+
+    def to_yaml(self) -> str:
+        """Write the mask as a YAML document that `parse_mask` reads back equal."""
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True, width=100)
+
+    def _repr_html_(self) -> str:
+        from radialbench.maskgen.describe import spec_html
+
+        return spec_html(self)
+
+    def _changed(self, values: Mapping[str, float | bool]) -> tuple[Param, ...]:
+        known = {param.name: param for param in self.params}
+        for word, value in values.items():
+            if word not in known:
+                raise SpecError(unknown(f"parameter of {self.name}", word, known))
+            try:
+                known[word] = replace(known[word], value=known[word].check(value))
+            except SpecError as error:
+                raise SpecError(f"{self.name}.{error}") from None
+        return tuple(known.values())
+
+    def _check_names(self) -> None:
+        taken = {*BUILT_IN, *FUNCTIONS, *CONSTANTS, *ARGUMENTS}
+        sections = (("params", [p.name for p in self.params]), ("let", [w for w, _ in self.let]))
+        for section, words in sections:
+            for word in words:
+                # Python's parser, which reads expressions, sees words in this form only.
+                plain = word.isidentifier() and unicodedata.normalize("NFKC", word) == word
+                with at_key(section, word):
+                    if not plain or keyword.iskeyword(word):
+                        raise SpecError(f"a name is a plain word, got {word[:40]!r}")
+                    if word in taken:
+                        raise SpecError(f"the name {word!r} is already taken")
+                taken.add(word)
+
+    def _check_size(self) -> None:
+        """Refuse what cannot be written as text, or grows without end when it is written out."""
+        known: dict[str, tuple[int, int]] = {}
+        for word, tree in self.let:
+            with at_key("let", word):
+                check_readable(tree)
+            known[word] = extent(tree, known)
+        trees = (*expressions(self.mask), *block_sizes(self.mask))
+        for key, found in (("mask", trees), ("order", self.order.tile_thw), ("text", (self.text,))):
+            with at_key(key):
+                for tree in found:
+                    check_readable(tree)
+        trees = (*trees, *self.order.tile_thw, self.text)
+        extents = [*known.values(), *(extent(tree, known) for tree in trees)]
+        if sum(nodes for nodes, _ in extents) > MAX_NODES:
+            raise SpecError(
+                f"with its parts filled in, the mask has more than {MAX_NODES:,} operations"
+            )
+        if max(levels for _, levels in extents) > MAX_LEVELS:
+            raise SpecError(
+                f"with its parts filled in, the mask is nested more than {MAX_LEVELS} deep; "
+                "state alternatives as a list under any or all"
+            )
+
+    def _check_rules(self) -> None:
+        types = dict.fromkeys((*COORDINATES, *GRID_CONSTANTS), NUMBER)
+        types |= dict.fromkeys(SEGMENTS, TRUTH)
+        types |= {p.name: TRUTH if p.kind == "bool" else NUMBER for p in self.params}
+        for word, tree in self.let:
+            with at_key("let", word):
+                types[word] = typecheck(tree, types)
+        coordinates = set(COORDINATES) | set(SEGMENTS)
+        with at_key("mask"):
+            for tree in expressions(self.mask):
+                _wants(tree, TRUTH, types)
+                self._only(tree, set(SEGMENTS), "speaks of pairs of video tokens only")
+        for key, sizes in (("mask", block_sizes(self.mask)), ("order", self.order.tile_thw)):
+            with at_key(key):
+                for tree in sizes:
+                    _wants(tree, NUMBER, types)
+                    self._only(tree, coordinates, "is a size, the same for all tokens")
+        with at_key("text"):
+            _wants(self.text, TRUTH, types)
+            self._only(
+                self.text,
+                coordinates - set(TEXT_COORDINATES),
+                f"may use only {', '.join(TEXT_COORDINATES)}: text has no place in the video",
+            )
+
+    def _only(self, tree: Expr, forbidden: set[str], reason: str) -> None:
+        used = substitute(tree, self.parts).names() & forbidden
+        if used:
+            raise SpecError(f"{sorted(used)[0]!r} cannot stand here: '{short(tree)}' {reason}")
+
+
+class at_key:
+    """Adds the key of the file to an error's message."""
+
+    def __init__(self, *path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SpecErrorAt):
+            raise SpecErrorAt((*self.path, *error.path), error.reason) from None
+        if isinstance(error, SpecError):
+            raise SpecErrorAt(self.path, str(error)) from None
+
+
+class SpecErrorAt(SpecError):
+    """A mask error with the key of the file it belongs to."""
+
+    def __init__(self, path: tuple[str, ...], reason: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def _wants(tree: Expr, wanted: str, types: Mapping[str, str]) -> None:
+    found = typecheck(tree, types)
+    if found != wanted:
+        raise SpecError(f"'{short(tree)}' is a {found}, wanted is a {wanted}")
+
+
+def _constants(grid: TokenGrid) -> dict[str, Expr]:
+    values = {word: getattr(grid, word) for word in GRID_CONSTANTS}
+    return {
+        word: constant(value) for word, value in (values | {"text_valid": grid.real_text}).items()
+    }

@@ -1,0 +1,233 @@
+"""The tree of a mask: token-level rules, block rounding and run-time tables, joined."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
+from typing import Any, ClassVar, Union
+
+from radialbench.errors import SpecError
+from radialbench.maskgen.language.expressions import Expr, substitute
+
+MAX_DEPTH = 40
+
+MaskNode = Union["TokenRule", "AnyOf", "AllOf", "Not", "Rounded", "BlockInput"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRule:
+    """Token pairs for which an expression holds."""
+
+    expression: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Pairs of at least one part."""
+
+    parts: tuple[MaskNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Pairs of all parts."""
+
+    parts: tuple[MaskNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Video pairs that the part leaves out."""
+
+    part: MaskNode
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A bound on a share, such as `>3/5` or `>=1/2`."""
+
+    PATTERN: ClassVar[str] = r"^\s*(>=?)\s*(\d{1,9}(?:\s*/\s*0*[1-9]\d{0,8})?)\s*$"
+
+    bound: Fraction
+    strict: bool
+
+    def __str__(self) -> str:
+        return f"{'>' if self.strict else '>='}{self.bound}"
+
+    @classmethod
+    def parse(cls, text: object) -> "Share":
+        """Read `>3/5`, `>=1/2` or `>0`.
+
+        Raises:
+            SpecError: The text is none of these.
+        """
+        match = re.fullmatch(cls.PATTERN, str(text))
+        if not match:
+            raise SpecError(f"a share is written like '>3/5' or '>=1/2', got {str(text)[:40]!r}")
+        return cls(Fraction(match[2].replace(" ", "")), match[1] == ">")
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRule:
+    """When a block of a rounded mask is kept.
+
+    Attributes:
+        rule: `any` pair, `all` pairs, the pair of its `centre` tokens (start + ⌊size / 2⌋), or a
+            `share` of its key columns.
+        columns: For `share`: of the columns with any pair, this share must be dense.
+        rows: For `share`: a column is dense if this share of the block's rows (the block size,
+            also where the block holds fewer tokens) attends it.
+    """
+
+    rule: str
+    columns: Share | None = None
+    rows: Share | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Whole blocks, decided from the token-level rule inside them.
+
+    Attributes:
+        of: The token-level rule.
+        block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
+        per: `sequence`: a block is judged whole. `frame_pair`: each pair of frames judges its own
+            part of a block, and one vote is enough.
+        keep: The judgement.
+        overhang: For `frame_pair`, `drop` ignores the tokens of a frame that reach into one more
+            block than ⌈frame_tokens / block⌉, as some published code does; `keep` does not.
+    """
+
+    of: Expr
+    block: Expr
+    per: str
+    keep: KeepRule
+    overhang: str = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInput:
+    """Whole blocks listed in a table that is passed when the mask is compiled.
+
+    Attributes:
+        name: Under which name the table is passed.
+        block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
+    """
+
+    name: str
+    block: Expr
+
+
+def expressions(node: MaskNode) -> list[Expr]:
+    """All expressions of a tree with the kind each must have: rules first, then block sizes."""
+    match node:
+        case TokenRule():
+            return [node.expression]
+        case AnyOf() | AllOf():
+            return [tree for part in node.parts for tree in expressions(part)]
+        case Not():
+            return expressions(node.part)
+        case Rounded():
+            return [node.of]
+        case BlockInput():
+            return []
+
+
+def block_sizes(node: MaskNode) -> list[Expr]:
+    """The block sizes of a tree's rounded parts and tables."""
+    match node:
+        case TokenRule():
+            return []
+        case AnyOf() | AllOf():
+            return [size for part in node.parts for size in block_sizes(part)]
+        case Not():
+            return block_sizes(node.part)
+        case Rounded() | BlockInput():
+            return [node.block]
+
+
+def joined(node: MaskNode, depth: int = 0) -> MaskNode:
+    """Write a tree in its one form: neighbouring token-level rules become one expression.
+
+    Raises:
+        SpecError: A part is nested very deep, or joins nothing.
+    """
+    if depth > MAX_DEPTH:
+        raise SpecError(f"parts are nested more than {MAX_DEPTH} deep")
+    match node:
+        case AnyOf() | AllOf():
+            word = "or" if isinstance(node, AnyOf) else "and"
+            parts = [joined(part, depth + 1) for part in node.parts]
+            runs = [
+                list(run) for _, run in groupby(parts, lambda part: isinstance(part, TokenRule))
+            ]
+            parts = [part for run in runs for part in _merged(word, run)]
+            if not parts:
+                raise SpecError("any and all join at least one part")
+            return parts[0] if len(parts) == 1 else type(node)(tuple(parts))
+        case Not():
+            part = joined(node.part, depth + 1)
+            return TokenRule(~part.expression) if isinstance(part, TokenRule) else Not(part)
+    return node
+
+
+def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
+    """Replace names by expressions in all of a tree."""
+    match node:
+        case TokenRule():
+            return TokenRule(substitute(node.expression, values))
+        case AnyOf():
+            return AnyOf(tuple(written_out(part, values) for part in node.parts))
+        case AllOf():
+            return AllOf(tuple(written_out(part, values) for part in node.parts))
+        case Not():
+            return Not(written_out(node.part, values))
+        case Rounded():
+            of, block = substitute(node.of, values), substitute(node.block, values)
+            return Rounded(of, block, node.per, node.keep, node.overhang)
+        case BlockInput():
+            return BlockInput(node.name, substitute(node.block, values))
+
+
+def to_plain(node: MaskNode) -> Any:
+    """Write a tree as the plain values of its YAML document."""
+    match node:
+        case TokenRule():
+            return str(node.expression)
+        case AnyOf():
+            return {"any": [to_plain(part) for part in node.parts]}
+        case AllOf():
+            return {"all": [to_plain(part) for part in node.parts]}
+        case Not():
+            return {"not": to_plain(node.part)}
+        case BlockInput():
+            return {"table": {"name": node.name, "block": plain_size(node.block)}}
+        case Rounded():
+            rounded = {"block": plain_size(node.block), "per": node.per, "keep": _keep(node.keep)}
+            if node.overhang != "keep":
+                rounded["overhang"] = node.overhang
+            return {"rounded": {**rounded, "of": str(node.of)}}
+
+
+def plain_size(tree: Expr) -> int | str:
+    """Write a size as a number, if it is one."""
+    text = str(tree)
+    return int(text) if text.isdigit() else text
+
+
+def _keep(keep: KeepRule) -> Any:
+    if keep.rule == "share":
+        return {"columns": str(keep.columns), "rows": str(keep.rows)}
+    return keep.rule
+
+
+def _merged(word: str, run: list[MaskNode]) -> list[MaskNode]:
+    trees = [part.expression for part in run if isinstance(part, TokenRule)]
+    if not trees:
+        return run
+    while len(trees) > 1:
+        # Pairwise, so that many parts do not nest deep.
+        pairs = [Expr(word, (a, b)) for a, b in zip(trees[::2], trees[1::2], strict=False)]
+        trees = pairs + trees[len(pairs) * 2 :]
+    return [TokenRule(trees[0])]
