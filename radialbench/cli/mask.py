@@ -96,7 +96,7 @@ def show(
     png: Png = None,
     json: Json = False,
 ) -> None:
-    """Draw a mask, and tell what it keeps and what it costs on a grid.
+    """Draw a mask, and print what it keeps and what it costs on a grid.
 
     A file with a head plan is shown group by group.
     """
@@ -161,7 +161,7 @@ def diff(
     png: Png = None,
     json: Json = False,
 ) -> None:
-    """Tell which pairs one mask keeps and the other does not.
+    """Count the pairs that one mask keeps and the other does not.
 
     Masks of different token orders are compared in the raster order.
     """
