@@ -11,7 +11,7 @@ from benchmarks.resampled import Resampled, as_stopped
 from benchmarks.rules import CHECK, COMPARISONS, OTHERS, Row, count, rates_table, row_of
 from benchmarks.sittings import apart_table, farthest, sittings_of
 from benchmarks.spread import spread_table, spreads, told_beside
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 
 RATES = RECORDS.parent / "checks_recorded.json"
 CALLS = 100

@@ -36,7 +36,7 @@ from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.plan import plan
 from radialbench.suites.pool import Failed
 from radialbench.suites.read import load_suite
-from radialbench.suites.tables import shared_table
+from radialbench.suites.resources import shared_table
 
 ROOT = Path(__file__).parents[1]
 SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"

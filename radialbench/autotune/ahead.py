@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from radialbench.autotune.evaluator import Task
 from radialbench.records.problem import KernelConfig
-from radialbench.suites.tables import shared_table
 
 if TYPE_CHECKING:
     from radialbench.kernels.precompile import Built
@@ -53,6 +52,7 @@ class Ahead:
             BackendError: The kernel cannot be compiled.
         """
         from radialbench.kernels.precompile import precompile
+        from radialbench.suites.resources import shared_table
 
         task = self.task
         table = shared_table(self.folder, task.mask, task.grid, self.config)

@@ -13,11 +13,10 @@ from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.words import config_words
 from radialbench.kernels.environment import cores, gpus
 from radialbench.records.problem import KernelConfig
-from radialbench.records.result import Status
-from radialbench.suites.finding import Finding
+from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, Pool
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 from radialbench.suites.worker import Worker
 
 if TYPE_CHECKING:
@@ -210,14 +209,19 @@ class Live:
             reason = f"compiles to the same code as {config_words(twin)}"
         return None if reason is None else Trial(config, Outcome.REJECTED, reason)
 
-    def _tried(self, configs: Sequence[KernelConfig], **protocol: Any) -> list[Trial]:
+    def _tried(
+        self, configs: Sequence[KernelConfig], give_up_ms: float | None = None, **protocol: Any
+    ) -> list[Trial]:
         sampled = Protocol(timeout_seconds=TIMEOUTS[self._task.device], **protocol)
-        cases = [_case(self._task, config, place, sampled) for place, config in enumerate(configs)]
+        cases = [
+            _case(self._task, config, place, sampled, give_up_ms)
+            for place, config in enumerate(configs)
+        ]
         found = self._rig.worker.attempt(cases, lambda case: None)
         return [trial_of(config, one) for config, one in zip(configs, found, strict=True)]
 
 
-def trial_of(config: KernelConfig, found: Finding) -> Trial:
+def trial_of(config: KernelConfig, found: Record) -> Trial:
     """Say what the end of a case means for its configuration.
 
     Samples taken while heat or the hardware held the clocks back are left out, if there are others;
@@ -230,8 +234,11 @@ def trial_of(config: KernelConfig, found: Finding) -> Trial:
     return Trial(config, told[0] if told else OUTCOMES[found.status], reason)
 
 
-def _case(task: Task, config: KernelConfig, place: int, protocol: Protocol) -> Case:
+def _case(
+    task: Task, config: KernelConfig, place: int, protocol: Protocol, give_up_ms: float | None
+) -> Case:
     return Case(
+        suite="tune",
         id=f"{task.mask.label}/{task.problem.grid}/{task.backend}/{place}",
         group=task.problem.grid,
         measure="attention",
@@ -244,6 +251,7 @@ def _case(task: Task, config: KernelConfig, place: int, protocol: Protocol) -> C
         config_source="tune",
         device=task.device,
         protocol=protocol,
+        give_up_ms=give_up_ms,
     )
 
 

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from radialbench.cli._progress import Watcher
     from radialbench.suites.run import Event, Outcome
-    from radialbench.suites.spec import SuiteSpec
+    from radialbench.suites.schema import SuiteSpec
 
 
 def run(

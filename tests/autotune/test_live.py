@@ -14,9 +14,10 @@ from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.precompile import Built
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
-from radialbench.suites.finding import Finding
+from radialbench.suites.plan import ended
 from radialbench.suites.pool import Job, Pool
 from radialbench.suites.worker import Worker
+from tests.records.sample import failed
 from tests.suites import small
 from tests.suites.jobs import Loaded
 
@@ -96,7 +97,7 @@ def test_every_end_is_an_outcome(
     ],
 )
 def test_errors_tell_what_failed(status: Status, reason: str, outcome: Outcome) -> None:
-    assert trial_of(SMALL, Finding().ended(status, reason)) == Trial(SMALL, outcome, reason)
+    assert trial_of(SMALL, ended(failed(), status, reason)) == Trial(SMALL, outcome, reason)
 
 
 def test_the_last_ones_are_sampled_in_turn(rig: Rig) -> None:
