@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialbench.cli._options import seconds_of
+
 if TYPE_CHECKING:
     from radialbench.autotune.evaluator import Trial
     from radialbench.autotune.live import Rig
@@ -43,9 +45,13 @@ def tune(
     trials: Annotated[
         int, typer.Option("--trials", min=1, help="Trials of a problem, at most.")
     ] = 40,
-    seconds: Annotated[
+    time_limit: Annotated[
         float | None,
-        typer.Option("--seconds", min=0, help="Begin no trial of a problem after this time."),
+        typer.Option(
+            parser=seconds_of,
+            metavar="TIME",
+            help="Begin no trial of a problem after this (90, 2min, 1h).",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
     storage: Annotated[
@@ -65,9 +71,11 @@ def tune(
             "--replay", help="No GPU: search what a recorded sweep holds, and keep nothing."
         ),
     ] = None,
-    from_sweep: Annotated[
+    reuse_trials: Annotated[
         Path | None,
-        typer.Option("--from-sweep", help="A sweep recorded here: its trials are not made again."),
+        typer.Option(
+            "--reuse-trials", help="A sweep recorded here: its trials are not made again."
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -84,7 +92,7 @@ def tune(
 ) -> None:
     """Search for the fastest configuration of each kernel on each problem of a suite."""
     search: dict[str, Any] = {
-        "search": sampler, "trials": trials, "seconds": seconds, "seed": seed
+        "search": sampler, "trials": trials, "seconds": time_limit, "seed": seed
     }  # fmt: skip
     if replay is not None:
         _rehearse(replay, filter or [], json=json, **search)
@@ -97,7 +105,7 @@ def tune(
     cases = plan(spec, filter or [])
     if dry_run:
         jobs = _jobs(cases, spec.device, backend or [])
-        _forecast(jobs, trials, seconds, _known(from_sweep, jobs), json=json)
+        _forecast(jobs, trials, time_limit, _known(reuse_trials, jobs), json=json)
         return
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
@@ -107,15 +115,15 @@ def tune(
             _verify(_jobs(cases, spec.device, backend or []), rig, out, json=json)
         return
     words += ["--sampler", sampler, "--trials", str(trials), "--seed", str(seed)]
-    words += ["--seconds", f"{seconds:g}"] if seconds is not None else []
+    words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     words += ["--storage", storage] if storage is not None else []
-    words += ["--from-sweep", str(from_sweep)] if from_sweep is not None else []
+    words += ["--reuse-trials", str(reuse_trials)] if reuse_trials is not None else []
     command = shlex.join(words)
     storage = storage or f"journal:{out.with_suffix('.journal')}"
     with Rig(spec.device, command) as rig:
         jobs = _jobs(cases, spec.device, backend or [])
         _tune(jobs, rig, out, storage, command,
-              quiet=quiet, json=json, known=_known(from_sweep, jobs), **search)  # fmt: skip
+              quiet=quiet, json=json, known=_known(reuse_trials, jobs), **search)  # fmt: skip
 
 
 def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[Job]":

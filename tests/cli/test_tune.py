@@ -291,7 +291,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     swept = [recorded(config, 1.0 + place, **now) for place, config in enumerate(SPACE.configs())]
     swept = [replace(one, versions=compiler_version("cpu")) for one in swept]
     write_whole(path, swept[:5])
-    words = (suite, "-f", "radial/2x", "-o", out, "--from-sweep", path)
+    words = (suite, "-f", "radial/2x", "-o", out, "--reuse-trials", path)
     code, told, _ = cli(*words, "--dry-run", "--json")
     (planned,) = json.loads(told)["problems"]
     assert (code, planned["candidates"], planned["trials"]) == (0, 6, 1)
