@@ -52,7 +52,7 @@ runs' medians, over those of the first sitting:
 {table}
 
 That is up to {most:.1%}, and all cases of a suite may move alike: compare with a baseline that was
-measured in the same sitting, as `--against` does, or say `--run-noise 1`."""
+measured in the same sitting, as `--against` does, or say `--noise-floor 1`."""
 
 
 def simulate(runs: Sequence[Run], comparisons: int = COMPARISONS) -> list[Row]:

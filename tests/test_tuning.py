@@ -11,8 +11,8 @@ from statistics import median
 import pytest
 
 from benchmarks import tuning, tuning_replay, tuning_transfer
+from benchmarks.tuning import RESULTS, SUITE
 from benchmarks.tuning_replay import rates_of, searched, sweep_hash, whole_problems
-from benchmarks.tuning_sweep import RESULTS, SUITE
 from benchmarks.tuning_transfer import Pair, bound_words, distance_table, pairs_of, suggested
 from radialbench.autotune.evaluator import Outcome
 from radialbench.autotune.regret import transfer_regrets

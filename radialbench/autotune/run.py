@@ -14,6 +14,7 @@ from radialbench.autotune.live import Live, Rig
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates, candidates
 from radialbench.autotune.store import open_store, study_name
+from radialbench.autotune.sweep import record_trial, reopen_sweep
 from radialbench.autotune.tuned import Progress, Tuned
 from radialbench.autotune.tuner import TRIALS, tune_among
 from radialbench.errors import AutotuneError
@@ -108,12 +109,13 @@ def run(
     rig: Rig,
     out: Path,
     *,
-    storage: str,
+    storage: str | None,
     search: str = "tpe",
     seed: int = 0,
     trials: int = TRIALS,
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
+    sweep: Path | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> list[Ended]:
     """Tune; a search that was cut off goes on, and one that has ended only gives its record again.
@@ -122,13 +124,14 @@ def run(
         jobs: What to tune, of one device; those that cannot run here are left out.
         rig: The processes for their trials, of the same device.
         out: File of the records; one of the same key is replaced.
-        storage: Where trials are kept, as `open_store` takes it.
+        storage: Where trials are kept, as `open_store` takes it; in memory if None.
         search: Who proposes.
         seed: What that one draws from.
         trials: Trials of a job, at most.
         seconds: Time for the trials of a job.
         known: Trials of jobs that ended elsewhere on this device, such as those of a sweep; they
             are not made again.
+        sweep: File to which every trial is added as it ends.
         on_event: Told how far it is.
 
     Raises:
@@ -145,15 +148,21 @@ def run(
     records = list(known_records(able, out).values())
     ends = []
     out.parent.mkdir(parents=True, exist_ok=True)
+    if sweep is not None:
+        reopen_sweep(sweep)
     with reserved(out.with_name(f"{out.name}.lock")):
         for place, job in enumerate(able, start=1):
-
-            def watch(progress: Progress, place: int = place, job: Job = job) -> None:
-                on_event(Moved(place, len(able), job, progress))
-
             # Only its best is not among the neighbours of the next yet.
             then = list(islice(_begin(able[place:], records, search, seed, known), BEGIN))
             live = Live(job.task, rig, then=then)
+
+            def watch(
+                progress: Progress, place: int = place, job: Job = job, live: Live = live
+            ) -> None:
+                if sweep is not None and (trial := progress.trial) is not None:
+                    record_trial(sweep, job.key, trial, task=job.task, live=live, rig=rig)
+                on_event(Moved(place, len(able), job, progress))
+
             tuned, reason = None, None
             try:
                 tuned = tune_among(

@@ -1,11 +1,14 @@
 """`radialbench tune`: search for the fastest configurations of kernels."""
 
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from radialbench.cli._options import seconds_of
 
 if TYPE_CHECKING:
     from radialbench.autotune.evaluator import Trial
@@ -41,11 +44,21 @@ def tune(
         ),
     ] = "tpe",
     trials: Annotated[
-        int, typer.Option("--trials", min=1, help="Trials of a problem, at most.")
-    ] = 40,
-    seconds: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            min=1,
+            help="Trials of a problem, at most.",
+            show_default="40; all there are if exhaustive",
+        ),
+    ] = None,
+    time_limit: Annotated[
         float | None,
-        typer.Option("--seconds", min=0, help="Begin no trial of a problem after this time."),
+        typer.Option(
+            parser=seconds_of,
+            metavar="TIME",
+            help="Begin no trial of a problem after this (90, 2min, 1h).",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
     storage: Annotated[
@@ -65,9 +78,18 @@ def tune(
             "--replay", help="No GPU: search what a recorded sweep holds, and keep nothing."
         ),
     ] = None,
-    from_sweep: Annotated[
+    reuse_trials: Annotated[
         Path | None,
-        typer.Option("--from-sweep", help="A sweep recorded here: its trials are not made again."),
+        typer.Option(
+            "--reuse-trials", help="A sweep recorded here: its trials are not made again."
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            help="Add every trial to this sweep, for --replay; those it holds are not made again.",
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -83,21 +105,26 @@ def tune(
     ] = False,
 ) -> None:
     """Search for the fastest configuration of each kernel on each problem of a suite."""
+    from radialbench.autotune.live import Rig
+    from radialbench.autotune.tuner import TRIALS
+    from radialbench.errors import AutotuneError
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite
+
+    most = trials or (sys.maxsize if sampler == "exhaustive" else TRIALS)
     search: dict[str, Any] = {
-        "search": sampler, "trials": trials, "seconds": seconds, "seed": seed
+        "search": sampler, "trials": most, "seconds": time_limit, "seed": seed
     }  # fmt: skip
     if replay is not None:
         _rehearse(replay, filter or [], json=json, **search)
         return
-    from radialbench.autotune.live import Rig
-    from radialbench.suites.plan import plan
-    from radialbench.suites.read import load_suite
-
+    if record is not None and storage is not None:
+        raise AutotuneError("trials are kept in a sweep (--record) or in a storage (--storage)")
     spec = load_suite(suite)
     cases = plan(spec, filter or [])
     if dry_run:
         jobs = _jobs(cases, spec.device, backend or [])
-        _forecast(jobs, trials, seconds, _known(from_sweep, jobs), json=json)
+        _forecast(jobs, most, time_limit, _known(reuse_trials, record, jobs), json=json)
         return
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
@@ -106,16 +133,20 @@ def tune(
         with Rig(spec.device, shlex.join([*words, "--verify"])) as rig:
             _verify(_jobs(cases, spec.device, backend or []), rig, out, json=json)
         return
-    words += ["--sampler", sampler, "--trials", str(trials), "--seed", str(seed)]
-    words += ["--seconds", f"{seconds:g}"] if seconds is not None else []
+    words += ["--sampler", sampler, "--seed", str(seed)]
+    words += ["--trials", str(trials)] if trials is not None else []
+    words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     words += ["--storage", storage] if storage is not None else []
-    words += ["--from-sweep", str(from_sweep)] if from_sweep is not None else []
+    words += ["--reuse-trials", str(reuse_trials)] if reuse_trials is not None else []
+    words += ["--record", str(record)] if record is not None else []
     command = shlex.join(words)
-    storage = storage or f"journal:{out.with_suffix('.journal')}"
+    if record is None:
+        storage = storage or f"journal:{out.with_suffix('.journal')}"
     with Rig(spec.device, command) as rig:
         jobs = _jobs(cases, spec.device, backend or [])
-        _tune(jobs, rig, out, storage, command,
-              quiet=quiet, json=json, known=_known(from_sweep, jobs), **search)  # fmt: skip
+        known = _known(reuse_trials, record, jobs)
+        search |= {"known": known, "sweep": record, "storage": storage}
+        _tune(jobs, rig, out, command, quiet=quiet, json=json, **search)
 
 
 def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[Job]":
@@ -131,7 +162,6 @@ def _tune(
     jobs: "list[Job]",
     rig: "Rig",
     out: Path,
-    storage: str,
     command: str,
     *,
     quiet: bool,
@@ -151,7 +181,6 @@ def _tune(
                 jobs,
                 rig,
                 out,
-                storage=storage,
                 on_event=_streamed(shown) if json else shown or (lambda event: None),
                 **search,
             )
@@ -217,12 +246,24 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
     return on_event
 
 
-def _known(path: Path | None, jobs: "list[Job]") -> "Known":
+def _known(reused: Path | None, record: Path | None, jobs: "list[Job]") -> "Known":
+    """Read the trials that are not made again: of a sweep, and of the one that is recorded."""
     from radialbench.autotune.sweep import current_trials, read_sweep
+    from radialbench.errors import AutotuneError
 
-    if path is None:
-        return {}
-    return current_trials(read_sweep(path), [job.key for job in jobs])
+    keys = [job.key for job in jobs]
+    known = {} if reused is None else current_trials(read_sweep(reused), keys)
+    if reused is not None and not known:
+        raise AutotuneError(
+            f"{reused} holds nothing of what is to be tuned on this device; name the suite and the "
+            "device that were swept"
+        )
+    if record is not None and record.exists():
+        for key, trials in current_trials(read_sweep(record), keys).items():
+            done = {trial.config for trial in trials}
+            others = [trial for trial in known.get(key, ()) if trial.config not in done]
+            known[key] = [*trials, *others]
+    return known
 
 
 def _forecast(

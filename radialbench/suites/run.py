@@ -94,7 +94,7 @@ def run(
     resume: bool = False,
     filter: Iterable[str] = (),
     shard: str | None = None,
-    max_minutes: float | None = None,
+    time_limit: float | None = None,
     in_process: bool = False,
     command: str = "",
     on_event: Callable[[Event], None] | None = None,
@@ -110,7 +110,7 @@ def run(
             `UNSOUND`.
         filter: Patterns or parts of the ids to run; all if empty.
         shard: Of those, a share, as `plan` gives it.
-        max_minutes: When this much time has passed no case is begun; those left can be run by
+        time_limit: When so many seconds have passed no case is begun; those left can be run by
             going on.
         in_process: Try the cases in this process, for a debugger; a crash then ends the run.
         command: What was typed, for the records.
@@ -125,7 +125,7 @@ def run(
         WorkerError: The process for the cases cannot be started; records written before are kept.
     """
     cases = plan(spec, filter, shard=shard)
-    deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     results = _writable(out)
     with reserved(results):
         earlier, skipped = _earlier(results, resume=resume)

@@ -16,7 +16,7 @@ from radialbench.autotune import run as tuning
 from radialbench.autotune import verify as verifying
 from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.sweep import SCHEMA, SweepTrial
+from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
 from radialbench.autotune.tuned import Progress
 from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
@@ -128,7 +128,7 @@ def test_a_search_that_is_interrupted_goes_on(suite: str, tmp_path: Path) -> Non
         assert process.wait(timeout=30) == 130
         last = process.stderr.read().splitlines()[-1]
     assert last.startswith("radialbench: stopped; the trials that ended are kept. Go on with: ")
-    assert last.endswith("-f dense --sampler tpe --trials 20 --seed 0")
+    assert last.endswith("-f dense --sampler tpe --seed 0 --trials 20")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     first = [event for event in events if event.get("place") == 1 and event["event"] == "trial"]
@@ -291,7 +291,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     swept = [recorded(config, 1.0 + place, **now) for place, config in enumerate(SPACE.configs())]
     swept = [replace(one, versions=compiler_version("cpu")) for one in swept]
     write_whole(path, swept[:5])
-    words = (suite, "-f", "radial/2x", "-o", out, "--from-sweep", path)
+    words = (suite, "-f", "radial/2x", "-o", out, "--reuse-trials", path)
     code, told, _ = cli(*words, "--dry-run", "--json")
     (planned,) = json.loads(told)["problems"]
     assert (code, planned["candidates"], planned["trials"]) == (0, 6, 1)
@@ -321,10 +321,58 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     assert asked == [KernelConfig(), KernelConfig(), *best]
     (record,) = read_tuning(out)
     assert (record.source, record.trials.ok) == ("default", 5)
+    elsewhere = replace(KEY, device="another CPU")
+    write_whole(path, [replace(one, key=elsewhere) for one in swept])
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert f"{path} holds nothing of what is to be tuned on this device" in err
     write_whole(path, [replace(one, kernel="another") for one in swept])
     code, told, err = cli(*words)
     assert (code, told) == (2, "")
-    assert "another version of the cpu kernel, or of what compiles it; measure it again" in err
+    assert "another version of the cpu kernel, or of what compiles it; record another" in err
+
+
+@pytest.mark.slow
+def test_a_sweep_is_recorded_goes_on_and_is_replayed(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "deep" / "sweep.jsonl", tmp_path / "records.jsonl"
+    words = (suite, "-f", "dense", "-o", out, "--sampler", "exhaustive", "--record", path, "-q")
+    planned = json.loads(cli(*words, "--dry-run", "--json")[1])["problems"]
+    assert ([one["trials"] for one in planned], path.exists()) == ([6, 6], False)
+    assert cli(*words)[0] == 0
+    trials = read_sweep(path)
+    assert len({(one.key, one.config) for one in trials}) == len(trials) == 12
+    assert (trials[0].config, trials[0].trial.outcome) == (KernelConfig(), Outcome.OK)
+    first = trials[0]
+    assert (first.label, first.key.backend, first.registers) == ("dense", "cpu", None)
+    assert (first.block_density, first.kernel) == (1, source_hash("cpu"))
+    assert not out.with_suffix(".journal").exists()
+    # Killed while the eighth was written: what stands is not tried again.
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:7]) + lines[7][:100])
+    planned = json.loads(cli(*words, "--dry-run", "--json")[1])["problems"]
+    assert [one["trials"] for one in planned] == [0, 5]
+    assert cli(*words)[0] == 0
+    again = path.read_bytes().splitlines(keepends=True)
+    assert (again[:7], len(again)) == (lines[:7], 12)
+    code, told, _ = cli("--replay", path, "--json")
+    found = [json.loads(line) for line in told.splitlines()]
+    assert (code, [one["measured"] for one in found]) == (0, [1.0, 1.0])
+    assert [one["problem"] for one in found] == ["dense/2x15/h2d8/cpu", "dense/3x15/h2d8/cpu"]
+    write_whole(path, [replace(one, kernel="another") for one in trials])
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert "another version of the cpu kernel" in err
+
+
+def test_a_sweep_keeps_the_trials_in_place_of_a_storage(
+    cli: Cli, suite: str, tmp_path: Path
+) -> None:
+    words = (suite, "--record", tmp_path / "sweep.jsonl", "--storage", "sqlite:///x.db")
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert "in a sweep (--record) or in a storage (--storage)" in err
 
 
 def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecord]:
