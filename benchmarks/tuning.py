@@ -33,9 +33,9 @@ from benchmarks.tuning_transfer import (
     transfer_targets,
     worst_words,
 )
+from radialbench.autotune.final import format_ratio
 from radialbench.autotune.regret import transfer_regrets
 from radialbench.autotune.sweep import SweepTrial, read_sweep
-from radialbench.autotune.words import ratio_words
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
@@ -117,7 +117,7 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
             changed(one.default, one.config) or "nothing",
             f"{one.default_ms.median:.4g}",
             f"{one.ms.median:.4g}",
-            "none" if one.source == "default" else ratio_words(one.ratio),
+            "none" if one.source == "default" else format_ratio(one.ratio),
         )
         for one in records
     ]

@@ -4,16 +4,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radialbench.autotune.evaluator import Outcome, Task, Trial
-from radialbench.autotune.live import Live, Rig
+from radialbench.autotune.live import Live, WorkerPool
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.records.lines import parse_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import append, write_whole
 from radialbench.records.tuning import TuningKey
+from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed
-from radialbench.suites.resources import shared_table
 
 SCHEMA = 1
 """Version of the stored form. 1: the first."""
@@ -95,7 +95,7 @@ def reopen_sweep(path: Path) -> None:
 
 
 def record_trial(
-    path: Path, key: TuningKey, trial: Trial, *, task: Task, live: Live, rig: Rig
+    path: Path, key: TuningKey, trial: Trial, *, case: Case, live: Live, pool: WorkerPool
 ) -> None:
     """Add a trial to a sweep, with what its kernel and its table take.
 
@@ -103,22 +103,24 @@ def record_trial(
         path: The file.
         key: What the trial is of.
         trial: The trial.
-        task: What was tuned.
+        case: What was tuned.
         live: What tried it.
-        rig: The processes in which it was tried.
+        pool: The processes in which it was tried.
 
     Raises:
         WriteError: The file cannot be written; what was written before is kept.
     """
+    from radialbench.suites.resources import shared_table
+
     built = live.built(trial.config)
     known = None if isinstance(built, Failed) else built
-    table = shared_table(rig.folder, task.mask, task.grid, trial.config)
+    table = shared_table(pool.folder, case.mask, case.grid, trial.config)
     append(
         path,
         SweepTrial(
             schema=SCHEMA,
             key=key,
-            label=task.mask.label,
+            label=case.mask.label,
             config=trial.config,
             outcome=trial.outcome,
             reason=trial.reason,
@@ -127,8 +129,8 @@ def record_trial(
             registers=known.registers if known else None,
             stack_bytes=known.stack_bytes if known else None,
             shared_bytes=known.shared_bytes if known else None,
-            kernel=source_hash(task.backend),
-            versions=compiler_version(task.backend),
+            kernel=source_hash(key.backend),
+            versions=compiler_version(key.backend),
         ),
     )
 

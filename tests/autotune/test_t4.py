@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.export.t4 import INVALIDITY, to_t4
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
 from tests.records.tuned import KEY

@@ -13,11 +13,10 @@ import pytest
 from rich.console import Console
 
 from radialbench.autotune import run as tuning
-from radialbench.autotune import verify as verifying
-from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.space import SPACES, Axis, Space
 from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
-from radialbench.autotune.tuned import Progress
+from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.tuner import Progress
 from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
 from radialbench.kernels.sources import compiler_version, source_hash
@@ -301,7 +300,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     asked: list[KernelConfig] = []
 
     class Measured:
-        def __init__(self, task: object, rig: object, *, then: object) -> None:
+        def __init__(self, case: object, pool: object, *, then: object) -> None:
             pass
 
         def prepare(self, configs: list[KernelConfig]) -> None:
@@ -416,7 +415,7 @@ def test_records_are_verified(
     asked: list[list[KernelConfig]] = []
 
     class Measured:
-        def __init__(self, task: object, rig: object) -> None:
+        def __init__(self, case: object, pool: object) -> None:
             pass
 
         def final(self, configs: list[KernelConfig]) -> list[Trial]:
@@ -425,7 +424,7 @@ def test_records_are_verified(
             timed = [Trial(configs[0], Outcome.OK, None, tuple(default))]
             return [*timed, Trial(configs[1], Outcome.OK, None, tuple(chosen)) if chosen else wrong]
 
-    monkeypatch.setattr(verifying, "Live", Measured)
+    monkeypatch.setattr(tuning, "Live", Measured)
     ended, told, _ = cli(suite, "-o", out, "--verify", "--json")
     (fact,) = map(json.loads, told.splitlines())
     assert (ended, fact["verdict"]) == (code, word)
@@ -447,10 +446,9 @@ def test_records_that_keep_the_default_have_nothing_to_verify(
     )
 
 
-def moved(best: Trial | None, **fields: Any) -> tuning.Moved:
+def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
     """Give the progress of a search whose default took 2 ms."""
     case = small.case()
-    task = Task(case.mask, case.grid, case.problem, "cpu", "cpu")
     default = Trial(KernelConfig(), Outcome.OK, None, (2.0,))
     outcomes = Outcomes(ok=3, compile_failed=1)
     facts: dict[str, Any] = {
@@ -458,7 +456,7 @@ def moved(best: Trial | None, **fields: Any) -> tuning.Moved:
         "measured": 4, "planned": 9, "seconds": 3.0, "seconds_left": 64.4,
     }  # fmt: skip
     key = key_of(case.problem, "cpu", "a CPU")
-    return tuning.Moved(1, 2, tuning.Job(task, key, None), Progress(**facts | fields))
+    return tuning.JobProgress(1, 2, tuning.TuningJob(case, key, None), Progress(**facts | fields))
 
 
 FASTER = Trial(KernelConfig(64, 128), Outcome.OK, None, (1.5,))
@@ -482,7 +480,7 @@ def test_progress_is_a_line_for_each_better_configuration() -> None:
         moved(moved(None).progress.default, seconds_left=None),
         moved(FASTER),
         moved(FASTER, measured=5),
-        tuning.Ended(1, 2, job, None, None, "the disk is full"),
+        tuning.JobEnded(1, 2, job, None, None, "the disk is full"),
     ]
     name = "dense/2x3x5/h2d8/cpu"
     assert shown(*events, terminal=False).splitlines() == [

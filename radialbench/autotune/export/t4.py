@@ -9,10 +9,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from radialbench.autotune.evaluator import Outcome, Trial
-from radialbench.autotune.export import Chosen
-from radialbench.autotune.export._words import config_of, file_word
-from radialbench.autotune.store import study_name
+from radialbench.autotune.export import Chosen, config_of, file_word
+from radialbench.autotune.trials import Outcome, Trial, study_name
 from radialbench.errors import RecordError
 from radialbench.records.codec import to_dict
 from radialbench.records.tuning import TuningKey, TuningRecord
@@ -43,7 +41,7 @@ def render(chosen: Chosen) -> dict[str, str]:
     names = [study_name(one.key, one.kernel) for one in chosen.records]
     found: dict[str, list[Trial]] = {}
     if chosen.storage is not None:
-        from radialbench.autotune.study import read_trials
+        from radialbench.autotune.storage import read_trials
 
         found = read_trials(chosen.storage, names)
         if not found:
