@@ -10,8 +10,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from radialbench.errors import RecordError
-from radialbench.plugins import load_plugin
+from radialbench.errors import RecordError, load_plugin
 from radialbench.records.store import DISK_FULL, WriteError, write_bytes
 from radialbench.records.tuning import TuningRecord
 
