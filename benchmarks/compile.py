@@ -95,7 +95,7 @@ def compiled(row: Row, calls: int) -> Facts:
         samples.append((perf_counter() - start) * 1e3)
         peak = peak or peak_bytes()
 
-    from radialbench.suites.tables import table_stats
+    from radialbench.suites.resources import table_stats
 
     layout = (grid.label, grid.frames, grid.frame_tokens, grid.seq_len)
     problem = Problem(spec.fingerprint, *layout, batch=1, heads=1, head_dim=128, dtype="float32")

@@ -55,8 +55,8 @@ JOBS = (
         "tuning",
         600,
         (
-            "benchmarks.tuning_sweep -o results/tuning_sweep.jsonl",
-            f"radialbench tune {SWEEP} --from-sweep results/tuning_sweep.jsonl -q",
+            f"radialbench tune {SWEEP} --sampler exhaustive --record results/tuning_sweep.jsonl -q",
+            f"radialbench tune {SWEEP} --reuse-trials results/tuning_sweep.jsonl -q",
             f"radialbench tune {TUNED} --trials 10 -q",
             f"radialbench tune {SWEEP} --verify",
             f"radialbench tune {TUNED} --verify",

@@ -30,7 +30,7 @@ from benchmarks.noise import RECORDS, Run, recorded
 from benchmarks.resampled import as_stopped
 from radialbench.errors import RadialBenchError
 from radialbench.records.store import RESULTS, write_whole
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 
 ROOT = Path(__file__).parents[1]
 SUITE = ROOT / "benchmarks" / "planted.yaml"

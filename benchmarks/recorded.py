@@ -11,7 +11,7 @@ from benchmarks.resampled import Resampled, as_stopped
 from benchmarks.rules import CHECK, COMPARISONS, OTHERS, Row, count, rates_table, row_of
 from benchmarks.sittings import apart_table, farthest, sittings_of
 from benchmarks.spread import spread_table, spreads, told_beside
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 
 RATES = RECORDS.parent / "checks_recorded.json"
 CALLS = 100
@@ -52,7 +52,7 @@ runs' medians, over those of the first sitting:
 {table}
 
 That is up to {most:.1%}, and all cases of a suite may move alike: compare with a baseline that was
-measured in the same sitting, as `--against` does, or say `--run-noise 1`."""
+measured in the same sitting, as `--against` does, or say `--noise-floor 1`."""
 
 
 def simulate(runs: Sequence[Run], comparisons: int = COMPARISONS) -> list[Row]:

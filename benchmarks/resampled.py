@@ -9,7 +9,7 @@ import numpy as np
 from radialbench.kernels.timing import median_half_width
 from radialbench.records.measurement import Measurement, Rounds
 from radialbench.records.result import Record
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 
 T = TypeVar("T")
 

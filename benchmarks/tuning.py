@@ -3,8 +3,8 @@
     python -m benchmarks.tuning           # the page and its picture
     python -m benchmarks.tuning --check   # exits with 1 if the page differs from the records
 
-The records are benchmarks/results/tuning_sweep.jsonl, which `python -m benchmarks.tuning_sweep`
-measures on a GPU, and the tuned ones that come with the package. Searches are replayed when the
+The records are benchmarks/results/tuning_sweep.jsonl, which `radialbench tune --record` measures
+on a GPU, and the tuned ones that come with the package. Searches are replayed when the
 sweep is a new one, some two minutes on a core; see benchmarks/tuning_replay.py.
 """
 
@@ -24,7 +24,6 @@ from benchmarks.tuning_replay import (
     searched,
     whole_problems,
 )
-from benchmarks.tuning_sweep import RESULTS
 from benchmarks.tuning_transfer import (
     Problems,
     bound_words,
@@ -34,9 +33,9 @@ from benchmarks.tuning_transfer import (
     transfer_targets,
     worst_words,
 )
+from radialbench.autotune.final import format_ratio
 from radialbench.autotune.regret import transfer_regrets
 from radialbench.autotune.sweep import SweepTrial, read_sweep
-from radialbench.autotune.words import ratio_words
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
@@ -45,6 +44,8 @@ from radialbench.reports.formats._tables import table, text
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tuning.md"
 PICTURE = ROOT / "docs" / "images" / "tuning.svg"
+SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"
+RESULTS = ROOT / "benchmarks" / "results" / "tuning_sweep.jsonl"
 RATES = ROOT / "benchmarks" / "results" / "tuning.json"
 NOT_YET = "Not measured yet."
 
@@ -116,7 +117,7 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
             changed(one.default, one.config) or "nothing",
             f"{one.default_ms.median:.4g}",
             f"{one.ms.median:.4g}",
-            "none" if one.source == "default" else ratio_words(one.ratio),
+            "none" if one.source == "default" else format_ratio(one.ratio),
         )
         for one in records
     ]
@@ -155,7 +156,7 @@ def _told(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:
     cut = len({one.key for one in sweep}) - len(problems)
     left = f" {cut} more were cut off and are left out." * (cut > 0)
     counts = f"{len(problems)} problems, {whole:,} configurations, {rates['seeds']} seeds"
-    return f"{counts}; {devices}; {said}; `python -m benchmarks.tuning_sweep`.{left}"
+    return f"{counts}; {devices}; {said}; `radialbench tune --record`.{left}"
 
 
 def written(page: str, sweep: Path = RESULTS, rates: Path = RATES, *, replays: bool) -> str:

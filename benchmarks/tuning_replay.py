@@ -15,13 +15,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from radialbench.autotune.evaluator import Outcome
-from radialbench.autotune.regret import SHARES, Summary, compare_searches, summary_of
-from radialbench.autotune.regret_chart import draw_regrets
-from radialbench.autotune.rehearse import problem_name
+from radialbench.autotune.regret import (
+    SHARES,
+    RegretSummary,
+    compare_searches,
+    draw_regrets,
+    problem_name,
+    summary_of,
+)
 from radialbench.autotune.replay import by_problem
 from radialbench.autotune.run import NEIGHBOURS, neighbours
 from radialbench.autotune.sweep import SweepTrial
+from radialbench.autotune.trials import Outcome
 from radialbench.autotune.tuner import TRIALS
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.tuning import TuningKey
@@ -129,7 +134,7 @@ def fresh_rates(
     return {"sweep": now, "seeds": seeds, "rows": rows}
 
 
-def summaries(rates: Rates) -> list[Summary]:
+def summaries(rates: Rates) -> list[RegretSummary]:
     """Sum up over problems and seeds."""
     parts: dict[tuple[str, float], list[float]] = {}
     for row in rates["rows"]:

@@ -8,8 +8,8 @@ from statistics import median
 
 from radialbench.autotune.regret import Transfer, exhaustive_record
 from radialbench.autotune.replay import true_times
+from radialbench.autotune.space import format_config
 from radialbench.autotune.sweep import SweepTrial
-from radialbench.autotune.words import config_words
 from radialbench.records.lookup import FARTHEST, MATCHED, distance
 from radialbench.records.tuning import TuningKey
 from radialbench.reports.formats._tables import table, text
@@ -68,7 +68,7 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
             f"{row.key.frames} × {row.key.tokens_per_frame:,}",
             str(row.key.batch * row.key.heads),
             f"`{row.key.backend}`",
-            "the default" if row.source == "default" else config_words(row.config),
+            "the default" if row.source == "default" else format_config(row.config),
             f"{row.regret:.2%}",
             f"{row.default:.2%}",
         )

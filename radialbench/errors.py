@@ -21,8 +21,10 @@ RadialBenchError
 A message says what was wrong, what was given, where, and what to try.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 
 class RadialBenchError(Exception):
@@ -72,3 +74,20 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> str:
     near = get_close_matches(shown, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}."
     return f"unknown {kind} {shown!r}; {hint}"
+
+
+def load_plugin(
+    table: Mapping[str, str], name: str, *, kind: str, error: type[RadialBenchError]
+) -> Any:
+    """Import a plug-in, which a table lists as `module:attribute`, when it is asked for.
+
+    Args:
+        table: Where each lives.
+        name: Which one.
+        kind: What they are, for the message.
+        error: Raised if none has this name.
+    """
+    if name not in table:
+        raise error(unknown(kind, name, table))
+    module, attribute = table[name].split(":")
+    return getattr(import_module(module), attribute)

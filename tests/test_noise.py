@@ -25,7 +25,7 @@ from radialbench.records.store import read, write_whole
 from radialbench.reports.check.figures import RUNS_GPU
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 from tests.records.sample import failed
 from tests.reports.check.noise import record
 
@@ -69,7 +69,7 @@ def test_the_suite_is_of_our_kernels_and_samples_often_enough() -> None:
     assert {case.backend for case in cases} == {"hopper", "triton"}
     # Shorter samplings are made of the longer one: nothing but the number of calls may differ.
     for case in cases:
-        assert case.protocol == replace(Protocol(), min_samples=recorded.CALLS)
+        assert case.protocol == Protocol(min_samples=recorded.CALLS)
 
 
 def test_runs_are_told_apart_by_their_command() -> None:

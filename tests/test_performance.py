@@ -10,9 +10,9 @@ from radialbench.kernels.row_order import PROCESSORS
 from radialbench.records.result import Status
 from radialbench.records.store import read
 from radialbench.reports.kernels import Target, besides_outputs
+from radialbench.suites.offline import launched, makespan
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
-from radialbench.suites.schedule import launched, makespan
 
 TEXT = kernels.PAGE.read_text(encoding="utf-8")
 RECORDS = read(kernels.RECORDS).records

@@ -11,13 +11,13 @@ from statistics import median
 import pytest
 
 from benchmarks import tuning, tuning_replay, tuning_transfer
+from benchmarks.tuning import RESULTS, SUITE
 from benchmarks.tuning_replay import rates_of, searched, sweep_hash, whole_problems
-from benchmarks.tuning_sweep import RESULTS, SUITE
 from benchmarks.tuning_transfer import Pair, bound_words, distance_table, pairs_of, suggested
-from radialbench.autotune.evaluator import Outcome
+from radialbench.autotune.jobs import tunable_cases
 from radialbench.autotune.regret import transfer_regrets
 from radialbench.autotune.sweep import SweepTrial, read_sweep
-from radialbench.autotune.tasks import tasks_of
+from radialbench.autotune.trials import Outcome
 from radialbench.autotune.tuner import TRIALS
 from radialbench.records.lookup import FARTHEST, distance
 from radialbench.records.problem import KernelConfig
@@ -227,8 +227,8 @@ def test_what_changed() -> None:
 
 
 def keys_of(suite: str) -> list[TuningKey]:
-    tasks = tasks_of(plan(load_suite(suite)), "cuda")
-    return [key_of(task.problem, task.backend, "a GPU") for task in tasks]
+    cases = tunable_cases(plan(load_suite(suite)), "cuda")
+    return [key_of(case.problem, case.backend or "", "a GPU") for case in cases]
 
 
 def test_every_problem_of_the_shipped_suites_has_a_tuned_one_near_it() -> None:

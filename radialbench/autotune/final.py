@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.autotune.evaluator import Evaluator, Outcome, Trial
+from radialbench.autotune.trials import Evaluator, Outcome, Trial
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Estimate
@@ -103,7 +103,8 @@ def decide(finals: Sequence[Trial]) -> Decision:
     if gains:
         gain, _ = max(gains, key=lambda pair: pair[0].median)
         reason = (
-            f"the best other was {_words(gain)} times as fast, not surely above {1 + noise:.3f}"
+            f"the best other was {format_ratio(gain)} times as fast, "
+            f"not surely above {1 + noise:.3f}"
         )
     same = Estimate(1.0, 1.0, 1.0)
     return Decision(default.config, "default", reason, default_ms, default_ms, same, noise)
@@ -115,6 +116,20 @@ def estimate(samples: Sequence[float]) -> Estimate:
     ordered = sorted(samples)
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
     return Estimate(middle, *((interval.low, interval.high) if interval else (None, None)))
+
+
+def format_ms(time: Estimate) -> str:
+    """Return a time in words, with half the width of its interval if there is one."""
+    if time.low is None or time.high is None:
+        return f"{time.median:.4g} ms"
+    return f"{time.median:.4g} ms ±{(time.high - time.low) / 2 / time.median:.1%}"
+
+
+def format_ratio(ratio: Estimate) -> str:
+    """Return a ratio in words, with its interval if there is one."""
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.median:.3f}"
+    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
 
 
 def _ratio(above: Trial, below: Trial) -> Estimate:
@@ -147,9 +162,3 @@ def _paired(finals: Sequence[Trial]) -> list[Trial]:
             )
     count = min(len(one.samples_ms) for one in finals if one.outcome == Outcome.OK)
     return [replace(one, samples_ms=one.samples_ms[:count]) for one in finals]
-
-
-def _words(ratio: Estimate) -> str:
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.median:.3f}"
-    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"

@@ -3,21 +3,23 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from radialbench.autotune.ahead import Ahead, Load
-from radialbench.autotune.evaluator import Outcome, Task, Trial
-from radialbench.autotune.words import config_words
+from radialbench.autotune.space import format_config
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.kernels.environment import cores, gpus
-from radialbench.records.problem import KernelConfig
-from radialbench.records.result import Status
-from radialbench.suites.finding import Finding
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, Pool
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol
 from radialbench.suites.worker import Worker
 
 if TYPE_CHECKING:
@@ -58,10 +60,62 @@ ERRORS = {
 """What errors of Triton's say of it, by how they begin."""
 
 
-class Rig:
-    """The processes that trials need, for one task after the other.
+@dataclass(frozen=True, slots=True)
+class Preload:
+    """Import what compiling takes, PyTorch above all, before there is something to compile.
 
-    They are started at once, and no PyTorch is imported here for it: who enters a rig first, and
+    Attributes:
+        child: Each child has one of its own: equal jobs are done once.
+    """
+
+    child: int
+
+    def run(self) -> None:
+        """Import it, in a child process of a pool."""
+        import_module("radialbench.kernels.precompile")
+        import_module("radialbench.kernels._block_sparse_fwd")
+
+
+@dataclass(frozen=True, slots=True)
+class Precompile:
+    """Compile the block table and the kernel of a configuration, before a GPU gets to it.
+
+    Attributes:
+        mask: The mask.
+        grid: The token layout.
+        problem: What is computed.
+        backend: What computes it.
+        config: The configuration.
+        arch: Compute capability of the GPU, times ten.
+        folder: Where the table goes; the kernel goes to Triton's cache.
+    """
+
+    mask: MaskSpec
+    grid: TokenGrid
+    problem: Problem
+    backend: str
+    config: KernelConfig
+    arch: int
+    folder: Path
+
+    def run(self) -> "Built":
+        """Compile both, in a child process of a pool.
+
+        Raises:
+            SpecError: The mask does not fit the grid.
+            BackendError: The kernel cannot be compiled.
+        """
+        from radialbench.kernels.precompile import precompile
+        from radialbench.suites.resources import shared_table
+
+        table = shared_table(self.folder, self.mask, self.grid, self.config)
+        return precompile(self.backend, self.problem, table, self.config, arch=self.arch)
+
+
+class WorkerPool:
+    """The processes that trials need, for one problem after the other.
+
+    They are started at once, and no PyTorch is imported here for it: who enters a pool first, and
     finds out what to tune then, waits for all of them at the same time.
 
     Attributes:
@@ -74,17 +128,17 @@ class Rig:
         self.device = device
         self._command = command
 
-    def __enter__(self) -> "Rig":
+    def __enter__(self) -> "WorkerPool":
         with ExitStack() as begun:
             self.folder = Path(begun.enter_context(tempfile.TemporaryDirectory()))
             worker = Worker(self.device, self._command, tables=self.folder)
             self.worker = begun.enter_context(worker)
             children = max(1, cores() - FREE_CORES)
             # It has no children until there is a job.
-            self._pool = begun.enter_context(Pool(children, limit_s=COMPILE_SECONDS))
+            self._jobs = begun.enter_context(Pool(children, limit_s=COMPILE_SECONDS))
             if self.device != "cpu" and gpus():
                 # That NVML knows a GPU is told at once; whether PyTorch does, takes its import.
-                self._pool.add(map(Load, range(children)))
+                self._jobs.add(map(Preload, range(children)))
             self._open = begun.pop_all()
         return self
 
@@ -108,50 +162,48 @@ class Rig:
         return _arch(self.device)
 
     @cached_property
-    def pool(self) -> Pool | None:
+    def jobs(self) -> Pool | None:
         """The processes that compile ahead; None where none do."""
         if self.arch is None:
             # On a CPU compiling would disturb what is timed.
-            self._pool.close()
+            self._jobs.close()
             return None
-        return self._pool
+        return self._jobs
 
 
 class Live:
-    """Tries configurations of one task in the processes of a rig.
+    """Tries configurations of one problem in the processes of a pool.
 
     Args:
-        task: The task.
-        rig: The processes.
-        then: What is needed first after this task; compiled while its last ones are timed, so that
-            the GPU does not wait for it.
+        case: The problem, and the backend that computes it on a device.
+        pool: The processes.
+        then: What is needed first after this problem; compiled while its last ones are timed, so
+            that the GPU does not wait for it.
     """
 
-    def __init__(
-        self, task: Task, rig: Rig, *, then: Sequence[tuple[Task, KernelConfig]] = ()
-    ) -> None:
-        self._task = task
-        self._rig = rig
+    def __init__(self, case: Case, pool: WorkerPool, *, then: Sequence[Case] = ()) -> None:
+        self._case = case
+        self._pool = pool
         self._then = then
-        self._wanted: list[Ahead] = []
+        self._wanted: list[Precompile] = []
         self._first: dict[str, KernelConfig] = {}
         self._unasked: KernelConfig | None = None
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
         """Have configurations compiled, in this order, once the first is tried; return at once."""
-        if self._rig.pool is not None:
-            self._wanted += [self._ahead(self._task, config) for config in configs]
+        if self._pool.jobs is not None:
+            self._wanted += [self._precompile(self._case, config) for config in configs]
 
     def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
         """Time a configuration, unless compiling it spoke against it, or its result is wrong.
 
-        The first of all is not compiled ahead: its process would do nothing else meanwhile.
+        The first of all is not compiled before: its process would do nothing else meanwhile.
 
         Raises:
             WorkerError: The process that measures cannot be started.
         """
-        if self._rig.pool is not None:
-            self._rig.pool.add(self._wanted)
+        if self._pool.jobs is not None:
+            self._pool.jobs.add(self._wanted)
             self._wanted = []
         if best_ms is None and self._unasked is None:
             self._unasked = config
@@ -168,28 +220,29 @@ class Live:
             WorkerError: The process that measures cannot be started.
         """
         self.close()
-        if self._rig.pool is not None:
-            self._rig.pool.add([self._ahead(task, config) for task, config in self._then])
+        if self._pool.jobs is not None:
+            self._pool.jobs.add([self._precompile(case, case.config) for case in self._then])
         return self._tried(configs, interleave=True, **FINAL)
 
     def close(self) -> None:
         """Compile nothing more that was asked for."""
-        if self._rig.pool is not None:
-            self._rig.pool.drop()
+        if self._pool.jobs is not None:
+            self._pool.jobs.drop()
 
     def built(self, config: KernelConfig) -> "Built | Failed | None":
-        """Give what a configuration's kernel takes, once it is compiled; None if that is not known.
+        """Return what a configuration's kernel takes, once it is compiled; None if unknown.
 
-        Compiles nothing where nothing is compiled ahead.
+        Compiles nothing where nothing is compiled before its trial.
         """
-        if self._rig.pool is None:
+        if self._pool.jobs is None:
             return None
-        found: Built | Failed = self._rig.pool.result(self._ahead(self._task, config))
+        found: Built | Failed = self._pool.jobs.result(self._precompile(self._case, config))
         return found
 
-    def _ahead(self, task: Task, config: KernelConfig) -> Ahead:
-        assert self._rig.arch is not None
-        return Ahead(task, config, self._rig.arch, self._rig.folder)
+    def _precompile(self, case: Case, config: KernelConfig) -> Precompile:
+        assert self._pool.arch is not None and case.backend is not None
+        what = case.mask, case.grid, case.problem, case.backend
+        return Precompile(*what, config, self._pool.arch, self._pool.folder)
 
     def _refused(self, config: KernelConfig) -> Trial | None:
         built = self.built(config)
@@ -199,52 +252,47 @@ class Live:
             return Trial(config, Outcome.COMPILE_FAILED, built.reason)
         from radialbench.kernels.precompile import over_limits
 
-        assert self._rig.arch is not None
+        assert self._pool.arch is not None
         if self._unasked is not None:
             other = self.built(self._unasked)
             if other is not None and not isinstance(other, Failed):
                 self._first.setdefault(other.code, self._unasked)
-        reason = over_limits(built, self._rig.arch)
+        reason = over_limits(built, self._pool.arch)
         twin = self._first.setdefault(built.code, config)
         if reason is None and twin != config:
-            reason = f"compiles to the same code as {config_words(twin)}"
+            reason = f"compiles to the same code as {format_config(twin)}"
         return None if reason is None else Trial(config, Outcome.REJECTED, reason)
 
-    def _tried(self, configs: Sequence[KernelConfig], **protocol: Any) -> list[Trial]:
-        sampled = Protocol(timeout_seconds=TIMEOUTS[self._task.device], **protocol)
-        cases = [_case(self._task, config, place, sampled) for place, config in enumerate(configs)]
-        found = self._rig.worker.attempt(cases, lambda case: None)
-        return [trial_of(config, one) for config, one in zip(configs, found, strict=True)]
+    def _tried(
+        self, configs: Sequence[KernelConfig], *, give_up_ms: float | None = None, **protocol: Any
+    ) -> list[Trial]:
+        sampled = Protocol(timeout_seconds=TIMEOUTS[self._case.device], **protocol)
+        cases = [
+            replace(
+                self._case,
+                id=f"{self._case.id}/{place}",
+                config=config,
+                config_source="tune",
+                protocol=sampled,
+                give_up_ms=give_up_ms,
+            )
+            for place, config in enumerate(configs)
+        ]
+        records = self._pool.worker.attempt(cases, lambda case: None)
+        return [trial_of(config, one) for config, one in zip(configs, records, strict=True)]
 
 
-def trial_of(config: KernelConfig, found: Finding) -> Trial:
-    """Say what the end of a case means for its configuration.
+def trial_of(config: KernelConfig, record: Record) -> Trial:
+    """Return what the end of a case means for its configuration.
 
     Samples taken while heat or the hardware held the clocks back are left out, if there are others;
     of cases that were sampled in turn, the same ones of all.
     """
-    if found.timing is not None:
-        return Trial(config, Outcome.OK, None, found.timing.steady_ms)
-    reason = found.reason or found.status.value
+    if record.timing is not None:
+        return Trial(config, Outcome.OK, None, record.timing.steady_ms)
+    reason = record.reason or record.status.value
     told = [outcome for start, outcome in ERRORS.items() if reason.startswith(start)]
-    return Trial(config, told[0] if told else OUTCOMES[found.status], reason)
-
-
-def _case(task: Task, config: KernelConfig, place: int, protocol: Protocol) -> Case:
-    return Case(
-        id=f"{task.mask.label}/{task.problem.grid}/{task.backend}/{place}",
-        group=task.problem.grid,
-        measure="attention",
-        label=task.mask.label,
-        mask=task.mask,
-        grid=task.grid,
-        problem=task.problem,
-        backend=task.backend,
-        config=config,
-        config_source="tune",
-        device=task.device,
-        protocol=protocol,
-    )
+    return Trial(config, told[0] if told else OUTCOMES[record.status], reason)
 
 
 def _arch(device: str) -> int | None:

@@ -1,21 +1,27 @@
-"""Regret: how much slower than the best there is what a search, or a transfer, hands out."""
+"""Regret: how much slower than the best what a search of recorded trials, or a transfer, gives."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from statistics import median
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.final import decide, measure_finals
 from radialbench.autotune.replay import Replay, by_problem, recorded_candidates, true_times
 from radialbench.autotune.search import Search
 from radialbench.autotune.sweep import SweepTrial
-from radialbench.autotune.tuner import best_of, measured, tune_among
+from radialbench.autotune.trials import Outcome, Trial, measured
+from radialbench.autotune.tuner import Tuned, best_of, tune
+from radialbench.errors import AutotuneError
 from radialbench.records.lookup import find
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
 
@@ -48,7 +54,7 @@ class Regret:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RegretSummary:
     """Regrets of one search after a part of the measurements, over problems and seeds.
 
     Attributes:
@@ -91,6 +97,71 @@ class Transfer:
     default: float
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a search of recorded trials gave.
+
+    Attributes:
+        name: The problem, for people.
+        key: The problem.
+        tuned: What the search gave.
+        share: Its trials as a share of those an exhaustive search measures.
+        regret: By how much what it chose is slower than the best there is, by all that was
+            recorded.
+    """
+
+    name: str
+    key: TuningKey
+    tuned: Tuned
+    share: float
+    regret: float
+
+
+def replay_all(
+    sweep: Sequence[SweepTrial], patterns: Sequence[str] = (), *, seed: int = 0, **options: Any
+) -> Iterator[Replayed]:
+    """Tune every problem of a sweep as on the day it was recorded.
+
+    Args:
+        sweep: The recorded trials.
+        patterns: Parts of the names of the problems to tune; all if empty.
+        seed: What the search and the replay draw from.
+        options: As `tune`.
+
+    Raises:
+        AutotuneError: As `tune`, or nothing fits the patterns.
+    """
+    problems = {
+        name: recorded
+        for recorded in by_problem(sweep).values()
+        if any(part in (name := problem_name(recorded[0])) for part in patterns or [""])
+    }
+    if not problems:
+        raise AutotuneError(
+            f"no recorded problem fits {', '.join(map(repr, patterns)) or 'anything'}; names look "
+            f"like {problem_name(sweep[0]) if sweep else 'none, as the sweep is empty'}"
+        )
+    for name, recorded in problems.items():
+        times = true_times(recorded)
+        everything = sum(one.outcome != Outcome.REJECTED for one in recorded)
+        replay = Replay(recorded, seed=seed)
+        tuned = tune(recorded_candidates(recorded), replay, seed=seed, **options)
+        yield Replayed(
+            name=name,
+            key=recorded[0].key,
+            tuned=tuned,
+            share=measured(tuned.trials) / everything,
+            regret=times[tuned.decision.config] / min(times.values()) - 1,
+        )
+
+
+def problem_name(one: SweepTrial) -> str:
+    """Return the name for people of a trial's problem."""
+    key = one.key
+    shape = f"{key.frames}x{key.tokens_per_frame}/h{key.batch * key.heads}d{key.head_dim}"
+    return f"{one.label}/{shape}/{key.backend}"
+
+
 def compare_searches(
     sweep: Sequence[SweepTrial],
     searches: Sequence[str],
@@ -122,18 +193,18 @@ def compare_searches(
     ]
 
 
-def summarize_regrets(rows: Iterable[Regret]) -> list[Summary]:
-    """Sum regrets up by search and share."""
+def summarize_regrets(rows: Iterable[Regret]) -> list[RegretSummary]:
+    """Return the regrets summed up by search and share."""
     parts: dict[tuple[str, float], list[float]] = {}
     for row in rows:
         parts.setdefault((row.search, row.share), []).append(row.regret)
     return [summary_of(search, share, found) for (search, share), found in parts.items()]
 
 
-def summary_of(search: str, share: float, regrets: Sequence[float]) -> Summary:
-    """Sum up the regrets of one search after one part of the measurements."""
+def summary_of(search: str, share: float, regrets: Sequence[float]) -> RegretSummary:
+    """Return the regrets of one search, summed up, after one part of the measurements."""
     high = sorted(regrets)[ceil(0.95 * len(regrets)) - 1]
-    return Summary(search, share, len(regrets), median(regrets), high, max(regrets))
+    return RegretSummary(search, share, len(regrets), median(regrets), high, max(regrets))
 
 
 def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
@@ -179,8 +250,8 @@ def _replayed(
     shares: Sequence[float],
     first: Sequence[KernelConfig],
 ) -> list[Regret]:
-    among, times = recorded_candidates(recorded), true_times(recorded)
-    search = Search(among, name, seed=seed, first=first)
+    candidates, times = recorded_candidates(recorded), true_times(recorded)
+    search = Search(candidates, name, seed=seed, first=first)
     replay = Replay(recorded, seed=seed)
     everything = sum(one.outcome != Outcome.REJECTED for one in recorded)
     best = min(times.values())
@@ -190,7 +261,7 @@ def _replayed(
         wanted = max(1, round(share * everything))
         while measured(tried) < wanted and (config := search.suggest(tried)) is not None:
             tried.append(replay.quick(config, best_ms=None))
-        finals = measure_finals(replay, among.default, best_of(tried, among.default))
+        finals = measure_finals(replay, candidates.default, best_of(tried, candidates.default))
         config = decide(finals).config
         rows.append(
             Regret(
@@ -202,16 +273,16 @@ def _replayed(
                 trials=measured(tried),
                 config=config,
                 regret=times[config] / best - 1,
-                default=times[among.default] / best - 1,
+                default=times[candidates.default] / best - 1,
             )
         )
     return rows
 
 
 def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
-    """Give what an exhaustive search of one problem of a sweep keeps."""
-    among, one = recorded_candidates(recorded), recorded[0]
-    tuned = tune_among(among, Replay(recorded), search="exhaustive", trials=len(recorded))
+    """Return what an exhaustive search of one problem of a sweep keeps."""
+    candidates, one = recorded_candidates(recorded), recorded[0]
+    tuned = tune(candidates, Replay(recorded), search="exhaustive", trials=len(recorded))
     return tuned.record(
         one.key,
         label=one.label,
@@ -219,3 +290,60 @@ def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
         versions=one.versions,
         created="1970-01-01T00:00:00+00:00",
     )
+
+
+def draw_regrets(summaries: Sequence[RegretSummary]) -> "tuple[Figure, str]":
+    """Draw the median and the 95th percentile of regrets, each search in a colour of its own.
+
+    Returns:
+        The chart, and its caption.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+    from radialbench.reports.charts._style import COLOURS, MARKERS, WIDTH
+
+    figure = Figure(figsize=(WIDTH, 4.6))
+    axes = figure.subplots(1, 2, sharey=True)
+    names = list(dict.fromkeys(one.search for one in summaries))
+    for place, name in enumerate(names):
+        points = sorted(((one.share, one) for one in summaries if one.search == name), key=_share)
+        shares = [share for share, _ in points]
+        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        axes[0].plot(shares, [one.median for _, one in points], label=name, **look)
+        axes[1].plot(shares, [one.high for _, one in points], label=name, **look)
+    _title(axes[0], "Median", 0.02)
+    _title(axes[1], "95th percentile", 0.05)
+    shares = sorted({one.share for one in summaries})
+    for part in axes:
+        # Zero is the aim, and has its place on this axis.
+        part.set_yscale("symlog", linthresh=0.01)
+        part.set_ylim(bottom=0)
+        part.yaxis.set_major_locator(FixedLocator([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
+        part.yaxis.set_minor_locator(NullLocator())
+        part.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        # So that an exhaustive search, which ends at all of it, leaves the others room.
+        part.set_xscale("log")
+        part.xaxis.set_major_locator(FixedLocator(shares))
+        part.xaxis.set_minor_locator(NullLocator())
+        part.tick_params(axis="x", labelsize=9)
+        part.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        part.set_xlabel("trials, of an exhaustive search's")
+    axes[0].set_ylabel("slower than the best there is")
+    axes[0].legend(frameon=False)
+    count = max(one.searches for one in summaries)
+    return figure, (
+        f"How much slower than the best configuration what a search hands out is, over {count:,} "
+        "searches each, against the share of all configurations it tried. Dashed: the aim."
+    )
+
+
+def _share(point: tuple[float, RegretSummary]) -> float:
+    return point[0]
+
+
+def _title(axes: "Axes", title: str, aim: float) -> None:
+    from radialbench.reports.charts._style import GREY
+
+    axes.set_title(title)
+    axes.axhline(aim, color=GREY, linestyle=(0, (4, 2)), linewidth=1)

@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 from statistics import median
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.space import SPACES, Axis, Candidates, Space
 from radialbench.autotune.sweep import SweepTrial
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey

@@ -1,4 +1,4 @@
-"""run: tasks tuned one after the other; a record each, on the disk as soon as it is found."""
+"""run: problems tuned one after the other; a record each, on the disk as soon as it is found."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +9,23 @@ from pathlib import Path
 from types import MappingProxyType
 
 from radialbench import __version__
-from radialbench.autotune.evaluator import Task, Trial
-from radialbench.autotune.live import Live, Rig
+from radialbench.autotune.final import estimate
+from radialbench.autotune.jobs import TuningJob
+from radialbench.autotune.live import Live, WorkerPool
 from radialbench.autotune.search import Search
-from radialbench.autotune.space import Candidates, candidates
-from radialbench.autotune.store import open_store, study_name
-from radialbench.autotune.tuned import Progress, Tuned
-from radialbench.autotune.tuner import TRIALS, tune_among
+from radialbench.autotune.space import Candidates
+from radialbench.autotune.sweep import record_trial, reopen_sweep
+from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
+from radialbench.autotune.tuner import TRIALS, Progress, Tuned, tune
 from radialbench.errors import AutotuneError
 from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.kernels.tuned import processor, records_of, shipped_records
+from radialbench.kernels.tuned import records_of, shipped_records
 from radialbench.records.lookup import find
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import reserved
-from radialbench.records.tuning import TuningKey, TuningRecord, key_of
+from radialbench.records.tuning import Estimate, TuningKey, TuningRecord
 from radialbench.records.tuning_file import put, read_tuning
+from radialbench.suites.plan import Case
 
 NEIGHBOURS = 3
 """Configurations of other problems that a search begins with."""
@@ -33,32 +35,7 @@ BEGIN = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A task, and what may be tried for it on this machine.
-
-    Attributes:
-        task: The task.
-        key: What its record is found by.
-        among: What may be tried; None if the backend cannot run it here.
-        reason: Why it cannot.
-    """
-
-    task: Task
-    key: TuningKey
-    among: Candidates | None
-    reason: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The job for people."""
-        problem = self.task.problem
-        batch = f"b{problem.batch}" if problem.batch > 1 else ""
-        shape = f"{batch}h{problem.heads}d{problem.head_dim}"
-        return f"{self.task.mask.label}/{problem.grid}/{shape}/{self.task.backend}"
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
+class JobProgress:
     """A job has begun, or is further on.
 
     Attributes:
@@ -70,12 +47,12 @@ class Moved:
 
     place: int
     total: int
-    job: Job
+    job: TuningJob
     progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobEnded:
     """A job has ended; its record is on the disk, if there is one.
 
     Attributes:
@@ -89,46 +66,43 @@ class Ended:
 
     place: int
     total: int
-    job: Job
+    job: TuningJob
     tuned: Tuned | None
     record: TuningRecord | None
     reason: str | None
 
 
-Event = Moved | Ended
-
-
-def jobs_of(tasks: Iterable[Task]) -> list[Job]:
-    """Find out what may be tried for each task here."""
-    return [_job(task) for task in tasks]
+Event = JobProgress | JobEnded
 
 
 def run(
-    jobs: Sequence[Job],
-    rig: Rig,
+    jobs: Sequence[TuningJob],
+    pool: WorkerPool,
     out: Path,
     *,
-    storage: str,
+    storage: str | None,
     search: str = "tpe",
     seed: int = 0,
     trials: int = TRIALS,
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
+    sweep: Path | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
-) -> list[Ended]:
+) -> list[JobEnded]:
     """Tune; a search that was cut off goes on, and one that has ended only gives its record again.
 
     Args:
         jobs: What to tune, of one device; those that cannot run here are left out.
-        rig: The processes for their trials, of the same device.
+        pool: The processes for their trials, of the same device.
         out: File of the records; one of the same key is replaced.
-        storage: Where trials are kept, as `open_store` takes it.
+        storage: Where trials are kept, as `open_store` takes it; in memory if None.
         search: Who proposes.
         seed: What that one draws from.
         trials: Trials of a job, at most.
         seconds: Time for the trials of a job.
         known: Trials of jobs that ended elsewhere on this device, such as those of a sweep; they
             are not made again.
+        sweep: File to which every trial is added as it ends.
         on_event: Told how far it is.
 
     Raises:
@@ -136,28 +110,34 @@ def run(
         RecordError: The file of records cannot be read or written, or another process writes it.
         WorkerError: The process that measures cannot be started.
     """
-    able = [job for job in jobs if job.among is not None]
+    able = [job for job in jobs if job.candidates is not None]
     if not able:
         raise AutotuneError(jobs[0].reason if jobs and jobs[0].reason else "nothing to tune")
     # What is wrong with the search or the storage is wrong with it for all of them.
-    Search(_among(able[0]), search, seed=seed)
-    open_store(storage, _study(able[0]), _among(able[0]))
+    Search(_candidates(able[0]), search, seed=seed)
+    open_store(storage, _study(able[0]), _candidates(able[0]))
     records = list(known_records(able, out).values())
     ends = []
     out.parent.mkdir(parents=True, exist_ok=True)
+    if sweep is not None:
+        reopen_sweep(sweep)
     with reserved(out.with_name(f"{out.name}.lock")):
         for place, job in enumerate(able, start=1):
-
-            def watch(progress: Progress, place: int = place, job: Job = job) -> None:
-                on_event(Moved(place, len(able), job, progress))
-
             # Only its best is not among the neighbours of the next yet.
             then = list(islice(_begin(able[place:], records, search, seed, known), BEGIN))
-            live = Live(job.task, rig, then=then)
+            live = Live(job.case, pool, then=then)
+
+            def watch(
+                progress: Progress, place: int = place, job: TuningJob = job, live: Live = live
+            ) -> None:
+                if sweep is not None and (trial := progress.trial) is not None:
+                    record_trial(sweep, job.key, trial, case=job.case, live=live, pool=pool)
+                on_event(JobProgress(place, len(able), job, progress))
+
             tuned, reason = None, None
             try:
-                tuned = tune_among(
-                    _among(job),
+                tuned = tune(
+                    _candidates(job),
                     live,
                     search=search,
                     seed=seed,
@@ -178,13 +158,66 @@ def run(
                 record = _record(job, tuned)
                 put(out, record)
                 records.insert(0, record)
-            ends.append(Ended(place, len(able), job, tuned, record, reason))
+            ends.append(JobEnded(place, len(able), job, tuned, record, reason))
             on_event(ends[-1])
     return ends
 
 
-def known_records(jobs: Sequence[Job], out: Path) -> dict[TuningKey, TuningRecord]:
-    """Give all records: of a file, if there is one, of the device of jobs, of other devices.
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What measuring a record again says of it.
+
+    Attributes:
+        job: What it was tuned for.
+        record: The record.
+        now: The default's time over that of the configuration; None if one did not run.
+        word: `holds`, `no gain` (not surely faster), `slower` (surely) or `fails`.
+        reason: Why it failed.
+    """
+
+    job: TuningJob
+    record: TuningRecord
+    now: Estimate | None
+    word: str
+    reason: str | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the record may be used."""
+        return self.word in ("holds", "no gain")
+
+
+def verify(
+    jobs: Sequence[TuningJob], records: Mapping[TuningKey, TuningRecord], pool: WorkerPool
+) -> Iterator[Verification]:
+    """Measure the records of jobs beside their defaults, in turn.
+
+    Args:
+        jobs: What to look at; those without a record of their own, or whose record says that the
+            default is best, are left out.
+        records: The records, by their keys.
+        pool: The processes for their trials.
+
+    Raises:
+        WorkerError: The process that measures cannot be started.
+    """
+    known = [(job, records[job.key]) for job in jobs if job.key in records]
+    tuned = [(job, record) for job, record in known if record.source == "tuned"]
+    for job, record in tuned:
+        trials = Live(job.case, pool).final([record.default, record.config])
+        bad = [trial for trial in trials if trial.outcome != Outcome.OK]
+        if bad:
+            reason = f"{bad[0].outcome.value}: {bad[0].reason}"
+            yield Verification(job, record, None, "fails", reason)
+            continue
+        default, chosen = trials
+        pairs = zip(default.samples_ms, chosen.samples_ms, strict=True)
+        now = estimate([one / other for one, other in pairs])
+        yield Verification(job, record, now, _word(now))
+
+
+def known_records(jobs: Sequence[TuningJob], out: Path) -> dict[TuningKey, TuningRecord]:
+    """Return all records: of a file, if there is one, of the device of jobs, of other devices.
 
     Raises:
         RecordError: Records cannot be read.
@@ -197,7 +230,7 @@ def known_records(jobs: Sequence[Job], out: Path) -> dict[TuningKey, TuningRecor
 
 
 def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[KernelConfig]:
-    """Give what was best for this problem and those near it, the nearest first.
+    """Yield what was best for this problem and those near it, the nearest first.
 
     What other devices had for best comes after all that this one had.
     """
@@ -210,44 +243,42 @@ def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[Kern
 
 
 def _begin(
-    jobs: Sequence[Job],
+    jobs: Sequence[TuningJob],
     records: Sequence[TuningRecord],
     search: str,
     seed: int,
     known: Mapping[TuningKey, Sequence[Trial]],
-) -> Iterator[tuple[Task, KernelConfig]]:
-    """Give what the first of some jobs begins with, if there is one."""
+) -> Iterator[Case]:
+    """Yield what the first of some jobs begins with, if there is one."""
     for job in jobs[:1]:
         first = islice(neighbours(records, job.key), NEIGHBOURS)
         done = {trial.config for trial in known.get(job.key, ())}
-        for config in Search(_among(job), search, seed=seed, first=first).likely:
+        for config in Search(_candidates(job), search, seed=seed, first=first).likely:
             if config not in done:
-                yield job.task, config
+                yield replace(job.case, config=config)
 
 
-def _job(task: Task) -> Job:
-    key = key_of(task.problem, task.backend, processor(task.device))
-    try:
-        return Job(task, key, candidates(task.problem, task.backend, task.device))
-    except AutotuneError as error:
-        return Job(task, key, None, str(error))
+def _candidates(job: TuningJob) -> Candidates:
+    assert job.candidates is not None
+    return job.candidates
 
 
-def _among(job: Job) -> Candidates:
-    assert job.among is not None
-    return job.among
+def _study(job: TuningJob) -> str:
+    return study_name(job.key, source_hash(job.key.backend))
 
 
-def _study(job: Job) -> str:
-    return study_name(job.key, source_hash(job.task.backend))
+def _word(ratio: Estimate) -> str:
+    if ratio.low is not None and ratio.low > 1:
+        return "holds"
+    return "slower" if ratio.high is not None and ratio.high < 1 else "no gain"
 
 
-def _record(job: Job, tuned: Tuned) -> TuningRecord:
+def _record(job: TuningJob, tuned: Tuned) -> TuningRecord:
     libraries = {"radialbench": __version__, "torch": version("torch")}
     return tuned.record(
         job.key,
-        label=job.task.mask.label,
-        kernel=source_hash(job.task.backend),
-        versions=libraries | compiler_version(job.task.backend),
+        label=job.case.mask.label,
+        kernel=source_hash(job.key.backend),
+        versions=libraries | compiler_version(job.key.backend),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

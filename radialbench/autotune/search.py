@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from radialbench.autotune.evaluator import Trial
 from radialbench.autotune.space import Candidates, Space
+from radialbench.autotune.trials import Trial
 from radialbench.errors import AutotuneError, unknown
 from radialbench.records.problem import KernelConfig
 

@@ -183,6 +183,14 @@ def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
     return replace(plain, **options)
 
 
+def format_config(config: KernelConfig) -> str:
+    """Return a configuration in a few words; what it leaves open is left out."""
+    words = [f"{config.block_m}×{config.block_n}"]
+    for count, name in ((config.num_warps, "warp"), (config.num_stages, "stage")):
+        words += [f"{count} {name}{'s' * (count > 1)}"] if count else []
+    return ", ".join(words)
+
+
 def _against(
     config: KernelConfig, problem: Problem, backend: str, device: str
 ) -> tuple[str, str] | None:

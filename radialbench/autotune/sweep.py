@@ -4,12 +4,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radialbench.autotune.evaluator import Outcome, Trial
+from radialbench.autotune.live import Live, WorkerPool
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.records.lines import parse_line
 from radialbench.records.problem import KernelConfig
+from radialbench.records.store import append, write_whole
 from radialbench.records.tuning import TuningKey
+from radialbench.suites.plan import Case
+from radialbench.suites.pool import Failed
 
 SCHEMA = 1
 """Version of the stored form. 1: the first."""
@@ -78,6 +82,59 @@ def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
     return tuple(trials)
 
 
+def reopen_sweep(path: Path) -> None:
+    """Make a file ready for more trials: its folder is there, and no line is cut off.
+
+    Raises:
+        RecordError: It is there and is no sweep.
+        OSError: It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        write_whole(path, read_sweep(path))
+
+
+def record_trial(
+    path: Path, key: TuningKey, trial: Trial, *, case: Case, live: Live, pool: WorkerPool
+) -> None:
+    """Add a trial to a sweep, with what its kernel and its table take.
+
+    Args:
+        path: The file.
+        key: What the trial is of.
+        trial: The trial.
+        case: What was tuned.
+        live: What tried it.
+        pool: The processes in which it was tried.
+
+    Raises:
+        WriteError: The file cannot be written; what was written before is kept.
+    """
+    from radialbench.suites.resources import shared_table
+
+    built = live.built(trial.config)
+    known = None if isinstance(built, Failed) else built
+    table = shared_table(pool.folder, case.mask, case.grid, trial.config)
+    append(
+        path,
+        SweepTrial(
+            schema=SCHEMA,
+            key=key,
+            label=case.mask.label,
+            config=trial.config,
+            outcome=trial.outcome,
+            reason=trial.reason,
+            samples_ms=trial.samples_ms,
+            block_density=table.block_density,
+            registers=known.registers if known else None,
+            stack_bytes=known.stack_bytes if known else None,
+            shared_bytes=known.shared_bytes if known else None,
+            kernel=source_hash(key.backend),
+            versions=compiler_version(key.backend),
+        ),
+    )
+
+
 def current_trials(
     sweep: Iterable[SweepTrial], keys: Collection[TuningKey]
 ) -> dict[TuningKey, list[Trial]]:
@@ -88,8 +145,7 @@ def current_trials(
         keys: The problems; those that the sweep does not hold are left out.
 
     Raises:
-        AutotuneError: It holds none of them, or its trials are of another version of a kernel or
-            of what compiles it.
+        AutotuneError: Its trials are of another version of a kernel or of what compiles it.
     """
     found: dict[TuningKey, list[Trial]] = {}
     for one in sweep:
@@ -99,12 +155,7 @@ def current_trials(
         if (one.kernel, one.versions) != (source_hash(backend), compiler_version(backend)):
             raise AutotuneError(
                 f"the sweep is of another version of the {backend} kernel, or of what compiles it; "
-                "measure it again"
+                "record another one with tune --record FILE"
             )
         found.setdefault(one.key, []).append(one.trial)
-    if not found:
-        raise AutotuneError(
-            "the sweep holds nothing of what is to be tuned on this device; name the suite and "
-            "the device that were swept"
-        )
     return found

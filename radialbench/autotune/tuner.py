@@ -1,24 +1,127 @@
-"""The loop of a search: what to try, trying it, keeping it, and the decision in the end."""
+"""The search: what to try, trying it, keeping it, and the decision in the end."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from radialbench.autotune.evaluator import Evaluator, Outcome, Trial
-from radialbench.autotune.final import BEST, decide, measure_finals
-from radialbench.autotune.importance import importance
+from radialbench.autotune.final import BEST, Decision, decide, measure_finals
 from radialbench.autotune.search import Search
-from radialbench.autotune.space import Candidates
-from radialbench.autotune.store import Store, open_store
-from radialbench.autotune.tuned import Progress, Tuned, count_outcomes
+from radialbench.autotune.space import Candidates, Space
+from radialbench.autotune.trials import (
+    Evaluator,
+    Outcome,
+    Store,
+    Trial,
+    count_outcomes,
+    measured,
+    open_store,
+)
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
 
 TRIALS = 40
 """Configurations that are measured at most, unless asked otherwise."""
 
+FEWEST_TIMES = 20
+"""Trials with a time from which on there is an importance: five of them are then the best quarter,
+the fewest that the authors of PED-ANOVA advise."""
 
-def tune_among(
-    among: Candidates,
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        stage: `search`, then `final`.
+        trial: What has just ended; None before the first trial, and in the final stage.
+        best: The best so far.
+        default: The default's trial, once it has ended.
+        outcomes: How the trials ended, those of earlier processes among them.
+        measured: Trials that count towards `planned`.
+        planned: Trials at most.
+        seconds: Since this process began with it.
+        seconds_left: About how much longer the trials take; None if that cannot be told yet.
+    """
+
+    stage: str
+    trial: Trial | None
+    best: Trial | None
+    default: Trial | None
+    outcomes: Outcomes
+    measured: int
+    planned: int
+    seconds: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search gave.
+
+    Attributes:
+        decision: What to run, and why.
+        default: The default configuration.
+        trials: In the order in which they began, those of earlier processes among them.
+        rejections: How many configurations were never measured, by what spoke against them.
+        search: Who proposed.
+        seed: What that one drew from.
+        edges: Axes at whose end the chosen configuration lies, though the kernel could go on.
+        importance: Each axis's share in what made good trials good; nothing with few trials.
+        seconds: What this process took.
+    """
+
+    decision: Decision
+    default: KernelConfig
+    trials: tuple[Trial, ...]
+    rejections: dict[str, int]
+    search: str
+    seed: int
+    edges: tuple[str, ...]
+    importance: dict[str, float]
+    seconds: float
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """How the trials ended; configurations that never became one are rejected too."""
+        rejected = sum(self.rejections.values())
+        return replace(count_outcomes(self.trials), rejected=rejected)
+
+    def record(
+        self, key: TuningKey, *, label: str, kernel: str, versions: dict[str, str], created: str
+    ) -> TuningRecord:
+        """Return it as it is stored.
+
+        Args:
+            key: What was tuned.
+            label: The mask's name, for people.
+            kernel: Hash of the source of the kernel that was timed.
+            versions: Versions of the libraries, by name.
+            created: When, in ISO 8601 with its zone.
+        """
+        decision = self.decision
+        return TuningRecord(
+            schema=SCHEMA,
+            key=key,
+            label=label,
+            config=decision.config,
+            default=self.default,
+            source=decision.source,
+            ms=decision.ms,
+            default_ms=decision.default_ms,
+            ratio=decision.ratio,
+            trials=self.outcomes,
+            sampler=self.search,
+            seed=self.seed,
+            edges=self.edges,
+            kernel=kernel,
+            versions=versions,
+            created=created,
+        )
+
+
+def tune(
+    candidates: Candidates,
     evaluator: Evaluator,
     *,
     search: str = "tpe",
@@ -34,7 +137,7 @@ def tune_among(
     """Find the fastest of some configurations: a quick look at many, a close one at the best few.
 
     Args:
-        among: What may be tried.
+        candidates: What may be tried.
         evaluator: What tries configurations; it stays open.
         search: Who proposes: `tpe`, `random`, `exhaustive`, or one of Optuna's samplers.
         seed: What is drawn from.
@@ -45,7 +148,7 @@ def tune_among(
         study: Name of the search there.
         neighbours: What was best for other shapes: tried first, after the default.
         known: Trials that ended elsewhere on this device; they count as those of earlier processes.
-        watch: Told how far it is, before the first trial and after each.
+        watch: Called with how far it is, before the first trial and after each.
 
     Raises:
         AutotuneError: The search or the storage cannot be used, or the default does not run.
@@ -53,55 +156,57 @@ def tune_among(
     if trials < 1:
         raise AutotuneError(f"trials must be at least 1, got {trials}")
     begun = time.monotonic()
-    if trials >= len(among.feasible) and seconds is None:
+    if trials >= len(candidates.feasible) and seconds is None:
         search = "exhaustive"
-    searcher = Search(among, search, seed=seed, first=neighbours)
-    store = open_store(storage, study, among)
-    feasible = set(among.feasible)
+    searcher = Search(candidates, search, seed=seed, first=neighbours)
+    store = open_store(storage, study, candidates)
+    feasible = set(candidates.feasible)
     store.add(trial for trial in known if trial.config in feasible)
     done = {trial.config for trial in store.trials()}
     evaluator.prepare([config for config in searcher.likely if config not in done])
-    teller = _Teller(watch, min(trials, len(among.feasible)), seconds, among.default, begun)
-    _try_all(evaluator, searcher, store, teller)
+    planned = min(trials, len(candidates.feasible))
+    meter = _Meter(planned, seconds, candidates.default, begun, before=measured(store.trials()))
+    _try_all(evaluator, searcher, store, meter, watch)
     ended = store.trials()
     if feasible <= {trial.config for trial in ended}:
         search = "exhaustive"
     finals = store.finals()
     if not finals:
-        teller.tell("final", ended)
-        finals = measure_finals(evaluator, among.default, best_of(ended, among.default))
+        watch(meter.progress("final", ended))
+        finals = measure_finals(evaluator, candidates.default, best_of(ended, candidates.default))
         store.keep_finals(finals)
     decision = decide(finals)
     return Tuned(
         decision=decision,
-        default=among.default,
+        default=candidates.default,
         trials=tuple(ended),
-        rejections=_rejections(among, ended),
+        rejections=_rejections(candidates, ended),
         search=search,
         seed=seed,
-        edges=among.space.edges(decision.config),
-        importance=importance(among.space, ended),
+        edges=candidates.space.edges(decision.config),
+        importance=importance(candidates.space, ended),
         seconds=time.monotonic() - begun,
     )
 
 
-def measured(trials: Iterable[Trial]) -> int:
-    """Count the trials that cost something: all but those rejected."""
-    return sum(trial.outcome != Outcome.REJECTED for trial in trials)
-
-
 def best_of(trials: Iterable[Trial], default: KernelConfig) -> list[KernelConfig]:
-    """Give the few that are measured again, the fastest first; the default is not among them."""
+    """Return the few that are measured again, the fastest first; the default is not among them."""
     timed = [(one.ms, one.config) for one in trials if one.ms is not None]
     timed.sort(key=lambda pair: pair[0])
     return [config for _, config in timed if config != default][:BEST]
 
 
-def _try_all(evaluator: Evaluator, searcher: Search, store: Store, teller: "_Teller") -> None:
+def _try_all(
+    evaluator: Evaluator,
+    searcher: Search,
+    store: Store,
+    meter: "_Meter",
+    watch: Callable[[Progress], None],
+) -> None:
     """Try one configuration after the other until enough were, or the time is up."""
     tried = store.trials()
-    teller.tell("search", tried)
-    while measured(tried) < teller.planned and not (tried and teller.is_late()):
+    watch(meter.progress("search", tried))
+    while measured(tried) < meter.planned and not (tried and meter.is_late()):
         config = store.waiting() or searcher.suggest(tried, taken=store.taken())
         if config is None:
             return
@@ -113,52 +218,51 @@ def _try_all(evaluator: Evaluator, searcher: Search, store: Store, teller: "_Tel
                 store.put_back()
                 raise
             store.end(trial)
-            teller.tell("search", store.trials(), trial)
+            watch(meter.progress("search", store.trials(), trial))
         tried = store.trials()
 
 
-class _Teller:
-    """Tells how far a search is, and when its time is up."""
+@dataclass(frozen=True, slots=True)
+class _Meter:
+    """Measures how far a search is, and when its time is up.
 
-    def __init__(
-        self,
-        watch: Callable[[Progress], None],
-        planned: int,
-        seconds: float | None,
-        default: KernelConfig,
-        begun: float,
-    ) -> None:
-        self.planned = planned
-        self._watch, self._limit, self._default, self._begun = watch, seconds, default, begun
-        self._before: int | None = None
+    Attributes:
+        planned: Trials at most.
+        limit_s: Time for them, if it is bounded.
+        default: The default configuration.
+        begun: When this process began, by `time.monotonic`.
+        before: Trials that counted before.
+    """
+
+    planned: int
+    limit_s: float | None
+    default: KernelConfig
+    begun: float
+    before: int
 
     def is_late(self) -> bool:
-        return self._limit is not None and time.monotonic() - self._begun >= self._limit
+        return self.limit_s is not None and time.monotonic() - self.begun >= self.limit_s
 
-    def tell(self, stage: str, tried: Sequence[Trial], trial: Trial | None = None) -> None:
-        done = measured(tried)
-        if self._before is None:
-            self._before = done
+    def progress(self, stage: str, tried: Sequence[Trial], trial: Trial | None = None) -> Progress:
         timed = [one for one in tried if one.ms is not None]
-        self._watch(
-            Progress(
-                stage=stage,
-                trial=trial,
-                best=min(timed, key=lambda one: one.ms or 0.0, default=None),
-                default=next((one for one in tried if one.config == self._default), None),
-                outcomes=count_outcomes(tried),
-                measured=done,
-                planned=self.planned,
-                seconds=time.monotonic() - self._begun,
-                seconds_left=self._left(done - self._before, self.planned - done),
-            )
+        done, elapsed = measured(tried), time.monotonic() - self.begun
+        return Progress(
+            stage=stage,
+            trial=trial,
+            best=min(timed, key=lambda one: one.ms or 0.0, default=None),
+            default=next((one for one in tried if one.config == self.default), None),
+            outcomes=count_outcomes(tried),
+            measured=done,
+            planned=self.planned,
+            seconds=elapsed,
+            seconds_left=self._left(elapsed, done),
         )
 
-    def _left(self, here: int, missing: int) -> float | None:
-        """Reckon by how long a trial has taken in this process."""
-        elapsed = time.monotonic() - self._begun
-        bounds = [] if self._limit is None else [max(0.0, self._limit - elapsed)]
-        bounds += [elapsed / here * missing] if here else []
+    def _left(self, elapsed: float, done: int) -> float | None:
+        """Return the time that is left, by how long a trial has taken in this process."""
+        bounds = [] if self.limit_s is None else [max(0.0, self.limit_s - elapsed)]
+        here = done - self.before
+        bounds += [elapsed / here * (self.planned - done)] if here else []
         return min(bounds, default=None)
 
 
@@ -166,6 +270,36 @@ def _best_ms(trials: Iterable[Trial]) -> float | None:
     return min((one.ms for one in trials if one.ms is not None), default=None)
 
 
-def _rejections(among: Candidates, trials: Iterable[Trial]) -> dict[str, int]:
+def _rejections(candidates: Candidates, trials: Iterable[Trial]) -> dict[str, int]:
     tried = sum(one.outcome == Outcome.REJECTED for one in trials)
-    return among.rejections | ({"trying": tried} if tried else {})
+    return candidates.rejections | ({"trying": tried} if tried else {})
+
+
+def importance(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
+    """Return each axis's share in what made the best quarter of the trials better than the others.
+
+    Unlike fANOVA it needs no more than NumPy, and is not misled by a search that tried more where
+    it was better.
+
+    Returns:
+        Shares that add up to 1, the largest first; nothing with fewer than `FEWEST_TIMES` times.
+    """
+    import optuna
+    from optuna.distributions import BaseDistribution, IntDistribution
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    timed = [(trial.ms, space.place(trial.config)) for trial in trials if trial.ms is not None]
+    if len(timed) < FEWEST_TIMES:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    axes: dict[str, BaseDistribution] = {
+        axis.name: IntDistribution(0, len(axis.values) - 1) for axis in space.axes
+    }
+    for ms, place in timed:
+        params = dict(zip(axes, place or (), strict=True))
+        study.add_trial(optuna.trial.create_trial(value=ms, params=params, distributions=axes))
+    found = get_param_importances(
+        study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25)
+    )
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))

@@ -80,7 +80,7 @@ def _check_free(folder: Path) -> None:
 
 def _unchanged(suite: Path, versions: "Mapping[str, Version]") -> frozenset[str]:
     """Find the cases that both versions compile to the same; none if one cannot tell."""
-    from radialbench.suites.unchanged import FactsError, unchanged
+    from radialbench.suites.machine_code import FactsError, unchanged
 
     try:
         same = unchanged(suite, versions.values())

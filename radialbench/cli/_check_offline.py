@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from radialbench.suites.spec import SuiteSpec
+    from radialbench.suites.schema import SuiteSpec
 
 
 def check_offline(

@@ -95,9 +95,9 @@ def check_configs(
     records: "Sequence[TuningRecord]", suites: Sequence[str], command: str, *, json: bool
 ) -> None:
     """Measure records of this machine beside the default again; exit with 1 if one is not sound."""
-    from radialbench.autotune.live import Rig
-    from radialbench.autotune.sought import sought
-    from radialbench.autotune.verify import Verdict, verify
+    from radialbench.autotune.jobs import match_records
+    from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.run import Verification, verify
     from radialbench.cli import FAILED
     from radialbench.cli._verdicts import tell_verdicts
     from radialbench.errors import RecordError
@@ -111,7 +111,7 @@ def check_configs(
             f"this machine has {' and '.join(devices)}: nothing can be measured here"
         )
     names = {devices[key.device] for key in here}
-    jobs = [(name, sought(here, suites or suite_names(), name)) for name in sorted(names)]
+    jobs = [(name, match_records(here, suites or suite_names(), name)) for name in sorted(names)]
     found = {job.key for _, some in jobs for job in some}
     if not found:
         raise RecordError(
@@ -124,11 +124,11 @@ def check_configs(
         f"{len(records) - len(here)} are of other devices"
     )
 
-    def verdicts() -> Iterator[Verdict]:
+    def verdicts() -> Iterator[Verification]:
         for name, some in jobs:
             if any(here[job.key].source == "tuned" for job in some):
-                with Rig(name, command) as rig:
-                    yield from verify(some, here, rig)
+                with WorkerPool(name, command) as pool:
+                    yield from verify(some, here, pool)
 
     if not tell_verdicts(verdicts(), rest, json=json):
         raise typer.Exit(FAILED)

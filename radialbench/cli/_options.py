@@ -68,7 +68,7 @@ Gate = Annotated[
     ),
 ]
 Gates = Annotated[Path | None, typer.Option(help="A YAML file of gates.")]
-RunNoise = Annotated[
+NoiseFloor = Annotated[
     float,
     typer.Option(
         min=0, max=50, help="Percent that two runs of the same code are known to differ by."
@@ -81,6 +81,21 @@ Settings = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+TIME_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds_of(text: str) -> float:
+    """Read a time such as `90`, `90s`, `2min` or `1h`, in seconds.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(s|min|h)?", text)
+    if found is None:
+        raise typer.BadParameter(f"a time is such as 90 (seconds), 2min or 1h; got {text[:40]!r}")
+    return float(found[1]) * TIME_UNITS[found[2] or ""]
 
 
 @dataclass(frozen=True, slots=True)

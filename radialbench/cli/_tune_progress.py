@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
-    from radialbench.autotune.run import Ended, Event, Moved
+    from radialbench.autotune.run import Event, JobEnded, JobProgress
 
 Watcher = Callable[["Event"], None]
 
@@ -39,10 +39,10 @@ def watch_tuning(console: Console, *, quiet: bool) -> Iterator[Watcher | None]:
 
 
 def _on_bar(bar: Progress, row: TaskID) -> Watcher:
-    from radialbench.autotune.run import Moved
+    from radialbench.autotune.run import JobProgress
 
     def on_event(event: "Event") -> None:
-        if isinstance(event, Moved):
+        if isinstance(event, JobProgress):
             bar.update(
                 row,
                 total=event.progress.planned,
@@ -58,12 +58,12 @@ def _on_bar(bar: Progress, row: TaskID) -> Watcher:
 
 
 def _on_lines(console: Console) -> Watcher:
-    from radialbench.autotune.run import Moved
+    from radialbench.autotune.run import JobProgress
 
     best: dict[int, object] = {}
 
     def on_event(event: "Event") -> None:
-        if isinstance(event, Moved):
+        if isinstance(event, JobProgress):
             now = event.progress.best
             if now is None or now == best.get(event.place):
                 return
@@ -76,14 +76,14 @@ def _on_lines(console: Console) -> Watcher:
     return on_event
 
 
-def _state(event: "Moved", *, terse: bool = False) -> str:
+def _state(event: "JobProgress", *, terse: bool = False) -> str:
     """Say what is best so far, how the trials ended, and how long the others take."""
-    from radialbench.autotune.words import config_words
+    from radialbench.autotune.space import format_config
 
     now = event.progress
     told = [f"trial {now.measured}/{now.planned}"]
     if now.best is not None and now.best.ms is not None:
-        how = "" if terse else f" with {config_words(now.best.config)}"
+        how = "" if terse else f" with {format_config(now.best.config)}"
         told.append(f"best {now.best.ms:.4g} ms{how}")
         if now.default is not None and now.default.ms is not None and now.default != now.best:
             told.append(f"default {now.default.ms:.4g} ms")
@@ -98,17 +98,18 @@ def _state(event: "Moved", *, terse: bool = False) -> str:
     return ", ".join(told)
 
 
-def ended_line(event: "Ended") -> str:
+def ended_line(event: "JobEnded") -> str:
     """Say in a line what came of a search."""
-    from radialbench.autotune.words import config_words, ms_words, ratio_words
+    from radialbench.autotune.final import format_ms, format_ratio
+    from radialbench.autotune.space import format_config
 
     head = f"[{event.place}/{event.total}] {event.job.name}  "
     if event.tuned is None:
         return f"{head}stopped: {event.reason}"
     decision = event.tuned.decision
     if decision.source == "default":
-        return f"{head}{ms_words(decision.ms)}, the default stays: {decision.reason}"
+        return f"{head}{format_ms(decision.ms)}, the default stays: {decision.reason}"
     return (
-        f"{head}{ms_words(decision.ms)} with {config_words(decision.config)}, "
-        f"{ratio_words(decision.ratio)} times as fast as the default"
+        f"{head}{format_ms(decision.ms)} with {format_config(decision.config)}, "
+        f"{format_ratio(decision.ratio)} times as fast as the default"
     )

@@ -4,36 +4,36 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from radialbench.autotune.forecast import Forecast
-    from radialbench.autotune.rehearse import Rehearsed
-    from radialbench.autotune.run import Ended
-    from radialbench.autotune.verify import Verdict
+    from radialbench.autotune.jobs import TuningEstimate
+    from radialbench.autotune.regret import Replayed
+    from radialbench.autotune.run import JobEnded, Verification
 
 HEADINGS = ("default ms", "best ms", "gain", "configuration", "at an edge", "mattered")
 
 
-def tuned_table(ends: Sequence["Ended"]) -> str:
+def tuned_table(ends: Sequence["JobEnded"]) -> str:
     """Give a line for each search that came to an end."""
     done = [(end.job.name, end.tuned) for end in ends if end.tuned is not None]
     return _table(("problem", *HEADINGS), [(name, *_cells(tuned)) for name, tuned in done])
 
 
-def rehearsed_table(done: Sequence["Rehearsed"]) -> str:
+def replayed_table(done: Sequence["Replayed"]) -> str:
     """Give a line for each search that was replayed, with how far it is from the best there is."""
     rows = [(one.name, *_cells(one.tuned), f"{one.share:.0%}", f"{one.regret:.2%}") for one in done]
     return _table(("problem", *HEADINGS, "measured", "regret"), rows)
 
 
-def verdict_table(verdicts: Sequence["Verdict"]) -> str:
+def verdict_table(verdicts: Sequence["Verification"]) -> str:
     """Give a line for each record that was measured again."""
-    from radialbench.autotune.words import config_words, ratio_words
+    from radialbench.autotune.final import format_ratio
+    from radialbench.autotune.space import format_config
 
     rows = [
         (
             one.job.name,
-            config_words(one.record.config),
-            ratio_words(one.record.ratio),
-            one.reason if one.now is None else ratio_words(one.now),
+            format_config(one.record.config),
+            format_ratio(one.record.ratio),
+            one.reason if one.now is None else format_ratio(one.now),
             one.word,
         )
         for one in verdicts
@@ -41,7 +41,7 @@ def verdict_table(verdicts: Sequence["Verdict"]) -> str:
     return _table(("problem", "configuration", "gain when tuned", "gain now", ""), rows)
 
 
-def forecast_table(told: Sequence["Forecast"]) -> str:
+def estimate_table(told: Sequence["TuningEstimate"]) -> str:
     """Give a line for each search that would be."""
     rows = [
         (
@@ -57,7 +57,8 @@ def forecast_table(told: Sequence["Forecast"]) -> str:
 
 
 def _cells(tuned: Any) -> tuple[str, ...]:
-    from radialbench.autotune.words import config_words, ratio_words
+    from radialbench.autotune.final import format_ratio
+    from radialbench.autotune.space import format_config
 
     decision = tuned.decision
     stays = decision.source == "default"
@@ -65,8 +66,8 @@ def _cells(tuned: Any) -> tuple[str, ...]:
     return (
         f"{decision.default_ms.median:.4g}",
         f"{decision.ms.median:.4g}",
-        "none" if stays else ratio_words(decision.ratio),
-        config_words(decision.config),
+        "none" if stays else format_ratio(decision.ratio),
+        format_config(decision.config),
         ", ".join(tuned.edges),
         ", ".join(shares),
     )

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from radialbench.autotune.verify import Verdict
+    from radialbench.autotune.run import Verification
 
 
-def tell_verdicts(verdicts: "Iterable[Verdict]", rest: str, *, json: bool) -> bool:
+def tell_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool) -> bool:
     """Print verdicts as they come, or a table of them in the end.
 
     Args:

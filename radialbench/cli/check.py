@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, RunNoise
+from radialbench.cli._options import Gate, Gates, NoiseFloor
 
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
@@ -72,7 +72,7 @@ def check(
     ] = False,
     gate: Gate = None,
     gates: Gates = None,
-    run_noise: RunNoise = 0.0,
+    noise_floor: NoiseFloor = 0.0,
     across_versions: Annotated[
         bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
     ] = False,
@@ -97,7 +97,7 @@ def check(
     Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
     samples cannot tell.
     """
-    of_results = {"--gate": gate, "--gates": gates, "--run-noise": run_noise}
+    of_results = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
     of_results |= {"--across-versions": across_versions}
     of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
     of_offline = {"--write": write, "--strict": strict}
@@ -131,7 +131,7 @@ def check(
             whole_results(baseline),
             chosen,
             across_versions=across_versions,
-            runs=run_noise / 100,
+            runs=noise_floor / 100,
         )
 
     if against is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, RunNoise
+from radialbench.cli._options import Gate, Gates, NoiseFloor
 
 if TYPE_CHECKING:
     from radialbench.reports.check.history import History, Run
@@ -15,15 +15,15 @@ def history(
     results: Annotated[
         list[Path], typer.Argument(help="Folders that runs wrote, or files of results.")
     ],
-    as_given: Annotated[
+    keep_order: Annotated[
         bool,
         typer.Option(
-            "--as-given", help="Take them in this order, not in that of their commits' times."
+            "--keep-order", help="Take them in this order, not in that of their commits' times."
         ),
     ] = False,
     gate: Gate = None,
     gates: Gates = None,
-    run_noise: RunNoise = 0.0,
+    noise_floor: NoiseFloor = 0.0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for a picture, PNG and SVG, of each change."),
@@ -42,11 +42,11 @@ def history(
 
     asked = set_gates(read_gates(gates) if gates else NONE, gate or [])
     runs = [run_of(*whole_results(path)) for path in results]
-    if not as_given:
+    if not keep_order:
         runs, told = _in_order(runs)
         if told:
             errors.print(told, markup=False, highlight=False, soft_wrap=True)
-    found = history(runs, asked, noise=run_noise / 100)
+    found = history(runs, asked, noise=noise_floor / 100)
     if out is not None:
         _draw(found, out)
     if json:

@@ -1,4 +1,4 @@
-"""`radialbench mask`: list, show, compare and check masks."""
+"""`radialbench mask`: list, show, compare and validate masks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
 
-app = typer.Typer(help="List, show, compare and check masks.", no_args_is_help=True)
+app = typer.Typer(help="List, show, compare and validate masks.", no_args_is_help=True)
 
-Png = Annotated[
-    Path | None, typer.Option("--png", help="Also draw into this file, PNG or SVG by its name.")
+Image = Annotated[
+    Path | None, typer.Option("--image", help="Also draw into this file, PNG or SVG by its name.")
 ]
 
 
@@ -93,7 +93,7 @@ def show(
     empty_rows: EmptyRows = None,
     block_m: BlockM = 128,
     block_n: BlockN = 128,
-    png: Png = None,
+    image: Image = None,
     json: Json = False,
 ) -> None:
     """Draw a mask, and print what it keeps and what it costs on a grid.
@@ -105,8 +105,8 @@ def show(
     from radialbench.maskgen.describe import mask_facts, part_values, scene_facts, table_facts
     from radialbench.maskgen.picture import picture_kind, save_pictures
 
-    if png is not None:
-        picture_kind(png)
+    if image is not None:
+        picture_kind(image)
     where = scene(model, size, grid)
     plan = _plan(mask, set, empty_rows)
     if plan is None:
@@ -123,12 +123,14 @@ def show(
         }
         facts.append({**fact, "parts": part_values(spec, where.grid)})
         titled.append((f"heads {label}: {spec.label}" if plan else spec.label, table))
-    if png is not None:
-        save_pictures(png, titled, caption=where.title, width_px=1000 if len(titled) == 1 else 1600)
+    if image is not None:
+        save_pictures(
+            image, titled, caption=where.title, width_px=1000 if len(titled) == 1 else 1600
+        )
     if json:
         inner = {"name": plan.name, "groups": facts} if plan else facts[0]
         print_json(
-            {"scene": scene_facts(where.grid, where.model, where.size), **inner, **_drawn(png)}
+            {"scene": scene_facts(where.grid, where.model, where.size), **inner, **_drawn(image)}
         )
         return
     if plan is not None:
@@ -136,8 +138,8 @@ def show(
         say(f"head plan {plan.name}: {plan.heads} heads{model_heads}\n")
     for (_, _, spec), (title, table), fact in zip(groups, titled, facts, strict=True):
         _show_mask(spec, table, where, title, fact)
-    if png is not None:
-        say(f"drawn into {png}")
+    if image is not None:
+        say(f"drawn into {image}")
 
 
 @app.command()
@@ -158,7 +160,7 @@ def diff(
     empty_rows: EmptyRows = None,
     block_m: BlockM = 128,
     block_n: BlockN = 128,
-    png: Png = None,
+    image: Image = None,
     json: Json = False,
 ) -> None:
     """Count the pairs that one mask keeps and the other does not.
@@ -172,19 +174,19 @@ def diff(
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.picture import SHARPEST, picture_kind, picture_side, save_difference
 
-    if png is not None:
-        picture_kind(png)
+    if image is not None:
+        picture_kind(image)
     where = scene(model, size, grid)
     specs = chosen_mask(a, set_a, empty_rows), chosen_mask(b, set_b, empty_rows)
     table_a, table_b = (compiled(spec, where, block_m, block_n)[0] for spec in specs)
     side = picture_side(where.grid, _picture_room())
     # One count serves both pictures: the cells of the terminal's are whole cells of the file's.
-    finer = 1 if png is None else max(1, min(SHARPEST, where.grid.seq_len) // side)
+    finer = 1 if image is None else max(1, min(SHARPEST, where.grid.seq_len) // side)
     pairs = difference_pairs(table_a, table_b, side * finer)
     order = table_a.order if table_a.order == table_b.order else TokenOrder()
     names = (specs[0].label, specs[1].label)
-    if png is not None:
-        save_difference(png, pairs, names, where.grid, order, caption=where.title)
+    if image is not None:
+        save_difference(image, pairs, names, where.grid, order, caption=where.title)
     if json:
         counts = [int(count) for count in pairs.sum(axis=(1, 2))]
         facts: dict[str, Any] = {
@@ -193,20 +195,20 @@ def diff(
         }
         facts |= {"a": mask_facts(specs[0]), "b": mask_facts(specs[1])}
         facts |= dict(zip(("only_a", "only_b", "both"), counts, strict=True))
-        print_json({**facts, "all_pairs": where.grid.seq_len**2, **_drawn(png)})
+        print_json({**facts, "all_pairs": where.grid.seq_len**2, **_drawn(image)})
         return
     coarse = pairs.reshape(3, side, finer, side, finer).sum(axis=(2, 4))
     _show_difference(coarse, names, where, order)
-    if png is not None:
-        say(f"drawn into {png}")
+    if image is not None:
+        say(f"drawn into {image}")
 
 
 @app.command()
-def check(
+def validate(
     file: Annotated[Path, typer.Argument(help="A YAML file with a mask or a head plan.")],
     json: Json = False,
 ) -> None:
-    """Check a file without compiling it; errors have line and column."""
+    """Validate a file without compiling it; errors have line and column."""
     from radialbench.cli._console import print_json, say
     from radialbench.maskgen.describe import format_value, mask_facts
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
@@ -256,8 +258,8 @@ def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "Hea
     return load_head_plan(mask)
 
 
-def _drawn(png: Path | None) -> dict[str, str]:
-    return {} if png is None else {"png": str(png)}
+def _drawn(image: Path | None) -> dict[str, str]:
+    return {} if image is None else {"image": str(image)}
 
 
 def _counted(things: tuple[Any, ...], word: str, names: list[str]) -> str:

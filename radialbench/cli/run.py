@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialbench.cli._options import seconds_of
+
 if TYPE_CHECKING:
     from radialbench.cli._progress import Watcher
     from radialbench.suites.run import Event, Outcome
-    from radialbench.suites.spec import SuiteSpec
+    from radialbench.suites.schema import SuiteSpec
 
 
 def run(
@@ -33,9 +35,13 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run of the folder ended.")
     ] = False,
-    max_minutes: Annotated[
+    time_limit: Annotated[
         float | None,
-        typer.Option("--max-minutes", min=0, help="Begin no case after this; --resume goes on."),
+        typer.Option(
+            parser=seconds_of,
+            metavar="TIME",
+            help="Begin no case after this (90, 2min, 1h); --resume goes on.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only estimate the time and the memory it takes.")
@@ -79,7 +85,7 @@ def run(
     words = ["radialbench", "run", suite, "-o", str(folder)]
     words += [word for pattern in filter or () for word in ("-f", pattern)]
     words += ["--shard", shard] if shard is not None else []
-    words += ["--max-minutes", f"{max_minutes:g}"] if max_minutes is not None else []
+    words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     again = shlex.join([*words, "--resume"])
     try:
         with watch(errors, quiet=quiet) as shown:
@@ -89,7 +95,7 @@ def run(
                 resume=resume,
                 filter=filter or (),
                 shard=shard,
-                max_minutes=max_minutes,
+                time_limit=time_limit,
                 in_process=in_process,
                 command=again if resume else shlex.join(words),
                 on_event=_streamed(shown) if json else shown,

@@ -70,15 +70,18 @@ def show(suite: Suite, json: Json = False) -> None:
         {
             "where": matrix.where,
             "measure": matrix.measure,
-            "masks": [mask.id for mask in matrix.masks],
-            "grids": [grid.id for grid in matrix.grids],
+            "masks": [mask.id for mask in matrix.mask_choices()],
+            "grids": [grid.id for grid in matrix.grid_choices()],
             "heads": matrix.heads,
             "head_dim": matrix.head_dim,
             "batch": matrix.batch,
             "dtype": matrix.dtype,
-            "backends": [asdict(backend) for backend in matrix.backends],
-            "exclude": [asdict(rule) for rule in matrix.exclude],
-            "protocol": asdict(matrix.protocol),
+            "backends": [
+                {"name": name, "config": asdict(config), "config_source": source}
+                for name, config, source in matrix.configs()
+            ],
+            "exclude": [rule.model_dump() for rule in matrix.exclude or ()],
+            "protocol": matrix.protocol.model_dump(),
         }
         for matrix in spec.cases
     ]

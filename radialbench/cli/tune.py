@@ -1,16 +1,20 @@
 """`radialbench tune`: search for the fastest configurations of kernels."""
 
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radialbench.cli._options import seconds_of
+
 if TYPE_CHECKING:
-    from radialbench.autotune.evaluator import Trial
-    from radialbench.autotune.live import Rig
-    from radialbench.autotune.run import Ended, Job
+    from radialbench.autotune.jobs import TuningJob
+    from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.run import JobEnded
+    from radialbench.autotune.trials import Trial
     from radialbench.cli._tune_progress import Watcher
     from radialbench.records.tuning import TuningKey
     from radialbench.suites.plan import Case
@@ -41,11 +45,21 @@ def tune(
         ),
     ] = "tpe",
     trials: Annotated[
-        int, typer.Option("--trials", min=1, help="Trials of a problem, at most.")
-    ] = 40,
-    seconds: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            min=1,
+            help="Trials of a problem, at most.",
+            show_default="40; all there are if exhaustive",
+        ),
+    ] = None,
+    time_limit: Annotated[
         float | None,
-        typer.Option("--seconds", min=0, help="Begin no trial of a problem after this time."),
+        typer.Option(
+            parser=seconds_of,
+            metavar="TIME",
+            help="Begin no trial of a problem after this (90, 2min, 1h).",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
     storage: Annotated[
@@ -65,9 +79,18 @@ def tune(
             "--replay", help="No GPU: search what a recorded sweep holds, and keep nothing."
         ),
     ] = None,
-    from_sweep: Annotated[
+    reuse_trials: Annotated[
         Path | None,
-        typer.Option("--from-sweep", help="A sweep recorded here: its trials are not made again."),
+        typer.Option(
+            "--reuse-trials", help="A sweep recorded here: its trials are not made again."
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            help="Add every trial to this sweep, for --replay; those it holds are not made again.",
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -83,55 +106,62 @@ def tune(
     ] = False,
 ) -> None:
     """Search for the fastest configuration of each kernel on each problem of a suite."""
-    search: dict[str, Any] = {
-        "search": sampler, "trials": trials, "seconds": seconds, "seed": seed
-    }  # fmt: skip
-    if replay is not None:
-        _rehearse(replay, filter or [], json=json, **search)
-        return
-    from radialbench.autotune.live import Rig
+    from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.tuner import TRIALS
+    from radialbench.errors import AutotuneError
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite
 
+    most = trials or (sys.maxsize if sampler == "exhaustive" else TRIALS)
+    search: dict[str, Any] = {
+        "search": sampler, "trials": most, "seconds": time_limit, "seed": seed
+    }  # fmt: skip
+    if replay is not None:
+        _replay(replay, filter or [], json=json, **search)
+        return
+    if record is not None and storage is not None:
+        raise AutotuneError("trials are kept in a sweep (--record) or in a storage (--storage)")
     spec = load_suite(suite)
     cases = plan(spec, filter or [])
     if dry_run:
         jobs = _jobs(cases, spec.device, backend or [])
-        _forecast(jobs, trials, seconds, _known(from_sweep, jobs), json=json)
+        _estimate(jobs, most, time_limit, _known(reuse_trials, record, jobs), json=json)
         return
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
     words += [word for name in backend or [] for word in ("-b", name)]
     if verify:
-        with Rig(spec.device, shlex.join([*words, "--verify"])) as rig:
-            _verify(_jobs(cases, spec.device, backend or []), rig, out, json=json)
+        with WorkerPool(spec.device, shlex.join([*words, "--verify"])) as pool:
+            _verify(_jobs(cases, spec.device, backend or []), pool, out, json=json)
         return
-    words += ["--sampler", sampler, "--trials", str(trials), "--seed", str(seed)]
-    words += ["--seconds", f"{seconds:g}"] if seconds is not None else []
+    words += ["--sampler", sampler, "--seed", str(seed)]
+    words += ["--trials", str(trials)] if trials is not None else []
+    words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     words += ["--storage", storage] if storage is not None else []
-    words += ["--from-sweep", str(from_sweep)] if from_sweep is not None else []
+    words += ["--reuse-trials", str(reuse_trials)] if reuse_trials is not None else []
+    words += ["--record", str(record)] if record is not None else []
     command = shlex.join(words)
-    storage = storage or f"journal:{out.with_suffix('.journal')}"
-    with Rig(spec.device, command) as rig:
+    if record is None:
+        storage = storage or f"journal:{out.with_suffix('.journal')}"
+    with WorkerPool(spec.device, command) as pool:
         jobs = _jobs(cases, spec.device, backend or [])
-        _tune(jobs, rig, out, storage, command,
-              quiet=quiet, json=json, known=_known(from_sweep, jobs), **search)  # fmt: skip
+        known = _known(reuse_trials, record, jobs)
+        search |= {"known": known, "sweep": record, "storage": storage}
+        _tune(jobs, pool, out, command, quiet=quiet, json=json, **search)
 
 
-def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[Job]":
+def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[TuningJob]":
     """Find out what can be tuned here, with PyTorch, which takes seconds to import."""
-    from radialbench.autotune.run import jobs_of
-    from radialbench.autotune.tasks import tasks_of
+    from radialbench.autotune.jobs import jobs_of, tunable_cases
     from radialbench.kernels.device import find_device
 
-    return jobs_of(tasks_of(cases, find_device(device), backends))
+    return jobs_of(tunable_cases(cases, find_device(device), backends))
 
 
 def _tune(
-    jobs: "list[Job]",
-    rig: "Rig",
+    jobs: "list[TuningJob]",
+    pool: "WorkerPool",
     out: Path,
-    storage: str,
     command: str,
     *,
     quiet: bool,
@@ -149,9 +179,8 @@ def _tune(
         with watch_tuning(errors, quiet=quiet) as shown:
             ends = run(
                 jobs,
-                rig,
+                pool,
                 out,
-                storage=storage,
                 on_event=_streamed(shown) if json else shown or (lambda event: None),
                 **search,
             )
@@ -164,7 +193,7 @@ def _tune(
         raise typer.Exit(FAILED)
 
 
-def _tell(jobs: "list[Job]", ends: "list[Ended]", out: Path, *, json: bool) -> None:
+def _tell(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: bool) -> None:
     from radialbench.cli._console import print_json_line
     from radialbench.cli._tune_tables import tuned_table
 
@@ -178,7 +207,7 @@ def _tell(jobs: "list[Job]", ends: "list[Ended]", out: Path, *, json: bool) -> N
                 "tuned": gains,
                 "default": len(found) - gains,
                 "stopped": len(ends) - len(found),
-                "left_out": {job.name: job.reason for job in jobs if job.among is None},
+                "left_out": {job.name: job.reason for job in jobs if job.candidates is None},
             }
         )
         return
@@ -194,7 +223,7 @@ def _tell(jobs: "list[Job]", ends: "list[Ended]", out: Path, *, json: bool) -> N
 
 def _streamed(shown: "Watcher | None") -> "Watcher":
     """Print events as lines of JSON, and show them."""
-    from radialbench.autotune.run import Event, Moved
+    from radialbench.autotune.run import Event, JobProgress
     from radialbench.cli._console import print_json_line
     from radialbench.records.codec import to_dict
 
@@ -204,7 +233,7 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
         facts: dict[str, object] = {
             "place": event.place, "total": event.total, "problem": event.job.name
         }  # fmt: skip
-        if not isinstance(event, Moved):
+        if not isinstance(event, JobProgress):
             record = None if event.record is None else to_dict(event.record)
             print_json_line({"event": "ends", **facts, "record": record, "reason": event.reason})
             return
@@ -217,23 +246,35 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
     return on_event
 
 
-def _known(path: Path | None, jobs: "list[Job]") -> "Known":
+def _known(reused: Path | None, record: Path | None, jobs: "list[TuningJob]") -> "Known":
+    """Read the trials that are not made again: of a sweep, and of the one that is recorded."""
     from radialbench.autotune.sweep import current_trials, read_sweep
+    from radialbench.errors import AutotuneError
 
-    if path is None:
-        return {}
-    return current_trials(read_sweep(path), [job.key for job in jobs])
+    keys = [job.key for job in jobs]
+    known = {} if reused is None else current_trials(read_sweep(reused), keys)
+    if reused is not None and not known:
+        raise AutotuneError(
+            f"{reused} holds nothing of what is to be tuned on this device; name the suite and the "
+            "device that were swept"
+        )
+    if record is not None and record.exists():
+        for key, trials in current_trials(read_sweep(record), keys).items():
+            done = {trial.config for trial in trials}
+            others = [trial for trial in known.get(key, ()) if trial.config not in done]
+            known[key] = [*trials, *others]
+    return known
 
 
-def _forecast(
-    jobs: "list[Job]", trials: int, seconds: float | None, known: "Known", *, json: bool
+def _estimate(
+    jobs: "list[TuningJob]", trials: int, seconds: float | None, known: "Known", *, json: bool
 ) -> None:
-    from radialbench.autotune.forecast import forecast
+    from radialbench.autotune.jobs import estimate_tuning
     from radialbench.cli._console import print_json
     from radialbench.cli._forecast import lasting
-    from radialbench.cli._tune_tables import forecast_table
+    from radialbench.cli._tune_tables import estimate_table
 
-    told = forecast(jobs, trials, seconds, known)
+    told = estimate_tuning(jobs, trials, seconds, known)
     total = sum(one.seconds for one in told)
     if json:
         rows = [
@@ -249,13 +290,12 @@ def _forecast(
         print_json({"seconds": total, "problems": rows})
         return
     _left_out(jobs)
-    _say(forecast_table([one for one in told if one.candidates]))
+    _say(estimate_table([one for one in told if one.candidates]))
     _say(f"about {lasting(total)}, and some seconds to start; a GPU compiles meanwhile")
 
 
-def _verify(jobs: "list[Job]", rig: "Rig", out: Path, *, json: bool) -> None:
-    from radialbench.autotune.run import known_records
-    from radialbench.autotune.verify import verify
+def _verify(jobs: "list[TuningJob]", pool: "WorkerPool", out: Path, *, json: bool) -> None:
+    from radialbench.autotune.run import known_records, verify
     from radialbench.cli import FAILED
     from radialbench.cli._verdicts import tell_verdicts
 
@@ -263,21 +303,21 @@ def _verify(jobs: "list[Job]", rig: "Rig", out: Path, *, json: bool) -> None:
     known = [records[job.key] for job in jobs if job.key in records]
     kept = sum(record.source == "default" for record in known)
     rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
-    if not tell_verdicts(verify(jobs, records, rig), rest, json=json):
+    if not tell_verdicts(verify(jobs, records, pool), rest, json=json):
         raise typer.Exit(FAILED)
 
 
-def _rehearse(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
+def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
     from statistics import median
 
-    from radialbench.autotune.rehearse import rehearse
+    from radialbench.autotune.regret import replay_all
     from radialbench.autotune.sweep import read_sweep
     from radialbench.cli._console import print_json_line
-    from radialbench.cli._tune_tables import rehearsed_table
+    from radialbench.cli._tune_tables import replayed_table
     from radialbench.records.codec import to_dict
 
     done = []
-    for one in rehearse(read_sweep(path), patterns, **search):
+    for one in replay_all(read_sweep(path), patterns, **search):
         done.append(one)
         if json:
             print_json_line(
@@ -292,7 +332,7 @@ def _rehearse(path: Path, patterns: list[str], *, json: bool, **search: Any) -> 
             )
     if json:
         return
-    _say(rehearsed_table(done))
+    _say(replayed_table(done))
     regrets = [one.regret for one in done]
     _say(
         f"{len(done)} problems: {median(regrets):.2%} slower than the best at the median, "
@@ -300,9 +340,9 @@ def _rehearse(path: Path, patterns: list[str], *, json: bool, **search: Any) -> 
     )
 
 
-def _left_out(jobs: "list[Job]") -> None:
+def _left_out(jobs: "list[TuningJob]") -> None:
     for job in jobs:
-        if job.among is None:
+        if job.candidates is None:
             _say(f"{job.name} is left out: {job.reason}")
 
 

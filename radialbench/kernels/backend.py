@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from radialbench.errors import BackendError
-from radialbench.plugins import load_plugin
+from radialbench.errors import BackendError, load_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable

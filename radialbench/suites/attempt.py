@@ -1,4 +1,4 @@
-"""One case tried: compile, plan, check, measure; whatever happens becomes a finding."""
+"""One case tried: compile, plan, check, measure; whatever happens becomes its record."""
 
 import math
 from collections.abc import Callable
@@ -17,13 +17,11 @@ from radialbench.kernels.peak import peak_memory
 from radialbench.kernels.timing import measure
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.result import Status
-from radialbench.suites.common import Common
-from radialbench.suites.finding import Begins, Finding, Samples, Step
-from radialbench.suites.memory import available_bytes, needed_bytes
-from radialbench.suites.plan import Case
-from radialbench.suites.spec import Protocol
-from radialbench.suites.tables import Tables, table_stats
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Record, Status
+from radialbench.suites.plan import Case, ended
+from radialbench.suites.resources import Workbench, available_bytes, needed_bytes, table_stats
+from radialbench.suites.worker import Begins, Samples, Step
 
 
 class _EndError(Exception):
@@ -35,18 +33,13 @@ class _EndError(Exception):
 
 
 def attempt(
-    case: Case,
-    tables: Tables,
-    common: Common | None = None,
-    *,
-    tell: Callable[[Step], None] = lambda step: None,
-) -> Finding:
-    """Try a case. What it does is in the finding, unless it leaves the GPU unusable.
+    case: Case, bench: Workbench, *, tell: Callable[[Step], None] = lambda step: None
+) -> Record:
+    """Try a case. What it does is in the record, unless it leaves the GPU unusable.
 
     Args:
         case: The case.
-        tables: Tables compiled so far.
-        common: What earlier cases of the same shape left to share.
+        bench: What it shares with other cases.
         tell: Told how far it is.
 
     Raises:
@@ -54,45 +47,50 @@ def attempt(
         KeyboardInterrupt: Ctrl-C.
     """
     tell(Begins(0))
-    found, call = prepare(case, tables, common or Common())
+    record, call = prepare(case, bench)
     if call is None:
-        return found
-    tell(Samples((found,)))
+        return record
+    tell(Samples((record,), (True,)))
     protocol = case.protocol
     clock: Clock = HostClock()
     if case.measure == "attention":
         clock = clock_of(find_device(case.device), cold=protocol.cache == "cold")
     try:
-        timing = measure(call, clock=clock, **sampling(protocol))
+        timing = measure(call, clock=clock, **sampling(case))
     except Exception as error:
-        return failed(found, error)
-    return replace(found, timing=replace(timing, warmups=timing.warmups + 1))
+        return failed(record, error)
+    return timed(record, timing)
 
 
-def prepare(
-    case: Case, tables: Tables, common: Common
-) -> tuple[Finding, Callable[[], object] | None]:
+def prepare(case: Case, bench: Workbench) -> tuple[Record, Callable[[], object] | None]:
     """Do everything but the timing: compile, plan, check.
 
     Returns:
-        What is known then, and the call to time, which was made once; None if it must not be timed.
+        The record, and the call to time, which was made once. Without a call the record says why;
+        with one it says that the case was not tried, until `timed` gives it samples.
 
     Raises:
         DeviceLostError: An error has left the GPU unusable for this process.
         KeyboardInterrupt: Ctrl-C.
     """
-    steps = _Steps(case, tables, common)
+    steps = _Steps(case, bench)
     try:
         call = steps.go()
     except _EndError as error:
-        return steps.found.ended(error.status, str(error)), None
+        return ended(steps.record, error.status, str(error)), None
     except Exception as error:
-        return failed(steps.found, error), None
-    return steps.found, call
+        return failed(steps.record, error), None
+    return steps.record, call
 
 
-def failed(found: Finding, error: Exception) -> Finding:
-    """Give what was found until an error ended the case.
+def timed(record: Record, timing: Measurement) -> Record:
+    """Return the record of a case that has ended well; its first call counts as a warm-up."""
+    timing = replace(timing, warmups=timing.warmups + 1)
+    return replace(record, status=Status.OK, reason=None, timing=timing)
+
+
+def failed(record: Record, error: Exception) -> Record:
+    """Return the record of a case that an error has ended.
 
     Raises:
         DeviceLostError: The error has left the GPU unusable for this process.
@@ -102,26 +100,27 @@ def failed(found: Finding, error: Exception) -> Finding:
         raise KeyboardInterrupt from error
     if device_lost():
         raise DeviceLostError(line_of(error)) from error
-    return found.ended(Status.OOM if out_of_memory(error) else Status.FAILED, line_of(error))
+    status = Status.OOM if out_of_memory(error) else Status.FAILED
+    return ended(record, status, line_of(error))
 
 
-def sampling(protocol: Protocol) -> dict[str, Any]:
-    """Give the arguments of `measure` for a call that has been made once, its first warm-up."""
+def sampling(case: Case) -> dict[str, Any]:
+    """Return the arguments of `measure` for a call that has been made once, its first warm-up."""
+    protocol = case.protocol
     names = ("target", "min_samples", "max_samples", "min_seconds", "max_seconds")
     return {name: getattr(protocol, name) for name in names} | {
         "warmups": max(protocol.warmups - 1, 0),
-        "give_up_ms": math.inf if protocol.give_up_ms is None else protocol.give_up_ms,
+        "give_up_ms": math.inf if case.give_up_ms is None else case.give_up_ms,
     }
 
 
 class _Steps:
-    """The steps of one case, and what they have found so far."""
+    """The steps of one case, and its record so far."""
 
-    def __init__(self, case: Case, tables: Tables, common: Common) -> None:
+    def __init__(self, case: Case, bench: Workbench) -> None:
         self.case = case
-        self.tables = tables
-        self.common = common
-        self.found = Finding()
+        self.bench = bench
+        self.record = case.record(bench.environment)
 
     def go(self) -> Callable[[], object]:
         if self.case.measure == "compile":
@@ -132,7 +131,7 @@ class _Steps:
         begin = perf_counter()
         table, memory = peak_memory(self._compile)
         stats = table_stats(table, self.case.problem, (perf_counter() - begin) * 1e3)
-        self.found = replace(self.found, table=stats, memory=memory)
+        self.record = replace(self.record, table=stats, memory=memory)
         return self._compile
 
     def _compile(self) -> BlockTable:
@@ -144,8 +143,8 @@ class _Steps:
         table = self._compiled()
         self._room(permuted=table.order.kind != "raster", device=device)
         run = self._planned(backend, table)
-        inputs, permute_ms = self.common.inputs(self.case.problem, table, device)
-        self.found = replace(self.found, permute_ms=permute_ms)
+        inputs, permute_ms = self.bench.inputs(self.case.problem, table, device)
+        self.record = replace(self.record, permute_ms=permute_ms)
         self._checked(run, inputs, table, device)
         return lambda: run(*inputs)
 
@@ -160,9 +159,11 @@ class _Steps:
         return backend, device
 
     def _compiled(self) -> BlockTable:
-        table, compile_ms = self.tables.table(self.case.mask, self.case.grid, self.case.config)
+        table, compile_ms = self.bench.tables.table(
+            self.case.mask, self.case.grid, self.case.config
+        )
         stats = table_stats(table, self.case.problem, compile_ms)
-        self.found = replace(self.found, table=stats)
+        self.record = replace(self.record, table=stats)
         return table
 
     def _room(self, *, permuted: bool, device: str) -> None:
@@ -178,7 +179,7 @@ class _Steps:
             run = backend.plan(self.case.problem, table, self.case.config)
         except BackendError as error:
             raise _EndError(Status.UNSUPPORTED, str(error)) from None
-        self.found = replace(self.found, plan_ms=(perf_counter() - begin) * 1e3)
+        self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
         return run
 
     def _checked(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
@@ -186,11 +187,11 @@ class _Steps:
             run(*inputs)  # What the first call compiles and sets up is not the call's memory.
             leave_nans(inputs[0])
         result, memory = peak_memory(lambda: run(*inputs), device=device)
-        self.found = replace(self.found, memory=memory)
+        self.record = replace(self.record, memory=memory)
         problem = self.case.problem
-        wanted = self.common.expected(problem, table, device)
+        wanted = self.bench.expected(problem, table, device)
         accuracy = compare(check_result(problem, result), wanted)
-        self.found = replace(self.found, accuracy=accuracy)
+        self.record = replace(self.record, accuracy=accuracy)
         if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
             raise _EndError(
                 Status.INACCURATE, "the result is nan or infinite where the definition is finite"
@@ -204,7 +205,7 @@ class _Steps:
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Tell an error that Ctrl-C led to: one that strikes while a lock is taken breaks the lock."""
+    """Return whether Ctrl-C led to an error; striking while a lock is taken, it breaks the lock."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -213,7 +214,7 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Tell a failed allocation from other errors; PyTorch's CPU allocator has no type for it."""
+    """Return whether an allocation failed; PyTorch's CPU allocator has no type for it."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(
         error
@@ -221,7 +222,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def line_of(error: Exception) -> str:
-    """Give an error's message, with its kind unless it is one of ours."""
+    """Return an error's message, with its kind unless it is one of ours."""
     if isinstance(error, RadialBenchError):
         return str(error)
     return f"{type(error).__name__}: {error}"

@@ -12,12 +12,10 @@ from radialbench.kernels.environment import environment
 from radialbench.maskgen.library import load_mask
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, read
-from radialbench.suites.common import ROWS
-from radialbench.suites.memory import available_bytes, needed_bytes
 from radialbench.suites.plan import Case, batches, plan, tuned
+from radialbench.suites.resources import ROWS, Tables, available_bytes, needed_bytes
 from radialbench.suites.run import settled
-from radialbench.suites.spec import SuiteSpec
-from radialbench.suites.tables import Tables
+from radialbench.suites.schema import SuiteSpec
 
 RATES = {"cpu": 5e10, "cuda": 4e14}
 """Operations a second where nothing was measured: of each core of a server's CPU in float32, and of

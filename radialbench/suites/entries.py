@@ -1,10 +1,11 @@
-"""Entries of a suite file's matrices: masks, grids, backends; each loads what it names."""
+"""Entries of a suite file: what YAML may say there, each checked and loaded where it stands."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -23,14 +24,66 @@ from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import AllOf, AnyOf, BlockInput, MaskNode, Not
 from radialbench.maskgen.library import load_mask
-from radialbench.records.problem import plain_config
-from radialbench.suites.fields import BIGGEST, Count, OneOrMany, Word
-from radialbench.suites.spec import BackendChoice, Exclude, GridChoice, MaskChoice
+from radialbench.records.problem import KernelConfig, plain_config
 
+T = TypeVar("T")
+BIGGEST = 2**31 - 1
 MAX_SWEEP = 1000
 
 
-class MaskEntry(Strict):
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+OneOrMany = Annotated[
+    list[T],
+    Field(min_length=1, max_length=1000),
+    BeforeValidator(_listed),
+    Or(lambda long: dict(long["items"])),
+]
+"""A value, or a list of values."""
+
+Many = Annotated[list[T], Field(min_length=1, max_length=1000)]
+"""A list with something in it."""
+
+Count = Annotated[int, Field(ge=1, le=BIGGEST)]
+"""A whole number of at least 1."""
+
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:=+-]*$", max_length=100)]
+"""A name that can stand in a case id."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskChoice:
+    """A mask of a suite.
+
+    Attributes:
+        id: Its part of the case id.
+        spec: The mask.
+    """
+
+    id: str
+    spec: MaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GridChoice:
+    """A token grid of a suite.
+
+    Attributes:
+        id: Its part of the case id.
+        grid: The token layout.
+        heads: Heads of the model, if it is a model's grid.
+        head_dim: Head dimension of the model, if it is a model's grid.
+    """
+
+    id: str
+    grid: TokenGrid
+    heads: int | None = None
+    head_dim: int | None = None
+
+
+class MaskSweep(Strict):
     """A mask with its parameters; lists of values are swept."""
 
     name: str = Field(
@@ -51,7 +104,7 @@ class MaskEntry(Strict):
     _choices: tuple[MaskChoice, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
-    def _load(self, info: ValidationInfo) -> "MaskEntry":
+    def _load(self, info: ValidationInfo) -> "MaskSweep":
         with located():
             self._choices = self._loaded((info.context or {}).get("folder", Path()))
         return self
@@ -91,11 +144,10 @@ class MaskEntry(Strict):
             word = self.label
             swept = {name: value for name, value in values.items() if len(self.params[name]) > 1}
         written = [f"{name}={_short(value)}" for name, value in swept.items()]
-        identity = ",".join((word, *written))
-        return MaskChoice(identity, identity if self.label is not None else spec.label, spec)
+        return MaskChoice(",".join((word, *written)), spec)
 
 
-MaskOrName = Annotated[MaskEntry, BeforeValidator(named), Or(lambda _: {"type": "string"})]
+MaskOrName = Annotated[MaskSweep, BeforeValidator(named), Or(lambda _: {"type": "string"})]
 """A mask with parameters, or its name alone."""
 
 
@@ -204,7 +256,7 @@ GridEntry = Annotated[
 """A model's grids, or grids given in tokens. The tags never show: they are no keys."""
 
 
-class BackendEntry(Strict):
+class BackendChoice(Strict):
     """A backend with its configuration."""
 
     name: str = Field(description="A backend", examples=["cpu"], json_schema_extra=_list_backends)
@@ -214,30 +266,29 @@ class BackendEntry(Strict):
     num_stages: Count | None = Field(default=None, description="Stages, where it has them")
 
     @model_validator(mode="after")
-    def _known(self) -> "BackendEntry":
+    def _known(self) -> "BackendChoice":
         with located():
             if self.name not in BACKENDS:
                 raise BackendError(unknown("backend", self.name, BACKENDS))
         return self
 
-    def choice(self, block_m: int | None, block_n: int | None) -> BackendChoice:
-        """Give the backend, with the matrix's block sizes where it has none of its own."""
-        return configured(
-            self.name,
-            block_m=self.block_m or block_m,
-            block_n=self.block_n or block_n,
-            num_warps=self.num_warps,
-            num_stages=self.num_stages,
-        )
+    def config(self, **options: int | None) -> tuple[KernelConfig, str]:
+        """Return its configuration, and whether the suite says it.
+
+        Args:
+            options: What holds where it says nothing of its own.
+        """
+        own = self.model_dump(exclude={"name"}, exclude_none=True)
+        return configured(self.name, **(options | own))
 
 
 BackendOrName = Annotated[
-    BackendEntry, BeforeValidator(named), Or(lambda _: {"enum": sorted(BACKENDS)})
+    BackendChoice, BeforeValidator(named), Or(lambda _: {"enum": sorted(BACKENDS)})
 ]
 """A backend with options, or its name alone."""
 
 
-class ExcludeEntry(Strict):
+class Exclude(Strict):
     """Cases to leave out: those for which everything said here holds."""
 
     mask: str | None = Field(
@@ -248,21 +299,29 @@ class ExcludeEntry(Strict):
     max_tokens: Count | None = Field(default=None, description="Sequences at most this long")
 
     @model_validator(mode="after")
-    def _says_something(self) -> "ExcludeEntry":
+    def _says_something(self) -> "Exclude":
         if not self.model_fields_set:
             raise ValueError("names at least one of mask, backend, min_tokens, max_tokens")
         return self
 
-    def rule(self) -> Exclude:
-        """The rule."""
-        return Exclude(self.mask, self.backend, self.min_tokens, self.max_tokens)
+    def matches(self, mask: str, backend: str | None, seq_len: int) -> bool:
+        """Return whether a case is left out."""
+        return (
+            (self.mask is None or fnmatchcase(mask, self.mask))
+            and (self.backend is None or self.backend == backend)
+            and (self.min_tokens is None or seq_len >= self.min_tokens)
+            and (self.max_tokens is None or seq_len <= self.max_tokens)
+        )
 
 
-def configured(name: str | None, **options: Any) -> BackendChoice:
-    """Give a backend with the options that are set, and defaults for the others."""
-    given = {option: value for option, value in options.items() if value is not None}
-    config = replace(plain_config(name), **given)
-    return BackendChoice(name, config, "suite" if given else "default")
+def configured(name: str | None, **options: int | None) -> tuple[KernelConfig, str]:
+    """Return a configuration with the options that are set, and defaults for the others.
+
+    Returns:
+        The configuration, and where it comes from: `suite`, or `default` where no option is set.
+    """
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    return replace(plain_config(name), **given), "suite" if given else "default"
 
 
 def _tables(node: MaskNode) -> list[str]:

@@ -1,17 +1,18 @@
-"""What a version's cases come to on this machine's GPU, for another version to compare with.
+"""What a version's cases come to on this machine's GPU, and which are the same in several.
 
-Run as a file, `python machine_code.py SUITE [ARCH]`, with any version of the package on the path:
-that version's own code plans, compiles and counts.
+`python -m radialbench.suites.machine_code SUITE [ARCH]` prints the facts of the version that runs:
+its own code plans, compiles and counts. Other versions ask for them under this name.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import radialbench
+from radialbench.errors import SuiteError
 from radialbench.kernels.environment import cores
 from radialbench.kernels.forms import KERNELS
 from radialbench.kernels.sources import SOURCES, code_of
@@ -19,8 +20,41 @@ from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_forms, m
 from radialbench.suites.plan import Case, plan, tuned
 from radialbench.suites.pool import Failed, Job, Pool
 from radialbench.suites.read import load_suite
+from radialbench.suites.versions import Version
+
+MODULE = "radialbench.suites.machine_code"
+"""What a version is asked by, whichever the one that asks: a move of this file is a break."""
 
 NONE: dict[str, Any] = {"launches": "", "cases": {}}
+
+
+class FactsError(SuiteError):
+    """A version that cannot say what its cases come to."""
+
+
+def unchanged(
+    suite: Path, versions: Iterable[Version], *, arch: int | None = None
+) -> frozenset[str]:
+    """Return the ids of cases of our kernels that are the same in all versions but for names.
+
+    Same are: the problem, the configuration, every figure of the kernel for the GPU (the hashes of
+    machine code and program among them) and of the mask's table, and the code of all other Python
+    files that prepare, launch and time kernels. Arguments are general ones: a launch may compile a
+    form of its own, such as for a single head.
+
+    Args:
+        suite: The suite's file.
+        versions: The versions.
+        arch: Compute capability times ten, instead of that of this machine's GPU.
+
+    Raises:
+        FactsError: A version cannot say, such as one before there was a hash of machine code.
+    """
+    found = [_facts(suite, version, arch) for version in versions]
+    if len({facts["launches"] for facts in found}) > 1:
+        return frozenset()
+    every = [set(facts["cases"].items()) for facts in found]
+    return frozenset(case for case, _ in set.intersection(*every))
 
 
 def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
@@ -64,17 +98,26 @@ def _jobs(case: Case, arch: int) -> list[Job]:
 
 
 def _launching() -> Iterator[str]:
-    """Give the code of all that prepares, launches and times a kernel, but not the kernels."""
+    """Yield the code of all that prepares, launches and times a kernel, but not the kernels."""
     folder = Path(radialbench.__file__).parent / "kernels"
     compiled = {folder / name for kernel in KERNELS for name in SOURCES[kernel]}
-    own = [folder / "backends" / f"{kernel}.py" for kernel in KERNELS]
-    for path in sorted({*folder.glob("*.py"), *own} - compiled):
+    others = {path for path in folder.glob("backends/*.py") if path.stem not in KERNELS}
+    for path in sorted({*folder.rglob("*.py")} - compiled - others):
         yield path.name
         yield from code_of(path)
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts(suite: Path, version: Version, arch: int | None) -> dict[str, Any]:
+    code, out, told = version.run(["-m", MODULE, suite, *([] if arch is None else [str(arch)])])
+    if code:
+        lines = told.strip().splitlines() or [f"it exits with {code} and says nothing"]
+        raise FactsError(f"{version.name} does not tell its machine code: {lines[-1]}")
+    facts: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return facts
 
 
 if __name__ == "__main__":

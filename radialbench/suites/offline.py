@@ -1,21 +1,26 @@
 """Suites without a GPU: their kernels compiled for five architectures, their masks counted."""
 
 import ctypes
+import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import heapify, heapreplace
 from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
 
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.environment import cores
 from radialbench.kernels.forms import ARCHITECTURES, KERNELS, KernelForm, kernel_figures
-from radialbench.kernels.row_order import PROCESSORS
+from radialbench.kernels.row_order import PROCESSORS, row_blocks, row_order
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.table import BlockTable
 from radialbench.records.offline import (
     KernelFigures,
     MaskFigures,
@@ -23,7 +28,6 @@ from radialbench.records.offline import (
     OfflineHead,
     OfflineRow,
 )
-from radialbench.suites.mask_figures import attends_hash, mask_figures
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, Job, Pool
 
@@ -171,6 +175,75 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
         replace(table, shapes=tuple(names)): tuple(names.values())
         for table, names in tables.items()
     }
+
+
+def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) -> MaskFigures:
+    """Return the figures of a table, exact and the same on every machine.
+
+    Args:
+        table: The table.
+        heads: Heads of all sequences.
+        head_dim: Numbers per head and token.
+        attends: What `attends_hash` gives for the table.
+    """
+    works = launched(table, heads)
+    visited = max(1, table.nnz)
+    busiest = makespan(works)
+    return MaskFigures(
+        pairs=table.pairs,
+        density=table.density,
+        attends=attends,
+        full=table.full.nnz,
+        partial=table.partial.nnz,
+        block_density=table.block_density,
+        bitmaps=len(table.bitmaps),
+        nbytes=table.nbytes,
+        flops=table.flops(heads, head_dim),
+        executed_flops=table.executed_flops(heads, head_dim),
+        longest_row=max(works),
+        imbalance=max(works) * table.rows / visited,
+        makespan=busiest,
+        over_ideal=busiest * PROCESSORS / (visited * heads),
+    )
+
+
+def attends_hash(table: BlockTable) -> str:
+    """Return a short hash of which pairs attend, however the table numbers its bitmaps."""
+    found = hashlib.blake2b(digest_size=8)
+    sizes = f"{table.grid}|{table.order}|{table.block_m}|{table.block_n}"
+    found.update(sizes.encode())
+    digests = [hashlib.blake2b(bits.tobytes(), digest_size=8).digest() for bits in table.bitmaps]
+    hashes = np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
+    parts = (table.full, table.partial)
+    arrays = [array for part in parts for array in (part.indptr, part.indices)]
+    for array in (*arrays, hashes[table.bitmap_of]):
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def makespan(works: Iterable[int], processors: int = PROCESSORS) -> int:
+    """Return the work of the busiest processor, where each takes the next piece when it is free.
+
+    Args:
+        works: The pieces, in the order they are launched.
+        processors: How many there are.
+    """
+    loads = [0] * processors
+    heapify(loads)
+    for work in works:
+        heapreplace(loads, loads[0] + work)
+    return max(loads)
+
+
+def launched(table: BlockTable, heads: int) -> list[int]:
+    """Return the blocks of each thread block, in the order in which the kernels launch them.
+
+    Args:
+        table: What attends to what.
+        heads: Of all sequences; one after the other.
+    """
+    blocks: list[int] = row_blocks(table)[row_order(table)].tolist()
+    return blocks * heads
 
 
 def _kernel_row(form: KernelForm, found: KernelFigures | Failed) -> OfflineRow:

@@ -3,26 +3,28 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from itertools import groupby
+from itertools import groupby, product
+from math import prod
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem, plain_config
-from radialbench.suites.spec import (
-    BackendChoice,
-    GridChoice,
-    MaskChoice,
-    Matrix,
-    Protocol,
-    SuiteSpec,
-)
+from radialbench.records.result import SCHEMA, Environment, Record, Status
+from radialbench.suites.entries import GridChoice, MaskChoice
+from radialbench.suites.schema import Matrix, Protocol, SuiteSpec
 
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 MAX_CASES = 100_000
 WORK_FLOOR = 50.0
+
+Axes = tuple[
+    tuple[GridChoice, ...], tuple[MaskChoice, ...], tuple[tuple[str | None, KernelConfig, str], ...]
+]
+"""Grids, masks, and backends with their configurations, backends innermost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Case:
     """One point of a suite.
 
     Attributes:
+        suite: Name of the suite.
         id: Says what is measured; the same in every run, whatever else the suite holds.
         group: Cases that differ in mask and backend alone share a group.
         measure: `attention` or `compile`.
@@ -45,8 +48,10 @@ class Case:
         protocol: How it is sampled.
         config_reason: Why this configuration, where the suite leaves it open and a device is known.
         gates: The least change of a metric that counts in a check, as `latency=5%`.
+        give_up_ms: If the first calls that are timed take longer, there is only one sample.
     """
 
+    suite: str
     id: str
     group: str
     measure: str
@@ -61,6 +66,7 @@ class Case:
     protocol: Protocol
     config_reason: str = ""
     gates: tuple[str, ...] = ()
+    give_up_ms: float | None = None
 
     @property
     def in_turn(self) -> bool:
@@ -75,6 +81,47 @@ class Case:
             return WORK_FLOOR
         heads = problem.batch * problem.heads
         return WORK_FLOOR + 4e-9 * heads * problem.head_dim * problem.seq_len**2
+
+    def record(self, environment: Environment) -> Record:
+        """Return a record that says the case was not tried, to be filled by what trying it gives.
+
+        Args:
+            environment: Where it is to be tried.
+        """
+        return Record(
+            schema=SCHEMA,
+            suite=self.suite,
+            case=self.id,
+            measure=self.measure,
+            mask=self.label,
+            group=self.group,
+            problem=self.problem,
+            backend=self.backend,
+            config=self.config,
+            config_source=self.config_source,
+            table=None,
+            status=Status.FAILED,
+            reason="was not tried",
+            accuracy=None,
+            timing=None,
+            permute_ms=None,
+            plan_ms=None,
+            memory=None,
+            environment=environment,
+            created=now(),
+            gates=self.gates,
+        )
+
+
+def now() -> str:
+    """Return the moment, as records have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def ended(record: Record, status: Status, reason: str) -> Record:
+    """Return a record without a time and with the reason, in one line."""
+    line = " ".join(reason.split()) or status.value
+    return replace(record, status=status, reason=line[:1000], timing=None)
 
 
 def plan(
@@ -94,13 +141,13 @@ def plan(
         SuiteError: Nothing is left to run, there are too many cases, two have one id, or there is
             no such shard.
     """
-    points = sum(len(m.grids) * len(m.masks) * len(m.backends) for m in spec.cases)
+    points = sum(prod(map(len, _axes(matrix))) for matrix in spec.cases)
     if points > MAX_CASES:
         raise SuiteError(f"{spec.source}: plans {points:,} cases; at most {MAX_CASES:,} are run")
     cases: dict[str, Case] = {}
     places: dict[str, str] = {}
     for matrix in spec.cases:
-        for case in _points(spec, matrix):
+        for case in _cases(spec, matrix):
             if case.id in cases:
                 both = " and ".join(dict.fromkeys((places[case.id], matrix.where)))
                 raise SuiteError(
@@ -177,55 +224,49 @@ def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, 
     return tuple(case for case in cases if case.id in own)
 
 
-def _points(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
-    for grid in matrix.grids:
-        for mask in matrix.masks:
-            for backend in matrix.backends:
-                if not any(
-                    rule.matches(mask.id, backend.name, grid.grid.seq_len)
-                    for rule in matrix.exclude
-                ):
-                    yield _case(spec, matrix, grid, mask, backend)
+def _axes(matrix: Matrix) -> Axes:
+    return (*matrix.grid_choices(),), (*matrix.mask_choices(),), (*matrix.configs(),)
 
 
-def _case(
-    spec: SuiteSpec, matrix: Matrix, place: GridChoice, mask: MaskChoice, backend: BackendChoice
-) -> Case:
-    grid = place.grid
-    problem = Problem(
-        mask=mask.spec.fingerprint,
-        grid=grid.label,
-        frames=grid.frames,
-        tokens_per_frame=grid.frame_tokens,
-        seq_len=grid.seq_len,
-        batch=matrix.batch,
-        heads=matrix.heads or place.heads or 1,
-        head_dim=matrix.head_dim or place.head_dim or 1,
-        dtype=matrix.dtype,
-    )
-    batch = f"b{problem.batch}" if problem.batch > 1 else ""
-    shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
-    group = f"{place.id}/{shape}"
-    how = (backend.name or "compile") + _options(backend)
-    return Case(
-        id=f"{mask.id}/{group}/{how}",
-        group=group,
-        measure=matrix.measure,
-        label=mask.label,
-        mask=mask.spec,
-        grid=grid,
-        problem=problem,
-        backend=backend.name,
-        config=backend.config,
-        config_source=backend.config_source,
-        device=spec.device,
-        protocol=matrix.protocol,
-        gates=matrix.gates,
-    )
+def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
+    for place, mask, (backend, config, source) in product(*_axes(matrix)):
+        grid = place.grid
+        if any(rule.matches(mask.id, backend, grid.seq_len) for rule in matrix.exclude or ()):
+            continue
+        problem = Problem(
+            mask=mask.spec.fingerprint,
+            grid=grid.label,
+            frames=grid.frames,
+            tokens_per_frame=grid.frame_tokens,
+            seq_len=grid.seq_len,
+            batch=matrix.batch,
+            heads=matrix.heads or place.heads or 1,
+            head_dim=matrix.head_dim or place.head_dim or 1,
+            dtype=matrix.dtype,
+        )
+        batch = f"b{problem.batch}" if problem.batch > 1 else ""
+        shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
+        group = f"{place.id}/{shape}"
+        yield Case(
+            suite=spec.name,
+            id=f"{mask.id}/{group}/{backend or 'compile'}{_options(backend, config)}",
+            group=group,
+            measure=matrix.measure,
+            label=mask.id,
+            mask=mask.spec,
+            grid=grid,
+            problem=problem,
+            backend=backend,
+            config=config,
+            config_source=source,
+            device=spec.device,
+            protocol=matrix.protocol,
+            gates=matrix.gates.said,
+        )
 
 
-def _options(backend: BackendChoice) -> str:
-    config, plain = backend.config, plain_config(backend.name)
+def _options(backend: str | None, config: KernelConfig) -> str:
+    plain = plain_config(backend)
     blocks = (config.block_m, config.block_n)
     written = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
     written += f"w{config.num_warps}" if config.num_warps else ""

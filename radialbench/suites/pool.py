@@ -177,7 +177,7 @@ class _Child:
                 raise EOFError
             handle = theirs.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "radialbench.suites.child", str(handle)],
+                [sys.executable, "-P", "-m", "radialbench.suites.process", "pool", str(handle)],
                 # A GPU is for the process that measures.
                 env=os.environ
                 | {"PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""},

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from radialbench.maskgen.language.document import (
     read_document,
 )
 from radialbench.maskgen.language.document import Path as Location
-from radialbench.suites.schema import SuiteFile
-from radialbench.suites.spec import Matrix, Protocol, SuiteSpec
+from radialbench.suites.schema import Gates, Matrix, Protocol, SuiteFile, SuiteSpec
 
 LIBRARY = Path(__file__).parent / "library"
 
@@ -128,7 +127,7 @@ class _Reader:
             with _at(document, location):
                 path, other = self.other(name, folder)
                 spec = self.suite(other, path.stem, path.parent)
-            included += [replace(m, where=f"{m.where} of {name}") for m in spec.cases]
+            included += [matrix.placed(f"{matrix.where} of {name}") for matrix in spec.cases]
             if spec.device != "auto":
                 devices.append((spec.device, document.message(location, name)))
         self.open.pop()
@@ -164,15 +163,15 @@ def _device(said: str | None, layers: list[_Layer]) -> str:
 
 
 def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
-    """Give the matrices of files that extend one another, sampled and gated as the last says."""
-    protocol, gates = Protocol(), dict[str, str]()
+    """Yield the matrices of files that extend one another, sampled and gated as the last says."""
+    protocol, gates = Protocol(), Gates()
     for layer in layers:
         protocol = layer.file.protocol.over(protocol)
         gates = layer.file.gates.over(gates)
     for layer in layers:
         yield from layer.included
-        for place, entry in enumerate(layer.file.cases):
-            yield entry.matrix(f"cases[{place}]{layer.of}", protocol, gates)
+        for place, matrix in enumerate(layer.file.cases):
+            yield matrix.placed(f"cases[{place}]{layer.of}", protocol, gates)
 
 
 def _document(path: Path) -> Document:

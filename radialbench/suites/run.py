@@ -3,21 +3,19 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radialbench.errors import SuiteError
-from radialbench.records.result import SCHEMA, UNSOUND, Environment, Record, Status
+from radialbench.records.result import UNSOUND, Record, Status
 from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
-from radialbench.suites.finding import Finding
-from radialbench.suites.plan import Case, batches, plan, tuned
-from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.plan import Case, batches, now, plan, tuned
+from radialbench.suites.schema import SuiteSpec
 from radialbench.suites.worker import Worker
 
 if TYPE_CHECKING:
-    from radialbench.suites.in_process import InProcess
+    from radialbench.suites.together import InProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def run(
     resume: bool = False,
     filter: Iterable[str] = (),
     shard: str | None = None,
-    max_minutes: float | None = None,
+    time_limit: float | None = None,
     in_process: bool = False,
     command: str = "",
     on_event: Callable[[Event], None] | None = None,
@@ -112,7 +110,7 @@ def run(
             `UNSOUND`.
         filter: Patterns or parts of the ids to run; all if empty.
         shard: Of those, a share, as `plan` gives it.
-        max_minutes: When this much time has passed no case is begun; those left can be run by
+        time_limit: When so many seconds have passed no case is begun; those left can be run by
             going on.
         in_process: Try the cases in this process, for a debugger; a crash then ends the run.
         command: What was typed, for the records.
@@ -127,7 +125,7 @@ def run(
         WorkerError: The process for the cases cannot be started; records written before are kept.
     """
     cases = plan(spec, filter, shard=shard)
-    deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     results = _writable(out)
     with reserved(results):
         earlier, skipped = _earlier(results, resume=resume)
@@ -137,9 +135,7 @@ def run(
             with _worker(spec.device, command, in_process=in_process) as worker:
                 # Only the worker knows which GPU it has: this process never asks for one.
                 todo = list(tuned(todo, worker.environment.processor))
-                records = _run(
-                    spec.name, todo, results, worker, tell=on_event or _silent, deadline=deadline
-                )
+                records = _run(todo, results, worker, tell=on_event or _silent, deadline=deadline)
     again = sum(record.case in earlier for record in records)
     left = len(todo) - len(records)
     return Outcome(results, records, len(cases) - len(todo), again, skipped, left)
@@ -148,13 +144,12 @@ def run(
 def _worker(device: str, command: str, *, in_process: bool) -> "Worker | InProcess":
     if not in_process:
         return Worker(device, command)
-    from radialbench.suites.in_process import InProcess
+    from radialbench.suites.together import InProcess
 
     return InProcess(device, command)
 
 
 def _run(
-    suite: str,
     todo: list[Case],
     results: Path,
     worker: "Worker | InProcess",
@@ -173,7 +168,7 @@ def _run(
         if time.monotonic() >= deadline:
             break
         for case, found in zip(batch, worker.attempt(batch, begins), strict=True):
-            record = _record(suite, case, found, worker.environment)
+            record = replace(found, created=now())
             append(results, record)
             records.append(record)
             work_done += case.work
@@ -223,32 +218,3 @@ def settled(case: Case, record: Record | None, results: Path) -> bool:
             "choose another folder"
         )
     return record.status not in UNSOUND
-
-
-def _record(suite: str, case: Case, found: Finding, here: Environment) -> Record:
-    return Record(
-        schema=SCHEMA,
-        suite=suite,
-        case=case.id,
-        measure=case.measure,
-        mask=case.label,
-        group=case.group,
-        problem=case.problem,
-        backend=case.backend,
-        config=case.config,
-        config_source=case.config_source,
-        table=found.table,
-        status=found.status,
-        reason=found.reason,
-        accuracy=found.accuracy,
-        timing=found.timing,
-        permute_ms=found.permute_ms,
-        plan_ms=found.plan_ms,
-        memory=found.memory,
-        environment=here,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        isolated=found.isolated,
-        ceiling=found.ceiling,
-        telemetry=found.telemetry,
-        gates=case.gates,
-    )

@@ -1,12 +1,13 @@
-"""The suite file: its schema, and from there to matrices."""
+"""The suite file's schema. What it reads is what runs: a suite's protocols, gates and matrices."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -15,107 +16,123 @@ from pydantic import (
 
 from radialbench.maskgen.language.document import Strict, located
 from radialbench.records.gate import read_gate, setting_of
+from radialbench.records.problem import KernelConfig
 from radialbench.suites.entries import (
     BackendOrName,
-    ExcludeEntry,
+    Count,
+    Exclude,
+    GridChoice,
     GridEntry,
+    Many,
+    MaskChoice,
     MaskOrName,
+    OneOrMany,
+    Word,
     configured,
 )
-from radialbench.suites.fields import Count, Many, OneOrMany, Word
-from radialbench.suites.spec import BackendChoice, Matrix, Protocol
 
 
-class ProtocolEntry(Strict):
+class Settings(Strict):
+    """Settings that a matrix, or a suite that extends another, may say in part."""
+
+    def over(self, base: Self) -> Self:
+        """Return these settings, with what they do not say taken from others."""
+        return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
+
+
+class Protocol(Settings):
     """How cases are sampled."""
 
-    target: float | None = Field(
-        default=None,
+    target: float = Field(
+        default=0.005,
         ge=0,
         le=1,
-        description="Stop when the median is known within this share, at 95% confidence (0.005)",
+        description="Stop when the median is known within this share, at 95% confidence",
     )
-    min_samples: Count | None = Field(
-        default=None, description="Samples before that, unless the time is up (5)"
-    )
-    max_samples: Count | None = Field(default=None, description="Samples at most (100)")
-    max_seconds: float | None = Field(
-        default=None,
+    min_samples: Count = Field(default=5, description="Samples before that, unless the time is up")
+    max_samples: Count = Field(default=100, description="Samples at most")
+    max_seconds: float = Field(
+        default=10.0,
         gt=0,
         le=86400,
-        description="Time after which no sample is begun; the first always is (10)",
+        description="Time after which no sample is begun; the first always is",
     )
-    min_seconds: float | None = Field(
-        default=None,
+    min_seconds: float = Field(
+        default=0.5,
         ge=0,
         le=86400,
         description="Time to spend on samples before the median counts as known, max_samples "
-        "permitting (0.5)",
+        "permitting",
     )
-    timeout_seconds: float | None = Field(
-        default=None,
+    timeout_seconds: float = Field(
+        default=300.0,
         gt=0,
         le=86400,
         description="Stop a case that takes this long to prepare, or this much longer to sample "
-        "than its samples may take (300)",
+        "than its samples may take",
     )
-    warmups: int | None = Field(
-        default=None, ge=0, le=1000, description="Calls before the samples (1)"
-    )
-    cache: Literal["cold", "warm"] | None = Field(
-        default=None,
-        description="On a GPU: fill the L2 cache with something else before each call, or leave it "
-        "as the call before left it (cold)",
-    )
-    interleave: bool | None = Field(
-        default=None,
-        description="Sample neighbouring cases of one shape in turn, round by round; the seconds "
-        "are then for all of them together (false)",
-    )
-    ceiling: bool | None = Field(
-        default=None,
-        description="With interleave, on a GPU: sample a large matrix product in turn "
-        "with them (false)",
-    )
-    isolated_samples: int | None = Field(
-        default=None,
+    warmups: int = Field(
+        default=1,
         ge=0,
         le=1000,
-        description="With interleave, on a GPU: samples of launches that each follow a pause (0)",
+        description="Calls before the samples; the call whose accuracy is judged counts as one",
     )
-    telemetry_seconds: float | None = Field(
-        default=None,
+    cache: Literal["cold", "warm"] = Field(
+        default="cold",
+        description="On a GPU: fill the L2 cache with something else before each call, or leave it "
+        "as the call before left it",
+    )
+    interleave: bool = Field(
+        default=False,
+        description="Sample neighbouring cases of one shape in turn, round by round; the seconds "
+        "are then for all of them together",
+    )
+    ceiling: bool = Field(
+        default=False,
+        description="With interleave, on a GPU: sample a large matrix product in turn with them",
+    )
+    isolated_samples: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="With interleave, on a GPU: samples of launches that each follow a pause",
+    )
+    telemetry_seconds: float = Field(
+        default=0.0,
         ge=0,
         le=600,
         description="With interleave, on a GPU: how long each case is run while clocks, power and "
-        "energy are read (0)",
+        "energy are read",
     )
 
     @model_validator(mode="after")
-    def _in_order(self) -> "ProtocolEntry":
-        least, most = self.min_samples, self.max_samples
-        if least is not None and most is not None and least > most:
-            raise ValueError(f"min_samples ({least}) is more than max_samples ({most})")
-        shortest, longest = self.min_seconds, self.max_seconds
-        if shortest is not None and longest is not None and shortest > longest:
-            raise ValueError(f"min_seconds ({shortest:g}) is more than max_seconds ({longest:g})")
+    def _in_order(self) -> Self:
+        for least, most in self._bounds():
+            low, high = getattr(self, least), getattr(self, most)
+            if {least, most} <= self.model_fields_set and low > high:
+                raise ValueError(f"{least} ({low:g}) is more than {most} ({high:g})")
         return self
 
-    def over(self, base: Protocol) -> Protocol:
-        """Give the protocol, with what is not said taken from another.
+    def over(self, base: Self) -> Self:
+        """Return the protocol, with what it does not say taken from another.
 
         Of `min_samples` and `max_samples`, one that is not said gives way to the one that is, and
         of the seconds likewise.
         """
-        said = {name: getattr(self, name) for name in self.model_fields_set}
-        merged = replace(base, **{name: value for name, value in said.items() if value is not None})
-        for of in ("samples", "seconds"):
-            least, most = getattr(merged, f"min_{of}"), getattr(merged, f"max_{of}")
-            if getattr(self, f"min_{of}") is None:
-                merged = replace(merged, **{f"min_{of}": min(least, most)})
-            else:
-                merged = replace(merged, **{f"max_{of}": max(least, most)})
+        merged = super().over(base)
+        for least, most in self._bounds():
+            low, high = getattr(merged, least), getattr(merged, most)
+            given_way = (
+                {most: max(low, high)}
+                if least in self.model_fields_set
+                else {least: min(low, high)}
+            )
+            merged = merged.model_copy(update=given_way)
         return merged
+
+    @staticmethod
+    def _bounds() -> tuple[tuple[str, str], ...]:
+        return ("min_samples", "max_samples"), ("min_seconds", "max_seconds")
 
 
 GateSetting = Annotated[
@@ -125,7 +142,7 @@ GateSetting = Annotated[
 """A size such as `5%` or `1%, 4MiB`, or `off`; it is kept as `latency=5%`."""
 
 
-class GatesEntry(Strict):
+class Gates(Settings):
     """The least change of each metric that counts in a check."""
 
     latency: GateSetting = Field(
@@ -154,12 +171,13 @@ class GatesEntry(Strict):
             read_gate(setting)
         return setting
 
-    def over(self, base: Mapping[str, str]) -> dict[str, str]:
-        """Give the settings by metric, with what is not said taken from others."""
-        return {**base, **{metric: getattr(self, metric) for metric in self.model_fields_set}}
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The settings that are said, as `latency=5%`."""
+        return tuple(sorted(getattr(self, metric) for metric in self.model_fields_set))
 
 
-class MatrixEntry(Strict):
+class Matrix(Strict):
     """Masks × grids × backends; every combination is a case."""
 
     measure: Literal["attention", "compile"] = Field(
@@ -181,50 +199,62 @@ class MatrixEntry(Strict):
     )
     block_m: Count | None = Field(default=None, description="Query tokens of a block (128)")
     block_n: Count | None = Field(default=None, description="Key tokens of a block (128)")
-    exclude: OneOrMany[ExcludeEntry] | None = Field(default=None, description="Cases to leave out")
-    protocol: ProtocolEntry = Field(
-        default_factory=ProtocolEntry, description="How these cases are sampled"
-    )
-    gates: GatesEntry = Field(
-        default_factory=GatesEntry, description="What counts in a check of these cases"
-    )
+    exclude: OneOrMany[Exclude] | None = Field(default=None, description="Cases to leave out")
+    protocol: Protocol = Field(default_factory=Protocol, description="How these cases are sampled")
+    gates: Gates = Field(default_factory=Gates, description="What counts in a check of these cases")
+
+    _where: str = PrivateAttr("")
 
     @model_validator(mode="after")
-    def _complete(self) -> "MatrixEntry":
+    def _complete(self) -> Self:
         if self.measure == "attention" and self.backends is None:
             raise ValueError("attention needs backends, such as [cpu]")
         if self.measure == "compile" and self.backends is not None:
             raise ValueError("compile has no backends: masks are compiled for all of them")
-        shape = ("heads", self.heads), ("head_dim", self.head_dim)
-        for name, value in shape:
-            if value is None and any(getattr(grid, name) is None for grid in self._grids()):
+        for name in ("heads", "head_dim"):
+            if getattr(self, name) is None and any(
+                getattr(choice, name) is None for choice in self.grid_choices()
+            ):
                 raise ValueError(f"needs {name}: grids given in tokens belong to no model")
         return self
 
-    def matrix(self, where: str, protocol: Protocol, gates: Mapping[str, str]) -> Matrix:
-        """Give the matrix."""
-        return Matrix(
-            where=where,
-            measure=self.measure,
-            masks=tuple(choice for mask in self.masks for choice in mask.choices()),
-            grids=tuple(self._grids()),
-            heads=self.heads,
-            head_dim=self.head_dim,
-            batch=self.batch,
-            dtype=self.dtype,
-            backends=self._backends(),
-            exclude=tuple(entry.rule() for entry in self.exclude or ()),
-            protocol=self.protocol.over(protocol),
-            gates=tuple(sorted(self.gates.over(gates).values())),
+    @property
+    def where(self) -> str:
+        """Its place in the file, such as `cases[0]`."""
+        return self._where
+
+    def placed(
+        self, where: str, protocol: Protocol | None = None, gates: Gates | None = None
+    ) -> Self:
+        """Return the matrix with its place, and with what it does not say taken from its suite."""
+        merged = self.model_copy(
+            update={
+                "protocol": self.protocol.over(protocol or Protocol()),
+                "gates": self.gates.over(gates or Gates()),
+            }
         )
+        merged._where = where
+        return merged
 
-    def _grids(self) -> list[Any]:
-        return [choice for grid in self.grids for choice in grid.choices()]
+    def mask_choices(self) -> Iterator[MaskChoice]:
+        """Yield the masks, each of a sweep on its own."""
+        for mask in self.masks:
+            yield from mask.choices()
 
-    def _backends(self) -> tuple[BackendChoice, ...]:
+    def grid_choices(self) -> Iterator[GridChoice]:
+        """Yield the grids, each of a sweep on its own."""
+        for grid in self.grids:
+            yield from grid.choices()
+
+    def configs(self) -> Iterator[tuple[str | None, KernelConfig, str]]:
+        """Yield each backend with its configuration and where that comes from: `suite`, `default`.
+
+        Where only tables are compiled there is one, without a backend.
+        """
         if self.backends is None:
-            return (configured(None, block_m=self.block_m, block_n=self.block_n),)
-        return tuple(backend.choice(self.block_m, self.block_n) for backend in self.backends)
+            yield None, *configured(None, block_m=self.block_m, block_n=self.block_n)
+        for backend in self.backends or ():
+            yield backend.name, *backend.config(block_m=self.block_m, block_n=self.block_n)
 
 
 OtherSuite = Annotated[str, Field(min_length=1, max_length=200)]
@@ -257,13 +287,11 @@ class SuiteFile(Strict):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where attention runs; auto: a GPU where there is one"
     )
-    protocol: ProtocolEntry = Field(
-        default_factory=ProtocolEntry, description="How cases are sampled"
+    protocol: Protocol = Field(default_factory=Protocol, description="How cases are sampled")
+    gates: Gates = Field(
+        default_factory=Gates, description="The least changes that count in a check"
     )
-    gates: GatesEntry = Field(
-        default_factory=GatesEntry, description="The least changes that count in a check"
-    )
-    cases: Many[MatrixEntry] = Field(default_factory=list, description="Matrices of cases")
+    cases: Many[Matrix] = Field(default_factory=list, description="Matrices of cases")
 
     @model_validator(mode="after")
     def _plans_something(self) -> "SuiteFile":
@@ -272,7 +300,28 @@ class SuiteFile(Strict):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class SuiteSpec:
+    """A suite.
+
+    Attributes:
+        name: What people call it.
+        description: What it is for.
+        tags: Words to find it by.
+        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
+        source: The file, for messages.
+        cases: Its matrices.
+    """
+
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    device: str
+    source: str
+    cases: tuple[Matrix, ...]
+
+
 def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema of a suite file, for editors."""
+    """Return the JSON Schema of a suite file, for editors."""
     schema = SuiteFile.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from radialbench.kernels.device import find_device
+from radialbench.kernels.environment import environment
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.suites.common import Common
 from radialbench.suites.plan import Case
-from radialbench.suites.spec import Protocol
-from radialbench.suites.tables import Tables
+from radialbench.suites.resources import Workbench
+from radialbench.suites.schema import Protocol
 from radialbench.suites.together import attempt_together
 
 PROTOCOL = Protocol(
@@ -56,11 +56,11 @@ def self_test(device: str = "auto", protocol: Protocol = PROTOCOL) -> tuple[Self
         BackendError: The machine has no such device.
     """
     device = find_device(device)
-    tables, common = Tables(), Common()
+    bench = Workbench(environment("", device=device))
     found = []
     for name, (grid, heads) in SHAPES[device].items():
         case = _case(name, grid, heads, device=device, protocol=protocol)
-        one, two = attempt_together([case, case], tables, common, lambda case: None)
+        one, two = attempt_together([case, case], bench, lambda step: None)
         pair = (one.timing, two.timing) if one.timing and two.timing else None
         found.append(SelfTest(name, case, pair, one.reason or two.reason))
     return tuple(found)
@@ -80,6 +80,7 @@ def _case(name: str, grid: TokenGrid, heads: int, *, device: str, protocol: Prot
         dtype=DTYPES[device],
     )
     return Case(
+        suite="self-test",
         id=name,
         group=name,
         measure="attention",

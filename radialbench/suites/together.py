@@ -2,32 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
+from radialbench.errors import BackendError
 from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.clocks import Clock, EventClock, clock_of
 from radialbench.kernels.device import find_device
+from radialbench.kernels.environment import environment
 from radialbench.kernels.telemetry import watch
 from radialbench.kernels.timing import measure_together
-from radialbench.suites.attempt import attempt, failed, prepare, sampling
-from radialbench.suites.common import Common
-from radialbench.suites.finding import Begins, Finding, Samples, Step
+from radialbench.records.result import Record
+from radialbench.suites.attempt import attempt, failed, prepare, sampling, timed
 from radialbench.suites.plan import Case
-from radialbench.suites.tables import Tables
+from radialbench.suites.resources import Workbench
+from radialbench.suites.worker import Begins, Samples, Step
 
 PAUSE_S = 0.15
 """Rest of the GPU before an isolated launch: long enough that its clock is up again."""
 
 
 def attempt_batch(
-    cases: Sequence[Case], tables: Tables, common: Common, tell: Callable[[Step], None]
-) -> list[Finding]:
+    cases: Sequence[Case], bench: Workbench, tell: Callable[[Step], None]
+) -> list[Record]:
     """Try the cases of a batch: in turn if their protocol says so, else it holds one.
 
     Args:
         cases: The cases.
-        tables: Tables compiled so far.
-        common: What cases of one shape share.
+        bench: What they share with one another, and with earlier ones.
         tell: Told how far they are.
 
     Raises:
@@ -35,30 +39,31 @@ def attempt_batch(
         KeyboardInterrupt: Ctrl-C.
     """
     if cases[0].in_turn:
-        return attempt_together(cases, tables, common, tell)
-    return [attempt(cases[0], tables, common, tell=tell)]
+        return attempt_together(cases, bench, tell)
+    return [attempt(cases[0], bench, tell=tell)]
 
 
 def attempt_together(
-    cases: Sequence[Case], tables: Tables, common: Common, tell: Callable[[Step], None]
-) -> list[Finding]:
+    cases: Sequence[Case], bench: Workbench, tell: Callable[[Step], None]
+) -> list[Record]:
     """Try cases of one shape and protocol, sampling them in turn; else as `attempt_batch`."""
     calls = []
     for place, case in enumerate(cases):
         tell(Begins(place))
-        calls.append(_Guarded(*prepare(case, tables, common)))
+        calls.append(_Guarded(*prepare(case, bench)))
     ready = [call for call in calls if call.call is not None]
     if ready:
-        tell(Samples(tuple(call.found for call in calls)))
+        sampled = tuple(call.call is not None for call in calls)
+        tell(Samples(tuple(call.record for call in calls), sampled))
         _sample(cases[0], ready)
-    return [call.found for call in calls]
+    return [call.record for call in calls]
 
 
 class _Guarded:
     """A case's call, which stops being made when it fails: the others go on."""
 
-    def __init__(self, found: Finding, call: Callable[[], object] | None) -> None:
-        self.found = found
+    def __init__(self, record: Record, call: Callable[[], object] | None) -> None:
+        self.record = record
         self.call = call
 
     def __call__(self) -> None:
@@ -68,21 +73,27 @@ class _Guarded:
             self.call()
         except Exception as error:
             self.call = None
-            self.found = failed(self.found, error)
+            self.record = failed(self.record, error)
+
+    def add(self, **parts: Any) -> None:
+        """Add to the record, unless the call has failed meanwhile."""
+        if self.call is not None:
+            self.record = replace(self.record, **parts)
 
 
 def _sample(case: Case, ready: list[_Guarded]) -> None:
-    """Sample ready calls by the protocol they share, and add that to what is found of each."""
+    """Sample ready calls by the protocol they share, and add that to the record of each."""
     protocol, device = case.protocol, find_device(case.device)
     calls: list[Callable[[], object]] = [*ready]
     ceiling = protocol.ceiling and device != "cpu"
     if ceiling:
         calls.append(matrix_product(DTYPES[case.problem.dtype], device))
     clock: Clock = clock_of(device, cold=protocol.cache == "cold")
-    timed = measure_together(calls, clock=clock, **sampling(protocol))
-    for call, timing in zip(ready, timed, strict=False):
-        timing = replace(timing, warmups=timing.warmups + 1)
-        _add(call, timing=timing, ceiling=timed[-1] if ceiling else None)
+    timings = measure_together(calls, clock=clock, **sampling(case))
+    for call, timing in zip(ready, timings, strict=False):
+        if call.call is not None:
+            call.record = timed(call.record, timing)
+        call.add(ceiling=timings[-1] if ceiling else None)
     if device == "cpu":
         return
     for call in ready:
@@ -95,12 +106,50 @@ def _sample(case: Case, ready: list[_Guarded]) -> None:
                 warmups=0,
                 clock=EventClock(cold=protocol.cache == "cold", pause_s=PAUSE_S),
             )
-            _add(call, isolated=alone)
+            call.add(isolated=alone)
         if protocol.telemetry_seconds and call.call is not None:
-            _add(call, telemetry=watch(call, seconds=protocol.telemetry_seconds))
+            call.add(telemetry=watch(call, seconds=protocol.telemetry_seconds))
 
 
-def _add(call: _Guarded, **parts: object) -> None:
-    """Add to what is found, unless the call has failed meanwhile."""
-    if call.call is not None:
-        call.found = replace(call.found, **parts)  # type: ignore[arg-type]
+class InProcess:
+    """Tries cases in this process, which a case can then crash or hold up.
+
+    Attributes:
+        environment: What the cases run in.
+    """
+
+    def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
+        self.environment = environment(command, device=_present(device))
+        self._bench = Workbench(self.environment, tables)
+
+    def __enter__(self) -> "InProcess":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to end."""
+
+    def attempt(self, cases: Sequence[Case], begins: Callable[[Case], None]) -> list[Record]:
+        """Try the cases of a batch; `begins` is told of each."""
+
+        def tell(step: Step) -> None:
+            if isinstance(step, Begins):
+                begins(cases[step.place])
+
+        return self.steps(cases, tell)
+
+    def steps(self, cases: Sequence[Case], tell: Callable[[Step], None]) -> list[Record]:
+        """Try the cases of a batch; `tell` is told every step."""
+        return attempt_batch(cases, self._bench, tell)
+
+
+def _present(device: str) -> str:
+    """Return the device; the CPU without the one asked for, where cases only say unsupported."""
+    try:
+        return find_device(device)
+    except BackendError:
+        return "cpu"

@@ -16,9 +16,8 @@ from typing import Any
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.backend import BACKENDS
-from radialbench.records.result import Environment, Status
-from radialbench.suites.finding import Begins, Finding, Samples
-from radialbench.suites.plan import Case
+from radialbench.records.result import Environment, Record, Status
+from radialbench.suites.plan import Case, ended
 
 START_SECONDS = 300.0
 """What a process may take to import PyTorch and describe the machine, on a slow network disk."""
@@ -28,8 +27,8 @@ LOOK_SECONDS = 0.5
 """How often a process that says nothing is looked after. One that dies closes its pipe, unless
 another that it has started keeps it open."""
 
-Found = dict[str, Finding]
-"""Findings by the ids of their cases."""
+Found = dict[str, Record]
+"""Records by the ids of their cases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,33 @@ class Lost:
 
     status: Status
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """A case is about to be prepared.
+
+    Attributes:
+        place: Its place among those that are tried together, from 0.
+    """
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """All cases that are tried together are prepared; those that can be are sampled from here on.
+
+    Attributes:
+        records: Of each, as far as it is known.
+        sampled: Whether each is sampled; the record of one that is not says how it ended.
+    """
+
+    records: tuple[Record, ...]
+    sampled: tuple[bool, ...]
+
+
+Step = Begins | Samples
 
 
 class WorkerError(SuiteError):
@@ -124,7 +150,7 @@ class Worker:
         if self._process is not None:
             self._pipe.close()
 
-    def attempt(self, cases: Sequence[Case], begins: Callable[[Case], None]) -> list[Finding]:
+    def attempt(self, cases: Sequence[Case], begins: Callable[[Case], None]) -> list[Record]:
         """Try the cases of a batch; one that the process is lost with leaves the others theirs.
 
         When it is lost while several are sampled in turn, any of them may have done it: each is
@@ -138,25 +164,25 @@ class Worker:
             WorkerError: The process or another one cannot be started, or its device is not the
                 same.
         """
-        ended: Found = {}
+        done: Found = {}
         told_apart = False
-        while left := [case for case in cases if case.id not in ended]:
+        while left := [case for case in cases if case.id not in done]:
             new, suspects = self._try(left, begins)
-            ended |= new
+            done |= new
             if told_apart:
-                ended |= suspects
+                done |= suspects
             elif suspects:
                 told_apart = True
                 for case in left:
                     if case.id in suspects:
                         alone, _ = self._try([case], begins)
-                        ended |= {k: one for k, one in alone.items() if one.status != Status.OK}
-        return [ended[case.id] for case in cases]
+                        done |= {k: one for k, one in alone.items() if one.status != Status.OK}
+        return [done[case.id] for case in cases]
 
     def _try(self, cases: list[Case], begins: Callable[[Case], None]) -> tuple[Found, Found]:
         """Give what has ended, and the cases of which one or more have lost the process."""
         self._ready()
-        found: tuple[Finding, ...] = ()
+        samples: Samples | None = None
         place = 0
         limit = cases[0].protocol.timeout_seconds
         doing = "prepared"
@@ -169,26 +195,38 @@ class Worker:
                     begins(cases[place])
                     limit = cases[place].protocol.timeout_seconds
                 elif isinstance(told, Samples):
-                    found, doing = told.found, "sampled"
+                    samples, doing = told, "sampled"
                     limit = _sampling_seconds(cases)
                 else:
                     return {c.id: one for c, one in zip(cases, told, strict=True)}, {}
         except _GoneError as gone:
             self._kill()
-            if not found:
-                return {cases[place].id: Finding().ended(gone.status, str(gone))}, {}
-            pairs = list(zip(cases, found, strict=True))
-            ended = {c.id: one for c, one in pairs if one.status != Status.OK}
-            lost = {c.id: one.ended(gone.status, str(gone)) for c, one in pairs}
-            suspects = {k: one for k, one in lost.items() if k not in ended}
-            return (ended, suspects) if len(suspects) > 1 else (ended | suspects, {})
+            if samples is None:
+                lost = cases[place].record(self.environment)
+                return {lost.case: ended(lost, gone.status, str(gone))}, {}
+            done: Found = {}
+            suspects: Found = {}
+            for record, sampled in zip(samples.records, samples.sampled, strict=True):
+                if sampled:
+                    suspects[record.case] = ended(record, gone.status, str(gone))
+                else:
+                    done[record.case] = record
+            return (done, suspects) if len(suspects) > 1 else (done | suspects, {})
 
     def _begin(self) -> None:
         ours, theirs = Pipe()
         with theirs:
             handle = theirs.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-u", "-m", "radialbench.suites.serve", str(handle)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-u",
+                    "-m",
+                    "radialbench.suites.process",
+                    "worker",
+                    str(handle),
+                ],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 pass_fds=[handle],
                 stdin=subprocess.DEVNULL,
@@ -246,7 +284,7 @@ class Worker:
         return self._process is None or self._process.poll() is not None
 
     def _death(self) -> str:
-        """Say how the process ended."""
+        """Return how the process ended, in words."""
         code = None
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -273,7 +311,7 @@ class Worker:
 
 
 def _sampling_seconds(cases: Sequence[Case]) -> float:
-    """Tell how long cases may be sampled: as long as their protocol says, and the timeout."""
+    """Return how long cases may be sampled: as long as their protocol says, and the timeout."""
     protocol, count = cases[0].protocol, len(cases)
     apart = protocol.telemetry_seconds
     apart += protocol.max_seconds if protocol.isolated_samples else 0.0

@@ -3,8 +3,8 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.space import Axis, Candidates, Space
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.records.problem import KernelConfig
 
 SPACE = Space(

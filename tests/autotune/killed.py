@@ -9,10 +9,9 @@ import time
 
 import optuna
 
-from radialbench.autotune import study
-from radialbench.autotune.evaluator import Outcome, Trial
-from radialbench.autotune.tuned import Progress, Tuned
-from radialbench.autotune.tuner import tune_among
+from radialbench.autotune import storage
+from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.tuner import Progress, Tuned, tune
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape
 from tests.autotune.fake import Fake
@@ -46,9 +45,7 @@ def searched(trials: int, into: int, storage: str | None = None) -> Tuned:
         if now.trial is not None:
             os.write(into, f"keeps {CONFIGS.index(now.trial.config)}\n".encode())
 
-    return tune_among(
-        AMONG, Slow(into), seed=11, trials=trials, storage=storage, study="s", watch=watch
-    )
+    return tune(AMONG, Slow(into), seed=11, trials=trials, storage=storage, study="s", watch=watch)
 
 
 def main(storage: str, trials: int, *, seed: int) -> None:
@@ -108,5 +105,5 @@ def _life(
 
 if __name__ == "__main__":
     # By chance a configuration may be tried while its process is killed more often than is allowed.
-    study.LOSSES = 1000
+    storage.LOSSES = 1000
     main(sys.argv[1], int(sys.argv[2]), seed=int(sys.argv[3]))

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log2
 
-from radialbench.autotune.evaluator import Outcome
 from radialbench.autotune.space import SPACES, Candidates, Rejection
 from radialbench.autotune.sweep import SCHEMA, SweepTrial
+from radialbench.autotune.trials import Outcome
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.export import Chosen, Texts, load_config_format, write_texts
+from radialbench.autotune.export.t4 import to_t4
 from radialbench.autotune.export.triton import CONSTANTS, OPTIONS
 from radialbench.autotune.export.vllm import name_of
-from radialbench.autotune.store import open_store, study_name
-from radialbench.autotune.t4 import from_t4
+from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.launch import HOPPER_OPTIONS, LAUNCHES
 from radialbench.kernels.sources import FOLDER, SOURCES
+from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import WriteError
 from radialbench.records.tuning import TuningRecord
@@ -159,15 +159,21 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_t4_has_all_trials_where_they_are_kept(storage: str) -> None:
     first, second = texts_of("t4", TUNED, kept(heads=40), storage=storage).values()
-    assert list(from_t4(json.loads(first))) == TRIALS
+    assert json.loads(first)["results"] == to_t4(TRIALS, TUNED.key)["results"]
     # The storage has none of the other's.
-    assert [one.config for one in from_t4(json.loads(second))] == [TUNED.default]
+    assert configs_of(second) == [TUNED.default]
+
+
+def configs_of(text: str) -> list[KernelConfig]:
+    results = json.loads(text)["results"]
+    return [from_dict(KernelConfig, result["configuration"]) for result in results]
 
 
 def test_t4_has_what_a_record_keeps() -> None:
     (text,) = texts_of("t4", TUNED).values()
     document = json.loads(text)
-    assert from_t4(document) == (trial(TUNED.config, 8.0), trial(TUNED.default, 10.0))
+    assert configs_of(text) == [TUNED.config, TUNED.default]
+    assert [one["measurements"][0]["value"] for one in document["results"]] == [8.0, 10.0]
     assert [one["times"]["runtimes"] for one in document["results"]] == [[], []]
     assert document["metadata"]["chosen"] == {
         "configuration": {"block_m": 128, "block_n": 64, "num_warps": 8, "num_stages": 3},

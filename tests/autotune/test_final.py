@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.final import (
     NOISE_FLOOR,
     ROUNDS,
@@ -14,6 +13,7 @@ from radialbench.autotune.final import (
     is_certain,
     measure_finals,
 )
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune.fake import DEFAULT, Fake

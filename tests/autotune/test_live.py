@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from radialbench.autotune import live
-from radialbench.autotune.ahead import Ahead, Load
-from radialbench.autotune.evaluator import Outcome, Task, Trial
-from radialbench.autotune.live import Live, Rig, trial_of
+from radialbench.autotune.live import Live, Precompile, Preload, WorkerPool, trial_of
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.precompile import Built
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
-from radialbench.suites.finding import Finding
+from radialbench.suites.plan import Case, ended
 from radialbench.suites.pool import Job, Pool
 from radialbench.suites.worker import Worker
+from tests.records.sample import failed
 from tests.suites import small
 from tests.suites.jobs import Loaded
 
@@ -31,36 +31,35 @@ SMALL = KernelConfig(16, 16)
 
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
+def pool() -> Iterator[WorkerPool]:
     with pytest.MonkeyPatch.context() as patch:
         for name, kind in ODD.items():
             patch.setitem(BACKENDS, name, f"tests.suites.small:{kind}")
-        with Rig("cpu", "typed") as one:
+        with WorkerPool("cpu", "typed") as one:
             yield one
 
 
-def task(backend: str = "cpu", **fields: object) -> Task:
-    case = small.case(backends=["cpu"], **fields)
-    return Task(case.mask, case.grid, case.problem, backend, "cpu")
+def problem(backend: str = "cpu", **fields: object) -> Case:
+    return replace(small.case(backends=["cpu"], **fields), backend=backend)
 
 
-def test_a_trial_is_timed_in_a_process_that_stays(rig: Rig) -> None:
-    one = Live(task(), rig)
+def test_a_trial_is_timed_in_a_process_that_stays(pool: WorkerPool) -> None:
+    one = Live(problem(), pool)
     one.prepare([SMALL])
     trial = one.quick(SMALL, best_ms=None)
     assert trial.outcome == Outcome.OK
     assert live.QUICK["min_samples"] <= len(trial.samples_ms) <= live.QUICK["max_samples"]
-    process = rig.worker._process
+    process = pool.worker._process
     assert process is not None
     again = one.quick(KernelConfig(32, 16), best_ms=1e6)
     assert len(again.samples_ms) >= live.QUICK["min_samples"]
-    assert rig.worker._process is process
-    assert rig.worker.environment.command == "typed"
+    assert pool.worker._process is process
+    assert pool.worker.environment.command == "typed"
     one.close()
 
 
-def test_what_is_far_slower_than_the_best_is_sampled_once(rig: Rig) -> None:
-    trial = Live(task(), rig).quick(SMALL, best_ms=1e-6)
+def test_what_is_far_slower_than_the_best_is_sampled_once(pool: WorkerPool) -> None:
+    trial = Live(problem(), pool).quick(SMALL, best_ms=1e-6)
     assert trial.outcome == Outcome.OK
     assert len(trial.samples_ms) == 1
 
@@ -77,11 +76,11 @@ def test_what_is_far_slower_than_the_best_is_sampled_once(rig: Rig) -> None:
     ],
 )
 def test_every_end_is_an_outcome(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, backend: str, outcome: Outcome, reason: str
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, backend: str, outcome: Outcome, reason: str
 ) -> None:
     monkeypatch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 60.0)
-    assert Live(task(backend), rig).quick(SMALL, best_ms=None) == Trial(SMALL, outcome, reason)
-    assert Live(task(), rig).quick(SMALL, best_ms=None).outcome == Outcome.OK
+    assert Live(problem(backend), pool).quick(SMALL, best_ms=None) == Trial(SMALL, outcome, reason)
+    assert Live(problem(), pool).quick(SMALL, best_ms=None).outcome == Outcome.OK
 
 
 @pytest.mark.parametrize(
@@ -96,12 +95,12 @@ def test_every_end_is_an_outcome(
     ],
 )
 def test_errors_tell_what_failed(status: Status, reason: str, outcome: Outcome) -> None:
-    assert trial_of(SMALL, Finding().ended(status, reason)) == Trial(SMALL, outcome, reason)
+    assert trial_of(SMALL, ended(failed(), status, reason)) == Trial(SMALL, outcome, reason)
 
 
-def test_the_last_ones_are_sampled_in_turn(rig: Rig) -> None:
+def test_the_last_ones_are_sampled_in_turn(pool: WorkerPool) -> None:
     configs = [SMALL, KernelConfig(32, 32), KernelConfig(16, 32)]
-    trials = Live(task(), rig).final(configs)
+    trials = Live(problem(), pool).final(configs)
     assert [trial.config for trial in trials] == configs
     assert {trial.outcome for trial in trials} == {Outcome.OK}
     (count,) = {len(trial.samples_ms) for trial in trials}
@@ -123,7 +122,7 @@ def test_the_processes_of_a_rig_end_at_the_same_time(monkeypatch: pytest.MonkeyP
     tell(Pool, "__exit__")
     tell(Worker, "__exit__")
     tell(Worker, "hang_up")
-    with Rig("cpu"):
+    with WorkerPool("cpu"):
         pass
     assert told == ["Worker.hang_up", "Pool.__exit__", "Worker.__exit__"]
 
@@ -139,7 +138,7 @@ def test_a_rig_that_does_not_start_leaves_no_process(monkeypatch: pytest.MonkeyP
         raise OSError("no more threads")
 
     monkeypatch.setattr(live, "Pool", refuse)
-    one = Rig("cpu")
+    one = WorkerPool("cpu")
     with pytest.raises(OSError, match="no more threads"), one:
         pass
     assert begun[0]._process is None
@@ -185,12 +184,12 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
     monkeypatch.setattr(live, "Pool", Jobs)
     monkeypatch.setattr(live, "gpus", lambda: known)
     monkeypatch.setattr(live, "_arch", lambda device: arch)
-    with Rig(device) as one:
+    with WorkerPool(device) as one:
         (pool,) = Jobs.made
         # A job for each, before anybody asks what there is to compile for.
         assert len(set(pool.jobs)) == early * pool.children
         assert "arch" not in vars(one)
-        assert (one.pool is None) == (arch is None)
+        assert (one.jobs is None) == (arch is None)
         assert pool.open == (arch is not None)
     assert not pool.open
 
@@ -199,7 +198,7 @@ def test_a_child_imports_what_compiling_takes() -> None:
     with Pool(1, limit_s=120) as pool:
         names = ("torch", "triton", "radialbench.kernels.precompile")
         assert pool.result(Loaded(names, 1)) == ()
-        assert pool.result(Load(0)) is None
+        assert pool.result(Preload(0)) is None
         assert pool.result(Loaded(names, 2)) == names
 
 
@@ -216,9 +215,13 @@ def test_kernels_and_tables_are_compiled_ahead(
     monkeypatch.setattr(live, "_arch", lambda device: 90)
     monkeypatch.setitem(BACKENDS, "triton", "radialbench.kernels.backends.cpu:Cpu")
     broken = replace(PLAIN, block_m=24)
-    with Rig("cpu") as rig:
-        later = task("triton", head_dim=128, dtype="float16")
-        one = Live(task("triton", head_dim=64, dtype="float16"), rig, then=[(later, PLAIN)])
+    with WorkerPool("cpu") as pool:
+        later = problem("triton", head_dim=128, dtype="float16")
+        one = Live(
+            problem("triton", head_dim=64, dtype="float16"),
+            pool,
+            then=[replace(later, config=PLAIN)],
+        )
         one.prepare([PLAIN, broken])
         with monkeypatch.context() as patch:
             # What is tried first waits for no child.
@@ -226,7 +229,7 @@ def test_kernels_and_tables_are_compiled_ahead(
             timed = one.quick(PLAIN, best_ms=None)
         assert timed.outcome == Outcome.OK
         one.built(PLAIN)
-        assert list(rig.folder.glob("*.table"))
+        assert list(pool.folder.glob("*.table"))
         # A fourth stage changes nothing here: it would be timed twice.
         twin = one.quick(replace(PLAIN, num_stages=4), best_ms=None)
         assert twin.outcome == Outcome.REJECTED
@@ -237,13 +240,16 @@ def test_kernels_and_tables_are_compiled_ahead(
         assert failed.reason is not None
         assert "power of 2" in failed.reason
         # What comes after is compiled while the last ones are timed.
-        assert rig.pool is not None
-        ahead = Ahead(later, PLAIN, 90, rig.folder)
-        assert ahead not in rig.pool._results
+        assert pool.jobs is not None
+        assert later.backend is not None
+        ahead = Precompile(
+            later.mask, later.grid, later.problem, later.backend, PLAIN, 90, pool.folder
+        )
+        assert ahead not in pool.jobs._results
         one.final([PLAIN])
-        assert ahead in {*rig.pool._results, *rig.pool._busy, *rig.pool._waiting}
-        assert isinstance(rig.pool.result(ahead), Built)
-        other = Live(task("hopper", head_dim=128, dtype="float16"), rig)
+        assert ahead in {*pool.jobs._results, *pool.jobs._busy, *pool.jobs._waiting}
+        assert isinstance(pool.jobs.result(ahead), Built)
+        other = Live(problem("hopper", head_dim=128, dtype="float16"), pool)
         large = other.quick(KernelConfig(128, 128, num_stages=4), best_ms=1.0)
         assert large.outcome == Outcome.REJECTED
         assert large.reason is not None

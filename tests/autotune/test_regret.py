@@ -5,14 +5,14 @@ from functools import cache
 
 import pytest
 
-from radialbench.autotune.evaluator import Outcome
 from radialbench.autotune.regret import (
-    Summary,
+    RegretSummary,
     compare_searches,
     summarize_regrets,
     transfer_regrets,
 )
 from radialbench.autotune.replay import by_problem, true_times
+from radialbench.autotune.trials import Outcome
 from tests.autotune import landscape
 
 SEEDS = range(20)
@@ -20,7 +20,7 @@ SHARES = (0.1, 0.15, 0.2)
 
 
 @cache
-def sums() -> dict[tuple[str, float], Summary]:
+def sums() -> dict[tuple[str, float], RegretSummary]:
     """Replay three searches on four kernels, of about 190 configurations each."""
     sweep = landscape.sweep(landscape.shape(seed) for seed in range(4))
     rows = compare_searches(sweep, ["tpe", "random", "exhaustive"], SEEDS, SHARES)

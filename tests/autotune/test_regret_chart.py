@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from radialbench.autotune.regret import Summary
-from radialbench.autotune.regret_chart import draw_regrets
+from radialbench.autotune.regret import RegretSummary, draw_regrets
 from radialbench.reports.charts._style import drawing, rendered
 
 SUMMARIES = [
-    Summary("tpe", 0.2, 80, 0.0, 0.01, 0.02),
-    Summary("tpe", 0.1, 80, 0.007, 0.07, 0.1),
-    Summary("random", 0.1, 80, 0.06, 0.16, 0.2),
-    Summary("random", 0.2, 80, 0.03, 0.12, 0.2),
+    RegretSummary("tpe", 0.2, 80, 0.0, 0.01, 0.02),
+    RegretSummary("tpe", 0.1, 80, 0.007, 0.07, 0.1),
+    RegretSummary("random", 0.1, 80, 0.06, 0.16, 0.2),
+    RegretSummary("random", 0.2, 80, 0.03, 0.12, 0.2),
 ]
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from radialbench.autotune.evaluator import Outcome
 from radialbench.autotune.replay import Replay, by_problem, recorded_candidates, true_times
 from radialbench.autotune.space import SPACES
-from radialbench.autotune.tuner import tune_among
+from radialbench.autotune.trials import Outcome
+from radialbench.autotune.tuner import tune
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape
@@ -75,7 +75,7 @@ def test_a_sweep_is_parted_by_problem() -> None:
 
 def test_a_replayed_search_finds_what_is_best() -> None:
     sweep = landscape.sweep([SHAPE], noise=0.001)
-    tuned = tune_among(recorded_candidates(sweep), Replay(sweep), trials=len(sweep))
+    tuned = tune(recorded_candidates(sweep), Replay(sweep), trials=len(sweep))
     times = true_times(sweep)
     assert times[tuned.decision.config] <= 1.005 * min(times.values())
     assert tuned.decision.ratio.median == pytest.approx(

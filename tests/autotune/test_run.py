@@ -8,23 +8,24 @@ from typing import Any
 import pytest
 
 from radialbench.autotune import run as tuning
-from radialbench.autotune.evaluator import Outcome, Task, Trial
-from radialbench.autotune.live import Rig
+from radialbench.autotune.jobs import jobs_of, tunable_cases
+from radialbench.autotune.live import WorkerPool
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.tasks import tasks_of
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.tuned import processor
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import reserved
 from radialbench.records.tuning import Estimate, Outcomes, TuningRecord
 from radialbench.records.tuning_file import read_tuning
+from radialbench.suites.plan import Case
 from tests.records.tuned import KEY
 from tests.records.tuned import tuned as record
 from tests.suites import small
 
 SPACE = Space((Axis("block_m", (64, 128)), Axis("block_n", (64, 128))))
 FAST = KernelConfig(64, 64)
-RIG = Rig("cpu")
+POOL = WorkerPool("cpu")
 """Without processes."""
 
 
@@ -34,62 +35,60 @@ class Recorded:
     asked: list[tuple[str, KernelConfig]]
     compiled: list[tuple[str, KernelConfig]]
 
-    def __init__(
-        self, task: Task, rig: object, *, then: Sequence[tuple[Task, KernelConfig]]
-    ) -> None:
-        self.task = task
+    def __init__(self, case: Case, pool: object, *, then: Sequence[Case]) -> None:
+        self.case = case
         self.then = then
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
         """Nothing to compile."""
 
     def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
-        self.asked.append((self.task.mask.label, config))
+        self.asked.append((self.case.mask.label, config))
         return self._timed(config, 3)
 
     def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
-        self.compiled += [(task.problem.grid, config) for task, config in self.then]
+        self.compiled += [(case.problem.grid, case.config) for case in self.then]
         return [self._timed(config, 20) for config in configs]
 
     def close(self) -> None:
         """Nothing to end."""
 
     def _timed(self, config: KernelConfig, count: int) -> Trial:
-        if self.task.mask.label == "dense":
+        if self.case.mask.label == "dense":
             return Trial(config, Outcome.CRASHED, "fell over")
         ms = 1.0 if config == FAST else 2.0
         return Trial(config, Outcome.OK, None, tuple(ms + i / 1e4 for i in range(count)))
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuning.Job]:
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuning.TuningJob]:
     monkeypatch.setattr(Recorded, "asked", [], raising=False)
     monkeypatch.setattr(Recorded, "compiled", [], raising=False)
     monkeypatch.setattr(tuning, "Live", Recorded)
     monkeypatch.setitem(SPACES, "cpu", SPACE)
     monkeypatch.delenv("RADIALBENCH_CONFIGS", raising=False)
     cases = small.cases(masks=["dense", "radial"], backends=["hopper", "cpu"])
-    return tuning.jobs_of(tasks_of(cases, "cpu"))
+    return jobs_of(tunable_cases(cases, "cpu"))
 
 
-def tuned(jobs: Sequence[tuning.Job], folder: Path, **options: Any) -> list[tuning.Ended]:
+def tuned(jobs: Sequence[tuning.TuningJob], folder: Path, **options: Any) -> list[tuning.JobEnded]:
     storage = f"journal:{folder / 'trials.journal'}"
-    return tuning.run(jobs, RIG, folder / "records.jsonl", storage=storage, **options)
+    return tuning.run(jobs, POOL, folder / "records.jsonl", storage=storage, **options)
 
 
 def test_what_cannot_run_is_left_out_and_what_fails_is_told(
-    jobs: list[tuning.Job], tmp_path: Path
+    jobs: list[tuning.TuningJob], tmp_path: Path
 ) -> None:
-    assert [job.name for job in jobs if job.among is None] == [
+    assert [job.name for job in jobs if job.candidates is None] == [
         f"{mask}/{frames}x3x5/h2d8/hopper" for frames in (2, 3) for mask in ("dense", "radial")
     ]
     seen: list[tuning.Event] = []
     ends = tuned(jobs, tmp_path, on_event=seen.append)
-    assert [(end.place, end.total, end.job.task.mask.label) for end in ends] == [
+    assert [(end.place, end.total, end.job.case.mask.label) for end in ends] == [
         (1, 4, "dense"), (2, 4, "radial"), (3, 4, "dense"), (4, 4, "radial")
     ]  # fmt: skip
     for end in ends:
-        if end.job.task.mask.label == "dense":
+        if end.job.case.mask.label == "dense":
             assert end.record is None
             assert end.reason is not None
             assert "the default configuration does not run" in end.reason
@@ -98,12 +97,12 @@ def test_what_cannot_run_is_left_out_and_what_fails_is_told(
             assert (end.record.config, end.record.source) == (FAST, "tuned")
             assert end.record.versions.keys() == {"radialbench", "torch"}
             assert end.record.key.device == processor("cpu")
-    assert [event for event in seen if isinstance(event, tuning.Ended)] == ends
+    assert [event for event in seen if isinstance(event, tuning.JobEnded)] == ends
     assert read_tuning(tmp_path / "records.jsonl") == tuple(e.record for e in ends if e.record)
 
 
 def test_what_was_best_before_is_tried_after_the_default(
-    jobs: list[tuning.Job], tmp_path: Path
+    jobs: list[tuning.TuningJob], tmp_path: Path
 ) -> None:
     tuned(jobs, tmp_path, trials=3)
     longer = [config for label, config in Recorded.asked if label == "radial"][-3:]
@@ -119,22 +118,24 @@ def test_what_was_best_on_other_devices_comes_after_what_was_on_this_one() -> No
 
 
 def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
-    jobs: list[tuning.Job], tmp_path: Path
+    jobs: list[tuning.TuningJob], tmp_path: Path
 ) -> None:
-    one, two, *_ = radial = [job for job in jobs if job.among and job.task.mask.label == "radial"]
+    one, two, *_ = radial = [
+        job for job in jobs if job.candidates and job.case.mask.label == "radial"
+    ]
     known = {two.key: [Trial(KernelConfig(), Outcome.OK, None, (2.0,))]}
     tuned(radial, tmp_path, known=known)
-    assert one.task.problem.grid != two.task.problem.grid
-    assert {grid for grid, _ in Recorded.compiled} == {two.task.problem.grid}
+    assert one.case.problem.grid != two.case.problem.grid
+    assert {grid for grid, _ in Recorded.compiled} == {two.case.problem.grid}
     begun = [config for _, config in Recorded.compiled]
     assert len(begun) == 3
     assert {*begun, KernelConfig()} == set(SPACE.configs())
 
 
 def test_what_is_known_of_a_problem_is_not_tried_again(
-    jobs: list[tuning.Job], tmp_path: Path
+    jobs: list[tuning.TuningJob], tmp_path: Path
 ) -> None:
-    (job, _) = (job for job in jobs if job.among and job.task.mask.label == "radial")
+    (job, _) = (job for job in jobs if job.candidates and job.case.mask.label == "radial")
     known = [Trial(config, Outcome.OK, None, (2.0,)) for config in SPACE.configs()]
     ends = tuned([job], tmp_path, known={job.key: known})
     assert not Recorded.asked
@@ -144,7 +145,7 @@ def test_what_is_known_of_a_problem_is_not_tried_again(
 
 
 def test_a_file_that_another_process_writes_is_left_alone(
-    jobs: list[tuning.Job], tmp_path: Path
+    jobs: list[tuning.TuningJob], tmp_path: Path
 ) -> None:
     with (
         reserved(tmp_path / "records.jsonl.lock"),
@@ -154,18 +155,18 @@ def test_a_file_that_another_process_writes_is_left_alone(
     assert not Recorded.asked
 
 
-def test_nothing_that_can_run_is_an_error(jobs: list[tuning.Job], tmp_path: Path) -> None:
+def test_nothing_that_can_run_is_an_error(jobs: list[tuning.TuningJob], tmp_path: Path) -> None:
     with pytest.raises(AutotuneError, match="hopper cannot run what is to be tuned"):
-        tuned([job for job in jobs if job.among is None], tmp_path)
+        tuned([job for job in jobs if job.candidates is None], tmp_path)
     with pytest.raises(AutotuneError, match="unknown search 'tp'"):
         tuned(jobs, tmp_path, search="tp")
     with pytest.raises(AutotuneError, match="cannot use the storage nowhere"):
-        tuning.run(jobs, RIG, tmp_path / "records.jsonl", storage="nowhere")
+        tuning.run(jobs, POOL, tmp_path / "records.jsonl", storage="nowhere")
     assert not Recorded.asked
     assert not (tmp_path / "records.jsonl").exists()
 
 
-def test_neighbours_come_nearest_first_and_once(jobs: list[tuning.Job]) -> None:
+def test_neighbours_come_nearest_first_and_once(jobs: list[tuning.TuningJob]) -> None:
     key = jobs[1].key
     once = Estimate(1.0, 0.9, 1.1)
     record = TuningRecord(

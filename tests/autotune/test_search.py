@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.search import SEARCHES, STARTUP, Search, sampler_names
 from radialbench.autotune.space import SPACES, Candidates
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape

@@ -12,12 +12,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from radialbench.autotune.evaluator import Outcome, Trial
-from radialbench.autotune.owner import ABANDONED_SECONDS, alive, me
 from radialbench.autotune.space import Axis, Candidates, Space
-from radialbench.autotune.store import Memory, open_store, study_name
-from radialbench.autotune.study import LOSSES, Study
-from radialbench.autotune.tuner import tune_among
+from radialbench.autotune.storage import ABANDONED_SECONDS, LOSSES, Study, is_alive, trial_owner
+from radialbench.autotune.trials import Memory, Outcome, Trial, open_store, study_name
+from radialbench.autotune.tuner import tune
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape
@@ -84,20 +82,20 @@ def test_others_can_read_it(url: str) -> None:
 
 def test_a_search_goes_on(url: str) -> None:
     whole = Fake(noise=0)
-    expected = tune_among(among(), whole, search="tpe", trials=11)
+    expected = tune(among(), whole, search="tpe", trials=11)
     for trials in (3, 7):
-        tune_among(among(), Fake(noise=0), trials=trials, storage=url, study="problem")
+        tune(among(), Fake(noise=0), trials=trials, storage=url, study="problem")
     rest = Fake(noise=0)
-    tuned = tune_among(among(), rest, trials=11, storage=url, study="problem")
+    tuned = tune(among(), rest, trials=11, storage=url, study="problem")
     assert len(rest.tried) == 4
     assert tuned.trials == expected.trials
     assert tuned.decision == expected.decision
 
 
 def test_what_is_finished_is_not_measured_again(url: str) -> None:
-    first = tune_among(among(), Fake(), storage=url, study="problem")
+    first = tune(among(), Fake(), storage=url, study="problem")
     again = Fake()
-    second = tune_among(among(), again, storage=url, study="problem")
+    second = tune(among(), again, storage=url, study="problem")
     assert (again.tried, again.finals) == ([], [])
     assert second.decision == first.decision
 
@@ -121,9 +119,9 @@ def test_trials_that_ended_elsewhere_are_kept_once(url: str) -> None:
 
 
 def test_studies_of_other_problems_share_a_storage(url: str) -> None:
-    tune_among(among(), Fake(), storage=url, study="problem")
+    tune(among(), Fake(), storage=url, study="problem")
     fake = Fake()
-    tune_among(among(), fake, storage=url, study="another")
+    tune(among(), fake, storage=url, study="another")
     assert len(fake.tried) == len(CONFIGS)
 
 
@@ -144,9 +142,9 @@ def test_an_error_while_trying_puts_back(url: str) -> None:
             return super().quick(config, best_ms=best_ms)
 
     with pytest.raises(KeyboardInterrupt):
-        tune_among(among(), Broken(), storage=url, study="problem")
+        tune(among(), Broken(), storage=url, study="problem")
     fake = Fake()
-    tune_among(among(), fake, storage=url, study="problem")
+    tune(among(), fake, storage=url, study="problem")
     assert len(fake.tried) == len(CONFIGS) - 2
 
 
@@ -197,7 +195,7 @@ def test_what_ends_its_process_again_and_again_is_given_up(url: str) -> None:
 def living() -> str:
     """Name a process that is alive and not this one: its parent."""
     stat = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    machine = me().split()[0]
+    machine = trial_owner().split()[0]
     return f"{machine} {os.getppid()} {stat.split()[19]} {time.time():.0f}"
 
 
@@ -209,31 +207,31 @@ def test_what_another_process_is_trying_is_left_to_it(url: str) -> None:
     # Both began with the same in the same moment: the first keeps it.
     assert store.begin(CONFIGS[3]) is None
     fake = Fake()
-    tune_among(among(), fake, storage=url, study="problem")
+    tune(among(), fake, storage=url, study="problem")
     assert len(fake.tried) == len(CONFIGS) - 1
     assert CONFIGS[3] not in fake.tried
 
 
 def test_who_is_alive() -> None:
-    assert alive(living())
+    assert is_alive(living())
     machine, pid, started, begun = living().split()
-    assert not alive(f"{machine} {pid} 1 {begun}")
-    assert not alive(me())
+    assert not is_alive(f"{machine} {pid} 1 {begun}")
+    assert not is_alive(trial_owner())
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         dead = child.pid
-    assert not alive(f"{machine} {dead} {started} {begun}")
-    assert alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS + 60:.0f}")
-    assert not alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS - 60:.0f}")
+    assert not is_alive(f"{machine} {dead} {started} {begun}")
+    assert is_alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS + 60:.0f}")
+    assert not is_alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS - 60:.0f}")
 
 
 def test_a_child_that_nobody_waited_for_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     stat = Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    owner = f"{me().split()[0]} {child.pid} {stat.split()[19]} 0"
-    assert alive(owner)
+    owner = f"{trial_owner().split()[0]} {child.pid} {stat.split()[19]} 0"
+    assert is_alive(owner)
     child.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert not alive(owner)
+    assert not is_alive(owner)
     child.communicate()
 
 
@@ -241,7 +239,7 @@ def test_a_trial_that_someone_else_queued_is_none_of_ours(url: str) -> None:
     opened(url)
     raw(url).enqueue_trial({"block_m": 32, "block_n": 32})
     fake = Fake()
-    tuned = tune_among(among(), fake, storage=url, study="problem")
+    tuned = tune(among(), fake, storage=url, study="problem")
     assert len(fake.tried) == len(set(fake.tried)) == len(CONFIGS)
     assert len(tuned.trials) == len(CONFIGS)
 
@@ -249,7 +247,7 @@ def test_a_trial_that_someone_else_queued_is_none_of_ours(url: str) -> None:
 def test_a_line_that_a_kill_cut_off_is_taken_away(tmp_path: Path) -> None:
     path = tmp_path / "tuning.journal"
     url = f"journal:{path}"
-    tune_among(among(), Fake(), trials=3, storage=url, study="problem")
+    tune(among(), Fake(), trials=3, storage=url, study="problem")
     whole = path.read_bytes()
     for rest in (b'{"op_code":8,"worker_id":"a', b'{"op', b'{"op_code":8,' + b"x" * 9000):
         path.write_bytes(whole + rest)
@@ -264,7 +262,7 @@ def test_a_line_that_a_kill_cut_off_is_taken_away(tmp_path: Path) -> None:
 def test_no_lock_outlives_its_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from radialbench.autotune.journal import JournalLock\n"
+        "from radialbench.autotune.storage import JournalLock\n"
         "JournalLock(Path(sys.argv[1])).acquire(); print('held', flush=True); input()"
     )
     path = tmp_path / "tuning.journal"

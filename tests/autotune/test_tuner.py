@@ -2,10 +2,9 @@
 
 import pytest
 
-from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.autotune.space import Candidates, Rejection
-from radialbench.autotune.tuned import Progress
-from radialbench.autotune.tuner import best_of, tune_among
+from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.tuner import Progress, best_of, tune
 from radialbench.errors import AutotuneError
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.problem import KernelConfig
@@ -24,7 +23,7 @@ ENDS = {
 
 def test_all_of_a_small_space_is_tried() -> None:
     fake = Fake(ENDS)
-    tuned = tune_among(among(), fake)
+    tuned = tune(among(), fake)
     assert (tuned.decision.config, tuned.decision.source) == (BEST, "tuned")
     assert tuned.search == "exhaustive"
     assert fake.tried == [DEFAULT, *(c for c in SPACE.configs() if c != DEFAULT)]
@@ -35,7 +34,7 @@ def test_all_of_a_small_space_is_tried() -> None:
 
 def test_the_best_time_so_far_is_told() -> None:
     fake = Fake(ENDS, noise=0)
-    tune_among(among(), fake)
+    tune(among(), fake)
     assert fake.bests[0] is None
     known = [b for b in fake.bests if b is not None]
     assert known == sorted(known, reverse=True)
@@ -44,7 +43,7 @@ def test_the_best_time_so_far_is_told() -> None:
 
 def test_everything_is_compiled_ahead_in_the_order_of_need() -> None:
     fake = Fake()
-    tune_among(among(), fake, search="random", trials=4, seed=3)
+    tune(among(), fake, search="random", trials=4, seed=3)
     assert fake.tried == fake.prepared[:4]
     assert sorted(fake.prepared, key=repr) == sorted(SPACE.configs(), key=repr)
 
@@ -52,18 +51,18 @@ def test_everything_is_compiled_ahead_in_the_order_of_need() -> None:
 def test_trials_are_limited_and_rejected_ones_cost_none() -> None:
     rejected = dict.fromkeys(list(SPACE.configs())[1:6], (Outcome.REJECTED, "spills"))
     fake = Fake(rejected)
-    tuned = tune_among(among(), fake, search="random", trials=5)
+    tuned = tune(among(), fake, search="random", trials=5)
     assert tuned.outcomes.ok == 5
     assert tuned.outcomes.rejected == len(fake.tried) - 5
     with pytest.raises(AutotuneError, match="trials must be at least 1, got 0"):
-        tune_among(among(), fake, trials=0)
+        tune(among(), fake, trials=0)
 
 
 def test_rejections_are_counted_by_kind() -> None:
     configs = list(SPACE.configs())
     spilled = Rejection(configs[0], "registers", "takes 300")
     some = Candidates(SPACE, DEFAULT, tuple(configs[1:]), (spilled,))
-    tuned = tune_among(some, Fake(ENDS))
+    tuned = tune(some, Fake(ENDS))
     assert tuned.rejections == {"registers": 1, "trying": 1}
     assert tuned.outcomes.rejected == 2
     assert configs[0] not in [trial.config for trial in tuned.trials]
@@ -79,17 +78,17 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
             now[0] += 10
             return super().quick(config, best_ms=best_ms)
 
-    tuned = tune_among(among(), Slow(), seconds=35, watch=seen.append)
+    tuned = tune(among(), Slow(), seconds=35, watch=seen.append)
     assert len(tuned.trials) == 4
     assert tuned.search == "tpe"
     left = [one.seconds_left for one in seen if one.stage == "search"]
     assert left == [35, 25, 15, 5, 0]
-    assert len(tune_among(among(), Slow(), seconds=0).trials) == 1
+    assert len(tune(among(), Slow(), seconds=0).trials) == 1
 
 
 def test_progress_is_told() -> None:
     seen: list[Progress] = []
-    tune_among(among(), Fake(ENDS), watch=seen.append)
+    tune(among(), Fake(ENDS), watch=seen.append)
     assert [one.stage for one in seen] == ["search"] * 13 + ["final"]
     assert [one.measured for one in seen][:3] == [0, 1, 2]
     assert {one.planned for one in seen} == {12}
@@ -100,16 +99,16 @@ def test_progress_is_told() -> None:
 
 
 def test_where_nothing_is_faster_the_default_stays() -> None:
-    tuned = tune_among(among(), Fake(time=lambda config: 1.0))
+    tuned = tune(among(), Fake(time=lambda config: 1.0))
     assert (tuned.decision.config, tuned.decision.source) == (DEFAULT, "default")
     alone = Candidates(SPACE, DEFAULT, (DEFAULT,))
-    tuned = tune_among(alone, Fake())
+    tuned = tune(alone, Fake())
     assert (tuned.decision.source, len(tuned.trials)) == ("default", 1)
 
 
 def test_where_all_others_fail_the_default_stays() -> None:
     ends = {c: (Outcome.CRASHED, "SIGABRT") for c in SPACE.configs() if c != DEFAULT}
-    tuned = tune_among(among(), Fake(ends))
+    tuned = tune(among(), Fake(ends))
     assert tuned.decision.source == "default"
     assert tuned.outcomes == Outcomes(crashed=11, ok=1)
 
@@ -120,27 +119,27 @@ def test_an_error_of_the_evaluator_is_passed_on() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tune_among(among(), Broken())
+        tune(among(), Broken())
 
 
 def test_neighbours_are_tried_after_the_default() -> None:
     fake = Fake()
-    tune_among(among(), fake, trials=3, neighbours=[KernelConfig(32, 64), KernelConfig(7, 7)])
+    tune(among(), fake, trials=3, neighbours=[KernelConfig(32, 64), KernelConfig(7, 7)])
     assert fake.tried[:2] == [DEFAULT, KernelConfig(32, 64)]
 
 
 def test_what_is_known_is_not_tried_again() -> None:
     whole = Fake(ENDS, noise=0)
-    expected = tune_among(among(), whole)
+    expected = tune(among(), whole)
     known = [Fake(ENDS, noise=0).quick(config, best_ms=None) for config in SPACE.configs()]
     elsewhere = Trial(KernelConfig(7, 7), Outcome.OK, None, (0.1,))
     fake = Fake(ENDS, noise=0)
-    tuned = tune_among(among(), fake, trials=3, known=[elsewhere, *known])
+    tuned = tune(among(), fake, trials=3, known=[elsewhere, *known])
     assert (fake.tried, fake.prepared, fake.finals[0]) == ([], [], whole.finals[0])
     assert tuned.decision == expected.decision
     # All was tried, by whomever.
     assert (tuned.search, tuned.outcomes) == ("exhaustive", expected.outcomes)
-    part = tune_among(among(), fake, trials=7, known=[known[0], *known[4:8]])
+    part = tune(among(), fake, trials=7, known=[known[0], *known[4:8]])
     assert len(fake.tried) == 2
     assert (part.search, part.outcomes.total) == ("tpe", 7)
 
@@ -156,7 +155,7 @@ def test_the_best_few() -> None:
 
 
 def test_what_is_stored() -> None:
-    tuned = tune_among(among(), Fake(ENDS), seed=3)
+    tuned = tune(among(), Fake(ENDS), seed=3)
     made = tuned.record(
         landscape.key(0, landscape.shape(0)),
         label="radial",

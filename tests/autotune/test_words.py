@@ -1,8 +1,8 @@
 """What mattered in a search, and its words."""
 
-from radialbench.autotune.importance import FEWEST, importance
-from radialbench.autotune.space import SPACES
-from radialbench.autotune.words import config_words, ms_words, ratio_words
+from radialbench.autotune.final import format_ms, format_ratio
+from radialbench.autotune.space import SPACES, format_config
+from radialbench.autotune.tuner import FEWEST_TIMES, importance
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Estimate
 from tests.autotune import landscape
@@ -20,7 +20,7 @@ def test_what_mattered() -> None:
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
     # Blocks are most of the formula; stages hardly count in it.
     assert shares["num_stages"] < shares["block_m"]
-    assert importance(SPACE, trials[: FEWEST - 1]) == {}
+    assert importance(SPACE, trials[: FEWEST_TIMES - 1]) == {}
 
 
 def test_an_axis_that_changes_nothing_does_not_matter() -> None:
@@ -32,8 +32,8 @@ def test_an_axis_that_changes_nothing_does_not_matter() -> None:
 
 def test_words() -> None:
     full = KernelConfig(64, 32, num_warps=1, num_stages=3)
-    assert config_words(full) == "64×32, 1 warp, 3 stages"
-    assert config_words(KernelConfig()) == "128×128"
-    assert ms_words(Estimate(2.0)) == "2 ms"
-    assert ms_words(Estimate(2.0, 1.98, 2.02)) == "2 ms ±1.0%"
-    assert ratio_words(Estimate(1.5)) == "1.500"
+    assert format_config(full) == "64×32, 1 warp, 3 stages"
+    assert format_config(KernelConfig()) == "128×128"
+    assert format_ms(Estimate(2.0)) == "2 ms"
+    assert format_ms(Estimate(2.0, 1.98, 2.02)) == "2 ms ±1.0%"
+    assert format_ratio(Estimate(1.5)) == "1.500"

@@ -82,7 +82,7 @@ def test_gates_are_set_by_option_and_by_file(
     assert check(monkeypatch, now, "--baseline", before, *gates) == 0
     assert check(monkeypatch, now, "--baseline", before, "--gate", "latency=9%") == 0
     assert check(monkeypatch, now, "--baseline", before, *gates, "--gate", "latency=5%") == 1
-    assert check(monkeypatch, now, "--baseline", before, "--run-noise", "5") == 0
+    assert check(monkeypatch, now, "--baseline", before, "--noise-floor", "5") == 0
 
 
 def test_gates_of_the_suite_travel_with_the_results_that_are_judged(

@@ -184,7 +184,7 @@ def test_no_more_are_measured_again_than_there_may_be(monkeypatch: pytest.Monkey
 
 def test_what_is_unchanged_is_not_timed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = frozenset(case.id for case in cli.cases[1:])
-    monkeypatch.setattr("radialbench.suites.unchanged.unchanged", lambda suite, versions: kept)
+    monkeypatch.setattr("radialbench.suites.machine_code.unchanged", lambda suite, versions: kept)
     file = cli.folder / "check.json"
     words = ("--skip-unchanged", "-o", f"json={file}")
     code, out, err = cli(lambda folder, case: 1.0, *words)

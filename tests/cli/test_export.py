@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
-from radialbench.autotune import verify as verifying
-from radialbench.autotune.evaluator import Outcome, Trial
+from radialbench.autotune import run as tuning
 from radialbench.autotune.export import CONFIG_FORMATS
-from radialbench.autotune.run import jobs_of
-from radialbench.autotune.store import open_store, study_name
-from radialbench.autotune.tasks import tasks_of
+from radialbench.autotune.jobs import jobs_of, tunable_cases
+from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
 from radialbench.cli import main
 from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import file_name, find_config, processor
@@ -230,11 +228,11 @@ class Measured:
     asked: list[tuple[str, list[KernelConfig]]]
     factor: float
 
-    def __init__(self, task: Any, rig: object) -> None:
-        self.task = task
+    def __init__(self, case: Any, pool: object) -> None:
+        self.case = case
 
     def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
-        self.asked.append((self.task.mask.label, [*configs]))
+        self.asked.append((self.case.mask.label, [*configs]))
         times = [2.0, 2.0 * self.factor]
         return [
             Trial(config, Outcome.OK, None, tuple(ms + i / 1e4 for i in range(20)))
@@ -246,7 +244,7 @@ class Measured:
 def measured(monkeypatch: pytest.MonkeyPatch) -> type[Measured]:
     monkeypatch.setattr(Measured, "asked", [], raising=False)
     monkeypatch.setattr(Measured, "factor", 0.5, raising=False)
-    monkeypatch.setattr(verifying, "Live", Measured)
+    monkeypatch.setattr(tuning, "Live", Measured)
     return Measured
 
 
@@ -254,7 +252,7 @@ def test_what_was_exported_is_measured_again(
     cli: Cli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     suite, out = small.written(tmp_path), tmp_path / "x.json"
-    keys = [job.key for job in jobs_of(tasks_of(small.cases(), "cpu"))]
+    keys = [job.key for job in jobs_of(tunable_cases(small.cases(), "cpu"))]
     gains = replace(TUNED, key=keys[0])
     records = [
         *(gains, replace(kept(), key=keys[1])),
@@ -277,7 +275,7 @@ def test_what_was_exported_is_measured_again(
 def test_problems_are_found_in_the_shipped_suites(
     cli: Cli, tmp_path: Path, measured: type[Measured]
 ) -> None:
-    jobs = jobs_of(tasks_of(plan(load_suite("smoke")), "cpu", ["cpu"]))
+    jobs = jobs_of(tunable_cases(plan(load_suite("smoke")), "cpu", ["cpu"]))
     path = study(tmp_path, *(replace(TUNED, key=job.key) for job in jobs))
     told = cli.text("--check", path)
     assert told.splitlines()[-1].startswith(f"{len(jobs)} measured again, {len(jobs)} of them ")

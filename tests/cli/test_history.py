@@ -80,7 +80,7 @@ def test_results_stand_in_the_order_of_measuring_unless_asked_otherwise(
     mixed = [*runs[::2], *runs[1::2]]
     assert asked(monkeypatch, *mixed, "--json") == 0
     assert first_slow(capsys.readouterr().out) == f"run{SLOW}"
-    assert asked(monkeypatch, *runs[::-1], "--json", "--as-given") == 0
+    assert asked(monkeypatch, *runs[::-1], "--json", "--keep-order") == 0
     # Backwards the first of the quicker runs is the last before the change.
     assert first_slow(capsys.readouterr().out) == f"run{SLOW - 1}"
 
@@ -158,7 +158,7 @@ def test_bad_input_is_2(
         (runs[3] / RESULTS).write_text('{"schema": 1')
     if how == "gate":
         given += ["--gate", "5%"]
-    assert asked(monkeypatch, *given, "--as-given") == 2
+    assert asked(monkeypatch, *given, "--keep-order") == 2
     out, told = capsys.readouterr()
     assert not out
     assert told.startswith("radialbench: ")
@@ -167,5 +167,5 @@ def test_bad_input_is_2(
 
 
 def test_a_history_needs_no_torch(runs: list[Path]) -> None:
-    code = HELP.format(arguments=["history", *map(str, runs), "--as-given"])
+    code = HELP.format(arguments=["history", *map(str, runs), "--keep-order"])
     assert not loaded(code) & {"torch", "triton", "optuna", "matplotlib", "pandas"}

@@ -234,7 +234,7 @@ def test_a_file_of_one_s_own(cli: Cli, mine: Path) -> None:
 
 def test_a_head_plan_is_shown_group_by_group(cli: Cli, plan: Path, tmp_path: Path) -> None:
     png = tmp_path / "plan.png"
-    facts = cli.facts("show", plan, *SMALL, "--png", png)
+    facts = cli.facts("show", plan, *SMALL, "--image", png)
     assert facts["name"] == "halves"
     assert [group["heads"] for group in facts["groups"]] == ["0-1,3", "2"]
     assert [group["table"]["heads"] for group in facts["groups"]] == [3, 1]
@@ -251,16 +251,16 @@ def test_a_head_plan_is_shown_group_by_group(cli: Cli, plan: Path, tmp_path: Pat
 @pytest.mark.parametrize("name", ["mask.png", "mask.svg"])
 def test_show_draws_a_file(cli: Cli, name: str, tmp_path: Path) -> None:
     file = tmp_path / name
-    assert cli.text("show", "sta", *SMALL, "--png", file).endswith(f"drawn into {file}\n")
+    assert cli.text("show", "sta", *SMALL, "--image", file).endswith(f"drawn into {file}\n")
     assert file.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
-    assert cli.facts("show", "sta", *SMALL, "--png", file)["png"] == str(file)
+    assert cli.facts("show", "sta", *SMALL, "--image", file)["image"] == str(file)
 
 
 @pytest.mark.parametrize("b", ["radial", "sta"])
 def test_diff_counts_exactly(cli: Cli, b: str, tmp_path: Path) -> None:
     png = tmp_path / "diff.png"
     options = ("--set-a", "decay=0.5", "--set-b", "sink_frames=0" if b == "radial" else "tile_t=2")
-    facts = cli.facts("diff", "radial", b, *SMALL, *options, "--png", png)
+    facts = cli.facts("diff", "radial", b, *SMALL, *options, "--image", png)
     spec = load_mask(b, sink_frames=0) if b == "radial" else load_mask(b, tile_t=2)
     table_a = compile_mask(load_mask("radial", decay=0.5), GRID, 16, 16)
     table_b = compile_mask(spec, GRID, 16, 16)
@@ -283,7 +283,7 @@ def test_diff_counts_exactly(cli: Cli, b: str, tmp_path: Path) -> None:
 def test_the_pictures_of_a_diff_agree(cli: Cli, tmp_path: Path) -> None:
     options = ("diff", "radial", "radial_published", "--grid", "3x13x17")
     alone = cli.text(*options)
-    drawn = cli.text(*options, "--png", tmp_path / "diff.png")
+    drawn = cli.text(*options, "--image", tmp_path / "diff.png")
     assert drawn == f"{alone}drawn into {tmp_path / 'diff.png'}\n"
 
 
@@ -293,20 +293,20 @@ def test_diff_of_one_order_keeps_it(cli: Cli) -> None:
 
 
 def test_check(cli: Cli, mine: Path, plan: Path) -> None:
-    text = cli.text("check", mine)
+    text = cli.text("validate", mine)
     assert text.splitlines()[0] == f"{mine}: mask mine, order raster, empty rows error"
     assert "int in [0, inf), default 0  frames attended whole" in text
     assert "near             = dt <= reach" in text
-    facts = cli.facts("check", mine)
+    facts = cli.facts("validate", mine)
     assert facts["file"] == str(mine)
     assert facts["let"] == {"near": "dt <= reach", "span": "reach * frame_tokens"}
     assert [param["name"] for param in facts["params"]] == ["reach"]
-    assert cli.text("check", plan).splitlines() == [
+    assert cli.text("validate", plan).splitlines() == [
         f"{plan}: head plan halves, 4 heads",
         "  0-1,3            radial(decay=0.5)",
         "  2                svg_temporal",
     ]
-    assert [group["heads"] for group in cli.facts("check", plan)["groups"]] == ["0-1,3", "2"]
+    assert [group["heads"] for group in cli.facts("validate", plan)["groups"]] == ["0-1,3", "2"]
 
 
 def test_schema_is_of_masks_and_head_plans(cli: Cli) -> None:
@@ -320,7 +320,7 @@ def test_schema_is_of_masks_and_head_plans(cli: Cli) -> None:
 def test_check_compiles_nothing(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "unknown_table.yaml"
     file.write_text("name: x\nmask:\n  table: {name: given_later, block: 64}\n", encoding="utf-8")
-    assert cli.text("check", file).startswith(f"{file}: mask x, ")
+    assert cli.text("validate", file).startswith(f"{file}: mask x, ")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_check_compiles_nothing(cli: Cli, tmp_path: Path) -> None:
         ("name: x\nheads: {1: radial}\n", "2:1", "head 0 has no mask"),
     ],
 )
-@pytest.mark.parametrize("command", ["check", "show"])
+@pytest.mark.parametrize("command", ["validate", "show"])
 def test_a_bad_file_is_placed(
     cli: Cli, command: str, document: str, place: str, told: str, tmp_path: Path
 ) -> None:
@@ -388,11 +388,11 @@ def test_a_bad_file_is_placed(
             "a grid is given in tokens (--grid), or by --model and --size, not both",
         ),
         (
-            ["show", "radial", "--grid", "3x4x5", "--png", "a.gif"],
+            ["show", "radial", "--grid", "3x4x5", "--image", "a.gif"],
             "a picture is a .png or .svg file",
         ),
         (
-            ["show", "radial", "--grid", "3x4x5", "--png", "/no/such/folder/a.png"],
+            ["show", "radial", "--grid", "3x4x5", "--image", "/no/such/folder/a.png"],
             "cannot write /no/such/folder/a.png: No such file or directory",
         ),
         (
@@ -409,7 +409,7 @@ def test_a_bad_file_is_placed(
             "the masks have different token orders (raster, tiles:6,8,8): they are compared pair "
             "by pair, which is done up to 150,000 tokens, and 99x40x40 has 158,400; take a smaller",
         ),
-        (["check", "/no/such/mask.yaml"], "cannot read /no/such/mask.yaml: No such file or"),
+        (["validate", "/no/such/mask.yaml"], "cannot read /no/such/mask.yaml: No such file or"),
     ],
 )
 def test_bad_input(cli: Cli, arguments: list[str], told: str) -> None:
@@ -462,7 +462,7 @@ def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
     for document in documents:
         file = tmp_path / "documented.yaml"
         file.write_text(document, encoding="utf-8")
-        cli.text("check", file)
+        cli.text("validate", file)
 
 
 @pytest.mark.slow
@@ -486,7 +486,7 @@ def test_the_documented_error_is_what_is_said(
     monkeypatch.chdir(tmp_path)
     slip = documented("yaml")[0].replace("kt == 0", "kyy == 0")
     (tmp_path / "keyframes.yaml").write_text(slip, encoding="utf-8")
-    assert f"radialbench: {cli.refused('check', 'keyframes.yaml')}\n" == documented("text")[1]
+    assert f"radialbench: {cli.refused('validate', 'keyframes.yaml')}\n" == documented("text")[1]
 
 
 def test_the_documentation_names_everything() -> None:

@@ -19,6 +19,7 @@ from rich.progress import Task
 
 from radialbench.cli import main
 from radialbench.cli._forecast import lasting
+from radialbench.cli._options import seconds_of
 from radialbench.cli._progress import _gpu, _line, _TimeLeft
 from radialbench.kernels.backend import BACKENDS
 from radialbench.records.codec import to_dict
@@ -127,23 +128,37 @@ def test_a_limit_of_time_begins_no_more_cases_and_says_how_to_go_on(
     cli: Cli, suite: str, tmp_path: Path
 ) -> None:
     words = ["run", suite, "-o", tmp_path / "out"]
-    code, out, _ = cli(*words, "--max-minutes", 0)
-    again = f"radialbench run {suite} -o {tmp_path / 'out'} --max-minutes 0 --resume"
+    code, out, _ = cli(*words, "--time-limit", 0)
+    again = f"radialbench run {suite} -o {tmp_path / 'out'} --time-limit 0 --resume"
     assert (code, out) == (
         0,
         "small: 4 not begun, as the time was up\n"
         f"results: {tmp_path / 'out' / RESULTS}\ngo on with: {again}\n",
     )
-    assert cli(*words, "--max-minutes", 60, "--resume")[:2] == (
+    assert cli(*words, "--time-limit", "1h", "--resume")[:2] == (
         0,
         f"small: 4 ok\nresults: {tmp_path / 'out' / RESULTS}\n",
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("2min", 120.0), ("1h", 3600.0)]
+)
+def test_times_are_read_in_their_units(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["-1", "2 weeks", "min", "inf", ""])
+def test_a_time_that_is_none_says_what_one_looks_like(cli: Cli, suite: str, text: str) -> None:
+    code, out, err = cli("run", suite, f"--time-limit={text}")
+    assert (code, out) == (2, "")
+    assert "a time is such as 90 (seconds), 2min or 1h" in " ".join(err.replace("│", " ").split())
+
+
 def test_a_limit_of_time_lets_the_case_that_runs_end(cli: Cli, tmp_path: Path) -> None:
     path = small.written(tmp_path, small.text_of(slow))
     words = ["run", path, "-o", tmp_path / "out", "--json", "--in-process"]
-    left = json.loads(cli(*words, "--max-minutes", 0.02)[1].splitlines()[-1])["left"]
+    left = json.loads(cli(*words, "--time-limit", "1.2s")[1].splitlines()[-1])["left"]
     ended = read(tmp_path / "out" / RESULTS).records
     assert 0 < left < 10
     assert len(ended) == 10 - left
@@ -317,7 +332,7 @@ def test_control_c_says_how_to_go_on(
 
     folder = tmp_path / "an out"
     with monkeypatch.context() as patch:
-        patch.setattr("radialbench.suites.in_process.attempt_batch", interrupt)
+        patch.setattr("radialbench.suites.together.attempt_batch", interrupt)
         code, out, err = cli("run", suite, "-o", folder, "-f", "dense", "-f", "r*")
     assert (code, out) == (130, "")
     again = f"radialbench run {suite} -o '{folder}' -f dense -f 'r*' --resume"

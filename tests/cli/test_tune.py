@@ -13,11 +13,10 @@ import pytest
 from rich.console import Console
 
 from radialbench.autotune import run as tuning
-from radialbench.autotune import verify as verifying
-from radialbench.autotune.evaluator import Outcome, Task, Trial
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.sweep import SCHEMA, SweepTrial
-from radialbench.autotune.tuned import Progress
+from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
+from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.tuner import Progress
 from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
 from radialbench.kernels.sources import compiler_version, source_hash
@@ -128,7 +127,7 @@ def test_a_search_that_is_interrupted_goes_on(suite: str, tmp_path: Path) -> Non
         assert process.wait(timeout=30) == 130
         last = process.stderr.read().splitlines()[-1]
     assert last.startswith("radialbench: stopped; the trials that ended are kept. Go on with: ")
-    assert last.endswith("-f dense --sampler tpe --trials 20 --seed 0")
+    assert last.endswith("-f dense --sampler tpe --seed 0 --trials 20")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     first = [event for event in events if event.get("place") == 1 and event["event"] == "trial"]
@@ -291,7 +290,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     swept = [recorded(config, 1.0 + place, **now) for place, config in enumerate(SPACE.configs())]
     swept = [replace(one, versions=compiler_version("cpu")) for one in swept]
     write_whole(path, swept[:5])
-    words = (suite, "-f", "radial/2x", "-o", out, "--from-sweep", path)
+    words = (suite, "-f", "radial/2x", "-o", out, "--reuse-trials", path)
     code, told, _ = cli(*words, "--dry-run", "--json")
     (planned,) = json.loads(told)["problems"]
     assert (code, planned["candidates"], planned["trials"]) == (0, 6, 1)
@@ -301,7 +300,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     asked: list[KernelConfig] = []
 
     class Measured:
-        def __init__(self, task: object, rig: object, *, then: object) -> None:
+        def __init__(self, case: object, pool: object, *, then: object) -> None:
             pass
 
         def prepare(self, configs: list[KernelConfig]) -> None:
@@ -321,10 +320,58 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     assert asked == [KernelConfig(), KernelConfig(), *best]
     (record,) = read_tuning(out)
     assert (record.source, record.trials.ok) == ("default", 5)
+    elsewhere = replace(KEY, device="another CPU")
+    write_whole(path, [replace(one, key=elsewhere) for one in swept])
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert f"{path} holds nothing of what is to be tuned on this device" in err
     write_whole(path, [replace(one, kernel="another") for one in swept])
     code, told, err = cli(*words)
     assert (code, told) == (2, "")
-    assert "another version of the cpu kernel, or of what compiles it; measure it again" in err
+    assert "another version of the cpu kernel, or of what compiles it; record another" in err
+
+
+@pytest.mark.slow
+def test_a_sweep_is_recorded_goes_on_and_is_replayed(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = tmp_path / "deep" / "sweep.jsonl", tmp_path / "records.jsonl"
+    words = (suite, "-f", "dense", "-o", out, "--sampler", "exhaustive", "--record", path, "-q")
+    planned = json.loads(cli(*words, "--dry-run", "--json")[1])["problems"]
+    assert ([one["trials"] for one in planned], path.exists()) == ([6, 6], False)
+    assert cli(*words)[0] == 0
+    trials = read_sweep(path)
+    assert len({(one.key, one.config) for one in trials}) == len(trials) == 12
+    assert (trials[0].config, trials[0].trial.outcome) == (KernelConfig(), Outcome.OK)
+    first = trials[0]
+    assert (first.label, first.key.backend, first.registers) == ("dense", "cpu", None)
+    assert (first.block_density, first.kernel) == (1, source_hash("cpu"))
+    assert not out.with_suffix(".journal").exists()
+    # Killed while the eighth was written: what stands is not tried again.
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:7]) + lines[7][:100])
+    planned = json.loads(cli(*words, "--dry-run", "--json")[1])["problems"]
+    assert [one["trials"] for one in planned] == [0, 5]
+    assert cli(*words)[0] == 0
+    again = path.read_bytes().splitlines(keepends=True)
+    assert (again[:7], len(again)) == (lines[:7], 12)
+    code, told, _ = cli("--replay", path, "--json")
+    found = [json.loads(line) for line in told.splitlines()]
+    assert (code, [one["measured"] for one in found]) == (0, [1.0, 1.0])
+    assert [one["problem"] for one in found] == ["dense/2x15/h2d8/cpu", "dense/3x15/h2d8/cpu"]
+    write_whole(path, [replace(one, kernel="another") for one in trials])
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert "another version of the cpu kernel" in err
+
+
+def test_a_sweep_keeps_the_trials_in_place_of_a_storage(
+    cli: Cli, suite: str, tmp_path: Path
+) -> None:
+    words = (suite, "--record", tmp_path / "sweep.jsonl", "--storage", "sqlite:///x.db")
+    code, told, err = cli(*words)
+    assert (code, told) == (2, "")
+    assert "in a sweep (--record) or in a storage (--storage)" in err
 
 
 def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecord]:
@@ -368,7 +415,7 @@ def test_records_are_verified(
     asked: list[list[KernelConfig]] = []
 
     class Measured:
-        def __init__(self, task: object, rig: object) -> None:
+        def __init__(self, case: object, pool: object) -> None:
             pass
 
         def final(self, configs: list[KernelConfig]) -> list[Trial]:
@@ -377,7 +424,7 @@ def test_records_are_verified(
             timed = [Trial(configs[0], Outcome.OK, None, tuple(default))]
             return [*timed, Trial(configs[1], Outcome.OK, None, tuple(chosen)) if chosen else wrong]
 
-    monkeypatch.setattr(verifying, "Live", Measured)
+    monkeypatch.setattr(tuning, "Live", Measured)
     ended, told, _ = cli(suite, "-o", out, "--verify", "--json")
     (fact,) = map(json.loads, told.splitlines())
     assert (ended, fact["verdict"]) == (code, word)
@@ -399,10 +446,9 @@ def test_records_that_keep_the_default_have_nothing_to_verify(
     )
 
 
-def moved(best: Trial | None, **fields: Any) -> tuning.Moved:
+def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
     """Give the progress of a search whose default took 2 ms."""
     case = small.case()
-    task = Task(case.mask, case.grid, case.problem, "cpu", "cpu")
     default = Trial(KernelConfig(), Outcome.OK, None, (2.0,))
     outcomes = Outcomes(ok=3, compile_failed=1)
     facts: dict[str, Any] = {
@@ -410,7 +456,7 @@ def moved(best: Trial | None, **fields: Any) -> tuning.Moved:
         "measured": 4, "planned": 9, "seconds": 3.0, "seconds_left": 64.4,
     }  # fmt: skip
     key = key_of(case.problem, "cpu", "a CPU")
-    return tuning.Moved(1, 2, tuning.Job(task, key, None), Progress(**facts | fields))
+    return tuning.JobProgress(1, 2, tuning.TuningJob(case, key, None), Progress(**facts | fields))
 
 
 FASTER = Trial(KernelConfig(64, 128), Outcome.OK, None, (1.5,))
@@ -434,7 +480,7 @@ def test_progress_is_a_line_for_each_better_configuration() -> None:
         moved(moved(None).progress.default, seconds_left=None),
         moved(FASTER),
         moved(FASTER, measured=5),
-        tuning.Ended(1, 2, job, None, None, "the disk is full"),
+        tuning.JobEnded(1, 2, job, None, None, "the disk is full"),
     ]
     name = "dense/2x3x5/h2d8/cpu"
     assert shown(*events, terminal=False).splitlines() == [

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radialbench.autotune.export import CONFIG_FORMATS, Chosen, Texts, load_config_format
-from radialbench.autotune.t4 import from_t4
 from radialbench.errors import RecordError
 from radialbench.records.codec import from_dict
 from radialbench.records.exported import from_document
@@ -92,7 +91,8 @@ def read_t4(texts: Texts) -> Read:
     found = {}
     for document in documents:
         config = from_dict(KernelConfig, document["metadata"]["chosen"]["configuration"])
-        assert config in [trial.config for trial in from_t4(document)]
+        tried = [result["configuration"] for result in document["results"]]
+        assert config in [from_dict(KernelConfig, one) for one in tried]
         found[from_dict(TuningKey, document["metadata"]["problem"])] = config
     return found
 

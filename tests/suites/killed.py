@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from radialbench.records.store import RESULTS
-from radialbench.suites.in_process import InProcess
 from radialbench.suites.run import CaseEnds, Event, run
-from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.schema import SuiteSpec
+from radialbench.suites.together import InProcess
 from tests.suites import small
 
 LONGEST_S = 0.4

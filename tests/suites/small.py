@@ -22,7 +22,9 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import parse_suite
-from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.resources import Workbench
+from radialbench.suites.schema import SuiteSpec
+from tests.records.sample import ENVIRONMENT
 
 DOCUMENT: dict[str, Any] = {
     "name": "small",
@@ -77,6 +79,11 @@ def case(**fields: object) -> Case:
     grid = {"frames": 2, "height": 3, "width": 5}
     (only,) = cases(**{"masks": ["dense"], "grids": [grid]} | fields)
     return only
+
+
+def bench() -> Workbench:
+    """Give what cases share, before any was tried."""
+    return Workbench(ENVIRONMENT)
 
 
 def written(folder: Path, text: str | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Whatever a case does, trying it gives a finding: how it ended, why, and what is known of it."""
+"""Whatever a case does, trying it gives a record: how it ended, why, and what is known of it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +10,22 @@ import torch
 from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.device import DeviceLostError
 from radialbench.records.measurement import Memory
-from radialbench.records.result import Status
+from radialbench.records.result import Record, Status
 from radialbench.suites import attempt as module
 from radialbench.suites.attempt import attempt
-from radialbench.suites.finding import Begins, Finding, Samples, Step
-from radialbench.suites.plan import Case, plan
+from radialbench.suites.plan import Case, ended, plan
 from radialbench.suites.read import load_suite
-from radialbench.suites.tables import Tables
+from radialbench.suites.resources import Tables
+from radialbench.suites.worker import Begins, Samples, Step
+from tests.records.sample import failed
 from tests.suites import small
 
 
-def tried(case: Case) -> Finding:
-    return attempt(case, Tables())
+def tried(case: Case) -> Record:
+    return attempt(case, small.bench())
 
 
-def tried_with(kind: str, monkeypatch: pytest.MonkeyPatch) -> Finding:
+def tried_with(kind: str, monkeypatch: pytest.MonkeyPatch) -> Record:
     monkeypatch.setitem(BACKENDS, "cpu", f"tests.suites.small:{kind}")
     return tried(small.case())
 
@@ -47,14 +48,15 @@ def test_a_case_that_ends_well_has_every_part() -> None:
 
 def test_a_case_tells_how_far_it_is() -> None:
     steps: list[Step] = []
-    found = attempt(small.case(), Tables(), tell=steps.append)
+    found = attempt(small.case(), small.bench(), tell=steps.append)
     begins, samples = steps
     assert begins == Begins(0)
     assert isinstance(samples, Samples)
-    assert samples.found == (replace(found, timing=None),)
+    untried = {"status": Status.FAILED, "reason": "was not tried", "timing": None}
+    assert samples == Samples((replace(found, **untried),), (True,))
 
 
-def test_a_lost_device_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_device_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_initialized", torch.cuda.is_initialized)
         patch.setattr(torch.cuda, "synchronize", torch.cuda.synchronize)
@@ -212,11 +214,11 @@ def test_compiling_alone_is_timed_and_its_memory_measured() -> None:
 
 
 def test_a_very_long_reason_is_cut() -> None:
-    assert len(Finding().ended(Status.FAILED, "word " * 1000).reason or "") == 1000
+    assert len(ended(failed(), Status.FAILED, "word " * 1000).reason or "") == 1000
 
 
 def test_no_reason_at_all_is_still_a_reason() -> None:
-    assert Finding().ended(Status.FAILED, "").reason == "failed"
+    assert ended(failed(), Status.FAILED, "").reason == "failed"
 
 
 def test_tables_are_compiled_once_for_all_that_share_them() -> None:

@@ -5,9 +5,7 @@ import pytest
 from radialbench.kernels.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.records.result import Status
 from radialbench.suites import attempt, together
-from radialbench.suites.common import Common
 from radialbench.suites.plan import plan
-from radialbench.suites.tables import Tables
 from tests.suites import small
 
 
@@ -27,9 +25,9 @@ def test_the_state_of_the_cache_is_asked_of_the_clock(
     protocol = {"cache": cache, "interleave": interleave, "max_seconds": 1e-3}
     (case, *_) = plan(small.matrix(protocol=protocol))
     if interleave:
-        (found,) = together.attempt_together([case], Tables(), Common(), lambda step: None)
+        (found,) = together.attempt_together([case], small.bench(), lambda step: None)
     else:
-        found = attempt.attempt(case, Tables())
+        found = attempt.attempt(case, small.bench())
     assert found.status == Status.OK
     assert asked == [("cpu", cache == "cold")]
 

@@ -19,8 +19,8 @@ from radialbench.records.store import RESULTS, append
 from radialbench.suites import cost
 from radialbench.suites.cost import Forecast, Rate, estimate, forecast
 from radialbench.suites.plan import plan
+from radialbench.suites.resources import Tables
 from radialbench.suites.run import run
-from radialbench.suites.tables import Tables
 from tests.records.sample import RECORD
 from tests.suites import small
 

@@ -11,8 +11,7 @@ import yaml
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite, parse_suite, suite_names
-from radialbench.suites.schema import json_schema
-from radialbench.suites.spec import Protocol
+from radialbench.suites.schema import Protocol, json_schema
 from tests.suites import small
 
 TEXT = (Path(__file__).parents[2] / "docs" / "suites.md").read_text(encoding="utf-8")
@@ -20,12 +19,12 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 TABLES = {
     "Keys of the file:": "SuiteFile",
-    "Keys of a matrix:": "MatrixEntry",
-    "A mask is ": "MaskEntry",
-    "A backend is ": "BackendEntry",
-    "A rule of `exclude` ": "ExcludeEntry",
-    "Keys of `protocol`:": "ProtocolEntry",
-    "Keys of `gates`,": "GatesEntry",
+    "Keys of a matrix:": "Matrix",
+    "A mask is ": "MaskSweep",
+    "A backend is ": "BackendChoice",
+    "A rule of `exclude` ": "Exclude",
+    "Keys of `protocol`:": "Protocol",
+    "Keys of `gates`,": "Gates",
 }
 
 
@@ -57,7 +56,7 @@ def test_the_examples_are_suites() -> None:
     assert len(plan(whole)) == 9
     assert {case.id for case in plan(longer)} == {case.id for case in plan(load_suite("smoke"))}
     assert longer.cases[0].protocol.max_seconds == 20
-    *first, last = (matrix.gates for matrix in gated.cases)
+    *first, last = (matrix.gates.said for matrix in gated.cases)
     assert set(first) == {("energy=off", "latency=5%", "memory=1%, 4MiB")}
     assert last == ("energy=off", "latency=10%", "memory=1%, 4MiB")
 
@@ -113,7 +112,7 @@ def test_examples_of_the_file_are_read() -> None:
 
 def test_defaults_of_the_protocol_are_told() -> None:
     part = TEXT[TEXT.index("Keys of `protocol`:") :]
-    for key in keys("ProtocolEntry"):
+    for key in keys("Protocol"):
         row = next(line for line in part.splitlines() if line.startswith(f"| `{key}`"))
         default = getattr(Protocol(), key)
         told = f"{default:g}" if type(default) in (int, float) else str(default).lower()

@@ -31,7 +31,7 @@ def test_no_kill_loses_a_record_or_doubles_one(tmp_path: Path) -> None:
         assert set(kill["ended"]) <= {record.case for record in read(early).records}
     before = len(read(results).records)
     assert before >= KILLS
-    outcome = run(killed.suite(), tmp_path, resume=True, in_process=True, max_minutes=0.01)
+    outcome = run(killed.suite(), tmp_path, resume=True, in_process=True, time_limit=0.6)
     found = read(results)
     # Each once and in the order of the plan, as if nothing had happened.
     assert [record.case for record in found.records] == planned[: len(found.records)]

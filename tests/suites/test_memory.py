@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from radialbench.records.problem import Problem
-from radialbench.suites import memory
-from radialbench.suites.memory import available_bytes, needed_bytes
+from radialbench.suites import resources
+from radialbench.suites.resources import available_bytes, needed_bytes
 
 SMALL = Problem("f00d", "grid", 10, 100, 1000, 1, 1, 64, "float32")
 
@@ -44,6 +44,6 @@ def test_the_room_here_is_between_nothing_and_all() -> None:
 def test_the_smaller_limit_counts(
     machine: int | None, group: int | None, room: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_meminfo", lambda: machine)
-    monkeypatch.setattr(memory, "_group_room", lambda: group)
+    monkeypatch.setattr(resources, "_meminfo", lambda: machine)
+    monkeypatch.setattr(resources, "_group_room", lambda: group)
     assert available_bytes("cpu") == room

@@ -19,10 +19,17 @@ from radialbench.records.offline import KernelFigures, Offline, OfflineHead, Off
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import written
 from radialbench.reports.offline import OfflineOutcome, compare_offline
-from radialbench.suites.mask_figures import attends_hash, mask_figures
-from radialbench.suites.offline import KernelJob, kernel_forms, mask_jobs, offline
+from radialbench.suites.offline import (
+    KernelJob,
+    attends_hash,
+    kernel_forms,
+    launched,
+    makespan,
+    mask_figures,
+    mask_jobs,
+    offline,
+)
 from radialbench.suites.pool import Failed, Pool
-from radialbench.suites.schedule import launched, makespan
 from tests.suites import small
 
 SMALL = KernelForm(

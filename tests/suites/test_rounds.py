@@ -12,8 +12,7 @@ from radialbench.records.measurement import Measurement, Rounds, Telemetry
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read
 from radialbench.suites import rounds as rounds_of
-from radialbench.suites.pooled import pooled
-from radialbench.suites.rounds import measure_rounds
+from radialbench.suites.rounds import measure_rounds, pooled
 from tests.records.sample import RECORD, failed
 from tests.suites import small
 from tests.suites.versions import Fake, fake, ids_of

@@ -4,8 +4,8 @@ import pytest
 
 from radialbench.kernels.backend import BACKENDS
 from radialbench.reports.ratio import ratio
+from radialbench.suites.schema import Protocol
 from radialbench.suites.selftest import PROTOCOL, self_test
-from radialbench.suites.spec import Protocol
 from tests.suites import small
 
 QUICK = Protocol(target=0.0, min_samples=2, max_samples=6, max_seconds=5, interleave=True)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from radialbench.records.problem import KernelConfig
-from radialbench.suites import tables
-from radialbench.suites.common import Common
-from radialbench.suites.tables import Tables, shared_table
+from radialbench.suites import resources
+from radialbench.suites.resources import Tables, shared_table
 from tests.suites import small
 
 
@@ -17,7 +16,7 @@ def test_a_shared_table_is_read_where_it_was_left(
 ) -> None:
     case = small.case(masks=["radial"])
     left = shared_table(tmp_path, case.mask, case.grid, case.config)
-    monkeypatch.setattr(tables, "compile_mask", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr(resources, "compile_mask", lambda *given: pytest.fail("compiled again"))
     assert shared_table(tmp_path, case.mask, case.grid, case.config) == left
     found, compile_ms = Tables(tmp_path).table(case.mask, case.grid, case.config)
     assert found == left
@@ -45,10 +44,10 @@ def test_other_blocks_masks_and_grids_are_other_tables(tmp_path: Path) -> None:
 
 def test_the_definition_is_asked_once_for_all_block_sizes() -> None:
     case = small.case(masks=["radial"])
-    here, common = Tables(), Common()
+    bench = small.bench()
     blocks = [KernelConfig(16, 16), KernelConfig(32, 16), KernelConfig(64, 64)]
-    found = [here.table(case.mask, case.grid, config)[0] for config in blocks]
-    expected = [common.expected(case.problem, table, "cpu") for table in found]
+    found = [bench.tables.table(case.mask, case.grid, config)[0] for config in blocks]
+    expected = [bench.expected(case.problem, table, "cpu") for table in found]
     assert expected[0] is expected[1] is expected[2]
     scaled = replace(case.problem, sm_scale=0.5)
-    assert common.expected(scaled, found[0], "cpu") is not expected[0]
+    assert bench.expected(scaled, found[0], "cpu") is not expected[0]

@@ -7,12 +7,10 @@ import pytest
 from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.inputs import make_inputs
 from radialbench.records.result import Status
-from radialbench.suites import common as common_module
-from radialbench.suites.common import Common
-from radialbench.suites.finding import Begins, Samples, Step
+from radialbench.suites import resources
 from radialbench.suites.plan import Case, batches, plan
-from radialbench.suites.tables import Tables
 from radialbench.suites.together import attempt_batch, attempt_together
+from radialbench.suites.worker import Begins, Samples, Step
 from tests.suites import small
 
 PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 5}
@@ -50,12 +48,13 @@ def test_compiling_is_never_interleaved() -> None:
 def test_every_case_has_as_many_samples_and_its_own_accuracy() -> None:
     seen: list[Step] = []
     batch = cases()
-    findings = attempt_together(batch, Tables(), Common(), seen.append)
+    records = attempt_together(batch, small.bench(), seen.append)
     *begins, samples = seen
     assert begins == [Begins(place) for place in range(len(batch))]
     assert isinstance(samples, Samples)
-    assert [one.accuracy for one in samples.found] == [one.accuracy for one in findings]
-    for found in findings:
+    assert samples.sampled == (True,) * len(batch)
+    assert [one.accuracy for one in samples.records] == [one.accuracy for one in records]
+    for found in records:
         assert found.status == Status.OK
         assert found.accuracy is not None
         assert found.timing is not None
@@ -78,7 +77,7 @@ def test_one_that_fails_leaves_the_others_their_samples(
 ) -> None:
     monkeypatch.setitem(BACKENDS, "cpu", f"tests.suites.small:{kind}")
     batch = cases(masks=["dense"])
-    wrong, right = attempt_together(batch, Tables(), Common(), lambda step: None)
+    wrong, right = attempt_together(batch, small.bench(), lambda step: None)
     assert (wrong.status, wrong.timing) == (status, None)
     assert wrong.reason
     assert right.status == Status.OK
@@ -95,11 +94,11 @@ def test_inputs_and_what_is_expected_of_them_are_made_once_a_shape(
         made.append(problem.seq_len)
         return make_inputs(problem, **more)
 
-    monkeypatch.setattr(common_module, "make_inputs", counted)
+    monkeypatch.setattr(resources, "make_inputs", counted)
     two = cases(grids=[{"frames": [2, 3], "height": 3, "width": 5}], masks=["dense", "sta"])
-    common = Common()
+    bench = small.bench()
     for batch in batches(two):
-        attempt_together(batch, Tables(), common, lambda step: None)
+        attempt_together(batch, bench, lambda step: None)
     assert made == [30, 45]
 
 
@@ -113,7 +112,7 @@ def test_compiling_needs_no_gpu_whatever_the_protocol_says(monkeypatch: pytest.M
         document["cases"][0].pop("backends")
 
     for batch in batches(plan(small.suite(change))):
-        (found,) = attempt_batch(batch, Tables(), Common(), lambda step: None)
+        (found,) = attempt_batch(batch, small.bench(), lambda step: None)
         assert found.status == Status.OK
         assert found.timing is not None
         assert found.timing.timer == "perf_counter"

@@ -16,7 +16,7 @@ from radialbench.records.store import RESULTS, append, read
 from radialbench.suites.cost import estimate
 from radialbench.suites.plan import batches, plan, tuned
 from radialbench.suites.run import run
-from radialbench.suites.spec import SuiteSpec
+from radialbench.suites.schema import SuiteSpec
 from tests.kernels.configs import fresh_for, written
 from tests.records.sample import failed
 from tests.suites import small

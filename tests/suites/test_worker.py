@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from radialbench.kernels.backend import BACKENDS
-from radialbench.records.result import Status
-from radialbench.suites.finding import Finding
-from radialbench.suites.plan import Case
+from radialbench.records.result import Record, Status
+from radialbench.suites.plan import Case, ended
 from radialbench.suites.worker import Found, Worker, WorkerError
+from tests.records.sample import RECORD
 from tests.suites import small
 
 ODD = {
@@ -49,7 +49,7 @@ def silent(case: Case) -> None:
     """Show nothing."""
 
 
-def alone(worker: Worker, case: Case) -> Finding:
+def alone(worker: Worker, case: Case) -> Record:
     (found,) = worker.attempt([case], silent)
     return found
 
@@ -110,14 +110,15 @@ class Scripted(Worker):
         self.tries: list[list[str]] = []
 
     def _try(self, cases: list[Case], begins: Callable[[Case], None]) -> tuple[Found, Found]:
-        names = {case.id: str(case.backend) for case in cases}
-        self.tries.append([*names.values()])
-        for key, name in names.items():
-            if name in self.prepared:
-                return {key: Finding().ended(Status.CRASHED, "while it was prepared")}, {}
+        records = {case.id: replace(RECORD, backend=case.backend) for case in cases}
+        self.tries.append([str(case.backend) for case in cases])
+        for key, record in records.items():
+            if record.backend in self.prepared:
+                return {key: ended(record, Status.CRASHED, "while it was prepared")}, {}
         if self.together and len(cases) > 1:
-            return {}, {key: Finding().ended(Status.CRASHED, "in company") for key in names}
-        return {key: Finding() for key in names}, {}
+            lost = {k: ended(one, Status.CRASHED, "in company") for k, one in records.items()}
+            return {}, lost
+        return records, {}
 
 
 def test_cases_that_crash_only_in_company_have_all_crashed() -> None:
@@ -181,6 +182,7 @@ PROGRAM = """
 from pathlib import Path
 from radialbench.kernels.backend import BACKENDS
 from radialbench.suites.run import run
+from tests.records.sample import RECORD
 from tests.suites import small
 BACKENDS.update(pid="tests.suites.small:Pid", hanging="tests.suites.small:Hanging")
 run(small.matrix(backends=["pid", "hanging"]), Path({folder!r}))

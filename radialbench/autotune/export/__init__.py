@@ -4,12 +4,13 @@ Each form's file holds `render(chosen)`: the text of a file, or the texts of a f
 their names. None of them is pickled, and what data is in them is data for their readers too.
 """
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any
 
-from radialbench.errors import RecordError
-from radialbench.plugins import load_plugin
+from radialbench.errors import RecordError, load_plugin
 from radialbench.records.store import DISK_FULL, WriteError, write_bytes
 from radialbench.records.tuning import TuningRecord
 
@@ -42,7 +43,7 @@ Render = Callable[[Chosen], Texts]
 
 
 def load_config_format(name: str) -> Render:
-    """Find a form by name.
+    """Load a form by name.
 
     Raises:
         RecordError: No form has this name.
@@ -71,3 +72,40 @@ def write_texts(out: Path, texts: Texts) -> list[Path]:
             kind = WriteError if error.errno in DISK_FULL else RecordError
             raise kind(f"cannot write {path}: {error.strerror or error}") from None
     return list(files)
+
+
+def file_word(text: str) -> str:
+    """Return a part of a file's name of any text."""
+    return re.sub(r"[^A-Za-z0-9_.()@+-]+", "_", text)
+
+
+def measured_facts(record: TuningRecord) -> dict[str, Any]:
+    """Return what was measured of a configuration, and where that holds.
+
+    Times and ratios are a median and both ends of its interval.
+    """
+    return {
+        "source": record.source,
+        "ms": astuple(record.ms),
+        "default_ms": astuple(record.default_ms),
+        "ratio": astuple(record.ratio),
+        "kernel": record.kernel,
+        "versions": record.versions,
+    }
+
+
+def config_of(record: TuningRecord) -> dict[str, int]:
+    """Return a configuration, without what it leaves open."""
+    return {name: value for name, value in asdict(record.config).items() if value is not None}
+
+
+def describe_record(record: TuningRecord) -> str:
+    """Return what a configuration is of, in one line whatever the record holds."""
+    key, ratio = record.key, record.ratio
+    video = f"{key.frames} × {key.tokens_per_frame:,} tokens"
+    heads = f"{key.batch} × {key.heads} heads of {key.head_dim}"
+    gain = "the default: nothing was surely faster"
+    if record.source == "tuned":
+        gain = f"{ratio.median:.3f} times as fast as the default"
+    text = f"{record.label}, {video}, {heads}, {key.dtype}, {key.device}: {gain}"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -2,8 +2,7 @@
 
 from dataclasses import astuple
 
-from radialbench.autotune.export import Chosen
-from radialbench.autotune.export._words import config_of, measured
+from radialbench.autotune.export import Chosen, config_of, measured_facts
 from radialbench.records.tuning import TuningKey
 
 TEXT = '''"""Configurations tuned by radialbench: import it, or read CONFIGS with ast.literal_eval.
@@ -24,6 +23,6 @@ def render(chosen: Chosen) -> str:
     """Give the module's text."""
     lines = []
     for record in chosen.records:
-        value = {"label": record.label, "config": config_of(record)} | measured(record)
+        value = {"label": record.label, "config": config_of(record)} | measured_facts(record)
         lines.append(f"    {astuple(record.key)!r}:\n        {value!r},\n")
     return TEXT.format(key=TuningKey.__match_args__, configs="".join(lines))

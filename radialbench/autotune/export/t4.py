@@ -1,15 +1,31 @@
-"""T4: a document of trials for each problem, as Kernel Tuner and others read them."""
+"""T4, the interchange format of auto-tuners: a document of trials for each problem.
+
+The format is that of the Lorentz Center workshop on generic autotuning (2022); Kernel Tuner
+publishes its schema. Times are milliseconds. What the format has no place for, the reason of a
+trial that did not end well, stands among its measurements.
+"""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from radialbench.autotune.evaluator import Outcome, Trial
-from radialbench.autotune.export import Chosen
-from radialbench.autotune.export._words import config_of, file_word
-from radialbench.autotune.store import study_name
-from radialbench.autotune.t4 import to_t4
+from radialbench.autotune.export import Chosen, config_of, file_word
+from radialbench.autotune.trials import Outcome, Trial, study_name
 from radialbench.errors import RecordError
-from radialbench.records.tuning import TuningRecord
+from radialbench.records.codec import to_dict
+from radialbench.records.tuning import TuningKey, TuningRecord
+
+VERSION = "1.0.0"
+
+INVALIDITY = {
+    Outcome.OK: "correct",
+    Outcome.WRONG: "correctness",
+    Outcome.REJECTED: "constraints",
+    Outcome.COMPILE_FAILED: "compile",
+    Outcome.CRASHED: "runtime",
+    Outcome.TIMEOUT: "timeout",
+}
+"""The format's words for how a trial ended."""
 
 
 def render(chosen: Chosen) -> dict[str, str]:
@@ -25,7 +41,7 @@ def render(chosen: Chosen) -> dict[str, str]:
     names = [study_name(one.key, one.kernel) for one in chosen.records]
     found: dict[str, list[Trial]] = {}
     if chosen.storage is not None:
-        from radialbench.autotune.study import read_trials
+        from radialbench.autotune.storage import read_trials
 
         found = read_trials(chosen.storage, names)
         if not found:
@@ -45,6 +61,30 @@ def render(chosen: Chosen) -> dict[str, str]:
         }  # fmt: skip
         texts[file] = json.dumps(document, indent=1, allow_nan=False) + "\n"
     return texts
+
+
+def to_t4(trials: Iterable[Trial], key: TuningKey) -> dict[str, Any]:
+    """Return trials as a document of results, with what was tuned in its metadata."""
+    return {
+        "schema_version": VERSION,
+        "metadata": {"timeunit": "milliseconds", "problem": to_dict(key)},
+        "results": [_result(trial) for trial in trials],
+    }
+
+
+def _result(trial: Trial) -> dict[str, Any]:
+    config = {name: value for name, value in to_dict(trial.config).items() if value is not None}
+    measured = {"name": "time", "value": trial.ms, "unit": "ms"}
+    if trial.reason is not None:
+        measured = {"name": "reason", "value": trial.reason, "unit": ""}
+    return {
+        "configuration": config,
+        "objectives": ["time"],
+        "times": {"runtimes": list(trial.samples_ms)},
+        "invalidity": INVALIDITY[trial.outcome],
+        "correctness": int(trial.outcome == Outcome.OK),
+        "measurements": [measured],
+    }
 
 
 def _kept(record: TuningRecord) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from dataclasses import asdict
 
-from radialbench.autotune.export import Chosen
-from radialbench.autotune.export._words import measured, of_what
+from radialbench.autotune.export import Chosen, describe_record, measured_facts
 from radialbench.errors import RecordError
 from radialbench.records.tuning import TuningRecord
 
@@ -58,11 +57,11 @@ def render(chosen: Chosen) -> str:
         of.setdefault(_source(record), []).append(record)
     configs, problems = [], []
     for place, (source, records) in enumerate(of.items()):
-        configs += [f"    # {of_what(record)}\n" for record in records]
+        configs += [f"    # {describe_record(record)}\n" for record in records]
         configs.append(f"    {source},\n")
         for record in records:
             facts = {"config": place} | asdict(record.key) | {"label": record.label}
-            problems.append(f"    {facts | measured(record)!r},\n")
+            problems.append(f"    {facts | measured_facts(record)!r},\n")
     return TEXT.format(backend=backends[0], configs="".join(configs), problems="".join(problems))
 
 
@@ -75,8 +74,8 @@ def _source(record: TuningRecord) -> str:
     }
     if None in (*constants.values(), *options.values()):
         raise RecordError(
-            f"a triton.Config says warps and stages, and the record of {of_what(record)} leaves "
-            "them open; tune again"
+            "a triton.Config says warps and stages, and the record of "
+            f"{describe_record(record)} leaves them open; tune again"
         )
     words = [repr(constants), *(f"{name}={value}" for name, value in options.items())]
     return f"triton.Config({', '.join(words)})"

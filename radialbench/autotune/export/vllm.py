@@ -7,8 +7,7 @@ and the number of tokens is the sequence's.
 
 import json
 
-from radialbench.autotune.export import Chosen
-from radialbench.autotune.export._words import file_word, of_what
+from radialbench.autotune.export import Chosen, describe_record, file_word
 from radialbench.errors import RecordError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
@@ -55,7 +54,7 @@ def render(chosen: Chosen) -> dict[str, str]:
         entries[record.key.seq_len] = record
     texts = {name: _file(entries) for name, entries in sorted(files.items())}
     lines = [
-        f"{name}, {tokens}: {of_what(record)}\n"
+        f"{name}, {tokens}: {describe_record(record)}\n"
         for name, entries in sorted(files.items())
         for tokens, record in sorted(entries.items())
     ]

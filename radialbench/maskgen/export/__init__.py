@@ -11,10 +11,9 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import TableError
+from radialbench.errors import TableError, load_plugin
 from radialbench.maskgen.npz import write_arrays
 from radialbench.maskgen.table import BlockTable
-from radialbench.plugins import load_plugin
 
 EXPORTERS: dict[str, str] = {
     "bsr": "radialbench.maskgen.export.bsr:Bsr",

@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from radialbench.errors import ReportError
-from radialbench.plugins import load_plugin
+from radialbench.errors import ReportError, load_plugin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

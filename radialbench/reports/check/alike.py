@@ -82,7 +82,7 @@ def _cards(there: Environment, here: Environment) -> list[str]:
         return []
     return [
         f"card: {there.card} and {here.card}, two GPUs of one kind, whose times may be 1% apart: "
-        "see --run-noise"
+        "see --noise-floor"
     ]
 
 

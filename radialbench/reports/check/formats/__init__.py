@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from radialbench.errors import ReportError
-from radialbench.plugins import load_plugin
+from radialbench.errors import ReportError, load_plugin
 
 if TYPE_CHECKING:
     from radialbench.reports.check.checked import Checked

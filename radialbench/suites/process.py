@@ -1,4 +1,4 @@
-"""What runs in the process of a `Worker`."""
+"""What runs in the processes that this program starts: a `Worker`'s, and those of a `JobPool`."""
 
 import ctypes
 import faulthandler
@@ -9,22 +9,26 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from radialbench.kernels.backend import BACKENDS
-from radialbench.records.result import Status
-from radialbench.suites.worker import Lost, Start
+from radialbench.errors import RadialBenchError
+from radialbench.suites.pool import Failed
 
 if TYPE_CHECKING:
-    from radialbench.suites.in_process import InProcess
+    from radialbench.suites.together import InProcess
+    from radialbench.suites.worker import Start
 
 PR_SET_PDEATHSIG = 1
 
+NICENESS = 10
+"""Those of a pool give way to the process that measures."""
 
-def main(handle: int) -> None:
+
+def try_cases(handle: int) -> None:
     """Try the batches that come through a pipe, until it is closed."""
     end_with_parent()
     # Only now, as importing torch takes a second, in which the parent can die too.
+    from radialbench.kernels.backend import BACKENDS
     from radialbench.kernels.telemetry import keep_open
-    from radialbench.suites.in_process import InProcess
+    from radialbench.suites.together import InProcess
 
     os.set_inheritable(handle, False)
     faulthandler.enable()
@@ -40,17 +44,36 @@ def main(handle: int) -> None:
 
 
 def _answer(pipe: Connection, here: "InProcess") -> None:
+    from radialbench.records.result import Status
     from radialbench.suites.attempt import line_of, out_of_memory
+    from radialbench.suites.worker import Lost
 
     cases = pipe.recv()
     try:
-        findings = here.steps(cases, pipe.send)
+        records = here.steps(cases, pipe.send)
     except Exception as error:
         # Nobody knows what state this process is in: another one goes on.
         status = Status.OOM if out_of_memory(error) else Status.CRASHED
         pipe.send(Lost(status, line_of(error)))
         raise
-    pipe.send(findings)
+    pipe.send(records)
+
+
+def do_jobs(handle: int) -> None:
+    """Do the jobs that come through a pipe, until it is closed."""
+    end_with_parent()
+    os.nice(NICENESS)
+    os.set_inheritable(handle, False)
+    with Connection(handle) as pipe, suppress(EOFError, ConnectionError):
+        while True:
+            job = pipe.recv()
+            try:
+                result = job.run()
+            except RadialBenchError as error:
+                result = Failed(str(error))
+            except Exception as error:
+                result = Failed(f"{type(error).__name__}: {error}")
+            pipe.send(result)
 
 
 def end_with_parent() -> None:
@@ -59,7 +82,12 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def main(kind: str, handle: int) -> None:
+    """Do what a process of one kind does, `worker` or `pool`, with the pipe it was given."""
+    {"worker": try_cases, "pool": do_jobs}[kind](handle)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]))
     # Nothing is left to do, and PyTorch takes a second to take itself apart.
     os._exit(0)

@@ -5,33 +5,53 @@ whatever its state says. One that is running has an owner. When that process is 
 failed, and its configuration put in the queue again.
 """
 
+import fcntl
+import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import OptunaError
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from radialbench.autotune.evaluator import Outcome, Trial
-from radialbench.autotune.journal import open_journal
-from radialbench.autotune.owner import alive, me
 from radialbench.autotune.space import Candidates
+from radialbench.autotune.trials import Outcome, Trial
 from radialbench.errors import AutotuneError
+from radialbench.kernels.environment import host
 from radialbench.records.problem import KernelConfig
 
 LOSSES = 3
 """A configuration whose trial has outlived its process this often is taken to be what ends them."""
 
+ABANDONED_SECONDS = 3600.0
+"""Trials take minutes at most: one that another machine began that long ago was left by a dead
+process."""
+
+LINE = b'{"op_code":'
+"""How a line of a journal begins."""
+
 
 class Study:
-    """Trials in a study, which other processes may work on too."""
+    """Trials in a study, which other processes may work on too.
+
+    Args:
+        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
+            `postgresql://USER@HOST/NAME`.
+        name: Name of the search there.
+        candidates: What is searched.
+
+    Raises:
+        AutotuneError: It cannot be opened, or holds a search of another space under this name.
+    """
 
     def __init__(self, url: str, name: str, candidates: Candidates) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -56,7 +76,7 @@ class Study:
             self._study.set_user_attr("rejected", candidates.rejections)
 
     def trials(self) -> list[Trial]:
-        """Give those that have ended."""
+        """Return those that have ended."""
         with _reported(self._url):
             return [_trial(one) for one in self._kept() if _ended(one)]
 
@@ -69,13 +89,13 @@ class Study:
                     self._add(trial)
 
     def taken(self) -> frozenset[KernelConfig]:
-        """Give what other processes are trying at this moment, or are to try."""
+        """Return what other processes are trying at this moment, or are to try."""
         with _reported(self._url):
             states = (TrialState.RUNNING, TrialState.WAITING)
             return frozenset(_config(one) for one in self._kept() if one.state in states)
 
     def waiting(self) -> KernelConfig | None:
-        """Give what is first in the queue, once what dead processes have left is there."""
+        """Return what is first in the queue, once what dead processes have left is there."""
         with _reported(self._url):
             self._recover()
             queue = self._queue()
@@ -87,7 +107,7 @@ class Study:
             if not self._queue():
                 self._put(config)
             self._running = self._study.ask(self._axes)
-            self._running.set_user_attr("owner", me())
+            self._running.set_user_attr("owner", trial_owner())
             number = self._running.number
             mine = next((one for one in self._kept() if one.number == number), None)
             if mine is None or self._is_copy(mine):
@@ -114,7 +134,7 @@ class Study:
         self._running = None
 
     def finals(self) -> list[Trial]:
-        """Give what was measured in the end, if nothing was tried since."""
+        """Return what was measured in the end, if nothing was tried since."""
         with _reported(self._url):
             kept = self._study.user_attrs.get("final", {"after": -1})
             if kept["after"] != len(self.trials()):
@@ -136,7 +156,7 @@ class Study:
 
     def _put(self, config: KernelConfig) -> None:
         params = {name: getattr(config, name) for name in self._axes}
-        kept = {"config": asdict(config), "owner": me()}
+        kept = {"config": asdict(config), "owner": trial_owner()}
         self._queued.add(config)
         self._study.enqueue_trial(params, user_attrs=kept)
 
@@ -145,7 +165,7 @@ class Study:
         self._study.tell(number, trial.ms, state=state, skip_if_finished=True)
 
     def _is_copy(self, mine: FrozenTrial) -> bool:
-        """Tell whether another trial of the same configuration has ended, or runs and was first."""
+        """Return whether another trial of the configuration has ended, or runs and was first."""
         others = [
             t for t in self._kept() if _config(t) == _config(mine) and t.number != mine.number
         ]
@@ -181,18 +201,18 @@ class Study:
                 self._give_up(config)
 
     def _is_left(self, one: FrozenTrial) -> bool:
-        """Tell whether nobody works on a trial that is running any more."""
+        """Return whether nobody works on a trial that is running any more."""
         owner = one.user_attrs["owner"]
         # Under this process's name others run what it queued, until they have put their own there.
-        taken = owner.split()[:3] == me().split()[:3] and _config(one) in self._queued
-        return not taken and not alive(owner)
+        taken = owner.split()[:3] == trial_owner().split()[:3] and _config(one) in self._queued
+        return not taken and not is_alive(owner)
 
     def _give_up(self, config: KernelConfig) -> None:
         reason = f"the tuning process ended {LOSSES} times while it was tried"
         self._add(Trial(config, Outcome.CRASHED, reason))
 
     def _add(self, trial: Trial) -> None:
-        kept = {"config": asdict(trial.config), "owner": me()}
+        kept = {"config": asdict(trial.config), "owner": trial_owner()}
         self._study.add_trial(
             create_trial(
                 state=TrialState.FAIL if trial.ms is None else TrialState.COMPLETE,
@@ -205,7 +225,7 @@ class Study:
 
 
 def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
-    """Give the trials of studies that have ended, by the study's name, and take part in none.
+    """Return the trials of studies that have ended, by the study's name, and take part in none.
 
     Args:
         url: The storage.
@@ -229,7 +249,7 @@ def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
 
 
 def _ours(study: optuna.Study) -> list[FrozenTrial]:
-    """Give the trials that are ours; others, and copies of them, tell nothing."""
+    """Return the trials that are ours; others, and copies of them, tell nothing."""
     every = study.get_trials(deepcopy=False)
     return [t for t in every if "config" in t.user_attrs and "copy" not in t.user_attrs]
 
@@ -253,7 +273,7 @@ def _read(kept: dict[str, Any], config: dict[str, Any]) -> Trial:
 
 
 def _attributes(trial: Trial) -> dict[str, Any]:
-    """Give what is kept of a trial's end, in the order of writing."""
+    """Return what is kept of a trial's end, in the order of writing."""
     kept: dict[str, Any] = {"samples_ms": list(trial.samples_ms)}
     if trial.reason is not None:
         kept["reason"] = trial.reason
@@ -270,7 +290,7 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
 
 @contextmanager
 def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Tell what goes wrong with a storage in one line, without the password that may be in it."""
+    """Report what goes wrong with a storage in one line, without the password that may be in it."""
     try:
         yield
     except _errors(*kinds) as error:
@@ -283,7 +303,7 @@ def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def _errors(*kinds: type[Exception]) -> tuple[type[Exception], ...]:
-    """Give what storages raise; of SQLAlchemy only where one has imported it: a journal has not."""
+    """Return what storages raise; SQLAlchemy's errors only where it was imported."""
     found = sys.modules.get("sqlalchemy.exc")
     return (OSError, OptunaError, *kinds, *((found.SQLAlchemyError,) if found else ()))
 
@@ -291,3 +311,103 @@ def _errors(*kinds: type[Exception]) -> tuple[type[Exception], ...]:
 def _shown(url: str) -> str:
     password = urlsplit(url).password
     return url.replace(f":{password}@", ":***@") if password else url
+
+
+def trial_owner() -> str:
+    """Return the owner of a trial that this process begins now: the process, and the moment."""
+    return f"{host()} {os.getpid()} {_started(os.getpid())} {time.time():.0f}"
+
+
+def is_alive(owner: str) -> bool:
+    """Return whether a process may still be at work on what it began; this one is not."""
+    machine, pid, started, begun = owner.split()
+    if machine != host():
+        return time.time() - float(begun) < ABANDONED_SECONDS
+    return int(pid) != os.getpid() and _started(int(pid)) == started
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process began, which tells it from a later one of the same number.
+
+    None if there is none, or it is dead but for its parent's taking note.
+    """
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+    except ProcessLookupError:
+        return None
+    else:
+        return None if words[0] in "ZX" else words[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
+
+
+class JournalLock:
+    """Lets one process write at a time.
+
+    The system lets go of it when its process ends, however it ends; the files that Optuna marks its
+    own locks with would stay, and the next process wait half a minute. A line that a kill has left
+    unfinished is taken away, as the next would be written right behind it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: BinaryIO | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        held = self._path.open("rb+")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            _mend(held)
+        except BaseException:
+            held.close()
+            raise
+        self._held = held
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Open a journal, or make it and its folder.
+
+    Raises:
+        OSError: It cannot be read or written.
+        ValueError: It is another file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        with path.open("rb") as file:
+            start = file.read(len(LINE))
+        if not LINE.startswith(start):
+            raise ValueError("it is another file, no journal of Optuna's")
+    backend = JournalFileBackend(str(path), lock_obj=JournalLock(path))  # type: ignore[arg-type]
+    if not os.access(path, os.W_OK):
+        raise PermissionError(13, "it cannot be written", str(path))
+    return JournalStorage(backend)
+
+
+def _mend(file: BinaryIO) -> None:
+    """Cut off an unfinished line."""
+    size = file.seek(0, os.SEEK_END)
+    start = size
+    tail = b""
+    while start > 0 and b"\n" not in tail:
+        start = max(0, start - 4096)
+        file.seek(start)
+        tail = file.read(size - start)
+    unfinished = len(tail) - tail.rfind(b"\n") - 1
+    if unfinished:
+        file.truncate(size - unfinished)

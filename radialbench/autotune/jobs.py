@@ -1,0 +1,179 @@
+"""TuningJob: a problem of a suite, and what may be tried for it on this machine."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from radialbench.autotune.final import BEST
+from radialbench.autotune.live import FINAL, QUICK
+from radialbench.autotune.space import SPACES, Candidates, candidates
+from radialbench.autotune.trials import Trial, measured
+from radialbench.errors import AutotuneError, unknown
+from radialbench.kernels.environment import cores
+from radialbench.kernels.tuned import processor
+from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.records.tuning import TuningKey, key_of
+from radialbench.suites.cost import RATES
+from radialbench.suites.plan import Case, plan
+from radialbench.suites.read import load_suite
+
+TRIAL_S = {"cpu": 0.1, "cuda": 0.2}
+"""Of a trial besides its samples: uploading the table, comparing the result, warming up."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuningJob:
+    """A problem to tune, and what may be tried for it on this machine.
+
+    Attributes:
+        case: The problem, with the backend to tune and the device, `cuda` or `cpu`.
+        key: What its record is found by.
+        candidates: What may be tried; None if the backend cannot run it here.
+        reason: Why it cannot.
+    """
+
+    case: Case
+    key: TuningKey
+    candidates: Candidates | None
+    reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The job for people."""
+        problem = self.case.problem
+        batch = f"b{problem.batch}" if problem.batch > 1 else ""
+        shape = f"{batch}h{problem.heads}d{problem.head_dim}"
+        return f"{self.case.mask.label}/{problem.grid}/{shape}/{self.case.backend}"
+
+
+def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = ()) -> list[Case]:
+    """Return the attention problems of cases, each once for every backend with something to tune.
+
+    Args:
+        cases: The cases; their configurations do not matter.
+        device: `cuda` or `cpu`.
+        backends: Backends to tune on every problem; those of the cases if empty.
+
+    Raises:
+        AutotuneError: There is nothing to tune, or a backend has nothing to tune.
+    """
+    named = [*backends]
+    for name in named:
+        if name not in SPACES:
+            raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
+    found: dict[tuple[object, ...], Case] = {}
+    for case in cases:
+        if case.measure != "attention":
+            continue
+        for name in named or [case.backend or ""]:
+            if name in SPACES:
+                key = (case.mask.fingerprint, case.grid, case.problem, name)
+                found.setdefault(key, replace(case, backend=name, device=device))
+    if not found:
+        raise AutotuneError(
+            f"nothing to tune: no case computes attention on {' or '.join(sorted(SPACES))}; "
+            "name a backend to tune it on the suite's problems"
+        )
+    return list(found.values())
+
+
+def jobs_of(cases: Iterable[Case]) -> list[TuningJob]:
+    """Return the cases that `tunable_cases` gives with what may be tried for each here."""
+    return [_job(case) for case in cases]
+
+
+def match_records(
+    keys: Collection[TuningKey], suites: Iterable[str], device: str
+) -> list[TuningJob]:
+    """Return the problems of keys, which hold a mask by its fingerprint alone, from suites.
+
+    Args:
+        keys: The keys; those of other devices are not found.
+        suites: Names or files of the suites to look in.
+        device: `cuda` or `cpu`.
+
+    Returns:
+        A job for each key that was found, in the order of the suites.
+
+    Raises:
+        SuiteError: A suite cannot be read.
+    """
+    backends = sorted({key.backend for key in keys} & SPACES.keys())
+    found: dict[TuningKey, Case] = {}
+    for suite in suites:
+        cases = plan(load_suite(suite))
+        try:
+            tunable = tunable_cases(cases, device, backends)
+        except AutotuneError:
+            # It has no attention; another may have.
+            continue
+        for case in tunable:
+            if (key := _key(case)) in keys:
+                found.setdefault(key, case)
+    return jobs_of(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class TuningEstimate:
+    """What tuning one problem would take.
+
+    Attributes:
+        job: The problem.
+        candidates: Configurations that may be tried.
+        rejections: How many may not, by what speaks against them.
+        trials: Trials at most.
+        seconds: About how long they take.
+    """
+
+    job: TuningJob
+    candidates: int
+    rejections: dict[str, int]
+    trials: int
+    seconds: float
+
+
+def estimate_tuning(
+    jobs: Sequence[TuningJob],
+    trials: int,
+    seconds: float | None = None,
+    known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
+) -> list[TuningEstimate]:
+    """Return what tuning would take, by the default's blocks and a usual rate.
+
+    Args:
+        jobs: The problems.
+        trials: Trials of a problem, at most.
+        seconds: Time for the trials of a problem.
+        known: Trials that are not made again.
+    """
+    return [_estimate(job, trials, seconds, known.get(job.key, ())) for job in jobs]
+
+
+def _estimate(
+    job: TuningJob, trials: int, seconds: float | None, known: Sequence[Trial]
+) -> TuningEstimate:
+    if job.candidates is None:
+        return TuningEstimate(job, 0, {job.reason or "": 0}, 0, 0.0)
+    case, feasible, default = job.case, job.candidates.feasible, job.candidates.default
+    table = compile_mask(case.mask, case.grid, default.block_m, default.block_n)
+    flops = table.executed_flops(case.problem.batch * case.problem.heads, case.problem.head_dim)
+    call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)
+    count = max(0, min(trials - measured(known), len(feasible) - len(known)))
+    samples = min(QUICK["max_samples"] * call, QUICK["max_seconds"])
+    search = count * (TRIAL_S[case.device] + 2 * call + samples)
+    search = search if seconds is None else min(search, seconds)
+    # The best few, and the default twice.
+    runoff = min((BEST + 2) * FINAL["max_samples"] * call, FINAL["max_seconds"])
+    return TuningEstimate(job, len(feasible), job.candidates.rejections, count, search + runoff)
+
+
+def _key(case: Case) -> TuningKey:
+    return key_of(case.problem, case.backend or "", processor(case.device))
+
+
+def _job(case: Case) -> TuningJob:
+    try:
+        found = candidates(case.problem, case.backend or "", case.device)
+    except AutotuneError as error:
+        return TuningJob(case, _key(case), None, str(error))
+    return TuningJob(case, _key(case), found)

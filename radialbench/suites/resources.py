@@ -1,0 +1,236 @@
+"""What cases need: block tables, tensors and what the definition makes of them, and memory."""
+
+import os
+import pickle
+from collections import OrderedDict
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from radialbench.kernels.accuracy import Expected, expected
+from radialbench.kernels.backends.reference import CHUNK_BYTES
+from radialbench.kernels.clocks import clock_of
+from radialbench.kernels.inputs import Inputs, make_inputs, permutation, permute
+from radialbench.kernels.timing import measure
+from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.order import TokenOrder
+from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.result import Environment, TableStats
+
+PERMUTE_SECONDS = 0.2
+ROWS = {"cpu": 1024, "cuda": 4096}
+"""Query rows of a case that are compared with the definition."""
+
+ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+KEPT = 4
+"""Tables kept at a time; plans put the cases of a table side by side."""
+
+SHARED_KEPT = 32
+"""The same where tables are shared: who tries all block sizes comes back to each."""
+
+Key = tuple[str, TokenGrid, int, int]
+
+Timed = tuple[BlockTable, float]
+"""A table, and the milliseconds it took to compile."""
+
+
+class Tables:
+    """Compiles tables, and keeps the last few with the time they took.
+
+    Several processes can share a folder: what one has compiled with `shared_table` the others read.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._kept: OrderedDict[Key, Timed] = OrderedDict()
+        self._folder = folder
+        self._most = SHARED_KEPT if folder else KEPT
+
+    def table(self, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> Timed:
+        """Return a table, and the milliseconds it took to compile.
+
+        Raises:
+            SpecError: The mask does not fit the grid.
+        """
+        key = _key(mask, grid, config)
+        if key not in self._kept:
+            found = _read(self._folder, key) if self._folder else None
+            self._kept[key] = found or _compiled(mask, grid, config)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> BlockTable:
+    """Return a table from a folder of this program's own; compiled and left there if it is not.
+
+    Raises:
+        SpecError: The mask does not fit the grid.
+    """
+    key = _key(mask, grid, config)
+    found = _read(folder, key)
+    if found is None:
+        found = _compiled(mask, grid, config)
+        path = _path(folder, key)
+        # Whole or not at all: another process may read it at any moment.
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_bytes(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+        part.replace(path)
+    return found[0]
+
+
+def _key(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> Key:
+    return (mask.fingerprint, grid, config.block_m, config.block_n)
+
+
+def _path(folder: Path, key: Key) -> Path:
+    return folder / f"{sha256(repr(key).encode()).hexdigest()[:32]}.table"
+
+
+def _read(folder: Path, key: Key) -> Timed | None:
+    try:
+        found: Timed = pickle.loads(_path(folder, key).read_bytes())
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _compiled(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> Timed:
+    begin = perf_counter()
+    table = compile_mask(mask, grid, config.block_m, config.block_n)
+    return table, (perf_counter() - begin) * 1e3
+
+
+def table_stats(table: BlockTable, problem: Problem, compile_ms: float) -> TableStats:
+    """Return what a record says of a table."""
+    heads = problem.batch * problem.heads
+    return TableStats(
+        pairs=table.pairs,
+        density=table.density,
+        block_density=table.block_density,
+        full=table.full.nnz,
+        partial=table.partial.nnz,
+        bitmaps=len(table.bitmaps),
+        nbytes=table.nbytes,
+        flops=table.flops(heads, problem.head_dim),
+        executed_flops=table.executed_flops(heads, problem.head_dim),
+        compile_ms=compile_ms,
+    )
+
+
+class Workbench:
+    """What cases share: where they run, their tables, and the tensors of the last shape.
+
+    Tensors of another shape take the place of those.
+
+    Args:
+        environment: Where they run.
+        folder: Where tables are that other processes have compiled.
+
+    Attributes:
+        environment: Where they run.
+        tables: The tables compiled so far.
+    """
+
+    def __init__(self, environment: Environment, folder: Path | None = None) -> None:
+        self.environment = environment
+        self.tables = Tables(folder)
+        self._shape: object = None
+        self._inputs: dict[TokenOrder, tuple[Inputs, float]] = {}
+        self._expected: dict[Any, Expected] = {}
+
+    def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
+        """Return q, k and v in a table's order, and the milliseconds to get there and back."""
+        shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim, problem.dtype)
+        if self._shape != (*shape, device):
+            self._inputs.clear()
+            self._expected.clear()
+            self._shape = (*shape, device)
+        if not self._inputs:
+            self._inputs[TokenOrder()] = make_inputs(problem, device=device), 0.0
+        if table.order not in self._inputs:
+            raster, _ = self._inputs[TokenOrder()]
+            self._inputs[table.order] = _ordered(raster, table, device)
+        return self._inputs[table.order]
+
+    def expected(self, problem: Problem, table: BlockTable, device: str) -> Expected:
+        """Return what the definition makes of those inputs, whatever the blocks.
+
+        The rows it is known for were chosen by the blocks of the table that asked first.
+        """
+        key = (problem.mask, problem.scale, table.order)
+        if key not in self._expected:
+            inputs, _ = self.inputs(problem, table, device)
+            self._expected[key] = expected(
+                inputs, table=table, sm_scale=problem.scale, rows=ROWS[device]
+            )
+        return self._expected[key]
+
+
+def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, float]:
+    """Bring q, k, v into the table's order, timing that and the output's way back."""
+    there, back = permutation(table, device=device)
+
+    def order() -> Inputs:
+        q, k, v = raster
+        return permute(q, there), permute(k, there), permute(v, there)
+
+    ordered = order()
+    timing = measure(
+        lambda: (order(), permute(ordered[0], back)),
+        min_samples=1,
+        max_seconds=PERMUTE_SECONDS,
+        warmups=1,
+        clock=clock_of(device),
+    )
+    return ordered, timing.median_ms
+
+
+def needed_bytes(problem: Problem, *, permuted: bool) -> int:
+    """Return the least bytes a case takes: tensors, copies in another order, the comparison."""
+    head = problem.seq_len * problem.head_dim
+    tensors = (10 if permuted else 4) * problem.batch * problem.heads * head
+    chunk = min(CHUNK_BYTES, 8 * problem.seq_len**2)
+    check = 2 * 8 * head + chunk + chunk // 8
+    return tensors * ITEM_BYTES[problem.dtype] + check
+
+
+def available_bytes(device: str) -> int | None:
+    """Return how much memory is free, of the GPU or of the machine and this group of processes.
+
+    What PyTorch's allocator keeps for reuse is free.
+
+    None where it is not known.
+    """
+    if device == "cuda":
+        import torch
+
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + kept
+    free = [_meminfo(), _group_room()]
+    known = [value for value in free if value is not None]
+    return min(known, default=None)
+
+
+def _meminfo() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
+
+
+def _group_room() -> int | None:
+    group = Path("/sys/fs/cgroup")
+    try:
+        most = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+    return int(most) - used if most.isdigit() else None
