@@ -15,8 +15,8 @@ from radialbench.autotune.live import Live, WorkerPool
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates
 from radialbench.autotune.sweep import record_trial, reopen_sweep
-from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
-from radialbench.autotune.tuner import TRIALS, Progress, Tuned, tune
+from radialbench.autotune.trials import Outcome, Trial, study_name
+from radialbench.autotune.tuner import TRIALS, Progress, Tuned, open_store, tune
 from radialbench.errors import AutotuneError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import records_of, shipped_records

@@ -5,14 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Outcomes, TuningKey
-
-if TYPE_CHECKING:
-    from radialbench.autotune.space import Candidates
 
 
 class Outcome(StrEnum):
@@ -170,25 +167,6 @@ class Memory:
     def keep_finals(self, finals: Sequence[Trial]) -> None:
         """Keep what was measured in the end."""
         self._finals = list(finals)
-
-
-def open_store(url: str | None, study: str, candidates: "Candidates") -> Store:
-    """Open the store of a search, or make it.
-
-    Args:
-        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
-            `postgresql://USER@HOST/NAME`; in memory if None.
-        study: Name of the search there.
-        candidates: What is searched.
-
-    Raises:
-        AutotuneError: It cannot be opened, or holds a search of another space under this name.
-    """
-    if url is None:
-        return Memory()
-    from radialbench.autotune.storage import Study
-
-    return Study(url, study, candidates)
 
 
 def study_name(key: TuningKey, kernel: str) -> str:

@@ -9,12 +9,12 @@ from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates, Space
 from radialbench.autotune.trials import (
     Evaluator,
+    Memory,
     Outcome,
     Store,
     Trial,
     count_outcomes,
     measured,
-    open_store,
 )
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
@@ -187,6 +187,25 @@ def tune(
         importance=importance(candidates.space, ended),
         seconds=time.monotonic() - begun,
     )
+
+
+def open_store(url: str | None, study: str, candidates: Candidates) -> Store:
+    """Open the store of a search, or create it.
+
+    Args:
+        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
+            `postgresql://USER@HOST/NAME`; in memory if None.
+        study: Name of the search there.
+        candidates: What is searched.
+
+    Raises:
+        AutotuneError: It cannot be opened, or holds a search of another space under this name.
+    """
+    if url is None:
+        return Memory()
+    from radialbench.autotune.storage import Study
+
+    return Study(url, study, candidates)
 
 
 def best_of(trials: Iterable[Trial], default: KernelConfig) -> list[KernelConfig]:

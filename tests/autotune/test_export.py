@@ -11,7 +11,8 @@ from radialbench.autotune.export import Chosen, Texts, load_config_format, write
 from radialbench.autotune.export.t4 import to_t4
 from radialbench.autotune.export.triton import CONSTANTS, OPTIONS
 from radialbench.autotune.export.vllm import name_of
-from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
+from radialbench.autotune.trials import Outcome, Trial, study_name
+from radialbench.autotune.tuner import open_store
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.launch import HOPPER_OPTIONS, LAUNCHES
 from radialbench.kernels.sources import FOLDER, SOURCES

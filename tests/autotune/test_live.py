@@ -35,6 +35,9 @@ def pool() -> Iterator[WorkerPool]:
     with pytest.MonkeyPatch.context() as patch:
         for name, kind in ODD.items():
             patch.setitem(BACKENDS, name, f"tests.suites.small:{kind}")
+        # As many samples as they may be, however long they take.
+        for protocol in (live.QUICK, live.FINAL):
+            patch.setitem(protocol, "max_seconds", 600.0)
         with WorkerPool("cpu", "typed") as one:
             yield one
 
@@ -78,8 +81,10 @@ def test_what_is_far_slower_than_the_best_is_sampled_once(pool: WorkerPool) -> N
 def test_every_end_is_an_outcome(
     pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, backend: str, outcome: Outcome, reason: str
 ) -> None:
-    monkeypatch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 60.0)
-    assert Live(problem(backend), pool).quick(SMALL, best_ms=None) == Trial(SMALL, outcome, reason)
+    with monkeypatch.context() as patch:
+        patch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 600.0)
+        trial = Live(problem(backend), pool).quick(SMALL, best_ms=None)
+    assert trial == Trial(SMALL, outcome, reason)
     assert Live(problem(), pool).quick(SMALL, best_ms=None).outcome == Outcome.OK
 
 
@@ -195,7 +200,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
 
 
 def test_a_child_imports_what_compiling_takes() -> None:
-    with Pool(1, limit_s=120) as pool:
+    with Pool(1, limit_s=1200) as pool:
         names = ("torch", "triton", "radialbench.kernels.precompile")
         assert pool.result(Loaded(names, 1)) == ()
         assert pool.result(Preload(0)) is None
@@ -213,6 +218,7 @@ def test_kernels_and_tables_are_compiled_ahead(
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(live, "_arch", lambda device: 90)
+    monkeypatch.setattr(live, "COMPILE_SECONDS", 1200.0)
     monkeypatch.setitem(BACKENDS, "triton", "radialbench.kernels.backends.cpu:Cpu")
     broken = replace(PLAIN, block_m=24)
     with WorkerPool("cpu") as pool:

@@ -14,7 +14,8 @@ from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
 from radialbench.autotune import run as tuning
 from radialbench.autotune.export import CONFIG_FORMATS
 from radialbench.autotune.jobs import jobs_of, tunable_cases
-from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
+from radialbench.autotune.trials import Outcome, Trial, study_name
+from radialbench.autotune.tuner import open_store
 from radialbench.cli import main
 from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import file_name, find_config, processor

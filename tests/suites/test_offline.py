@@ -41,7 +41,7 @@ SMALL = KernelForm(
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        with Pool(2, limit_s=120) as one:
+        with Pool(2, limit_s=1200) as one:
             yield one
 
 
