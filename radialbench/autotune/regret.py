@@ -8,8 +8,8 @@ from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from radialbench.autotune.final import decide, measure_finals
 from radialbench.autotune.replay import Replay, by_problem, recorded_candidates, true_times
+from radialbench.autotune.runoff import decide, measure_finals
 from radialbench.autotune.search import Search
 from radialbench.autotune.sweep import SweepTrial
 from radialbench.autotune.trials import Outcome, Trial, measured

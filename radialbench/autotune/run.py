@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from radialbench import __version__
-from radialbench.autotune.final import estimate
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.live import Live, WorkerPool
+from radialbench.autotune.runoff import estimate
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates
 from radialbench.autotune.sweep import record_trial, reopen_sweep

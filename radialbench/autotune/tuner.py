@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.autotune.final import BEST, Decision, decide, measure_finals
+from radialbench.autotune.runoff import BEST, Decision, decide, measure_finals
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates, Space
 from radialbench.autotune.trials import (

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from radialbench.suites.cost import Forecast, Rate
+    from radialbench.suites.estimate import Forecast, Rate
 
 
 def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
     """Give a forecast for programs."""
     from dataclasses import asdict
 
-    from radialbench.suites.cost import METHOD
+    from radialbench.suites.estimate import METHOD
 
     return {
         "suite": name,
@@ -37,7 +37,7 @@ def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
 
 def forecast_lines(name: str, told: "Forecast") -> list[str]:
     """Give a forecast for people: a line a case, then the sum and what it rests on."""
-    from radialbench.suites.cost import METHOD
+    from radialbench.suites.estimate import METHOD
 
     lines = [
         f"{one.seconds:>9,.1f} s {one.nbytes / 2**30:>8.2f} GiB  {one.case.config_source:<11}  "

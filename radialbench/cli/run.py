@@ -117,7 +117,7 @@ def _folder(name: str, shard: str | None) -> Path:
 def _forecast(spec: "SuiteSpec", folder: Path, *, json: bool, **options: Any) -> None:
     from radialbench.cli._console import print_json
     from radialbench.cli._forecast import forecast_facts, forecast_lines
-    from radialbench.suites.cost import forecast
+    from radialbench.suites.estimate import forecast
 
     told = forecast(spec, folder, **options)
     if json:

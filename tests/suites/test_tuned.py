@@ -13,7 +13,7 @@ from radialbench.records.merge import merge
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, append, read
-from radialbench.suites.cost import estimate
+from radialbench.suites.estimate import estimate
 from radialbench.suites.plan import batches, plan, tuned
 from radialbench.suites.run import run
 from radialbench.suites.schema import SuiteSpec

@@ -16,8 +16,8 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, append
-from radialbench.suites import cost
-from radialbench.suites.cost import Forecast, Rate, estimate, forecast
+from radialbench.suites import estimate as cost
+from radialbench.suites.estimate import Forecast, Rate, estimate, forecast
 from radialbench.suites.plan import plan
 from radialbench.suites.resources import Tables
 from radialbench.suites.run import run

@@ -1,7 +1,7 @@
 """What a version's cases come to on this machine's GPU, and which are the same in several.
 
-`python -m radialbench.suites.machine_code SUITE [ARCH]` prints the facts of the version that runs:
-its own code plans, compiles and counts. Other versions ask for them under this name.
+`python -m radialbench.suites.versus.machine_code SUITE [ARCH]` prints the facts of the version that
+runs: its own code plans, compiles and counts. Other versions ask for them under this name.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_forms, m
 from radialbench.suites.plan import Case, plan, tuned
 from radialbench.suites.pool import Failed, Job, Pool
 from radialbench.suites.read import load_suite
-from radialbench.suites.versions import Version
+from radialbench.suites.versus.versions import Version
 
-MODULE = "radialbench.suites.machine_code"
+MODULE = "radialbench.suites.versus.machine_code"
 """What a version is asked by, whichever the one that asks: a move of this file is a break."""
 
 NONE: dict[str, Any] = {"launches": "", "cases": {}}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from radialbench.autotune.final import (
+from radialbench.autotune.runoff import (
     NOISE_FLOOR,
     ROUNDS,
     decide,
