@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from radialbench.autotune.live import FINAL, QUICK
+from radialbench.autotune.live import QUICK, RUNOFF
 from radialbench.autotune.runoff import BEST
 from radialbench.autotune.space import SPACES, Candidates, candidates
 from radialbench.autotune.trials import Trial, measured
@@ -163,7 +163,7 @@ def _estimate(
     search = count * (TRIAL_S[case.device] + 2 * call + samples)
     search = search if seconds is None else min(search, seconds)
     # The best few, and the default twice.
-    runoff = min((BEST + 2) * FINAL["max_samples"] * call, FINAL["max_seconds"])
+    runoff = min((BEST + 2) * RUNOFF["max_samples"] * call, RUNOFF["max_seconds"])
     return TuningEstimate(job, len(feasible), job.candidates.rejections, count, search + runoff)
 
 

@@ -12,7 +12,7 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Outcomes, TuningKey
 
 
-class Outcome(StrEnum):
+class TrialOutcome(StrEnum):
     """How a trial ended."""
 
     REJECTED = "rejected"
@@ -35,13 +35,13 @@ class Trial:
     """
 
     config: KernelConfig
-    outcome: Outcome
+    outcome: TrialOutcome
     reason: str | None
     samples_ms: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
-        ok = self.outcome == Outcome.OK
+        ok = self.outcome == TrialOutcome.OK
         if ok != bool(self.samples_ms) or ok != (self.reason is None) or self.reason == "":
             raise AutotuneError(
                 f"a trial has samples when it is ok, and a reason when it is not; "
@@ -61,7 +61,7 @@ def count_outcomes(trials: Iterable[Trial]) -> Outcomes:
 
 def measured(trials: Iterable[Trial]) -> int:
     """Return how many trials cost something: all but those rejected."""
-    return sum(trial.outcome != Outcome.REJECTED for trial in trials)
+    return sum(trial.outcome != TrialOutcome.REJECTED for trial in trials)
 
 
 class Evaluator(Protocol):
@@ -78,7 +78,7 @@ class Evaluator(Protocol):
             best_ms: The best time so far; sampling may end early once this one is surely slower.
         """
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         """Time configurations in turn: sample i of each was taken beside sample i of the others.
 
         Returns:

@@ -10,9 +10,9 @@ from radialbench.autotune.space import Candidates, Space
 from radialbench.autotune.trials import (
     Evaluator,
     Memory,
-    Outcome,
     Store,
     Trial,
+    TrialOutcome,
     count_outcomes,
     measured,
 )
@@ -290,7 +290,7 @@ def _best_ms(trials: Iterable[Trial]) -> float | None:
 
 
 def _rejections(candidates: Candidates, trials: Iterable[Trial]) -> dict[str, int]:
-    tried = sum(one.outcome == Outcome.REJECTED for one in trials)
+    tried = sum(one.outcome == TrialOutcome.REJECTED for one in trials)
     return candidates.rejections | ({"trying": tried} if tried else {})
 
 

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from radialbench.suites.estimate import Forecast, Rate
+    from radialbench.suites.estimate import Rate, RunEstimate
 
 
-def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
+def forecast_facts(name: str, told: "RunEstimate") -> dict[str, Any]:
     """Give a forecast for programs."""
     from dataclasses import asdict
 
@@ -35,7 +35,7 @@ def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
     }
 
 
-def forecast_lines(name: str, told: "Forecast") -> list[str]:
+def forecast_lines(name: str, told: "RunEstimate") -> list[str]:
     """Give a forecast for people: a line a case, then the sum and what it rests on."""
     from radialbench.suites.estimate import METHOD
 

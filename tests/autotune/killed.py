@@ -9,7 +9,7 @@ import sys
 import time
 
 from radialbench.autotune import storage
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress, Tuned, tune
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape
@@ -33,7 +33,7 @@ class Slow(Fake):
         os.write(self._into, f"tries {place}\n".encode())
         time.sleep(TRIAL_S)
         if place % 10 == 3:
-            return Trial(config, Outcome.CRASHED, "ended by SIGABRT")
+            return Trial(config, TrialOutcome.CRASHED, "ended by SIGABRT")
         return super().quick(config, best_ms=best_ms)
 
 

@@ -11,7 +11,7 @@ from radialbench.autotune import run as tuning
 from radialbench.autotune.jobs import TuningJob, jobs_of, tunable_cases
 from radialbench.autotune.live import WorkerPool
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.tuned import processor
 from radialbench.records.problem import KernelConfig
@@ -46,7 +46,7 @@ class Recorded:
         self.asked.append((self.case.mask.label, config))
         return self._timed(config, 3)
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         self.compiled += [(case.problem.grid, case.config) for case in self.then]
         return [self._timed(config, 20) for config in configs]
 
@@ -55,9 +55,9 @@ class Recorded:
 
     def _timed(self, config: KernelConfig, count: int) -> Trial:
         if self.case.mask.label == "dense":
-            return Trial(config, Outcome.CRASHED, "fell over")
+            return Trial(config, TrialOutcome.CRASHED, "fell over")
         ms = 1.0 if config == FAST else 2.0
-        return Trial(config, Outcome.OK, None, tuple(ms + i / 1e4 for i in range(count)))
+        return Trial(config, TrialOutcome.OK, None, tuple(ms + i / 1e4 for i in range(count)))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
     one, two, *_ = radial = [
         job for job in jobs if job.candidates and job.case.mask.label == "radial"
     ]
-    known = {two.key: [Trial(KernelConfig(), Outcome.OK, None, (2.0,))]}
+    known = {two.key: [Trial(KernelConfig(), TrialOutcome.OK, None, (2.0,))]}
     tuned(radial, tmp_path, known=known)
     assert one.case.problem.grid != two.case.problem.grid
     assert {grid for grid, _ in Recorded.compiled} == {two.case.problem.grid}
@@ -136,7 +136,7 @@ def test_what_is_known_of_a_problem_is_not_tried_again(
     jobs: list[TuningJob], tmp_path: Path
 ) -> None:
     (job, _) = (job for job in jobs if job.candidates and job.case.mask.label == "radial")
-    known = [Trial(config, Outcome.OK, None, (2.0,)) for config in SPACE.configs()]
+    known = [Trial(config, TrialOutcome.OK, None, (2.0,)) for config in SPACE.configs()]
     ends = tuned([job], tmp_path, known={job.key: known})
     assert not Recorded.asked
     (record,) = (end.record for end in ends)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.suites.pool import Failed, Job, Pool
+from radialbench.suites.pool import Failed, JobPool, PoolJob
 from tests.suites.jobs import Add, Die, Exit, Hang, Hold, Note, Raise
 
 MINUTES = 600
@@ -19,8 +19,8 @@ MINUTES = 600
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(1, limit_s=MINUTES) as one:
+def pool() -> Iterator[JobPool]:
+    with JobPool(1, limit_s=MINUTES) as one:
         yield one
 
 
@@ -39,20 +39,20 @@ def ended(process: int) -> bool:
     return True
 
 
-def test_jobs_are_done_once_in_a_process_that_is_not_this_one(pool: Pool) -> None:
+def test_jobs_are_done_once_in_a_process_that_is_not_this_one(pool: JobPool) -> None:
     (first, here), again, (second, there) = map(pool.result, [Add(1, 2), Add(1, 2), Add(3, 4)])
     assert (first, second) == (3, 7)
     assert again == (first, here)
     assert here == there != os.getpid()
 
 
-def test_what_a_job_raises_is_its_result(pool: Pool) -> None:
+def test_what_a_job_raises_is_its_result(pool: JobPool) -> None:
     assert pool.result(Raise(ours=True)) == Failed("blocks are 17")
     assert pool.result(Raise(ours=False)) == Failed("ValueError: not a number")
 
 
-def test_a_job_that_ends_its_process_loses_no_other(pool: Pool) -> None:
-    jobs: list[Job] = [Die("LLVM ERROR: cannot\nselect"), Add(5, 6), Die(), Exit(), Add(7, 8)]
+def test_a_job_that_ends_its_process_loses_no_other(pool: JobPool) -> None:
+    jobs: list[PoolJob] = [Die("LLVM ERROR: cannot\nselect"), Add(5, 6), Die(), Exit(), Add(7, 8)]
     pool.add(jobs)
     aborted, first, silent, exited, last = (pool.result(job) for job in jobs)
     end = "the process was ended by SIGABRT"
@@ -64,7 +64,7 @@ def test_a_job_that_ends_its_process_loses_no_other(pool: Pool) -> None:
 
 
 def test_a_job_that_hangs_is_stopped_with_its_process(tmp_path: Path) -> None:
-    with Pool(1, limit_s=MINUTES) as pool:
+    with JobPool(1, limit_s=MINUTES) as pool:
         _, process = pool.result(Add(0, 1))
         # Only now, as a process also takes its time to start.
         pool._limit_s = 1
@@ -74,7 +74,7 @@ def test_a_job_that_hangs_is_stopped_with_its_process(tmp_path: Path) -> None:
         assert pool.result(Add(1, 1))[0] == 2
 
 
-def test_the_job_that_is_waited_for_goes_first(pool: Pool, tmp_path: Path) -> None:
+def test_the_job_that_is_waited_for_goes_first(pool: JobPool, tmp_path: Path) -> None:
     path, hold = tmp_path / "order", Hold(tmp_path / "begun", tmp_path / "go")
     jobs = [Note(path, str(place)) for place in range(4)]
     last = Note(path, "asked last, needed now")
@@ -93,7 +93,7 @@ def test_the_job_that_is_waited_for_goes_first(pool: Pool, tmp_path: Path) -> No
     assert lines == ["asked last, needed now", "2", "0", "1", "3"]
 
 
-def test_jobs_that_are_dropped_are_not_done(pool: Pool, tmp_path: Path) -> None:
+def test_jobs_that_are_dropped_are_not_done(pool: JobPool, tmp_path: Path) -> None:
     path, hold = tmp_path / "order", Hold(tmp_path / "begun", tmp_path / "go")
     pool.add([hold, Note(path, "dropped")])
     wait_for(hold.begun)
@@ -104,7 +104,7 @@ def test_jobs_that_are_dropped_are_not_done(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_children_end_with_the_pool_whatever_they_do(tmp_path: Path) -> None:
-    with Pool(2, limit_s=MINUTES) as pool:
+    with JobPool(2, limit_s=MINUTES) as pool:
         pool.add([Hang(tmp_path / "pid"), Add(1, 1), Add(1, 2)])
         process = int(wait_for(tmp_path / "pid"))
     assert ended(process)
@@ -129,7 +129,7 @@ def test_no_child_is_waited_for_before_all_are_killed(
         return wait(process, timeout)
 
     paths = [tmp_path / str(place) for place in range(3)]
-    with Pool(3, limit_s=MINUTES) as pool:
+    with JobPool(3, limit_s=MINUTES) as pool:
         pool.add(map(Hang, paths))
         processes = {int(wait_for(path)) for path in paths}
         monkeypatch.setattr(os, "killpg", killing)
@@ -140,14 +140,14 @@ def test_no_child_is_waited_for_before_all_are_killed(
 
 
 def test_a_pool_that_is_closed_twice_has_no_children() -> None:
-    with Pool(1, limit_s=MINUTES) as pool:
+    with JobPool(1, limit_s=MINUTES) as pool:
         _, process = pool.result(Add(1, 2))
         pool.close()
         assert ended(process)
 
 
 def test_jobs_are_done_side_by_side(tmp_path: Path) -> None:
-    with Pool(2, limit_s=MINUTES) as pool:
+    with JobPool(2, limit_s=MINUTES) as pool:
         pool.add([Hang(tmp_path / "pid")])
         wait_for(tmp_path / "pid")
         assert pool.result(Add(2, 2))[0] == 4

@@ -18,7 +18,7 @@ from radialbench.kernels.forms import KERNELS
 from radialbench.kernels.sources import SOURCES, code_of
 from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_forms, mask_jobs
 from radialbench.suites.plan import Case, plan, tuned
-from radialbench.suites.pool import Failed, Job, Pool
+from radialbench.suites.pool import Failed, JobPool, PoolJob
 from radialbench.suites.read import load_suite
 from radialbench.suites.versus.versions import Version
 
@@ -84,7 +84,7 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
         return NONE
     jobs = {case.id: _jobs(case, arch) for case in ours}
     found = {}
-    with Pool(cores(), limit_s=LIMIT_SECONDS) as pool:
+    with JobPool(cores(), limit_s=LIMIT_SECONDS) as pool:
         pool.add(job for every in jobs.values() for job in every)
         for case in ours:
             figures = [pool.result(job) for job in jobs[case.id]]
@@ -93,7 +93,7 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     return {"launches": _hash("\n".join(_launching())), "cases": found}
 
 
-def _jobs(case: Case, arch: int) -> list[Job]:
+def _jobs(case: Case, arch: int) -> list[PoolJob]:
     return [*map(KernelJob, kernel_forms([case], (arch,))), *mask_jobs([case])]
 
 

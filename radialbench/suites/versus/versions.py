@@ -65,7 +65,7 @@ class Version:
 
 
 def this_version() -> Version:
-    """Give the version that runs."""
+    """Return the version that runs."""
     return Version("this version", PACKAGE.parent)
 
 
