@@ -33,8 +33,8 @@ from benchmarks.tuning_transfer import (
     transfer_targets,
     worst_words,
 )
-from radialbench.autotune.final import format_ratio
 from radialbench.autotune.regret import transfer_regrets
+from radialbench.autotune.runoff import format_ratio
 from radialbench.autotune.sweep import SweepTrial, read_sweep
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.problem import KernelConfig

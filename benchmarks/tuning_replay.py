@@ -26,7 +26,7 @@ from radialbench.autotune.regret import (
 from radialbench.autotune.replay import by_problem
 from radialbench.autotune.run import NEIGHBOURS, neighbours
 from radialbench.autotune.sweep import SweepTrial
-from radialbench.autotune.trials import Outcome
+from radialbench.autotune.trials import TrialOutcome
 from radialbench.autotune.tuner import TRIALS
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.tuning import TuningKey
@@ -177,7 +177,7 @@ def draw(rates: Rates) -> bytes:
 
 
 def _cost(recorded: Trials) -> int:
-    return sum(one.outcome != Outcome.REJECTED for one in recorded)
+    return sum(one.outcome != TrialOutcome.REJECTED for one in recorded)
 
 
 def _kind(key: TuningKey) -> tuple[object, ...]:

@@ -44,7 +44,7 @@ def test_help_is_light(arguments: list[str]) -> None:
 
 def test_a_search_in_a_journal_loads_no_database(tmp_path: Path) -> None:
     code = (
-        "from radialbench.autotune.trials import open_store; from tests.autotune import landscape\n"
+        "from radialbench.autotune.tuner import open_store; from tests.autotune import landscape\n"
         f"open_store('journal:{tmp_path}/a', 's', landscape.candidates(landscape.shape(5)))"
     )
     assert not loaded(code) & {"sqlalchemy", "torch"}

@@ -17,7 +17,7 @@ from benchmarks.tuning_transfer import Pair, bound_words, distance_table, pairs_
 from radialbench.autotune.jobs import tunable_cases
 from radialbench.autotune.regret import transfer_regrets
 from radialbench.autotune.sweep import SweepTrial, read_sweep
-from radialbench.autotune.trials import Outcome
+from radialbench.autotune.trials import TrialOutcome
 from radialbench.autotune.tuner import TRIALS
 from radialbench.records.lookup import FARTHEST, distance
 from radialbench.records.problem import KernelConfig
@@ -120,7 +120,7 @@ def test_problems_whose_candidates_are_all_tried_need_no_search() -> None:
     assert searched(problems.values()) == []
     assert len(searched(whole_problems(made()).values())) == 3
     rejected = [
-        replace(one, outcome=Outcome.REJECTED, reason="spills", samples_ms=())
+        replace(one, outcome=TrialOutcome.REJECTED, reason="spills", samples_ms=())
         for one in next(iter(problems.values()))
     ]
     assert searched([made()[: TRIALS + 1], [*few[:5], *rejected]]) == [made()[: TRIALS + 1]]

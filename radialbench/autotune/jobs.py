@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from radialbench.autotune.final import BEST
-from radialbench.autotune.live import FINAL, QUICK
+from radialbench.autotune.live import QUICK, RUNOFF
+from radialbench.autotune.runoff import BEST
 from radialbench.autotune.space import SPACES, Candidates, candidates
 from radialbench.autotune.trials import Trial, measured
 from radialbench.errors import AutotuneError, unknown
@@ -13,7 +13,7 @@ from radialbench.kernels.environment import cores
 from radialbench.kernels.tuned import processor
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.records.tuning import TuningKey, key_of
-from radialbench.suites.cost import RATES
+from radialbench.suites.estimate import RATES
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
 
@@ -163,7 +163,7 @@ def _estimate(
     search = count * (TRIAL_S[case.device] + 2 * call + samples)
     search = search if seconds is None else min(search, seconds)
     # The best few, and the default twice.
-    runoff = min((BEST + 2) * FINAL["max_samples"] * call, FINAL["max_seconds"])
+    runoff = min((BEST + 2) * RUNOFF["max_samples"] * call, RUNOFF["max_seconds"])
     return TuningEstimate(job, len(feasible), job.candidates.rejections, count, search + runoff)
 
 

@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from radialbench.autotune.space import format_config
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.kernels.environment import cores, gpus
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case
-from radialbench.suites.pool import Failed, Pool
+from radialbench.suites.pool import Failed, JobPool
 from radialbench.suites.schema import Protocol
 from radialbench.suites.worker import Worker
 
@@ -29,7 +29,7 @@ GIVE_UP = 1.4
 """Calls that take this many times as long as the best are not sampled further."""
 
 QUICK = {"min_samples": 8, "max_samples": 10, "min_seconds": 0.0, "max_seconds": 0.4}
-FINAL = {"min_samples": 15, "max_samples": 40, "max_seconds": 5.0, "target": 0.002, "warmups": 2}
+RUNOFF = {"min_samples": 15, "max_samples": 40, "max_seconds": 5.0, "target": 0.002, "warmups": 2}
 
 TIMEOUTS = {"cpu": 300.0, "cuda": 60.0}
 """Seconds to prepare a trial, by device: tensors and what the definition makes of them included."""
@@ -41,21 +41,21 @@ FREE_CORES = 2
 """Cores on which nothing is compiled: those of the process that measures, and of this one."""
 
 OUTCOMES = {
-    Status.OK: Outcome.OK,
-    Status.UNSUPPORTED: Outcome.REJECTED,
-    Status.OOM: Outcome.REJECTED,
-    Status.INACCURATE: Outcome.WRONG,
-    Status.TIMEOUT: Outcome.TIMEOUT,
-    Status.CRASHED: Outcome.CRASHED,
-    Status.FAILED: Outcome.CRASHED,
+    Status.OK: TrialOutcome.OK,
+    Status.UNSUPPORTED: TrialOutcome.REJECTED,
+    Status.OOM: TrialOutcome.REJECTED,
+    Status.INACCURATE: TrialOutcome.WRONG,
+    Status.TIMEOUT: TrialOutcome.TIMEOUT,
+    Status.CRASHED: TrialOutcome.CRASHED,
+    Status.FAILED: TrialOutcome.CRASHED,
 }
 """What the end of a case says of its configuration, unless its error says more."""
 
 ERRORS = {
-    "CompilationError": Outcome.COMPILE_FAILED,
-    "PTXASError": Outcome.COMPILE_FAILED,
-    "RuntimeError: PassManager": Outcome.COMPILE_FAILED,
-    "OutOfResources": Outcome.REJECTED,
+    "CompilationError": TrialOutcome.COMPILE_FAILED,
+    "PTXASError": TrialOutcome.COMPILE_FAILED,
+    "RuntimeError: PassManager": TrialOutcome.COMPILE_FAILED,
+    "OutOfResources": TrialOutcome.REJECTED,
 }
 """What errors of Triton's say of it, by how they begin."""
 
@@ -135,7 +135,7 @@ class WorkerPool:
             self.worker = begun.enter_context(worker)
             children = max(1, cores() - FREE_CORES)
             # It has no children until there is a job.
-            self._jobs = begun.enter_context(Pool(children, limit_s=COMPILE_SECONDS))
+            self._jobs = begun.enter_context(JobPool(children, limit_s=COMPILE_SECONDS))
             if self.device != "cpu" and gpus():
                 # That NVML knows a GPU is told at once; whether PyTorch does, takes its import.
                 self._jobs.add(map(Preload, range(children)))
@@ -162,7 +162,7 @@ class WorkerPool:
         return _arch(self.device)
 
     @cached_property
-    def jobs(self) -> Pool | None:
+    def jobs(self) -> JobPool | None:
         """The processes that compile ahead; None where none do."""
         if self.arch is None:
             # On a CPU compiling would disturb what is timed.
@@ -213,7 +213,7 @@ class Live:
         (trial,) = self._tried([config], give_up_ms=give_up, **QUICK)
         return trial
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         """Time configurations in turn: sample i of each was taken beside sample i of the others.
 
         Raises:
@@ -222,7 +222,7 @@ class Live:
         self.close()
         if self._pool.jobs is not None:
             self._pool.jobs.add([self._precompile(case, case.config) for case in self._then])
-        return self._tried(configs, interleave=True, **FINAL)
+        return self._tried(configs, interleave=True, **RUNOFF)
 
     def close(self) -> None:
         """Compile nothing more that was asked for."""
@@ -249,7 +249,7 @@ class Live:
         if built is None:
             return None
         if isinstance(built, Failed):
-            return Trial(config, Outcome.COMPILE_FAILED, built.reason)
+            return Trial(config, TrialOutcome.COMPILE_FAILED, built.reason)
         from radialbench.kernels.precompile import over_limits
 
         assert self._pool.arch is not None
@@ -261,7 +261,7 @@ class Live:
         twin = self._first.setdefault(built.code, config)
         if reason is None and twin != config:
             reason = f"compiles to the same code as {format_config(twin)}"
-        return None if reason is None else Trial(config, Outcome.REJECTED, reason)
+        return None if reason is None else Trial(config, TrialOutcome.REJECTED, reason)
 
     def _tried(
         self, configs: Sequence[KernelConfig], *, give_up_ms: float | None = None, **protocol: Any
@@ -289,7 +289,7 @@ def trial_of(config: KernelConfig, record: Record) -> Trial:
     of cases that were sampled in turn, the same ones of all.
     """
     if record.timing is not None:
-        return Trial(config, Outcome.OK, None, record.timing.steady_ms)
+        return Trial(config, TrialOutcome.OK, None, record.timing.steady_ms)
     reason = record.reason or record.status.value
     told = [outcome for start, outcome in ERRORS.items() if reason.startswith(start)]
     return Trial(config, told[0] if told else OUTCOMES[record.status], reason)

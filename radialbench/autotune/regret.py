@@ -8,11 +8,11 @@ from statistics import median
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from radialbench.autotune.final import decide, measure_finals
 from radialbench.autotune.replay import Replay, by_problem, recorded_candidates, true_times
+from radialbench.autotune.runoff import decide, measure_finals
 from radialbench.autotune.search import Search
 from radialbench.autotune.sweep import SweepTrial
-from radialbench.autotune.trials import Outcome, Trial, measured
+from radialbench.autotune.trials import Trial, TrialOutcome, measured
 from radialbench.autotune.tuner import Tuned, best_of, tune
 from radialbench.errors import AutotuneError
 from radialbench.records.lookup import find
@@ -143,7 +143,7 @@ def replay_all(
         )
     for name, recorded in problems.items():
         times = true_times(recorded)
-        everything = sum(one.outcome != Outcome.REJECTED for one in recorded)
+        everything = sum(one.outcome != TrialOutcome.REJECTED for one in recorded)
         replay = Replay(recorded, seed=seed)
         tuned = tune(recorded_candidates(recorded), replay, seed=seed, **options)
         yield Replayed(
@@ -253,7 +253,7 @@ def _replayed(
     candidates, times = recorded_candidates(recorded), true_times(recorded)
     search = Search(candidates, name, seed=seed, first=first)
     replay = Replay(recorded, seed=seed)
-    everything = sum(one.outcome != Outcome.REJECTED for one in recorded)
+    everything = sum(one.outcome != TrialOutcome.REJECTED for one in recorded)
     best = min(times.values())
     tried: list[Trial] = []
     rows = []

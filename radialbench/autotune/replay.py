@@ -6,7 +6,7 @@ from statistics import median
 
 from radialbench.autotune.space import SPACES, Axis, Candidates, Space
 from radialbench.autotune.sweep import SweepTrial
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
@@ -39,7 +39,7 @@ class Replay:
         """Draw a trial; a configuration that was not recorded is rejected."""
         return self._drawn(config, QUICK_SAMPLES, "quick")
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         """Draw trials of equal length."""
         self._finals += 1
         return [
@@ -53,11 +53,11 @@ class Replay:
     def _drawn(self, config: KernelConfig, count: int, moment: str) -> Trial:
         known = self._recorded.get(config)
         if known is None:
-            return Trial(config, Outcome.REJECTED, "was not recorded in the sweep")
-        if known.outcome != Outcome.OK:
+            return Trial(config, TrialOutcome.REJECTED, "was not recorded in the sweep")
+        if known.outcome != TrialOutcome.OK:
             return known
         draw = random.Random(f"{self._seed} {moment} {config}")
-        return Trial(config, Outcome.OK, None, tuple(draw.choices(known.samples_ms, k=count)))
+        return Trial(config, TrialOutcome.OK, None, tuple(draw.choices(known.samples_ms, k=count)))
 
 
 def by_problem(sweep: Sequence[SweepTrial]) -> dict[TuningKey, tuple[SweepTrial, ...]]:
@@ -69,7 +69,7 @@ def by_problem(sweep: Sequence[SweepTrial]) -> dict[TuningKey, tuple[SweepTrial,
 
 
 def recorded_candidates(recorded: Sequence[SweepTrial]) -> Candidates:
-    """Give what was tried of one problem as candidates; the first is the default, as in a sweep.
+    """Return what was tried of one problem as candidates; the first is the default, as in a sweep.
 
     Raises:
         AutotuneError: Nothing was recorded.
@@ -85,12 +85,12 @@ def recorded_candidates(recorded: Sequence[SweepTrial]) -> Candidates:
 
 
 def true_times(recorded: Sequence[SweepTrial]) -> dict[KernelConfig, float]:
-    """Give the median of all that was recorded, for what ended well."""
+    """Return the median of all that was recorded, for what ended well."""
     return {one.config: median(one.samples_ms) for one in recorded if one.samples_ms}
 
 
 def _spanned(configs: Sequence[KernelConfig]) -> Space:
-    """Give the smallest space that holds some configurations."""
+    """Return the smallest space that holds some configurations."""
     axes = []
     for name in ("block_m", "block_n", "num_warps", "num_stages"):
         values = {getattr(config, name) for config in configs}

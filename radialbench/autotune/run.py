@@ -9,14 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from radialbench import __version__
-from radialbench.autotune.final import estimate
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.live import Live, WorkerPool
+from radialbench.autotune.runoff import estimate
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates
 from radialbench.autotune.sweep import record_trial, reopen_sweep
-from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
-from radialbench.autotune.tuner import TRIALS, Progress, Tuned, tune
+from radialbench.autotune.trials import Trial, TrialOutcome, study_name
+from radialbench.autotune.tuner import TRIALS, Progress, Tuned, open_store, tune
 from radialbench.errors import AutotuneError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import records_of, shipped_records
@@ -204,8 +204,8 @@ def verify(
     known = [(job, records[job.key]) for job in jobs if job.key in records]
     tuned = [(job, record) for job, record in known if record.source == "tuned"]
     for job, record in tuned:
-        trials = Live(job.case, pool).final([record.default, record.config])
-        bad = [trial for trial in trials if trial.outcome != Outcome.OK]
+        trials = Live(job.case, pool).runoff([record.default, record.config])
+        bad = [trial for trial in trials if trial.outcome != TrialOutcome.OK]
         if bad:
             reason = f"{bad[0].outcome.value}: {bad[0].reason}"
             yield Verification(job, record, None, "fails", reason)

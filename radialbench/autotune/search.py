@@ -173,7 +173,7 @@ class _Sampler:
             raise _unusable(self._name, error) from None
 
     def _tell(self, trial: Trial) -> None:
-        """Tell how a trial ended; one without a time as one that was cut short, worse than all."""
+        """Report how a trial ended; one without a time as cut short, worse than all."""
         from optuna.trial import TrialState, create_trial
 
         self._told.add(trial.config)
@@ -210,7 +210,7 @@ class _Sampler:
 
 
 def _nearest(places: Places, place: Place, left: Sequence[KernelConfig]) -> KernelConfig:
-    """Give the one that is fewest steps along the axes away; of several the first."""
+    """Return the one that is fewest steps along the axes away; of several the first."""
     return min(left, key=lambda config: _steps(place, places[config]))
 
 

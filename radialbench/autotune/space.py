@@ -37,13 +37,13 @@ class Space:
     axes: tuple[Axis, ...]
 
     def configs(self) -> Iterator[KernelConfig]:
-        """Give every configuration, the last axis fastest."""
+        """Yield every configuration, the last axis fastest."""
         names = [axis.name for axis in self.axes]
         for values in product(*(axis.values for axis in self.axes)):
             yield _made(dict(zip(names, values, strict=True)))
 
     def place(self, config: KernelConfig) -> tuple[int, ...] | None:
-        """Give the place of a configuration on each axis; None if it is not in the space."""
+        """Return the place of a configuration on each axis; None if it is not in the space."""
         values = [getattr(config, axis.name) for axis in self.axes]
         if any(v not in axis.values for v, axis in zip(values, self.axes, strict=True)):
             return None
@@ -51,7 +51,7 @@ class Space:
         return place if self.at(place) == config else None
 
     def at(self, place: Iterable[int]) -> KernelConfig:
-        """Give the configuration at a place."""
+        """Return the configuration at a place."""
         values = {axis.name: axis.values[i] for axis, i in zip(self.axes, place, strict=True)}
         return _made(values)
 
@@ -137,7 +137,7 @@ class Candidates:
 
 
 def candidates(problem: Problem, backend: str, device: str) -> Candidates:
-    """Tell what may be tried, without compiling or running anything.
+    """Return what may be tried, without compiling or running anything.
 
     Args:
         problem: What is computed.
@@ -167,7 +167,7 @@ def candidates(problem: Problem, backend: str, device: str) -> Candidates:
 
 
 def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
-    """Give what a backend runs where nothing was tuned, with what it would choose said outright."""
+    """Return what a backend runs where nothing was tuned, with what it would choose written out."""
     from radialbench.kernels.checks import DTYPES
     from radialbench.kernels.defaults import copy_reasons, portable_options, shared_limit
 
@@ -194,7 +194,7 @@ def format_config(config: KernelConfig) -> str:
 def _against(
     config: KernelConfig, problem: Problem, backend: str, device: str
 ) -> tuple[str, str] | None:
-    """Give the kind of what speaks against a configuration, and why; None if nothing does."""
+    """Return the kind of what speaks against a configuration, and why; None if nothing does."""
     if backend == "cpu":
         return None
     from radialbench.kernels.checks import DTYPES
@@ -212,7 +212,7 @@ def _against(
 
 
 def _too_much(config: KernelConfig, problem: Problem, device: str) -> tuple[str, str] | None:
-    """Say what the portable kernel lacks for sure, by what it cannot do without.
+    """Return what the portable kernel lacks for sure, by what it cannot do without.
 
     Bounds from below: what passes may still take more than there is, which compiling tells.
     """

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from radialbench.autotune.space import Candidates
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.kernels.environment import host
 from radialbench.records.problem import KernelConfig
@@ -209,7 +209,7 @@ class Study:
 
     def _give_up(self, config: KernelConfig) -> None:
         reason = f"the tuning process ended {LOSSES} times while it was tried"
-        self._add(Trial(config, Outcome.CRASHED, reason))
+        self._add(Trial(config, TrialOutcome.CRASHED, reason))
 
     def _add(self, trial: Trial) -> None:
         kept = {"config": asdict(trial.config), "owner": trial_owner()}
@@ -267,9 +267,8 @@ def _trial(one: FrozenTrial) -> Trial:
 
 
 def _read(kept: dict[str, Any], config: dict[str, Any]) -> Trial:
-    return Trial(
-        KernelConfig(**config), Outcome(kept["outcome"]), kept.get("reason"), kept["samples_ms"]
-    )
+    outcome = TrialOutcome(kept["outcome"])
+    return Trial(KernelConfig(**config), outcome, kept.get("reason"), kept["samples_ms"])
 
 
 def _attributes(trial: Trial) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from radialbench.autotune.live import Live, WorkerPool
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.records.lines import parse_line
@@ -43,7 +43,7 @@ class SweepTrial:
     key: TuningKey
     label: str
     config: KernelConfig
-    outcome: Outcome
+    outcome: TrialOutcome
     reason: str | None
     samples_ms: tuple[float, ...]
     block_density: float | None
@@ -138,7 +138,7 @@ def record_trial(
 def current_trials(
     sweep: Iterable[SweepTrial], keys: Collection[TuningKey]
 ) -> dict[TuningKey, list[Trial]]:
-    """Give the trials of some problems, as long as the kernels are those that were timed.
+    """Return the trials of some problems, as long as the kernels are those that were timed.
 
     Args:
         sweep: What was recorded.

@@ -5,17 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Outcomes, TuningKey
 
-if TYPE_CHECKING:
-    from radialbench.autotune.space import Candidates
 
-
-class Outcome(StrEnum):
+class TrialOutcome(StrEnum):
     """How a trial ended."""
 
     REJECTED = "rejected"
@@ -38,13 +35,13 @@ class Trial:
     """
 
     config: KernelConfig
-    outcome: Outcome
+    outcome: TrialOutcome
     reason: str | None
     samples_ms: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
-        ok = self.outcome == Outcome.OK
+        ok = self.outcome == TrialOutcome.OK
         if ok != bool(self.samples_ms) or ok != (self.reason is None) or self.reason == "":
             raise AutotuneError(
                 f"a trial has samples when it is ok, and a reason when it is not; "
@@ -64,7 +61,7 @@ def count_outcomes(trials: Iterable[Trial]) -> Outcomes:
 
 def measured(trials: Iterable[Trial]) -> int:
     """Return how many trials cost something: all but those rejected."""
-    return sum(trial.outcome != Outcome.REJECTED for trial in trials)
+    return sum(trial.outcome != TrialOutcome.REJECTED for trial in trials)
 
 
 class Evaluator(Protocol):
@@ -81,7 +78,7 @@ class Evaluator(Protocol):
             best_ms: The best time so far; sampling may end early once this one is surely slower.
         """
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         """Time configurations in turn: sample i of each was taken beside sample i of the others.
 
         Returns:
@@ -170,25 +167,6 @@ class Memory:
     def keep_finals(self, finals: Sequence[Trial]) -> None:
         """Keep what was measured in the end."""
         self._finals = list(finals)
-
-
-def open_store(url: str | None, study: str, candidates: "Candidates") -> Store:
-    """Open the store of a search, or make it.
-
-    Args:
-        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
-            `postgresql://USER@HOST/NAME`; in memory if None.
-        study: Name of the search there.
-        candidates: What is searched.
-
-    Raises:
-        AutotuneError: It cannot be opened, or holds a search of another space under this name.
-    """
-    if url is None:
-        return Memory()
-    from radialbench.autotune.storage import Study
-
-    return Study(url, study, candidates)
 
 
 def study_name(key: TuningKey, kernel: str) -> str:

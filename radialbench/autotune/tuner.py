@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.autotune.final import BEST, Decision, decide, measure_finals
+from radialbench.autotune.runoff import BEST, Decision, decide, measure_finals
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates, Space
 from radialbench.autotune.trials import (
     Evaluator,
-    Outcome,
+    Memory,
     Store,
     Trial,
+    TrialOutcome,
     count_outcomes,
     measured,
-    open_store,
 )
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
@@ -189,6 +189,25 @@ def tune(
     )
 
 
+def open_store(url: str | None, study: str, candidates: Candidates) -> Store:
+    """Open the store of a search, or create it.
+
+    Args:
+        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
+            `postgresql://USER@HOST/NAME`; in memory if None.
+        study: Name of the search there.
+        candidates: What is searched.
+
+    Raises:
+        AutotuneError: It cannot be opened, or holds a search of another space under this name.
+    """
+    if url is None:
+        return Memory()
+    from radialbench.autotune.storage import Study
+
+    return Study(url, study, candidates)
+
+
 def best_of(trials: Iterable[Trial], default: KernelConfig) -> list[KernelConfig]:
     """Return the few that are measured again, the fastest first; the default is not among them."""
     timed = [(one.ms, one.config) for one in trials if one.ms is not None]
@@ -271,7 +290,7 @@ def _best_ms(trials: Iterable[Trial]) -> float | None:
 
 
 def _rejections(candidates: Candidates, trials: Iterable[Trial]) -> dict[str, int]:
-    tried = sum(one.outcome == Outcome.REJECTED for one in trials)
+    tried = sum(one.outcome == TrialOutcome.REJECTED for one in trials)
     return candidates.rejections | ({"trying": tried} if tried else {})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from radialbench.reports.check.checked import Checked
-    from radialbench.suites.versions import Version
+    from radialbench.suites.versus.versions import Version
 
 Judge = Callable[[Path, Path], "Checked"]
 """Compares a folder of results with another one's."""
@@ -41,8 +41,8 @@ def check_against(
     from radialbench.reports.check.verdict import Outcome, Verdict
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_path
-    from radialbench.suites.rounds import BEFORE, NOW, ROUNDS, measure_rounds
-    from radialbench.suites.versions import checked_out, this_version
+    from radialbench.suites.versus.rounds import BEFORE, NOW, ROUNDS, measure_rounds
+    from radialbench.suites.versus.versions import checked_out, this_version
 
     spec = load_suite(suite)
     cases = plan(spec)
@@ -80,7 +80,7 @@ def _check_free(folder: Path) -> None:
 
 def _unchanged(suite: Path, versions: "Mapping[str, Version]") -> frozenset[str]:
     """Find the cases that both versions compile to the same; none if one cannot tell."""
-    from radialbench.suites.machine_code import FactsError, unchanged
+    from radialbench.suites.versus.machine_code import FactsError, unchanged
 
     try:
         same = unchanged(suite, versions.values())

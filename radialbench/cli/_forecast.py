@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from radialbench.suites.cost import Forecast, Rate
+    from radialbench.suites.estimate import Rate, RunEstimate
 
 
-def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
+def forecast_facts(name: str, told: "RunEstimate") -> dict[str, Any]:
     """Give a forecast for programs."""
     from dataclasses import asdict
 
-    from radialbench.suites.cost import METHOD
+    from radialbench.suites.estimate import METHOD
 
     return {
         "suite": name,
@@ -35,9 +35,9 @@ def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
     }
 
 
-def forecast_lines(name: str, told: "Forecast") -> list[str]:
+def forecast_lines(name: str, told: "RunEstimate") -> list[str]:
     """Give a forecast for people: a line a case, then the sum and what it rests on."""
-    from radialbench.suites.cost import METHOD
+    from radialbench.suites.estimate import METHOD
 
     lines = [
         f"{one.seconds:>9,.1f} s {one.nbytes / 2**30:>8.2f} GiB  {one.case.config_source:<11}  "

@@ -100,7 +100,7 @@ def _state(event: "JobProgress", *, terse: bool = False) -> str:
 
 def ended_line(event: "JobEnded") -> str:
     """Say in a line what came of a search."""
-    from radialbench.autotune.final import format_ms, format_ratio
+    from radialbench.autotune.runoff import format_ms, format_ratio
     from radialbench.autotune.space import format_config
 
     head = f"[{event.place}/{event.total}] {event.job.name}  "

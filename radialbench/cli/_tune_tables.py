@@ -25,7 +25,7 @@ def replayed_table(done: Sequence["Replayed"]) -> str:
 
 def verdict_table(verdicts: Sequence["Verification"]) -> str:
     """Give a line for each record that was measured again."""
-    from radialbench.autotune.final import format_ratio
+    from radialbench.autotune.runoff import format_ratio
     from radialbench.autotune.space import format_config
 
     rows = [
@@ -57,7 +57,7 @@ def estimate_table(told: Sequence["TuningEstimate"]) -> str:
 
 
 def _cells(tuned: Any) -> tuple[str, ...]:
-    from radialbench.autotune.final import format_ratio
+    from radialbench.autotune.runoff import format_ratio
     from radialbench.autotune.space import format_config
 
     decision = tuned.decision

@@ -10,7 +10,7 @@ from radialbench.cli._options import seconds_of
 
 if TYPE_CHECKING:
     from radialbench.cli._progress import Watcher
-    from radialbench.suites.run import Event, Outcome
+    from radialbench.suites.run import Event, RunOutcome
     from radialbench.suites.schema import SuiteSpec
 
 
@@ -117,9 +117,9 @@ def _folder(name: str, shard: str | None) -> Path:
 def _forecast(spec: "SuiteSpec", folder: Path, *, json: bool, **options: Any) -> None:
     from radialbench.cli._console import print_json
     from radialbench.cli._forecast import forecast_facts, forecast_lines
-    from radialbench.suites.cost import forecast
+    from radialbench.suites.estimate import estimate_run
 
-    told = forecast(spec, folder, **options)
+    told = estimate_run(spec, folder, **options)
     if json:
         print_json(forecast_facts(spec.name, told))
         return
@@ -145,7 +145,7 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
     return on_event
 
 
-def _tell(spec: "SuiteSpec", outcome: "Outcome", again: str, *, json: bool) -> None:
+def _tell(spec: "SuiteSpec", outcome: "RunOutcome", again: str, *, json: bool) -> None:
     from radialbench.cli._console import print_json_line
     from radialbench.records.result import Status
 
@@ -181,7 +181,7 @@ def _tell(spec: "SuiteSpec", outcome: "Outcome", again: str, *, json: bool) -> N
         _say(f"go on with: {again}")
 
 
-def _reasons(outcome: "Outcome") -> dict[str, list[str]]:
+def _reasons(outcome: "RunOutcome") -> dict[str, list[str]]:
     """Give why cases did not end well, with the cases of each reason."""
     reasons: dict[str, list[str]] = {}
     for record in outcome.records:

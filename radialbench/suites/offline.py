@@ -29,7 +29,7 @@ from radialbench.records.offline import (
     OfflineRow,
 )
 from radialbench.suites.plan import Case
-from radialbench.suites.pool import Failed, Job, Pool
+from radialbench.suites.pool import Failed, JobPool, PoolJob
 
 LIMIT_SECONDS = 600.0
 """Of one kernel or mask; most kernels take three seconds."""
@@ -109,9 +109,9 @@ def offline(
     parts = [_Part(name, tuple(cases), architectures) for name, cases in suites.items()]
     masks = {job: -job.grid.seq_len for part in parts for job in part.masks}
     # What takes longest is begun first.
-    jobs: list[Job] = [*sorted(masks, key=masks.__getitem__)]
+    jobs: list[PoolJob] = [*sorted(masks, key=masks.__getitem__)]
     jobs += {job: None for part in parts for job in part.kernels}
-    with Pool(min(children or cores(), len(jobs)), limit_s=LIMIT_SECONDS) as pool:
+    with JobPool(min(children or cores(), len(jobs)), limit_s=LIMIT_SECONDS) as pool:
         pool.add(jobs)
         return tuple(part.found(pool) for part in parts)
 
@@ -124,7 +124,7 @@ class _Part:
         self.masks = mask_jobs(cases)
         self.head = OfflineHead(name, _compiler(bool(self.kernels)), PROCESSORS, rows=0)
 
-    def found(self, pool: Pool) -> Offline:
+    def found(self, pool: JobPool) -> Offline:
         """Wait for it."""
         rows = [_kernel_row(form, pool.result(job)) for job, form in self.kernels.items()]
         for mask, names in self.masks.items():

@@ -162,7 +162,7 @@ def plan(
 
 
 def tuned(cases: Iterable[Case], processor: str | None) -> tuple[Case, ...]:
-    """Give each case whose configuration the suite leaves open the one that was tuned for it.
+    """Return the cases, with what was tuned where the suite leaves a configuration open.
 
     Args:
         cases: The cases; their ids stay the same.
@@ -206,7 +206,7 @@ def _tuned(case: Case, processor: str | None) -> Case:
 
 
 def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, ...]:
-    """Give the heaviest batch to the shard that has least, then the next, and keep one's own."""
+    """Assign the heaviest batch to the shard that has least, then the next, and keep one's own."""
     place, count = shard_of(shard)
     works = [(sum(case.work for case in batch), batch) for batch in batches(cases)]
     if count > len(works):

@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 END_SECONDS = 5.0
 
 
-class Job(Protocol):
+class PoolJob(Protocol):
     """What a child does; equal jobs are done once. It travels there and back by pickle."""
 
     def run(self) -> object:
@@ -36,7 +36,7 @@ class Failed:
     reason: str
 
 
-class Pool:
+class JobPool:
     """Does jobs in child processes, in the order in which they are needed.
 
     A child that dies or hangs loses its job and no other; another child takes its place.
@@ -48,9 +48,9 @@ class Pool:
 
     def __init__(self, children: int, *, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._results: dict[Job, object] = {}
-        self._waiting: OrderedDict[Job, None] = OrderedDict()
-        self._busy: set[Job] = set()
+        self._results: dict[PoolJob, object] = {}
+        self._waiting: OrderedDict[PoolJob, None] = OrderedDict()
+        self._busy: set[PoolJob] = set()
         self._changed = threading.Condition()
         self._closed = False
         self._children = [_Child() for _ in range(children)]
@@ -61,7 +61,7 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> "JobPool":
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class Pool:
         for thread in self._threads:
             thread.join()
 
-    def add(self, jobs: Iterable[Job]) -> None:
+    def add(self, jobs: Iterable[PoolJob]) -> None:
         """Have jobs done after those that wait already."""
         with self._changed:
             for job in jobs:
@@ -97,8 +97,8 @@ class Pool:
         with self._changed:
             self._waiting.clear()
 
-    def result(self, job: Job) -> Any:
-        """Give what a job gave, or `Failed`; it is done next if it was not begun."""
+    def result(self, job: PoolJob) -> Any:
+        """Return what a job gave, or `Failed`; it is done next if it was not begun."""
         with self._changed:
             if job not in self._results and job not in self._busy:
                 self._waiting.setdefault(job)
@@ -118,7 +118,7 @@ class Pool:
                     self._changed.notify_all()
         child.end()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> PoolJob | None:
         """Wait for a job, and take it; None once the pool is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting)
@@ -138,7 +138,7 @@ class _Child:
         self._starting = threading.Lock()
         self._closed = False
 
-    def do(self, job: Job, limit_s: float, said: IO[bytes]) -> object:
+    def do(self, job: PoolJob, limit_s: float, said: IO[bytes]) -> object:
         """Have a job done; `Failed` if it is not. What the process says goes to a file."""
         try:
             if self._process is None:
@@ -191,7 +191,7 @@ class _Child:
         self._pipe = ours
 
     def _death(self, said: IO[bytes]) -> str:
-        """Say how the process ended, and what it said."""
+        """Return how the process ended, and what it said."""
         code = None
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):

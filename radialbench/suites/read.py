@@ -151,7 +151,7 @@ class _Reader:
 
 
 def _device(said: str | None, layers: list[_Layer]) -> str:
-    """Give the one device of a suite: what it says, or what the suites it includes ask for."""
+    """Return the one device of a suite: what it says, or what the suites it includes ask for."""
     device = said
     for wanted, place in (pair for layer in layers for pair in layer.devices):
         device = device or wanted
@@ -198,7 +198,7 @@ def _checked(document: Document, folder: Path) -> SuiteFile:
 
 @contextmanager
 def _at(document: Document, location: Location) -> Iterator[None]:
-    """Say where a suite is named that cannot be used."""
+    """Prefix the place where a suite is named that cannot be used."""
     try:
         yield
     except SuiteError as error:

@@ -58,7 +58,7 @@ Event = CaseBegins | CaseEnds
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """What a run did.
 
     Attributes:
@@ -98,7 +98,7 @@ def run(
     in_process: bool = False,
     command: str = "",
     on_event: Callable[[Event], None] | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Run the cases of a suite; a case that fails is a record, and the run goes on.
 
     Cases are tried in a process of their own, which is started again when one crashes or hangs.
@@ -138,7 +138,7 @@ def run(
                 records = _run(todo, results, worker, tell=on_event or _silent, deadline=deadline)
     again = sum(record.case in earlier for record in records)
     left = len(todo) - len(records)
-    return Outcome(results, records, len(cases) - len(todo), again, skipped, left)
+    return RunOutcome(results, records, len(cases) - len(todo), again, skipped, left)
 
 
 def _worker(device: str, command: str, *, in_process: bool) -> "Worker | InProcess":
@@ -203,7 +203,7 @@ def _earlier(results: Path, *, resume: bool) -> tuple[dict[str, Record], tuple[s
 
 
 def settled(case: Case, record: Record | None, results: Path) -> bool:
-    """Tell whether an earlier record stands for a case.
+    """Return whether an earlier record stands for a case.
 
     Raises:
         SuiteError: It is of another mask or shape, or not of the configuration the suite asks for.

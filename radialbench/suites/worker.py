@@ -180,7 +180,7 @@ class Worker:
         return [done[case.id] for case in cases]
 
     def _try(self, cases: list[Case], begins: Callable[[Case], None]) -> tuple[Found, Found]:
-        """Give what has ended, and the cases of which one or more have lost the process."""
+        """Return what has ended, and the cases of which one or more have lost the process."""
         self._ready()
         samples: Samples | None = None
         place = 0

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from radialbench.autotune.space import Axis, Candidates, Space
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.records.problem import KernelConfig
 
 SPACE = Space(
@@ -46,7 +46,7 @@ class Fake:
 
     def __init__(
         self,
-        ends: Mapping[KernelConfig, tuple[Outcome, str]] | None = None,
+        ends: Mapping[KernelConfig, tuple[TrialOutcome, str]] | None = None,
         *,
         noise: float = 0.001,
         time: Callable[[KernelConfig], float] = ms,
@@ -67,7 +67,7 @@ class Fake:
         self.bests.append(best_ms)
         return self._trial(config, 5)
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         self.finals.append(list(configs))
         return [self._trial(config, 20) for config in configs]
 
@@ -79,4 +79,4 @@ class Fake:
             return Trial(config, *self._ends[config])
         time = self._time(config)
         samples = tuple(time * max(0.5, self._draw.gauss(1, self._noise)) for _ in range(count))
-        return Trial(config, Outcome.OK, None, samples)
+        return Trial(config, TrialOutcome.OK, None, samples)

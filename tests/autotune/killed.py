@@ -10,7 +10,7 @@ import time
 import optuna
 
 from radialbench.autotune import storage
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress, Tuned, tune
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape
@@ -34,7 +34,7 @@ class Slow(Fake):
         os.write(self._into, f"tries {place}\n".encode())
         time.sleep(TRIAL_S)
         if place % 10 == 3:
-            return Trial(config, Outcome.CRASHED, "ended by SIGABRT")
+            return Trial(config, TrialOutcome.CRASHED, "ended by SIGABRT")
         return super().quick(config, best_ms=best_ms)
 
 

@@ -7,7 +7,7 @@ from math import exp, log2
 
 from radialbench.autotune.space import SPACES, Candidates, Rejection
 from radialbench.autotune.sweep import SCHEMA, SweepTrial
-from radialbench.autotune.trials import Outcome
+from radialbench.autotune.trials import TrialOutcome
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
 
@@ -92,7 +92,7 @@ def recorded(
     of: TuningKey,
     config: KernelConfig,
     samples_ms: tuple[float, ...],
-    outcome: Outcome = Outcome.OK,
+    outcome: TrialOutcome = TrialOutcome.OK,
     reason: str | None = None,
 ) -> SweepTrial:
     """Make a line of a sweep."""

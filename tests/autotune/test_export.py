@@ -11,7 +11,8 @@ from radialbench.autotune.export import Chosen, Texts, load_config_format, write
 from radialbench.autotune.export.t4 import to_t4
 from radialbench.autotune.export.triton import CONSTANTS, OPTIONS
 from radialbench.autotune.export.vllm import name_of
-from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
+from radialbench.autotune.trials import Trial, TrialOutcome, study_name
+from radialbench.autotune.tuner import open_store
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.launch import HOPPER_OPTIONS, LAUNCHES
 from radialbench.kernels.sources import FOLDER, SOURCES
@@ -136,12 +137,12 @@ def test_what_would_be_one_entry_is_refused(name: str) -> None:
 
 
 def trial(config: KernelConfig, *samples: float) -> Trial:
-    return Trial(config, Outcome.OK, None, samples)
+    return Trial(config, TrialOutcome.OK, None, samples)
 
 
 TRIALS = [
     trial(KernelConfig(64, 64), 1.0, 1.1),
-    Trial(KernelConfig(32, 32), Outcome.WRONG, "off by 1"),
+    Trial(KernelConfig(32, 32), TrialOutcome.WRONG, "off by 1"),
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.autotune.trials import open_store
+from radialbench.autotune.tuner import open_store
 from tests.autotune import killed
 
 SEED = 3

@@ -8,13 +8,13 @@ import pytest
 
 from radialbench.autotune import live
 from radialbench.autotune.live import Live, Precompile, Preload, WorkerPool, trial_of
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.precompile import Built
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.plan import Case, ended
-from radialbench.suites.pool import Job, Pool
+from radialbench.suites.pool import JobPool, PoolJob
 from radialbench.suites.worker import Worker
 from tests.records.sample import failed
 from tests.suites import small
@@ -35,6 +35,9 @@ def pool() -> Iterator[WorkerPool]:
     with pytest.MonkeyPatch.context() as patch:
         for name, kind in ODD.items():
             patch.setitem(BACKENDS, name, f"tests.suites.small:{kind}")
+        # As many samples as they may be, however long they take.
+        for protocol in (live.QUICK, live.RUNOFF):
+            patch.setitem(protocol, "max_seconds", 600.0)
         with WorkerPool("cpu", "typed") as one:
             yield one
 
@@ -47,7 +50,7 @@ def test_a_trial_is_timed_in_a_process_that_stays(pool: WorkerPool) -> None:
     one = Live(problem(), pool)
     one.prepare([SMALL])
     trial = one.quick(SMALL, best_ms=None)
-    assert trial.outcome == Outcome.OK
+    assert trial.outcome == TrialOutcome.OK
     assert live.QUICK["min_samples"] <= len(trial.samples_ms) <= live.QUICK["max_samples"]
     process = pool.worker._process
     assert process is not None
@@ -60,7 +63,7 @@ def test_a_trial_is_timed_in_a_process_that_stays(pool: WorkerPool) -> None:
 
 def test_what_is_far_slower_than_the_best_is_sampled_once(pool: WorkerPool) -> None:
     trial = Live(problem(), pool).quick(SMALL, best_ms=1e-6)
-    assert trial.outcome == Outcome.OK
+    assert trial.outcome == TrialOutcome.OK
     assert len(trial.samples_ms) == 1
 
 
@@ -68,43 +71,53 @@ def test_what_is_far_slower_than_the_best_is_sampled_once(pool: WorkerPool) -> N
 @pytest.mark.parametrize(
     ("backend", "outcome", "reason"),
     [
-        ("nan", Outcome.WRONG, "the result is nan or infinite where the definition is finite"),
-        ("raising", Outcome.CRASHED, "RuntimeError: the kernel fell over"),
-        ("dying", Outcome.CRASHED, "the process was ended by SIGSEGV while it was prepared"),
-        ("unplanned", Outcome.REJECTED, "needs blocks of 17"),
-        ("hanging", Outcome.TIMEOUT, "stopped: not prepared within 2 s"),
+        ("nan", TrialOutcome.WRONG, "the result is nan or infinite where the definition is finite"),
+        ("raising", TrialOutcome.CRASHED, "RuntimeError: the kernel fell over"),
+        ("dying", TrialOutcome.CRASHED, "the process was ended by SIGSEGV while it was prepared"),
+        ("unplanned", TrialOutcome.REJECTED, "needs blocks of 17"),
+        ("hanging", TrialOutcome.TIMEOUT, "stopped: not prepared within 2 s"),
     ],
 )
 def test_every_end_is_an_outcome(
-    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, backend: str, outcome: Outcome, reason: str
+    pool: WorkerPool,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    outcome: TrialOutcome,
+    reason: str,
 ) -> None:
-    monkeypatch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 60.0)
-    assert Live(problem(backend), pool).quick(SMALL, best_ms=None) == Trial(SMALL, outcome, reason)
-    assert Live(problem(), pool).quick(SMALL, best_ms=None).outcome == Outcome.OK
+    with monkeypatch.context() as patch:
+        patch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 600.0)
+        trial = Live(problem(backend), pool).quick(SMALL, best_ms=None)
+    assert trial == Trial(SMALL, outcome, reason)
+    assert Live(problem(), pool).quick(SMALL, best_ms=None).outcome == TrialOutcome.OK
 
 
 @pytest.mark.parametrize(
     ("status", "reason", "outcome"),
     [
-        (Status.OOM, "not tried: needs at least 90.0 GiB, 80.0 GiB are free", Outcome.REJECTED),
-        (Status.FAILED, "OutOfResources: out of resource: shared memory", Outcome.REJECTED),
-        (Status.FAILED, "CompilationError: at 3:4", Outcome.COMPILE_FAILED),
-        (Status.FAILED, "PTXASError: PTXAS error", Outcome.COMPILE_FAILED),
-        (Status.FAILED, "RuntimeError: PassManager::run failed", Outcome.COMPILE_FAILED),
-        (Status.FAILED, "RuntimeError: CUDA error: invalid argument", Outcome.CRASHED),
+        (
+            Status.OOM,
+            "not tried: needs at least 90.0 GiB, 80.0 GiB are free",
+            TrialOutcome.REJECTED,
+        ),
+        (Status.FAILED, "OutOfResources: out of resource: shared memory", TrialOutcome.REJECTED),
+        (Status.FAILED, "CompilationError: at 3:4", TrialOutcome.COMPILE_FAILED),
+        (Status.FAILED, "PTXASError: PTXAS error", TrialOutcome.COMPILE_FAILED),
+        (Status.FAILED, "RuntimeError: PassManager::run failed", TrialOutcome.COMPILE_FAILED),
+        (Status.FAILED, "RuntimeError: CUDA error: invalid argument", TrialOutcome.CRASHED),
     ],
 )
-def test_errors_tell_what_failed(status: Status, reason: str, outcome: Outcome) -> None:
+def test_errors_tell_what_failed(status: Status, reason: str, outcome: TrialOutcome) -> None:
     assert trial_of(SMALL, ended(failed(), status, reason)) == Trial(SMALL, outcome, reason)
 
 
 def test_the_last_ones_are_sampled_in_turn(pool: WorkerPool) -> None:
     configs = [SMALL, KernelConfig(32, 32), KernelConfig(16, 32)]
-    trials = Live(problem(), pool).final(configs)
+    trials = Live(problem(), pool).runoff(configs)
     assert [trial.config for trial in trials] == configs
-    assert {trial.outcome for trial in trials} == {Outcome.OK}
+    assert {trial.outcome for trial in trials} == {TrialOutcome.OK}
     (count,) = {len(trial.samples_ms) for trial in trials}
-    assert count >= live.FINAL["min_samples"]
+    assert count >= live.RUNOFF["min_samples"]
 
 
 def test_the_processes_of_a_rig_end_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +132,12 @@ def test_the_processes_of_a_rig_end_at_the_same_time(monkeypatch: pytest.MonkeyP
 
         monkeypatch.setattr(kind, name, telling)
 
-    tell(Pool, "__exit__")
+    tell(JobPool, "__exit__")
     tell(Worker, "__exit__")
     tell(Worker, "hang_up")
     with WorkerPool("cpu"):
         pass
-    assert told == ["Worker.hang_up", "Pool.__exit__", "Worker.__exit__"]
+    assert told == ["Worker.hang_up", "JobPool.__exit__", "Worker.__exit__"]
 
 
 def test_a_rig_that_does_not_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +150,7 @@ def test_a_rig_that_does_not_start_leaves_no_process(monkeypatch: pytest.MonkeyP
         assert process.poll() is None
         raise OSError("no more threads")
 
-    monkeypatch.setattr(live, "Pool", refuse)
+    monkeypatch.setattr(live, "JobPool", refuse)
     one = WorkerPool("cpu")
     with pytest.raises(OSError, match="no more threads"), one:
         pass
@@ -151,7 +164,7 @@ class Jobs:
 
     def __init__(self, children: int, *, limit_s: float) -> None:
         self.children = children
-        self.jobs: list[Job] = []
+        self.jobs: list[PoolJob] = []
         self.open = True
         self.made.append(self)
 
@@ -161,7 +174,7 @@ class Jobs:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def add(self, jobs: Iterable[Job]) -> None:
+    def add(self, jobs: Iterable[PoolJob]) -> None:
         self.jobs += jobs
 
     def close(self) -> None:
@@ -181,7 +194,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, known: list[str], arch: int | None, early: bool
 ) -> None:
     monkeypatch.setattr(Jobs, "made", [], raising=False)
-    monkeypatch.setattr(live, "Pool", Jobs)
+    monkeypatch.setattr(live, "JobPool", Jobs)
     monkeypatch.setattr(live, "gpus", lambda: known)
     monkeypatch.setattr(live, "_arch", lambda device: arch)
     with WorkerPool(device) as one:
@@ -195,7 +208,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
 
 
 def test_a_child_imports_what_compiling_takes() -> None:
-    with Pool(1, limit_s=120) as pool:
+    with JobPool(1, limit_s=1200) as pool:
         names = ("torch", "triton", "radialbench.kernels.precompile")
         assert pool.result(Loaded(names, 1)) == ()
         assert pool.result(Preload(0)) is None
@@ -213,6 +226,7 @@ def test_kernels_and_tables_are_compiled_ahead(
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(live, "_arch", lambda device: 90)
+    monkeypatch.setattr(live, "COMPILE_SECONDS", 1200.0)
     monkeypatch.setitem(BACKENDS, "triton", "radialbench.kernels.backends.cpu:Cpu")
     broken = replace(PLAIN, block_m=24)
     with WorkerPool("cpu") as pool:
@@ -225,18 +239,18 @@ def test_kernels_and_tables_are_compiled_ahead(
         one.prepare([PLAIN, broken])
         with monkeypatch.context() as patch:
             # What is tried first waits for no child.
-            patch.setattr(Pool, "result", None)
+            patch.setattr(JobPool, "result", None)
             timed = one.quick(PLAIN, best_ms=None)
-        assert timed.outcome == Outcome.OK
+        assert timed.outcome == TrialOutcome.OK
         one.built(PLAIN)
         assert list(pool.folder.glob("*.table"))
         # A fourth stage changes nothing here: it would be timed twice.
         twin = one.quick(replace(PLAIN, num_stages=4), best_ms=None)
-        assert twin.outcome == Outcome.REJECTED
+        assert twin.outcome == TrialOutcome.REJECTED
         assert twin.reason == "compiles to the same code as 16×16, 2 warps, 3 stages"
-        assert one.quick(PLAIN, best_ms=None).outcome == Outcome.OK
+        assert one.quick(PLAIN, best_ms=None).outcome == TrialOutcome.OK
         failed = one.quick(broken, best_ms=None)
-        assert failed.outcome == Outcome.COMPILE_FAILED
+        assert failed.outcome == TrialOutcome.COMPILE_FAILED
         assert failed.reason is not None
         assert "power of 2" in failed.reason
         # What comes after is compiled while the last ones are timed.
@@ -246,11 +260,11 @@ def test_kernels_and_tables_are_compiled_ahead(
             later.mask, later.grid, later.problem, later.backend, PLAIN, 90, pool.folder
         )
         assert ahead not in pool.jobs._results
-        one.final([PLAIN])
+        one.runoff([PLAIN])
         assert ahead in {*pool.jobs._results, *pool.jobs._busy, *pool.jobs._waiting}
         assert isinstance(pool.jobs.result(ahead), Built)
         other = Live(problem("hopper", head_dim=128, dtype="float16"), pool)
         large = other.quick(KernelConfig(128, 128, num_stages=4), best_ms=1.0)
-        assert large.outcome == Outcome.REJECTED
+        assert large.outcome == TrialOutcome.REJECTED
         assert large.reason is not None
         assert "bytes of shared memory, there are 232,448" in large.reason

@@ -12,7 +12,7 @@ from radialbench.autotune.regret import (
     transfer_regrets,
 )
 from radialbench.autotune.replay import by_problem, true_times
-from radialbench.autotune.trials import Outcome
+from radialbench.autotune.trials import TrialOutcome
 from tests.autotune import landscape
 
 SEEDS = range(20)
@@ -66,7 +66,7 @@ def test_everything_measured_leaves_no_regret() -> None:
 def test_rejected_configurations_are_no_measurements() -> None:
     sweep = landscape.sweep([landscape.shape(2)])
     sweep[1:101] = [
-        replace(one, outcome=Outcome.REJECTED, reason="spills", samples_ms=())
+        replace(one, outcome=TrialOutcome.REJECTED, reason="spills", samples_ms=())
         for one in sweep[1:101]
     ]
     (row,) = compare_searches(sweep, ["random"], [3], (0.1,))
@@ -105,7 +105,7 @@ def test_what_does_not_run_is_not_transferred() -> None:
     problems = list(by_problem(sweep).values())
     best = min(true_times(problems[0]).items(), key=lambda pair: pair[1])[0]
     crashing = [
-        replace(one, outcome=Outcome.CRASHED, reason="SIGABRT", samples_ms=())
+        replace(one, outcome=TrialOutcome.CRASHED, reason="SIGABRT", samples_ms=())
         if one.config == best and one.key == problems[1][0].key
         else one
         for one in sweep

@@ -4,7 +4,7 @@ import pytest
 
 from radialbench.autotune.replay import Replay, by_problem, recorded_candidates, true_times
 from radialbench.autotune.space import SPACES
-from radialbench.autotune.trials import Outcome
+from radialbench.autotune.trials import TrialOutcome
 from radialbench.autotune.tuner import tune
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
@@ -18,7 +18,7 @@ ONE = SWEEP[5]
 
 def test_samples_are_those_recorded() -> None:
     trial = Replay(SWEEP).quick(ONE.config, best_ms=None)
-    assert trial.outcome == Outcome.OK
+    assert trial.outcome == TrialOutcome.OK
     assert set(trial.samples_ms) <= set(ONE.samples_ms)
     assert len(set(trial.samples_ms)) > 1
 
@@ -33,19 +33,19 @@ def test_the_seed_decides_and_not_the_order() -> None:
 
 def test_finals_are_new_samples_of_equal_length() -> None:
     replay = Replay(SWEEP)
-    once = replay.final([ONE.config, ONE.config, SWEEP[0].config])
+    once = replay.runoff([ONE.config, ONE.config, SWEEP[0].config])
     assert len({len(trial.samples_ms) for trial in once}) == 1
     assert once[0] != once[1]
-    assert replay.final([ONE.config])[0] != once[0]
+    assert replay.runoff([ONE.config])[0] != once[0]
 
 
 def test_what_did_not_end_well_does_not_again() -> None:
-    crashed = landscape.recorded(KEY, ONE.config, (), Outcome.CRASHED, "ended by SIGABRT")
+    crashed = landscape.recorded(KEY, ONE.config, (), TrialOutcome.CRASHED, "ended by SIGABRT")
     replay = Replay([SWEEP[0], crashed])
     assert replay.quick(ONE.config, best_ms=None) == crashed.trial
-    assert replay.final([ONE.config]) == [crashed.trial]
+    assert replay.runoff([ONE.config]) == [crashed.trial]
     unknown = replay.quick(SWEEP[7].config, best_ms=None)
-    assert (unknown.outcome, unknown.samples_ms) == (Outcome.REJECTED, ())
+    assert (unknown.outcome, unknown.samples_ms) == (TrialOutcome.REJECTED, ())
 
 
 def test_candidates_are_what_was_recorded() -> None:

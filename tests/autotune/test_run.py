@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from radialbench.autotune import run as tuning
-from radialbench.autotune.jobs import jobs_of, tunable_cases
+from radialbench.autotune.jobs import TuningJob, jobs_of, tunable_cases
 from radialbench.autotune.live import WorkerPool
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.tuned import processor
 from radialbench.records.problem import KernelConfig
@@ -46,7 +46,7 @@ class Recorded:
         self.asked.append((self.case.mask.label, config))
         return self._timed(config, 3)
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         self.compiled += [(case.problem.grid, case.config) for case in self.then]
         return [self._timed(config, 20) for config in configs]
 
@@ -55,13 +55,13 @@ class Recorded:
 
     def _timed(self, config: KernelConfig, count: int) -> Trial:
         if self.case.mask.label == "dense":
-            return Trial(config, Outcome.CRASHED, "fell over")
+            return Trial(config, TrialOutcome.CRASHED, "fell over")
         ms = 1.0 if config == FAST else 2.0
-        return Trial(config, Outcome.OK, None, tuple(ms + i / 1e4 for i in range(count)))
+        return Trial(config, TrialOutcome.OK, None, tuple(ms + i / 1e4 for i in range(count)))
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuning.TuningJob]:
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TuningJob]:
     monkeypatch.setattr(Recorded, "asked", [], raising=False)
     monkeypatch.setattr(Recorded, "compiled", [], raising=False)
     monkeypatch.setattr(tuning, "Live", Recorded)
@@ -71,13 +71,13 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuning.TuningJob]:
     return jobs_of(tunable_cases(cases, "cpu"))
 
 
-def tuned(jobs: Sequence[tuning.TuningJob], folder: Path, **options: Any) -> list[tuning.JobEnded]:
+def tuned(jobs: Sequence[TuningJob], folder: Path, **options: Any) -> list[tuning.JobEnded]:
     storage = f"journal:{folder / 'trials.journal'}"
     return tuning.run(jobs, POOL, folder / "records.jsonl", storage=storage, **options)
 
 
 def test_what_cannot_run_is_left_out_and_what_fails_is_told(
-    jobs: list[tuning.TuningJob], tmp_path: Path
+    jobs: list[TuningJob], tmp_path: Path
 ) -> None:
     assert [job.name for job in jobs if job.candidates is None] == [
         f"{mask}/{frames}x3x5/h2d8/hopper" for frames in (2, 3) for mask in ("dense", "radial")
@@ -102,7 +102,7 @@ def test_what_cannot_run_is_left_out_and_what_fails_is_told(
 
 
 def test_what_was_best_before_is_tried_after_the_default(
-    jobs: list[tuning.TuningJob], tmp_path: Path
+    jobs: list[TuningJob], tmp_path: Path
 ) -> None:
     tuned(jobs, tmp_path, trials=3)
     longer = [config for label, config in Recorded.asked if label == "radial"][-3:]
@@ -118,12 +118,12 @@ def test_what_was_best_on_other_devices_comes_after_what_was_on_this_one() -> No
 
 
 def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
-    jobs: list[tuning.TuningJob], tmp_path: Path
+    jobs: list[TuningJob], tmp_path: Path
 ) -> None:
     one, two, *_ = radial = [
         job for job in jobs if job.candidates and job.case.mask.label == "radial"
     ]
-    known = {two.key: [Trial(KernelConfig(), Outcome.OK, None, (2.0,))]}
+    known = {two.key: [Trial(KernelConfig(), TrialOutcome.OK, None, (2.0,))]}
     tuned(radial, tmp_path, known=known)
     assert one.case.problem.grid != two.case.problem.grid
     assert {grid for grid, _ in Recorded.compiled} == {two.case.problem.grid}
@@ -133,10 +133,10 @@ def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
 
 
 def test_what_is_known_of_a_problem_is_not_tried_again(
-    jobs: list[tuning.TuningJob], tmp_path: Path
+    jobs: list[TuningJob], tmp_path: Path
 ) -> None:
     (job, _) = (job for job in jobs if job.candidates and job.case.mask.label == "radial")
-    known = [Trial(config, Outcome.OK, None, (2.0,)) for config in SPACE.configs()]
+    known = [Trial(config, TrialOutcome.OK, None, (2.0,)) for config in SPACE.configs()]
     ends = tuned([job], tmp_path, known={job.key: known})
     assert not Recorded.asked
     (record,) = (end.record for end in ends)
@@ -145,7 +145,7 @@ def test_what_is_known_of_a_problem_is_not_tried_again(
 
 
 def test_a_file_that_another_process_writes_is_left_alone(
-    jobs: list[tuning.TuningJob], tmp_path: Path
+    jobs: list[TuningJob], tmp_path: Path
 ) -> None:
     with (
         reserved(tmp_path / "records.jsonl.lock"),
@@ -155,7 +155,7 @@ def test_a_file_that_another_process_writes_is_left_alone(
     assert not Recorded.asked
 
 
-def test_nothing_that_can_run_is_an_error(jobs: list[tuning.TuningJob], tmp_path: Path) -> None:
+def test_nothing_that_can_run_is_an_error(jobs: list[TuningJob], tmp_path: Path) -> None:
     with pytest.raises(AutotuneError, match="hopper cannot run what is to be tuned"):
         tuned([job for job in jobs if job.candidates is None], tmp_path)
     with pytest.raises(AutotuneError, match="unknown search 'tp'"):
@@ -166,7 +166,7 @@ def test_nothing_that_can_run_is_an_error(jobs: list[tuning.TuningJob], tmp_path
     assert not (tmp_path / "records.jsonl").exists()
 
 
-def test_neighbours_come_nearest_first_and_once(jobs: list[tuning.TuningJob]) -> None:
+def test_neighbours_come_nearest_first_and_once(jobs: list[TuningJob]) -> None:
     key = jobs[1].key
     once = Estimate(1.0, 0.9, 1.1)
     record = TuningRecord(

@@ -6,7 +6,7 @@ import pytest
 
 from radialbench.autotune.search import SEARCHES, STARTUP, Search, sampler_names
 from radialbench.autotune.space import SPACES, Candidates
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune import landscape
@@ -19,8 +19,8 @@ SAMPLERS = ("NSGAIISampler", "RandomSampler", "TPESampler")
 def trial(config: KernelConfig) -> Trial:
     """Try a configuration; one of eight crashes."""
     if random.Random(repr(config)).random() < 0.125 and config != AMONG.default:
-        return Trial(config, Outcome.CRASHED, "ended by SIGABRT")
-    return Trial(config, Outcome.OK, None, (landscape.true_ms(config, SHAPE),))
+        return Trial(config, TrialOutcome.CRASHED, "ended by SIGABRT")
+    return Trial(config, TrialOutcome.OK, None, (landscape.true_ms(config, SHAPE),))
 
 
 def searched(search: Search, count: int, past: tuple[Trial, ...] = ()) -> list[Trial]:
@@ -110,7 +110,7 @@ def test_nothing_but_crashes_is_no_end() -> None:
     for _ in range(STARTUP + 5):
         config = search.suggest(tried)
         assert config is not None
-        tried.append(Trial(config, Outcome.TIMEOUT, "stopped"))
+        tried.append(Trial(config, TrialOutcome.TIMEOUT, "stopped"))
     assert len({one.config for one in tried}) == STARTUP + 5
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radialbench.autotune.export.t4 import INVALIDITY, to_t4
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
 from tests.records.tuned import KEY
@@ -53,17 +53,17 @@ RESULTS: dict[str, Any] = {
 """T4 1.0.0, results: what Kernel Tuner publishes, for the keys that we write."""
 
 TRIALS = (
-    Trial(KernelConfig(64, 32, 4, 2), Outcome.OK, None, (1.5, 1.0, 2.0)),
-    Trial(KernelConfig(), Outcome.WRONG, "errors of 1.0e+00 in the output"),
-    Trial(KernelConfig(), Outcome.REJECTED, "num_stages 6 takes 428,032 bytes"),
-    Trial(KernelConfig(), Outcome.COMPILE_FAILED, "out of registers"),
-    Trial(KernelConfig(), Outcome.CRASHED, "ended by SIGSEGV"),
-    Trial(KernelConfig(), Outcome.TIMEOUT, "stopped: not sampled within 5 s"),
+    Trial(KernelConfig(64, 32, 4, 2), TrialOutcome.OK, None, (1.5, 1.0, 2.0)),
+    Trial(KernelConfig(), TrialOutcome.WRONG, "errors of 1.0e+00 in the output"),
+    Trial(KernelConfig(), TrialOutcome.REJECTED, "num_stages 6 takes 428,032 bytes"),
+    Trial(KernelConfig(), TrialOutcome.COMPILE_FAILED, "out of registers"),
+    Trial(KernelConfig(), TrialOutcome.CRASHED, "ended by SIGSEGV"),
+    Trial(KernelConfig(), TrialOutcome.TIMEOUT, "stopped: not sampled within 5 s"),
 )
 
 
 def test_every_outcome_has_its_word() -> None:
-    assert INVALIDITY.keys() == set(Outcome)
+    assert INVALIDITY.keys() == set(TrialOutcome)
     words = RESULTS["properties"]["results"]["items"]["properties"]["invalidity"]["enum"]
     assert sorted(INVALIDITY.values()) == sorted(words)
 
@@ -102,11 +102,13 @@ def test_what_a_document_says() -> None:
 COUNT = st.integers(1, 512)
 CONFIG = st.builds(KernelConfig, COUNT, COUNT, st.none() | COUNT, st.none() | COUNT)
 MS = st.floats(1e-6, 1e6)
-OK = st.builds(Trial, CONFIG, st.just(Outcome.OK), st.none(), st.lists(MS, min_size=1).map(tuple))
+OK = st.builds(
+    Trial, CONFIG, st.just(TrialOutcome.OK), st.none(), st.lists(MS, min_size=1).map(tuple)
+)
 BAD = st.builds(
     Trial,
     CONFIG,
-    st.sampled_from([*Outcome]).filter(lambda o: o != Outcome.OK),
+    st.sampled_from([*TrialOutcome]).filter(lambda o: o != TrialOutcome.OK),
     st.text(min_size=1),
 )
 

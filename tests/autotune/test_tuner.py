@@ -3,7 +3,7 @@
 import pytest
 
 from radialbench.autotune.space import Candidates, Rejection
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress, best_of, tune
 from radialbench.errors import AutotuneError
 from radialbench.records.codec import from_dict, to_dict
@@ -13,11 +13,11 @@ from tests.autotune import landscape
 from tests.autotune.fake import BEST, DEFAULT, SPACE, Fake, among
 
 ENDS = {
-    KernelConfig(32, 32): (Outcome.CRASHED, "ended by SIGABRT"),
-    KernelConfig(32, 64): (Outcome.WRONG, "errors of 1.0"),
-    KernelConfig(256, 32): (Outcome.TIMEOUT, "stopped"),
-    KernelConfig(256, 64): (Outcome.COMPILE_FAILED, "out of registers"),
-    KernelConfig(256, 128): (Outcome.REJECTED, "spills 900 times"),
+    KernelConfig(32, 32): (TrialOutcome.CRASHED, "ended by SIGABRT"),
+    KernelConfig(32, 64): (TrialOutcome.WRONG, "errors of 1.0"),
+    KernelConfig(256, 32): (TrialOutcome.TIMEOUT, "stopped"),
+    KernelConfig(256, 64): (TrialOutcome.COMPILE_FAILED, "out of registers"),
+    KernelConfig(256, 128): (TrialOutcome.REJECTED, "spills 900 times"),
 }
 
 
@@ -49,7 +49,7 @@ def test_everything_is_compiled_ahead_in_the_order_of_need() -> None:
 
 
 def test_trials_are_limited_and_rejected_ones_cost_none() -> None:
-    rejected = dict.fromkeys(list(SPACE.configs())[1:6], (Outcome.REJECTED, "spills"))
+    rejected = dict.fromkeys(list(SPACE.configs())[1:6], (TrialOutcome.REJECTED, "spills"))
     fake = Fake(rejected)
     tuned = tune(among(), fake, search="random", trials=5)
     assert tuned.outcomes.ok == 5
@@ -107,7 +107,7 @@ def test_where_nothing_is_faster_the_default_stays() -> None:
 
 
 def test_where_all_others_fail_the_default_stays() -> None:
-    ends = {c: (Outcome.CRASHED, "SIGABRT") for c in SPACE.configs() if c != DEFAULT}
+    ends = {c: (TrialOutcome.CRASHED, "SIGABRT") for c in SPACE.configs() if c != DEFAULT}
     tuned = tune(among(), Fake(ends))
     assert tuned.decision.source == "default"
     assert tuned.outcomes == Outcomes(crashed=11, ok=1)
@@ -132,7 +132,7 @@ def test_what_is_known_is_not_tried_again() -> None:
     whole = Fake(ENDS, noise=0)
     expected = tune(among(), whole)
     known = [Fake(ENDS, noise=0).quick(config, best_ms=None) for config in SPACE.configs()]
-    elsewhere = Trial(KernelConfig(7, 7), Outcome.OK, None, (0.1,))
+    elsewhere = Trial(KernelConfig(7, 7), TrialOutcome.OK, None, (0.1,))
     fake = Fake(ENDS, noise=0)
     tuned = tune(among(), fake, trials=3, known=[elsewhere, *known])
     assert (fake.tried, fake.prepared, fake.finals[0]) == ([], [], whole.finals[0])
@@ -145,12 +145,12 @@ def test_what_is_known_is_not_tried_again() -> None:
 
 
 def test_the_best_few() -> None:
-    trials = [Trial(DEFAULT, Outcome.OK, None, (0.5,))]
+    trials = [Trial(DEFAULT, TrialOutcome.OK, None, (0.5,))]
     trials += [
-        Trial(config, Outcome.OK, None, (1.0 + place,))
+        Trial(config, TrialOutcome.OK, None, (1.0 + place,))
         for place, config in enumerate(reversed(list(SPACE.configs())[:5]))
     ]
-    trials.append(Trial(KernelConfig(256, 32), Outcome.WRONG, "nan"))
+    trials.append(Trial(KernelConfig(256, 32), TrialOutcome.WRONG, "nan"))
     assert best_of(trials, DEFAULT) == list(reversed(list(SPACE.configs())[2:5]))
 
 
@@ -170,9 +170,9 @@ def test_what_is_stored() -> None:
 
 def test_trials_say_what_they_are() -> None:
     with pytest.raises(AutotuneError, match="a reason when it is not; got crashed"):
-        Trial(DEFAULT, Outcome.CRASHED, None)
+        Trial(DEFAULT, TrialOutcome.CRASHED, None)
     with pytest.raises(AutotuneError, match="a trial has samples when it is ok"):
-        Trial(DEFAULT, Outcome.OK, None, ())
+        Trial(DEFAULT, TrialOutcome.OK, None, ())
     with pytest.raises(AutotuneError):
-        Trial(DEFAULT, Outcome.WRONG, "nan", (1.0,))
-    assert Trial(DEFAULT, Outcome.OK, None, (3.0, 1.0, 2.0)).ms == 2.0
+        Trial(DEFAULT, TrialOutcome.WRONG, "nan", (1.0,))
+    assert Trial(DEFAULT, TrialOutcome.OK, None, (3.0, 1.0, 2.0)).ms == 2.0

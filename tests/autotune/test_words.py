@@ -1,6 +1,6 @@
 """What mattered in a search, and its words."""
 
-from radialbench.autotune.final import format_ms, format_ratio
+from radialbench.autotune.runoff import format_ms, format_ratio
 from radialbench.autotune.space import SPACES, format_config
 from radialbench.autotune.tuner import FEWEST_TIMES, importance
 from radialbench.records.problem import KernelConfig

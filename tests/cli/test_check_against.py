@@ -20,7 +20,7 @@ from radialbench.reports.check.checked import Checked
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
-from radialbench.suites.versions import PACKAGE, Version
+from radialbench.suites.versus.versions import PACKAGE, Version
 from tests.records.sample import failed
 from tests.reports.check.noise import record
 from tests.suites import small
@@ -56,8 +56,8 @@ class Cli:
         def checked_out(ref: str) -> Iterator[Version]:
             yield version
 
-        self.patch.setattr("radialbench.suites.versions.checked_out", checked_out)
-        self.patch.setattr("radialbench.suites.versions.this_version", lambda: version)
+        self.patch.setattr("radialbench.suites.versus.versions.checked_out", checked_out)
+        self.patch.setattr("radialbench.suites.versus.versions.this_version", lambda: version)
         results = ["--results", str(self.folder / "out")]
         line = ["radialbench", "check", str(self.suite), "--against", "main", *results]
         self.patch.setattr(sys, "argv", [*line, *map(str, words)])
@@ -184,7 +184,9 @@ def test_no_more_are_measured_again_than_there_may_be(monkeypatch: pytest.Monkey
 
 def test_what_is_unchanged_is_not_timed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = frozenset(case.id for case in cli.cases[1:])
-    monkeypatch.setattr("radialbench.suites.machine_code.unchanged", lambda suite, versions: kept)
+    monkeypatch.setattr(
+        "radialbench.suites.versus.machine_code.unchanged", lambda suite, versions: kept
+    )
     file = cli.folder / "check.json"
     words = ("--skip-unchanged", "-o", f"json={file}")
     code, out, err = cli(lambda folder, case: 1.0, *words)

@@ -14,7 +14,8 @@ from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
 from radialbench.autotune import run as tuning
 from radialbench.autotune.export import CONFIG_FORMATS
 from radialbench.autotune.jobs import jobs_of, tunable_cases
-from radialbench.autotune.trials import Outcome, Trial, open_store, study_name
+from radialbench.autotune.trials import Trial, TrialOutcome, study_name
+from radialbench.autotune.tuner import open_store
 from radialbench.cli import main
 from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import file_name, find_config, processor
@@ -153,7 +154,7 @@ def test_what_comes_with_the_package(cli: Cli, shipped: Path, tmp_path: Path) ->
 
 
 def test_t4_takes_the_trials_beside_the_records(cli: Cli, tmp_path: Path) -> None:
-    trial = Trial(KernelConfig(64, 64), Outcome.OK, None, (1.5,))
+    trial = Trial(KernelConfig(64, 64), TrialOutcome.OK, None, (1.5,))
     url = f"journal:{tmp_path / 'records.journal'}"
     store = open_store(url, study_name(TUNED.key, TUNED.kernel), among())
     store.begin(trial.config)
@@ -231,11 +232,11 @@ class Measured:
     def __init__(self, case: Any, pool: object) -> None:
         self.case = case
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
         self.asked.append((self.case.mask.label, [*configs]))
         times = [2.0, 2.0 * self.factor]
         return [
-            Trial(config, Outcome.OK, None, tuple(ms + i / 1e4 for i in range(20)))
+            Trial(config, TrialOutcome.OK, None, tuple(ms + i / 1e4 for i in range(20)))
             for config, ms in zip(configs, times, strict=True)
         ]
 

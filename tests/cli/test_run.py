@@ -361,7 +361,7 @@ def test_a_run_that_is_stopped_loses_at_most_the_case_that_was_running(
         ended = [process.stderr.readline() for _ in range(2)]
         time.sleep(0.1)
         process.send_signal(kind)
-        code = process.wait(timeout=30)
+        code = process.wait(timeout=600)
         told = process.stderr.read()
     before = results.read_bytes()
     kept = read(results).records

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +92,16 @@ def test_show_as_json_has_what_is_not_said(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_validate_and_plan_shipped_suites(name: str, cli: Cli) -> None:
+def test_validate_and_plan_shipped_suites(
+    name: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cases = plan(load_suite(name))
-    begin = time.process_time()
+    # What takes long is left to a run.
+    monkeypatch.setattr("radialbench.maskgen.compile.bind", None)
     code, out, _ = cli("validate", name)
     assert code == 0
     assert out.endswith(f"{name}.yaml: a suite of {len(cases)} cases\n")
     assert [fact["case"] for fact in cli.json("plan", name)] == [case.id for case in cases]
-    assert time.process_time() - begin < 1
 
 
 def test_plan_has_a_line_a_case(cli: Cli) -> None:

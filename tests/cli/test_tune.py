@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from radialbench.autotune import run as tuning
+from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.space import SPACES, Axis, Space
 from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress
 from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
@@ -124,11 +125,11 @@ def test_a_search_that_is_interrupted_goes_on(suite: str, tmp_path: Path) -> Non
         lines = [json.loads(process.stdout.readline()) for _ in range(5)]
         process.send_signal(signal.SIGINT)
         process.stdout.read()
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=600) == 130
         last = process.stderr.read().splitlines()[-1]
     assert last.startswith("radialbench: stopped; the trials that ended are kept. Go on with: ")
     assert last.endswith("-f dense --sampler tpe --seed 0 --trials 20")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     first = [event for event in events if event.get("place") == 1 and event["event"] == "trial"]
     before = [one["trial"]["config"] for one in lines if one["trial"]]
@@ -241,7 +242,7 @@ KEY = TuningKey("cpu", "a CPU", "0" * 16, 2, 15, 30, 1, 2, 8, "float32")
 
 
 def recorded(config: KernelConfig, *samples: float, **fields: Any) -> SweepTrial:
-    outcome = Outcome.OK if samples else Outcome.WRONG
+    outcome = TrialOutcome.OK if samples else TrialOutcome.WRONG
     facts: dict[str, Any] = {"schema": SCHEMA, "key": KEY, "label": "radial", "kernel": "abc"}
     facts |= {"block_density": 1.0, "registers": None, "stack_bytes": None, "shared_bytes": None}
     reason = None if samples else "off by 1"
@@ -306,9 +307,9 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
         def prepare(self, configs: list[KernelConfig]) -> None:
             pass
 
-        def final(self, configs: list[KernelConfig]) -> list[Trial]:
+        def runoff(self, configs: list[KernelConfig]) -> list[Trial]:
             asked.extend(configs)
-            return [Trial(config, Outcome.OK, None, (1.0,) * 20) for config in configs]
+            return [Trial(config, TrialOutcome.OK, None, (1.0,) * 20) for config in configs]
 
         def close(self) -> None:
             pass
@@ -342,7 +343,7 @@ def test_a_sweep_is_recorded_goes_on_and_is_replayed(
     assert cli(*words)[0] == 0
     trials = read_sweep(path)
     assert len({(one.key, one.config) for one in trials}) == len(trials) == 12
-    assert (trials[0].config, trials[0].trial.outcome) == (KernelConfig(), Outcome.OK)
+    assert (trials[0].config, trials[0].trial.outcome) == (KernelConfig(), TrialOutcome.OK)
     first = trials[0]
     assert (first.label, first.key.backend, first.registers) == ("dense", "cpu", None)
     assert (first.block_density, first.kernel) == (1, source_hash("cpu"))
@@ -418,11 +419,14 @@ def test_records_are_verified(
         def __init__(self, case: object, pool: object) -> None:
             pass
 
-        def final(self, configs: list[KernelConfig]) -> list[Trial]:
+        def runoff(self, configs: list[KernelConfig]) -> list[Trial]:
             asked.append(configs)
-            wrong = Trial(configs[1], Outcome.WRONG, "off by 1")
-            timed = [Trial(configs[0], Outcome.OK, None, tuple(default))]
-            return [*timed, Trial(configs[1], Outcome.OK, None, tuple(chosen)) if chosen else wrong]
+            wrong = Trial(configs[1], TrialOutcome.WRONG, "off by 1")
+            timed = [Trial(configs[0], TrialOutcome.OK, None, tuple(default))]
+            return [
+                *timed,
+                Trial(configs[1], TrialOutcome.OK, None, tuple(chosen)) if chosen else wrong,
+            ]
 
     monkeypatch.setattr(tuning, "Live", Measured)
     ended, told, _ = cli(suite, "-o", out, "--verify", "--json")
@@ -449,17 +453,17 @@ def test_records_that_keep_the_default_have_nothing_to_verify(
 def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
     """Give the progress of a search whose default took 2 ms."""
     case = small.case()
-    default = Trial(KernelConfig(), Outcome.OK, None, (2.0,))
+    default = Trial(KernelConfig(), TrialOutcome.OK, None, (2.0,))
     outcomes = Outcomes(ok=3, compile_failed=1)
     facts: dict[str, Any] = {
         "stage": "search", "trial": best, "best": best, "default": default, "outcomes": outcomes,
         "measured": 4, "planned": 9, "seconds": 3.0, "seconds_left": 64.4,
     }  # fmt: skip
     key = key_of(case.problem, "cpu", "a CPU")
-    return tuning.JobProgress(1, 2, tuning.TuningJob(case, key, None), Progress(**facts | fields))
+    return tuning.JobProgress(1, 2, TuningJob(case, key, None), Progress(**facts | fields))
 
 
-FASTER = Trial(KernelConfig(64, 128), Outcome.OK, None, (1.5,))
+FASTER = Trial(KernelConfig(64, 128), TrialOutcome.OK, None, (1.5,))
 
 
 def shown(*events: tuning.Event, terminal: bool) -> str:

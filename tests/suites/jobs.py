@@ -76,15 +76,27 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Leave a file behind, and wait until another is there."""
+
+    begun: Path
+    go: Path
+
+    def run(self) -> object:
+        self.begun.write_text("begun", encoding="ascii")
+        while not self.go.exists():
+            time.sleep(0.01)
+        return None
+
+
+@dataclass(frozen=True)
 class Note:
-    """Add a line to a file, after some time."""
+    """Add a line to a file."""
 
     path: Path
     line: str
-    seconds: float = 0.0
 
     def run(self) -> object:
-        time.sleep(self.seconds)
         with self.path.open("a", encoding="ascii") as file:
             file.write(f"{self.line}\n")
         return self.line

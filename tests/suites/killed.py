@@ -3,11 +3,9 @@
 import json
 import os
 import random
-import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from radialbench.records.store import RESULTS
@@ -16,8 +14,11 @@ from radialbench.suites.schema import SuiteSpec
 from radialbench.suites.together import InProcess
 from tests.suites import small
 
-LONGEST_S = 0.4
-"""A run is killed at most that long after it has begun."""
+MOST_CASES = 12
+"""A run is killed once at most as many cases have ended in it, however long they take."""
+
+PAUSE_S = 0.02
+"""And at most that long after: within the next case, or between two."""
 
 
 def suite() -> SuiteSpec:
@@ -31,26 +32,28 @@ def main(folder: Path, *, kills: int, seed: int) -> None:
     """Print a line of JSON for every kill: the cases said to have ended, and the file's size."""
     spec, moments = suite(), random.Random(seed)
     for _ in range(kills):
-        ended = list(_killed(spec, folder, moments.uniform(0, LONGEST_S)))
+        cases, pause = moments.randint(0, MOST_CASES), moments.uniform(0, PAUSE_S)
+        ended = _killed(spec, folder, cases, pause)
         size = (folder / RESULTS).stat().st_size if (folder / RESULTS).exists() else 0
         sys.stdout.write(json.dumps({"ended": ended, "size": size}) + "\n")
 
 
-def _killed(spec: SuiteSpec, folder: Path, seconds: float) -> Iterator[str]:
-    """Kill a run some time after it has begun, and give the cases that it said had ended."""
+def _killed(spec: SuiteSpec, folder: Path, cases: int, pause: float) -> list[str]:
+    """Kill a run a moment after some cases have ended, and give those that it said had."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(out)
         _run(spec, folder, into)
     os.close(into)
-    select.select([out], [], [])
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), "the run was over before it was killed"
     with os.fdopen(out) as told:
-        yield from told.read().splitlines()[1:]
+        # That it begins, and the cases.
+        lines = [told.readline() for _ in range(1 + cases)]
+        time.sleep(pause)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), "the run was over before it was killed"
+        return [line.strip() for line in (*lines, *told)][1:]
 
 
 def _run(spec: SuiteSpec, folder: Path, into: int) -> None:

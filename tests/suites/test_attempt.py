@@ -52,8 +52,8 @@ def test_a_case_tells_how_far_it_is() -> None:
     begins, samples = steps
     assert begins == Begins(0)
     assert isinstance(samples, Samples)
-    untried = {"status": Status.FAILED, "reason": "was not tried", "timing": None}
-    assert samples == Samples((replace(found, **untried),), (True,))
+    untried = replace(found, status=Status.FAILED, reason="was not tried", timing=None)
+    assert samples == Samples((untried,), (True,))
 
 
 def test_a_lost_device_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
-"""Whatever stands in a suite file, it is read or refused with an error of ours, and soon."""
+"""Whatever stands in a suite file, it is read or refused with an error of ours."""
 
 import random
 import re
-import time
 
 import pytest
 
@@ -74,15 +73,12 @@ def test_mutations_of_shipped_suites(seed: int) -> None:
     dice = random.Random(seed)
     texts = [(LIBRARY / f"{name}.yaml").read_text(encoding="utf-8") for name in suite_names()]
     texts.append("extends: mochi\ninclude: [hunyuan, peers]\nprotocol: {warmups: 2}\n")
-    slowest, refused = 0.0, 0
+    refused = 0
     for _ in range(DOCUMENTS):
         text = mutated(dice.choice(texts), dice)
-        begin = time.process_time()
         try:
             plan(parse_suite(text))
         except SuiteError as error:
             refused += 1
             assert str(error).strip()
-        slowest = max(slowest, time.process_time() - begin)
-    assert slowest < 1
     assert DOCUMENTS / 3 < refused < DOCUMENTS

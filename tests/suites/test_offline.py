@@ -29,7 +29,7 @@ from radialbench.suites.offline import (
     mask_jobs,
     offline,
 )
-from radialbench.suites.pool import Failed, Pool
+from radialbench.suites.pool import Failed, JobPool
 from tests.suites import small
 
 SMALL = KernelForm(
@@ -38,14 +38,14 @@ SMALL = KernelForm(
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        with Pool(2, limit_s=120) as one:
+        with JobPool(2, limit_s=1200) as one:
             yield one
 
 
-def figures(pool: Pool, form: KernelForm) -> KernelFigures:
+def figures(pool: JobPool, form: KernelForm) -> KernelFigures:
     found = pool.result(KernelJob(form))
     assert isinstance(found, KernelFigures), found
     return found
@@ -161,7 +161,7 @@ def test_several_suites_give_what_each_alone_gives() -> None:
 
 
 @pytest.mark.slow
-def test_a_planted_change_is_found_and_named(pool: Pool) -> None:
+def test_a_planted_change_is_found_and_named(pool: JobPool) -> None:
     """Fewer stages, under the name of more."""
     form = replace(SMALL, config=KernelConfig(32, 32, num_stages=3), head_dim=64)
     before = figures(pool, form)
@@ -180,7 +180,7 @@ def test_a_planted_change_is_found_and_named(pool: Pool) -> None:
 
 
 @pytest.mark.slow
-def test_a_kernel_that_does_not_fit_is_a_reason(pool: Pool) -> None:
+def test_a_kernel_that_does_not_fit_is_a_reason(pool: JobPool) -> None:
     config = KernelConfig(16, 128, num_stages=6)
     big = replace(SMALL, arch=89, head_dim=128, config=config)
     found = pool.result(KernelJob(big))

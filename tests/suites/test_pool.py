@@ -5,23 +5,27 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from radialbench.suites.pool import Failed, Job, Pool
-from tests.suites.jobs import Add, Die, Exit, Hang, Note, Raise
+from radialbench.suites.pool import Failed, JobPool, PoolJob
+from tests.suites.jobs import Add, Die, Exit, Hang, Hold, Note, Raise
+
+MINUTES = 600
+"""Stops what hangs. Children give way to all else: on a busy machine they take their time."""
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
-    with Pool(1, limit_s=30) as one:
+def pool() -> Iterator[JobPool]:
+    with JobPool(1, limit_s=MINUTES) as one:
         yield one
 
 
 def wait_for(path: Path) -> str:
-    end = time.monotonic() + 20
+    end = time.monotonic() + MINUTES
     while not (path.exists() and path.read_text(encoding="ascii")):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -35,20 +39,20 @@ def ended(process: int) -> bool:
     return True
 
 
-def test_jobs_are_done_once_in_a_process_that_is_not_this_one(pool: Pool) -> None:
+def test_jobs_are_done_once_in_a_process_that_is_not_this_one(pool: JobPool) -> None:
     (first, here), again, (second, there) = map(pool.result, [Add(1, 2), Add(1, 2), Add(3, 4)])
     assert (first, second) == (3, 7)
     assert again == (first, here)
     assert here == there != os.getpid()
 
 
-def test_what_a_job_raises_is_its_result(pool: Pool) -> None:
+def test_what_a_job_raises_is_its_result(pool: JobPool) -> None:
     assert pool.result(Raise(ours=True)) == Failed("blocks are 17")
     assert pool.result(Raise(ours=False)) == Failed("ValueError: not a number")
 
 
-def test_a_job_that_ends_its_process_loses_no_other(pool: Pool) -> None:
-    jobs: list[Job] = [Die("LLVM ERROR: cannot\nselect"), Add(5, 6), Die(), Exit(), Add(7, 8)]
+def test_a_job_that_ends_its_process_loses_no_other(pool: JobPool) -> None:
+    jobs: list[PoolJob] = [Die("LLVM ERROR: cannot\nselect"), Add(5, 6), Die(), Exit(), Add(7, 8)]
     pool.add(jobs)
     aborted, first, silent, exited, last = (pool.result(job) for job in jobs)
     end = "the process was ended by SIGABRT"
@@ -60,43 +64,50 @@ def test_a_job_that_ends_its_process_loses_no_other(pool: Pool) -> None:
 
 
 def test_a_job_that_hangs_is_stopped_with_its_process(tmp_path: Path) -> None:
-    with Pool(1, limit_s=3) as pool:
-        assert pool.result(Hang(tmp_path / "pid")) == Failed("stopped: not done within 3 s")
-        assert ended(int(wait_for(tmp_path / "pid")))
+    with JobPool(1, limit_s=MINUTES) as pool:
+        _, process = pool.result(Add(0, 1))
+        # Only now, as a process also takes its time to start.
+        pool._limit_s = 1
+        assert pool.result(Hang(tmp_path / "pid")) == Failed("stopped: not done within 1 s")
+        assert ended(process)
+        pool._limit_s = MINUTES
         assert pool.result(Add(1, 1))[0] == 2
 
 
-def test_the_job_that_is_waited_for_goes_first(pool: Pool, tmp_path: Path) -> None:
-    path = tmp_path / "order"
-    jobs = [Note(path, "begun", 0.5), *(Note(path, str(place)) for place in range(4))]
-    pool.add(jobs)
-    time.sleep(0.2)
-    assert pool.result(jobs[3]) == "2"
-    assert pool.result(Note(path, "asked last, needed now")) == "asked last, needed now"
-    pool.result(jobs[4])
+def test_the_job_that_is_waited_for_goes_first(pool: JobPool, tmp_path: Path) -> None:
+    path, hold = tmp_path / "order", Hold(tmp_path / "begun", tmp_path / "go")
+    jobs = [Note(path, str(place)) for place in range(4)]
+    last = Note(path, "asked last, needed now")
+    pool.add([hold, *jobs])
+    wait_for(hold.begun)
+    with ThreadPoolExecutor(2) as threads:
+        # Each is waited for while the first is done, and so are before all others.
+        for job in (jobs[2], last):
+            threads.submit(pool.result, job)
+            while next(iter(pool._waiting)) != job:
+                time.sleep(0.01)
+        hold.go.touch()
+    for job in jobs:
+        pool.result(job)
     lines = path.read_text(encoding="ascii").splitlines()
-    assert lines[:2] == ["begun", "2"]
-    assert sorted(lines[2:]) == ["0", "1", "3", "asked last, needed now"]
-    # In the order they were added, but for those that were waited for.
-    assert [line for line in lines if line in "013"] == ["0", "1", "3"]
+    assert lines == ["asked last, needed now", "2", "0", "1", "3"]
 
 
-def test_jobs_that_are_dropped_are_not_done(pool: Pool, tmp_path: Path) -> None:
-    path = tmp_path / "order"
-    pool.add([Note(path, "begun", 0.5), Note(path, "dropped")])
-    time.sleep(0.2)
+def test_jobs_that_are_dropped_are_not_done(pool: JobPool, tmp_path: Path) -> None:
+    path, hold = tmp_path / "order", Hold(tmp_path / "begun", tmp_path / "go")
+    pool.add([hold, Note(path, "dropped")])
+    wait_for(hold.begun)
     pool.drop()
+    hold.go.touch()
     assert pool.result(Note(path, "later")) == "later"
-    assert path.read_text(encoding="ascii").splitlines() == ["begun", "later"]
+    assert path.read_text(encoding="ascii").splitlines() == ["later"]
 
 
 def test_children_end_with_the_pool_whatever_they_do(tmp_path: Path) -> None:
-    begin = time.monotonic()
-    with Pool(2, limit_s=60) as pool:
+    with JobPool(2, limit_s=MINUTES) as pool:
         pool.add([Hang(tmp_path / "pid"), Add(1, 1), Add(1, 2)])
         process = int(wait_for(tmp_path / "pid"))
     assert ended(process)
-    assert time.monotonic() - begin < 25
 
 
 def test_no_child_is_waited_for_before_all_are_killed(
@@ -114,11 +125,11 @@ def test_no_child_is_waited_for_before_all_are_killed(
         kill(process, kind)
 
     def waiting(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
-        in_time.append(all_are.wait(10))
+        in_time.append(all_are.wait(MINUTES))
         return wait(process, timeout)
 
     paths = [tmp_path / str(place) for place in range(3)]
-    with Pool(3, limit_s=60) as pool:
+    with JobPool(3, limit_s=MINUTES) as pool:
         pool.add(map(Hang, paths))
         processes = {int(wait_for(path)) for path in paths}
         monkeypatch.setattr(os, "killpg", killing)
@@ -129,14 +140,14 @@ def test_no_child_is_waited_for_before_all_are_killed(
 
 
 def test_a_pool_that_is_closed_twice_has_no_children() -> None:
-    with Pool(1, limit_s=30) as pool:
+    with JobPool(1, limit_s=MINUTES) as pool:
         _, process = pool.result(Add(1, 2))
         pool.close()
         assert ended(process)
 
 
 def test_jobs_are_done_side_by_side(tmp_path: Path) -> None:
-    with Pool(2, limit_s=30) as pool:
+    with JobPool(2, limit_s=MINUTES) as pool:
         pool.add([Hang(tmp_path / "pid")])
         wait_for(tmp_path / "pid")
         assert pool.result(Add(2, 2))[0] == 4

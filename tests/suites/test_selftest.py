@@ -8,7 +8,7 @@ from radialbench.suites.schema import Protocol
 from radialbench.suites.selftest import PROTOCOL, self_test
 from tests.suites import small
 
-QUICK = Protocol(target=0.0, min_samples=2, max_samples=6, max_seconds=5, interleave=True)
+QUICK = Protocol(target=0.0, min_samples=2, max_samples=6, max_seconds=600, interleave=True)
 
 
 def test_both_measurements_are_of_one_case_sampled_in_turn() -> None:

@@ -13,7 +13,7 @@ from radialbench.suites.together import attempt_batch, attempt_together
 from radialbench.suites.worker import Begins, Samples, Step
 from tests.suites import small
 
-PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 5}
+PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 600}
 GRIDS = [{"frames": 2, "height": 3, "width": 5}]
 
 

@@ -13,7 +13,7 @@ from radialbench.records.merge import merge
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, append, read
-from radialbench.suites.cost import estimate
+from radialbench.suites.estimate import estimate_cases
 from radialbench.suites.plan import batches, plan, tuned
 from radialbench.suites.run import run
 from radialbench.suites.schema import SuiteSpec
@@ -144,15 +144,15 @@ def test_a_later_record_of_another_configuration_takes_a_failed_ones_place(tmp_p
 
 
 def test_an_estimate_is_of_what_would_run(configs: Path) -> None:
-    told = estimate(OPEN, plan(OPEN))
+    told = estimate_cases(OPEN, plan(OPEN))
     assert [one.case.config_source for one in told.estimates] == [
         *("tuned", "transferred", "transferred", "transferred"),
     ]
     assert {one.case.config for one in told.estimates} == {BEST}
     elsewhere = _on_a_gpu(OPEN)
-    assert {one.case.config_source for one in estimate(elsewhere, plan(elsewhere)).estimates} == {
-        "default"
-    }
+    assert {
+        one.case.config_source for one in estimate_cases(elsewhere, plan(elsewhere)).estimates
+    } == {"default"}
 
 
 def _on_a_gpu(spec: SuiteSpec) -> SuiteSpec:

@@ -26,7 +26,7 @@ ODD = {
     "hanging": "Hanging",
     "pid": "Pid",
 }
-IN_TURN = {"interleave": True, "max_samples": 4, "max_seconds": 5}
+IN_TURN = {"interleave": True, "max_samples": 4, "max_seconds": 600}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def worker() -> Iterator[Worker]:
 def cases(*backends: str, **protocol: object) -> list[Case]:
     """Give dense attention on two frames, on each of some backends."""
     grid = {"frames": 2, "height": 3, "width": 5}
-    told = {"max_seconds": 0.001, "timeout_seconds": 60} | protocol
+    told = {"max_seconds": 0.001, "timeout_seconds": 600} | protocol
     return list(small.cases(masks=["dense"], grids=[grid], backends=[*backends], protocol=told))
 
 
@@ -175,7 +175,7 @@ def test_a_process_that_is_hung_up_on_ends() -> None:
         assert process is not None
         assert one.environment.device == "cpu"
         one.hang_up()
-        assert process.wait(30) == 0
+        assert process.wait(600) == 0
 
 
 PROGRAM = """
@@ -208,13 +208,13 @@ def test_a_process_that_hangs_does_not_outlive_the_run(
         # At its end too, as the two share their standard error.
         run.stderr.read()
         assert run.stdout.read() == ""
-        run.wait(timeout=30)
+        run.wait(timeout=600)
     assert gone(hanging)
 
 
 def gone(process: int) -> bool:
-    """Tell whether a process ends within some seconds."""
-    end = time.monotonic() + 10
+    """Wait for a process to end; tell whether it does."""
+    end = time.monotonic() + 600
     with suppress(ProcessLookupError, FileNotFoundError):
         while time.monotonic() < end:
             os.kill(process, 0)

@@ -5,5 +5,5 @@ from radialbench.records.exported import to_document
 
 
 def render(chosen: Chosen) -> str:
-    """Give the document."""
+    """Return the document."""
     return to_document(chosen.records)

@@ -20,7 +20,7 @@ CONFIGS = {{
 
 
 def render(chosen: Chosen) -> str:
-    """Give the module's text."""
+    """Return the module's text."""
     lines = []
     for record in chosen.records:
         value = {"label": record.label, "config": config_of(record)} | measured_facts(record)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from radialbench.autotune.export import Chosen, config_of, file_word
-from radialbench.autotune.trials import Outcome, Trial, study_name
+from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.errors import RecordError
 from radialbench.records.codec import to_dict
 from radialbench.records.tuning import TuningKey, TuningRecord
@@ -18,18 +18,18 @@ from radialbench.records.tuning import TuningKey, TuningRecord
 VERSION = "1.0.0"
 
 INVALIDITY = {
-    Outcome.OK: "correct",
-    Outcome.WRONG: "correctness",
-    Outcome.REJECTED: "constraints",
-    Outcome.COMPILE_FAILED: "compile",
-    Outcome.CRASHED: "runtime",
-    Outcome.TIMEOUT: "timeout",
+    TrialOutcome.OK: "correct",
+    TrialOutcome.WRONG: "correctness",
+    TrialOutcome.REJECTED: "constraints",
+    TrialOutcome.COMPILE_FAILED: "compile",
+    TrialOutcome.CRASHED: "runtime",
+    TrialOutcome.TIMEOUT: "timeout",
 }
 """The format's words for how a trial ended."""
 
 
 def render(chosen: Chosen) -> dict[str, str]:
-    """Give the documents by the names of their files.
+    """Return the documents by the names of their files.
 
     All trials of a problem where their storage is known; else what its record keeps, the chosen
     configuration and the default, with the medians of their times.
@@ -82,16 +82,17 @@ def _result(trial: Trial) -> dict[str, Any]:
         "objectives": ["time"],
         "times": {"runtimes": list(trial.samples_ms)},
         "invalidity": INVALIDITY[trial.outcome],
-        "correctness": int(trial.outcome == Outcome.OK),
+        "correctness": int(trial.outcome == TrialOutcome.OK),
         "measurements": [measured],
     }
 
 
 def _kept(record: TuningRecord) -> dict[str, Any]:
-    """Give what a record keeps of its trials."""
+    """Return what a record keeps of its trials."""
     timed = {record.config: record.ms, record.default: record.default_ms}
     document = to_t4(
-        [Trial(config, Outcome.OK, None, (ms.median,)) for config, ms in timed.items()], record.key
+        [Trial(config, TrialOutcome.OK, None, (ms.median,)) for config, ms in timed.items()],
+        record.key,
     )
     for result in document["results"]:
         # The median stands among the measurements; the calls it is of are not known.

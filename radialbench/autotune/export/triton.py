@@ -35,7 +35,7 @@ PROBLEMS = [
 
 
 def render(chosen: Chosen) -> str:
-    """Give the module's text.
+    """Return the module's text.
 
     Raises:
         RecordError: The records are of several kernels, or of one that Triton does not compile, or

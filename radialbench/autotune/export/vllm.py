@@ -38,7 +38,7 @@ left to the kernel.
 
 
 def render(chosen: Chosen) -> dict[str, str]:
-    """Give the files by their names, and a README that says what each entry is.
+    """Return the files by their names, and a README that says what each entry is.
 
     Raises:
         RecordError: Two records would be one entry.

@@ -13,7 +13,7 @@ from radialbench.records.measurement import Accuracy, Measurement, Memory, Round
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read, write_whole
 from radialbench.suites.plan import Case
-from radialbench.suites.versions import Version
+from radialbench.suites.versus.versions import Version
 
 ROUNDS = 4
 """Processes of each version, if nothing else is asked for."""

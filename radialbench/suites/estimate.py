@@ -62,7 +62,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CaseEstimate:
     """What a case will take at most.
 
     Attributes:
@@ -77,7 +77,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class RunEstimate:
     """What a run will take at most.
 
     Attributes:
@@ -90,7 +90,7 @@ class Forecast:
         as_dense: Tables that were taken as dense, because compiling took too long.
     """
 
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[CaseEstimate, ...]
     rates: tuple[Rate, ...]
     device: str
     missing: str | None
@@ -108,14 +108,14 @@ class Forecast:
         return max((estimate.nbytes for estimate in self.estimates), default=0)
 
 
-def forecast(
+def estimate_run(
     spec: SuiteSpec,
     out: Path,
     *,
     resume: bool = False,
     filter: Iterable[str] = (),
     shard: str | None = None,
-) -> Forecast:
+) -> RunEstimate:
     """Estimate what a run takes, compiling its tables but running and writing nothing.
 
     Args:
@@ -135,7 +135,7 @@ def forecast(
     if resume:
         earlier = {record.case: record for record in own}
         cases = tuple(c for c in cases if not settled(c, earlier.get(c.id), results))
-    return estimate(spec, cases, (*own, *_beside(out)))
+    return estimate_cases(spec, cases, (*own, *_beside(out)))
 
 
 def _beside(out: Path) -> Iterator[Record]:
@@ -145,7 +145,9 @@ def _beside(out: Path) -> Iterator[Record]:
                 yield from read(path).records
 
 
-def estimate(spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] = ()) -> Forecast:
+def estimate_cases(
+    spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] = ()
+) -> RunEstimate:
     """Estimate what cases of a suite take.
 
     Args:
@@ -174,11 +176,11 @@ def estimate(spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] =
     model = _Model(rates, device)
     estimates = tuple(one for batch in batches(cases) for one in model.batch(batch))
     free = None if missing else available_bytes(device)
-    return Forecast(estimates, tuple(rates.values()), device, missing, free, model.as_dense)
+    return RunEstimate(estimates, tuple(rates.values()), device, missing, free, model.as_dense)
 
 
 def _same(one: Environment, other: Environment) -> bool:
-    """Tell whether figures of one machine hold for another."""
+    """Return whether figures of one machine hold for another."""
     if one.device != other.device:
         return False
     return one.device != "cpu" or (one.cpu, one.threads) == (other.cpu, other.threads)
@@ -197,7 +199,7 @@ class _Model:
         self.as_dense = 0
         self.dense = load_mask("dense").fingerprint
 
-    def batch(self, batch: Sequence[Case]) -> list[Estimate]:
+    def batch(self, batch: Sequence[Case]) -> list[CaseEstimate]:
         """Estimate cases that are sampled together."""
         protocol, gpu = batch[0].protocol, self.device == "cuda"
         parts = [self.parts(case) for case in batch]
@@ -209,11 +211,11 @@ class _Model:
             if gpu and case.in_turn:
                 seconds += protocol.isolated_samples * (PAUSED_S + call)
                 seconds += protocol.telemetry_seconds + call
-            estimates.append(Estimate(case, seconds, nbytes))
+            estimates.append(CaseEstimate(case, seconds, nbytes))
         return estimates
 
     def parts(self, case: Case) -> tuple[float, float, int]:
-        """Give a case's seconds a call, its seconds before the samples, and its bytes."""
+        """Return a case's seconds a call, its seconds before the samples, and its bytes."""
         problem, config = case.problem, case.config
         share, compile_s, table_bytes = self.table(case)
         if case.measure == "compile":
@@ -231,14 +233,14 @@ class _Model:
         return call, before, needed_bytes(problem, permuted=permuted) + table_bytes
 
     def first(self, what: object, seconds: float) -> float:
-        """Give the seconds of something that is done once, and 0 when it is done again."""
+        """Return the seconds of something that is done once, and 0 when it is done again."""
         if what in self.shared:
             return 0.0
         self.shared.add(what)
         return seconds
 
     def table(self, case: Case) -> tuple[float, float, int]:
-        """Give the share of blocks a table visits, its seconds to compile, and its bytes."""
+        """Return the share of blocks a table visits, its seconds to compile, and its bytes."""
         config, problem = case.config, case.problem
         key = (problem.mask, case.grid, config.block_m, config.block_n)
         if key in self.known:

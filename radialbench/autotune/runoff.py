@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.autotune.trials import Evaluator, Outcome, Trial
+from radialbench.autotune.trials import Evaluator, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Estimate
@@ -55,24 +55,24 @@ def measure_finals(
     Raises:
         AutotuneError: The default does not run.
     """
-    finals = _paired(evaluator.final([default, default, *best]))
+    finals = _paired(evaluator.runoff([default, default, *best]))
     for _ in range(ROUNDS - 1):
         if is_certain(finals):
             break
-        places = [place for place, one in enumerate(finals) if one.outcome == Outcome.OK]
-        more = _paired(evaluator.final([finals[place].config for place in places]))
+        places = [place for place, one in enumerate(finals) if one.outcome == TrialOutcome.OK]
+        more = _paired(evaluator.runoff([finals[place].config for place in places]))
         for place, new in zip(places, more, strict=True):
             finals[place] = _joined(finals[place], new)
     return finals
 
 
 def is_certain(finals: Sequence[Trial]) -> bool:
-    """Tell whether more samples could change the decision.
+    """Return whether more samples could change the decision.
 
     They could not when each of the others is surely faster than the default or surely is not, and
     the best is surely ahead of the next, or no more than the noise floor from it.
     """
-    default, _, *others = [one for one in finals if one.outcome == Outcome.OK]
+    default, _, *others = [one for one in finals if one.outcome == TrialOutcome.OK]
     floor = 1 + _noise(finals)
     gains = [_ratio(default, one) for one in others]
     if any(gain.low is None or gain.high is None for gain in gains):
@@ -92,7 +92,7 @@ def decide(finals: Sequence[Trial]) -> Decision:
     default, _, *others = finals
     noise = _noise(finals)
     default_ms = estimate(default.samples_ms)
-    gains = [(_ratio(default, one), one) for one in others if one.outcome == Outcome.OK]
+    gains = [(_ratio(default, one), one) for one in others if one.outcome == TrialOutcome.OK]
     sure = [(gain, one) for gain, one in gains if gain.low is not None and gain.low > 1 + noise]
     if sure:
         gain, one = max(sure, key=lambda pair: pair[0].median)
@@ -111,7 +111,7 @@ def decide(finals: Sequence[Trial]) -> Decision:
 
 
 def estimate(samples: Sequence[float]) -> Estimate:
-    """Give the median of samples, and its interval."""
+    """Return the median of samples, and its interval."""
     interval = of_median(samples)
     ordered = sorted(samples)
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
@@ -143,9 +143,9 @@ def _noise(finals: Sequence[Trial]) -> float:
 
 
 def _joined(old: Trial, new: Trial) -> Trial:
-    if new.outcome != Outcome.OK:
+    if new.outcome != TrialOutcome.OK:
         return new
-    return Trial(old.config, Outcome.OK, None, old.samples_ms + new.samples_ms)
+    return Trial(old.config, TrialOutcome.OK, None, old.samples_ms + new.samples_ms)
 
 
 def _paired(finals: Sequence[Trial]) -> list[Trial]:
@@ -155,10 +155,10 @@ def _paired(finals: Sequence[Trial]) -> list[Trial]:
         AutotuneError: The default does not run.
     """
     for one in finals[:2]:
-        if one.outcome != Outcome.OK:
+        if one.outcome != TrialOutcome.OK:
             raise AutotuneError(
                 f"the default configuration does not run, so that nothing can be compared with it: "
                 f"{one.outcome.value}, {one.reason}"
             )
-    count = min(len(one.samples_ms) for one in finals if one.outcome == Outcome.OK)
+    count = min(len(one.samples_ms) for one in finals if one.outcome == TrialOutcome.OK)
     return [replace(one, samples_ms=one.samples_ms[:count]) for one in finals]

@@ -10,7 +10,7 @@ from tests.suites import small
 BACKENDS = ["cpu", {"name": "cpu", "block_m": 32}, "sdpa", "hopper"]
 
 
-def told(cases: list[Case]) -> list[tuple[str, int, str, str]]:
+def told(cases: list[Case]) -> list[tuple[str, int, str | None, str]]:
     return [(t.mask.label, t.grid.frames, t.backend, t.device) for t in cases]
 
 

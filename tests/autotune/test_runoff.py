@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from radialbench.autotune.final import (
+from radialbench.autotune.runoff import (
     NOISE_FLOOR,
     ROUNDS,
     decide,
@@ -13,7 +13,7 @@ from radialbench.autotune.final import (
     is_certain,
     measure_finals,
 )
-from radialbench.autotune.trials import Outcome, Trial
+from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune.fake import DEFAULT, Fake
@@ -31,7 +31,7 @@ def sampled(times: Sequence[float], *, noise: float, count: int = 20, seed: int 
             column.append(time * shared * draw.gauss(1, noise))
     configs = [DEFAULT, DEFAULT, ONE, TWO, THREE]
     return [
-        Trial(config, Outcome.OK, None, tuple(column))
+        Trial(config, TrialOutcome.OK, None, tuple(column))
         for config, column in zip(configs, columns, strict=False)
     ]
 
@@ -66,7 +66,7 @@ def test_a_gain_within_the_noise_floor_is_none() -> None:
 
 def test_a_default_that_differs_from_itself_raises_the_bar() -> None:
     default, again, other = sampled([1.03, 1.0], noise=0.0001)
-    slower = Trial(DEFAULT, Outcome.OK, None, tuple(ms * 1.04 for ms in again.samples_ms))
+    slower = Trial(DEFAULT, TrialOutcome.OK, None, tuple(ms * 1.04 for ms in again.samples_ms))
     decision = decide([default, slower, other])
     assert decision.source == "default"
     assert decision.noise == pytest.approx(0.04, rel=0.05)
@@ -80,7 +80,7 @@ def test_few_samples_decide_nothing() -> None:
 
 def test_what_crashes_in_the_end_is_not_chosen() -> None:
     finals = sampled([1.2, 1.1], noise=0.001)
-    finals.append(Trial(TWO, Outcome.CRASHED, "ended by SIGSEGV"))
+    finals.append(Trial(TWO, TrialOutcome.CRASHED, "ended by SIGSEGV"))
     assert decide(finals).config == ONE
     assert decide([*finals[:2], finals[3]]).reason == "nothing else could be measured in the end"
 
@@ -105,11 +105,11 @@ def test_a_tie_of_the_best_needs_no_more() -> None:
 class Failing(Fake):
     """Fails one configuration from the second round on, and gives others more samples."""
 
-    def final(self, configs: Sequence[KernelConfig]) -> list[Trial]:
-        trials = super().final(configs)
+    def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
+        trials = super().runoff(configs)
         for place, one in enumerate(trials):
             if one.config == TWO and len(self.finals) > 1:
-                trials[place] = Trial(TWO, Outcome.TIMEOUT, "stopped")
+                trials[place] = Trial(TWO, TrialOutcome.TIMEOUT, "stopped")
             elif place == 0:
                 trials[0] = Trial(one.config, one.outcome, None, (*one.samples_ms, 9.0, 9.0))
         return trials
@@ -119,13 +119,13 @@ def test_what_fails_later_is_left_out_and_pairs_stay_pairs() -> None:
     failing = Failing(noise=0.3)
     finals = measure_finals(failing, DEFAULT, [ONE, TWO])
     assert [TWO in configs for configs in failing.finals] == [True, True, False]
-    assert finals[3].outcome == Outcome.TIMEOUT
+    assert finals[3].outcome == TrialOutcome.TIMEOUT
     assert {len(one.samples_ms) for one in finals if one.ms} == {20 * ROUNDS}
     assert 9.0 not in finals[0].samples_ms
 
 
 def test_a_default_that_does_not_run_is_an_error() -> None:
-    broken = Fake({DEFAULT: (Outcome.WRONG, "errors of 1.0")})
+    broken = Fake({DEFAULT: (TrialOutcome.WRONG, "errors of 1.0")})
     with pytest.raises(AutotuneError, match=r"default .* does not run.*: wrong, errors of 1\.0"):
         measure_finals(broken, DEFAULT, [ONE])
 

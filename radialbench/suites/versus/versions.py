@@ -12,7 +12,7 @@ from pathlib import Path
 
 from radialbench.errors import SuiteError
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 
 GIT_PLACES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 """What git's hooks set, and what would send our commands to another repository or index."""
@@ -65,7 +65,7 @@ class Version:
 
 
 def this_version() -> Version:
-    """Give the version that runs."""
+    """Return the version that runs."""
     return Version("this version", PACKAGE.parent)
 
 

@@ -1,7 +1,7 @@
 """What a version's cases come to on this machine's GPU, and which are the same in several.
 
-`python -m radialbench.suites.machine_code SUITE [ARCH]` prints the facts of the version that runs:
-its own code plans, compiles and counts. Other versions ask for them under this name.
+`python -m radialbench.suites.versus.machine_code SUITE [ARCH]` prints the facts of the version that
+runs: its own code plans, compiles and counts. Other versions ask for them under this name.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from radialbench.kernels.forms import KERNELS
 from radialbench.kernels.sources import SOURCES, code_of
 from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_forms, mask_jobs
 from radialbench.suites.plan import Case, plan, tuned
-from radialbench.suites.pool import Failed, Job, Pool
+from radialbench.suites.pool import Failed, JobPool, PoolJob
 from radialbench.suites.read import load_suite
-from radialbench.suites.versions import Version
+from radialbench.suites.versus.versions import Version
 
-MODULE = "radialbench.suites.machine_code"
+MODULE = "radialbench.suites.versus.machine_code"
 """What a version is asked by, whichever the one that asks: a move of this file is a break."""
 
 NONE: dict[str, Any] = {"launches": "", "cases": {}}
@@ -84,7 +84,7 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
         return NONE
     jobs = {case.id: _jobs(case, arch) for case in ours}
     found = {}
-    with Pool(cores(), limit_s=LIMIT_SECONDS) as pool:
+    with JobPool(cores(), limit_s=LIMIT_SECONDS) as pool:
         pool.add(job for every in jobs.values() for job in every)
         for case in ours:
             figures = [pool.result(job) for job in jobs[case.id]]
@@ -93,7 +93,7 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     return {"launches": _hash("\n".join(_launching())), "cases": found}
 
 
-def _jobs(case: Case, arch: int) -> list[Job]:
+def _jobs(case: Case, arch: int) -> list[PoolJob]:
     return [*map(KernelJob, kernel_forms([case], (arch,))), *mask_jobs([case])]
 
 

@@ -16,8 +16,8 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, append
-from radialbench.suites import cost
-from radialbench.suites.cost import Forecast, Rate, estimate, forecast
+from radialbench.suites import estimate as cost
+from radialbench.suites.estimate import Rate, RunEstimate, estimate_cases, estimate_run
 from radialbench.suites.plan import plan
 from radialbench.suites.resources import Tables
 from radialbench.suites.run import run
@@ -42,10 +42,10 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "Tables", Steady)
 
 
-def told(*records: Record, **fields: Any) -> Forecast:
+def told(*records: Record, **fields: Any) -> RunEstimate:
     """Estimate the small suite with other entries in its matrix."""
     spec = small.matrix(**fields)
-    return estimate(spec, plan(spec), records)
+    return estimate_cases(spec, plan(spec), records)
 
 
 def record(gigaflops: float, here: Environment = HERE) -> Record:
@@ -126,7 +126,7 @@ def test_memory_is_that_of_the_largest_case() -> None:
 def test_a_device_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     spec = small.suite(lambda d: d.update(device="cuda"))
-    found = estimate(spec, plan(spec), [record(1)])
+    found = estimate_cases(spec, plan(spec), [record(1)])
     assert (found.missing, found.device, found.free_bytes) == ("cuda", "cuda", None)
     assert found.rates == (Rate("cpu", cost.RATES["cuda"], 0),)
 
@@ -136,7 +136,7 @@ def test_nothing_is_run_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError("a backend was asked for")
 
     monkeypatch.setattr("radialbench.kernels.backend.load_backend", never)
-    found = forecast(small.suite(), tmp_path / "out", filter=["dense"], shard="1/1")
+    found = estimate_run(small.suite(), tmp_path / "out", filter=["dense"], shard="1/1")
     assert [one.case.id for one in found.estimates] == [
         case.id for case in plan(small.suite(), ["dense"])
     ]
@@ -145,14 +145,14 @@ def test_nothing_is_run_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_going_on_leaves_out_what_is_done(tmp_path: Path) -> None:
     run(small.suite(), tmp_path / "own", filter=["dense"], in_process=True)
-    whole = forecast(small.suite(), tmp_path / "own")
+    whole = estimate_run(small.suite(), tmp_path / "own")
     assert (len(whole.estimates), whole.rates[0].records) == (4, 2)
-    rest = forecast(small.suite(), tmp_path / "own", resume=True)
+    rest = estimate_run(small.suite(), tmp_path / "own", resume=True)
     assert {one.case.label for one in rest.estimates} == {"radial"}
-    beside = forecast(small.suite(), tmp_path / "other")
+    beside = estimate_run(small.suite(), tmp_path / "other")
     assert (len(beside.estimates), beside.rates[0].records) == (4, 2)
     with pytest.raises(SuiteError, match="for another mask or shape; the suite has changed"):
-        forecast(
+        estimate_run(
             small.matrix(head_dim=8, masks=[{"name": "sta", "label": "dense"}]),
             tmp_path / "own",
             resume=True,
@@ -164,4 +164,4 @@ def test_results_beside_it_that_cannot_be_read_are_left_out(tmp_path: Path) -> N
     (tmp_path / "newer" / RESULTS).write_text('{"schema": 999}\n')
     (tmp_path / "good").mkdir()
     append(tmp_path / "good" / RESULTS, record(2))
-    assert forecast(small.suite(), tmp_path / "own").rates[0].records == 1
+    assert estimate_run(small.suite(), tmp_path / "own").rates[0].records == 1
