@@ -2,7 +2,7 @@
 
     python -m benchmarks.timers                  # about two minutes on an H100
     python -m benchmarks.timers -o timers.json   # the samples too
-    python -m benchmarks.timers --page           # the table of docs/measurement.md
+    python -m benchmarks.pages measurement       # the table of docs/measurement.md
 
 benchmarks/results/timers.json holds the samples that the page's table is made from.
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.parts import described, filled
+from benchmarks.parts import RESULTS, described
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.clocks import EventClock
@@ -33,9 +33,7 @@ from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 
 Call = Callable[[], object]
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "measurement.md"
-STORED = ROOT / "benchmarks" / "results" / "timers.json"
+STORED = RESULTS / "timers.json"
 SECONDS = 0.5
 SHAPES = {"short": (TokenGrid(4, 32, 32), 4), "middle": (TokenGrid(21, 30, 52), 12)}
 
@@ -213,7 +211,7 @@ def measured(calls: dict[str, Call], missing: list[str]) -> list[Result]:
     return found
 
 
-def told(results: Sequence[Result]) -> str:
+def result_table(results: Sequence[Result]) -> str:
     """A table: each timer's median, spread, and median over that of ours in the same cache."""
     lines = ["| kernel | timer | L2 | ms | IQR | samples | over ours |", "|-|-|-|-:|-:|-:|-:|"]
     for kernel, timer, cache in dict.fromkeys((r.kernel, r.timer, r.cache) for r in results):
@@ -243,26 +241,22 @@ def read() -> tuple[Environment, list[Result], list[str]]:
     return from_dict(Environment, stored["environment"]), results, stored["missing"]
 
 
-def written(text: str) -> str:
-    """Put the committed measurement into the page."""
+def parts() -> dict[str, str]:
+    """Return the generated part of the page by its name."""
     where, results, missing = read()
-    lines = [told(results), "", f"{described(where)}."]
+    lines = [result_table(results), "", f"{described(where)}."]
     lines += ["", *(f"- {line}" for line in missing)] if missing else []
-    return filled(text, {"timers": "\n".join(lines)}, maker="benchmarks/timers.py")
+    return {"timers": "\n".join(lines)}
 
 
 def main() -> int:
     """Measure, and print the tables: before, after, and both together."""
     parser = argparse.ArgumentParser(description="The same kernels by several timers.")
     parser.add_argument("-o", "--out", type=Path, help="write the samples, as JSON")
-    parser.add_argument("--page", action="store_true", help="make the page's table, and no more")
     parser.add_argument(
         "--nvbench-sync", action="store_true", help="let NVBench not hold its stream back"
     )
     options = parser.parse_args()
-    if options.page:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-        return 0
     if not torch.cuda.is_available():
         print("needs a CUDA device")
         return 2
@@ -274,7 +268,7 @@ def main() -> int:
     between = nvbench(calls, missing, sync=options.nvbench_sync)
     after = measured(calls, missing)
     for title, part in (("before", before), ("after", after), ("all", before + between + after)):
-        print(f"\n{title}\n\n{told(part)}")
+        print(f"\n{title}\n\n{result_table(part)}")
     print(*missing, sep="\n")
     if options.out:
         rows = [to_dict(result) for result in before + between + after]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, NoiseFloor
+from radialbench.cli._options import Gate, Gates, NoiseFloor, noise_share
 
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
@@ -72,7 +72,7 @@ def check(
     ] = False,
     gate: Gate = None,
     gates: Gates = None,
-    noise_floor: NoiseFloor = 0.0,
+    noise_floor: NoiseFloor = None,
     across_versions: Annotated[
         bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
     ] = False,
@@ -126,12 +126,13 @@ def check(
     chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
 
     def judge(current: Path, baseline: Path) -> "Checked":
+        now = whole_results(current)
         return checked(
-            whole_results(current),
+            now,
             whole_results(baseline),
             chosen,
             across_versions=across_versions,
-            runs=noise_floor / 100,
+            runs=noise_share(noise_floor, now[1]),
         )
 
     if against is not None:

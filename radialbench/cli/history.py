@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, NoiseFloor
+from radialbench.cli._options import Gate, Gates, NoiseFloor, noise_share
 
 if TYPE_CHECKING:
     from radialbench.reports.check.history import History, Run
@@ -23,7 +23,7 @@ def history(
     ] = False,
     gate: Gate = None,
     gates: Gates = None,
-    noise_floor: NoiseFloor = 0.0,
+    noise_floor: NoiseFloor = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for a picture, PNG and SVG, of each change."),
@@ -46,7 +46,8 @@ def history(
         runs, told = _in_order(runs)
         if told:
             errors.print(told, markup=False, highlight=False, soft_wrap=True)
-    found = history(runs, asked, noise=noise_floor / 100)
+    share = noise_share(noise_floor, [*runs[-1].records.values()])
+    found = history(runs, asked, noise=share)
     if out is not None:
         _draw(found, out)
     if json:

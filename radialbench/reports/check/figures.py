@@ -13,8 +13,8 @@ from radialbench.reports.rows import CEILING_FLOPS, busy
 
 RUNS_GPU = 0.005
 """How much two runs of the same code on one GPU differ by, as a standard deviation of the ratio:
-samples of one run do not show it. Above what runs on an H100 did, which `python -m
-benchmarks.noise` records and docs/check.md tells; the two below are taken, not measured."""
+samples of one run do not show it. Above what runs on an H100 did, which `radialbench
+noise` recorded and docs/check.md tells; the two below are taken, not measured."""
 
 RUNS_CPU = 0.03
 RUNS_ENERGY = 0.02

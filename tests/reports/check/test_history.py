@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from benchmarks.noise import Noise
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.measurement import Memory
@@ -16,7 +17,7 @@ from radialbench.reports.check.history import History, history, run_of
 from radialbench.reports.check.history_chart import pictures
 from radialbench.reports.check.history_text import facts, headline, terminal
 from radialbench.reports.check.verdict import Outcome
-from tests.reports.check.noise import Noise, record
+from tests.reports.check.noise import GPU_RECORD, record
 from tests.reports.factory import elsewhere
 
 FLAT = [1.0] * 12
@@ -89,7 +90,7 @@ def test_what_has_no_samples_has_steps_too() -> None:
 @pytest.mark.parametrize("noise", [0.003, 0.006])
 def test_equal_code_almost_never_changes(noise: float) -> None:
     """As in the docs: 50 cases in 12 runs whose offsets are those assumed, or twice them."""
-    drawn = Noise(7, calls=30, processes=noise)
+    drawn = Noise(GPU_RECORD, 7, calls=30, processes=noise)
     assert found([drawn.run() for _ in range(12)]).changed == ()
 
 

@@ -1,12 +1,12 @@
-"""Time the orders in which a launch can begin its rows: ours, by length alone, and as they stand.
+"""Our kernels beside their peers, and the orders in which a launch can begin its rows.
 
-    python -m benchmarks.row_order -o results/row_order.jsonl   # measure, on a Hopper GPU
-    python -m benchmarks.row_order                              # write docs/performance.md's part
-    python -m benchmarks.row_order --check                      # exit with 1 if that part differs
+    radialbench run benchmarks/kernels.yaml -o results/kernels            # under ten minutes, H100
+    python -m benchmarks.performance -o results/row_order.jsonl           # orders, on a Hopper GPU
+    python -m benchmarks.pages performance                                # docs/performance.md
 
-Attention of the paper's videos under its mask, and of shorter ones, on the kernel for Hopper, all
-orders in turn. An order changes no bit of the result, which is compared before anything is timed.
-The part is made of benchmarks/results/row_order.jsonl.
+The page is made of benchmarks/results/kernels.jsonl and row_order.jsonl. Orders are of attention of
+the paper's videos under its mask, and of shorter ones, on the kernel for Hopper, all in turn. An
+order changes no bit of the result, which is compared before anything is timed.
 """
 
 import argparse
@@ -21,23 +21,105 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.parts import filled, read_lines, rewrite, told
+from benchmarks.parts import NOT_YET, RESULTS, read_lines, source_of
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import row_blocks, row_order
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig
-from radialbench.records.result import Environment
-from radialbench.records.store import append
+from radialbench.records.result import Environment, Record
+from radialbench.records.store import append, read
 from radialbench.reports.claims import VIDEOS
 from radialbench.reports.formats._tables import table
+from radialbench.reports.kernels import Target, find, of_ceiling, shape_tables, target_table
 from radialbench.reports.numbers import three
-from radialbench.reports.ratio import ratio
+from radialbench.reports.ratio import Ratio, ratio
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "performance.md"
-RECORDS = ROOT / "benchmarks" / "results" / "row_order.jsonl"
+RECORDS = RESULTS / "kernels.jsonl"
+ORDERS = RESULTS / "row_order.jsonl"
+
+S, W1, H1, H4 = (
+    "21x30x52/h12d128bf16",
+    "21x45x80/h40d128bf16",
+    "33x45x80/h24d128bf16",
+    "129x45x80/h24d128bf16",
+)
+WHOLE, SMALL = "21x32x48/h12d128bf16", "8x32x32/h12d128bf16"
+TITLES = {
+    S: "S: Wan2.1 1.3B, 480p, 81 frames",
+    W1: "W1: Wan2.1 14B, 720p, 81 frames",
+    H1: "H1: HunyuanVideo, 720p, 129 frames",
+    H4: "H4: HunyuanVideo, 720p, 4× the length",
+    WHOLE: "Whole blocks: 21 frames of 12 × 128 tokens",
+    SMALL: "A small launch",
+}
+SHORT = {S: "S", W1: "W1", H1: "H1", H4: "H4", WHOLE: "whole blocks", SMALL: "small launch"}
+RADIAL = "radial_blocks"
+
+
+def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
+    """A rate as a share of the matrix product's."""
+
+    def of(records: Sequence[Record]) -> Ratio | None:
+        found = find(records, group, mask, backend)
+        return of_ceiling(found) if found else None
+
+    return Target(f"{SHORT[group]} {mask}: {backend} of the matrix product", bound, of)
+
+
+def ahead(group: str, mask: str, backend: str, peer: str, bound: float) -> Target:
+    """How many times as long a peer takes on the same mask."""
+
+    def of(records: Sequence[Record]) -> Ratio | None:
+        own, other = (find(records, group, mask, name) for name in (backend, peer))
+        if own is None or other is None or not own.timing or not other.timing:
+            return None
+        return ratio(other.timing, own.timing)
+
+    return Target(f"{SHORT[group]} {mask}: {backend} against {peer}", bound, of)
+
+
+def exact(group: str) -> Target:
+    """What exact blocks at the border cost over whole ones."""
+
+    def of(records: Sequence[Record]) -> Ratio | None:
+        own, whole = (find(records, group, name, "hopper") for name in ("radial", "radial_whole"))
+        if own is None or whole is None or not own.timing or not whole.timing:
+            return None
+        return ratio(own.timing, whole.timing)
+
+    return Target(f"{SHORT[group]} radial: exact over whole blocks, hopper", 1.10, of, at_most=True)
+
+
+def small(mask: str) -> Target:
+    """A short sequence against dense attention, by the share of pairs."""
+
+    def of(records: Sequence[Record]) -> Ratio | None:
+        own, dense = find(records, SMALL, mask, "hopper"), find(records, SMALL, "dense", "cudnn")
+        if own is None or dense is None or not own.timing or not dense.timing or not own.table:
+            return None
+        return ratio(own.timing, dense.timing).times(1 / own.table.density)
+
+    text = f"small launch {mask}: hopper over dense cudnn × density"
+    return Target(text, 1.30, of, at_most=True)
+
+
+TARGETS = (
+    *(ceiling(group, RADIAL, "hopper", 1.00) for group in (S, W1, H1)),
+    ceiling(H4, RADIAL, "hopper", 0.95),
+    *(ahead(group, RADIAL, "hopper", "fa4", 1.08) for group in (S, W1, H1)),
+    ahead(H4, RADIAL, "hopper", "fa4", 1.15),
+    *(ahead(group, "dense", "hopper", "cudnn", 1.00) for group in (S, W1, H1)),
+    *(ahead(group, "dense", "hopper", "fa3", 0.97) for group in (S, W1, H1)),
+    *(exact(group) for group in (S, W1)),
+    ceiling(W1, RADIAL, "triton", 0.87),
+    *(ahead(group, RADIAL, "triton", "flex", 1.00) for group in (S, W1, H1, H4)),
+    *(ahead(group, RADIAL, "triton", "flex_tma", 1.00) for group in (S, W1)),
+    *(ahead(WHOLE, RADIAL, "triton", name, 1.00) for name in ("flashinfer_fa3", "fastvideo")),
+    *(small(mask) for mask in (RADIAL, "radial")),
+)
+
 
 LENGTH, STANDS, OURS = "by length", "as they stand", "ours"
 HEAD_DIM = 128
@@ -154,13 +236,15 @@ def order_table(times: Sequence[OrderTime]) -> str:
     return table(headers, body, words=2)
 
 
-def written(text: str, records: Path = RECORDS) -> str:
-    """Put the part into the page."""
-    part = "Not measured yet."
-    if records.exists():
-        times = read_lines(records, OrderTime)
-        part = f"{order_table(times)}\n\n{told(times[-1])}"
-    return filled(text, {"order": part}, maker="benchmarks/row_order.py")
+def parts(records: Sequence[Record] | None = None, orders: Path = ORDERS) -> dict[str, str]:
+    """Return each generated part of the page by its name."""
+    records = read(RECORDS).records if records is None else records
+    times = read_lines(orders, OrderTime) if orders.exists() else ()
+    return {
+        "targets": f"{target_table(records, TARGETS)}\n\n{source_of(records[-1])}",
+        "shapes": shape_tables(records, TITLES),
+        "order": f"{order_table(times)}\n\n{source_of(times[-1])}" if times else NOT_YET,
+    }
 
 
 def chosen(words: Iterable[str]) -> list[Problem]:
@@ -170,23 +254,20 @@ def chosen(words: Iterable[str]) -> list[Problem]:
 
 
 def main() -> int:
-    """Measure, write the part of the page, or check it."""
+    """Measure the orders of the chosen problems."""
     parser = argparse.ArgumentParser(description="Orders in which rows are begun.")
-    parser.add_argument("-o", "--out", type=Path, help="measure, and add lines to this file")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="add lines to this file")
     parser.add_argument("--only", nargs="*", default=[], metavar="TEXT", help="part of the names")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a problem, at most (8)")
-    parser.add_argument("--check", action="store_true", help="only say whether the page differs")
     options = parser.parse_args()
-    if options.out is not None:
-        command = shlex.join(["python", "-m", "benchmarks.row_order", *sys.argv[1:]])
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        for problem in chosen(options.only):
-            found = list(measure(problem, command, seconds=options.seconds))
-            for one in found:
-                append(options.out, one)
-            print(order_table(found).splitlines()[-1], flush=True)
-        return 0
-    return rewrite(PAGE, written, check=options.check)
+    command = shlex.join(["python", "-m", "benchmarks.performance", *sys.argv[1:]])
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for problem in chosen(options.only):
+        found = list(measure(problem, command, seconds=options.seconds))
+        for one in found:
+            append(options.out, one)
+        print(order_table(found).splitlines()[-1], flush=True)
+    return 0
 
 
 if __name__ == "__main__":
