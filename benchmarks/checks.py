@@ -11,7 +11,6 @@ benchmarks/noise.yaml` records, and the picture is of that.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,14 +23,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.noise import Noise, Resampled, as_stopped
-from benchmarks.parts import RESULTS, described
+from benchmarks.parts import RESULTS, described, file_hash
 from radialbench.records.result import Record
 from radialbench.reports.check import check
 from radialbench.reports.check.history import Series, history, run_of
-from radialbench.reports.check.noise import describe_noise, equal_codes, sittings_of, spreads
+from radialbench.reports.check.noise import (
+    COLUMNS,
+    describe_noise,
+    equal_codes,
+    sittings_of,
+    spread_cells,
+    spreads,
+)
 from radialbench.reports.check.verdict import Outcome, exit_code
 from radialbench.reports.formats._tables import table
-from radialbench.reports.numbers import three
 from radialbench.suites.noise import Run, read_runs
 from radialbench.suites.spec import Protocol
 
@@ -299,17 +304,10 @@ def recorded_text(rates: Sequence[Row], runs: Sequence[Run]) -> str:
 
 def spread_table(runs: Sequence[Run]) -> str:
     """Lay out what runs differ by, in percent."""
-    headers = ("case", "ms", "calls", "two medians", "two runs", "95% of it")
-    rows = [
-        (
-            one.case,
-            "" if one.median_ms is None else three(one.median_ms),
-            *(f"{share:.2%}" for share in (one.calls, one.ratio, one.runs)),
-            f"{one.interval.low:.2%} to {one.interval.high:.2%}",
-        )
-        for one in spreads(runs)
-    ]
-    return table(headers, rows, words=1)
+    columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
+    cells = map(spread_cells, spreads(runs))
+    rows = [[row[place] for place in columns] for row in cells]
+    return table([COLUMNS[place] for place in columns], rows, words=1)
 
 
 def apart_table(runs: Sequence[Run]) -> str:
@@ -440,22 +438,18 @@ def stored_rates(records: Path = RECORDS, rates: Path = RECORDED) -> list[Row] |
         return None
     stored = json.loads(rates.read_text(encoding="utf-8"))
     found: list[Row] = stored["rates"]
-    return found if stored["records"] == _hash(records) else None
+    return found if stored["records"] == file_hash(records) else None
 
 
-def store(found: Iterable[Row], path: Path, records: Path | None = None) -> None:
-    """Keep rates, with the hash of the records if they were counted from such."""
+def store(found: Iterable[Row], path: Path, *, head: str = "[", end: str = "]") -> None:
+    """Keep rates, a line each."""
     lines = ",\n".join(map(json.dumps, found))
-    head, end = ("[", "]") if records is None else (_recorded_head(records), "]}")
     path.write_text(f"{head}\n{lines}\n{end}\n", encoding="utf-8")
 
 
-def _recorded_head(records: Path) -> str:
-    return f'{{"records": "{_hash(records)}", "rates": ['
-
-
-def _hash(records: Path) -> str:
-    return hashlib.sha256(records.read_bytes()).hexdigest()[:16]
+def store_recorded(found: Iterable[Row], path: Path, records: Path) -> None:
+    """Keep rates with the hash of the records they were counted from."""
+    store(found, path, head=f'{{"records": "{file_hash(records)}", "rates": [', end="]}")
 
 
 def main() -> int:
@@ -467,7 +461,7 @@ def main() -> int:
     # Of a record that has nothing besides its times that varies from run to run.
     like = replace(runs[0][0], ceiling=None, isolated=None, telemetry=None)
     if options.all or stored_rates() is None:
-        store(simulate_recorded(runs), RECORDED, RECORDS)
+        store_recorded(simulate_recorded(runs), RECORDED, RECORDS)
     if options.all:
         store(simulate_assumed(like), ASSUMED)
         store(simulate_histories(like), HISTORIES)

@@ -27,13 +27,8 @@ Suite = list[Record]
 class Noise:
     """Draws runs of one suite whose true times are known.
 
-    Args:
-        like: A record on a GPU, for all that is not drawn; it must have no figures besides its
-            times that vary from run to run.
-        seed: Of what is drawn.
-        cases: Of the suite.
-        calls: Of a case in a run.
-        processes: Standard deviation of the offset that a case has in a run.
+    What is not drawn is that of the record `like`, which must have no figures besides its times
+    that vary from run to run; `processes` is the standard deviation of a case's offset in a run.
     """
 
     def __init__(
@@ -80,11 +75,7 @@ class Resampled:
     would fail. Calls are drawn from about the same place of the run, as a GPU's clock is another
     in its first tenth of a second than later.
 
-    Args:
-        sittings: For each sitting, for each process, the records of the same cases, in the same
-            order; at least two processes a sitting.
-        seed: Of what is drawn.
-        cases: Of a suite.
+    A sitting holds at least two processes, and for each the records of the same cases.
     """
 
     def __init__(

@@ -30,11 +30,7 @@ IMAGES = DOCS / "images"
 EXAMPLES = DOCS / "examples"
 MAKER = "benchmarks/pages.py"
 
-SHAPES = {
-    "21x30x52/h12d128bf16": "Wan2.1 1.3B, 480p, 81 frames",
-    "21x45x80/h40d128bf16": "Wan2.1 14B, 720p, 81 frames",
-    "33x45x80/h24d128bf16": "HunyuanVideo, 720p, 129 frames",
-}
+SHAPES = {group: performance.TITLES[group].partition(": ")[2] for group in performance.SHAPES}
 PICTURED = ("radial", "sta", "svg_spatial", "svg_temporal")
 
 SUITES = {
@@ -50,13 +46,7 @@ SUITES = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that is made from records.
-
-    Attributes:
-        path: The file.
-        parts: Makes its parts, by their names.
-        pictures: What draws each of its pictures into a file.
-    """
+    """A page that is made from records: its parts by name, and what draws its pictures."""
 
     path: Path
     parts: Callable[[], Mapping[str, str]]

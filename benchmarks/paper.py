@@ -50,19 +50,10 @@ STEP = "step"
 
 @dataclass(frozen=True, slots=True)
 class PartTime:
-    """How long a part of a transformer takes.
+    """How long a part of a transformer takes, sampled in turn with the other kinds of attention.
 
-    Attributes:
-        model: Preset of the model.
-        size: Pixels and frames.
-        part: `step`, or a kind of block.
-        count: How many such parts a call has.
-        attention: What attends: `radial`, or a dense kernel.
-        mask: Label of the radial mask in the suite `paper`; `dense` for the others.
-        timing: Samples, taken in turn with the other kinds of attention.
-        environment: Where it ran.
-        created: When, in ISO 8601 with its zone.
-        attention_ms: How long attention took in each sample; empty if that is not known.
+    The part is `step` or a kind of block, of which a call has `count`; what attends is `radial` or
+    a dense kernel. `attention_ms` is of each sample, and empty where it is not known.
     """
 
     model: str
@@ -83,12 +74,7 @@ SHOWN = ("flash", "fa3")
 
 @dataclass(frozen=True)
 class VideoTimes:
-    """All parts of one video that were timed.
-
-    Attributes:
-        video: The video.
-        parts: Their times.
-    """
+    """All parts of one video that were timed."""
 
     video: Video
     parts: tuple[PartTime, ...]
@@ -125,9 +111,7 @@ class VideoTimes:
     def video_s(self, peer: str, *, radial: bool) -> float | None:
         """All steps of a video, in seconds: from calls and the schedule, not run as a whole.
 
-        Args:
-            peer: The dense kernel, also of the steps and layers that stay dense.
-            radial: Whether the others attend by the mask.
+        The dense kernel is also that of the steps and layers that stay dense.
         """
         schedule, calls = self.video.schedule, self.video.preset.calls
         dense, sparse = self.call_ms(peer), self.call_ms(RADIAL)
@@ -278,12 +262,8 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
 def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Ratio | None:
     """What share of the ideal a call reaches: a call with dense attention's time times density.
 
-    Args:
-        one: The video's times.
-        peer: The dense kernel.
-        rest: With which attention all but attention took as long as it takes in the ideal call:
-            the dense kernel if not given, as Amdahl's law has it. With `RADIAL` both calls have the
-            same rest, and what differs is the kernel alone.
+    All but attention is taken to last as long as with the dense kernel, as Amdahl's law has it, or
+    as with `rest`: with `RADIAL` both calls have the same rest, and what differs is the kernel.
     """
     dense, own, other = (one.find(STEP, name) for name in (peer, RADIAL, rest or peer))
     if dense is None or own is None or other is None:

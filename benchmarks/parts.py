@@ -1,5 +1,6 @@
 """Records behind the pages: where they are, how they are read, and where they come from."""
 
+import hashlib
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -40,6 +41,11 @@ def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
         except (RecordError, ValueError) as error:
             raise RecordError(f"{path}:{number}: {error}") from None
     return tuple(found)
+
+
+def file_hash(path: Path) -> str:
+    """Return what tells one file of records from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def source_of(record: Measured) -> str:

@@ -12,7 +12,7 @@ order changes no bit of the result, which is compared before anything is timed.
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -45,6 +45,7 @@ S, W1, H1, H4 = (
     "33x45x80/h24d128bf16",
     "129x45x80/h24d128bf16",
 )
+SHAPES = (S, W1, H1)
 WHOLE, SMALL = "21x32x48/h12d128bf16", "8x32x32/h12d128bf16"
 TITLES = {
     S: "S: Wan2.1 1.3B, 480p, 81 frames",
@@ -57,6 +58,9 @@ TITLES = {
 SHORT = {S: "S", W1: "W1", H1: "H1", H4: "H4", WHOLE: "whole blocks", SMALL: "small launch"}
 RADIAL = "radial_blocks"
 
+Case = tuple[str, str, str]
+"""Group, mask and backend."""
+
 
 def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
     """A rate as a share of the matrix product's."""
@@ -68,50 +72,50 @@ def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
     return Target(f"{SHORT[group]} {mask}: {backend} of the matrix product", bound, of)
 
 
-def ahead(group: str, mask: str, backend: str, peer: str, bound: float) -> Target:
-    """How many times as long a peer takes on the same mask."""
+def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Ratio | None]:
+    """How many times as long one case takes as another."""
 
     def of(records: Sequence[Record]) -> Ratio | None:
-        own, other = (find(records, group, mask, name) for name in (backend, peer))
-        if own is None or other is None or not own.timing or not other.timing:
+        one, other = find(records, *above), find(records, *below)
+        if one is None or other is None or not one.timing or not other.timing:
             return None
-        return ratio(other.timing, own.timing)
+        return ratio(one.timing, other.timing)
 
-    return Target(f"{SHORT[group]} {mask}: {backend} against {peer}", bound, of)
+    return of
+
+
+def ahead(group: str, mask: str, backend: str, peer: str, bound: float) -> Target:
+    """How many times as long a peer takes on the same mask."""
+    found = over((group, mask, peer), (group, mask, backend))
+    return Target(f"{SHORT[group]} {mask}: {backend} against {peer}", bound, found)
 
 
 def exact(group: str) -> Target:
     """What exact blocks at the border cost over whole ones."""
-
-    def of(records: Sequence[Record]) -> Ratio | None:
-        own, whole = (find(records, group, name, "hopper") for name in ("radial", "radial_whole"))
-        if own is None or whole is None or not own.timing or not whole.timing:
-            return None
-        return ratio(own.timing, whole.timing)
-
-    return Target(f"{SHORT[group]} radial: exact over whole blocks, hopper", 1.10, of, at_most=True)
+    found = over((group, "radial", "hopper"), (group, "radial_whole", "hopper"))
+    text = f"{SHORT[group]} radial: exact over whole blocks, hopper"
+    return Target(text, 1.10, found, at_most=True)
 
 
 def small(mask: str) -> Target:
     """A short sequence against dense attention, by the share of pairs."""
+    over_dense = over((SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
 
     def of(records: Sequence[Record]) -> Ratio | None:
-        own, dense = find(records, SMALL, mask, "hopper"), find(records, SMALL, "dense", "cudnn")
-        if own is None or dense is None or not own.timing or not dense.timing or not own.table:
-            return None
-        return ratio(own.timing, dense.timing).times(1 / own.table.density)
+        own, found = find(records, SMALL, mask, "hopper"), over_dense(records)
+        return found.times(1 / own.table.density) if found and own and own.table else None
 
     text = f"small launch {mask}: hopper over dense cudnn × density"
     return Target(text, 1.30, of, at_most=True)
 
 
 TARGETS = (
-    *(ceiling(group, RADIAL, "hopper", 1.00) for group in (S, W1, H1)),
+    *(ceiling(group, RADIAL, "hopper", 1.00) for group in SHAPES),
     ceiling(H4, RADIAL, "hopper", 0.95),
-    *(ahead(group, RADIAL, "hopper", "fa4", 1.08) for group in (S, W1, H1)),
+    *(ahead(group, RADIAL, "hopper", "fa4", 1.08) for group in SHAPES),
     ahead(H4, RADIAL, "hopper", "fa4", 1.15),
-    *(ahead(group, "dense", "hopper", "cudnn", 1.00) for group in (S, W1, H1)),
-    *(ahead(group, "dense", "hopper", "fa3", 0.97) for group in (S, W1, H1)),
+    *(ahead(group, "dense", "hopper", "cudnn", 1.00) for group in SHAPES),
+    *(ahead(group, "dense", "hopper", "fa3", 0.97) for group in SHAPES),
     *(exact(group) for group in (S, W1)),
     ceiling(W1, RADIAL, "triton", 0.87),
     *(ahead(group, RADIAL, "triton", "flex", 1.00) for group in (S, W1, H1, H4)),
@@ -128,17 +132,7 @@ SCALE = HEAD_DIM**-0.5
 
 @dataclass(frozen=True, slots=True)
 class OrderTime:
-    """How long a launch takes with its rows in one order.
-
-    Attributes:
-        name: The video.
-        mask: Label of the mask.
-        heads: Heads.
-        order: The order.
-        timing: Samples, taken in turn with the other orders.
-        environment: Where it ran.
-        created: When, in ISO 8601 with its zone.
-    """
+    """How long a launch takes with its rows in one order, in turn with the others."""
 
     name: str
     mask: str
@@ -227,18 +221,17 @@ def order_table(times: Sequence[OrderTime]) -> str:
         here = {one.order: one for one in times if (one.name, one.mask) == (name, mask)}
         base = here[LENGTH]
         over = [ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
-        told = ["–" if one is None else f"{one.median:.3f}" for one in over]
-        ours = over[1]
-        if ours is not None and ours.low is not None and ours.high is not None:
-            told[1] += f" ({ours.low:.3f} to {ours.high:.3f})"
+        told = [f"{one.median:.3f}" for one in over]
+        if over[1].low is not None and over[1].high is not None:
+            told[1] += f" ({over[1].low:.3f} to {over[1].high:.3f})"
         body.append((name, mask, str(base.heads), three(base.timing.median_ms), *told))
     headers = ("video", "mask", "heads", "by length, ms", "as they stand", "ours")
     return table(headers, body, words=2)
 
 
-def parts(records: Sequence[Record] | None = None, orders: Path = ORDERS) -> dict[str, str]:
+def parts(orders: Path = ORDERS) -> dict[str, str]:
     """Return each generated part of the page by its name."""
-    records = read(RECORDS).records if records is None else records
+    records = read(RECORDS).records
     times = read_lines(orders, OrderTime) if orders.exists() else ()
     return {
         "targets": f"{target_table(records, TARGETS)}\n\n{source_of(records[-1])}",
@@ -247,22 +240,15 @@ def parts(records: Sequence[Record] | None = None, orders: Path = ORDERS) -> dic
     }
 
 
-def chosen(words: Iterable[str]) -> list[Problem]:
-    """Give the problems whose name has one of some words; all if there are none."""
-    words = list(words)
-    return [one for one in problems() if not words or any(word in one[0] for word in words)]
-
-
 def main() -> int:
-    """Measure the orders of the chosen problems."""
+    """Measure the orders of every problem."""
     parser = argparse.ArgumentParser(description="Orders in which rows are begun.")
     parser.add_argument("-o", "--out", type=Path, required=True, help="add lines to this file")
-    parser.add_argument("--only", nargs="*", default=[], metavar="TEXT", help="part of the names")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a problem, at most (8)")
     options = parser.parse_args()
     command = shlex.join(["python", "-m", "benchmarks.performance", *sys.argv[1:]])
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    for problem in chosen(options.only):
+    for problem in problems():
         found = list(measure(problem, command, seconds=options.seconds))
         for one in found:
             append(options.out, one)

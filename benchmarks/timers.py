@@ -40,14 +40,7 @@ SHAPES = {"short": (TokenGrid(4, 32, 32), 4), "middle": (TokenGrid(21, 30, 52), 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a timer said of a kernel.
-
-    Attributes:
-        kernel: Its name.
-        timer: The timer's name.
-        cache: Whether the L2 cache was `cold` or `warm`.
-        samples_ms: What it measured, in order.
-    """
+    """What a timer said of a kernel, with the L2 cache `cold` or `warm`."""
 
     kernel: str
     timer: str
@@ -131,10 +124,7 @@ def cupti(call: Call) -> tuple[float, ...]:
 def spans_of_calls(spans: Iterable[tuple[float, float]], calls: int) -> tuple[float, ...]:
     """Give each call's time, from the begin of its first kernel to the end of its last.
 
-    Args:
-        spans: Begin and end of everything the GPU did, in milliseconds: before each call one thing
-            that is not of it, the flush.
-        calls: How many there were.
+    Before each call the GPU did one thing that is not of it, the flush. Times are milliseconds.
 
     Raises:
         SystemExit: The calls did not all do the same number of things.
@@ -147,7 +137,7 @@ def spans_of_calls(spans: Iterable[tuple[float, float]], calls: int) -> tuple[fl
     return tuple(max(end for _, end in group) - group[0][0] for group in groups)
 
 
-def nvbench(calls: dict[str, Call], missing: list[str], *, sync: bool) -> list[Result]:
+def nvbench(calls: dict[str, Call], missing: list[str]) -> list[Result]:
     """NVBench's cold measurement of all kernels; said to be missing where it is not installed."""
     try:
         from cuda import bench
@@ -170,7 +160,7 @@ def nvbench(calls: dict[str, Call], missing: list[str], *, sync: bool) -> list[R
                 for _ in range(3):
                     call()
             torch.cuda.synchronize()
-            state.exec(launch, batched=False, sync=sync)
+            state.exec(launch, batched=False)
 
         return benchmark
 
@@ -231,31 +221,20 @@ def _samples(results: Iterable[Result], kernel: str, timer: str, cache: str) -> 
     return [ms for r in results if (r.kernel, r.timer, r.cache) == wanted for ms in r.samples_ms]
 
 
-def read() -> tuple[Environment, list[Result], list[str]]:
-    """Give the committed measurement: where it was made, the results, what was not measured."""
-    stored = json.loads(STORED.read_text(encoding="utf-8"))
-    results = [
-        Result(r["kernel"], r["timer"], r["cache"], tuple(r["samples_ms"]))
-        for r in stored["results"]
-    ]
-    return from_dict(Environment, stored["environment"]), results, stored["missing"]
-
-
 def parts() -> dict[str, str]:
     """Return the generated part of the page by its name."""
-    where, results, missing = read()
+    stored = json.loads(STORED.read_text(encoding="utf-8"))
+    results = [from_dict(Result, result) for result in stored["results"]]
+    where, missing = from_dict(Environment, stored["environment"]), stored["missing"]
     lines = [result_table(results), "", f"{described(where)}."]
     lines += ["", *(f"- {line}" for line in missing)] if missing else []
     return {"timers": "\n".join(lines)}
 
 
 def main() -> int:
-    """Measure, and print the tables: before, after, and both together."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description="The same kernels by several timers.")
     parser.add_argument("-o", "--out", type=Path, help="write the samples, as JSON")
-    parser.add_argument(
-        "--nvbench-sync", action="store_true", help="let NVBench not hold its stream back"
-    )
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("needs a CUDA device")
@@ -264,14 +243,10 @@ def main() -> int:
     print(f"{where.device}; {where.clocks or 'clocks unknown'}")
     calls = kernels()
     missing: list[str] = []
-    before = measured(calls, missing)
-    between = nvbench(calls, missing, sync=options.nvbench_sync)
-    after = measured(calls, missing)
-    for title, part in (("before", before), ("after", after), ("all", before + between + after)):
-        print(f"\n{title}\n\n{result_table(part)}")
-    print(*missing, sep="\n")
+    results = [*measured(calls, missing), *nvbench(calls, missing), *measured(calls, missing)]
+    print(result_table(results), *missing, sep="\n")
     if options.out:
-        rows = [to_dict(result) for result in before + between + after]
+        rows = [to_dict(result) for result in results]
         stored = {"environment": to_dict(where), "missing": missing, "results": rows}
         options.out.write_text(json.dumps(stored), encoding="utf-8")
     return 0

@@ -9,7 +9,6 @@ beside it, and of the tuned records that come with the package. A search takes a
 and there are some thousands: what they gave is kept, with the hash of the sweep.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,10 @@ from functools import partial
 from itertools import groupby, islice, permutations
 from math import ceil
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.parts import NOT_YET, RESULTS, ROOT
+from benchmarks.parts import NOT_YET, RESULTS, ROOT, file_hash
 from radialbench.autotune.evaluator import Outcome
 from radialbench.autotune.regret import (
     SHARES,
@@ -101,11 +99,6 @@ def searched(problems: Iterable[Trials]) -> list[Trials]:
     return [recorded for recorded in problems if _cost(recorded) > TRIALS]
 
 
-def sweep_hash(path: Path) -> str:
-    """Tell one sweep from another."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
 def replay(problems: Sequence[Trials], seeds: int) -> list[dict[str, Any]]:
     """Replay every search on every problem with every seed, on all cores."""
     # Not forked: this process may have threads.
@@ -173,13 +166,9 @@ def search_targets(rates: Rates) -> list[tuple[str, float, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What one problem would get from the record of another.
+    """What one problem would get from the record of another at a distance, as lookups have it.
 
-    Attributes:
-        distance: How far apart they are, as lookups have it.
-        same_mask: Whether they are of the same mask.
-        regret: By how much what is transferred is slower than the best there is.
-        default: By how much the default is.
+    Regrets, of what is transferred and of the default, are over the best there is.
     """
 
     distance: float
@@ -433,7 +422,7 @@ def _kind(key: TuningKey) -> tuple[object, ...]:
 
 def main() -> int:
     """Replay the searches anew."""
-    now = sweep_hash(SWEEP)
+    now = file_hash(SWEEP)
     rows = replay(searched(whole_problems(read_sweep(SWEEP)).values()), SEEDS)
     lines = ",\n".join(map(json.dumps, rows))
     head = f'{{"sweep": "{now}", "seeds": {SEEDS}, "rows": ['

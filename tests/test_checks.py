@@ -149,7 +149,7 @@ def test_rates_stand_for_the_records_they_were_counted_from(
     write_whole(records, flat(runs))
     assert checks.stored_rates(records, rates) is None
     found = checks.simulate_recorded(runs, comparisons=6)
-    checks.store(found, rates, records)
+    checks.store_recorded(found, rates, records)
     assert checks.stored_rates(records, rates) == found
     text = " ".join(checks.recorded_text(found, runs).split())
     assert [row["rule"] for row in found] == [CHECK, CHECK, *OTHERS]

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import tuning
 from benchmarks.pages import DOCS
-from benchmarks.parts import NOT_YET
+from benchmarks.parts import NOT_YET, file_hash
 from benchmarks.tuning import (
     SUITE,
     SWEEP,
@@ -23,7 +23,6 @@ from benchmarks.tuning import (
     rates_of,
     searched,
     suggested,
-    sweep_hash,
     whole_problems,
 )
 from radialbench.autotune.evaluator import Outcome
@@ -64,7 +63,7 @@ def test_rates_are_those_of_the_sweep() -> None:
 def check_rates(stored: Path, sweep: Path) -> None:
     """Replay two searches of one problem, and compare them with what is stored."""
     rates = json.loads(stored.read_text(encoding="utf-8"))
-    assert rates["sweep"] == sweep_hash(sweep), "run: python -m benchmarks.tuning"
+    assert rates["sweep"] == file_hash(sweep), "run: python -m benchmarks.tuning"
     every = searched(whole_problems(read_sweep(sweep)).values())
     assert len(rates["rows"]) == len(every) * sum(map(len, tuning.COSTS.values()))
     again = rates_of(every[-1], range(2))

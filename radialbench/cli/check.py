@@ -97,7 +97,7 @@ def check(
     Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
     samples cannot tell.
     """
-    of_results = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
+    of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
     of_results |= {"--across-versions": across_versions}
     of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
     of_offline = {"--write": write, "--strict": strict}

@@ -9,10 +9,7 @@ import typer
 from radialbench.cli._options import seconds_of
 
 if TYPE_CHECKING:
-    from radialbench.reports.check.noise import Spread
     from radialbench.suites.noise import Run
-
-COLUMNS = ("case", "ms", "calls", "in turn", "two medians", "two runs", "95% of it")
 
 
 def noise(
@@ -78,34 +75,24 @@ def noise(
 def _lines(found: "list[Run]") -> list[str]:
     from tabulate import tabulate
 
-    from radialbench.reports.check.noise import describe_noise, equal_codes, spreads
+    from radialbench.reports.check.noise import (
+        COLUMNS,
+        describe_noise,
+        equal_codes,
+        spread_cells,
+        spreads,
+    )
 
     spread = spreads(found)
     codes = equal_codes(found)
     counts = {"pass": codes.count(0), "fail": codes.count(1), "inconclusive": codes.count(3)}
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    table = tabulate(
-        map(_cells, spread), COLUMNS, tablefmt="simple", disable_numparse=True, stralign="right"
-    )
+    table = tabulate(map(spread_cells, spread), COLUMNS, tablefmt="simple", disable_numparse=True)
     return [
         table,
         f"two runs: {describe_noise(spread[-1], device=found[0][0].environment.device)}",
         f"checks of each run against each one before it in its sitting: {told or 'none'}",
     ]
-
-
-def _cells(one: "Spread") -> tuple[str, ...]:
-    from radialbench.reports.numbers import three
-
-    return (
-        one.case,
-        "" if one.median_ms is None else three(one.median_ms),
-        f"{one.calls:.2%}",
-        "–" if one.in_turn is None else f"{one.in_turn:.2%}",
-        f"{one.ratio:.2%}",
-        f"{one.runs:.2%}",
-        f"{one.interval.low:.2%} to {one.interval.high:.2%}",
-    )
 
 
 def _facts(path: Path, found: "list[Run]") -> dict[str, object]:

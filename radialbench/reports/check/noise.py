@@ -19,6 +19,7 @@ from radialbench.reports.check.checked import checked
 from radialbench.reports.check.figures import RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.verdict import exit_code
 from radialbench.reports.interval import Interval, of_median, of_paired_ratio
+from radialbench.reports.numbers import three
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
@@ -26,6 +27,8 @@ Runs = Sequence[Sequence[Record]]
 """For each process the records of the same cases, in the same order."""
 
 R = TypeVar("R", bound=Sequence[Record])
+
+COLUMNS = ("case", "ms", "calls", "in turn", "two medians", "two runs", "95% of it")
 
 FEWEST = 8
 """Runs that an interval takes: what fewer differ by may be nearly anything."""
@@ -140,6 +143,19 @@ def describe_noise(one: Spread, *, device: str) -> str:
     return (
         f"{one.runs:.2%} over all cases; its 95% interval, {one.interval.low:.2%} to "
         f"{one.interval.high:.2%}, {where} the {assumed:.1%} that a check assumes"
+    )
+
+
+def spread_cells(one: Spread) -> tuple[str, ...]:
+    """Return a spread as cells of `COLUMNS`, in percent."""
+    return (
+        one.case,
+        "" if one.median_ms is None else three(one.median_ms),
+        f"{one.calls:.2%}",
+        "–" if one.in_turn is None else f"{one.in_turn:.2%}",
+        f"{one.ratio:.2%}",
+        f"{one.runs:.2%}",
+        f"{one.interval.low:.2%} to {one.interval.high:.2%}",
     )
 
 
