@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict, worst_first
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict, worst_first
 
 MOST = 20
 """Cases that are measured again, at most; where so many are slower, it is no noise of a few."""
@@ -33,7 +32,7 @@ def cases_again(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[str]:
     return chosen
 
 
-def settled(first: Checked, again: Iterable[Verdict]) -> Checked:
+def settled(first: CheckResult, again: Iterable[Verdict]) -> CheckResult:
     """Give the verdicts after the second measurement, which has the last word on a suspect.
 
     It is judged alone, as the first was chosen for being high. So what is called a regression is
@@ -58,8 +57,8 @@ def settled(first: Checked, again: Iterable[Verdict]) -> Checked:
     return replace(first, verdicts=tuple(worst_first(map(final, first.verdicts))))
 
 
-def told_unrepeated(found: Checked) -> Checked:
-    """Say of regressions that they were not measured again, as for results that are there."""
+def mark_unrepeated(found: CheckResult) -> CheckResult:
+    """Add to the reasons of regressions of stored results that they were not measured again."""
     once = suspects(found.verdicts)
     verdicts = [
         replace(one, reason=f"{one.reason}; not measured again") if one in once else one

@@ -10,7 +10,7 @@ from radialbench.cli._options import Gate, Gates, RunNoise
 
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
-    from radialbench.reports.check.checked import Checked
+    from radialbench.reports.check.verdict import CheckResult
 
 
 def check(
@@ -115,23 +115,27 @@ def check(
             strict=strict,
         )
         raise typer.Exit(code)
-    from radialbench.cli._check_again import told_unrepeated
+    from radialbench.cli._check_again import mark_unrepeated
     from radialbench.cli._check_files import files_of, write_files
     from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.checked import checked
+    from radialbench.reports.check.compare import check as compare_results
     from radialbench.reports.check.formats import load_check_format
-    from radialbench.reports.check.gates import NONE, read_gates, set_gates
+    from radialbench.reports.check.gates import NO_GATES, read_gates, set_gates
 
     load_check_format(format)
-    chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
+    chosen = set_gates(read_gates(gates) if gates else NO_GATES, gate or [])
 
-    def judge(current: Path, baseline: Path) -> "Checked":
-        return checked(
-            whole_results(current),
-            whole_results(baseline),
+    def judge(current: Path, baseline: Path) -> "CheckResult":
+        source, records = whole_results(current)
+        baseline_source, earlier = whole_results(baseline)
+        return compare_results(
+            records,
+            earlier,
             chosen,
+            source=source,
+            baseline_source=baseline_source,
             across_versions=across_versions,
-            runs=run_noise / 100,
+            noise_floor=run_noise / 100,
         )
 
     if against is not None:
@@ -155,13 +159,13 @@ def check(
         if baseline is None:
             raise _lacking("results and what to compare them with", example)
         files = files_of(out or [], keep=(current, baseline))
-        found = told_unrepeated(judge(current, baseline))
+        found = mark_unrepeated(judge(current, baseline))
     write_files({path: load_check_format(form)(found) for path, form in files.items()})
     typer.echo(load_check_format(format)(found), nl=False)
     raise typer.Exit(_exit_code(found, allow_missing=allow_missing))
 
 
-def _exit_code(found: "Checked", *, allow_missing: bool) -> int:
+def _exit_code(found: "CheckResult", *, allow_missing: bool) -> int:
     from radialbench.cli import BAD_INPUT
     from radialbench.cli._console import fail
     from radialbench.reports.check.verdict import Outcome, exit_code

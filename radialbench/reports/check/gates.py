@@ -24,7 +24,7 @@ GATES: dict[str, Gate | None] = {
 """Where nothing else is asked for. A change that is caught nine times in ten has to be larger than
 the gate, by 1.3 times what two runs of the same code differ by: hence 2% and not 3% for latency."""
 
-NONE: dict[str, Gate | None] = {}
+NO_GATES: dict[str, Gate | None] = {}
 """Nothing is asked for."""
 
 
@@ -40,7 +40,7 @@ def set_gates(gates: Gates, settings: Iterable[str]) -> Gates:
         raise ReportError(str(error)) from None
 
 
-def read_gates(path: Path, gates: Gates = NONE) -> Gates:
+def read_gates(path: Path, gates: Gates = NO_GATES) -> Gates:
     """Read gates from a YAML file of lines such as `latency: 5%`.
 
     Raises:
@@ -74,7 +74,7 @@ def gates_of(record: Record, asked: Gates) -> Gates:
         raise ReportError(f"the suite's gates in the results of {record.case}: {error}") from None
 
 
-def told_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
+def describe_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
     """Say which gates are not the default ones, as `latency 5% (suite)`, and for how many cases."""
     found: dict[str, int] = {}
     latest = list({(one.measure, one.case): one for one in records}.values())
@@ -91,7 +91,7 @@ def told_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _of_suite(settings: tuple[str, ...]) -> Gates:
-    return set_gates(NONE, settings)
+    return set_gates(NO_GATES, settings)
 
 
 def _cases(count: int) -> str:

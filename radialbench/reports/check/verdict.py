@@ -61,19 +61,50 @@ class Verdict:
     around: Interval | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """All verdicts of a check, and what they are of.
+
+    Attributes:
+        source: Where the records come from, for people.
+        baseline: Where those come from that they are compared with.
+        verdicts: The worst first.
+        changed: What else differs between the two runs, such as `commit: 0123abc and 4567def`.
+        gates: Those that are not the default ones, such as `latency 5% (suite)`.
+    """
+
+    source: str
+    baseline: str
+    verdicts: tuple[Verdict, ...]
+    changed: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """All verdicts in a line: `2 cases: 1 regressed, 5 pass`."""
+        # A sweep has a verdict of its own, and is no case.
+        cases = len({one.case for one in self.verdicts if one.metric != "scaling"})
+        return f"{cases} case{'s' * (cases != 1)}: {count_outcomes(self.verdicts)}"
+
+    @property
+    def notable(self) -> tuple[Verdict, ...]:
+        """All but what passes."""
+        return tuple(one for one in self.verdicts if one.outcome is not Outcome.PASS)
+
+
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Sort by outcome, then by how much worse it is."""
     return sorted(verdicts, key=lambda one: (PLACES[one.outcome], -(one.worse or 1)))
 
 
-def counted(verdicts: Iterable[Verdict]) -> str:
-    """Say how many came out how: `1 regressed, 49 pass`."""
+def count_outcomes(verdicts: Iterable[Verdict]) -> str:
+    """Count the verdicts by outcome, in words: `1 regressed, 49 pass`."""
     found = [one.outcome for one in verdicts]
     return ", ".join(f"{found.count(word)} {word}" for word in Outcome if word in found)
 
 
 def exit_code(verdicts: Iterable[Verdict], *, allow_missing: bool = False) -> int:
-    """Give what a check exits with: 0 pass, 1 regression, 2 cases are gone, 3 inconclusive."""
+    """Return what a check exits with: 0 pass, 1 regression, 2 cases are gone, 3 inconclusive."""
     found = {one.outcome for one in verdicts}
     if allow_missing:
         found.discard(Outcome.MISSING)

@@ -13,7 +13,7 @@ SYSTEM = ("os", "python", "clocks")
 OURS = "radialbench"
 
 
-def differences(
+def environment_diff(
     pairs: Iterable[tuple[Record, Record]], *, across_versions: bool = False
 ) -> tuple[str, ...]:
     """Say what differs between the environments of pairs of records: before, and now.
@@ -49,7 +49,7 @@ def differences(
     return tuple(map(plain, (*versions, *ours)))
 
 
-def unlike(old: Record, new: Record) -> str:
+def why_unlike(old: Record, new: Record) -> str:
     """Say why two records of a case are not compared; empty if they are."""
     # 1/√head_dim, given or not, is the same scale.
     names = ["scale" if each.name == "sm_scale" else each.name for each in fields(Problem)]
