@@ -38,11 +38,10 @@ def facts(summary: Summary) -> dict[str, Any]:
 
 def _even(one: BreakEven) -> dict[str, Any]:
     # JSON has no infinity: null stands for beyond the longest length.
-    low, high = one.interval or (None, None)
-    beyond = high == math.inf
+    low, high = (None if end == math.inf else end for end in one.interval or (None, None))
     facts = {**asdict(one), "text": one.text}
     del facts["interval"]
-    return facts | {"low": low, "high": None if beyond else high}
+    return facts | {"low": low, "high": high}
 
 
 def _baseline(comparison: Comparison | None) -> dict[str, Any] | None:
