@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, RunNoise
+from radialbench.cli._options import AcrossVersions, Gate, Gates, RunNoise
 
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
@@ -73,9 +73,7 @@ def check(
     gate: Gate = None,
     gates: Gates = None,
     run_noise: RunNoise = 0.0,
-    across_versions: Annotated[
-        bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
-    ] = False,
+    across_versions: AcrossVersions = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Let cases of the baseline be gone.")
     ] = False,
@@ -117,26 +115,15 @@ def check(
         raise typer.Exit(code)
     from radialbench.cli._check_again import mark_unrepeated
     from radialbench.cli._check_files import files_of, write_files
+    from radialbench.cli._judge import judge_of
     from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.compare import check as compare_results
     from radialbench.reports.check.formats import load_check_format
-    from radialbench.reports.check.gates import NO_GATES, read_gates, set_gates
 
     load_check_format(format)
-    chosen = set_gates(read_gates(gates) if gates else NO_GATES, gate or [])
+    judge = judge_of(gate, gates, run_noise, across_versions)
 
-    def judge(current: Path, baseline: Path) -> "CheckResult":
-        source, records = whole_results(current)
-        baseline_source, earlier = whole_results(baseline)
-        return compare_results(
-            records,
-            earlier,
-            chosen,
-            source=source,
-            baseline_source=baseline_source,
-            across_versions=across_versions,
-            noise_floor=run_noise / 100,
-        )
+    def judge_files(current: Path, baseline: Path) -> "CheckResult":
+        return judge(whole_results(current), whole_results(baseline))
 
     if against is not None:
         from radialbench.cli._check_against import check_against
@@ -147,7 +134,7 @@ def check(
         found = check_against(
             suite,
             against,
-            judge=judge,
+            judge=judge_files,
             results=results,
             rounds=rounds,
             skip_unchanged=skip_unchanged,
@@ -159,7 +146,7 @@ def check(
         if baseline is None:
             raise _lacking("results and what to compare them with", example)
         files = files_of(out or [], keep=(current, baseline))
-        found = mark_unrepeated(judge(current, baseline))
+        found = mark_unrepeated(judge_files(current, baseline))
     write_files({path: load_check_format(form)(found) for path, form in files.items()})
     typer.echo(load_check_format(format)(found), nl=False)
     raise typer.Exit(_exit_code(found, allow_missing=allow_missing))

@@ -36,11 +36,11 @@ def history(
     """
     from radialbench.cli._console import errors, print_json
     from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.gates import NO_GATES, read_gates, set_gates
+    from radialbench.reports.check.gates import choose_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
 
-    asked = set_gates(read_gates(gates) if gates else NO_GATES, gate or [])
+    asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]
     if not as_given:
         runs, told = _in_order(runs)

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from radialbench.records.result import Record, Status
+from radialbench.reports.check.compare import check
 from radialbench.reports.formats.html import render
 from radialbench.reports.page import pictures
 from radialbench.reports.rows import DENSE
@@ -101,11 +102,10 @@ def test_stored_text_does_nothing() -> None:
     hostile = replace(hostile, environment=replace(hostile.environment, device=HOSTILE))
     records = [hostile, made(HOSTILE, 5, backend=HOSTILE), ended(Status.FAILED, HOSTILE, made("x"))]
     records += [made(DENSE), made(DENSE, 5)]
-    text = render(
-        summarize(
-            records, source=HOSTILE, skipped=[HOSTILE], baseline=(HOSTILE, [*records, made("y")])
-        )
-    )
+    before = [replace(hostile, config=replace(hostile.config, block_n=64)), *records[1:], made("y")]
+    verdicts = check(records, before, source=HOSTILE, baseline_source=HOSTILE)
+    verdicts = replace(verdicts, changed=(HOSTILE,), gates=(HOSTILE,))
+    text = render(summarize(records, source=HOSTILE, skipped=[HOSTILE], check=verdicts))
     reader = read(text)
     assert reader.tags.count("img") == page(made()).count("<img")
     assert not [name for _, name, _ in reader.attributes if name.startswith("on")]

@@ -12,7 +12,7 @@ from radialbench.reports.check.decide import (
     compare_status,
     inconclusive,
 )
-from radialbench.reports.check.environment_diff import environment_diff, why_unlike
+from radialbench.reports.check.environment_diff import config_diffs, environment_diff, why_unlike
 from radialbench.reports.check.gates import NO_GATES, Gates, describe_gates, gates_of
 from radialbench.reports.check.metrics import METRICS, cycles
 from radialbench.reports.check.scaling import ExponentChange, exponent_changes, judge_exponent
@@ -74,7 +74,7 @@ def check(
     found += exponent_changes(before, now, gates, runs=noise_floor)
     verdicts = worst_first([*_judged(found), *missing, *new])
     told = describe_gates(current, gates)
-    return CheckResult(source, baseline_source, tuple(verdicts), changed, told)
+    return CheckResult(source, baseline_source, tuple(verdicts), changed, told, config_diffs(pairs))
 
 
 def common(current: Iterable[Record], baseline: Iterable[Record]) -> list[Pair]:

@@ -64,12 +64,22 @@ def why_unlike(old: Record, new: Record) -> str:
     return ""
 
 
+def config_diffs(pairs: Iterable[tuple[Record, Record]]) -> dict[str, tuple[str, ...]]:
+    """Return the cases whose kernel's configuration differs, by how: `block_n: 128 and 64`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for old, new in pairs:
+        names = [each.name for each in fields(old.config)]
+        if words := plain(", ".join(_fields(old.config, new.config, names))):
+            found[words] = (*found.get(words, ()), new.case)
+    return found
+
+
 def _hard(environment: Environment) -> Sequence[str]:
     """What may never differ. A GPU's times do not hang on the processor beside it."""
     return ("device", *PROCESSOR) if environment.device == "cpu" else ("device",)
 
 
-def _fields(there: Environment, here: Environment, names: Iterable[str]) -> list[str]:
+def _fields(there: object, here: object, names: Iterable[str]) -> list[str]:
     return [
         f"{name}: {getattr(there, name)} and {getattr(here, name)}"
         for name in names

@@ -40,7 +40,16 @@ def set_gates(gates: Gates, settings: Iterable[str]) -> Gates:
         raise ReportError(str(error)) from None
 
 
-def read_gates(path: Path, gates: Gates = NO_GATES) -> Gates:
+def choose_gates(path: Path | None, settings: Iterable[str] | None) -> Gates:
+    """Return the gates that are asked for: those of a file, and settings, which come before them.
+
+    Raises:
+        ReportError: One cannot be read.
+    """
+    return set_gates(read_gates(path) if path else NO_GATES, settings or ())
+
+
+def read_gates(path: Path) -> Gates:
     """Read gates from a YAML file of lines such as `latency: 5%`.
 
     Raises:
@@ -57,7 +66,7 @@ def read_gates(path: Path, gates: Gates = NO_GATES) -> Gates:
     if not isinstance(found, dict):
         raise ReportError(f"{path} must hold lines such as `latency: 5%`")
     try:
-        return set_gates(gates, [setting_of(str(name), size) for name, size in found.items()])
+        return set_gates(NO_GATES, [setting_of(str(name), size) for name, size in found.items()])
     except ReportError as error:
         raise ReportError(f"{path}: {error}") from None
 

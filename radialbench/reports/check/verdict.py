@@ -1,7 +1,7 @@
 """What a check says of one metric of one case, and of all of them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from radialbench.records.gate import Gate
@@ -18,6 +18,9 @@ class Outcome(StrEnum):
     FASTER = "faster"
     PASS = "pass"
 
+
+TIMES = ("latency", "compile")
+"""Metrics that are the time of a case; a case has one of them at most."""
 
 PLACES = {outcome: place for place, outcome in enumerate(Outcome)}
 
@@ -71,6 +74,7 @@ class CheckResult:
         verdicts: The worst first.
         changed: What else differs between the two runs, such as `commit: 0123abc and 4567def`.
         gates: Those that are not the default ones, such as `latency 5% (suite)`.
+        configs: Cases whose kernel's configuration differs, by how, such as `block_n: 128 and 64`.
     """
 
     source: str
@@ -78,6 +82,7 @@ class CheckResult:
     verdicts: tuple[Verdict, ...]
     changed: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
+    configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def headline(self) -> str:
@@ -90,6 +95,35 @@ class CheckResult:
     def notable(self) -> tuple[Verdict, ...]:
         """All but what passes."""
         return tuple(one for one in self.verdicts if one.outcome is not Outcome.PASS)
+
+    @property
+    def compared(self) -> tuple[Verdict, ...]:
+        """Verdicts on two values: on the time of every case, and what else does not just pass."""
+        return tuple(
+            one
+            for one in self.verdicts
+            if one.before is not None and (one.metric in TIMES or one.outcome is not Outcome.PASS)
+        )
+
+    @property
+    def notes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What was not compared and why, and what else differs, each with the cases it is of."""
+        reasons: dict[str, tuple[str, ...]] = {}
+        for one in self.notable:
+            if one.before is None:
+                why = f"{one.outcome}: {one.reason}"
+                reasons[why] = (*reasons.get(why, ()), one.case)
+        return (
+            *reasons.items(),
+            *((f"changed: {words}", ()) for words in self.changed),
+            *((f"configuration changed: {words}", cases) for words, cases in self.configs.items()),
+            *((f"gate: {words}", ()) for words in self.gates),
+        )
+
+    @property
+    def by_case(self) -> dict[str, Verdict]:
+        """The verdict on the time of each case, or on how it ended, by the case's id."""
+        return {one.case: one for one in self.verdicts if one.metric in (*TIMES, "status")}
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:

@@ -36,7 +36,7 @@ def page(summary: Summary) -> str:
     title = listed(list(summary.suites)) or "No results"
     sections = (
         _first(summary),
-        baseline(summary.comparison),
+        baseline(summary.check),
         section("paper", "Beside the paper", *beside_the_paper(summary), about=ABOUT),
         section("charts", "Charts", *charts_of(summary)),
         section(
@@ -87,8 +87,8 @@ def page(summary: Summary) -> str:
 
 def _first(summary: Summary) -> str:
     missing = failed(summary)
-    compared = summary.comparison
-    against = f"Against {compared.source}: {compared.counted}." if compared else ""
+    check = summary.check
+    against = f"Against {check.baseline}: {check.headline}." if check else ""
     return section(
         "summary",
         "Summary",

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.compare import Comparison
+from radialbench.reports.check.metrics import format_value
+from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.formats._tables import between
 from radialbench.reports.headlines import Headline, headlines
 from radialbench.reports.numbers import listed, share, span, three, times
@@ -124,37 +125,30 @@ def named(cases: Iterable[str]) -> str:
     return ", ".join(names[:FIRST]) + more
 
 
-def baseline(comparison: Comparison | None) -> str:
-    """Give both times of each case and their ratio, the slower ones first."""
-    if comparison is None:
+def baseline(check: CheckResult | None) -> str:
+    """Show what a check decided of each case, the worst first."""
+    if check is None:
         return ""
-    headers = (
-        *("mask", "kernel", "tokens", "before ms", "now ms", "before / now", "95% interval"),
-        *("which is", "sweep"),
-    )
+    headers = ("case", "metric", "verdict", "why", "before", "now", "now / before", "95% interval")
     body = [
         (
-            one.row.mask,
-            one.row.backend,
-            f"{one.row.tokens:,}",
-            three(one.before_ms),
-            three(one.row.total_ms or 0),
-            times(one.ratio),
+            one.case,
+            one.metric,
+            one.outcome,
+            one.reason,
+            format_value(one.metric, one.before or 0),
+            format_value(one.metric, one.now or 0),
+            NONE if one.ratio is None else times(one.ratio),
             between(one.interval),
-            one.verdict + (f"; {one.config}" if one.config else ""),
-            one.row.sweep,
         )
-        for one in sorted(comparison.cases, key=lambda one: one.ratio)
+        for one in check.compared
     ]
-    caption = f"Times beside {comparison.source}: {comparison.counted}"
+    caption = f"Beside {check.baseline}: {check.headline}"
     return section(
         "baseline",
         "Against the baseline",
-        items([f"Changed between the two: {', '.join(comparison.changed)}"])
-        if comparison.changed
-        else "",
-        table("compared", caption, headers, body, words=2, sortable=True) if body else "",
-        items(f"Not compared, {why}: {named(names)}" for why, names in comparison.apart.items()),
-        about="A ratio above 1 is faster now. Its interval counts the samples of both runs, not "
-        "what else changed between them.",
+        table("compared", caption, headers, body, words=4, sortable=True) if body else "",
+        items(f"{words}: {named(cases)}" if cases else words for words, cases in check.notes),
+        about="The verdicts of radialbench check. Its intervals count the samples of both runs and "
+        "what two runs of the same code differ by, not what else changed between them.",
     )

@@ -7,6 +7,7 @@ import pytest
 
 from radialbench.errors import ReportError
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
+from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.environment_diff import environment_diff
@@ -195,6 +196,23 @@ def test_how_a_case_ended(before: str, now: str, outcome: Outcome) -> None:
     (verdict,) = check([new], [old]).verdicts
     assert (verdict.metric, verdict.outcome) == ("status", outcome)
     assert now in verdict.reason
+
+
+def test_the_same_scale_written_twice_is_the_same_problem() -> None:
+    problem = gpu().problem
+    before = gpu(problem=replace(problem, sm_scale=problem.scale))
+    assert only("latency", gpu(), before).outcome is Outcome.PASS
+
+
+def test_suites_may_have_other_names() -> None:
+    assert only("latency", gpu(suite="one"), gpu(suite="other")).outcome is Outcome.PASS
+
+
+def test_configurations_that_changed_are_named_with_their_cases() -> None:
+    before = [gpu(case=case, config=KernelConfig(block_n=64)) for case in "ab"]
+    found = check([gpu(), gpu(case="b"), gpu(case="c")], [*before, gpu(case="c")])
+    assert found.configs == {"block_n: 64 and 128": ("a", "b")}
+    assert ("configuration changed: block_n: 64 and 128", ("a", "b")) in found.notes
 
 
 def test_cases_of_one_side_alone() -> None:

@@ -8,8 +8,13 @@ from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 
 def render(result: CheckResult) -> str:
     """Render all verdicts, those that pass included, as one JSON document."""
+    return json.dumps(facts(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def facts(result: CheckResult) -> dict[str, Any]:
+    """Return the facts of a check by name."""
     outcomes = [one.outcome for one in result.verdicts]
-    facts = {
+    return {
         "source": result.source,
         "baseline": result.baseline,
         "counts": {word.value: outcomes.count(word) for word in Outcome},
@@ -17,7 +22,6 @@ def render(result: CheckResult) -> str:
         "gates": list(result.gates),
         "verdicts": list(map(_facts, result.verdicts)),
     }
-    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _facts(one: Verdict) -> dict[str, Any]:

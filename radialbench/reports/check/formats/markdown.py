@@ -1,5 +1,7 @@
 """Markdown, for a step's summary or a comment on a pull request."""
 
+from collections.abc import Iterable
+
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.reports.formats._tables import NONE, between, table, text
@@ -24,8 +26,7 @@ def render(result: CheckResult) -> str:
     parts = [f"## {sign} {result.headline}"]
     parts.append(f"{text(result.source)} against {text(result.baseline)}.")
     if result.notable:
-        headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
-        parts.append(table(headers, map(_cells, result.notable[:MOST]), words=4))
+        parts.append(verdict_table(result.notable[:MOST]))
     if (more := len(result.notable) - MOST) > 0:
         parts.append(f"And {more} more.")
     notes = [f"- changed: {text(words)}" for words in result.changed]
@@ -33,6 +34,12 @@ def render(result: CheckResult) -> str:
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> str:
+    """Render verdicts as a table: outcome, case, metric, why, both values and their ratio."""
+    headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
+    return table(headers, map(_cells, verdicts), words=4)
 
 
 def _cells(one: Verdict) -> tuple[str, ...]:
