@@ -11,13 +11,13 @@ MOST = 20
 
 
 def suspects(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Give the regressions that noise may be the reason of: how a case ended is not."""
+    """Return the regressions that noise may be the reason of: how a case ended is not."""
     found = [one for one in verdicts if one.outcome is Outcome.REGRESSED]
     return [one for one in worst_first(found) if one.metric != "status"]
 
 
 def cases_of(verdict: Verdict, cases: Iterable[str]) -> list[str]:
-    """Give the ids of what a verdict is of; those of a sweep have its frames where it has an F."""
+    """Return the ids of a verdict's cases; those of a sweep have frames where it has an F."""
     pattern = re.escape(verdict.case).replace("Fx", r"\d+x")
     return [case for case in cases if re.fullmatch(pattern, case)]
 
@@ -33,7 +33,7 @@ def cases_again(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[str]:
 
 
 def settled(first: CheckResult, again: Iterable[Verdict]) -> CheckResult:
-    """Give the verdicts after the second measurement, which has the last word on a suspect.
+    """Return the verdicts after the second measurement, which has the last word on a suspect.
 
     It is judged alone, as the first was chosen for being high. So what is called a regression is
     one in both; a suspect that was not measured again is inconclusive.

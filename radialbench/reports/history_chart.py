@@ -18,7 +18,7 @@ SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
 
 
 def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
-    """Give each changed series' file name without its ending, and it as PNG and as SVG."""
+    """Return each changed series' file name without its ending, and it as PNG and as SVG."""
     from radialbench.reports.charts import slug
     from radialbench.reports.charts._style import drawing, rendered
 

@@ -94,7 +94,7 @@ def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]
 def offline_exit_code(
     verdicts: Iterable[OfflineVerdict], *, allow_missing: bool = False, strict: bool = False
 ) -> int:
-    """Give what a check exits with: 0 pass, 1 something is worse, 2 rows are gone.
+    """Return the exit code of a check: 0 pass, 1 something is worse, 2 rows are gone.
 
     Args:
         verdicts: Of all rows.
@@ -110,7 +110,7 @@ def offline_exit_code(
 def as_check_result(
     verdicts: Mapping[str, Iterable[OfflineVerdict]], baseline: str, *, strict: bool = False
 ) -> CheckResult:
-    """Give an offline check as one of results, for the forms that both have.
+    """Turn an offline check into one of results, for the forms that both have.
 
     What changed is inconclusive there, since whether it is slower only a GPU can tell.
 
@@ -130,7 +130,7 @@ def as_check_result(
 
 
 def counted_outcomes(verdicts: Iterable[OfflineVerdict]) -> str:
-    """Say how many rows came out how: `1 regressed, 29 pass`."""
+    """Count the rows by outcome, in words: `1 regressed, 29 pass`."""
     found = [one.outcome for one in verdicts]
     return ", ".join(f"{found.count(word)} {word}" for word in OfflineOutcome if word in found)
 
@@ -165,7 +165,7 @@ def _verdict(old: OfflineRow | None, new: OfflineRow | None) -> OfflineVerdict:
 
 
 def _ends(old: OfflineRow, new: OfflineRow) -> str:
-    """Say what a row came to that has no figures before, or now."""
+    """Describe what a row came to that has no figures before, or now."""
     if old.figures is None and new.figures is None:
         return f"there is none, as before, and now: {new.reason}"
     if old.figures is None:

@@ -87,13 +87,13 @@ def drop_small(
 
 
 def segment_medians(values: Sequence[float], found: Sequence[ChangePoint]) -> list[float]:
-    """Give the median of each segment between steps."""
+    """Return the median of each segment between change points."""
     ends = [0, *(step.at for step in found), len(values)]
     return [float(np.median(values[start:end])) for start, end in pairwise(ends)]
 
 
 def _step(series: Floats, rng: np.random.Generator) -> ChangePoint | None:
-    """Find the clearest step, if chance rarely gives one as clear."""
+    """Find the clearest change point, if chance rarely gives one as clear."""
     count = len(series)
     if count < FEWEST:
         return None
@@ -111,7 +111,7 @@ def _step(series: Floats, rng: np.random.Generator) -> ChangePoint | None:
 
 
 def _clearest(distances: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Give the energy distance of the best cut and its place, for [orders, figures, figures].
+    """Return the energy distance of the best cut and its place, for [orders, figures, figures].
 
     What follows the cut is compared up to every end, so that a rise that is taken back is seen.
     """

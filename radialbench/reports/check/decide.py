@@ -118,7 +118,7 @@ def compare_status(old: Record, new: Record) -> Verdict | None:
 def inconclusive(
     case: str, metric: str, before: MetricValue, now: MetricValue, why: str
 ) -> Verdict:
-    """Give two figures that say nothing of each other, with the reason."""
+    """Return the verdict on two values that say nothing of each other, with the reason."""
     old, new, ratio, _ = _shown(metric, before, now, None)
     return Verdict(case, metric, Outcome.INCONCLUSIVE, why, old, new, ratio)
 
@@ -129,7 +129,7 @@ def _least(one: SampledChange) -> float:
 
 
 def _throttled(one: SampledChange, least: float) -> str:
-    """Say that it was the clock more than the work; empty if not."""
+    """Describe by how much the clock was lower, if it did more than the work; empty if not."""
     if one.cycles is None or one.cycles.ratio >= 1 + least:
         return ""
     if one.cycles.ratio**2 >= one.change.ratio:

@@ -16,7 +16,7 @@ OURS = "radialbench"
 def environment_diff(
     pairs: Iterable[tuple[Record, Record]], *, across_versions: bool = False
 ) -> tuple[str, ...]:
-    """Say what differs between the environments of pairs of records: before, and now.
+    """Describe what differs between the environments of pairs of records: before, and now.
 
     Our own version and commit may differ: that is what a check is for. So may the GPU, if it is of
     the same kind.
@@ -50,7 +50,7 @@ def environment_diff(
 
 
 def why_unlike(old: Record, new: Record) -> str:
-    """Say why two records of a case are not compared; empty if they are."""
+    """Return why two records of a case are not compared; empty if they are."""
     # 1/√head_dim, given or not, is the same scale.
     names = ["scale" if each.name == "sm_scale" else each.name for each in fields(Problem)]
     one, other = old.problem, new.problem

@@ -29,7 +29,7 @@ NO_GATES: dict[str, Gate | None] = {}
 
 
 def set_gates(gates: Gates, settings: Iterable[str]) -> Gates:
-    """Give gates in which some are set, as `latency=5%`, `memory=1%,4MiB` or `energy=off`.
+    """Return gates in which some are set, as `latency=5%`, `memory=1%,4MiB` or `energy=off`.
 
     Raises:
         ReportError: There is no such metric, or the size cannot be read.
@@ -72,7 +72,7 @@ def read_gates(path: Path) -> Gates:
 
 
 def gates_of(record: Record, asked: Gates) -> Gates:
-    """Give every metric's gate for a case: what is asked for, else the suite's, else the default.
+    """Return every metric's gate for a case: what is asked for, else the suite's, else the default.
 
     Raises:
         ReportError: The record holds a gate that cannot be read.
@@ -84,7 +84,7 @@ def gates_of(record: Record, asked: Gates) -> Gates:
 
 
 def describe_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
-    """Say which gates are not the default ones, as `latency 5% (suite)`, and for how many cases."""
+    """Describe the gates that are not the default ones, as `latency 5% (suite, 3 cases)`."""
     found: dict[str, int] = {}
     latest = list({(one.measure, one.case): one for one in records}.values())
     for record in latest:

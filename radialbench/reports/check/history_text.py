@@ -32,7 +32,7 @@ def terminal(found: History) -> str:
 
 
 def headline(found: History) -> str:
-    """Say in a line how many changes there are: `12 results: 1 change in 50 cases`."""
+    """Count the changes, in a line: `12 results: 1 change in 50 cases`."""
     count = sum(len(one.changes) for one in found.series)
     cases = len({one.case for one in found.series})
     changes = f"{count or 'no'} change{'s' * (count != 1)}"
@@ -40,7 +40,7 @@ def headline(found: History) -> str:
 
 
 def describe_change(change: MetricChange, metric: str, runs: tuple[Run, ...]) -> str:
-    """Say a change in words: `1.00 ms, then 1.05 ms (+5.0%) from result 8 on, 4567def`."""
+    """Describe a change: `1.00 ms, then 1.05 ms (+5.0%) from result 8 on, 4567def`."""
     before, after = format_value(metric, change.before), format_value(metric, change.after)
     ratio = f" ({change.after / change.before - 1:+.1%})" if change.before else ""
     return (
@@ -49,7 +49,7 @@ def describe_change(change: MetricChange, metric: str, runs: tuple[Run, ...]) ->
 
 
 def facts(found: History) -> dict[str, Any]:
-    """Give everything as JSON's own types; runs are named by their place, from 0."""
+    """Return everything as JSON's own types; runs are named by their place, from 0."""
     return {
         "runs": [
             {"source": run.source, "commit": run.commit, "created": run.created}

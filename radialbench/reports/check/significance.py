@@ -115,11 +115,13 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Slope:
 
 
 def benjamini_hochberg(chances: Sequence[float], false: float = FALSE) -> list[bool]:
-    """Tell which changes are real, so that few of those told are not (Benjamini, Hochberg 1995).
+    """Choose the changes that are real, so that few of those chosen are not.
+
+    The procedure of Benjamini and Hochberg (1995).
 
     Args:
         chances: How likely each is by chance alone.
-        false: Share of false ones among those told, at most, in expectation.
+        false: Share of false ones among those chosen, at most, in expectation.
     """
     count = len(chances)
     if not count:

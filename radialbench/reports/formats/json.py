@@ -47,7 +47,9 @@ def _even(one: BreakEven) -> dict[str, Any]:
 
 def _baseline(check: CheckResult | None) -> dict[str, Any] | None:
     """Return the facts of `radialbench check --format json`, and configurations that changed."""
-    return check and check_facts(check) | {"configs": dict(check.configs)}
+    if check is None:
+        return None
+    return check_facts(check) | {"configs": dict(check.configs)}
 
 
 def _work(work: Work) -> dict[str, Any]:

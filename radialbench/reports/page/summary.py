@@ -42,7 +42,7 @@ def overview(summary: Summary) -> dict[str, object]:
 
 
 def _lead(summary: Summary) -> str:
-    """Say in a sentence or two what was measured, where and how."""
+    """Describe in a sentence or two what was measured, where and how."""
     devices = list(dict.fromkeys(env.device for env in summary.environments))
     masks = list(dict.fromkeys(row.mask for row in summary.rows))
     told = []
