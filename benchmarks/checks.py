@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks.noise import Noise, Resampled, as_stopped
 from benchmarks.parts import RESULTS, described, file_hash
 from radialbench.records.result import Record
-from radialbench.reports.check import check
-from radialbench.reports.check.history import Series, history, run_of
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.history import MetricHistory, history, run_of
 from radialbench.reports.check.noise import (
     COLUMNS,
     describe_noise,
@@ -104,7 +104,7 @@ def rates_table(rates: Iterable[Row]) -> str:
 def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[bool, bool]:
     """Whether a comparison of equal code fails, and whether it is inconclusive."""
     if rule == CHECK:
-        code = exit_code(check(now, before))
+        code = exit_code(check(now, before).verdicts)
         return code == 1, code == 3
     pairs = zip(now, before, strict=True)
     return any(_slower(rule, _samples(one), _samples(other)) for one, other in pairs), False
@@ -115,7 +115,7 @@ def _caught(rule: str, now: Sequence[Record], before: Sequence[Record], size: fl
     slowed = _slowed(now[SLOWED], 1 + size)
     if rule != CHECK:
         return _slower(rule, _samples(slowed), _samples(before[SLOWED]))
-    verdicts = check([*now[:SLOWED], slowed, *now[SLOWED + 1 :]], before)
+    verdicts = check([*now[:SLOWED], slowed, *now[SLOWED + 1 :]], before).verdicts
     return any(
         one.outcome is Outcome.REGRESSED and (one.case, one.metric) == (slowed.case, "latency")
         for one in verdicts
@@ -186,7 +186,7 @@ protocol, after {taken:.0f} calls in the mean.
 What runs of one sitting differ by, as a standard deviation: *calls* is that of the calls of one
 run, *two medians* that of the ratio of two runs' medians, and *two runs* what is left of it without
 the uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
-`radialbench/reports/check/figures.py` stands for.
+`radialbench/reports/check/metrics.py` stands for.
 
 {spreads}
 
@@ -244,19 +244,19 @@ def simulate_histories(like: Record) -> list[dict[str, Any]]:
         for results in LENGTHS:
             noise = Noise(like, results, cases=CASES, calls=HISTORY_CALLS, processes=offset)
             row: dict[str, Any] = {"offset": offset, "results": results, "series": SERIES}
-            row["equal"] = sum(bool(one.shifts) for one in _series(noise, results, 0.0))
+            row["equal"] = sum(bool(one.changes) for one in _series(noise, results, 0.0))
             for size in SIZES:
                 at = results - SIDE
                 series = _series(noise, results, size)
-                row[f"{size:g}"] = sum([s.run for s in one.shifts] == [at] for one in series)
+                row[f"{size:g}"] = sum([s.run for s in one.changes] == [at] for one in series)
             found.append(row)
     return found
 
 
-def _series(noise: Noise, results: int, size: float) -> list[Series]:
+def _series(noise: Noise, results: int, size: float) -> list[MetricHistory]:
     """Series of all cases, whose last results are slower by a share."""
     slowed = dict.fromkeys(range(CASES), 1 + size)
-    found: list[Series] = []
+    found: list[MetricHistory] = []
     while len(found) < SERIES:
         runs = [noise.run(slowed if results - place <= SIDE else None) for place in range(results)]
         whole = history([run_of(str(place), records) for place, records in enumerate(runs)])

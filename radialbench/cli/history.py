@@ -36,18 +36,18 @@ def history(
     """
     from radialbench.cli._console import errors, print_json
     from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.gates import NONE, read_gates, set_gates
+    from radialbench.reports.check.gates import choose_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
 
-    asked = set_gates(read_gates(gates) if gates else NONE, gate or [])
+    asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]
     if not keep_order:
         runs, told = _in_order(runs)
         if told:
             errors.print(told, markup=False, highlight=False, soft_wrap=True)
     share = noise_share(noise_floor, [*runs[-1].records.values()])
-    found = history(runs, asked, noise=share)
+    found = history(runs, asked, noise_floor=share)
     if out is not None:
         _draw(found, out)
     if json:
@@ -87,7 +87,7 @@ def _commit_time(commit: str | None) -> int | None:
 
 def _draw(found: "History", out: Path) -> None:
     from radialbench.errors import ReportError
-    from radialbench.reports.check.history_chart import pictures
+    from radialbench.reports.history_chart import pictures
 
     try:
         out.mkdir(parents=True, exist_ok=True)

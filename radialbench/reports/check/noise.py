@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from radialbench.errors import ReportError
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
-from radialbench.reports.check.chance import Z
-from radialbench.reports.check.checked import checked
-from radialbench.reports.check.figures import RUNS_CPU, RUNS_GPU
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
+from radialbench.reports.check.significance import Z
 from radialbench.reports.check.verdict import exit_code
 from radialbench.reports.interval import Interval, of_median, of_paired_ratio
 from radialbench.reports.numbers import three
@@ -80,7 +80,7 @@ def sittings_of(runs: Sequence[R]) -> list[list[R]]:
 def equal_codes(runs: Runs) -> list[int]:
     """Check every run against each one before it in its sitting, and return the exit codes."""
     return [
-        exit_code(checked(("now", now), ("before", before)).verdicts)
+        exit_code(check(now, before).verdicts)
         for part in sittings_of(runs)
         for before, now in combinations(part, 2)
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from radialbench.errors import ReportError
-from radialbench.reports.check.figures import RUNS_CPU, RUNS_GPU
+from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.noise import (
     FEWEST,
     describe_noise,
