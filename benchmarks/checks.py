@@ -1,47 +1,218 @@
-"""Simulate what checks catch, and write what docs/check.md says of it, with its picture.
+"""Simulate what checks catch and histories show: the rates behind docs/check.md.
 
-    python -m benchmarks.checks              # the page, from the stored rates
-    python -m benchmarks.checks --simulate   # the rates first: some minutes on a core
-    python -m benchmarks.checks --check      # exits with 1 if the page differs from the rates
+    python -m benchmarks.checks             # simulate what is not that of its records: minutes
+    python -m benchmarks.checks --all       # simulate everything anew
+    python -m benchmarks.pages check        # the page from the rates
 
-Suites of 50 cases are compared with assumed noise of two levels (`tests/reports/check/noise.py`),
-once as they are and once for each slowdown of one case, by every rule on the same samples. Where
-benchmarks/noise.py has recorded noise, the same is done with that: its rates are counted as soon as
-there are records without, and the picture is of them.
+Suites of 50 cases are compared with assumed noise of two levels (`Noise` in benchmarks/noise.py),
+once as they are and once for each slowdown of one case, by every rule on the same samples. The same
+is done with the noise of benchmarks/results/noise.jsonl, which `radialbench noise
+benchmarks/noise.yaml` records, and the picture is of that.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import erfc, sqrt
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from benchmarks import recorded
-from benchmarks.noise import RECORDS
-from benchmarks.noise import recorded as recorded_runs
-from benchmarks.parts import filled
-from benchmarks.rules import CHECK, COMPARISONS, OTHERS, Row, count, rates_table, row_of
-from tests.reports.check.noise import Noise
+import numpy as np
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "check.md"
-PICTURE = ROOT / "docs" / "images" / "check.svg"
-RATES = ROOT / "benchmarks" / "results" / "checks.json"
+from benchmarks.noise import Noise, Resampled, as_stopped
+from benchmarks.parts import RESULTS, described, file_hash
+from radialbench.records.result import Record
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.history import MetricHistory, history, run_of
+from radialbench.reports.check.noise import (
+    COLUMNS,
+    describe_noise,
+    equal_codes,
+    sittings_of,
+    spread_cells,
+    spreads,
+)
+from radialbench.reports.check.verdict import Outcome, exit_code
+from radialbench.reports.formats._tables import table
+from radialbench.suites.noise import Run, read_runs
+from radialbench.suites.schema import Protocol
 
-CALLS = (30, 54, 100)
+RECORDS = RESULTS / "noise.jsonl"
+ASSUMED = RESULTS / "checks.json"
+RECORDED = RESULTS / "checks_recorded.json"
+HISTORIES = RESULTS / "histories.json"
+PICTURE = "check.svg"
+
+ASSUMED_CALLS = (30, 54, 100)
+CALLS = 100
+DEFAULT = "default"
+
+FAILED, SURE_AT = 0.01, {0.03: 0.9, 0.05: 0.99}
+"""What is aimed at: the share of equal suites that may fail, and of slowdowns to be caught."""
+
+COMPARISONS = 1000
+SLOWED = 7
+SLOWDOWNS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.09, 0.1, 0.11, 0.12, 0.14)
+TOLD = (0.02, 0.03, 0.04, 0.05, 0.1)
+THRESHOLD = 0.05
+SURE = 0.002
+"""asv's bound on the probability of its test."""
+
+CHECK = "check"
+ASV = ("asv, factor 1.1", "asv, factor 1.02")
+OTHERS = (*ASV, f"threshold {THRESHOLD:.0%}")
+
+Row = dict[str, Any]
+"""For a rule and a number of calls a case: how many of how many comparisons of equal code failed or
+were inconclusive, and how many slowdowns of each size were caught."""
+
+
+def row_of(rule: str, calls: int | str, comparisons: int = COMPARISONS) -> Row:
+    """Give a row that counts nothing yet."""
+    counts = {"failed": 0, "inconclusive": 0, "caught": {f"{size:g}": 0 for size in SLOWDOWNS}}
+    return {"rule": rule, "calls": calls, "comparisons": comparisons} | counts
+
+
+def count(row: Row, now: Sequence[Record], before: Sequence[Record]) -> None:
+    """Add a comparison to a row."""
+    failed, inconclusive = _equal(row["rule"], now, before)
+    row["failed"] += failed
+    row["inconclusive"] += inconclusive
+    for size in SLOWDOWNS:
+        row["caught"][f"{size:g}"] += _caught(row["rule"], now, before, size)
+
+
+def rates_table(rates: Iterable[Row]) -> str:
+    """Lay out what the rows have counted."""
+    headers = ("rule", "calls a case", "failed", "inconclusive", *(f"{s:.0%}" for s in TOLD))
+    rows = [
+        (
+            row["rule"],
+            str(row["calls"]),
+            _share(row, row["failed"]),
+            _share(row, row["inconclusive"]) if row["rule"] == CHECK else "–",
+            *(_share(row, row["caught"][f"{size:g}"]) for size in TOLD),
+        )
+        for row in rates
+    ]
+    return table(headers, rows, words=1)
+
+
+def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[bool, bool]:
+    """Whether a comparison of equal code fails, and whether it is inconclusive."""
+    if rule == CHECK:
+        code = exit_code(check(now, before).verdicts)
+        return code == 1, code == 3
+    pairs = zip(now, before, strict=True)
+    return any(_slower(rule, _samples(one), _samples(other)) for one, other in pairs), False
+
+
+def _caught(rule: str, now: Sequence[Record], before: Sequence[Record], size: float) -> bool:
+    """Whether a slowdown of one case is called one."""
+    slowed = _slowed(now[SLOWED], 1 + size)
+    if rule != CHECK:
+        return _slower(rule, _samples(slowed), _samples(before[SLOWED]))
+    verdicts = check([*now[:SLOWED], slowed, *now[SLOWED + 1 :]], before).verdicts
+    return any(
+        one.outcome is Outcome.REGRESSED and (one.case, one.metric) == (slowed.case, "latency")
+        for one in verdicts
+    )
+
+
+def _slower(rule: str, now: Sequence[float], before: Sequence[float]) -> bool:
+    """Whether a case counts as slower by asv's rule, or by a plain threshold on the medians.
+
+    asv's (7032df7, `asv/_stats.py` and `asv/commands/compare.py`): the ratio of the medians is
+    above the factor, 1.1 unless told otherwise, and a Mann–Whitney test of the samples finds them
+    different with p below 0.002. Its confidence intervals only count where samples are too few.
+    """
+    ratio = median(now) / median(before)
+    if rule.startswith("threshold"):
+        return ratio > 1 + THRESHOLD
+    return ratio > float(rule.split()[-1]) and _mann_whitney(now, before) < SURE
+
+
+def _mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
+    """Two-sided probability, by the normal distribution: right for more than 20 samples each."""
+    m, n = len(one), len(other)
+    above = float((np.asarray(one)[:, None] > np.asarray(other)).sum())
+    z = abs(above - m * n / 2) / sqrt(m * n * (m + n + 1) / 12)
+    return erfc(z / sqrt(2))
+
+
+def _slowed(record: Record, factor: float) -> Record:
+    assert record.timing is not None
+    times = tuple(factor * ms for ms in record.timing.samples_ms)
+    return replace(record, timing=replace(record.timing, samples_ms=times))
+
+
+def _samples(record: Record) -> tuple[float, ...]:
+    assert record.timing is not None
+    return record.timing.samples_ms
+
+
+def _share(row: Row, count: int) -> str:
+    share = count / row["comparisons"]
+    return f"{share:.1%}" if share < 0.1 or 0.99 < share < 1 else f"{share:.0%}"
+
+
+SERIES, CASES, HISTORY_CALLS = 500, 50, 54
+LENGTHS = (8, 12, 20)
+OFFSETS = (0.003, 0.006, 0.01)
+SIZES = (0.03, 0.05)
+SIDE = 3
+"""Results after the step, as few as a step must have."""
+
 LINE = (
     "![Share of slowdowns that are caught with {noise}, against their size, {calls}; "
-    "dashed: 90% and 99%]"
+    "dashed: 90% and 99%](images/{name})"
 )
 
+TEXT = """\
+From recorded noise: {runs} runs of the {cases} cases of `benchmarks/noise.yaml`, each run in a
+process of its own (`radialbench noise`), in {sittings}, on {machine}.
+Suites, comparisons and columns are those above. A case of a suite is one of the recorded cases; its
+two runs are two of the recorded processes of one sitting, whose calls are drawn in stretches of
+ten, each from about its place. *{default}* ends sampling as a suite does that says nothing of its
+protocol, after {taken:.0f} calls in the mean.
 
-def simulate() -> list[Row]:
+{rates}
+
+{aim}
+
+What runs of one sitting differ by, as a standard deviation: *calls* is that of the calls of one
+run, *two medians* that of the ratio of two runs' medians, and *two runs* what is left of it without
+the uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
+`radialbench/reports/check/metrics.py` stands for.
+
+{spreads}
+
+That is {beside}. Of the checks of every recorded run against
+each earlier one of its sitting, {whole} with {calls} calls a case, and {stopped} with as many as
+the default protocol takes.{apart}
+"""
+
+APART = """
+
+Between sittings the GPU may be another one of its kind, or have other neighbours. Medians of the
+runs' medians, over those of the first sitting:
+
+{table}
+
+That is up to {most:.1%}, and all cases of a suite may move alike: compare with a baseline that was
+measured in the same sitting, as `--against` does, or say `--noise-floor 1`."""
+
+
+def simulate_assumed(like: Record) -> list[Row]:
     """Count, for every rule and number of calls, what happens with the noise that is assumed."""
     found: list[Row] = []
-    for calls in CALLS:
-        names = (CHECK, *OTHERS) if calls == max(CALLS) else (CHECK,)
+    for calls in ASSUMED_CALLS:
+        names = (CHECK, *OTHERS) if calls == max(ASSUMED_CALLS) else (CHECK,)
         rows = [row_of(name, calls) for name in names]
-        noise = Noise(calls, calls=calls)
+        noise = Noise(like, calls, calls=calls)
         for _ in range(COMPARISONS):
             before, now = noise.run(), noise.run()
             for row in rows:
@@ -50,19 +221,150 @@ def simulate() -> list[Row]:
     return found
 
 
-def written(text: str, rates: Sequence[Row]) -> str:
-    """Put the tables, and the line that shows the picture, into the page."""
-    shown = LINE.format(noise="assumed noise", calls="at 100 calls a case")
-    if recorded.stored_rates():
-        shown = LINE.format(
-            noise="recorded noise", calls="at 100 calls a case and with the default protocol"
+def simulate_recorded(runs: Sequence[Run], comparisons: int = COMPARISONS) -> list[Row]:
+    """Count, for every rule, what happens with the noise of recorded runs."""
+    default = row_of(CHECK, DEFAULT, comparisons) | {"taken": 0.0}
+    rows = [row_of(rule, CALLS, comparisons) for rule in (CHECK, *OTHERS)]
+    noise = Resampled(sittings_of(runs), seed=1)
+    for _ in range(comparisons):
+        before, now = noise.pair()
+        for row in rows:
+            count(row, now, before)
+        before, now = ([as_stopped(one, Protocol()) for one in suite] for suite in (before, now))
+        count(default, now, before)
+        calls = [len(one.timing.samples_ms) for one in now if one.timing]
+        default["taken"] += sum(calls) / len(calls) / comparisons
+    return [default, *rows]
+
+
+def simulate_histories(like: Record) -> list[dict[str, Any]]:
+    """Count series of equal code with a change, and steps that are found where they are."""
+    found = []
+    for offset in OFFSETS:
+        for results in LENGTHS:
+            noise = Noise(like, results, cases=CASES, calls=HISTORY_CALLS, processes=offset)
+            row: dict[str, Any] = {"offset": offset, "results": results, "series": SERIES}
+            row["equal"] = sum(bool(one.changes) for one in _series(noise, results, 0.0))
+            for size in SIZES:
+                at = results - SIDE
+                series = _series(noise, results, size)
+                row[f"{size:g}"] = sum([s.run for s in one.changes] == [at] for one in series)
+            found.append(row)
+    return found
+
+
+def _series(noise: Noise, results: int, size: float) -> list[MetricHistory]:
+    """Series of all cases, whose last results are slower by a share."""
+    slowed = dict.fromkeys(range(CASES), 1 + size)
+    found: list[MetricHistory] = []
+    while len(found) < SERIES:
+        runs = [noise.run(slowed if results - place <= SIDE else None) for place in range(results)]
+        whole = history([run_of(str(place), records) for place, records in enumerate(runs)])
+        found += [one for one in whole.series if one.metric == "latency"]
+    return found
+
+
+def history_table(rates: Iterable[Row]) -> str:
+    """Lay out how often series of equal code show a change, and how often slowdowns are found."""
+    sizes = [f"{size:.0%}" for size in SIZES]
+    headers = ("offset of a run", "results", "equal code", *sizes)
+    rows = [
+        (
+            f"{row['offset']:.1%}",
+            str(row["results"]),
+            *(f"{row[key] / row['series']:.1%}" for key in ("equal", *(f"{s:g}" for s in SIZES))),
         )
-    parts = {
-        "catches": rates_table(rates),
-        "recorded": recorded.part(),
-        "picture": f"{shown}(images/{PICTURE.name})",
-    }
-    return filled(text, parts, maker="benchmarks/checks.py")
+        for row in rates
+    ]
+    return table(headers, rows, words=0)
+
+
+def recorded_text(rates: Sequence[Row], runs: Sequence[Run]) -> str:
+    """Say what was recorded, and what follows from it."""
+    shorter = [tuple(as_stopped(one, Protocol()) for one in run) for run in runs]
+    return TEXT.format(
+        runs=len(runs),
+        cases=len(runs[0]),
+        machine=described(runs[-1][-1].environment).rsplit("; ", 1)[0],
+        default=DEFAULT,
+        taken=rates[0]["taken"],
+        rates=rates_table(rates),
+        aim=_aim(rates[0]),
+        spreads=spread_table(runs),
+        beside=describe_noise(spreads(runs)[-1], device="cuda"),
+        whole=_codes(runs),
+        stopped=_codes(shorter),
+        calls=CALLS,
+        sittings=_sittings(runs),
+        apart=APART.format(table=apart, most=farthest(runs))
+        if (apart := apart_table(runs))
+        else "",
+    )
+
+
+def spread_table(runs: Sequence[Run]) -> str:
+    """Lay out what runs differ by, in percent."""
+    columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
+    cells = map(spread_cells, spreads(runs))
+    rows = [[row[place] for place in columns] for row in cells]
+    return table([COLUMNS[place] for place in columns], rows, words=1)
+
+
+def apart_table(runs: Sequence[Run]) -> str:
+    """Lay out how far each sitting is from the first; empty if there is only one."""
+    parts = sittings_of(runs)
+    headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
+    rows = [
+        (record.case, "1", *(f"{ratio:.4f}" for ratio in ratios))
+        for record, ratios in zip(runs[0], _over_first(runs), strict=True)
+    ]
+    return table(headers, rows, words=1) if len(parts) > 1 else ""
+
+
+def farthest(runs: Sequence[Run]) -> float:
+    """Give the most that a case is from the first sitting, as a share; 0 if there is only one."""
+    return max((abs(ratio - 1) for ratios in _over_first(runs) for ratio in ratios), default=0.0)
+
+
+def _over_first(runs: Sequence[Run]) -> list[list[float]]:
+    """For each case, the middle of each later sitting's medians over that of the first."""
+    found = []
+    for place in range(len(runs[0])):
+        first, *later = (
+            median(median(_samples(run[place])) for run in part) for part in sittings_of(runs)
+        )
+        found.append([ms / first for ms in later])
+    return found
+
+
+def _sittings(runs: Sequence[Run]) -> str:
+    sizes = [str(len(part)) for part in sittings_of(runs)]
+    return (
+        f"{len(sizes)} sittings of {' and '.join(sizes)} runs" if len(sizes) > 1 else "one sitting"
+    )
+
+
+def _aim(row: Row) -> str:
+    """Say whether the default protocol does what is aimed at."""
+    share = {size: row["caught"][f"{size:g}"] / row["comparisons"] for size in SURE_AT}
+    lacking = [f"{row['failed'] / row['comparisons']:.1%} of equal suites fail"]
+    lacking *= row["failed"] > FAILED * row["comparisons"]
+    lacking += [
+        f"{share[size]:.1%} of {size:.0%}" for size in SURE_AT if share[size] < SURE_AT[size]
+    ]
+    caught = " and ".join(f"{least:.0%} of those of {size:.0%}" for size, least in SURE_AT.items())
+    aim = (
+        f"The aim is that the default protocol lets at most {FAILED:.0%} of equal suites fail; of "
+        f"slowdowns, {caught} are to be caught"
+    )
+    return f"{aim}: it is missed ({', '.join(lacking)})." if lacking else f"{aim}: it is met."
+
+
+def _codes(runs: Sequence[Run]) -> str:
+    codes = equal_codes(runs)
+    bad = {"fail": codes.count(1), "are inconclusive": codes.count(3)}
+    words = [f"{codes.count(0)} of {len(codes)} pass"]
+    return ", ".join([*words, *(f"{number} {word}" for word, number in bad.items() if number)])
 
 
 def draw(rates: Sequence[Row]) -> bytes:
@@ -83,15 +385,15 @@ def draw(rates: Sequence[Row]) -> bytes:
     with drawing():
         figure = Figure(figsize=(WIDTH * 0.8, 5.0))
         axes = figure.subplots()
-        shown = [one for one in rates if one["calls"] == max(CALLS)]
-        shown += [one for one in rates if one["calls"] == recorded.DEFAULT]
+        shown = [one for one in rates if one["calls"] == max(ASSUMED_CALLS)]
+        shown += [one for one in rates if one["calls"] == DEFAULT]
         for place, row in enumerate(shown):
             axes.plot(
                 list(map(float, row["caught"])),
                 [count / row["comparisons"] for count in row["caught"].values()],
                 color=COLOURS[place],
                 marker=MARKERS[place],
-                label=row["rule"] + ", default protocol" * (row["calls"] == recorded.DEFAULT),
+                label=row["rule"] + ", default protocol" * (row["calls"] == DEFAULT),
                 linewidth=3 if row["rule"] == CHECK else 1.6,
                 linestyle=OVER if row["rule"] == "asv, factor 1.02" else "-",
             )
@@ -105,30 +407,64 @@ def draw(rates: Sequence[Row]) -> bytes:
         return rendered(figure, "svg")
 
 
-def _count_anew(*, everything: bool) -> None:
-    """Count the rates of the assumed noise if asked to, and of recorded noise also if they lack."""
-    if everything:
-        lines = ",\n".join(json.dumps(row) for row in simulate())
-        RATES.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    if RECORDS.exists() and (everything or recorded.stored_rates() is None):
-        recorded.store(recorded.simulate(recorded_runs()))
+def parts() -> dict[str, str]:
+    """Return each generated part of the page by its name."""
+    rates, recorded = read_rates(ASSUMED), stored_rates()
+    noise, calls = "assumed noise", "at 100 calls a case"
+    if recorded:
+        noise, calls = "recorded noise", "at 100 calls a case and with the default protocol"
+    return {
+        "catches": rates_table(rates),
+        "recorded": recorded_text(recorded, read_runs(RECORDS)) if recorded else "",
+        "picture": LINE.format(noise=noise, calls=calls, name=PICTURE),
+        "histories": history_table(read_rates(HISTORIES)),
+    }
+
+
+def picture() -> bytes:
+    """Draw the page's picture, of recorded noise if there is some."""
+    return draw(stored_rates() or read_rates(ASSUMED))
+
+
+def read_rates(path: Path) -> list[Row]:
+    """Read rates that were counted with assumed noise."""
+    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def stored_rates(records: Path = RECORDS, rates: Path = RECORDED) -> list[Row] | None:
+    """Return the rates that were counted from recorded runs; None if there are none of these."""
+    if not records.exists() or not rates.exists():
+        return None
+    stored = json.loads(rates.read_text(encoding="utf-8"))
+    found: list[Row] = stored["rates"]
+    return found if stored["records"] == file_hash(records) else None
+
+
+def store(found: Iterable[Row], path: Path, *, head: str = "[", end: str = "]") -> None:
+    """Keep rates, a line each."""
+    lines = ",\n".join(map(json.dumps, found))
+    path.write_text(f"{head}\n{lines}\n{end}\n", encoding="utf-8")
+
+
+def store_recorded(found: Iterable[Row], path: Path, records: Path) -> None:
+    """Keep rates with the hash of the records they were counted from."""
+    store(found, path, head=f'{{"records": "{file_hash(records)}", "rates": [', end="]}")
 
 
 def main() -> int:
-    """Simulate what is asked for or lacking; write, or compare with --check."""
+    """Simulate what is asked for or lacking."""
     parser = argparse.ArgumentParser(description="What checks catch, simulated.")
-    parser.add_argument("--simulate", action="store_true", help="count anew, for some minutes")
-    parser.add_argument("--check", action="store_true", help="only say whether the page differs")
+    parser.add_argument("--all", action="store_true", help="also what needs no records, anew")
     options = parser.parse_args()
-    if not options.check:
-        _count_anew(everything=options.simulate)
-    rates: list[Row] = json.loads(RATES.read_text(encoding="utf-8"))
-    text = PAGE.read_text(encoding="utf-8")
-    if options.check:
-        lacking = RECORDS.exists() and recorded.stored_rates() is None
-        return int(lacking or written(text, rates) != text)
-    PAGE.write_text(written(text, rates), encoding="utf-8")
-    PICTURE.write_bytes(draw(recorded.stored_rates() or rates))
+    runs = read_runs(RECORDS)
+    # Of a record that has nothing besides its times that varies from run to run.
+    like = replace(runs[0][0], ceiling=None, isolated=None, telemetry=None)
+    if options.all or stored_rates() is None:
+        store_recorded(simulate_recorded(runs), RECORDED, RECORDS)
+    if options.all:
+        store(simulate_assumed(like), ASSUMED)
+        store(simulate_histories(like), HISTORIES)
     return 0
 
 

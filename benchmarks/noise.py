@@ -1,178 +1,157 @@
-"""Record what runs of the same code differ by: one suite again and again, each run a process.
+"""Suites with noise: assumed, of two levels, or drawn from runs that were recorded."""
 
-    python -m benchmarks.noise                  # 24 runs, or what fits into 220 seconds
-    python -m benchmarks.noise --print          # only tell what the recorded runs differ by
-    python -m benchmarks.noise --suite tiny.yaml --runs 3 -o noise.jsonl    # another suite
-
-Each run of benchmarks/noise.yaml is a `radialbench run` of its own; when it has ended its records
-are added to benchmarks/results/noise.jsonl, which tells runs apart by their command (`-o run07`).
-Started again, it goes on with the runs that are missing; if the time was up before there were all,
-it exits with 3. `python -m benchmarks.checks` then simulates checks from these records.
-"""
-
-import argparse
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
-from pathlib import Path
+from dataclasses import replace
+from typing import TypeVar
 
-from benchmarks.sittings import sittings_of
-from benchmarks.spread import FEWEST, spread_table
-from radialbench.errors import RadialBenchError, ReportError
-from radialbench.records.result import Record, Status
-from radialbench.records.store import RESULTS, read, write_whole
-from radialbench.reports.check.alike import differences
-from radialbench.reports.check.checked import checked
-from radialbench.reports.check.verdict import exit_code
+import numpy as np
 
-ROOT = Path(__file__).parents[1]
-SUITE = ROOT / "benchmarks" / "noise.yaml"
-RECORDS = ROOT / "benchmarks" / "results" / "noise.jsonl"
-RUNS = 24
-SECONDS = 220.0
+from radialbench.kernels.timing import median_half_width
+from radialbench.records.measurement import Measurement, Rounds
+from radialbench.records.result import Record
+from radialbench.suites.schema import Protocol
 
-Run = tuple[Record, ...]
-"""The records of one process, in the order of its suite."""
+T = TypeVar("T")
 
+PROCESSES = 0.003
+CALLS = 0.015
+TAILS = 0.03
+"""Share of calls that are disturbed, by up to 10%."""
 
-def runs_of(records: Sequence[Record]) -> list[Run]:
-    """Tell runs apart, in the order they were made.
+STRETCH = 10
+"""Successive calls that are drawn together, since what disturbs one may last."""
 
-    Raises:
-        ReportError: There are none, or one lacks a case of the others or one that went well.
-    """
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.environment.command, []).append(record)
-    runs = [tuple(run) for run in found.values()]
-    if not runs:
-        raise ReportError("no runs were recorded; record some: python -m benchmarks.noise")
-    cases = [one.case for one in runs[0]]
-    for command, run in zip(found, runs, strict=True):
-        if [one.case for one in run] != cases or any(one.status != Status.OK for one in run):
-            raise ReportError(
-                f"the run of `{command}` is not whole: each has a record of every case, and all "
-                "of them ended well. Delete its lines, and record another one"
-            )
-    return runs
+Suite = list[Record]
 
 
-def recorded(path: Path = RECORDS) -> list[Run]:
-    """Read recorded runs.
+class Noise:
+    """Draws runs of one suite whose true times are known.
 
-    Raises:
-        RecordError: The file cannot be read.
-        ReportError: It holds something else.
-    """
-    found = read(path)
-    if found.skipped:
-        raise ReportError(f"{path} holds lines that are no records: {found.skipped[0]}")
-    return runs_of(found.records)
-
-
-def equal_codes(runs: Sequence[Run]) -> list[int]:
-    """Check every run against each one before it in its sitting; gives the exit codes."""
-    return [
-        exit_code(checked(("now", now), ("before", before)).verdicts)
-        for part in sittings_of(runs)
-        for before, now in combinations(part, 2)
-    ]
-
-
-class Recorder:
-    """Makes the runs that are missing of a file.
-
-    Args:
-        suite: The suite's file.
-        path: The file of records.
+    What is not drawn is that of the record `like`, which must have no figures besides its times
+    that vary from run to run; `processes` is the standard deviation of a case's offset in a run.
     """
 
-    def __init__(self, suite: Path, path: Path) -> None:
-        self.suite, self.path = suite, path
-        self.runs = recorded(path) if path.exists() else []
+    def __init__(
+        self,
+        like: Record,
+        seed: int,
+        *,
+        cases: int = 50,
+        calls: int = 100,
+        processes: float = PROCESSES,
+    ) -> None:
+        self.like = like
+        self.rng = np.random.default_rng(seed)
+        self.truth_ms = np.exp(self.rng.uniform(np.log(0.1), np.log(50), cases))
+        self.calls = calls
+        self.processes = processes
 
-    def record(self, count: int, seconds: float) -> bool:
-        """Make runs until there are `count`, or the time is up; tells each, and whether all are.
-
-        Raises:
-            ReportError: A run failed, or is of another machine or environment than those before.
-        """
-        begin, longest = time.monotonic(), 0.0
-        while len(self.runs) < count:
-            start = time.monotonic()
-            if start - begin + longest > seconds:
-                print(f"the time is up; {count - len(self.runs)} runs are left: start it again")
-                return False
-            self._add(_one_run(self.suite, f"run{len(self.runs) + 1:02}"))
-            took = time.monotonic() - start
-            # The first one compiles what the others find compiled.
-            longest = max(longest, took) if longest else 0.6 * took
-            print(f"run {len(self.runs)}/{count}: {took:.1f} s", flush=True)
-        return True
-
-    def _add(self, run: Run) -> None:
-        every = [record for each in (*self.runs, run) for record in each]
-        runs_of(every)
-        if self.runs:
-            earlier = self.runs[0]
-            differences(zip(earlier, run, strict=True))
-            if earlier[0].environment.host != run[0].environment.host:
-                raise ReportError(
-                    f"{self.path} holds runs of another machine of the same kind; record all runs "
-                    "on one, in another file with -o"
-                )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path, every)
-        self.runs.append(run)
+    def run(self, slowed: dict[int, float] | None = None) -> Suite:
+        """Draw one process: every case has its own offset in it."""
+        count = len(self.truth_ms)
+        offsets = self.rng.normal(0, self.processes, (count, 1))
+        calls = self.rng.normal(0, CALLS, (count, self.calls))
+        disturbed = self.rng.random(calls.shape) < TAILS
+        tails = disturbed * self.rng.uniform(0, 0.1, calls.shape)
+        times = self.truth_ms[:, None] * np.exp(offsets + calls + tails)
+        for case, factor in (slowed or {}).items():
+            times[case] *= factor
+        return [
+            replace(self.like, case=f"case{place}", timing=_measured(row.tolist()))
+            for place, row in enumerate(times)
+        ]
 
 
-def _one_run(suite: Path, name: str) -> Run:
-    """Run the suite in a process of its own, whose command is the same wherever it runs."""
-    with tempfile.TemporaryDirectory(prefix="radialbench-") as folder:
-        shutil.copy(suite, folder)
-        words = [sys.executable, "-m", "radialbench", "run", suite.name, "-o", name, "--quiet"]
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        here = os.environ | {"PYTHONPATH": path}
-        done = subprocess.run(words, cwd=folder, env=here, capture_output=True, text=True)
-        if done.returncode:
-            told = (done.stderr or done.stdout).strip()
-            raise ReportError(f"a run failed, those before it are kept: {told}")
-        return read(Path(folder) / name / RESULTS).records
+def _measured(samples: Sequence[float]) -> Measurement:
+    return Measurement(tuple(samples), 1, "cold", "cuda_event", None)
 
 
-def main() -> int:
-    """Record what is missing, and tell what runs differ by."""
-    parser = argparse.ArgumentParser(description="Record the noise of one GPU.")
-    parser.add_argument("--runs", type=int, default=RUNS, help="how many there shall be")
-    parser.add_argument("--suite", type=Path, default=SUITE, help="what is run")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="begin none after that")
-    parser.add_argument("-o", "--out", type=Path, default=RECORDS, help="the file of records")
-    parser.add_argument("--print", action="store_true", help="record nothing")
-    options = parser.parse_args()
-    whole = True
-    try:
-        if not options.print:
-            recorder = Recorder(options.suite, options.out)
-            whole = recorder.record(options.runs, options.seconds)
-        runs = recorded(options.out)
-        if len(runs) >= FEWEST:
-            print(f"\n{spread_table(runs)}\n")
-            codes = Counter(equal_codes(runs))
-            print(f"exit codes of checks of two runs of a sitting: {dict(codes)}")
-    except KeyboardInterrupt:
-        print("stopped; the runs that ended are kept")
-        return 130
-    except (RadialBenchError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0 if whole else 3
+class Resampled:
+    """Draws pairs of runs of suites whose noise is that of recorded runs.
+
+    A case of a suite is a recorded one, drawn anew for each pair. Its two runs are two different
+    processes of one sitting, drawn for each case by itself: were one process drawn for a whole
+    suite, its cases would go up and down together as the few recorded ones did, and fewer suites
+    would fail. Calls are drawn from about the same place of the run, as a GPU's clock is another
+    in its first tenth of a second than later.
+
+    A sitting holds at least two processes, and for each the records of the same cases.
+    """
+
+    def __init__(
+        self, sittings: Sequence[Sequence[Sequence[Record]]], seed: int, *, cases: int = 50
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.cases = cases
+        self.sittings = sittings
+        pairs = np.array([len(part) * (len(part) - 1) for part in sittings])
+        self.shares = pairs / pairs.sum()
+
+    def pair(self) -> tuple[Suite, Suite]:
+        """Draw two runs of one suite: before, and now."""
+        before: Suite = []
+        now: Suite = []
+        for place in range(self.cases):
+            runs = self.sittings[self.rng.choice(len(self.sittings), p=self.shares)]
+            case = int(self.rng.integers(len(runs[0])))
+            two = self.rng.choice(len(runs), 2, replace=False)
+            for suite, process in zip((before, now), two, strict=True):
+                record = runs[process][case]
+                timing = self._drawn(_timing(record))
+                suite.append(replace(record, case=f"case{place}", timing=timing))
+        return before, now
+
+    def _drawn(self, timing: Measurement) -> Measurement:
+        """Draw as many calls of a measurement, with what was read beside them."""
+        count = len(timing.samples_ms)
+        starts = np.arange(0, count, STRETCH)
+        starts = starts + self.rng.integers(-STRETCH // 2, STRETCH // 2 + 1, len(starts))
+        starts = starts.clip(0, max(0, count - STRETCH))
+        places = (starts[:, None] + np.arange(STRETCH)).ravel()[:count].tolist()
+        times = tuple(timing.samples_ms[place] for place in places)
+        return replace(timing, samples_ms=times, rounds=_beside(timing.rounds, places))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def as_stopped(record: Record, protocol: Protocol) -> Record:
+    """Give a record as a protocol would have left it: the calls until the median is known enough.
+
+    What it holds must be the calls of a longer run of the same protocol: then the shorter run is
+    its beginning.
+    """
+    timing = _timing(record)
+    steady: list[float] = []
+    spent_ms = 0.0
+    calls = zip(timing.samples_ms, timing.throttled, strict=True)
+    for count, (ms, slow) in enumerate(calls, start=1):
+        spent_ms += ms
+        if not slow:
+            steady.append(ms)
+        if spent_ms < 1e3 * protocol.min_seconds or len(steady) < protocol.min_samples:
+            continue
+        if median_half_width(steady) < protocol.target:
+            rounds, times = _beside(timing.rounds, range(count)), timing.samples_ms[:count]
+            timing = replace(timing, samples_ms=times, rounds=rounds, stopped="precise")
+            return replace(record, timing=timing)
+    return record
+
+
+def _beside(rounds: Rounds | None, places: Sequence[int]) -> Rounds | None:
+    """What was read beside the calls at these places."""
+    if rounds is None:
+        return None
+
+    def drawn(column: Sequence[T]) -> tuple[T, ...]:
+        return tuple(column[place] for place in places) if column else ()
+
+    return Rounds(
+        rounds.source,
+        sm_mhz=drawn(rounds.sm_mhz),
+        power_w=drawn(rounds.power_w),
+        temperature_c=drawn(rounds.temperature_c),
+        slowed_by=drawn(rounds.slowed_by),
+    )
+
+
+def _timing(record: Record) -> Measurement:
+    assert record.timing is not None
+    return record.timing

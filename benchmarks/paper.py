@@ -1,52 +1,391 @@
-"""Put the radial attention paper's figures beside what we compute and measure.
+"""The radial attention paper's figures beside what we compute and measure.
 
     radialbench run paper -o results/paper                       # attention
     python -m benchmarks.paper_step -o results/paper_step.jsonl  # blocks and steps; see there
-    python -m benchmarks.paper                                   # write docs/paper.md
-    python -m benchmarks.paper --check                           # exit with 1 if it differs
+    python -m benchmarks.pages paper                             # docs/paper.md
 
 The page is made of the masks and models themselves and of benchmarks/results/paper.jsonl and
 paper_step.jsonl; what was not measured yet is not on it.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 
-from benchmarks.paper_reasons import reasons
-from benchmarks.paper_times import (
-    RADIAL,
-    STEP,
-    VideoTimes,
-    amdahl,
-    inside_table,
-    of_videos,
-    part_table,
-    read_times,
-    sum_table,
-    video_table,
-)
-from benchmarks.parts import filled, rewrite, told
-from radialbench.records.result import Record
+from benchmarks.parts import NOT_YET, RESULTS, read_lines, source_of
+from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.work import Schedule, call_work
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Environment, Record
 from radialbench.records.store import read
-from radialbench.reports.claims import VIDEOS, Video
+from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.formats._tables import NONE, table
 from radialbench.reports.kernels import Target, find, target_table
+from radialbench.reports.numbers import share, three, times
 from radialbench.reports.paper import (
     PEERS,
+    PETA,
     attention_table,
+    dense_pflop,
+    pflop,
+    sparsity_for,
     sparsity_table,
     speedup,
+    table_of,
     work_table,
 )
-from radialbench.reports.ratio import Ratio
+from radialbench.reports.ratio import Ratio, ratio
 from radialbench.reports.rows import DENSE
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "paper.md"
-RECORDS = ROOT / "benchmarks" / "results" / "paper.jsonl"
-TIMES = ROOT / "benchmarks" / "results" / "paper_step.jsonl"
-NOT_YET = "Not measured yet."
+RECORDS = RESULTS / "paper.jsonl"
+TIMES = RESULTS / "paper_step.jsonl"
+
+RADIAL = "radial"
+"""What attends besides the dense kernels of `PEERS`: the authors' mask on ours, in all layers."""
+
+STEP = "step"
+"""The part that is a whole call of the transformer; other parts are its kinds of blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartTime:
+    """How long a part of a transformer takes, sampled in turn with the other kinds of attention.
+
+    The part is `step` or a kind of block, of which a call has `count`; what attends is `radial` or
+    a dense kernel. `attention_ms` is of each sample, and empty where it is not known.
+    """
+
+    model: str
+    size: str
+    part: str
+    count: int
+    attention: str
+    mask: str
+    timing: Measurement
+    environment: Environment
+    created: str
+    attention_ms: tuple[float, ...] = ()
+
+
+SHOWN = ("flash", "fa3")
+"""Dense kernels of the README's table: the paper's own, and one of today's."""
+
+
+@dataclass(frozen=True)
+class VideoTimes:
+    """All parts of one video that were timed."""
+
+    video: Video
+    parts: tuple[PartTime, ...]
+
+    def kinds(self) -> list[str]:
+        """Kinds of blocks, the first layers' kind first."""
+        return list(dict.fromkeys(part.part for part in self.parts if part.part != STEP))
+
+    def find(self, part: str, attention: str) -> PartTime | None:
+        """The time of a part with one kind of attention; the last, if it was timed again."""
+        for one in reversed(self.parts):
+            if (one.part, one.attention) == (part, attention):
+                return one
+        return None
+
+    def blocks_ms(self, attention: str) -> float | None:
+        """All blocks of a call: each kind's median times its count."""
+        found = [self.find(kind, attention) for kind in self.kinds()]
+        known = [one.count * one.timing.median_ms for one in found if one]
+        return sum(known) if known and len(known) == len(found) else None
+
+    def call_ms(self, attention: str) -> float | None:
+        """A call of the transformer: as measured, or its blocks where only they were."""
+        step = self.find(STEP, attention)
+        return step.timing.median_ms if step else self.blocks_ms(attention)
+
+    def layers_ms(self, attention: str, layers: int) -> float | None:
+        """The first layers of a call, which are all of the first kind."""
+        if not layers:
+            return 0.0
+        one = self.find(self.kinds()[0], attention) if self.kinds() else None
+        return layers * one.timing.median_ms if one else None
+
+    def video_s(self, peer: str, *, radial: bool) -> float | None:
+        """All steps of a video, in seconds: from calls and the schedule, not run as a whole.
+
+        The dense kernel is also that of the steps and layers that stay dense.
+        """
+        schedule, calls = self.video.schedule, self.video.preset.calls
+        dense, sparse = self.call_ms(peer), self.call_ms(RADIAL)
+        if not radial:
+            return None if dense is None else schedule.steps * calls * dense / 1e3
+        still = self._still_dense_ms(peer, schedule)
+        if dense is None or sparse is None or still is None:
+            return None
+        ms = schedule.dense_steps * dense + (schedule.steps - schedule.dense_steps) * (
+            sparse + still
+        )
+        return calls * ms / 1e3
+
+    def _still_dense_ms(self, peer: str, schedule: Schedule) -> float | None:
+        """What the layers that stay dense add to a sparse call."""
+        dense = self.layers_ms(peer, schedule.dense_layers)
+        sparse = self.layers_ms(RADIAL, schedule.dense_layers)
+        return None if dense is None or sparse is None else dense - sparse
+
+    def over(self, part: str, peer: str) -> Ratio | None:
+        """How many times as long a part takes with a dense kernel, by samples of one round."""
+        dense, own = self.find(part, peer), self.find(part, RADIAL)
+        return ratio(dense.timing, own.timing) if dense and own else None
+
+
+def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
+    """Sort times by video; videos without any are left out."""
+    times = list(times)
+    found = [
+        VideoTimes(
+            video,
+            tuple(one for one in times if (one.model, one.size) == (video.model, video.size)),
+        )
+        for video in VIDEOS
+    ]
+    return [one for one in found if one.parts]
+
+
+def part_table(videos: Iterable[VideoTimes]) -> str:
+    """Every part with radial attention beside dense kernels."""
+    names = PEERS.values()
+    headers = ("video", "part", "in a call", "radial ms", *(f"{name} ms" for name in names))
+    headers = (*headers, *(f"over {name}" for name in names))
+    body = []
+    for one in videos:
+        for part in dict.fromkeys(part.part for part in one.parts):
+            found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
+            count = next(part.count for part in found.values() if part)
+            over = [one.over(part, peer) for peer in PEERS]
+            body.append(
+                (
+                    one.video.title,
+                    part,
+                    str(count),
+                    *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
+                    *(NONE if r is None else times(r.median) for r in over),
+                )
+            )
+    return table(headers, body, words=2)
+
+
+def inside_table(videos: Iterable[VideoTimes]) -> str:
+    """How long attention takes within each part, and how near that is to the fastest dense one."""
+    names = PEERS.values()
+    headers = ("video", "part", "radial ms", *(f"{name} ms" for name in names), "of ideal")
+    body = []
+    for one in videos:
+        density = table_of(one.video, one.video.masks[0][0]).block_density
+        for part in dict.fromkeys(part.part for part in one.parts):
+            found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
+            taken = {
+                peer: median(p.attention_ms) for peer, p in found.items() if p and p.attention_ms
+            }
+            if RADIAL not in taken or len(taken) < 2:
+                continue
+            ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
+            told = (three(taken[peer]) if peer in taken else NONE for peer in found)
+            body.append((one.video.title, part, *told, share(ideal / taken[RADIAL])))
+    return table(headers, body, words=2) if body else ""
+
+
+def sum_table(videos: Iterable[VideoTimes]) -> str:
+    """Blocks times their count beside the call that was measured whole."""
+    headers = ("video", "attention", "blocks × count, ms", "whole call, ms", "blocks of the call")
+    body = []
+    for one in videos:
+        for attention in (RADIAL, *PEERS):
+            step, blocks = one.find(STEP, attention), one.blocks_ms(attention)
+            if step and blocks:
+                whole = step.timing.median_ms
+                row = (three(blocks), three(whole), share(blocks / whole))
+                body.append((one.video.title, PEERS.get(attention, attention), *row))
+    return table(headers, body, words=2)
+
+
+def video_table(videos: Iterable[VideoTimes]) -> str:
+    """Whole videos, multiplied from calls by the schedule, beside the paper's."""
+    headers = (
+        *("video", "dense kernel", "from", "dense s", "radial s", "speed-up"),
+        *("paper, dense s", "paper, radial s", "paper", "H100s"),
+    )
+    body = []
+    for one in videos:
+        claim = one.video.claim
+        for peer, name in PEERS.items():
+            dense, own = one.video_s(peer, radial=False), one.video_s(peer, radial=True)
+            if dense is None or own is None:
+                continue
+            told = claim.seconds if peer == "flash" else None
+            body.append(
+                (
+                    one.video.title,
+                    name,
+                    "whole calls" if one.find(STEP, peer) else "blocks",
+                    three(dense),
+                    three(own),
+                    times(dense / own),
+                    *((NONE, NONE) if told is None else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")),
+                    times(claim.speedup) if claim.speedup and peer == "flash" else NONE,
+                    str(claim.gpus) if told else NONE,
+                )
+            )
+    return table(headers, body, words=3)
+
+
+def call_table(videos: Iterable[VideoTimes]) -> str:
+    """Calls that were measured whole, and the videos that they add up to: the README's table."""
+    over = [f"{what}, over {PEERS[peer]}" for what in ("a call", "a video") for peer in SHOWN]
+    headers = ("video", "radial ms", *(f"{PEERS[peer]} ms" for peer in SHOWN), *over)
+    body = []
+    for one in videos:
+        found = [one.find(STEP, attention) for attention in (RADIAL, *SHOWN)]
+        calls = [one.over(STEP, peer) for peer in SHOWN]
+        whole = [(one.video_s(p, radial=False), one.video_s(p, radial=True)) for p in SHOWN]
+        if None in found or None in calls:
+            continue
+        body.append(
+            (
+                one.video.title,
+                *(NONE if part is None else three(part.timing.median_ms) for part in found),
+                *(NONE if ratio is None else times(ratio.median) for ratio in calls),
+                *(times(dense / own) if dense and own else NONE for dense, own in whole),
+            )
+        )
+    return table(headers, body, words=1)
+
+
+def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Ratio | None:
+    """What share of the ideal a call reaches: a call with dense attention's time times density.
+
+    All but attention is taken to last as long as with the dense kernel, as Amdahl's law has it, or
+    as with `rest`: with `RADIAL` both calls have the same rest, and what differs is the kernel.
+    """
+    dense, own, other = (one.find(STEP, name) for name in (peer, RADIAL, rest or peer))
+    if dense is None or own is None or other is None:
+        return None
+    if not dense.attention_ms or not other.attention_ms:
+        return None
+    density = table_of(one.video, own.mask).density
+    samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
+    ideal = tuple(whole - apart + density * attention for whole, apart, attention in samples)
+    return ratio(replace(other.timing, samples_ms=ideal), own.timing)
+
+
+BY_NAME = {(video.model, video.length): video for video in VIDEOS}
+HUNYUAN = BY_NAME["hunyuanvideo", 1]
+WAN = BY_NAME["wan2.1-14b", 1]
+
+
+def reasons() -> str:
+    """Say them as a list; every figure is computed or the paper's."""
+    told = (_wan_dense(), _hunyuan_dense(), _hunyuan_saved(), _wan_saved(), _sparsities(), _nine())
+    return "\n".join(f"- {' '.join(lines)}" for lines in told)
+
+
+def claimed(video: Video) -> tuple[float, float]:
+    """The paper's operations of a video with dense attention, and what radial saves of them."""
+    dense, radial = video.claim.dense_pflop, video.claim.pflop
+    assert dense is not None
+    assert radial is not None
+    return dense, dense - radial
+
+
+def _saved(video: Video, mask: str) -> float:
+    return dense_pflop(video) - pflop(video, mask, visited=True)
+
+
+def _sparsity(video: Video, mask: str) -> str:
+    return share(1 - table_of(video, mask).block_density)
+
+
+def _wan_dense() -> tuple[str, ...]:
+    own, (dense, _) = dense_pflop(WAN), claimed(WAN)
+    model, work = WAN.preset, call_work(WAN.preset, WAN.grid)
+    bare = WAN.schedule.steps * model.calls * (work.total - work.other) / PETA
+    return (
+        f"**Wan, dense: {own:.1f} against {dense:.0f}.**",
+        "The same, and it settles how the paper counts: two operations a multiply-add,",
+        f"{WAN.schedule.steps} steps, two calls a step (with the prompt and without), the",
+        f"transformer alone. One call a step would be {own / model.calls:.1f}; without the scores",
+        f"of cross-attention it is {bare:.1f}.",
+    )
+
+
+def _hunyuan_dense() -> tuple[str, ...]:
+    own, (dense, _) = dense_pflop(HUNYUAN), claimed(HUNYUAN)
+    grid = HUNYUAN.grid
+    return (
+        f"**HunyuanVideo, dense: {own:.1f} against {dense:.0f}.**",
+        f"The paper has {dense - own:.1f} more than what is counted as for Wan, with one call a",
+        f"step, since guidance is an input. The text is {grid.text_tokens} of {grid.seq_len:,}",
+        "tokens: no way of counting it makes up for that. The paper does not say what else it",
+        "counts.",
+    )
+
+
+def _hunyuan_saved() -> tuple[str, ...]:
+    own, first = (_saved(HUNYUAN, mask) for mask in (RELEASED, FIRST))
+    _, saved = claimed(HUNYUAN)
+    none, one = (share(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1))
+    return (
+        f"**HunyuanVideo, saved: {own:.1f} against {saved:.0f}.**",
+        "Nearly the same, so what the paper counts besides is in both of its columns, and no",
+        f"self-attention. To save exactly as much the sparse layers would be {none} sparse ({one}",
+        "with the first layer dense, as the paper's text has it and the authors' script has not);",
+        f"the released mask is {_sparsity(HUNYUAN, RELEASED)}. The first release's saves",
+        f"{first:.1f}.",
+    )
+
+
+def _wan_saved() -> tuple[str, ...]:
+    own, first = (_saved(WAN, mask) for mask in (RELEASED, FIRST))
+    _, saved = claimed(WAN)
+    needed = share(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
+    blocks, pairs = (_without_sink(name) for name in ("radial_blocks", "radial_published"))
+    return (
+        f"**Wan, saved: {own:.1f} against {saved:.0f}.**",
+        f"With {WAN.schedule.dense_steps} dense steps and the first layer dense that takes a",
+        f"sparsity of {needed}. The authors' mask at their script's decay of {WAN.decay:g} has",
+        f"{_sparsity(WAN, RELEASED)}, in its first release {_sparsity(WAN, FIRST)}",
+        f"({first:.1f} saved). Without the attention sink the latter has {blocks}, and {pairs}",
+        "where pairs are counted before they are rounded to blocks: the paper's figure is of",
+        "something sparser still, and which mask or decay that is was not published.",
+    )
+
+
+def _without_sink(name: str) -> str:
+    mask = load_mask(f"{name}:wan_first", decay=WAN.decay, sink_frames=0, empty_rows="own_block")
+    return share(1 - compile_mask(mask, WAN.grid).density)
+
+
+def _sparsities() -> tuple[str, ...]:
+    twice, fourfold = BY_NAME["hunyuanvideo", 2], BY_NAME["hunyuanvideo", 4]
+    wan = BY_NAME["wan2.1-14b", 2]
+    return (
+        "**Sparsity.** For HunyuanVideo the paper's figures are those of the code's first release,",
+        f"whose mask still had the sink: {_sparsity(twice, FIRST)} and",
+        f"{_sparsity(fourfold, FIRST)}. For Mochi, whose code was never released, the same rule",
+        f"comes within half a point. Wan at 2× has {_sparsity(wan, RELEASED)} (released) or",
+        f"{_sparsity(wan, FIRST)} (first), against {share(wan.claim.sparsity or 0)}, for which no",
+        "reason was found.",
+    )
+
+
+def _nine() -> tuple[str, ...]:
+    video = BY_NAME["hunyuanvideo", 4]
+    released, first = (1 / table_of(video, mask).block_density for mask in (RELEASED, FIRST))
+    schedule = video.schedule
+    return (
+        "**9× less attention at 509 frames** is of the released mask,",
+        f"{released:.1f}×; the first release's, whose sparsity the paper gives, makes it",
+        f"{first:.1f}×. It is of a sparse layer in a sparse step: {schedule.dense_steps} steps and",
+        f"{schedule.dense_layers} layers stay dense.",
+    )
 
 
 def kernel_target(video: Video, peer: str) -> Target:
@@ -92,15 +431,15 @@ def _video_target(one: VideoTimes) -> Target | None:
 
 
 def parts() -> dict[str, str]:
-    """Give each generated part of the page by its name."""
+    """Return each generated part of the page by its name."""
     records = read(RECORDS).records if RECORDS.exists() else ()
-    times = read_times(TIMES) if TIMES.exists() else ()
-    videos = of_videos(times)
+    timed = read_lines(TIMES, PartTime) if TIMES.exists() else ()
+    videos = of_videos(timed)
     made = (part_table(videos), inside_table(videos), sum_table(videos))
-    steps = list(filter(None, made)) if times else [NOT_YET]
-    if times:
-        steps.append(told(times[-1]))
-    attention = f"{attention_table(records)}\n\n{told(records[-1])}" if records else NOT_YET
+    steps = list(filter(None, made)) if timed else [NOT_YET]
+    if timed:
+        steps.append(source_of(timed[-1]))
+    attention = f"{attention_table(records)}\n\n{source_of(records[-1])}" if records else NOT_YET
     targets = [*(kernel_target(video, peer) for video in VIDEOS for peer in ("cudnn", "fa3"))]
     targets += step_targets(videos)
     return {
@@ -109,23 +448,6 @@ def parts() -> dict[str, str]:
         "reasons": reasons(),
         "attention": attention,
         "steps": "\n\n".join(steps),
-        "videos": video_table(videos) if times else NOT_YET,
-        "targets": target_table(records, targets) if records or times else NOT_YET,
+        "videos": video_table(videos) if timed else NOT_YET,
+        "targets": target_table(records, targets) if records or timed else NOT_YET,
     }
-
-
-def written(text: str) -> str:
-    """Put the parts into the page."""
-    return filled(text, parts(), maker="benchmarks/paper.py")
-
-
-def main() -> int:
-    """Write the page, or check it."""
-    parser = argparse.ArgumentParser(description="The paper's figures beside ours.")
-    parser.add_argument("--check", action="store_true", help="compare the page with its sources")
-    options = parser.parse_args()
-    return rewrite(PAGE, written, check=options.check)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@
 Needs diffusers and one GPU of 80 GB. Weights are random: times do not depend on them. A step is one
 call of the transformer; guidance of Wan and Mochi calls it twice. All kinds of attention are timed
 in turn; a dense kernel that is not installed is told and left out. Lines are added to the file;
-benchmarks/paper.py makes docs/paper.md of them.
+`python -m benchmarks.pages paper` makes docs/paper.md of them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from benchmarks.paper_times import RADIAL, STEP, PartTime
+from benchmarks.paper import RADIAL, STEP, PartTime
 from radialbench import compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels.backend import Run, load_backend

@@ -1,6 +1,6 @@
-"""Parts of a Markdown file that are made from records, between marks that name them."""
+"""Records behind the pages: where they are, how they are read, and where they come from."""
 
-from collections.abc import Callable, Mapping
+import hashlib
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -8,6 +8,10 @@ from radialbench.errors import RecordError
 from radialbench.records.codec import from_dict
 from radialbench.records.lines import parse_json
 from radialbench.records.result import Environment
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+NOT_YET = "Not measured yet."
 
 T = TypeVar("T")
 
@@ -22,45 +26,6 @@ class Measured(Protocol):
     @property
     def created(self) -> str:
         """When, in ISO 8601."""
-
-
-def filled(text: str, parts: Mapping[str, str], *, maker: str) -> str:
-    """Put parts between their marks.
-
-    Args:
-        text: The file's text.
-        parts: What stands between `<!-- name: made by maker -->` and `<!-- /name -->`, by name.
-        maker: The script that makes them.
-
-    Raises:
-        SystemExit: A mark is missing, or there twice.
-    """
-    for name, part in parts.items():
-        begin, end = f"<!-- {name}: made by {maker} -->\n", f"<!-- /{name} -->"
-        if text.count(begin) != 1 or text.count(end) != 1:
-            raise SystemExit(f"no part {name!r} of {maker}")
-        before, after = text.split(begin)[0], text.split(end)[1]
-        text = f"{before}{begin}{part}\n{end}{after}"
-    return text
-
-
-def rewrite(page: Path, written: Callable[[str], str], *, check: bool) -> int:
-    """Write a page anew.
-
-    Args:
-        page: The file.
-        written: Gives its new text.
-        check: Only compare.
-
-    Returns:
-        1 if it is compared and differs, else 0.
-    """
-    text = page.read_text(encoding="utf-8")
-    new = written(text)
-    if check:
-        return int(new != text)
-    page.write_text(new, encoding="utf-8")
-    return 0
 
 
 def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
@@ -78,13 +43,18 @@ def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
     return tuple(found)
 
 
-def told(record: Measured) -> str:
-    """Say where records come from, and when."""
+def file_hash(path: Path) -> str:
+    """Return what tells one file of records from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def source_of(record: Measured) -> str:
+    """Describe where records come from, and when."""
     return f"{described(record.environment)}; {record.created[:10]}."
 
 
 def described(here: Environment) -> str:
-    """Say where something was measured, and by which command."""
+    """Describe where something was measured, and by which command."""
     machine = f"{here.cpu}, {here.cores} cores, {here.memory_bytes / 2**30:.0f} GiB"
     if here.device != "cpu":
         machine = f"{here.device}; {machine}"

@@ -2,7 +2,7 @@
 
     python -m benchmarks.timers                  # about two minutes on an H100
     python -m benchmarks.timers -o timers.json   # the samples too
-    python -m benchmarks.timers --page           # the table of docs/measurement.md
+    python -m benchmarks.pages measurement       # the table of docs/measurement.md
 
 benchmarks/results/timers.json holds the samples that the page's table is made from.
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.parts import described, filled
+from benchmarks.parts import RESULTS, described
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.clocks import EventClock
@@ -33,23 +33,14 @@ from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 
 Call = Callable[[], object]
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "measurement.md"
-STORED = ROOT / "benchmarks" / "results" / "timers.json"
+STORED = RESULTS / "timers.json"
 SECONDS = 0.5
 SHAPES = {"short": (TokenGrid(4, 32, 32), 4), "middle": (TokenGrid(21, 30, 52), 12)}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a timer said of a kernel.
-
-    Attributes:
-        kernel: Its name.
-        timer: The timer's name.
-        cache: Whether the L2 cache was `cold` or `warm`.
-        samples_ms: What it measured, in order.
-    """
+    """What a timer said of a kernel, with the L2 cache `cold` or `warm`."""
 
     kernel: str
     timer: str
@@ -133,10 +124,7 @@ def cupti(call: Call) -> tuple[float, ...]:
 def spans_of_calls(spans: Iterable[tuple[float, float]], calls: int) -> tuple[float, ...]:
     """Give each call's time, from the begin of its first kernel to the end of its last.
 
-    Args:
-        spans: Begin and end of everything the GPU did, in milliseconds: before each call one thing
-            that is not of it, the flush.
-        calls: How many there were.
+    Before each call the GPU did one thing that is not of it, the flush. Times are milliseconds.
 
     Raises:
         SystemExit: The calls did not all do the same number of things.
@@ -149,7 +137,7 @@ def spans_of_calls(spans: Iterable[tuple[float, float]], calls: int) -> tuple[fl
     return tuple(max(end for _, end in group) - group[0][0] for group in groups)
 
 
-def nvbench(calls: dict[str, Call], missing: list[str], *, sync: bool) -> list[Result]:
+def nvbench(calls: dict[str, Call], missing: list[str]) -> list[Result]:
     """NVBench's cold measurement of all kernels; said to be missing where it is not installed."""
     try:
         from cuda import bench
@@ -172,7 +160,7 @@ def nvbench(calls: dict[str, Call], missing: list[str], *, sync: bool) -> list[R
                 for _ in range(3):
                     call()
             torch.cuda.synchronize()
-            state.exec(launch, batched=False, sync=sync)
+            state.exec(launch, batched=False)
 
         return benchmark
 
@@ -213,7 +201,7 @@ def measured(calls: dict[str, Call], missing: list[str]) -> list[Result]:
     return found
 
 
-def told(results: Sequence[Result]) -> str:
+def result_table(results: Sequence[Result]) -> str:
     """A table: each timer's median, spread, and median over that of ours in the same cache."""
     lines = ["| kernel | timer | L2 | ms | IQR | samples | over ours |", "|-|-|-|-:|-:|-:|-:|"]
     for kernel, timer, cache in dict.fromkeys((r.kernel, r.timer, r.cache) for r in results):
@@ -233,36 +221,21 @@ def _samples(results: Iterable[Result], kernel: str, timer: str, cache: str) -> 
     return [ms for r in results if (r.kernel, r.timer, r.cache) == wanted for ms in r.samples_ms]
 
 
-def read() -> tuple[Environment, list[Result], list[str]]:
-    """Give the committed measurement: where it was made, the results, what was not measured."""
+def parts() -> dict[str, str]:
+    """Return the generated part of the page by its name."""
     stored = json.loads(STORED.read_text(encoding="utf-8"))
-    results = [
-        Result(r["kernel"], r["timer"], r["cache"], tuple(r["samples_ms"]))
-        for r in stored["results"]
-    ]
-    return from_dict(Environment, stored["environment"]), results, stored["missing"]
-
-
-def written(text: str) -> str:
-    """Put the committed measurement into the page."""
-    where, results, missing = read()
-    lines = [told(results), "", f"{described(where)}."]
+    results = [from_dict(Result, result) for result in stored["results"]]
+    where, missing = from_dict(Environment, stored["environment"]), stored["missing"]
+    lines = [result_table(results), "", f"{described(where)}."]
     lines += ["", *(f"- {line}" for line in missing)] if missing else []
-    return filled(text, {"timers": "\n".join(lines)}, maker="benchmarks/timers.py")
+    return {"timers": "\n".join(lines)}
 
 
 def main() -> int:
-    """Measure, and print the tables: before, after, and both together."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description="The same kernels by several timers.")
     parser.add_argument("-o", "--out", type=Path, help="write the samples, as JSON")
-    parser.add_argument("--page", action="store_true", help="make the page's table, and no more")
-    parser.add_argument(
-        "--nvbench-sync", action="store_true", help="let NVBench not hold its stream back"
-    )
     options = parser.parse_args()
-    if options.page:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-        return 0
     if not torch.cuda.is_available():
         print("needs a CUDA device")
         return 2
@@ -270,14 +243,10 @@ def main() -> int:
     print(f"{where.device}; {where.clocks or 'clocks unknown'}")
     calls = kernels()
     missing: list[str] = []
-    before = measured(calls, missing)
-    between = nvbench(calls, missing, sync=options.nvbench_sync)
-    after = measured(calls, missing)
-    for title, part in (("before", before), ("after", after), ("all", before + between + after)):
-        print(f"\n{title}\n\n{told(part)}")
-    print(*missing, sep="\n")
+    results = [*measured(calls, missing), *nvbench(calls, missing), *measured(calls, missing)]
+    print(result_table(results), *missing, sep="\n")
     if options.out:
-        rows = [to_dict(result) for result in before + between + after]
+        rows = [to_dict(result) for result in results]
         stored = {"environment": to_dict(where), "missing": missing, "results": rows}
         options.out.write_text(json.dumps(stored), encoding="utf-8")
     return 0

@@ -1,93 +1,294 @@
-"""Write what docs/tuning.md says of measured things, from records alone.
+"""How near searches come to the best, what tuning gains, and what transfers to other problems.
 
-    python -m benchmarks.tuning           # the page and its picture
-    python -m benchmarks.tuning --check   # exits with 1 if the page differs from the records
+    radialbench tune benchmarks/tuning_sweep.yaml --sampler exhaustive --record FILE   # on a GPU
+    python -m benchmarks.tuning                 # replay searches: two minutes on a core
+    python -m benchmarks.pages tuning           # docs/tuning.md
 
-The records are benchmarks/results/tuning_sweep.jsonl, which `radialbench tune --record` measures
-on a GPU, and the tuned ones that come with the package. Searches are replayed when the
-sweep is a new one, some two minutes on a core; see benchmarks/tuning_replay.py.
+The page is made of that sweep, benchmarks/results/tuning_sweep.jsonl, of the rates in tuning.json
+beside it, and of the tuned records that come with the package. A search takes a fifth of a second,
+and there are some thousands: what they gave is kept, with the hash of the sweep.
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice, permutations
+from math import ceil
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
 
-from benchmarks.parts import filled
-from benchmarks.tuning_replay import (
-    Rates,
-    draw,
-    fresh_rates,
-    search_table,
-    search_targets,
-    searched,
-    whole_problems,
+from benchmarks.parts import NOT_YET, RESULTS, ROOT, file_hash
+from radialbench.autotune.regret import (
+    SHARES,
+    RegretSummary,
+    Transfer,
+    compare_searches,
+    draw_regrets,
+    exhaustive_record,
+    problem_name,
+    summary_of,
+    transfer_regrets,
 )
-from benchmarks.tuning_transfer import (
-    Problems,
-    bound_words,
-    distance_table,
-    pairs_of,
-    transfer_table,
-    transfer_targets,
-    worst_words,
-)
-from radialbench.autotune.regret import transfer_regrets
+from radialbench.autotune.replay import by_problem, true_times
+from radialbench.autotune.run import NEIGHBOURS, neighbours
 from radialbench.autotune.runoff import format_ratio
+from radialbench.autotune.space import format_config
 from radialbench.autotune.sweep import SweepTrial, read_sweep
+from radialbench.autotune.trials import TrialOutcome
+from radialbench.autotune.tuner import TRIALS
 from radialbench.kernels.tuned import shipped_records
+from radialbench.records.lookup import FARTHEST, MATCHED, distance
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import TuningRecord
+from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.reports.formats._tables import table, text
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "tuning.md"
-PICTURE = ROOT / "docs" / "images" / "tuning.svg"
 SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"
-RESULTS = ROOT / "benchmarks" / "results" / "tuning_sweep.jsonl"
-RATES = ROOT / "benchmarks" / "results" / "tuning.json"
-NOT_YET = "Not measured yet."
+SWEEP = RESULTS / "tuning_sweep.jsonl"
+RATES = RESULTS / "tuning.json"
+PICTURE = "tuning.svg"
+
+SEEDS = 50
+WHOLE = "exhaustive"
+HELPED = "tpe, helped"
+"""As `tune` runs it on a GPU that has no records, with those that the package has of others: what
+is best there for this problem and those near it comes after the default."""
+
+COSTS = {"tpe": SHARES, HELPED: SHARES, "random": SHARES, WHOLE: (*SHARES, 0.5, 0.7, 1.0)}
+"""Parts of the measurements of an exhaustive search after which each is asked what it found."""
+
+TOLD = (0.05, 0.1, 0.2, 1.0)
+COST, MEDIAN, HIGH = 0.1, 0.02, 0.05
+"""The aim: after this part of the measurements, so far from the best at the median and in 95 of 100
+searches."""
+
+WORST = 0.05
+"""The aim for what is transferred, at most; at the median it is `MEDIAN`."""
+
+FEWEST = 6
+"""Pairs at a distance that say something about it."""
+
+Trials = Sequence[SweepTrial]
+Problems = Mapping[TuningKey, Trials]
+Rates = dict[str, Any]
+"""Of which sweep, and for each problem, search and share: how many trials were made of how many,
+and the regret with each seed."""
 
 
-def parts(
-    sweep: Sequence[SweepTrial], rates: Rates | None, records: Sequence[TuningRecord]
-) -> dict[str, str]:
-    """Give each generated part of the page by its name."""
-    problems = whole_problems(sweep)
-    unknown = dict.fromkeys(("searches", "transfer", "distances"), NOT_YET)
-    measured = measured_parts(sweep, problems, rates) if rates else unknown
-    return measured | {"gains": gains(records)}
+def whole_problems(sweep: Trials) -> dict[TuningKey, tuple[SweepTrial, ...]]:
+    """Give the problems that were measured to the end.
 
-
-def measured_parts(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> dict[str, str]:
-    """Give the parts that rest on the sweep."""
-    rows = transfer_regrets([one for recorded in problems.values() for one in recorded])
-    pairs = pairs_of(problems)
-    searches, few = "", len(problems) - len(searched(problems.values()))
-    if rates["rows"]:
-        searches = "\n\n".join(
-            (
-                search_table(rates),
-                f"![Regret of searches against their cost](images/{PICTURE.name})",
-                target_table(search_targets(rates)),
-            )
-        )
-    if few:
-        searches += (
-            f"\n\n{few} of {len(problems)} problems have no more candidates than a search has "
-            "trials: all are tried, and no search is needed."
-        )
-    transfers = (
-        transfer_table(rows),
-        worst_words(rows),
-        target_table(transfer_targets(rows)),
-    )
+    What may be tried depends on the kernel, the type and the head dimension alone; where there are
+    fewer trials than for others of these, the sweep was cut off.
+    """
+    kinds: dict[tuple[object, ...], set[object]] = {}
+    problems = by_problem(sweep)
+    for key, recorded in problems.items():
+        kinds.setdefault(_kind(key), set()).update(one.config for one in recorded)
     return {
-        "searches": f"{searches.strip()}\n\n{_told(sweep, problems, rates)}",
-        "transfer": "\n\n".join(transfers),
-        "distances": f"{distance_table(pairs)}\n\n{bound_words(pairs)}",
+        key: recorded
+        for key, recorded in problems.items()
+        if len({one.config for one in recorded}) == len(kinds[_kind(key)])
     }
+
+
+def searched(problems: Iterable[Trials]) -> list[Trials]:
+    """Give the problems with more candidates than `tune` tries; of the others it tries all."""
+    return [recorded for recorded in problems if _cost(recorded) > TRIALS]
+
+
+def replay(problems: Sequence[Trials], seeds: int) -> list[dict[str, Any]]:
+    """Replay every search on every problem with every seed, on all cores."""
+    # Not forked: this process may have threads.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        found = pool.map(partial(rates_of, seeds=range(seeds)), problems)
+        return [row for rows in found for row in rows]
+
+
+def rates_of(recorded: Trials, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Replay every search on one problem."""
+    rows = []
+    key = recorded[0].key
+    others = [record for record in shipped_records() if record.key.device != key.device]
+    for search, shares in COSTS.items():
+        helped = {key: tuple(islice(neighbours(others, key), NEIGHBOURS))}
+        first = helped if search == HELPED else {}
+        found = compare_searches(recorded, [search.partition(",")[0]], seeds, shares, first=first)
+        for share, part in groupby(sorted(found, key=lambda row: row.share), lambda row: row.share):
+            same = sorted(part, key=lambda row: row.seed)
+            rows.append(
+                {
+                    "problem": problem_name(recorded[0]),
+                    "search": search,
+                    "share": share,
+                    "trials": same[0].trials,
+                    "of": _cost(recorded),
+                    "regrets": [round(row.regret, 5) for row in same],
+                }
+            )
+    return rows
+
+
+def summaries(rates: Rates) -> list[RegretSummary]:
+    """Sum up over problems and seeds."""
+    parts: dict[tuple[str, float], list[float]] = {}
+    for row in rates["rows"]:
+        parts.setdefault((row["search"], row["share"]), []).extend(row["regrets"])
+    return [summary_of(search, share, regrets) for (search, share), regrets in parts.items()]
+
+
+def search_table(rates: Rates) -> str:
+    """What each search hands out after parts of the measurements."""
+    headers = ("search", "measured", "trials", "median", "95th percentile", "worst")
+    body = []
+    for one in summaries(rates):
+        if one.share not in TOLD:
+            continue
+        rows = [r for r in rates["rows"] if (r["search"], r["share"]) == (one.search, one.share)]
+        trials = median(row["trials"] for row in rows)
+        figures = (f"{value:.2%}" for value in (one.median, one.high, one.worst))
+        body.append((f"`{one.search}`", f"{one.share:.0%}", f"{trials:.0f}", *figures))
+    return table(headers, body, words=1)
+
+
+def search_targets(rates: Rates) -> list[tuple[str, float, float]]:
+    """What was asked of `tpe`, the bound, and what was measured."""
+    found = {(one.search, one.share): one for one in summaries(rates)}
+    told = []
+    for search in ("tpe", HELPED):
+        what, one = f"`{search}` after {COST:.0%} of the measurements, ", found[search, COST]
+        told.append((what + "median", MEDIAN, one.median))
+        told.append((what + "95th percentile", HIGH, one.high))
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What one problem would get from the record of another at a distance, as lookups have it.
+
+    Regrets, of what is transferred and of the default, are over the best there is.
+    """
+
+    distance: float
+    same_mask: bool
+    regret: float
+    default: float
+
+
+def pairs_of(problems: Problems) -> list[Pair]:
+    """Give every record to every other problem that it says something about, however far.
+
+    A configuration that did not end well where it would go is left out, as lookups pass it over.
+    """
+    records = {key: exhaustive_record(recorded) for key, recorded in problems.items()}
+    times = {key: true_times(recorded) for key, recorded in problems.items()}
+    pairs = []
+    for tuned, key in permutations(problems, 2):
+        alike = all(getattr(tuned, name) == getattr(key, name) for name in MATCHED)
+        config, default = records[tuned].config, records[key].default
+        if alike and config in times[key]:
+            best = min(times[key].values())
+            same = tuned.mask == key.mask
+            regrets = (times[key][config] / best - 1, times[key][default] / best - 1)
+            pairs.append(Pair(distance(tuned, key), same, *regrets))
+    return pairs
+
+
+def transfer_table(rows: Sequence[Transfer]) -> str:
+    """What each problem gets from the others."""
+    headers = ("mask", "frames × tokens", "heads", "kernel", "given", "regret", "default's")
+    body = [
+        (
+            text(row.label),
+            f"{row.key.frames} × {row.key.tokens_per_frame:,}",
+            str(row.key.batch * row.key.heads),
+            f"`{row.key.backend}`",
+            "the default" if row.source == "default" else format_config(row.config),
+            f"{row.regret:.2%}",
+            f"{row.default:.2%}",
+        )
+        for row in rows
+    ]
+    return table(headers, body, words=5)
+
+
+def transfer_targets(rows: Sequence[Transfer]) -> list[tuple[str, float, float]]:
+    """What was asked of transfers, the bound, and what was measured, for each kernel."""
+    targets = []
+    for backend in dict.fromkeys(row.key.backend for row in rows):
+        regrets = [row.regret for row in rows if row.key.backend == backend]
+        what = f"transfer, `{backend}`, "
+        targets.append((what + "median", MEDIAN, median(regrets)))
+        targets.append((what + "worst", WORST, max(regrets)))
+    return targets
+
+
+def worst_words(rows: Sequence[Transfer]) -> str:
+    """Say which problem transfer serves worst, and why it got what it got."""
+    worst = max(rows, key=lambda row: row.regret)
+    key = worst.key
+    return (
+        f"The worst is {text(worst.label)} on {key.frames} × {key.tokens_per_frame:,} tokens with "
+        f"{key.batch * key.heads} heads on `{key.backend}`: {worst.regret:.2%} slower than the "
+        f"best ({text(worst.reason)})."
+    )
+
+
+def distance_table(pairs: Iterable[Pair]) -> str:
+    """Regrets by distance, of the same mask and of others."""
+    headers = ("distance", "mask", "pairs", "median", "worst", "default's", "slower than it")
+    body = []
+    for far, part in _by_distance(pairs):
+        for same, word in ((True, "same"), (False, "other")):
+            some = [pair for pair in part if pair.same_mask == same]
+            if some:
+                regrets, defaults = [one.regret for one in some], [one.default for one in some]
+                figures = (median(regrets), max(regrets), median(defaults))
+                slower = sum(one.regret > one.default for one in some)
+                shown = (f"{figure:.2%}" for figure in figures)
+                body.append((_span(far), word, str(len(some)), *shown, str(slower)))
+    return table(headers, body, words=2)
+
+
+def suggested(pairs: Iterable[Pair]) -> float | None:
+    """Give the distance from which on the default is better; None if the data has no such.
+
+    Better at the median over all pairs of a step of distance, of which there must be some.
+    """
+    for far, part in _by_distance(pairs):
+        if len(part) >= FEWEST and median(one.regret - one.default for one in part) > 0:
+            return far - 1.0
+    return None
+
+
+def bound_words(pairs: Sequence[Pair]) -> str:
+    """Say what the data says of the bound on distances."""
+    here = f"The bound on distances, `FARTHEST`, is {FARTHEST:g}."
+    found, most = suggested(pairs), max((pair.distance for pair in pairs), default=0.0)
+    if found is None:
+        return (
+            f"{here} Up to {most:.1f}, as far apart as two problems of the sweep are, what is "
+            "transferred is no slower than the default at the median of any step, so that nothing "
+            f"here asks for a smaller one; beyond {most:.1f} nothing was measured."
+        )
+    if found == FARTHEST:
+        return f"{here} By the sweep the default is better beyond it."
+    return f"{here} By the sweep the default is better beyond {found:g}."
+
+
+def _by_distance(pairs: Iterable[Pair]) -> Iterator[tuple[int, list[Pair]]]:
+    """Part pairs by distance, rounded up, the nearest first; those at 0 count to the first step."""
+    steps: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        steps.setdefault(max(1, ceil(pair.distance)), []).append(pair)
+    yield from sorted(steps.items())
+
+
+def _span(far: int) -> str:
+    return f"{far - 1} to {far}"
 
 
 def target_table(targets: Iterable[tuple[str, float, float]]) -> str:
@@ -159,36 +360,74 @@ def _told(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:
     return f"{counts}; {devices}; {said}; `radialbench tune --record`.{left}"
 
 
-def written(page: str, sweep: Path = RESULTS, rates: Path = RATES, *, replays: bool) -> str:
-    """Put the parts into the page.
+def parts(
+    sweep: Sequence[SweepTrial] | None = None,
+    rates: Rates | None = None,
+    records: Sequence[TuningRecord] | None = None,
+) -> dict[str, str]:
+    """Return each generated part of the page by its name, by default of what is stored."""
+    if sweep is None and SWEEP.exists():
+        sweep, rates = read_sweep(SWEEP), json.loads(RATES.read_text(encoding="utf-8"))
+    made = dict.fromkeys(("searches", "transfer", "distances"), NOT_YET)
+    if sweep and rates:
+        made = measured_parts(sweep, whole_problems(sweep), rates)
+    return made | {"gains": gains(shipped_records() if records is None else records)}
 
-    Args:
-        page: Its text.
-        sweep: The recorded trials; not measured yet if there is no such file.
-        rates: What replaying them gave.
-        replays: Whether they are replayed if the rates are not theirs.
-    """
-    trials = read_sweep(sweep) if sweep.exists() else ()
-    known: Rates | None = None
-    if trials and replays:
-        known = fresh_rates(rates, sweep, whole_problems(trials).values())
-    elif trials:
-        known = json.loads(rates.read_text(encoding="utf-8"))
-    made = parts(trials, known, shipped_records())
-    return filled(page, made, maker="benchmarks/tuning.py")
+
+def measured_parts(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> dict[str, str]:
+    """Return the parts that rest on the sweep."""
+    rows = transfer_regrets([one for recorded in problems.values() for one in recorded])
+    pairs = pairs_of(problems)
+    searches, few = "", len(problems) - len(searched(problems.values()))
+    if rates["rows"]:
+        searches = "\n\n".join(
+            (
+                search_table(rates),
+                f"![Regret of searches against their cost](images/{PICTURE})",
+                target_table(search_targets(rates)),
+            )
+        )
+    if few:
+        searches += (
+            f"\n\n{few} of {len(problems)} problems have no more candidates than a search has "
+            "trials: all are tried, and no search is needed."
+        )
+    transfers = (
+        transfer_table(rows),
+        worst_words(rows),
+        target_table(transfer_targets(rows)),
+    )
+    return {
+        "searches": f"{searches.strip()}\n\n{_told(sweep, problems, rates)}",
+        "transfer": "\n\n".join(transfers),
+        "distances": f"{distance_table(pairs)}\n\n{bound_words(pairs)}",
+    }
+
+
+def picture() -> bytes:
+    """Draw the regret of each search against what it costs, as SVG."""
+    from radialbench.reports.charts._style import drawing, rendered
+
+    with drawing():
+        figure, _ = draw_regrets(summaries(json.loads(RATES.read_text(encoding="utf-8"))))
+        return rendered(figure, "svg")
+
+
+def _cost(recorded: Trials) -> int:
+    return sum(one.outcome != TrialOutcome.REJECTED for one in recorded)
+
+
+def _kind(key: TuningKey) -> tuple[object, ...]:
+    return key.backend, key.device, key.head_dim, key.dtype, key.direction
 
 
 def main() -> int:
-    """Write the page and its picture, or compare the page with --check."""
-    parser = argparse.ArgumentParser(description="What was measured of tuning.")
-    parser.add_argument("--check", action="store_true", help="only say whether the page differs")
-    options = parser.parse_args()
-    page = PAGE.read_text(encoding="utf-8")
-    if options.check:
-        return int(written(page, replays=False) != page)
-    PAGE.write_text(written(page, replays=True), encoding="utf-8")
-    if RATES.exists() and (rates := json.loads(RATES.read_text(encoding="utf-8")))["rows"]:
-        PICTURE.write_bytes(draw(rates))
+    """Replay the searches anew."""
+    now = file_hash(SWEEP)
+    rows = replay(searched(whole_problems(read_sweep(SWEEP)).values()), SEEDS)
+    lines = ",\n".join(map(json.dumps, rows))
+    head = f'{{"sweep": "{now}", "seeds": {SEEDS}, "rows": ['
+    RATES.write_text(f"{head}\n{lines}\n]}}\n", encoding="utf-8")
     return 0
 
 

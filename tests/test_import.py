@@ -1,4 +1,4 @@
-"""Starting up loads nothing heavy; `benchmarks/startup.py` measures what that saves."""
+"""Starting up loads nothing heavy."""
 
 import json
 import subprocess

@@ -1,36 +1,28 @@
-"""The performance page says what the committed records say."""
+"""What the performance page is made of: targets, our kernels' memory, and the order of rows."""
 
-import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import kernels
-from radialbench import compile_mask
+from benchmarks import performance
+from benchmarks.parts import NOT_YET, ROOT, read_lines
+from benchmarks.performance import LENGTH, OURS, STANDS, OrderTime, order_table
+from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import PROCESSORS
+from radialbench.records.measurement import Measurement
 from radialbench.records.result import Status
-from radialbench.records.store import read
+from radialbench.records.store import append, read
+from radialbench.reports.claims import VIDEOS
 from radialbench.reports.kernels import Target, besides_outputs
 from radialbench.suites.offline import launched, makespan
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
+from tests.records.sample import ENVIRONMENT
 
-TEXT = kernels.PAGE.read_text(encoding="utf-8")
-RECORDS = read(kernels.RECORDS).records
-SUITE = load_suite(str(kernels.ROOT / "benchmarks" / "kernels.yaml"))
-RADIAL = [c for c in plan(SUITE) if c.backend == "hopper" and c.id.startswith(kernels.RADIAL)]
-
-
-def test_tables_are_those_of_the_records() -> None:
-    assert kernels.written(TEXT) == TEXT, "run: python -m benchmarks.kernels"
-
-
-@pytest.mark.parametrize(
-    "row", [r"\| S radial_blocks: hopper ag[^\n]*?", r"\| sta +\| hopper[^\n]*?"]
-)
-def test_a_changed_number_is_noticed(row: str) -> None:
-    changed = re.sub(rf"({row})(\d)", lambda m: f"{m[1]}{(int(m[2]) + 1) % 10}", TEXT, count=1)
-    assert changed != TEXT
-    assert kernels.written(changed) == TEXT
+RECORDS = read(performance.RECORDS).records
+SUITE = load_suite(str(ROOT / "benchmarks" / "kernels.yaml"))
+RADIAL = [c for c in plan(SUITE) if c.backend == "hopper" and c.id.startswith(performance.RADIAL)]
 
 
 def test_the_records_are_of_the_suite_and_of_one_run() -> None:
@@ -47,7 +39,7 @@ def test_none_failed_and_what_has_a_time_was_accurate() -> None:
             assert record.accuracy.rows >= 4096
 
 
-@pytest.mark.parametrize("target", kernels.TARGETS, ids=lambda target: target.text)
+@pytest.mark.parametrize("target", performance.TARGETS, ids=lambda target: target.text)
 def test_every_target_finds_its_cases(target: Target) -> None:
     assert (target.of(RECORDS) is None) == ("fastvideo" in target.text)
 
@@ -64,5 +56,41 @@ def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
 def test_splitting_long_rows_would_gain_what_the_page_says(case: Case) -> None:
     works = launched(compile_mask(case.mask, case.grid), case.problem.heads)
     over = makespan(works) / (sum(works) / PROCESSORS)
-    asked = case.group in (kernels.S, kernels.W1, kernels.H1, kernels.H4)
+    asked = case.group in (performance.S, performance.W1, performance.H1, performance.H4)
     assert over < (1.01 if asked else 1.055), over
+
+
+def timed(order: str, ms: float) -> OrderTime:
+    timing = Measurement((ms,) * 8, 1, "cold", "cuda_event", None)
+    created = "2026-11-30T00:00:00+00:00"
+    return OrderTime("a video", "radial", 4, order, timing, ENVIRONMENT, created)
+
+
+def test_every_problem_of_the_records_is_one_of_the_benchmark() -> None:
+    names = {(name, mask.label) for name, mask, _, _ in performance.problems()}
+    assert len(names) == len(VIDEOS) + 4
+    times = read_lines(performance.ORDERS, OrderTime)
+    assert {(one.name, one.mask) for one in times} == names
+    assert len(times) == 3 * len(names)
+
+
+def test_orders_hold_every_row_once() -> None:
+    compiled = compile_mask(load_mask("radial"), TokenGrid(40, 16, 32), 64, 64)
+    found = performance.orders(compiled)
+    assert list(found) == [LENGTH, STANDS, OURS]
+    assert all(sorted(rows) == list(range(compiled.rows)) for rows in found.values())
+    assert len({tuple(np.asarray(rows)) for rows in found.values()}) == 3
+
+
+def test_what_is_faster_has_a_higher_number(tmp_path: Path) -> None:
+    times = [timed(LENGTH, 2.2), timed(STANDS, 2.5), timed(OURS, 2.0)]
+    line = order_table(times).splitlines()[-1]
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == [
+        *("a video", "radial", "4", "2.20", "0.880", "1.100 (1.100 to 1.100)")
+    ]
+    path = tmp_path / "times.jsonl"
+    for one in times:
+        append(path, one)
+    assert read_lines(path, OrderTime) == tuple(times)
+    assert line in performance.parts(orders=path)["order"]
+    assert performance.parts(orders=tmp_path / "none")["order"] == NOT_YET

@@ -1,4 +1,4 @@
-"""The README says what the committed records and the code say."""
+"""What the README shows runs, and its links lead somewhere."""
 
 import re
 import subprocess
@@ -7,20 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import readme
-
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_tables_are_those_of_the_records() -> None:
-    assert readme.written(TEXT) == TEXT, "run: python -m benchmarks.readme"
-
-
-def test_a_changed_number_is_noticed() -> None:
-    changed = re.sub(r"(\| radial[^\n]*?)(\d)", lambda m: f"{m[1]}{(int(m[2]) + 1) % 10}", TEXT)
-    assert changed != TEXT
-    assert readme.written(changed) == TEXT
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", TEXT, re.S))

@@ -1,4 +1,4 @@
-"""docs/tuning.md says what the records say; the same functions on made-up kernels."""
+"""What docs/tuning.md is made of, on made-up kernels; rates are those of the sweep."""
 
 import json
 from collections import defaultdict
@@ -10,10 +10,21 @@ from statistics import median
 
 import pytest
 
-from benchmarks import tuning, tuning_replay, tuning_transfer
-from benchmarks.tuning import RESULTS, SUITE
-from benchmarks.tuning_replay import rates_of, searched, sweep_hash, whole_problems
-from benchmarks.tuning_transfer import Pair, bound_words, distance_table, pairs_of, suggested
+from benchmarks import tuning
+from benchmarks.pages import DOCS
+from benchmarks.parts import NOT_YET, file_hash
+from benchmarks.tuning import (
+    SUITE,
+    SWEEP,
+    Pair,
+    bound_words,
+    distance_table,
+    pairs_of,
+    rates_of,
+    searched,
+    suggested,
+    whole_problems,
+)
 from radialbench.autotune.jobs import tunable_cases
 from radialbench.autotune.regret import transfer_regrets
 from radialbench.autotune.sweep import SweepTrial, read_sweep
@@ -28,7 +39,7 @@ from radialbench.suites.read import load_suite
 from tests.autotune import landscape
 from tests.records.tuned import kept, tuned
 
-TEXT = tuning.PAGE.read_text(encoding="utf-8")
+TEXT = (DOCS / "tuning.md").read_text(encoding="utf-8")
 SHAPES = [replace(landscape.shape(seed), head_dim=128) for seed in range(3)]
 SUITES = ("scaling", "wan", "hunyuan", "mochi", "smoke_gpu", "paper", "peers")
 
@@ -39,69 +50,51 @@ def made() -> tuple[SweepTrial, ...]:
     return tuple(landscape.sweep(SHAPES, noise=0.002))
 
 
-def part(page: str, name: str) -> str:
-    begin = page.index(f"<!-- {name}: made by")
-    return page[page.index("\n", begin) + 1 : page.index(f"\n<!-- /{name} -->")]
-
-
 def rows(table: str) -> list[list[str]]:
     """Give the cells of the first table of a part, without its headings."""
     lines = [line for line in table.split("\n\n")[0].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_the_page_is_what_the_records_make() -> None:
-    assert tuning.written(TEXT, replays=False) == TEXT, "run: python -m benchmarks.tuning"
-
-
 def test_rates_are_those_of_the_sweep() -> None:
-    if not RESULTS.exists():
-        assert part(TEXT, "searches") == part(TEXT, "transfer") == tuning.NOT_YET
-        assert not tuning.RATES.exists()
-        return
-    assert tuning.PICTURE.read_bytes().startswith(b"<?xml")
-    check_rates(tuning.RATES, RESULTS)
+    check_rates(tuning.RATES, SWEEP)
 
 
 def check_rates(stored: Path, sweep: Path) -> None:
     """Replay two searches of one problem, and compare them with what is stored."""
     rates = json.loads(stored.read_text(encoding="utf-8"))
-    assert rates["sweep"] == sweep_hash(sweep), "run: python -m benchmarks.tuning"
+    assert rates["sweep"] == file_hash(sweep), "run: python -m benchmarks.tuning"
     every = searched(whole_problems(read_sweep(sweep)).values())
-    assert len(rates["rows"]) == len(every) * sum(map(len, tuning_replay.COSTS.values()))
+    assert len(rates["rows"]) == len(every) * sum(map(len, tuning.COSTS.values()))
     again = rates_of(every[-1], range(2))
     kept = [row for row in rates["rows"] if row["problem"] == again[0]["problem"]]
     assert [row | {"regrets": row["regrets"][:2]} for row in kept] == again
 
 
 @pytest.mark.slow
-def test_a_sweep_is_replayed_once_and_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sweep, rates = tmp_path / "sweep.jsonl", tmp_path / "rates.json"
+def test_a_sweep_is_replayed_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, stored = tmp_path / "sweep.jsonl", tmp_path / "rates.json"
     write_whole(sweep, made())
+    for name, value in (("SWEEP", sweep), ("RATES", stored), ("SEEDS", 3)):
+        monkeypatch.setattr(tuning, name, value)
+    assert tuning.main() == 0
+    check_rates(stored, sweep)
     problems = list(whole_problems(made()).values())
-    found = tuning_replay.fresh_rates(rates, sweep, problems, seeds=3)
-    check_rates(rates, sweep)
-    page = tuning.written(TEXT, sweep, rates, replays=False)
-    monkeypatch.setattr(tuning_replay, "replay", lambda problems, seeds: [])
-    assert tuning_replay.fresh_rates(rates, sweep, problems, seeds=3) == found
-    table = {(name, share): cells for name, share, *cells in rows(part(page, "searches"))}
+    parts = tuning.parts()
+    table = {(name, share): cells for name, share, *cells in rows(parts["searches"])}
     assert table["`exhaustive`", "100%"][0] == str(len(problems[0]))
     assert table["`exhaustive`", "100%"][1:] == ["0.00%"] * 3
     assert table["`tpe`", "10%"][0] == str(round(0.1 * len(problems[0])))
     # 3 problems with 3 seeds: the 95th percentile of nine is the worst.
     assert all(cells[2] == cells[3] for cells in table.values())
-    assert "3 problems, 540 configurations, 3 seeds; NVIDIA H100; triton 3.7.1;" in page
-    assert tuning_replay.draw(found).startswith(b"<?xml")
-    without = tuning.written(page, tmp_path / "none", rates, replays=False)
-    assert {part(without, name) for name in ("searches", "transfer", "distances")} == {
-        tuning.NOT_YET
-    }
-    assert part(without, "gains") == part(TEXT, "gains")
-    write_whole(sweep, made()[:-1])
-    problems = list(whole_problems(made()[:-1]).values())
-    assert tuning_replay.fresh_rates(rates, sweep, problems, seeds=3)["rows"] == []
+    assert (
+        "3 problems, 540 configurations, 3 seeds; NVIDIA H100; triton 3.7.1;" in (parts["searches"])
+    )
+    assert tuning.picture().startswith(b"<?xml")
+    monkeypatch.setattr(tuning, "SWEEP", tmp_path / "none")
+    without = tuning.parts()
+    assert {without[name] for name in ("searches", "transfer", "distances")} == {NOT_YET}
+    assert without["gains"] == parts["gains"]
 
 
 def test_what_was_cut_off_is_left_out_and_told() -> None:
@@ -218,7 +211,7 @@ def test_gains_are_told_honestly() -> None:
     assert len(rows(second)) == 1
     assert other.startswith("1 of 1 run faster")
     assert "1 of 1" not in tuning.gains([kept()])
-    assert tuning.gains([]) == tuning.NOT_YET
+    assert tuning.gains([]) == NOT_YET
 
 
 def test_what_changed() -> None:
@@ -252,6 +245,5 @@ def _nearest(key: TuningKey, tuned: Sequence[TuningKey]) -> float:
 
 
 def test_aims_are_those_that_the_page_tells() -> None:
-    assert (tuning_replay.COST, tuning_replay.MEDIAN, tuning_replay.HIGH) == (0.1, 0.02, 0.05)
-    assert (tuning_transfer.MEDIAN, tuning_transfer.WORST) == (0.02, 0.05)
-    assert f"replayed with {tuning_replay.SEEDS} seeds" in TEXT
+    assert (tuning.COST, tuning.MEDIAN, tuning.HIGH, tuning.WORST) == (0.1, 0.02, 0.05, 0.05)
+    assert f"replayed with {tuning.SEEDS} seeds" in TEXT

@@ -17,6 +17,7 @@ VERBS = {
     "run": "radialbench.cli.run",
     "tune": "radialbench.cli.tune",
     "export": "radialbench.cli.export",
+    "noise": "radialbench.cli.noise",
     "merge": "radialbench.cli.merge",
     "report": "radialbench.cli.report",
     "check": "radialbench.cli.check",

@@ -1,6 +1,7 @@
 """Options that verbs share: which mask, on which grid, in which blocks, and which gates."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from radialbench.maskgen.grid import Model, TokenGrid
     from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
+    from radialbench.records.result import Record
 
 DEFAULT_MODEL = "wan2.1-1.3b"
 
@@ -69,10 +71,14 @@ Gate = Annotated[
 ]
 Gates = Annotated[Path | None, typer.Option(help="A YAML file of gates.")]
 NoiseFloor = Annotated[
-    float,
+    str | None,
     typer.Option(
-        min=0, max=50, help="Percent that two runs of the same code are known to differ by."
+        metavar="PERCENT|FILE",
+        help="What two runs of the same code are known to differ by, or what `noise` recorded.",
     ),
+]
+AcrossVersions = Annotated[
+    bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
 ]
 BlockM = Annotated[int, typer.Option("--block-m", min=1, help="Query tokens of a block.")]
 BlockN = Annotated[int, typer.Option("--block-n", min=1, help="Key tokens of a block.")]
@@ -96,6 +102,40 @@ def seconds_of(text: str) -> float:
     if found is None:
         raise typer.BadParameter(f"a time is such as 90 (seconds), 2min or 1h; got {text[:40]!r}")
     return float(found[1]) * TIME_UNITS[found[2] or ""]
+
+
+def noise_share(given: str | None, records: "Sequence[Record]") -> float:
+    """Return what two runs of the same code differ by, as a share, by the option `--noise-floor`.
+
+    Args:
+        given: A percentage, or a file that `radialbench noise` wrote; nothing known if None.
+        records: What is judged.
+
+    Raises:
+        ReportError: It is neither, or the file is of another device, or holds too few runs.
+        SuiteError: The file holds something else than runs.
+    """
+    from radialbench.errors import ReportError
+    from radialbench.reports.check.noise import noise_floor
+    from radialbench.suites.noise import read_runs
+
+    if given is None:
+        return 0.0
+    if re.fullmatch(r"\d{1,2}(\.\d{1,9})?", given):
+        percent = float(given)
+        if percent > 50:
+            raise ReportError(f"--noise-floor is at most 50 (percent), got {given}")
+        return percent / 100
+    if not Path(given).is_file():
+        raise ReportError(
+            f"--noise-floor takes a percentage or a file that `radialbench noise` wrote, "
+            f"got {given[:80]!r}"
+        )
+    runs = read_runs(Path(given))
+    measured, judged = runs[0][0].environment.processor, records[0].environment.processor
+    if measured != judged:
+        raise ReportError(f"{given} has the noise of {measured}, and the results are of {judged}")
+    return noise_floor(runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, NoiseFloor
+from radialbench.cli._options import AcrossVersions, Gate, Gates, NoiseFloor
 
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
-    from radialbench.reports.check.checked import Checked
+    from radialbench.reports.check.verdict import CheckResult
 
 
 def check(
@@ -72,10 +72,8 @@ def check(
     ] = False,
     gate: Gate = None,
     gates: Gates = None,
-    noise_floor: NoiseFloor = 0.0,
-    across_versions: Annotated[
-        bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
-    ] = False,
+    noise_floor: NoiseFloor = None,
+    across_versions: AcrossVersions = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Let cases of the baseline be gone.")
     ] = False,
@@ -97,7 +95,7 @@ def check(
     Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
     samples cannot tell.
     """
-    of_results = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
+    of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
     of_results |= {"--across-versions": across_versions}
     of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
     of_offline = {"--write": write, "--strict": strict}
@@ -115,24 +113,17 @@ def check(
             strict=strict,
         )
         raise typer.Exit(code)
-    from radialbench.cli._check_again import told_unrepeated
+    from radialbench.cli._check_again import mark_unrepeated
     from radialbench.cli._check_files import files_of, write_files
+    from radialbench.cli._judge import judge_of
     from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.checked import checked
     from radialbench.reports.check.formats import load_check_format
-    from radialbench.reports.check.gates import NONE, read_gates, set_gates
 
     load_check_format(format)
-    chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
+    judge = judge_of(gate, gates, noise_floor, across_versions)
 
-    def judge(current: Path, baseline: Path) -> "Checked":
-        return checked(
-            whole_results(current),
-            whole_results(baseline),
-            chosen,
-            across_versions=across_versions,
-            runs=noise_floor / 100,
-        )
+    def judge_files(current: Path, baseline: Path) -> "CheckResult":
+        return judge(whole_results(current), whole_results(baseline))
 
     if against is not None:
         from radialbench.cli._check_against import check_against
@@ -143,7 +134,7 @@ def check(
         found = check_against(
             suite,
             against,
-            judge=judge,
+            judge=judge_files,
             results=results,
             rounds=rounds,
             skip_unchanged=skip_unchanged,
@@ -155,13 +146,13 @@ def check(
         if baseline is None:
             raise _lacking("results and what to compare them with", example)
         files = files_of(out or [], keep=(current, baseline))
-        found = told_unrepeated(judge(current, baseline))
+        found = mark_unrepeated(judge_files(current, baseline))
     write_files({path: load_check_format(form)(found) for path, form in files.items()})
     typer.echo(load_check_format(format)(found), nl=False)
     raise typer.Exit(_exit_code(found, allow_missing=allow_missing))
 
 
-def _exit_code(found: "Checked", *, allow_missing: bool) -> int:
+def _exit_code(found: "CheckResult", *, allow_missing: bool) -> int:
     from radialbench.cli import BAD_INPUT
     from radialbench.cli._console import fail
     from radialbench.reports.check.verdict import Outcome, exit_code

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, NoiseFloor
+from radialbench.cli._options import Gate, Gates, NoiseFloor, noise_share
 
 if TYPE_CHECKING:
     from radialbench.reports.check.history import History, Run
@@ -23,7 +23,7 @@ def history(
     ] = False,
     gate: Gate = None,
     gates: Gates = None,
-    noise_floor: NoiseFloor = 0.0,
+    noise_floor: NoiseFloor = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for a picture, PNG and SVG, of each change."),
@@ -36,17 +36,18 @@ def history(
     """
     from radialbench.cli._console import errors, print_json
     from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.gates import NONE, read_gates, set_gates
+    from radialbench.reports.check.gates import choose_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
 
-    asked = set_gates(read_gates(gates) if gates else NONE, gate or [])
+    asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]
     if not keep_order:
         runs, told = _in_order(runs)
         if told:
             errors.print(told, markup=False, highlight=False, soft_wrap=True)
-    found = history(runs, asked, noise=noise_floor / 100)
+    share = noise_share(noise_floor, [*runs[-1].records.values()])
+    found = history(runs, asked, noise_floor=share)
     if out is not None:
         _draw(found, out)
     if json:
@@ -86,7 +87,7 @@ def _commit_time(commit: str | None) -> int | None:
 
 def _draw(found: "History", out: Path) -> None:
     from radialbench.errors import ReportError
-    from radialbench.reports.check.history_chart import pictures
+    from radialbench.reports.history_chart import pictures
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radialbench.cli._options import AcrossVersions, Gate, Gates, NoiseFloor
+
 if TYPE_CHECKING:
     from radialbench.records.store import ReadResult
     from radialbench.reports.summary import Summary
@@ -22,8 +24,12 @@ def report(
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Earlier results to compare with: a run's folder, or its results.jsonl."),
+        typer.Option(help="Results to check these against: a run's folder, or a file of results."),
     ] = None,
+    gate: Gate = None,
+    gates: Gates = None,
+    noise_floor: NoiseFloor = None,
+    across_versions: AcrossVersions = False,
     format: Annotated[
         str | None,
         typer.Option(
@@ -35,10 +41,14 @@ def report(
     """Print tables, break-even lengths and growth, and write them with charts as files.
 
     The files are report.html, which needs none of the others, report.md, report.csv, and pictures
-    as PNG and SVG.
+    as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
+    from radialbench.cli._check_again import mark_unrepeated
+    from radialbench.cli._judge import judge_of
+    from radialbench.cli._whole_results import whole_results
     from radialbench.errors import ReportError
     from radialbench.reports.formats import load_format
+    from radialbench.reports.summary import summarize
 
     if json and format not in (None, "json"):
         raise ReportError(f"--json and --format {format} are two forms; choose one")
@@ -46,11 +56,21 @@ def report(
     render = load_format(only or "terminal")
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
+    options: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
+    options |= {"--across-versions": across_versions}
+    if baseline is None and (given := [name for name, value in options.items() if value]):
+        raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
     results = _results(path)
     if out and out.suffix == ".parquet":
         _write_records(results, out)
         return
-    summary = _summary(results, _results(baseline) if baseline else None)
+    found = _read(results)
+    checked = None
+    if baseline is not None:
+        judge = judge_of(gate, gates, noise_floor, across_versions)
+        current = str(results), found.records
+        checked = mark_unrepeated(judge(current, whole_results(baseline)))
+    summary = summarize(found.records, source=str(results), skipped=found.skipped, check=checked)
     written = "" if only else _write(summary, out or results.parent)
     typer.echo(render(summary) + written, nl=False)
 
@@ -66,14 +86,6 @@ def _results(path: Path) -> Path:
             f"or its {RESULTS}"
         )
     return results
-
-
-def _summary(results: Path, baseline: Path | None) -> "Summary":
-    from radialbench.reports.summary import summarize
-
-    found = _read(results)
-    earlier = (str(baseline), _read(baseline).records) if baseline else None
-    return summarize(found.records, source=str(results), skipped=found.skipped, baseline=earlier)
 
 
 def _read(results: Path) -> "ReadResult":

@@ -52,23 +52,12 @@ def run(
             "--in-process", help="Try cases in this process, for a debugger; a crash ends the run."
         ),
     ] = False,
-    self_test: Annotated[
-        bool,
-        typer.Option(
-            "--self-test", help="No suite: measure a case against itself, and tell the noise."
-        ),
-    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON whenever a case begins or ends.")
     ] = False,
 ) -> None:
     """Run a suite; each case is on the disk as soon as it ends."""
-    if self_test:
-        from radialbench.cli._selftest import tell_self_test
-
-        tell_self_test(json=json)
-        return
     from radialbench.cli import FAILED, INTERRUPTED
     from radialbench.cli._console import errors, fail
     from radialbench.cli._progress import watch

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from radialbench.records.result import Environment, Record, Status
 from radialbench.reports.breakeven import BreakEven, break_evens
-from radialbench.reports.compare import Comparison, compare
+from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.numbers import listed, plain, span
 from radialbench.reports.rows import Row, counts, differing, rows_of
 from radialbench.reports.scaling import Scaling, scaling
@@ -24,7 +24,7 @@ class Summary:
         break_evens: One for every sparse mask and backend that was compared with dense.
         scaling: Growth along the sweeps.
         notes: What a reader should know before the numbers.
-        comparison: The cases beside those of a baseline, if one was given.
+        check: What a check against a baseline decided, if one was given.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Summary:
     break_evens: tuple[BreakEven, ...]
     scaling: Scaling
     notes: tuple[str, ...]
-    comparison: Comparison | None = None
+    check: CheckResult | None = None
 
     @property
     def timed(self) -> tuple[Row, ...]:
@@ -96,7 +96,7 @@ def summarize(
     *,
     source: str = "",
     skipped: Iterable[str] = (),
-    baseline: tuple[str, Sequence[Record]] | None = None,
+    check: CheckResult | None = None,
 ) -> Summary:
     """Sum up records. The last record of a case counts.
 
@@ -104,7 +104,7 @@ def summarize(
         records: In the order they were written.
         source: Where they come from, for people.
         skipped: Lines of the file that are no records, as `line 12: reason`.
-        baseline: Where earlier records come from, and the records, to compare these with.
+        check: What a check of these records against a baseline decided.
     """
     rows, environments = rows_of(records)
     return Summary(
@@ -114,7 +114,7 @@ def summarize(
         break_evens=break_evens(rows),
         scaling=scaling(rows),
         notes=tuple(_notes(records, rows, environments, list(skipped))),
-        comparison=compare(rows, baseline[1], baseline[0]) if baseline else None,
+        check=check,
     )
 
 

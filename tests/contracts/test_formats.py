@@ -133,6 +133,13 @@ def test_csv_has_a_row_a_case_and_json_the_same() -> None:
         assert line["median_ms"] == ("" if row["median_ms"] is None else str(row["median_ms"]))
 
 
+def test_json_has_no_infinity() -> None:
+    slower = made("sta", samples=[2 + 0.01 * call for call in range(20)])
+    dense = made(DENSE, samples=[1 + 0.01 * call for call in range(20)], backend="sdpa")
+    (even,) = json.loads(rendered("json", dense, slower))["break_even"]
+    assert (even["low"], even["high"]) == (None, None)
+
+
 def test_an_unknown_format_is_named_with_its_neighbour() -> None:
     with pytest.raises(
         ReportError, match="unknown report format 'markdwon'; did you mean 'markdown'"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.store import write
 from radialbench.errors import RecordError
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.lines import NewerSchemaError, record_of
 from radialbench.records.result import SCHEMA, Record
 from radialbench.records.store import read
+from tests.records.many import write
 from tests.records.sample import RECORD, failed
 
 MARKS = (', "problem": ', ', "status": ', ', "environment": {', ', "created": ', "}", "\\", "null")

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
+from radialbench.reports.check.compare import check
 from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary, summarize
-from tests.reports.factory import ended, made, on_gpu, swept
+from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -33,13 +35,12 @@ def records() -> list[Record]:
 
 
 def baseline() -> list[Record]:
-    """An earlier run: one case slower than today, one on another problem, one that is gone."""
-    before = [
-        made("radial", frames, samples=samples, share=share, backend="cpu")
-        for frames, share, samples in ((5, 0.9, [9000.0] * 3), (9, 0.6, (5000.0,)))
-    ]
-    other = replace(before[1], problem=replace(before[1].problem, heads=2))
-    return [before[0], other, made("gone", 5)]
+    """An earlier run: another commit and configuration, another problem, a case that is gone."""
+    few = made("radial", 5, samples=[9000.0] * 3, share=0.9)
+    few = replace(few, config=KernelConfig(block_n=64))
+    other = made("radial", 9, samples=[5000.0], share=0.6)
+    other = replace(other, problem=replace(other.problem, heads=2))
+    return elsewhere([few, other, made("gone", 5)], commit="beef")
 
 
 def summary() -> Summary:
@@ -48,7 +49,7 @@ def summary() -> Summary:
         records(),
         source="results/smoke/results.jsonl",
         skipped=["line 9: not a whole line of JSON"],
-        baseline=("results/before/results.jsonl", baseline()),
+        check=check(records(), baseline(), baseline_source="results/before/results.jsonl"),
     )
 
 

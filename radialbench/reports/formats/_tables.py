@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tabulate import tabulate
 
-from radialbench.reports.compare import Compared
 from radialbench.reports.interval import Interval
 from radialbench.reports.numbers import mib, plain, share, three, times
 from radialbench.reports.rows import Row
@@ -102,34 +101,6 @@ def computed_table(rows: Sequence[Row]) -> str:
             )
         )
     return table(headers, body, words=2)
-
-
-def compared_table(cases: Sequence[Compared]) -> str:
-    """Both times of each case and their ratio, the slower ones first."""
-    headers = (
-        "mask",
-        "backend",
-        "which is",
-        "tokens",
-        "before ms",
-        "now ms",
-        "before / now",
-        "95%",
-    )
-    body = [
-        (
-            text(one.row.mask),
-            text(one.row.backend),
-            text(one.verdict + (f"; {one.config}" if one.config else "")),
-            f"{one.row.tokens:,}",
-            three(one.before_ms),
-            three(one.row.total_ms or 0),
-            times(one.ratio),
-            between(one.interval),
-        )
-        for one in sorted(cases, key=lambda one: one.ratio)
-    ]
-    return table(headers, body, words=3)
 
 
 def between(interval: Interval | None) -> str:

@@ -1,6 +1,6 @@
 """Comma-separated values: a row a case, units in the names, nothing rounded away."""
 
-from radialbench.reports.compare import Compared
+from radialbench.reports.check.verdict import Verdict
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 
@@ -16,15 +16,15 @@ def render(summary: Summary) -> str:
 
 def all_cells(summary: Summary) -> list[dict[str, object]]:
     """Give the values of every row by column; None where there is none."""
-    compared = summary.comparison.by_case if summary.comparison else {}
-    return [_cells(row, compared.get((row.record.suite, row.record.case))) for row in summary.rows]
+    verdicts = summary.check.by_case if summary.check else {}
+    return [_cells(row, verdicts.get(row.record.case)) for row in summary.rows]
 
 
-def _cells(row: Row, compared: Compared | None) -> dict[str, object]:
+def _cells(row: Row, verdict: Verdict | None) -> dict[str, object]:
     record, table = row.record, row.table
     timing, accuracy, memory = record.timing, record.accuracy, record.memory
     interval, ratio, counters = row.interval_ms, row.speedup_interval, row.counters
-    before = compared and compared.interval
+    change = verdict and verdict.interval
     return {
         "suite": record.suite,
         "case": record.case,
@@ -73,10 +73,11 @@ def _cells(row: Row, compared: Compared | None) -> dict[str, object]:
         "max_abs_error": accuracy and accuracy.max_abs_error,
         "max_lse_error": accuracy and accuracy.max_lse_error,
         "tolerance": accuracy and accuracy.tolerance,
-        "baseline_ms": compared and compared.before_ms,
-        "baseline_ratio": compared and compared.ratio,
-        "baseline_low": before and before.low,
-        "baseline_high": before and before.high,
+        "baseline_ms": verdict and verdict.before,
+        "baseline_ratio": verdict and verdict.ratio,
+        "baseline_low": change and change.low,
+        "baseline_high": change and change.high,
+        "baseline_verdict": verdict and verdict.outcome.value,
         "environment": row.place + 1,
         "reason": record.reason or row.uncompared,
     }
@@ -91,5 +92,5 @@ COLUMNS = (
     *("ceiling_tflops", "of_ceiling", "isolated_ms", "energy_j", "power_w", "sm_mhz"),
     *("temperature_c", "slowed_by", "plan_ms", "peak_bytes", "max_abs_error", "max_lse_error"),
     *("tolerance", "baseline_ms", "baseline_ratio", "baseline_low", "baseline_high"),
-    *("environment", "reason"),
+    *("baseline_verdict", "environment", "reason"),
 )

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from radialbench.records.result import Environment
-from radialbench.reports.compare import Comparison
+from radialbench.reports.check.formats.markdown import verdict_table
+from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.environments import environment_facts
 from radialbench.reports.formats._tables import (
-    compared_table,
     computed_table,
     latency_table,
     tables_table,
@@ -30,7 +30,7 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     parts = [f"# {text(listed(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
     parts += _bullets("Break-even with dense", _break_evens(summary))
-    parts += _baseline(summary.comparison)
+    parts += _baseline(summary.check)
     for told in summary.told:
         parts += _bullets(told.topic, map(text, told.lines))
     parts += ["## Charts", *shown[1:]] if shown[1:] else []
@@ -88,18 +88,16 @@ def _break_evens(summary: Summary) -> list[str]:
     ]
 
 
-def _baseline(comparison: Comparison | None) -> list[str]:
-    if comparison is None:
+def _baseline(check: CheckResult | None) -> list[str]:
+    if check is None:
         return []
-    head = f"Beside {text(comparison.source)}: {text(comparison.counted)}."
-    lines = [f"Changed: {text(words)}" for words in comparison.changed]
-    lines += [
-        f"Not compared, {text(why)}: {', '.join(map(text, cases))}"
-        for why, cases in comparison.apart.items()
+    head = f"Beside {text(check.baseline)}: {check.headline}."
+    shown = [verdict_table(check.compared)] if check.compared else []
+    lines = [
+        f"- {text(words)}: {', '.join(map(text, cases))}" if cases else f"- {text(words)}"
+        for words, cases in check.notes
     ]
-    shown = [compared_table(comparison.cases)] if comparison.cases else []
-    told = ["\n".join(f"- {line}" for line in lines)] if lines else []
-    return ["## Against the baseline", head, *shown, *told]
+    return ["## Against the baseline", head, *shown, *filter(None, ["\n".join(lines)])]
 
 
 def _unsound(summary: Summary) -> list[str]:

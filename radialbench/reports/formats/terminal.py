@@ -3,7 +3,8 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from radialbench.reports.compare import Comparison
+from radialbench.reports.check.metrics import format_value
+from radialbench.reports.check.verdict import CheckResult, Outcome
 from radialbench.reports.numbers import listed, mib, plain, share, span, three, times
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
@@ -16,7 +17,7 @@ FIRST = 3
 """Cases that are named of those with the same reason."""
 
 MOST = 20
-"""Cases that are named of those that changed against a baseline."""
+"""Verdicts that are shown of those that do not just pass against a baseline."""
 
 WORDS = ("mask", "backend", "table of")
 NONE = "–"
@@ -29,7 +30,7 @@ def render(summary: Summary) -> str:
         parts += _latency(summary, sweep)
         parts += _compiling(summary, sweep)
     parts += _section("Break-even with dense", _break_evens(summary))
-    parts += _section("Against the baseline", _baseline(summary.comparison))
+    parts += _section("Against the baseline", _baseline(summary.check))
     for told in summary.told:
         parts += _section(told.topic, told.lines)
     parts += _section("Not measured", _unsound(summary))
@@ -145,20 +146,23 @@ def _break_evens(summary: Summary) -> list[str]:
     ]
 
 
-def _baseline(comparison: Comparison | None) -> list[str]:
-    """The cases that changed, slower ones first, and how many did not."""
-    if comparison is None:
+def _baseline(check: CheckResult | None) -> list[str]:
+    """What a check decided, the worst first; what passes is counted only."""
+    if check is None:
         return []
-    lines = [f"{plain(comparison.source)}: {comparison.counted}"]
-    changed = [one for one in comparison.cases if one.verdict in ("faster", "slower")]
-    for one in sorted(changed, key=lambda one: one.ratio)[:MOST]:
-        times_ms = f"{three(one.before_ms)} to {three(one.row.total_ms or 0)} ms"
-        lines.append(f"{plain(one.row.record.case)}: {times_ms}: {one.text}")
-    if len(changed) > MOST:
-        lines.append(f"and {len(changed) - MOST} more that changed")
-    lines += [f"changed: {plain(words)}" for words in comparison.changed]
+    lines = [f"{plain(check.baseline)}: {check.headline}"]
+    notable = [one for one in check.compared if one.outcome is not Outcome.PASS]
+    for one in notable[:MOST]:
+        before, now = (format_value(one.metric, value or 0) for value in (one.before, one.now))
+        lines.append(
+            f"{one.outcome}: {plain(one.case)}: {one.metric}, {before} to {now}: "
+            f"{plain(one.reason)}"
+        )
+    if (more := len(notable) - MOST) > 0:
+        lines.append(f"and {more} more")
     lines += [
-        f"not compared, {plain(why)}: {_first(cases)}" for why, cases in comparison.apart.items()
+        f"{plain(words)}: {_first(cases)}" if cases else plain(words)
+        for words, cases in check.notes
     ]
     return lines
 

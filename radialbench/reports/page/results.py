@@ -1,11 +1,13 @@
-"""The table of every case, and what filters it."""
+"""The table of every case."""
 
 from collections.abc import Callable, Sequence
 
 from radialbench.reports.numbers import mib, share, three, times
-from radialbench.reports.page._html import NONE, table
+from radialbench.reports.page.template import Table
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
+
+NONE = "–"
 
 Cell = Callable[[Row], str]
 
@@ -80,11 +82,11 @@ COLUMNS: dict[str, tuple[Cell, Callable[[Row], object]]] = {
 """What a cell says, and whether a row has it; columns that no row has are left out."""
 
 
-def results(summary: Summary) -> list[str]:
-    """Give the filters and the table; nothing without rows."""
+def results(summary: Summary) -> Table | None:
+    """Return the table of all cases; None without rows."""
     rows = summary.rows
     if not rows:
-        return []
+        return None
     shown = {name: cell for name, (cell, has) in COLUMNS.items() if any(map(has, rows))}
     several = len(summary.environments) > 1
 
@@ -95,22 +97,4 @@ def results(summary: Summary) -> list[str]:
 
     headers = ("mask", "kernel", *shown, "sweep")
     caption = "Every case. Headers sort; the time has the token order."
-    body = table("results-table", caption, headers, map(cells, rows), words=2, sortable=True)
-    return [_filters(headers), body]
-
-
-def _filters(headers: Sequence[str]) -> str:
-    """The filters, which need the script: it fills the lists and shows them."""
-    lists = "".join(
-        f'<div><label for="filter-{name}">{name}</label>'
-        f'<select id="filter-{name}" data-column="{headers.index(name)}">'
-        f'<option value="">all</option></select></div>'
-        for name in ("mask", "kernel", "sweep", "status")
-        if name in headers
-    )
-    return (
-        '<form class="filters" hidden data-table="results-table">'
-        '<div><label for="filter-search">search</label>'
-        f'<input id="filter-search" type="search" placeholder="words of a row"></div>{lists}'
-        '<button type="reset">all cases</button><output></output></form>'
-    )
+    return Table("results-table", caption, headers, map(cells, rows), words=2, sortable=True)

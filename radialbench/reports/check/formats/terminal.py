@@ -2,7 +2,7 @@
 
 import textwrap
 
-from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.numbers import listed, plain
 
 WIDTH = 100
@@ -14,10 +14,10 @@ FIRST = 3
 """Cases that are named of those with the same verdict."""
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render which cases, which metric, and why."""
     alike: dict[tuple[str, str, str], list[str]] = {}
-    for one in checked.told:
+    for one in result.notable:
         alike.setdefault((one.outcome, one.metric, plain(one.reason)), []).append(plain(one.case))
     shown = list(alike.items())[:MOST]
     width = max((len(outcome) for (outcome, *_), _ in shown), default=0)
@@ -29,9 +29,9 @@ def render(checked: Checked) -> str:
     if more := len(alike) - len(shown):
         lines.append(f"and {more} more; all are in --format json")
     lines += [""] if lines else []
-    lines.append(checked.headline)
-    lines += [f"gates: {', '.join(checked.gates)}"] if checked.gates else []
-    lines += [f"changed: {words}" for words in checked.changed]
+    lines.append(result.headline)
+    lines += [f"gates: {', '.join(result.gates)}"] if result.gates else []
+    lines += [f"changed: {words}" for words in result.changed]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,234 @@
+"""What two runs of the same code differ by, from runs that were recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import combinations, pairwise
+from math import log, sqrt
+from statistics import median
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radialbench.errors import ReportError
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Record
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
+from radialbench.reports.check.significance import Z
+from radialbench.reports.check.verdict import exit_code
+from radialbench.reports.interval import Interval, of_median, of_paired_ratio
+from radialbench.reports.numbers import three
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
+Runs = Sequence[Sequence[Record]]
+"""For each process the records of the same cases, in the same order."""
+
+R = TypeVar("R", bound=Sequence[Record])
+
+COLUMNS = ("case", "ms", "calls", "in turn", "two medians", "two runs", "95% of it")
+
+FEWEST = 8
+"""Runs that an interval takes: what fewer differ by may be nearly anything."""
+
+PAUSE_S = 120.0
+"""Runs that began further apart were made in two sittings, perhaps on two GPUs of one kind: runs
+of before GPUs were told apart do not say."""
+
+TINY = 1e-12
+"""Variance below which no timer resolves: medians may be equal to the last tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What two runs of the same code differ by, as the standard deviation of the ratio's logarithm.
+
+    Attributes:
+        case: The case, or `all cases`.
+        median_ms: The middle of the runs' medians; None for all cases.
+        calls: Relative standard deviation of the calls of one run, by their quartiles.
+        in_turn: How far from 1 the 95% interval of a case's ratio to itself reaches within a run,
+            its calls taken in turn for the one and the other; None with too few calls.
+        ratio: Of two runs' medians, as they were measured.
+        runs: Of that, what the runs differ by besides the uncertainty that their own samples show:
+            what a check takes `RUNS_GPU` or `RUNS_CPU` for.
+        interval: 95% interval of `runs`.
+    """
+
+    case: str
+    median_ms: float | None
+    calls: float
+    in_turn: float | None
+    ratio: float
+    runs: float
+    interval: Interval
+
+
+def sittings_of(runs: Sequence[R]) -> list[list[R]]:
+    """Part runs where the GPU changes, or nothing was measured for a while."""
+    parts = [[runs[0]]]
+    for before, now in pairwise(runs):
+        another = before[0].environment.card != now[0].environment.card
+        if another or _begun(now) - _begun(before) > PAUSE_S:
+            parts.append([])
+        parts[-1].append(now)
+    return parts
+
+
+def equal_codes(runs: Runs) -> list[int]:
+    """Check every run against each one before it in its sitting, and return the exit codes."""
+    return [
+        exit_code(check(now, before).verdicts)
+        for part in sittings_of(runs)
+        for before, now in combinations(part, 2)
+    ]
+
+
+def spreads(runs: Runs) -> list[Spread]:
+    """Return what runs differ by, for each case, and at the end for all of them together.
+
+    The variance between runs is that of the medians' logarithms, less the mean square of what the
+    interval of each median says of its own error. Its interval is from the jackknife, which
+    leaves a whole run out each time: the cases of a run may have moved together. Runs of several
+    sittings are compared with those of their own alone.
+
+    Raises:
+        ReportError: There are fewer than `FEWEST` runs, or a case has fewer than six samples.
+    """
+    if len(runs) < FEWEST:
+        raise ReportError(
+            f"what runs differ by takes {FEWEST} runs, got {len(runs)}; record more of them with "
+            "radialbench noise"
+        )
+    timings = [[_timing(record) for record in run] for run in runs]
+    logs = np.log([[timing.median_ms for timing in run] for run in timings])
+    parts = sittings_of(runs)
+    sitting = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    own = np.array([[_own_variance(record) for record in run] for run in runs])
+    calls = np.array([[_of_calls(timing) for timing in run] for run in timings])
+    turns = [[_in_turn(timing) for timing in run] for run in timings]
+    found = [
+        _spread(
+            record.case,
+            float(np.exp(np.median(logs[:, place]))),
+            _middle([run[place] for run in turns]),
+            sitting,
+            *(each[:, place : place + 1] for each in (logs, own, calls)),
+        )
+        for place, record in enumerate(runs[0])
+    ]
+    every = _middle([one for run in turns for one in run])
+    return [*found, _spread("all cases", None, every, sitting, logs, own, calls)]
+
+
+def noise_floor(runs: Runs) -> float:
+    """Return what two runs of the same code differ by, over all cases, as `check` takes it.
+
+    Raises:
+        ReportError: As `spreads`.
+    """
+    return spreads(runs)[-1].runs
+
+
+def describe_noise(one: Spread, *, device: str) -> str:
+    """Say how what was measured stands to what checks assume of a device."""
+    assumed = RUNS_CPU if device == "cpu" else RUNS_GPU
+    where = "holds"
+    if one.interval.low > assumed:
+        where = "lies above"
+    elif one.interval.high < assumed:
+        where = "lies below"
+    return (
+        f"{one.runs:.2%} over all cases; its 95% interval, {one.interval.low:.2%} to "
+        f"{one.interval.high:.2%}, {where} the {assumed:.1%} that a check assumes"
+    )
+
+
+def spread_cells(one: Spread) -> tuple[str, ...]:
+    """Return a spread as cells of `COLUMNS`, in percent."""
+    return (
+        one.case,
+        "" if one.median_ms is None else three(one.median_ms),
+        f"{one.calls:.2%}",
+        "–" if one.in_turn is None else f"{one.in_turn:.2%}",
+        f"{one.ratio:.2%}",
+        f"{one.runs:.2%}",
+        f"{one.interval.low:.2%} to {one.interval.high:.2%}",
+    )
+
+
+def _spread(
+    case: str, ms: float | None, in_turn: float | None, sitting: Ints, *columns: Floats
+) -> Spread:
+    logs, own, calls = columns
+    count, within = len(logs), float(own.mean())
+    variance = _variance(logs, sitting)
+    left_out = np.array(
+        [_variance(np.delete(logs, one, axis=0), np.delete(sitting, one)) for one in range(count)]
+    )
+    # The logarithm of a variance is more nearly normal, and ends above 0.
+    wide = sqrt((count - 1) / count * float(((np.log(left_out / variance)) ** 2).sum()))
+    reach = float(np.exp(_t(count - 1) * wide))
+    ends = [sqrt(2 * max(0.0, each - within)) for each in (variance / reach, variance * reach)]
+    return Spread(
+        case,
+        ms,
+        float(np.sqrt((calls**2).mean())),
+        in_turn,
+        sqrt(2 * variance),
+        sqrt(2 * max(0.0, variance - within)),
+        Interval(*ends),
+    )
+
+
+def _variance(logs: Floats, sitting: Ints) -> float:
+    """Return the mean variance of the cases within sittings."""
+    apart = [logs[sitting == one] - logs[sitting == one].mean(axis=0) for one in set(sitting)]
+    freedom = len(logs) - len(apart)
+    return max(TINY, float(sum((each**2).sum() for each in apart) / freedom / logs.shape[1]))
+
+
+def _t(freedom: int) -> float:
+    """What Student's t reaches to either side in 95%: within 0.003 of it from 8 degrees on."""
+    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+
+
+def _own_variance(record: Record) -> float:
+    """Return the variance of a median's logarithm, as its own samples show it."""
+    ends = of_median(_timing(record).steady_ms)
+    if ends is None:
+        raise ReportError(
+            f"{record.case} has fewer than six samples, which say nothing of their own noise; let "
+            "the suite's protocol take more (min_samples)"
+        )
+    return (log(ends.high / ends.low) / (2 * Z)) ** 2
+
+
+def _of_calls(timing: Measurement) -> float:
+    # The quartiles of a normal distribution are 1.349 standard deviations apart.
+    return timing.iqr_ms / 1.349 / timing.median_ms
+
+
+def _in_turn(timing: Measurement) -> float | None:
+    """Return how far from 1 the interval of a case's ratio to itself reaches, in turn A B, B A."""
+    calls = timing.steady_ms
+    pairs = [calls[place : place + 2] for place in range(0, len(calls) - 1, 2)]
+    turned = [pair[:: (-1) ** place] for place, pair in enumerate(pairs)]
+    found = of_paired_ratio([one for one, _ in turned], [other for _, other in turned])
+    return None if found is None else max(abs(found.low - 1), abs(found.high - 1))
+
+
+def _middle(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return median(known) if known else None
+
+
+def _timing(record: Record) -> Measurement:
+    assert record.timing is not None
+    return record.timing
+
+
+def _begun(run: Sequence[Record]) -> float:
+    return datetime.fromisoformat(run[0].created).timestamp()

@@ -1,0 +1,72 @@
+"""A series of a history as a picture: figures, their intervals, levels between changes."""
+
+from typing import TYPE_CHECKING
+
+from radialbench.reports.check.history import History, MetricHistory
+from radialbench.reports.check.history_text import describe_change
+from radialbench.reports.check.metrics import UNITS
+from radialbench.reports.numbers import MIB, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
+"""What figures of a metric are multiplied by, and what they are then in."""
+
+
+def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
+    """Return each changed series' file name without its ending, and it as PNG and as SVG."""
+    from radialbench.reports.charts import slug
+    from radialbench.reports.charts._style import drawing, rendered
+
+    for one in found.changed:
+        with drawing():
+            figure = draw(one, found)
+            name = slug(f"{one.metric}-{one.case}")
+            yield name, rendered(figure, "png"), rendered(figure, "svg")
+
+
+def draw(one: MetricHistory, found: History) -> "Figure":
+    """Draw a series."""
+    from matplotlib.figure import Figure
+
+    from radialbench.reports.charts._style import COLOURS, GREY, WIDTH
+
+    scale, unit = SCALES.get(one.metric, (1.0, UNITS.get(one.metric, "")))
+    figure = Figure(figsize=(WIDTH, 4.2))
+    axes = figure.subplots()
+    runs = [point.run for point in one.points]
+    values = [scale * point.value for point in one.points]
+    lows, highs = zip(
+        *(
+            (scale * p.interval.low, scale * p.interval.high)
+            if p.interval
+            else (scale * p.value, scale * p.value)
+            for p in one.points
+        ),
+        strict=True,
+    )
+    axes.vlines(runs, lows, highs, color=COLOURS[0], alpha=0.5, linewidth=2)
+    axes.plot(runs, values, color=COLOURS[0], marker="o", linestyle="none")
+    ends = [runs[0], *(change.run for change in one.changes), runs[-1] + 1]
+    heights = [one.changes[0].before, *(change.after for change in one.changes)]
+    for start, end, height in zip(ends, ends[1:], heights, strict=False):
+        axes.hlines(scale * height, start - 0.5, end - 0.5, color=GREY, linewidth=1.5, zorder=1)
+    for change in one.changes:
+        axes.axvline(change.run - 0.5, color=COLOURS[1], linestyle=(0, (4, 2)), linewidth=1.2)
+    _names(axes, found, runs)
+    axes.set_ylabel(f"{one.metric} [{unit}]" if unit else one.metric)
+    axes.set_title(plain(one.case), parse_math=False)
+    told = "\n".join(describe_change(change, one.metric, found.runs) for change in one.changes)
+    axes.set_xlabel("\n".join(map(plain, told.splitlines())), color=COLOURS[1], parse_math=False)
+    return figure
+
+
+def _names(axes: "Axes", found: History, runs: list[int]) -> None:
+    """Name runs by their commits, as many as there is room for."""
+    shown = runs[:: -(-len(runs) // 15)]
+    names = [plain((found.runs[run].commit or str(run + 1))[:8]) for run in shown]
+    axes.set_xticks(shown, names, rotation=30, ha="right", parse_math=False)
