@@ -13,7 +13,7 @@ from radialbench.autotune.replay import Replay, by_problem, recorded_candidates,
 from radialbench.autotune.search import Search
 from radialbench.autotune.sweep import SweepTrial
 from radialbench.autotune.tuner import best_of, measured, tune_among
-from radialbench.records.lookup import find
+from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
 
@@ -148,7 +148,7 @@ def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
         times = true_times(recorded)
         best, default = min(times.values()), recorded[0].config
         others = [record for of, record in records.items() if of != key]
-        found = find(
+        found = nearest_config(
             others,
             key,
             default=default,

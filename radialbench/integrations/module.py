@@ -15,7 +15,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.heads import HeadPlan, is_head_plan, load_head_plan
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.records.lookup import Found
+from radialbench.records.lookup import ConfigChoice
 
 
 class RadialAttention(nn.Module):
@@ -74,7 +74,7 @@ class RadialAttention(nn.Module):
             timestep = float(timestep.min() if self.schedule.rising else timestep.max())
         self.schedule.at(timestep)
 
-    def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> Found:
+    def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
         """Make ready for tensors of a shape; what was made is kept.
 
         Args:
