@@ -17,8 +17,8 @@ import torch
 
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
 from radialbench.kernels.accuracy import compare, expected
+from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.backend import Run, load_backend
-from radialbench.kernels.environment import cpu_name
 from radialbench.kernels.inputs import Inputs, make_inputs
 from radialbench.records.problem import KernelConfig, Problem
 

@@ -80,10 +80,10 @@ PLANTS = (
         "one stage fewer",
         ("hopper", "triton"),
         (
-            Edit("kernels/launch.py", "BUFFERS=config.num_stages or 2", "BUFFERS=1"),
+            Edit("kernels/launch.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
             Edit("kernels/offline.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
             Edit(
-                "kernels/defaults.py",
+                "kernels/select.py",
                 "config.num_stages or stages}",
                 "config.num_stages or max(1, stages - 1)}",
             ),

@@ -26,7 +26,7 @@ from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
 from radialbench.autotune.tasks import tasks_of
 from radialbench.autotune.words import config_words
 from radialbench.errors import AutotuneError, RadialBenchError
-from radialbench.kernels.device import find_device
+from radialbench.kernels.arch import find_device
 from radialbench.kernels.environment import cores
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import processor

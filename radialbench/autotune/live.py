@@ -250,8 +250,6 @@ def _case(task: Task, config: KernelConfig, place: int, protocol: Protocol) -> C
 def _arch(device: str) -> int | None:
     if device == "cpu":
         return None
-    from radialbench.kernels.defaults import capability
-    from radialbench.kernels.device import find_device
+    from radialbench.kernels.arch import find_device, target_of
 
-    found = capability(find_device(device))
-    return None if found is None else 10 * found[0] + found[1]
+    return target_of(find_device(device)).arch

@@ -122,7 +122,7 @@ def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[Jo
     """Find out what can be tuned here, with PyTorch, which takes seconds to import."""
     from radialbench.autotune.run import jobs_of
     from radialbench.autotune.tasks import tasks_of
-    from radialbench.kernels.device import find_device
+    from radialbench.kernels.arch import find_device
 
     return jobs_of(tasks_of(cases, find_device(device), backends))
 

@@ -32,7 +32,7 @@ BACKENDS: dict[str, str] = {
     "flashinfer_fa3": "radialbench.kernels.backends.flashinfer:FlashInferFa3",
     "flex": "radialbench.kernels.backends.flex:Flex",
     "flex_tma": "radialbench.kernels.backends.flex:FlexTma",
-    "hopper": "radialbench.kernels.backends.hopper:Hopper",
+    "hopper": "radialbench.kernels.backends.triton:Hopper",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
     "triton": "radialbench.kernels.backends.triton:Triton",

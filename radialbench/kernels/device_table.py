@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +16,30 @@ from radialbench.kernels.row_order import PROCESSORS, row_order
 from radialbench.maskgen.table import BlockTable, Csr
 
 MAX_BLOCK_N = 128
+
+
+class TableKey(NamedTuple):
+    """What decides how a table is launched, and in which configuration.
+
+    Attributes:
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+        seq_len: Tokens of the sequence.
+        rows: Query blocks.
+        heads: Heads that the table is for; 0 if any number may share it.
+        mask: As in `DeviceTable`.
+        frames: As in `DeviceTable`.
+        tokens_per_frame: As in `DeviceTable`.
+    """
+
+    block_m: int
+    block_n: int
+    seq_len: int
+    rows: int
+    heads: int
+    mask: str
+    frames: int
+    tokens_per_frame: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +83,14 @@ class DeviceTable:
     mask: str = ""
     frames: int = 0
     tokens_per_frame: int = 0
+
+    @cached_property
+    def key(self) -> TableKey:
+        """What decides how the table is launched."""
+        return TableKey(
+            *(self.block_m, self.block_n, self.seq_len, self.rows, len(self.group_of_head)),
+            *(self.mask, self.frames, self.tokens_per_frame),
+        )
 
     @property
     def rows(self) -> int:

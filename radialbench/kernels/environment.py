@@ -9,7 +9,8 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from radialbench import __version__
+import radialbench
+from radialbench.kernels.arch import cpu_name
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -33,25 +34,15 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         memory_bytes=memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        versions={"radialbench": __version__}
+        versions={"radialbench": radialbench.__version__}
         | versions(LIBRARIES)
         | (_gpu_versions() if device == "cuda" else {}),
-        commit=_commit(Path(__file__).resolve()),
+        commit=_commit(Path(radialbench.__file__).resolve()),
         command=command,
         host=host(),
         clocks=clock_limits() if device == "cuda" else None,
         card=card() if device == "cuda" else None,
     )
-
-
-def cpu_name() -> str:
-    """Name the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def host() -> str:
@@ -187,7 +178,7 @@ def _commit(source: Path) -> str | None:
 
     None outside a checkout, and where the package only lies in some other project's.
     """
-    folder = source.parents[1]
+    folder = source.parent
     if not _git(folder, "ls-files", "--", str(source)):
         return None
     commit = _git(folder, "rev-parse", "--short=12", "HEAD")

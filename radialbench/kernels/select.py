@@ -1,54 +1,151 @@
-"""Which of our kernels to take where nothing was tuned, and what each can run."""
+"""Which of our kernels a launch takes, how it runs, and what each kernel can run."""
+
+from functools import lru_cache
 
 import torch
 
 from radialbench.errors import BackendError
-from radialbench.kernels.offline import SHARED_LIMITS
+from radialbench.kernels.arch import SHARED_LIMITS, Target
+from radialbench.kernels.device_table import TableKey
+from radialbench.kernels.tuned import lookup, processor
+from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import TuningKey
 
 SIDES = (16, 32, 64, 128, 256)
 
 
-def default_kernel(
-    dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], device: str
-) -> tuple[str, KernelConfig]:
-    """Choose a kernel for a device, and its warps and stages.
+def select_kernel(
+    backend: str | None, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
+) -> str:
+    """Return the kernel that is asked for, or the best one for the device.
 
     Args:
+        backend: What is asked for, if anything is.
         dtype: Type of q, k and v.
         head_dim: Numbers per head and token.
         blocks: Query and key tokens of a block.
-        device: Where the tensors are.
-
-    Returns:
-        A name of `launch.LAUNCHES`, and the configuration.
+        target: Where it runs.
     """
-    if not kernel_reasons("hopper", dtype, head_dim, blocks, device):
-        return "hopper", KernelConfig(*blocks, num_warps=4, num_stages=2)
-    copies = not copy_reasons(dtype, head_dim, device)
-    shared = shared_limit(device)
+    if backend is not None:
+        return backend
+    return "triton" if kernel_reasons("hopper", dtype, head_dim, blocks, target) else "hopper"
+
+
+def default_config(
+    kernel: str,
+    dtype: torch.dtype,
+    head_dim: int,
+    blocks: tuple[int, int],
+    target: Target,
+    *,
+    tma: bool = True,
+) -> KernelConfig:
+    """Return the warps and stages of a kernel where nothing was tuned.
+
+    Args:
+        kernel: `hopper` or `triton`.
+        dtype: Type of q, k and v.
+        head_dim: Numbers per head and token.
+        blocks: Query and key tokens of a block.
+        target: Where it runs.
+        tma: Whether keys and values lie so that the tensor memory accelerator can read them.
+    """
+    if kernel == "hopper":
+        return KernelConfig(*blocks, num_warps=4, num_stages=2)
+    copies = tma and not copy_reasons(dtype, head_dim, target)
+    shared = target.shared_bytes
     options = portable_options(KernelConfig(*blocks), dtype, head_dim, copies=copies, shared=shared)
-    return "triton", KernelConfig(*blocks, **options)
+    return KernelConfig(*blocks, **options)
 
 
-def kernel_reasons(
-    kernel: str, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], device: str
+@lru_cache(maxsize=4096)
+def choose_config(
+    kernel: str,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    table: TableKey,
+    target: Target,
+    *,
+    tma: bool = True,
+) -> ConfigChoice:
+    """Choose the configuration of a launch that is given none; looked up once for each problem.
+
+    Args:
+        kernel: `hopper` or `triton`.
+        dtype: Type of q, k and v.
+        shape: Of q, [batch, heads, seq_len, head_dim].
+        table: What attends to what.
+        target: Where it runs.
+        tma: Whether keys and values lie so that the tensor memory accelerator can read them.
+
+    Raises:
+        RecordError: Records cannot be read.
+    """
+    batch, heads, seq_len, head_dim = shape
+    blocks = (table.block_m, table.block_n)
+    default = default_config(kernel, dtype, head_dim, blocks, target, tma=tma)
+    if not table.mask:
+        reason = "the table does not say which mask it is of"
+        return ConfigChoice(default, "default", None, reason)
+    key = TuningKey(
+        backend=kernel,
+        device=processor(target.device),
+        mask=table.mask,
+        frames=table.frames,
+        tokens_per_frame=table.tokens_per_frame,
+        seq_len=seq_len,
+        batch=batch,
+        heads=heads,
+        head_dim=head_dim,
+        dtype=_word(dtype),
+    )
+
+    def feasible(config: KernelConfig) -> list[str]:
+        return run_reasons(kernel, dtype, head_dim, config, target)
+
+    found = lookup(key, default=default, feasible=feasible)
+    config = found.config
+    if (config.block_m, config.block_n) != blocks:
+        reason = (
+            f"{found.reason}, in blocks of {config.block_m}×{config.block_n}; the table has "
+            f"{blocks[0]}×{blocks[1]}: compile the mask with the former"
+        )
+        return ConfigChoice(default, "default", None, reason)
+    return found
+
+
+def run_reasons(
+    kernel: str, dtype: torch.dtype, head_dim: int, config: KernelConfig, target: Target
 ) -> list[str]:
-    """Say why a kernel cannot run; empty if it can.
+    """Return why a kernel cannot run in a configuration; empty if it can.
 
     Raises:
         BackendError: There is no such kernel.
     """
-    reasons = form_reasons(kernel, dtype, head_dim, blocks)
-    if kernel == "hopper" and capability(device) != (9, 0):
-        reasons.append(f"needs a GPU of compute capability 9.0, got {_found(device)}")
-    return reasons
+    blocks = (config.block_m, config.block_n)
+    return [
+        *kernel_reasons(kernel, dtype, head_dim, blocks, target),
+        *config_reasons(kernel, config, head_dim),
+    ]
 
 
-def form_reasons(
+def kernel_reasons(
+    kernel: str, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
+) -> list[str]:
+    """Return why a kernel cannot run; empty if it can.
+
+    Raises:
+        BackendError: There is no such kernel.
+    """
+    reasons = variant_reasons(kernel, dtype, head_dim, blocks)
+    return reasons + target.hopper_reasons if kernel == "hopper" else reasons
+
+
+def variant_reasons(
     kernel: str, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]
 ) -> list[str]:
-    """Say why a kernel cannot run on any GPU; empty if it can on one.
+    """Return why a kernel cannot run on any GPU; empty if it can on one.
 
     Raises:
         BackendError: There is no such kernel.
@@ -61,7 +158,7 @@ def form_reasons(
 
 
 def config_reasons(kernel: str, config: KernelConfig, head_dim: int) -> list[str]:
-    """Say why a kernel cannot run the way a configuration asks; empty if it can."""
+    """Return why a kernel cannot run the way a configuration asks; empty if it can."""
     if kernel == "hopper":
         return _stage_reasons(config.num_stages, head_dim, config.block_n)
     return []
@@ -70,13 +167,13 @@ def config_reasons(kernel: str, config: KernelConfig, head_dim: int) -> list[str
 def portable_options(
     config: KernelConfig, dtype: torch.dtype, head_dim: int, *, copies: bool, shared: int
 ) -> dict[str, int]:
-    """Give the warps and stages of the portable kernel, those of `config` first.
+    """Return the warps and stages of the portable kernel, those of `config` first.
 
     Args:
         config: Blocks, and what is asked for.
         dtype: Type of q, k and v.
         head_dim: Numbers per head and token.
-        copies: Whether the copy engine brings keys and values.
+        copies: Whether TMA brings keys and values.
         shared: Bytes of shared memory that a thread block may have.
     """
     # Sixteen rows a warp: with more the registers do not suffice at 128 keys.
@@ -93,15 +190,8 @@ def portable_options(
     return {"num_warps": config.num_warps or warps, "num_stages": config.num_stages or stages}
 
 
-def shared_limit(device: str) -> int:
-    """Give the bytes of shared memory a block may have; of an unknown GPU those of an older one."""
-    major, minor = capability(device) or (8, 0)
-    arch = 10 * major + minor
-    return SHARED_LIMITS[max(known for known in SHARED_LIMITS if known <= max(arch, 80))]
-
-
-def copy_reasons(dtype: torch.dtype, head_dim: int, device: str) -> list[str]:
-    """Say why no copy engine can bring the portable kernel its keys and values.
+def copy_reasons(dtype: torch.dtype, head_dim: int, target: Target) -> list[str]:
+    """Return why TMA cannot bring the portable kernel its keys and values.
 
     Strides and first elements must be multiples of 16 bytes besides: that is known at a launch.
     """
@@ -110,27 +200,20 @@ def copy_reasons(dtype: torch.dtype, head_dim: int, device: str) -> list[str]:
         reasons.append(f"float16 and bfloat16 are copied, got {_word(dtype)}")
     if head_dim % 8:
         reasons.append(f"head_dim must be a multiple of 8, got {head_dim}")
-    found = capability(device)
-    if found is None or found < (9, 0):
-        reasons.append(f"needs a GPU of compute capability 9.0 or later, got {_found(device)}")
-    return reasons
+    return reasons + target.tma_reasons
 
 
 def portable_columns(head_dim: int) -> int:
-    """Columns of a tile of the portable kernel."""
+    """Return the columns of a tile of the portable kernel."""
     return max(16, 1 << (head_dim - 1).bit_length())
 
 
 def hopper_columns(head_dim: int) -> int:
-    """Columns of a tile in shared memory: head_dim, or the next size there is; zeros fill it up."""
+    """Return the columns of a tile of the kernel for Hopper.
+
+    They are head_dim or the next size that shared memory takes; zeros fill them up.
+    """
     return 64 if head_dim <= 64 else 128 if head_dim <= 128 else 256
-
-
-def capability(device: str) -> tuple[int, int] | None:
-    """Give a GPU's compute capability; None for what is not an NVIDIA GPU."""
-    if not device.startswith("cuda") or not torch.cuda.is_available() or torch.version.hip:
-        return None
-    return torch.cuda.get_device_capability(device)
 
 
 def _triton_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) -> list[str]:
@@ -181,11 +264,6 @@ def _portable_bytes(config: KernelConfig, dtype: torch.dtype, head_dim: int, sta
     buffers = 1 if stages == 1 else max(2, (stages + 1) // 2)
     tokens = config.block_m + 2 * buffers * config.block_n
     return dtype.itemsize * portable_columns(head_dim) * tokens + 16 * config.block_m + 64
-
-
-def _found(device: str) -> str:
-    found = capability(device)
-    return f"{found[0]}.{found[1]} ({device})" if found else repr(device)
 
 
 def _word(dtype: torch.dtype) -> str:

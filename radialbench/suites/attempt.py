@@ -8,10 +8,10 @@ from typing import Any
 
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.accuracy import WRONG, compare, leave_nans
+from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
 from radialbench.kernels.backend import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
 from radialbench.kernels.clocks import Clock, HostClock, clock_of
-from radialbench.kernels.device import DeviceLostError, device_lost, find_device
 from radialbench.kernels.inputs import Inputs
 from radialbench.kernels.peak import peak_memory
 from radialbench.kernels.timing import measure

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 
 from radialbench.errors import BackendError
-from radialbench.kernels.device import find_device
+from radialbench.kernels.arch import find_device
 from radialbench.kernels.environment import environment
 from radialbench.suites.common import Common
 from radialbench.suites.finding import Begins, Finding, Step

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from radialbench.kernels.device import find_device
+from radialbench.kernels.arch import find_device
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.records.measurement import Measurement

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from radialbench.kernels.arch import find_device
 from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.clocks import Clock, EventClock, clock_of
-from radialbench.kernels.device import find_device
 from radialbench.kernels.telemetry import watch
 from radialbench.kernels.timing import measure_together
 from radialbench.suites.attempt import attempt, failed, prepare, sampling

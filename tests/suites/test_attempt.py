@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from radialbench.kernels.arch import DeviceLostError
 from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.device import DeviceLostError
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Status
 from radialbench.suites import attempt as module

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.forms import KernelForm, absent_reasons
+from radialbench.kernels.offline import KernelVariant, absent_reasons
 from radialbench.kernels.row_order import PROCESSORS, row_order
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
@@ -20,12 +20,12 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.store import written
 from radialbench.reports.offline import OfflineOutcome, compare_offline
 from radialbench.suites.mask_figures import attends_hash, mask_figures
-from radialbench.suites.offline import KernelJob, kernel_forms, mask_jobs, offline
+from radialbench.suites.offline import KernelJob, kernel_variants, mask_jobs, offline
 from radialbench.suites.pool import Failed, Pool
 from radialbench.suites.schedule import launched, makespan
 from tests.suites import small
 
-SMALL = KernelForm(
+SMALL = KernelVariant(
     "triton", KernelConfig(16, 16), arch=80, head_dim=16, dtype="float16", ragged=True
 )
 
@@ -38,8 +38,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
             yield one
 
 
-def figures(pool: Pool, form: KernelForm) -> KernelFigures:
-    found = pool.result(KernelJob(form))
+def figures(pool: Pool, variant: KernelVariant) -> KernelFigures:
+    found = pool.result(KernelJob(variant))
     assert isinstance(found, KernelFigures), found
     return found
 
@@ -96,7 +96,7 @@ def test_work_goes_to_the_processor_that_is_free_first() -> None:
 
 def test_kernels_of_a_suite_are_listed_once() -> None:
     cases = small.cases(backends=["hopper", "triton", "cpu"], dtype="bfloat16")
-    names = [form.name for form in kernel_forms(cases, (80, 90))]
+    names = [form.name for form in kernel_variants(cases, (80, 90))]
     assert names == [
         "hopper@16x16/d8bf16/ragged/sm_80",
         "hopper@16x16/d8bf16/ragged/sm_90",

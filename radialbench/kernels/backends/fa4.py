@@ -6,9 +6,16 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import describe, hopper_reasons, loading, package_reasons
+from radialbench.kernels.checks import (
+    check_inputs,
+    check_plan,
+    describe,
+    gpu_reasons,
+    loading,
+    package_reasons,
+)
 from radialbench.maskgen.export.fa4 import Fa4 as Fa4Table
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -28,7 +35,7 @@ class Fa4:
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Say why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
-        return reasons + hopper_reasons(device) + package_reasons(PACKAGE)
+        return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Upload the block lists.
@@ -58,7 +65,7 @@ class Fa4:
         """Say what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if hopper_reasons("cuda") else "one is here")
+            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
         )
 
 

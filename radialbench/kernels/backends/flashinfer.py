@@ -6,12 +6,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import (
+from radialbench.kernels.checks import (
+    DTYPES,
+    check_inputs,
+    check_plan,
     check_whole_blocks,
     describe,
-    hopper_reasons,
+    gpu_reasons,
     loading,
     package_reasons,
 )
@@ -92,4 +95,4 @@ class FlashInferFa3(FlashInferFa2):
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Say why this problem cannot run here."""
-        return super().unsupported_reasons(problem, device) + hopper_reasons(device)
+        return super().unsupported_reasons(problem, device) + target_of(device).hopper_reasons

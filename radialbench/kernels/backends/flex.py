@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.defaults import capability
 from radialbench.maskgen.export.flex import Flex as FlexTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -69,7 +69,7 @@ class FlexTma(Flex):
         """Say why this problem cannot run here."""
         reasons = super().unsupported_reasons(problem, device)
         # Without the accelerator FlexAttention would leave the option out and say nothing.
-        if (capability(device) or (0, 0)) < (9, 0):
+        if target_of(device).tma_reasons:
             reasons.append("needs a GPU of compute capability 9.0 or newer")
         return reasons
 
