@@ -1,4 +1,4 @@
-"""Backend: what computes attention on a block table, ours and our peers' alike."""
+"""Backend: what computes attention on a block table, ours and our peers'."""
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -6,7 +6,7 @@ from radialbench.errors import BackendError
 from radialbench.plugins import load_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -50,7 +50,7 @@ class Backend(Protocol):
     name: str
 
     def unsupported_reasons(self, problem: "Problem", device: str) -> list[str]:
-        """Say why this problem cannot run on this kind of device; empty if it can."""
+        """Return why this problem cannot run on this kind of device; empty if it can."""
         ...
 
     def plan(self, problem: "Problem", table: "BlockTable", config: "KernelConfig") -> Run:
@@ -62,15 +62,19 @@ class Backend(Protocol):
         ...
 
     def needs(self) -> str:
-        """Say in a line what the backend needs, and whether it is here."""
+        """Describe in a line what the backend needs, and whether it is here."""
         ...
 
 
-def load_backend(name: str) -> Backend:
-    """Find a backend by name.
+def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend:
+    """Load a backend by name.
+
+    Args:
+        name: Its key.
+        backends: Where each lives, as in `BACKENDS`.
 
     Raises:
         BackendError: No backend has this name.
     """
-    backend: Backend = load_plugin(BACKENDS, name, kind="backend", error=BackendError)()
+    backend: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
     return backend

@@ -152,7 +152,7 @@ class _Steps:
     def _supported(self) -> tuple[Backend, str]:
         try:
             device = find_device(self.case.device)
-            backend = load_backend(self.case.backend or "")
+            backend = load_backend(self.case.backend or "", self.common.backends)
         except (BackendError, ImportError) as error:
             raise _EndError(Status.UNSUPPORTED, line_of(error)) from None
         if reasons := backend.unsupported_reasons(self.case.problem, device):

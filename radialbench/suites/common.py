@@ -1,8 +1,10 @@
 """What cases of one shape share: q, k and v in each token order, and what the definition gives."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from radialbench.kernels.accuracy import Expected, expected
+from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.clocks import clock_of
 from radialbench.kernels.inputs import Inputs, make_inputs, permutation, permute
 from radialbench.kernels.timing import measure
@@ -16,9 +18,14 @@ ROWS = {"cpu": 1024, "cuda": 4096}
 
 
 class Common:
-    """Keeps what was made for the last shape; another shape takes its place."""
+    """Keeps what was made for the last shape; another shape takes its place.
 
-    def __init__(self) -> None:
+    Attributes:
+        backends: Where each backend lives.
+    """
+
+    def __init__(self, backends: Mapping[str, str] = BACKENDS) -> None:
+        self.backends = backends
         self._shape: object = None
         self._inputs: dict[TokenOrder, tuple[Inputs, float]] = {}
         self._expected: dict[Any, Expected] = {}

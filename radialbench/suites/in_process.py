@@ -1,11 +1,12 @@
 """Trying cases in the process that asks for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import find_device
+from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.environment import environment
 from radialbench.suites.common import Common
 from radialbench.suites.finding import Begins, Finding, Step
@@ -21,9 +22,16 @@ class InProcess:
         environment: What the cases run in.
     """
 
-    def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        command: str,
+        *,
+        tables: Path | None = None,
+        backends: Mapping[str, str] = BACKENDS,
+    ) -> None:
         self.environment = environment(command, device=_present(device))
-        self._tables, self._common = Tables(tables), Common()
+        self._tables, self._common = Tables(tables), Common(backends)
 
     def __enter__(self) -> "InProcess":
         return self

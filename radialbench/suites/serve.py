@@ -9,7 +9,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from radialbench.kernels.backend import BACKENDS
 from radialbench.records.result import Status
 from radialbench.suites.worker import Lost, Start
 
@@ -30,8 +29,7 @@ def main(handle: int) -> None:
     faulthandler.enable()
     with Connection(handle) as pipe, suppress(EOFError, ConnectionError):
         start: Start = pipe.recv()
-        BACKENDS.update(start.backends)
-        here = InProcess(start.device, start.command, tables=start.tables)
+        here = InProcess(start.device, start.command, tables=start.tables, backends=start.backends)
         pipe.send(here.environment)
         if here.environment.device != "cpu":
             keep_open()
