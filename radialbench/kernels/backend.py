@@ -23,11 +23,11 @@ keys gets zeros and -inf.
 
 BACKENDS: dict[str, str] = {
     "cpu": "radialbench.kernels.backends.cpu:Cpu",
-    "cudnn": "radialbench.kernels.backends.cudnn:Cudnn",
+    "cudnn": "radialbench.kernels.backends.sdpa:Cudnn",
     "fa3": "radialbench.kernels.backends.fa3:Fa3",
     "fa4": "radialbench.kernels.backends.fa4:Fa4",
     "fastvideo": "radialbench.kernels.backends.fastvideo:FastVideo",
-    "flash": "radialbench.kernels.backends.flash:Flash",
+    "flash": "radialbench.kernels.backends.sdpa:Flash",
     "flashinfer_fa2": "radialbench.kernels.backends.flashinfer:FlashInferFa2",
     "flashinfer_fa3": "radialbench.kernels.backends.flashinfer:FlashInferFa3",
     "flex": "radialbench.kernels.backends.flex:Flex",

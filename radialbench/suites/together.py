@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from radialbench.kernels.arch import find_device
-from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.clocks import Clock, EventClock, clock_of
+from radialbench.kernels.inputs import ceiling_matmul
 from radialbench.kernels.telemetry import watch
 from radialbench.kernels.timing import measure_together
 from radialbench.suites.attempt import attempt, failed, prepare, sampling
@@ -77,7 +77,7 @@ def _sample(case: Case, ready: list[_Guarded]) -> None:
     calls: list[Callable[[], object]] = [*ready]
     ceiling = protocol.ceiling and device != "cpu"
     if ceiling:
-        calls.append(matrix_product(DTYPES[case.problem.dtype], device))
+        calls.append(ceiling_matmul(DTYPES[case.problem.dtype], device))
     clock: Clock = clock_of(device, cold=protocol.cache == "cold")
     timed = measure_together(calls, clock=clock, **sampling(protocol))
     for call, timing in zip(ready, timed, strict=False):

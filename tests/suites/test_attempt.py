@@ -77,7 +77,7 @@ def test_the_checked_call_is_the_first_warmup(
             made.append(1)
             return out, lse
 
-    monkeypatch.setattr(module, "load_backend", lambda name: Counting())
+    monkeypatch.setattr(module, "load_backend", lambda name, backends: Counting())
     protocol = {"warmups": warmups, "max_seconds": 1e-6}
     found = tried(small.case(protocol=protocol))
     assert found.timing is not None

@@ -26,7 +26,7 @@ class Fa3:
     name = "fa3"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=256)
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
@@ -52,7 +52,7 @@ class Fa3:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
             + ("none is here" if target_of("cuda").hopper_reasons else "one is here")

@@ -33,7 +33,7 @@ class Fa4:
     name = "fa4"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
@@ -62,7 +62,7 @@ class Fa4:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
             + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
@@ -100,7 +100,7 @@ def _sparse_arguments(table: BlockTable) -> dict[str, Any]:
 
 
 def _mask_mod(block_m: int, block_n: int) -> Any:
-    """Make the device function that looks a pair's bit up, as `export.fa4` states it."""
+    """Return the device function that looks a pair's bit up, as `export.fa4` states it."""
     from cutlass import Boolean, cute
     from flash_attn.cute.utils import scalar_to_ssa
 

@@ -29,7 +29,7 @@ class FastVideo:
     name = "fastvideo"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=128)
         if problem.head_dim not in (64, 128):
             reasons.append(f"head_dim is 64 or 128, got {problem.head_dim}")
@@ -66,7 +66,7 @@ class FastVideo:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
             + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
@@ -74,7 +74,7 @@ class FastVideo:
 
 
 def _lists(table: BlockTable, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the kernel's indices, counts and tokens of each key block."""
+    """Return the kernel's indices, counts and tokens of each key block."""
     lists = Lists.of(table)
     counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
     longest = int(lists.full_kv_num_blocks.max())
