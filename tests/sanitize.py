@@ -66,7 +66,7 @@ def _release(sanitizer: str) -> tuple[int, ...]:
 
 def launch_all() -> int:
     """Launch every kernel in every form; give 1 if a result is wrong."""
-    # Fills what torch.empty gives: initcheck does not see what the copy engine writes.
+    # Fills what torch.empty gives: initcheck does not see what TMA writes.
     torch.use_deterministic_algorithms(True)
     wrong = 0
     for kernel in KERNELS:

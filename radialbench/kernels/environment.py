@@ -46,14 +46,14 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
 
 
 def host() -> str:
-    """Tell machines apart without naming them: twelve digits of a hash of the machine's name."""
+    """Return twelve digits of a hash of the machine's name, to tell machines apart."""
     return _hashed(platform.node())
 
 
 def card() -> str | None:
-    """Tell GPUs of one kind apart, likewise by the identity that the driver gives the current one.
+    """Return twelve digits of a hash of the current GPU's identity, to tell GPUs apart.
 
-    None where it gives none.
+    None where the driver gives no identity.
     """
     import torch
 
@@ -73,7 +73,7 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """Tell the physical memory; 0 where the system does not say."""
+    """Return the physical memory; 0 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -81,7 +81,7 @@ def memory_bytes() -> int:
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Give the versions of the libraries that are installed."""
+    """Return the versions of the libraries that are installed."""
     found = {}
     for library in libraries:
         try:
@@ -125,7 +125,7 @@ def gpus() -> list[str]:
 
 
 def likely_processor(device: str) -> str | None:
-    """Name what attention would run on, without PyTorch: the first GPU that NVML knows, or the CPU.
+    """Return the name of the first GPU that NVML knows, or of the CPU, without PyTorch.
 
     Args:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
@@ -142,7 +142,7 @@ def likely_processor(device: str) -> str | None:
 
 
 def clock_limits() -> str | None:
-    """Say what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
+    """Describe what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
     from radialbench.kernels.telemetry import nvml
 
     with nvml() as (handle, _):
@@ -157,11 +157,11 @@ def clock_limits() -> str | None:
             ),
             "power": lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3:.0f} W",
         }
-        told = []
+        known = []
         for name, ask in asked.items():
             with suppress(pynvml.NVMLError):
-                told.append(f"{name} {ask()}")
-        return ", ".join(told) or None
+                known.append(f"{name} {ask()}")
+        return ", ".join(known) or None
 
 
 def _gpu(handle: object) -> str:
@@ -174,7 +174,7 @@ def _gpu(handle: object) -> str:
 
 
 def _commit(source: Path) -> str | None:
-    """Name the checked-out commit, with a + if the package differs from it.
+    """Return the checked-out commit, with a + if the package differs from it.
 
     None outside a checkout, and where the package only lies in some other project's.
     """

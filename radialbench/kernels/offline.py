@@ -264,12 +264,12 @@ def resource_usage(cubin: bytes) -> tuple[int, int]:
     usage = _ask(cubin, "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     if found is None:
-        raise BackendError(f"cuobjdump tells no usage of registers: {usage[:200]!r}")
+        raise BackendError(f"cuobjdump reports no usage of registers: {usage[:200]!r}")
     return int(found[1]), int(found[2])
 
 
 def _ask(cubin: bytes, option: str) -> str:
-    """Ask Triton's own copy of NVIDIA's tool about a kernel."""
+    """Return what Triton's own copy of NVIDIA's tool says about a kernel."""
     import triton
 
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"

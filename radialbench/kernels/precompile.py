@@ -24,10 +24,10 @@ class Built:
 
     Attributes:
         code: Hash of their machine code; equal ones run alike.
-        registers: Of a thread.
-        stack_bytes: Local memory of a thread: spills, or arrays the compiler could not keep in
+        registers: Registers per thread.
+        stack_bytes: Local memory per thread: spills, or arrays the compiler could not keep in
             registers.
-        shared_bytes: Of a thread block.
+        shared_bytes: Shared memory per thread block.
     """
 
     code: str
@@ -84,7 +84,7 @@ MOST_STACK_BYTES = 512
 
 
 def over_limits(built: Built, arch: int) -> str | None:
-    """Say why a kernel is not worth launching; None if it may be."""
+    """Return why a kernel is not worth launching; None if it may be."""
     limit = SHARED_LIMITS.get(arch)
     if limit is not None and built.shared_bytes > limit:
         return f"takes {built.shared_bytes:,} bytes of shared memory, there are {limit:,}"
@@ -114,7 +114,7 @@ def _present(arch: int) -> "_AbsentGpu":
 class _AbsentGpu:
     """Triton's driver for a GPU that is not here: a launch leaves what its kernel takes.
 
-    Triton hands what `load_binary` gives for a kernel to every launch of it.
+    Triton passes what `load_binary` gives for a kernel to every launch of it.
     """
 
     def __init__(self, arch: int) -> None:
@@ -134,7 +134,7 @@ class _AbsentGpu:
         return 0
 
     def get_device_properties(self, device: str) -> dict[str, int]:
-        # What a kernel takes is told here, not refused.
+        # What a kernel takes is noted here, not refused.
         return {"max_shared_mem": 1 << 30}
 
     def load_binary(self, name: str, cubin: bytes, shared: int, device: str) -> tuple[Any, ...]:
@@ -149,7 +149,7 @@ class _AbsentGpu:
 
 
 def _absent(table: BlockTable) -> DeviceTable:
-    """Give a table's tensors without memory; kernels are compiled for which of them are empty."""
+    """Return a table's tensors without memory; kernels are compiled for which of them are empty."""
 
     def tensor(*shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=torch.int32, device="meta")

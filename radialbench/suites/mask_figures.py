@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from radialbench.kernels.row_order import PROCESSORS
+from radialbench.kernels.row_order import SM_COUNT
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.offline import MaskFigures
 from radialbench.suites.schedule import launched, makespan
@@ -36,7 +36,7 @@ def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) 
         longest_row=max(works),
         imbalance=max(works) * table.rows / visited,
         makespan=busiest,
-        over_ideal=busiest * PROCESSORS / (visited * heads),
+        over_ideal=busiest * SM_COUNT / (visited * heads),
     )
 
 

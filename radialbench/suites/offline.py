@@ -13,7 +13,7 @@ from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.arch import ARCHITECTURES
 from radialbench.kernels.environment import cores
 from radialbench.kernels.offline import KERNELS, KernelVariant, kernel_figures
-from radialbench.kernels.row_order import PROCESSORS
+from radialbench.kernels.row_order import SM_COUNT
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.spec import MaskSpec
@@ -121,7 +121,7 @@ class _Part:
             KernelJob(variant): variant for variant in kernel_variants(cases, architectures)
         }
         self.masks = mask_jobs(cases)
-        self.head = OfflineHead(name, _compiler(bool(self.kernels)), PROCESSORS, rows=0)
+        self.head = OfflineHead(name, _compiler(bool(self.kernels)), SM_COUNT, rows=0)
 
     def found(self, pool: Pool) -> Offline:
         """Wait for it."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from heapq import heapify, heapreplace
 
-from radialbench.kernels.row_order import PROCESSORS, row_blocks, row_order
+from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
 from radialbench.maskgen.table import BlockTable
 
 
-def makespan(works: Iterable[int], processors: int = PROCESSORS) -> int:
+def makespan(works: Iterable[int], processors: int = SM_COUNT) -> int:
     """Give the work of the busiest processor, where each takes the next piece when it is free.
 
     Args:

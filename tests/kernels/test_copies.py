@@ -1,4 +1,4 @@
-"""The portable kernel with keys and values from the copy engine: when, and what it gives."""
+"""The portable kernel with keys and values by TMA: when, and what it gives."""
 
 import math
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ Qkv = tuple[Tensor, Tensor, Tensor]
 
 @pytest.fixture(autouse=True)
 def described(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
-    """Take the CPU, where kernels are interpreted, for a GPU with a copy engine.
+    """Take the CPU, where kernels are interpreted, for a GPU with TMA.
 
     Yields:
         Tensors that were described to it.

@@ -10,6 +10,7 @@ from radialbench.kernels import sources
 from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.launch import PREPARE
 from radialbench.kernels.sources import FOLDER, SOURCES, compiler_version, source_hash
+from radialbench.kernels.tuned import shipped_records
 
 CODE = '''"""What it is."""
 
@@ -80,6 +81,14 @@ def test_every_kernel_of_ours_has_its_files() -> None:
     assert len({source_hash(backend) for backend in SOURCES}) == len(SOURCES)
     device = {path.name for path in FOLDER.glob("_block_sparse_*.py")}
     assert device == {file for name in PREPARE for file in SOURCES[name]}
+
+
+def test_what_is_shipped_was_tuned_with_the_kernels_as_they_are() -> None:
+    records = shipped_records()
+    assert records
+    assert {(r.key.backend, r.kernel) for r in records} == {
+        (backend, source_hash(backend)) for backend in PREPARE
+    }
 
 
 def test_the_version_that_counts_is_of_what_compiles() -> None:

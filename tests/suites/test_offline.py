@@ -10,7 +10,7 @@ import pytest
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.offline import KernelVariant, absent_reasons
-from radialbench.kernels.row_order import PROCESSORS, row_order
+from radialbench.kernels.row_order import SM_COUNT, row_order
 from radialbench.maskgen.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
@@ -63,7 +63,7 @@ def test_masks_are_counted_exactly() -> None:
     assert found.imbalance == pytest.approx(visited.sum(1).max() / visited.sum(1).mean())
     # Ten rows, each on a processor of its own.
     assert found.makespan == found.longest_row
-    assert found.over_ideal == pytest.approx(found.makespan / (2 * visited.sum() / PROCESSORS))
+    assert found.over_ideal == pytest.approx(found.makespan / (2 * visited.sum() / SM_COUNT))
 
 
 def test_the_hash_tells_which_pairs_attend() -> None:
@@ -161,7 +161,7 @@ def test_a_planted_change_is_found_and_named(pool: Pool) -> None:
     planted = figures(pool, replace(form, config=KernelConfig(32, 32, num_stages=2)))
     both = [
         Offline(
-            OfflineHead("small", "triton", PROCESSORS, rows=1),
+            OfflineHead("small", "triton", SM_COUNT, rows=1),
             (OfflineRow("kernel", form.name, kernel=kernel),),
         )
         for kernel in (before, planted)

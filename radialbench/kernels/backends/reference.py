@@ -107,7 +107,7 @@ def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_
 
 
 def _entries(csr: Csr, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give (place in `blocks`, entry of `csr`) of every entry in the named rows."""
+    """Return (place in `blocks`, entry of `csr`) of every entry in the named rows."""
     first = csr.indptr[blocks]
     count = csr.indptr[blocks + 1] - first
     row = np.repeat(np.arange(len(blocks)), count)
