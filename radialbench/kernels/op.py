@@ -162,7 +162,7 @@ def _is_plain(*tensors: Tensor | None) -> bool:
         or torch._C._len_torch_function_stack()
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state()
-        or torch.autograd._profiler_enabled()
+        or torch._C._autograd._profiler_enabled()
     ):
         return False
     grad = torch.is_grad_enabled()
@@ -279,7 +279,10 @@ def _operator(
     tokens_per_frame: int = 0,
 ) -> tuple[Tensor, Tensor]:
     on_device = DeviceTable(
-        *(block_m, block_n, seq_len, *table),
+        block_m,
+        block_n,
+        seq_len,
+        *table,
         mask=mask,
         frames=frames,
         tokens_per_frame=tokens_per_frame,

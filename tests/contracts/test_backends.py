@@ -89,7 +89,7 @@ def each(*, dense: bool = True, **axes: Sequence[Any]) -> pytest.MarkDecorator:
         dense: Whether for backends that know no mask too.
         axes: The values, by the names of the test's arguments.
     """
-    found = {}
+    found: dict[Any, Any] = {}
     for name in sorted(BACKENDS) if dense else sorted(set(BACKENDS) - set(DENSE)):
         for values in product(*axes.values()):
             given = dict(zip(axes, values, strict=True))
@@ -97,7 +97,7 @@ def each(*, dense: bool = True, **axes: Sequence[Any]) -> pytest.MarkDecorator:
                 continue
             same = dict(given)
             if name in DENSE:
-                same.pop("blocks", None), same.pop("mask", None)
+                same |= {"blocks": None, "mask": None}
             elif "blocks" in given:
                 same["blocks"] = blocks_of(name, given["blocks"])
             found.setdefault((name, *same.items()), (name, *values))
