@@ -175,10 +175,11 @@ def measure(problem: Problem, command: str, *, seconds: float) -> Iterator[Order
     """
     import torch
 
+    from radialbench.kernels.arch import target_of
     from radialbench.kernels.clocks import clock_of
     from radialbench.kernels.device_table import upload
     from radialbench.kernels.environment import environment
-    from radialbench.kernels.launch import launch_hopper
+    from radialbench.kernels.launch import layout_of, prepare_hopper
     from radialbench.kernels.timing import measure_together
 
     name, mask, grid, heads = problem
@@ -188,14 +189,20 @@ def measure(problem: Problem, command: str, *, seconds: float) -> Iterator[Order
     q, k, v = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3))
     lse = torch.empty(shape[:3], device="cuda")
     config = KernelConfig(128, 128, None, 2)
+    run = prepare_hopper(
+        *map(layout_of, (q, k, v)),
+        table=uploaded.key,
+        config=config,
+        target=target_of("cuda"),
+        key_lens=False,
+    )
     calls: dict[str, Callable[[], None]] = {}
     first = None
     for order, rows in orders(compiled).items():
         begun = torch.as_tensor(rows[None], device="cuda", dtype=torch.int32)
         out = torch.full_like(q, torch.nan)
-        options = {"key_len": None, "sm_scale": SCALE, "config": config}
-        ordered = replace(uploaded, row_order=begun)
-        calls[order] = partial(launch_hopper, q, k, v, out, lse, table=ordered, **options)
+        tensors = replace(uploaded, row_order=begun).tensors()
+        calls[order] = partial(run, q, k, v, out, lse, tensors, None, SCALE)
         calls[order]()
         first = out if first is None else first
         if not torch.equal(out, first):

@@ -25,9 +25,9 @@ import torch
 
 from benchmarks.parts import RESULTS, described
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
-from radialbench.kernels.ceiling import matrix_product
 from radialbench.kernels.clocks import EventClock
 from radialbench.kernels.environment import environment
+from radialbench.kernels.inputs import ceiling_matmul
 from radialbench.kernels.timing import measure
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
@@ -53,7 +53,7 @@ def kernels() -> dict[str, Call]:
     calls: dict[str, Call] = {}
     for name, (grid, heads) in SHAPES.items():
         calls[f"radial, {name}"] = _attention(grid, heads)
-    calls["matrix product"] = matrix_product(torch.bfloat16, "cuda")
+    calls["matrix product"] = ceiling_matmul(torch.bfloat16, "cuda")
     calls["radial, long"] = _attention(TokenGrid(21, 45, 80), 12)
     for call in calls.values():
         call()

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from radialbench.kernels.defaults import kernel_reasons
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.device_table import DeviceTable, upload
-from radialbench.kernels.launch import LAUNCHES
+from radialbench.kernels.launch import PREPARE, layout_of
+from radialbench.kernels.select import kernel_reasons
 from radialbench.records.problem import KernelConfig
 from tests.kernels.tables import mixed_mask, table_of
 
@@ -65,13 +66,13 @@ def _release(sanitizer: str) -> tuple[int, ...]:
 
 def launch_all() -> int:
     """Launch every kernel in every form; give 1 if a result is wrong."""
-    # Fills what torch.empty gives: initcheck does not see what the copy engine writes.
+    # Fills what torch.empty gives: initcheck does not see what TMA writes.
     torch.use_deterministic_algorithms(True)
     wrong = 0
     for kernel in KERNELS:
         for head_dim in (64, 128):
             blocks = (128, 128)
-            if kernel_reasons(kernel, torch.bfloat16, head_dim, blocks, "cuda"):
+            if kernel_reasons(kernel, torch.bfloat16, head_dim, blocks, target_of("cuda")):
                 continue
             for label, table, mask, key_len in tables(blocks):
                 right = launch(kernel, head_dim, table, mask, key_len)
@@ -112,13 +113,15 @@ def launch(
     q, k, v = (torch.randn(shape).bfloat16() for _ in range(3))
     out = torch.full(shape, torch.nan, dtype=torch.bfloat16).cuda()
     lse = torch.full(shape[:3], torch.nan).cuda()
-    LAUNCHES[kernel](
-        *(q.cuda(), k.cuda(), v.cuda(), out, lse),
-        table=table,
-        key_len=None if key_len is None else key_len.cuda(),
-        sm_scale=head_dim**-0.5,
+    inputs, lengths = (q.cuda(), k.cuda(), v.cuda()), None if key_len is None else key_len.cuda()
+    run = PREPARE[kernel](
+        *map(layout_of, inputs),
+        table=table.key,
         config=KernelConfig(table.block_m, table.block_n),
+        target=target_of("cuda"),
+        key_lens=key_len is not None,
     )
+    run(*inputs, out, lse, table.tensors(), lengths, head_dim**-0.5)
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * head_dim**-0.5
     scores = scores.masked_fill(~mask, -torch.inf)
     exact_lse = scores.logsumexp(-1)

@@ -9,7 +9,7 @@ from benchmarks import performance
 from benchmarks.parts import NOT_YET, ROOT, read_lines
 from benchmarks.performance import LENGTH, OURS, STANDS, OrderTime, order_table
 from radialbench import TokenGrid, compile_mask, load_mask
-from radialbench.kernels.row_order import PROCESSORS
+from radialbench.kernels.row_order import SM_COUNT
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Status
 from radialbench.records.store import append, read
@@ -55,7 +55,7 @@ def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
 @pytest.mark.parametrize("case", RADIAL, ids=lambda case: case.id)
 def test_splitting_long_rows_would_gain_what_the_page_says(case: Case) -> None:
     works = launched(compile_mask(case.mask, case.grid), case.problem.heads)
-    over = makespan(works) / (sum(works) / PROCESSORS)
+    over = makespan(works) / (sum(works) / SM_COUNT)
     asked = case.group in (performance.S, performance.W1, performance.H1, performance.H4)
     assert over < (1.01 if asked else 1.055), over
 

@@ -81,10 +81,10 @@ PLANTS = (
         "one stage fewer",
         ("hopper", "triton"),
         (
-            Edit("kernels/launch.py", "BUFFERS=config.num_stages or 2", "BUFFERS=1"),
-            Edit("kernels/offline.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
+            Edit("kernels/triton/launch.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
+            Edit("kernels/codegen/compile.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
             Edit(
-                "kernels/defaults.py",
+                "kernels/select.py",
                 "config.num_stages or stages}",
                 "config.num_stages or max(1, stages - 1)}",
             ),
@@ -94,7 +94,7 @@ PLANTS = (
     Plant(
         "one barrier more",
         ("hopper",),
-        (Edit("kernels/_block_sparse_fwd_hopper.py", LOOP, LOOP + WAIT),),
+        (Edit("kernels/triton/forward_hopper.py", LOOP, LOOP + WAIT),),
     ),
 )
 

@@ -298,8 +298,6 @@ def trial_of(config: KernelConfig, record: Record) -> Trial:
 def _arch(device: str) -> int | None:
     if device == "cpu":
         return None
-    from radialbench.kernels.defaults import capability
-    from radialbench.kernels.device import find_device
+    from radialbench.kernels.arch import find_device, target_of
 
-    found = capability(find_device(device))
-    return None if found is None else 10 * found[0] + found[1]
+    return target_of(find_device(device)).arch

@@ -15,7 +15,7 @@ from radialbench.autotune.sweep import SweepTrial
 from radialbench.autotune.trials import Trial, TrialOutcome, measured
 from radialbench.autotune.tuner import Tuned, best_of, tune
 from radialbench.errors import AutotuneError
-from radialbench.records.lookup import find
+from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
 
@@ -219,7 +219,7 @@ def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
         times = true_times(recorded)
         best, default = min(times.values()), recorded[0].config
         others = [record for of, record in records.items() if of != key]
-        found = find(
+        found = nearest_config(
             others,
             key,
             default=default,

@@ -20,7 +20,7 @@ from radialbench.autotune.tuner import TRIALS, Progress, Tuned, open_store, tune
 from radialbench.errors import AutotuneError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import records_of, shipped_records
-from radialbench.records.lookup import find
+from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import reserved
 from radialbench.records.tuning import Estimate, TuningKey, TuningRecord
@@ -237,7 +237,7 @@ def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[Kern
     left = list(records)
     devices = dict.fromkeys([key.device, *(record.key.device for record in left)])
     for device in devices:
-        while record := find(left, replace(key, device=device)).record:
+        while record := nearest_config(left, replace(key, device=device)).record:
             yield record.config
             left = [one for one in left if one.config != record.config]
 

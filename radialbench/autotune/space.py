@@ -168,17 +168,19 @@ def candidates(problem: Problem, backend: str, device: str) -> Candidates:
 
 def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
     """Return what a backend runs where nothing was tuned, with what it would choose written out."""
+    from radialbench.kernels.arch import target_of
     from radialbench.kernels.checks import DTYPES
-    from radialbench.kernels.defaults import copy_reasons, portable_options, shared_limit
+    from radialbench.kernels.select import copy_reasons, portable_options
 
     if backend == "hopper":
         return KernelConfig(block_n=64 if problem.head_dim > 128 else 128, num_stages=2)
     if backend != "triton":
         return KernelConfig()
     dtype, plain = DTYPES[problem.dtype], plain_config(backend)
-    copies = not copy_reasons(dtype, problem.head_dim, device)
+    target = target_of(device)
+    copies = not copy_reasons(dtype, problem.head_dim, target)
     options = portable_options(
-        plain, dtype, problem.head_dim, copies=copies, shared=shared_limit(device)
+        plain, dtype, problem.head_dim, copies=copies, shared=target.shared_bytes
     )
     return replace(plain, **options)
 
@@ -197,12 +199,13 @@ def _against(
     """Return the kind of what speaks against a configuration, and why; None if nothing does."""
     if backend == "cpu":
         return None
+    from radialbench.kernels.arch import target_of
     from radialbench.kernels.checks import DTYPES
-    from radialbench.kernels.defaults import config_reasons, kernel_reasons
+    from radialbench.kernels.select import config_reasons, kernel_reasons
 
     dtype, head_dim = DTYPES[problem.dtype], problem.head_dim
     blocks = (config.block_m, config.block_n)
-    if reasons := kernel_reasons(backend, dtype, head_dim, blocks, device):
+    if reasons := kernel_reasons(backend, dtype, head_dim, blocks, target_of(device)):
         return "blocks", "; ".join(reasons)
     if reasons := config_reasons(backend, config, head_dim):
         return "shared memory", "; ".join(reasons)
@@ -216,11 +219,11 @@ def _too_much(config: KernelConfig, problem: Problem, device: str) -> tuple[str,
 
     Bounds from below: what passes may still take more than there is, which compiling tells.
     """
-    from radialbench.kernels.defaults import capability, portable_columns
-    from radialbench.kernels.offline import SHARED_LIMITS
+    from radialbench.kernels.arch import SHARED_LIMITS, target_of
+    from radialbench.kernels.select import portable_columns
 
-    found = capability(device)
-    if found is None:
+    arch = target_of(device).arch
+    if arch is None:
         return None
     columns, warps = portable_columns(problem.head_dim), config.num_warps or 4
     # The output and the scores of a step, in 32 bits, are there at once.
@@ -232,7 +235,7 @@ def _too_much(config: KernelConfig, problem: Problem, device: str) -> tuple[str,
     # Queries, and keys and values of a step, or one of them if nothing is loaded ahead.
     keys = config.block_n * (1 if config.num_stages == 1 else 2)
     shared = columns * (config.block_m + keys) * (4 if problem.dtype == "float32" else 2)
-    limit = SHARED_LIMITS.get(10 * found[0] + found[1])
+    limit = SHARED_LIMITS.get(arch)
     if limit is not None and shared > limit:
         return "shared memory", (
             f"queries, keys and values take {shared:,} bytes of shared memory, {limit:,} there are"

@@ -145,7 +145,7 @@ def _stale(record: "TuningRecord") -> list[str]:
 
 def _devices() -> dict[str, str]:
     """Give what this machine computes on, by name."""
-    from radialbench.kernels.device import find_device
+    from radialbench.kernels.arch import find_device
     from radialbench.kernels.tuned import processor
 
     return {processor(device): device for device in ("cpu", find_device("auto"))}

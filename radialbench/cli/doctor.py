@@ -29,7 +29,8 @@ def doctor(
 
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
-    from radialbench.kernels.environment import cores, cpu_name, gpus, memory_bytes, versions
+    from radialbench.kernels.arch import cpu_name
+    from radialbench.kernels.environment import cores, gpus, memory_bytes, versions
 
     memory = memory_bytes()
     return {

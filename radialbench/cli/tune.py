@@ -153,7 +153,7 @@ def tune(
 def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[TuningJob]":
     """Find out what can be tuned here, with PyTorch, which takes seconds to import."""
     from radialbench.autotune.jobs import jobs_of, tunable_cases
-    from radialbench.kernels.device import find_device
+    from radialbench.kernels.arch import find_device
 
     return jobs_of(tunable_cases(cases, find_device(device), backends))
 

@@ -15,7 +15,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
-from radialbench.records.lookup import Found
+from radialbench.records.lookup import ConfigChoice
 
 
 class RadialAttention(nn.Module):
@@ -74,7 +74,7 @@ class RadialAttention(nn.Module):
             timestep = float(timestep.min() if self.schedule.rising else timestep.max())
         self.schedule.at(timestep)
 
-    def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> Found:
+    def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
         """Make ready for tensors of a shape; what was made is kept.
 
         Args:

@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench.errors import BackendError
-from radialbench.kernels.chosen import choose_kernel
-from radialbench.kernels.defaults import config_reasons, kernel_reasons
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.kernels.select import default_config, run_reasons, select_kernel
 from radialbench.kernels.tuned import find_config, processor
 from radialbench.maskgen.compiler.compile import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.lookup import Found
+from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import BLOCKS, KernelConfig, Problem
 
 WITHOUT_KERNEL = "no kernel of ours runs here: PyTorch's own attention takes the whole mask"
@@ -51,7 +51,7 @@ class Prepared:
     """
 
     backend: str
-    found: Found
+    found: ConfigChoice
     table: DeviceTable | None
     mask: Tensor | None
     order: Tensor | None
@@ -101,7 +101,7 @@ def prepare(
         )
     if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
         tables = _tables(mask, grid, 128, 128)
-        found = Found(KernelConfig(), "default", None, WITHOUT_KERNEL)
+        found = ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
         return Prepared(
             *("sdpa", found, None, _dense(mask, tables).to(shape.device)),
             *_ways(tables[0], shape.device),
@@ -125,19 +125,15 @@ def keys_below(key_len: Tensor, seq_len: int) -> Tensor:
 
 def _configuration(
     mask: MaskSpec | HeadPlan, grid: TokenGrid, shape: Shape, backend: str | None
-) -> tuple[str, Found]:
-    device = str(shape.device)
-    blocks = (128, 128 if shape.head_dim <= 128 else 64)
-    name, _ = choose_kernel(backend, shape.dtype, shape.head_dim, blocks, device)
+) -> tuple[str, ConfigChoice]:
+    target, dtype, head_dim = target_of(shape.device), shape.dtype, shape.head_dim
+    blocks = (128, 128 if head_dim <= 128 else 64)
+    name = select_kernel(backend, dtype, head_dim, blocks, target)
     blocks = BLOCKS.get(name, blocks)
-    _, default = choose_kernel(name, shape.dtype, shape.head_dim, blocks, device)
+    default = default_config(name, dtype, head_dim, blocks, target)
 
     def reasons(config: KernelConfig) -> list[str]:
-        found = (config.block_m, config.block_n)
-        return [
-            *kernel_reasons(name, shape.dtype, shape.head_dim, found, device),
-            *config_reasons(name, config, shape.head_dim),
-        ]
+        return run_reasons(name, dtype, head_dim, config, target)
 
     if why := reasons(default):
         raise BackendError(f"the {name} kernel cannot run this: {'; '.join(why)}")
@@ -153,7 +149,7 @@ def _configuration(
         head_dim=shape.head_dim,
         dtype=str(shape.dtype).removeprefix("torch."),
     )
-    found = find_config(problem, name, processor(device), default=default, feasible=reasons)
+    found = find_config(problem, name, processor(target.device), default=default, feasible=reasons)
     return name, found
 
 

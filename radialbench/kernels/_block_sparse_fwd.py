@@ -53,8 +53,8 @@ def block_sparse_fwd(
 ):
     """One query block of one head: its full blocks, the one the keys end in, its partial blocks.
 
-    With COPIES, k_in and v_in are descriptors for the copy engine, of blocks [1, 1, BLOCK_N,
-    BLOCK_D], else pointers. The descriptors are made on the host. Automatic warp specialization,
+    With COPIES, k_in and v_in are TMA descriptors of blocks [1, 1, BLOCK_N, BLOCK_D], else
+    pointers. The descriptors are made on the host. Automatic warp specialization,
     with descriptors made here, gave nan whenever a Hopper GPU shared with another process switched
     between the two; which of them is at fault is not known.
     """

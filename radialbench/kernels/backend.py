@@ -1,11 +1,11 @@
-"""Backend: what computes attention on a block table, ours and our peers' alike."""
+"""Backend: what computes attention on a block table, ours and our peers'."""
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from radialbench.errors import BackendError, load_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -22,16 +22,16 @@ keys gets zeros and -inf.
 
 BACKENDS: dict[str, str] = {
     "cpu": "radialbench.kernels.backends.cpu:Cpu",
-    "cudnn": "radialbench.kernels.backends.cudnn:Cudnn",
+    "cudnn": "radialbench.kernels.backends.sdpa:Cudnn",
     "fa3": "radialbench.kernels.backends.fa3:Fa3",
     "fa4": "radialbench.kernels.backends.fa4:Fa4",
     "fastvideo": "radialbench.kernels.backends.fastvideo:FastVideo",
-    "flash": "radialbench.kernels.backends.flash:Flash",
+    "flash": "radialbench.kernels.backends.sdpa:Flash",
     "flashinfer_fa2": "radialbench.kernels.backends.flashinfer:FlashInferFa2",
     "flashinfer_fa3": "radialbench.kernels.backends.flashinfer:FlashInferFa3",
     "flex": "radialbench.kernels.backends.flex:Flex",
     "flex_tma": "radialbench.kernels.backends.flex:FlexTma",
-    "hopper": "radialbench.kernels.backends.hopper:Hopper",
+    "hopper": "radialbench.kernels.backends.triton:Hopper",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
     "triton": "radialbench.kernels.backends.triton:Triton",
@@ -49,7 +49,7 @@ class Backend(Protocol):
     name: str
 
     def unsupported_reasons(self, problem: "Problem", device: str) -> list[str]:
-        """Say why this problem cannot run on this kind of device; empty if it can."""
+        """Return why this problem cannot run on this kind of device; empty if it can."""
         ...
 
     def plan(self, problem: "Problem", table: "BlockTable", config: "KernelConfig") -> Run:
@@ -61,15 +61,19 @@ class Backend(Protocol):
         ...
 
     def needs(self) -> str:
-        """Say in a line what the backend needs, and whether it is here."""
+        """Describe in a line what the backend needs, and whether it is here."""
         ...
 
 
-def load_backend(name: str) -> Backend:
-    """Find a backend by name.
+def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend:
+    """Load a backend by name.
+
+    Args:
+        name: Its key.
+        backends: Where each lives, as in `BACKENDS`.
 
     Raises:
         BackendError: No backend has this name.
     """
-    backend: Backend = load_plugin(BACKENDS, name, kind="backend", error=BackendError)()
+    backend: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
     return backend

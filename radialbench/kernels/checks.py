@@ -1,5 +1,10 @@
 """What backends check before they compute."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +20,7 @@ DTYPES = {
 
 
 def host_reasons(problem: Problem, device: str) -> list[str]:
-    """Say why a forward-only backend of the CPU cannot run a problem."""
+    """Return why a forward-only backend of the CPU cannot run a problem."""
     reasons = []
     if device != "cpu":
         reasons.append(f"runs on the cpu only, got device {device!r}")
@@ -27,7 +32,7 @@ def host_reasons(problem: Problem, device: str) -> list[str]:
 def gpu_reasons(
     problem: Problem, device: str, dtypes: tuple[str, ...], *, most_head_dim: int
 ) -> list[str]:
-    """Say why a forward-only backend of NVIDIA GPUs cannot run a problem."""
+    """Return why a forward-only backend of NVIDIA GPUs cannot run a problem."""
     reasons = []
     if device != "cuda":
         reasons.append(f"runs on a GPU only, got device {device!r}")
@@ -98,7 +103,7 @@ def check_inputs(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
-    """Give a backend's (out, lse), if it is that.
+    """Return a backend's (out, lse), if it is that.
 
     Raises:
         BackendError: It is something else, or a shape or dtype differs.
@@ -121,3 +126,62 @@ def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
                 f"got {tensor.dtype} {list(tensor.shape)}"
             )
     return result
+
+
+def package_reasons(package: str) -> list[str]:
+    """Return what to install, if a distribution is not here."""
+    return [] if _version(package) else [f"needs {package}: pip install {package}"]
+
+
+def describe(package: str) -> str:
+    """Describe a distribution: its name and version."""
+    return f"{package} {_version(package) or '(not installed)'}"
+
+
+@contextmanager
+def loading(package: str) -> Iterator[None]:
+    """Import from a distribution that is here, and say so if that fails.
+
+    Raises:
+        BackendError: An import fails: another version was built for it, or a part is missing.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise BackendError(
+            f"{describe(package)} does not load beside torch {version('torch')}: "
+            f"{str(error).rpartition('/')[2]}; install it again with all that it needs"
+        ) from None
+
+
+def check_whole_blocks(name: str, table: BlockTable) -> None:
+    """Refuse what a kernel that reads every block whole would get wrong.
+
+    Raises:
+        BackendError: A block is partial, the last one is short, or a query has no block.
+    """
+    if table.partial.nnz:
+        raise BackendError(
+            f"backend {name!r} computes whole blocks only, but {table.partial.nnz:,} of the "
+            f"table's {table.nnz:,} blocks are partial; use a mask that is made of blocks of "
+            f"{table.block_m}×{table.block_n}"
+        )
+    for side, block in (("query", table.block_m), ("key", table.block_n)):
+        if table.seq_len % block:
+            raise BackendError(
+                f"backend {name!r} takes sequences of whole blocks, and {table.seq_len:,} tokens "
+                f"are not a multiple of {block} {side} tokens"
+            )
+    empty = np.flatnonzero(np.diff(table.full.indptr) == 0)
+    if len(empty):
+        raise BackendError(
+            f"backend {name!r} needs a block in every row, and {len(empty):,} of "
+            f"{table.rows:,} rows have none, the first is {empty[0]}"
+        )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -168,5 +168,5 @@ def _read(launched: dict[int, tuple[Any, Any]]) -> list[float]:
 
 
 def clock_of(device: str, *, cold: bool = True) -> Clock:
-    """Give the clock for calls on a device; `cold` is of a GPU's L2 cache."""
+    """Return the clock for calls on a device; `cold` is of a GPU's L2 cache."""
     return HostClock() if device == "cpu" else EventClock(cold=cold)

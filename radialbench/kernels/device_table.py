@@ -1,8 +1,10 @@
-"""DeviceTable: block tables as tensors on a device, with the order in which rows are taken."""
+"""DeviceTable: block tables as tensors on a device, with the order in which rows are launched."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +12,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.row_order import PROCESSORS, row_order
+from radialbench.kernels.row_order import SM_COUNT, row_order
 from radialbench.maskgen.table import BlockTable, Csr
 
 MAX_BLOCK_N = 128
+
+
+class TableKey(NamedTuple):
+    """What decides how a table is launched, and in which configuration.
+
+    Attributes:
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+        seq_len: Tokens of the sequence.
+        rows: Query blocks.
+        heads: Heads that the table is for; 0 if any number may share it.
+        mask: As in `DeviceTable`.
+        frames: As in `DeviceTable`.
+        tokens_per_frame: As in `DeviceTable`.
+    """
+
+    block_m: int
+    block_n: int
+    seq_len: int
+    rows: int
+    heads: int
+    mask: str
+    frames: int
+    tokens_per_frame: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +61,7 @@ class DeviceTable:
             8·j + 2·c + b: the columns that one thread of a tensor core's result holds in a row, so
             that a thread reads one word a row. In number 0 every pair attends: what a full block is
             masked with where the keys end inside it.
-        row_order: [groups, rows] int32, the order in which rows are begun; see `row_order`.
+        row_order: [groups, rows] int32, the order in which rows are launched; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
         mask: Fingerprints of the masks, `+` between those of groups; empty if not known.
         frames: Latent frames.
@@ -57,6 +83,14 @@ class DeviceTable:
     mask: str = ""
     frames: int = 0
     tokens_per_frame: int = 0
+
+    @cached_property
+    def key(self) -> TableKey:
+        """What decides how the table is launched."""
+        return TableKey(
+            *(self.block_m, self.block_n, self.seq_len, self.rows, len(self.group_of_head)),
+            *(self.mask, self.frames, self.tokens_per_frame),
+        )
 
     @property
     def rows(self) -> int:
@@ -131,7 +165,7 @@ def upload(
         partial_indices=tensor(np.concatenate([table.partial.indices for table in tables])),
         bitmap_of=tensor(np.concatenate(numbers)),
         bitmaps=tensor(np.concatenate([ones, *bits])),
-        row_order=tensor(np.stack([row_order(table, _processors(device)) for table in tables])),
+        row_order=tensor(np.stack([row_order(table, _sm_count(device)) for table in tables])),
         group_of_head=tensor(group_of_head),
         mask="+".join(masks) if all(masks) else "",
         frames=first.grid.frames,
@@ -139,14 +173,14 @@ def upload(
     )
 
 
-def _processors(device: str) -> int:
+def _sm_count(device: str) -> int:
     if not device.startswith("cuda"):
-        return PROCESSORS
+        return SM_COUNT
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _fingerprint(table: BlockTable) -> str:
-    """Give the fingerprint of the mask a table was compiled from; empty if it does not tell."""
+    """Return the fingerprint of the mask a table was compiled from; empty if it has none."""
     word = table.mask.rpartition(" ")[2]
     return word if re.fullmatch(r"[0-9a-f]{16}", word) else ""
 

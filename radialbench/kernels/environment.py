@@ -9,7 +9,8 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from radialbench import __version__
+import radialbench
+from radialbench.kernels.arch import cpu_name
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -33,10 +34,10 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         memory_bytes=memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        versions={"radialbench": __version__}
+        versions={"radialbench": radialbench.__version__}
         | versions(LIBRARIES)
         | (_gpu_versions() if device == "cuda" else {}),
-        commit=_commit(Path(__file__).resolve()),
+        commit=_commit(Path(radialbench.__file__).resolve()),
         command=command,
         host=host(),
         clocks=clock_limits() if device == "cuda" else None,
@@ -44,25 +45,15 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
     )
 
 
-def cpu_name() -> str:
-    """Name the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def host() -> str:
-    """Tell machines apart without naming them: twelve digits of a hash of the machine's name."""
+    """Return twelve digits of a hash of the machine's name, to tell machines apart."""
     return _hashed(platform.node())
 
 
 def card() -> str | None:
-    """Tell GPUs of one kind apart, likewise by the identity that the driver gives the current one.
+    """Return twelve digits of a hash of the current GPU's identity, to tell GPUs apart.
 
-    None where it gives none.
+    None where the driver gives no identity.
     """
     import torch
 
@@ -82,7 +73,7 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """Tell the physical memory; 0 where the system does not say."""
+    """Return the physical memory; 0 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -90,7 +81,7 @@ def memory_bytes() -> int:
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Give the versions of the libraries that are installed."""
+    """Return the versions of the libraries that are installed."""
     found = {}
     for library in libraries:
         try:
@@ -134,7 +125,7 @@ def gpus() -> list[str]:
 
 
 def likely_processor(device: str) -> str | None:
-    """Name what attention would run on, without PyTorch: the first GPU that NVML knows, or the CPU.
+    """Return the name of the first GPU that NVML knows, or of the CPU, without PyTorch.
 
     Args:
         device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
@@ -151,7 +142,7 @@ def likely_processor(device: str) -> str | None:
 
 
 def clock_limits() -> str | None:
-    """Say what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
+    """Describe what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
     from radialbench.kernels.telemetry import nvml
 
     with nvml() as (handle, _):
@@ -166,11 +157,11 @@ def clock_limits() -> str | None:
             ),
             "power": lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3:.0f} W",
         }
-        told = []
+        known = []
         for name, ask in asked.items():
             with suppress(pynvml.NVMLError):
-                told.append(f"{name} {ask()}")
-        return ", ".join(told) or None
+                known.append(f"{name} {ask()}")
+        return ", ".join(known) or None
 
 
 def _gpu(handle: object) -> str:
@@ -183,11 +174,11 @@ def _gpu(handle: object) -> str:
 
 
 def _commit(source: Path) -> str | None:
-    """Name the checked-out commit, with a + if the package differs from it.
+    """Return the checked-out commit, with a + if the package differs from it.
 
     None outside a checkout, and where the package only lies in some other project's.
     """
-    folder = source.parents[1]
+    folder = source.parent
     if not _git(folder, "ls-files", "--", str(source)):
         return None
     commit = _git(folder, "rev-parse", "--short=12", "HEAD")

@@ -1,5 +1,6 @@
-"""Seeded q, k and v for a problem, and their way into a mask's token order and back."""
+"""What is computed with: seeded q, k and v, their token order, and the matmul of the ceiling."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -9,6 +10,9 @@ from torch import Tensor
 from radialbench.kernels.checks import DTYPES
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import Problem
+from radialbench.records.result import CEILING_SIZE
+
+CEILING_FLOPS = 2 * CEILING_SIZE**3
 
 Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """q, k and v, each [batch, heads, seq_len, head_dim]."""
@@ -27,7 +31,7 @@ def make_inputs(problem: Problem, *, seed: int = 0, device: str = "cpu") -> Inpu
 
 
 def permutation(table: BlockTable, *, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Give a table's token order as two indices: from raster order to the table's, and back."""
+    """Return a table's token order as two indices: from raster order to the table's, and back."""
     there = table.order.source_index(table.grid)
     back = np.empty_like(there)
     back[there] = np.arange(len(there))
@@ -37,3 +41,13 @@ def permutation(table: BlockTable, *, device: str = "cpu") -> tuple[Tensor, Tens
 def permute(tensor: Tensor, index: Tensor) -> Tensor:
     """Bring the tokens of a tensor [batch, heads, seq_len, …] into another order."""
     return tensor.index_select(2, index)
+
+
+def ceiling_matmul(dtype: torch.dtype, device: str) -> Callable[[], object]:
+    """Return a call that multiplies two square matrices of normal numbers, `CEILING_SIZE` wide.
+
+    A kernel timed beside it is held against its throughput.
+    """
+    shape = (CEILING_SIZE, CEILING_SIZE)
+    left, right = (torch.randn(shape, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right

@@ -1,170 +1,225 @@
-"""Launches of our own kernels: shapes, grid and options, on tensors that are already there."""
+"""Launches of our own kernels: what decides one is prepared once, and then run on tensors."""
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.defaults import (
+from radialbench.kernels.arch import Target
+from radialbench.kernels.device_table import TableKey
+from radialbench.kernels.select import (
     copy_reasons,
     hopper_columns,
     portable_columns,
     portable_options,
-    shared_limit,
 )
-from radialbench.kernels.device_table import DeviceTable
 from radialbench.records.problem import KernelConfig
 
 LOG2_E = math.log2(math.e)
 HOPPER_OPTIONS = {"num_warps": 4, "maxnreg": 168}
 
-Launch = Callable[..., None]
+Launch = Callable[
+    [Tensor, Tensor, Tensor, Tensor, Tensor, Sequence[Tensor], Tensor | None, float], None
+]
+"""Runs a kernel on q, k, v, out, lse, a table's tensors, key_len and sm_scale.
+
+q, k and v lie as it was prepared for, and out as `torch.empty_like(q)` does; lse is contiguous
+float32 [batch, heads, seq_len]. out and lse are filled. key_len is [batch] int32, the valid keys
+of each sequence, or None if all are.
+"""
 
 
-def launch_triton(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
+class Layout(NamedTuple):
+    """How a tensor lies in memory.
+
+    Attributes:
+        shape: Its sizes.
+        strides: In elements.
+        dtype: Of its elements.
+        device: Where it is.
+        aligned: Whether it starts at a multiple of 16 bytes.
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    aligned: bool
+
+
+def layout_of(x: Tensor) -> Layout:
+    """Return how a tensor lies in memory."""
+    return Layout(x.shape, x.stride(), x.dtype, x.device, x.data_ptr() % 16 == 0)
+
+
+def prepare_triton(
+    q: Layout,
+    k: Layout,
+    v: Layout,
     *,
-    table: DeviceTable,
-    key_len: Tensor | None,
-    sm_scale: float,
+    table: TableKey,
     config: KernelConfig,
-) -> None:
-    """Run the portable kernel.
+    target: Target,
+    key_lens: bool,
+) -> Launch:
+    """Prepare launches of the portable kernel.
 
     Args:
-        q: [batch, heads, seq_len, head_dim] of any strides but the last, as are k, v and out.
+        q: [batch, heads, seq_len, head_dim] of any strides but the last, as are k and v.
         k: Keys.
         v: Values.
-        out: Filled with the output.
-        lse: [batch, heads, seq_len] float32, contiguous; filled.
         table: The blocks to visit.
-        key_len: [batch] int32, keys that exist in each sequence; all if None.
-        sm_scale: Factor of q·k.
         config: Warps and stages; the block sizes are the table's.
+        target: Where it runs.
+        key_lens: Whether sequences have lengths of their own.
     """
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
     from radialbench.kernels._block_sparse_fwd import block_sparse_fwd
 
     batch, heads, seq_len, head_dim = q.shape
-    device, columns = str(q.device), portable_columns(head_dim)
-    copies = not copy_reasons(q.dtype, head_dim, device) and not _operand_reasons(k=k, v=v)
-    inputs = [_block_of(x, table.block_n, columns) for x in (k, v)] if copies else [k, v]
-    block_sparse_fwd[(table.rows, batch * heads)](
-        *(q, *inputs, out, lse),
-        *(stride for x in (q, k, v, out) for stride in x.stride()[:3]),
-        *table.tensors(),
-        lse if key_len is None else key_len,
-        *(heads, seq_len, table.rows, sm_scale * LOG2_E),
-        BLOCK_M=table.block_m,
-        BLOCK_N=table.block_n,
-        HEAD_DIM=head_dim,
-        BLOCK_D=columns,
-        GROUPED=len(table.group_of_head) > 0,
-        KEY_LENS=key_len is not None,
-        RAGGED=key_len is not None or seq_len % table.block_n != 0,
-        COPIES=copies,
-        PRECISION="ieee",
-        **portable_options(config, q.dtype, head_dim, copies=copies, shared=shared_limit(device)),
-    )
+    columns = portable_columns(head_dim)
+    copies = not copy_reasons(q.dtype, head_dim, target) and not tma_reasons(k=k, v=v)
+    if copies:
+        block = [1, 1, table.block_n, columns]
+        keys, values = (TensorDescriptor(*_operand(x), block) for x in (k, v))
+    launch = block_sparse_fwd[(table.rows, batch * heads)]
+    strides = [stride for x in (q, k, v, _like(q)) for stride in x.strides[:3]]
+    sizes = (heads, seq_len, table.rows)
+    constants: dict[str, Any] = {
+        "BLOCK_M": table.block_m,
+        "BLOCK_N": table.block_n,
+        "HEAD_DIM": head_dim,
+        "BLOCK_D": columns,
+        "GROUPED": table.heads > 0,
+        "KEY_LENS": key_lens,
+        "RAGGED": key_lens or seq_len % table.block_n != 0,
+        "COPIES": copies,
+        "PRECISION": "ieee",
+    }
+    shared = target.shared_bytes
+    constants |= portable_options(config, q.dtype, head_dim, copies=copies, shared=shared)
+
+    def run(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        table: Sequence[Tensor],
+        key_len: Tensor | None,
+        sm_scale: float,
+    ) -> None:
+        inputs = (describe(keys, k), describe(values, v)) if copies else (k, v)
+        lengths = lse if key_len is None else key_len
+        scale = sm_scale * LOG2_E
+        launch(q, *inputs, out, lse, *strides, *table, lengths, *sizes, scale, **constants)
+
+    return run
 
 
-def launch_hopper(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
+def prepare_hopper(
+    q: Layout,
+    k: Layout,
+    v: Layout,
     *,
-    table: DeviceTable,
-    key_len: Tensor | None,
-    sm_scale: float,
+    table: TableKey,
     config: KernelConfig,
-) -> None:
-    """Run the kernel for Hopper; arguments as `launch_triton`.
+    target: Target,
+    key_lens: bool,
+) -> Launch:
+    """Prepare launches of the kernel for Hopper; arguments as `prepare_triton`.
 
     Raises:
-        BackendError: A tensor's start or strides are not multiples of 16 bytes, as the copy engine
-            wants them.
+        BackendError: A tensor's start or strides are not multiples of 16 bytes, as TMA needs them.
     """
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
     from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper
 
-    if reasons := _operand_reasons(q=q, k=k, v=v):
+    if reasons := tma_reasons(q=q, k=k, v=v):
         raise BackendError(f"the hopper kernel cannot run this: {'; '.join(reasons)}")
     batch, heads, seq_len, head_dim = q.shape
     columns = hopper_columns(head_dim)
+    element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[q.dtype]
     half = table.block_m // 2
-    block_sparse_fwd_hopper[(table.rows, batch * heads)](
-        _descriptor(q, half, columns),
-        _descriptor(k, table.block_n, columns),
-        _descriptor(v, table.block_n, columns),
-        _descriptor(out, half, columns),
-        lse,
-        *table.tensors(),
-        table.row_order if key_len is None else key_len,
-        *(heads, seq_len, table.rows, sm_scale * LOG2_E),
-        BLOCK_M=table.block_m,
-        BLOCK_N=table.block_n,
-        BLOCK_D=columns,
-        GROUPED=len(table.group_of_head) > 0,
-        KEY_LENS=key_len is not None,
-        RAGGED=key_len is not None or seq_len % table.block_n != 0,
-        BUFFERS=config.num_stages or 2,
+    templates = []
+    for x, rows in ((q, half), (k, table.block_n), (v, table.block_n), (_like(q), half)):
+        block = [1, 1, rows, columns]
+        shared = gl.NVMMASharedLayout.get_default_for(block, element)
+        templates.append(TensorDescriptor(*_operand(x), block, shared))
+    launch = block_sparse_fwd_hopper[(table.rows, batch * heads)]
+    sizes = (heads, seq_len, table.rows)
+    constants = {
+        "BLOCK_M": table.block_m,
+        "BLOCK_N": table.block_n,
+        "BLOCK_D": columns,
+        "GROUPED": table.heads > 0,
+        "KEY_LENS": key_lens,
+        "RAGGED": key_lens or seq_len % table.block_n != 0,
+        "BUFFERS": config.num_stages or 2,
         **HOPPER_OPTIONS,
-    )
+    }
+
+    def run(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        table: Sequence[Tensor],
+        key_len: Tensor | None,
+        sm_scale: float,
+    ) -> None:
+        # TMA fills with zeros what lies outside a head.
+        descriptors = map(describe, templates, (q, k, v, out))
+        lengths = table[-2] if key_len is None else key_len
+        launch(*descriptors, lse, *table, lengths, *sizes, sm_scale * LOG2_E, **constants)
+
+    return run
 
 
-LAUNCHES: dict[str, Launch] = {"hopper": launch_hopper, "triton": launch_triton}
-"""Our kernels by the name of their backend."""
+PREPARE: dict[str, Callable[..., Launch]] = {"hopper": prepare_hopper, "triton": prepare_triton}
+"""What prepares launches of our kernels, by the name of their backend."""
 
 
-def _operand_reasons(**tensors: Tensor) -> list[str]:
-    """Say why the copy engine cannot read tensors."""
+def describe(template: Any, tensor: Tensor) -> Any:
+    """Describe a tensor to TMA as the template, which checked how such tensors lie, was."""
+    described = object.__new__(type(template))
+    described.__dict__.update(template.__dict__, base=tensor)
+    return described
+
+
+def tma_reasons(**operands: Layout) -> list[str]:
+    """Return why TMA cannot read tensors; empty if it can."""
     reasons = []
-    for name, tensor in tensors.items():
-        size = tensor.element_size()
-        strides = [s for s, n in zip(tensor.stride()[:3], tensor.shape, strict=False) if n > 1]
-        if tensor.data_ptr() % 16 or any(stride * size % 16 for stride in strides):
+    for name, x in operands.items():
+        strides = [s for s, n in zip(x.strides[:3], x.shape, strict=False) if n > 1]
+        if not x.aligned or any(stride * x.dtype.itemsize % 16 for stride in strides):
             reasons.append(
                 f"{name} must start at a multiple of 16 bytes, with strides of such, got strides "
-                f"{tensor.stride()}"
+                f"{x.strides}"
             )
-        elif tensor.stride(2) < tensor.shape[3]:
-            reasons.append(f"{name}'s tokens may not overlap, got strides {tensor.stride()}")
+        elif x.strides[2] < x.shape[3]:
+            reasons.append(f"{name}'s tokens may not overlap, got strides {x.strides}")
     return reasons
 
 
-def _block_of(tensor: Tensor, rows: int, columns: int) -> Any:
-    """Describe a tensor to the copy engine, for blocks of one head."""
-    from triton.tools.tensor_descriptor import TensorDescriptor
-
-    return TensorDescriptor(tensor, list(tensor.shape), _full(tensor), [1, 1, rows, columns])
-
-
-def _descriptor(tensor: Tensor, rows: int, columns: int) -> Any:
-    """Describe a tensor to the copy engine, which fills with zeros what lies outside a head."""
-    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
-
-    block = [1, 1, rows, columns]
-    layout = _shared_layout(rows, columns, tensor.dtype)
-    return TensorDescriptor(tensor, list(tensor.shape), _full(tensor), block, layout)
+def _like(q: Layout) -> Layout:
+    """Return how `torch.empty_like` lays out what is like q."""
+    made = torch.empty_strided(q.shape, q.strides, dtype=q.dtype, device="meta")
+    return layout_of(torch.empty_like(made))
 
 
-def _full(tensor: Tensor) -> list[int]:
-    """Give a tensor's strides, with even ones where there is a single entry: Triton asks it."""
-    strides = zip(tensor.stride()[:3], tensor.shape, strict=False)
-    return [*(stride if size > 1 else 64 for stride, size in strides), 1]
+def _operand(x: Layout) -> tuple[Tensor, list[int], list[int]]:
+    """Return a tensor that stands for one, its shape, and strides that Triton takes.
 
-
-@lru_cache(maxsize=64)
-def _shared_layout(rows: int, columns: int, dtype: torch.dtype) -> Any:
-    from triton.experimental.gluon import language as gl
-
-    element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[dtype]
-    return gl.NVMMASharedLayout.get_default_for([1, 1, rows, columns], element)
+    Where there is a single entry any stride will do, and Triton asks for an even one.
+    """
+    base = torch.empty(0, dtype=x.dtype, device="meta")
+    strides = (stride if n > 1 else 64 for stride, n in zip(x.strides[:3], x.shape, strict=False))
+    return base, list(x.shape), [*strides, 1]

@@ -3,18 +3,56 @@
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import SHARED_LIMITS
 from radialbench.kernels.sass import Mix, code_hash, mix_of, program_hash
+from radialbench.records.offline import KernelFigures
 from radialbench.records.problem import KernelConfig
 
-SHARED_LIMITS = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
-"""Bytes of shared memory a thread block may have, by compute capability times ten."""
+KERNELS = ("hopper", "triton")
 
 _ELEMENTS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class KernelVariant:
+    """One of our kernels, in one configuration, for one architecture: what decides its code.
+
+    Attributes:
+        kernel: `hopper` or `triton`.
+        config: Blocks; warps and stages if they are not the default ones.
+        arch: Compute capability times ten.
+        head_dim: Numbers per head and token.
+        dtype: Type of q, k and v.
+        ragged: Whether the last key block is short.
+        key_lens: Whether sequences have lengths of their own.
+        grouped: Whether groups of heads have tables of their own.
+    """
+
+    kernel: str
+    config: KernelConfig
+    arch: int
+    head_dim: int = 128
+    dtype: str = "bfloat16"
+    ragged: bool = True
+    key_lens: bool = False
+    grouped: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is compiled, such as `triton@128x128/d128bf16/ragged/sm_90`."""
+        config = self.config
+        how = f"{config.block_m}x{config.block_n}"
+        how += f"w{config.num_warps}" if config.num_warps else ""
+        how += f"s{config.num_stages}" if config.num_stages else ""
+        flags = [flag for flag in ("ragged", "key_lens", "grouped") if getattr(self, flag)]
+        shape = f"d{self.head_dim}{_SHORT[self.dtype]}"
+        return "/".join([f"{self.kernel}@{how}", shape, *flags, f"sm_{self.arch}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +60,15 @@ class Compiled:
     """What a kernel takes on one architecture.
 
     Attributes:
-        registers: Of a thread.
-        stack_bytes: Local memory of a thread: spills, or arrays the compiler could not keep in
+        registers: Registers per thread.
+        stack_bytes: Local memory per thread: spills, or arrays the compiler could not keep in
             registers.
         spills: Instructions that store to or load from it.
-        shared_bytes: Of a thread block.
-        matrix: Matrix instructions, in the whole kernel.
-        copies: Instructions that have the copy engine bring a tile.
-        warps: Of a thread block, with those that specialization adds.
-        scratch_bytes: Global memory of a thread block.
+        shared_bytes: Shared memory per thread block.
+        matrix: Matmul instructions, in the whole kernel.
+        copies: Instructions that load a tile by TMA.
+        warps: Warps per thread block, with those that specialization adds.
+        scratch_bytes: Global memory per thread block.
         mix: What its instructions are.
         code: Hash of its instructions.
         program: Hash of the program they were assembled from.
@@ -49,56 +87,83 @@ class Compiled:
     program: str
 
 
-def compile_triton(
-    config: KernelConfig,
-    *,
-    arch: int,
-    head_dim: int = 128,
-    dtype: str = "bfloat16",
-    ragged: bool = True,
-    key_lens: bool = False,
-    grouped: bool = False,
-    copies: bool | None = None,
-) -> Compiled:
-    """Compile the portable kernel.
+def absent_reasons(variant: KernelVariant) -> list[str]:
+    """Return why there is no such kernel; empty if there is."""
+    from radialbench.kernels.checks import DTYPES
+    from radialbench.kernels.select import config_reasons, variant_reasons
 
-    Args:
-        config: Blocks, warps and stages.
-        arch: Compute capability times ten, such as 90.
-        head_dim: Numbers per head and token.
-        dtype: Type of q, k and v.
-        ragged: Whether the last key block is short.
-        key_lens: Whether sequences have lengths of their own.
-        grouped: Whether groups of heads have tables of their own.
-        copies: Whether the copy engine brings keys and values; if it can, if not given.
+    config = variant.config
+    blocks = (config.block_m, config.block_n)
+    reasons = variant_reasons(variant.kernel, DTYPES[variant.dtype], variant.head_dim, blocks)
+    if variant.kernel == "hopper" and variant.arch != 90:
+        reasons.append(f"needs compute capability 9.0, sm_{variant.arch} is another")
+    return reasons or config_reasons(variant.kernel, config, variant.head_dim)
+
+
+def kernel_figures(variant: KernelVariant) -> KernelFigures:
+    """Compile a kernel and return what it takes; no GPU is asked.
+
+    For general arguments: a launch can compile a variant of its own, such as for a single head.
+
+    Raises:
+        BackendError: There is no such kernel, it cannot be compiled, or it does not fit.
+    """
+    if reasons := absent_reasons(variant):
+        raise BackendError("; ".join(reasons))
+    found, limit = compile_kernel(variant), SHARED_LIMITS[variant.arch]
+    if found.shared_bytes > limit:
+        raise BackendError(f"takes {found.shared_bytes:,} bytes of shared memory, of {limit:,}")
+    mix = asdict(found.mix)
+    return KernelFigures(
+        registers=found.registers,
+        stack_bytes=found.stack_bytes,
+        spills=mix.pop("local"),
+        shared_bytes=found.shared_bytes,
+        scratch_bytes=found.scratch_bytes,
+        warps=found.warps,
+        code=found.code,
+        program=found.program,
+        **mix,
+    )
+
+
+def compile_kernel(variant: KernelVariant) -> Compiled:
+    """Compile a kernel, whether it fits or not.
 
     Raises:
         BackendError: It cannot be compiled.
     """
+    source, options = (_hopper if variant.kernel == "hopper" else _triton)(variant)
+    return _compile(source, variant.arch, options)
+
+
+def _triton(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     from triton.compiler import ASTSource
 
     from radialbench.kernels._block_sparse_fwd import block_sparse_fwd as kernel
+    from radialbench.kernels.arch import Target
     from radialbench.kernels.checks import DTYPES
-    from radialbench.kernels.defaults import portable_columns, portable_options
+    from radialbench.kernels.select import copy_reasons, portable_columns, portable_options
 
-    columns = portable_columns(head_dim)
-    if copies is None:
-        copies = arch >= 90 and dtype != "float32" and head_dim % 8 == 0
+    config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
+    columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
+    copies = not copy_reasons(dtype, head_dim, target)
     constants: dict[str, Any] = {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
         "HEAD_DIM": head_dim,
         "BLOCK_D": columns,
-        "GROUPED": grouped,
-        "KEY_LENS": key_lens,
-        "RAGGED": ragged or key_lens,
+        "GROUPED": variant.grouped,
+        "KEY_LENS": variant.key_lens,
+        "RAGGED": variant.ragged or variant.key_lens,
         "COPIES": copies,
         "PRECISION": "ieee",
     }
-    kinds = dict.fromkeys(("q_ptr", "k_in", "v_in", "out_ptr"), "*" + _ELEMENTS[dtype])
+    element = _ELEMENTS[variant.dtype]
+    kinds = dict.fromkeys(("q_ptr", "k_in", "v_in", "out_ptr"), "*" + element)
     if copies:
         block = [1, 1, config.block_n, columns]
-        kinds |= dict.fromkeys(("k_in", "v_in"), f"tensordesc<{_ELEMENTS[dtype]}{block}>")
+        kinds |= dict.fromkeys(("k_in", "v_in"), f"tensordesc<{element}{block}>")
     kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
     kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
     kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
@@ -109,48 +174,33 @@ def compile_triton(
         constexprs=_constexprs(kernel, constants),
         attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    options = portable_options(
-        config, DTYPES[dtype], head_dim, copies=copies, shared=SHARED_LIMITS[arch]
-    )
-    return _compiled(source, arch, options)
+    shared = target.shared_bytes
+    return source, portable_options(config, dtype, head_dim, copies=copies, shared=shared)
 
 
-def compile_hopper(
-    config: KernelConfig,
-    *,
-    head_dim: int = 128,
-    dtype: str = "bfloat16",
-    ragged: bool = True,
-    key_lens: bool = False,
-    grouped: bool = False,
-) -> Compiled:
-    """Compile the kernel for Hopper; arguments as `compile_triton`.
-
-    Raises:
-        BackendError: It cannot be compiled.
-    """
+def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon._runtime import GluonASTSource
 
     from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper as kernel
-    from radialbench.kernels.defaults import hopper_columns
     from radialbench.kernels.launch import HOPPER_OPTIONS
+    from radialbench.kernels.select import hopper_columns
 
-    columns = hopper_columns(head_dim)
-    element = {"float16": gl.float16, "bfloat16": gl.bfloat16}[dtype]
+    config, columns = variant.config, hopper_columns(variant.head_dim)
+    element = {"float16": gl.float16, "bfloat16": gl.bfloat16}[variant.dtype]
 
     def descriptor(rows: int) -> str:
         block = [1, 1, rows, columns]
         layout = gl.NVMMASharedLayout.get_default_for(block, element)
-        return f"tensordesc<{_ELEMENTS[dtype]}{block},{layout!r}>"
+        return f"tensordesc<{_ELEMENTS[variant.dtype]}{block},{layout!r}>"
 
     constants = {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,
         "BLOCK_D": columns,
-        "GROUPED": grouped,
-        "KEY_LENS": key_lens,
-        "RAGGED": ragged or key_lens,
+        "GROUPED": variant.grouped,
+        "KEY_LENS": variant.key_lens,
+        "RAGGED": variant.ragged or variant.key_lens,
         "BUFFERS": config.num_stages or 2,
     }
     kinds = dict.fromkeys(("desc_q", "desc_out"), descriptor(config.block_m // 2))
@@ -162,7 +212,7 @@ def compile_hopper(
         signature=_signature(kernel, kinds, constants),
         constexprs=_constexprs(kernel, constants),
     )
-    return _compiled(source, 90, HOPPER_OPTIONS)
+    return source, HOPPER_OPTIONS
 
 
 def _signature(kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> dict[str, str]:
@@ -176,7 +226,7 @@ def _constexprs(kernel: Any, constants: dict[str, Any]) -> dict[tuple[int], Any]
     return {(kernel.arg_names.index(name),): value for name, value in constants.items()}
 
 
-def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
+def _compile(source: Any, arch: int, options: dict[str, int]) -> Compiled:
     import triton
     from triton.backends.compiler import GPUTarget
 
@@ -206,7 +256,7 @@ def _compiled(source: Any, arch: int, options: dict[str, int]) -> Compiled:
 
 
 def resource_usage(cubin: bytes) -> tuple[int, int]:
-    """Give the registers of a thread, and the bytes of its local memory.
+    """Return the registers per thread, and the bytes of its local memory.
 
     Raises:
         BackendError: The tool does not say.
@@ -214,12 +264,12 @@ def resource_usage(cubin: bytes) -> tuple[int, int]:
     usage = _ask(cubin, "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     if found is None:
-        raise BackendError(f"cuobjdump tells no usage of registers: {usage[:200]!r}")
+        raise BackendError(f"cuobjdump reports no usage of registers: {usage[:200]!r}")
     return int(found[1]), int(found[2])
 
 
 def _ask(cubin: bytes, option: str) -> str:
-    """Ask Triton's own copy of NVIDIA's tool about a kernel."""
+    """Return what Triton's own copy of NVIDIA's tool says about a kernel."""
     import triton
 
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"

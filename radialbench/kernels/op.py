@@ -1,25 +1,31 @@
 """block_sparse_attention: our kernels as one PyTorch operator on plain tensors."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Literal, NoReturn, overload
-from weakref import WeakKeyDictionary
+from functools import cache, lru_cache
+from typing import Literal, NoReturn, ParamSpec, TypeVar, overload
+from weakref import finalize
 
 import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.chosen import choose_kernel, chosen
-from radialbench.kernels.defaults import config_reasons, kernel_reasons
-from radialbench.kernels.device_table import DeviceTable, upload
-from radialbench.kernels.launch import LAUNCHES
+from radialbench.kernels.arch import target_of
+from radialbench.kernels.device_table import DeviceTable, TableKey, upload
+from radialbench.kernels.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
+from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.lookup import Found
+from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 
-_UPLOADED: "WeakKeyDictionary[BlockTable, dict[str, DeviceTable]]" = WeakKeyDictionary()
+_UPLOADED: dict[int, dict[torch.device, DeviceTable]] = {}
+"""By the identity of a table that lives: its hash takes longer than the rest of a look-up."""
+
+_FLOAT32 = torch.finfo(torch.float32)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @overload
@@ -94,26 +100,27 @@ def block_sparse_attention(
                 "inside torch.compile a table is a DeviceTable: make it outside, with "
                 "device_table(table, device)"
             )
-        table = device_table(table, str(q.device))
-    blocks = (table.block_m, table.block_n)
-    name, default = choose_kernel(backend, q.dtype, q.shape[-1], blocks, str(q.device))
-    tuned = (table.mask, table.frames, table.tokens_per_frame) if config is None else ("", 0, 0)
-    config = replace(config or default, block_m=blocks[0], block_n=blocks[1])
+        table = device_table(table, q.device)
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
-    _check(q, k, v, table, name, key_len)
-    _check_options(q, name, config, scale)
-    out, lse = torch.ops.radialbench.block_sparse_attention(
-        *(q, k, v, list(table.tensors()), key_len, scale, name, *blocks),
-        *(config.num_warps, config.num_stages, *tuned),
-    )
+    if _is_plain(q, k, v, key_len):
+        out, lse = _unseen(_attend)(q, k, v, table, key_len, scale, backend, config)
+    else:
+        tuned = (table.mask, table.frames, table.tokens_per_frame) if config is None else ("", 0, 0)
+        warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
+        out, lse = torch.ops.radialbench.block_sparse_attention(
+            *(q, k, v, list(table.tensors()), key_len, scale, backend or ""),
+            *(table.block_m, table.block_n, table.seq_len, warps, stages, *tuned),
+        )
     return (out, lse) if return_lse else out
 
 
-def config_for(q: Tensor, table: BlockTable | DeviceTable, *, backend: str | None = None) -> Found:
-    """Say which configuration `block_sparse_attention` takes if none is given, and why.
+def config_for(
+    q: Tensor, table: BlockTable | DeviceTable, *, backend: str | None = None
+) -> ConfigChoice:
+    """Return which configuration `block_sparse_attention` takes if none is given, and why.
 
     Args:
-        q: As there.
+        q: As there; k and v are taken to lie like it.
         table: As there.
         backend: As there.
 
@@ -122,18 +129,136 @@ def config_for(q: Tensor, table: BlockTable | DeviceTable, *, backend: str | Non
         RecordError: What was tuned cannot be read.
     """
     if isinstance(table, BlockTable):
-        table = device_table(table, str(q.device))
-    blocks = (table.block_m, table.block_n)
-    name, default = choose_kernel(backend, q.dtype, q.shape[-1], blocks, str(q.device))
-    return _chosen(q, name, default, table.mask, table.frames, table.tokens_per_frame)
+        table = device_table(table, q.device)
+    layout, key = layout_of(q), table.key
+    blocks, target = (key.block_m, key.block_n), target_of(q.device)
+    kernel = select_kernel(backend, q.dtype, q.shape[-1], blocks, target)
+    return choose_config(kernel, q.dtype, q.shape, key, target, tma=not tma_reasons(q=layout))
 
 
-def device_table(table: BlockTable, device: str) -> DeviceTable:
-    """Give a table on a device, uploaded the first time it is asked for."""
-    kept = _UPLOADED.setdefault(table, {})
-    if device not in kept:
-        kept[device] = upload([table], device)
-    return kept[device]
+def device_table(table: BlockTable, device: str | torch.device) -> DeviceTable:
+    """Return a table on a device, uploaded the first time it is asked for."""
+    place = torch.device(device)
+    if place.type == "cuda" and place.index is None:
+        place = torch.device("cuda", torch.cuda.current_device())
+    kept = _UPLOADED.get(id(table))
+    if kept is None:
+        kept = _UPLOADED[id(table)] = {}
+        finalize(table, _UPLOADED.pop, id(table)).atexit = False
+    if place not in kept:
+        kept[place] = upload([table], str(place))
+    return kept[place]
+
+
+def _is_plain(*tensors: Tensor | None) -> bool:
+    """Return whether nothing but the kernel has to know of a call.
+
+    Otherwise PyTorch's dispatcher is asked: for gradients, transforms, modes, traces, profiles and
+    tensors of a class of their own.
+    """
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state()
+        or torch._C._autograd._profiler_enabled()
+    ):
+        return False
+    grad = torch.is_grad_enabled()
+    for x in tensors:
+        if x is not None and (type(x) is not Tensor or x.is_meta or (grad and x.requires_grad)):
+            return False
+    return True
+
+
+def _attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: DeviceTable,
+    key_len: Tensor | None,
+    sm_scale: float,
+    backend: str | None,
+    config: KernelConfig | None,
+) -> tuple[Tensor, Tensor]:
+    lengths = None if key_len is None else layout_of(key_len)
+    launch = _prepared(
+        *(layout_of(q), layout_of(k), layout_of(v), lengths, table.key, backend, config)
+    )
+    # Products are scaled in float32 and after their maximum is taken, which a scale that is not
+    # above 0 would turn into a minimum.
+    if not _FLOAT32.tiny <= sm_scale <= _FLOAT32.max / 2:
+        raise BackendError(
+            f"sm_scale must be a positive float32, {_FLOAT32.tiny:.3g} to {_FLOAT32.max / 2:.3g}, "
+            f"got {sm_scale}; for a negative one negate q"
+        )
+    out = torch.empty_like(q)
+    lse = q.new_empty(q.shape[:3], dtype=torch.float32)
+    with torch.cuda.device_of(q):
+        launch(q, k, v, out, lse, table.tensors(), key_len, sm_scale)
+    return out, lse
+
+
+_disabled = cache(torch.compiler.disable)
+
+
+def _unseen(call: Callable[P, T]) -> Callable[P, T]:
+    """Return a call that `torch.compile` does not look into.
+
+    A program that never imported it has nothing that could.
+    """
+    return _disabled(call) if "torch._dynamo" in sys.modules else call
+
+
+@lru_cache(maxsize=4096)
+def _prepared(
+    q: Layout,
+    k: Layout,
+    v: Layout,
+    key_len: Layout | None,
+    table: TableKey,
+    backend: str | None,
+    config: KernelConfig | None,
+) -> Launch:
+    """Check what is given, choose how it is run, and prepare that."""
+    _check_shapes(q, k, v, key_len, table)
+    head_dim, blocks, target = q.shape[3], (table.block_m, table.block_n), target_of(q.device)
+    kernel = select_kernel(backend, q.dtype, head_dim, blocks, target)
+    reasons = kernel_reasons(kernel, q.dtype, head_dim, blocks, target)
+    if config is not None:
+        config = replace(config, block_m=table.block_m, block_n=table.block_n)
+        reasons += config_reasons(kernel, config, head_dim)
+    if reasons:
+        raise BackendError(f"the {kernel} kernel cannot run this: {'; '.join(reasons)}")
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if x.strides[3] != 1:
+            raise BackendError(f"{name}'s last stride must be 1, got strides {x.strides}")
+    if config is None:
+        tma = not tma_reasons(k=k, v=v)
+        config = choose_config(kernel, q.dtype, q.shape, table, target, tma=tma).config
+    return PREPARE[kernel](
+        *(q, k, v), table=table, config=config, target=target, key_lens=key_len is not None
+    )
+
+
+def _check_shapes(q: Layout, k: Layout, v: Layout, key_len: Layout | None, table: TableKey) -> None:
+    if len(q.shape) != 4 or q.shape[2] != table.seq_len:
+        raise BackendError(
+            f"q must be [batch, heads, {table.seq_len}, head_dim], got {list(q.shape)}"
+        )
+    for name, x in (("k", k), ("v", v)):
+        if (x.shape, x.dtype, x.device) != (q.shape, q.dtype, q.device):
+            raise BackendError(
+                f"{name} must be like q, {q.dtype} {list(q.shape)} on {q.device}; got "
+                f"{x.dtype} {list(x.shape)} on {x.device}"
+            )
+    if table.heads not in (0, q.shape[1]):
+        raise BackendError(f"the table is for {table.heads} heads, q has {q.shape[1]}")
+    if key_len is not None and (key_len.shape != q.shape[:1] or key_len.dtype != torch.int32):
+        raise BackendError(
+            f"key_len must be int32 [{q.shape[0]}], got {key_len.dtype} {list(key_len.shape)}"
+        )
 
 
 def _operator(
@@ -146,32 +271,25 @@ def _operator(
     backend: str,
     block_m: int,
     block_n: int,
+    seq_len: int,
     num_warps: int | None,
     num_stages: int | None,
     mask: str = "",
     frames: int = 0,
     tokens_per_frame: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    out = torch.empty_like(q)
-    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    config = KernelConfig(block_m, block_n, num_warps, num_stages)
-    if mask:
-        # Here, where sizes are numbers: outside they may be symbols of torch.compile.
-        config = _chosen(q, backend, config, mask, frames, tokens_per_frame).config
-    launch = LAUNCHES[backend]
-    with torch.cuda.device_of(q):
-        # A program that never imported it has nothing that could look into the launch.
-        (_unseen(launch) if "torch._dynamo" in sys.modules else launch)(
-            *(q, k, v, out, lse),
-            table=DeviceTable(block_m, block_n, q.shape[2], *table),
-            key_len=key_len,
-            sm_scale=sm_scale,
-            config=config,
-        )
-    return out, lse
-
-
-_unseen = cache(torch.compiler.disable)
+    on_device = DeviceTable(
+        block_m,
+        block_n,
+        seq_len,
+        *table,
+        mask=mask,
+        frames=frames,
+        tokens_per_frame=tokens_per_frame,
+    )
+    # With a mask what was tuned is looked up: here, where sizes are numbers and not symbols.
+    config = None if mask else KernelConfig(block_m, block_n, num_warps, num_stages)
+    return _unseen(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
 
 
 def _shapes(q: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
@@ -192,58 +310,3 @@ torch.library.define(
 torch.library.impl(_NAME, "CompositeExplicitAutograd")(_operator)
 torch.library.register_fake(_NAME)(_shapes)
 torch.library.register_autograd(_NAME, _no_gradient)
-
-
-def _chosen(
-    q: Tensor, backend: str, default: KernelConfig, mask: str, frames: int, tokens_per_frame: int
-) -> Found:
-    return chosen(
-        *(backend, default, q.device, q.dtype, q.shape),
-        mask=mask,
-        frames=frames,
-        tokens_per_frame=tokens_per_frame,
-    )
-
-
-def _check(
-    q: Tensor, k: Tensor, v: Tensor, table: DeviceTable, backend: str, key_len: Tensor | None
-) -> None:
-    if q.dim() != 4 or q.shape[2] != table.seq_len:
-        raise BackendError(
-            f"q must be [batch, heads, {table.seq_len}, head_dim], got {list(q.shape)}"
-        )
-    for name, tensor in (("k", k), ("v", v)):
-        if tensor.shape != q.shape or tensor.dtype != q.dtype or tensor.device != q.device:
-            raise BackendError(
-                f"{name} must be like q, {q.dtype} {list(q.shape)} on {q.device}; got "
-                f"{tensor.dtype} {list(tensor.shape)} on {tensor.device}"
-            )
-    heads = len(table.group_of_head)
-    if heads not in (0, q.shape[1]):
-        raise BackendError(f"the table is for {heads} heads, q has {q.shape[1]}")
-    if key_len is not None and (key_len.shape != q.shape[:1] or key_len.dtype != torch.int32):
-        raise BackendError(
-            f"key_len must be int32 [{q.shape[0]}], got {key_len.dtype} {list(key_len.shape)}"
-        )
-    reasons = kernel_reasons(
-        backend, q.dtype, q.shape[3], (table.block_m, table.block_n), str(q.device)
-    )
-    if reasons:
-        raise BackendError(f"the {backend} kernel cannot run this: {'; '.join(reasons)}")
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if tensor.stride(3) != 1:
-            raise BackendError(f"{name}'s last stride must be 1, got strides {tensor.stride()}")
-
-
-def _check_options(q: Tensor, backend: str, config: KernelConfig, sm_scale: float) -> None:
-    # Products are scaled in float32 and after their maximum is taken, which a scale that is not
-    # above 0 would turn into a minimum.
-    kind = torch.finfo(torch.float32)
-    if not kind.tiny <= sm_scale <= kind.max / 2:
-        raise BackendError(
-            f"sm_scale must be a positive float32, {kind.tiny:.3g} to {kind.max / 2:.3g}, got "
-            f"{sm_scale}; for a negative one negate q"
-        )
-    reasons = config_reasons(backend, config, q.shape[3])
-    if reasons:
-        raise BackendError(f"the {backend} kernel cannot run this: {'; '.join(reasons)}")

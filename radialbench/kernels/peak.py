@@ -16,7 +16,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 def peak_memory(run: Callable[[], T], *, device: str = "cpu") -> tuple[T, Memory]:
     """Call once, and measure what that adds to the memory in use, at its peak.
 
-    On a GPU, the memory that PyTorch's allocator hands out: what the call allocates, with its
+    On a GPU, the memory that PyTorch's allocator gives out: what the call allocates, with its
     outputs and, apart, without them; and what NVML says the process holds. On a CPU, the process's
     resident memory by Linux's own high-water mark, reset just before the call; memory that the
     allocator keeps for reuse is given back first, where the C library can.
@@ -50,7 +50,7 @@ def _host(run: Callable[[], T]) -> tuple[T, Memory]:
 
 
 def _resident_bytes() -> int | None:
-    """Reset the high-water mark to what is resident, and tell how much that is."""
+    """Reset the high-water mark to what is resident, and return how much that is."""
     try:
         _CLEAR.write_text("5", encoding="ascii")
         return _status_bytes("VmRSS")

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from radialbench.errors import BackendError
-from radialbench.kernels import defaults
+from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.device_table import DeviceTable
-from radialbench.kernels.launch import LAUNCHES
-from radialbench.kernels.offline import SHARED_LIMITS, resource_usage
+from radialbench.kernels.launch import PREPARE, layout_of
+from radialbench.kernels.offline import resource_usage
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -24,10 +24,10 @@ class Built:
 
     Attributes:
         code: Hash of their machine code; equal ones run alike.
-        registers: Of a thread.
-        stack_bytes: Local memory of a thread: spills, or arrays the compiler could not keep in
+        registers: Registers per thread.
+        stack_bytes: Local memory per thread: spills, or arrays the compiler could not keep in
             registers.
-        shared_bytes: Of a thread block.
+        shared_bytes: Shared memory per thread block.
     """
 
     code: str
@@ -45,7 +45,7 @@ def precompile(
     Triton compiles, and finds nothing to launch. So types, alignments and options are those of
     later launches in other processes, which find the kernels in the cache.
 
-    For a process of its own: for Triton, and for `defaults`, it has that GPU from then on.
+    For a process of its own: for Triton it has that GPU from then on.
 
     Args:
         backend: `hopper` or `triton`.
@@ -57,17 +57,19 @@ def precompile(
     Raises:
         BackendError: It cannot be compiled.
     """
-    gpu = _present(arch)
+    gpu, absent = _present(arch), _absent(table)
     shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
     q, k, v, out = (torch.empty(shape, dtype=DTYPES[problem.dtype], device="meta") for _ in "qkvo")
     try:
-        LAUNCHES[backend](
-            *(q, k, v, out, torch.empty(shape[:3], device="meta")),
-            table=_absent(table),
-            key_len=None,
-            sm_scale=problem.scale,
+        launch = PREPARE[backend](
+            *map(layout_of, (q, k, v)),
+            table=absent.key,
             config=config,
+            target=Target("cuda", arch),
+            key_lens=False,
         )
+        lse = torch.empty(shape[:3], device="meta")
+        launch(q, k, v, out, lse, absent.tensors(), None, problem.scale)
     except BackendError:
         raise
     except Exception as error:  # Triton raises many kinds.
@@ -82,7 +84,7 @@ MOST_STACK_BYTES = 512
 
 
 def over_limits(built: Built, arch: int) -> str | None:
-    """Say why a kernel is not worth launching; None if it may be."""
+    """Return why a kernel is not worth launching; None if it may be."""
     limit = SHARED_LIMITS.get(arch)
     if limit is not None and built.shared_bytes > limit:
         return f"takes {built.shared_bytes:,} bytes of shared memory, there are {limit:,}"
@@ -100,20 +102,19 @@ def _absent_gpu(arch: int) -> "_AbsentGpu":
 
 
 def _present(arch: int) -> "_AbsentGpu":
-    """Have Triton, and what asks for a GPU's capability, find a GPU that is not here."""
+    """Have Triton find a GPU that is not here."""
     from triton.runtime.driver import driver
 
     gpu = _absent_gpu(arch)
     gpu.launched.clear()
     driver.set_active(gpu)
-    defaults.capability = lambda device: divmod(arch, 10)
     return gpu
 
 
 class _AbsentGpu:
     """Triton's driver for a GPU that is not here: a launch leaves what its kernel takes.
 
-    Triton hands what `load_binary` gives for a kernel to every launch of it.
+    Triton passes what `load_binary` gives for a kernel to every launch of it.
     """
 
     def __init__(self, arch: int) -> None:
@@ -133,7 +134,7 @@ class _AbsentGpu:
         return 0
 
     def get_device_properties(self, device: str) -> dict[str, int]:
-        # What a kernel takes is told here, not refused.
+        # What a kernel takes is noted here, not refused.
         return {"max_shared_mem": 1 << 30}
 
     def load_binary(self, name: str, cubin: bytes, shared: int, device: str) -> tuple[Any, ...]:
@@ -148,7 +149,7 @@ class _AbsentGpu:
 
 
 def _absent(table: BlockTable) -> DeviceTable:
-    """Give a table's tensors without memory; kernels are compiled for which of them are empty."""
+    """Return a table's tensors without memory; kernels are compiled for which of them are empty."""
 
     def tensor(*shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=torch.int32, device="meta")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _LINE = re.compile(r"^\s+(?:/\*[0-9a-f]{4,}\*/(?P<text>.*?);)?\s*/\* (?P<word>0x[0-9a-f]{16}) \*/$")
 _REGISTER = re.compile(r"\b(UR|UP|R|P|B)\d+\b")
 _WAITS = 41
-"""The first of an instruction's second 64 bits that tell of waits, on Volta and later."""
+"""The first of an instruction's second 64 bits that describe waits, on Volta and later."""
 
 _FOR_DEBUGGERS = re.compile(r"\.loc\b|\.file\b|\$L__tmp\d+:|\$L__func_\w+:")
 _OPERATION = re.compile(r"\s*(?:@!?\w+\s+)?([A-Z]\w*)")
@@ -19,19 +19,19 @@ class Mix:
     """Instructions in the whole kernel, by kind.
 
     Attributes:
-        instructions: Of every kind.
-        wgmma: Matrix products of a warp group (`HGMMA` and its kin), on Hopper.
-        tcgen05: Matrix products in tensor memory (`UTCHMMA` and its kin), on Blackwell's servers.
-        mma: Matrix products of a warp (`HMMA` and its kin).
-        special: Of the special functions' unit (`MUFU`), such as exponentials.
+        instructions: Instructions of every kind.
+        wgmma: Matmuls of a warp group (`HGMMA` and its kin), on Hopper.
+        tcgen05: Matmuls in tensor memory (`UTCHMMA` and its kin), on Blackwell's servers.
+        mma: Matmuls of a warp (`HMMA` and its kin).
+        special: Instructions of the special functions' unit (`MUFU`), such as exponentials.
         local: Loads from and stores to local memory (`LDL`, `STL`): spills.
         global_loads: Loads from global memory, those into shared memory among them (`LDGSTS`).
         global_stores: Stores to global memory.
         shared_loads: Loads from shared memory.
         shared_stores: Stores to shared memory.
-        copy_loads: Tiles that the copy engine brings (`UTMALDG`).
-        copy_stores: Tiles that it takes away (`UTMASTG`).
-        barriers: Of the threads of a block (`BAR`).
+        copy_loads: Tiles loaded by TMA (`UTMALDG`).
+        copy_stores: Tiles stored by TMA (`UTMASTG`).
+        barriers: Barriers of a block's threads (`BAR`).
         mbarriers: Operations on barriers in shared memory (`SYNCS`).
     """
 
@@ -81,7 +81,7 @@ def mix_of(listing: str) -> Mix:
 
 
 def code_hash(listing: str) -> str:
-    """Give a short hash of a listing's instructions, wherever they lie and whatever else is told.
+    """Return a short hash of a listing's instructions, wherever they lie and whatever else it says.
 
     Which registers they name does not count: NVIDIA's assembler, given one program twice, can take
     others (seen for sm_100). What only their words say does: how long each waits, and for which.
@@ -97,7 +97,7 @@ def code_hash(listing: str) -> str:
 
 
 def program_hash(ptx: str) -> str:
-    """Give a short hash of the program the assembler is given, wherever its source lies."""
+    """Return a short hash of the program that the assembler gets, wherever its source lies."""
     found = hashlib.sha256()
     for line in ptx.splitlines():
         text = line.partition("//")[0].strip()

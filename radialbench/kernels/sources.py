@@ -12,7 +12,7 @@ from radialbench.errors import BackendError
 FOLDER = Path(__file__).parent
 
 SOURCES: dict[str, tuple[str, ...]] = {
-    "cpu": ("backends/cpu.py", "running_softmax.py", "tiles.py"),
+    "cpu": ("backends/cpu.py",),
     "hopper": ("_block_sparse_fwd_hopper.py",),
     "triton": ("_block_sparse_fwd.py",),
 }
@@ -24,7 +24,7 @@ COMPILERS = {"cpu": "torch", "hopper": "triton", "triton": "triton"}
 
 @cache
 def source_hash(backend: str) -> str:
-    """Give a short hash of a backend's kernel: of its code, whatever its comments say.
+    """Return a short hash of a backend's kernel: of its code, whatever its comments say.
 
     Raises:
         BackendError: The backend cannot be tuned.
@@ -40,7 +40,7 @@ def source_hash(backend: str) -> str:
 
 @cache
 def compiler_version(backend: str) -> dict[str, str]:
-    """Give the version of the library that compiles a backend's kernel, by name.
+    """Return the version of the library that compiles a backend's kernel, by name.
 
     Raises:
         BackendError: The backend cannot be tuned.
@@ -55,7 +55,7 @@ def compiler_version(backend: str) -> dict[str, str]:
 
 
 def code_of(path: Path) -> Iterator[str]:
-    """Give the lines of a Python file that do something, without comments and spaces."""
+    """Yield the lines of a Python file that do something, without comments and spaces."""
     silent = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
     marks = {tokenize.INDENT: ">", tokenize.DEDENT: "<"}
     line: list[str] = []

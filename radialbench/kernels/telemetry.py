@@ -28,7 +28,7 @@ NVML = "nvml"
 
 
 def watch(run: Callable[[], object], *, seconds: float = 1.0) -> Telemetry | None:
-    """Make a call without pauses for some seconds, reading the GPU's counters meanwhile.
+    """Repeat a call without pauses for some seconds, reading the GPU's counters meanwhile.
 
     Reads only: no clock, power limit or mode is changed.
 
@@ -75,7 +75,7 @@ def _wait(event: Any, readings: "_Readings") -> None:
 
 @contextmanager
 def nvml() -> Iterator[tuple[Any, str]]:
-    """Give NVML's handle of the current CUDA device and `nvml`; None and why if there is none."""
+    """Yield NVML's handle of the current CUDA device and `nvml`; None and why if there is none."""
     try:
         import pynvml
 
@@ -109,7 +109,7 @@ class Reading:
 
     Attributes:
         source: `nvml`, or why nothing was read.
-        sm_mhz: Clock of the processors; None where the GPU does not tell, as for the others.
+        sm_mhz: Clock of the SMs; None where the GPU does not report it, as for the others.
         power_w: Watts drawn.
         temperature_c: Degrees Celsius.
         slowed_by: What held the clocks back.
@@ -136,7 +136,7 @@ class Sensor:
         self._at = -math.inf
 
     def read(self) -> Reading:
-        """Give a reading no older than `BESIDE_EVERY_S`."""
+        """Return a reading no older than `BESIDE_EVERY_S`."""
         now = time.perf_counter()
         if self._handle is not None and now - self._at >= BESIDE_EVERY_S:
             self._at, self._last = now, _reading(self._handle, self._last.source)
@@ -145,7 +145,7 @@ class Sensor:
 
 @contextmanager
 def counters() -> Iterator[Sensor]:
-    """Give the sensor of the current CUDA device; without NVML its readings say why not."""
+    """Yield the sensor of the current CUDA device; without NVML its readings say why not."""
     with nvml() as (handle, source):
         yield Sensor(handle, source)
 
@@ -172,7 +172,7 @@ def _reading(handle: Any, source: str) -> Reading:
 def rounds_of(readings: Sequence[Reading | None]) -> Rounds | None:
     """Put readings beside the samples of a measurement; None if nothing was to be read.
 
-    A figure that the GPU did not tell every time is left out.
+    A figure that the GPU did not report every time is left out.
     """
     found = [one for one in readings if one is not None]
     if not found or len(found) < len(readings):
@@ -182,18 +182,18 @@ def rounds_of(readings: Sequence[Reading | None]) -> Rounds | None:
         values = [getattr(one, name) for one in found]
         return () if None in values else tuple(values)
 
-    told = found[0].source == NVML
+    reported = found[0].source == NVML
     return Rounds(
         source=found[0].source,
         sm_mhz=column("sm_mhz"),
         power_w=column("power_w"),
         temperature_c=column("temperature_c"),
-        slowed_by=tuple(", ".join(one.slowed_by) for one in found) if told else (),
+        slowed_by=tuple(", ".join(one.slowed_by) for one in found) if reported else (),
     )
 
 
 def process_bytes() -> int | None:
-    """Tell what memory of the current CUDA device this process holds, by NVML.
+    """Return what memory of the current CUDA device this process holds, by NVML.
 
     None where NVML does not answer, or knows the process by another number, as from within a
     container.
@@ -280,5 +280,5 @@ SLOWING = {
 
 
 def slowed_by(reasons: int) -> tuple[str, ...]:
-    """Name what NVML's bits say held the clocks back."""
+    """Return the names of what NVML's bits say held the clocks back."""
     return tuple(word for bit, word in SLOWING.items() if reasons & bit)

@@ -166,14 +166,14 @@ def _settle(rounds: Iterator[Round], give_up_ms: float) -> tuple[int, list[Round
 
 
 def _orders(count: int) -> Iterator[list[int]]:
-    """Give one random order of the calls after the other, without end."""
+    """Yield one random order of the calls after the other, without end."""
     generator = random.Random(0)
     while True:
         yield generator.sample(range(count), count)
 
 
 def median_half_width(samples: Sequence[float]) -> float:
-    """Give half the width of the median's 95% interval, as a share of the median.
+    """Return half the width of the median's 95% interval, as a share of the median.
 
     The interval lies between two order statistics, found from the binomial distribution, and
     assumes nothing about the samples' own. With fewer than six samples no such interval reaches

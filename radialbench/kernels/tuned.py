@@ -8,10 +8,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from radialbench.errors import RecordError
-from radialbench.kernels.environment import cpu_name
+from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
 from radialbench.records.exported import files_of, read_records
-from radialbench.records.lookup import Found, anything, find
+from radialbench.records.lookup import ConfigChoice, always_feasible, nearest_config
 from radialbench.records.problem import KernelConfig, Problem, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord, key_of
 
@@ -29,11 +29,11 @@ def find_config(
     device: str,
     *,
     default: KernelConfig | None = None,
-    feasible: Callable[[KernelConfig], list[str]] = anything,
+    feasible: Callable[[KernelConfig], list[str]] = always_feasible,
     strict: bool = True,
     configs: str | Path | None = None,
-) -> Found:
-    """Choose the configuration for a problem, by the rule of `records.lookup.find`.
+) -> ConfigChoice:
+    """Choose the configuration for a problem, by the rule of `records.lookup.nearest_config`.
 
     The records are those of `configs`, or else those that `RADIALBENCH_CONFIGS` names, then those
     that come with the package.
@@ -52,22 +52,22 @@ def find_config(
         RecordError: Records cannot be read.
     """
     key = key_of(problem, backend, device)
-    return look_up(key, default=default, feasible=feasible, strict=strict, configs=configs)
+    return lookup(key, default=default, feasible=feasible, strict=strict, configs=configs)
 
 
-def look_up(
+def lookup(
     key: TuningKey,
     *,
     default: KernelConfig | None = None,
-    feasible: Callable[[KernelConfig], list[str]] = anything,
+    feasible: Callable[[KernelConfig], list[str]] = always_feasible,
     strict: bool = True,
     configs: str | Path | None = None,
-) -> Found:
+) -> ConfigChoice:
     """Choose the configuration for a key; else as `find_config`."""
     if key.backend not in SOURCES:
         plain = default or plain_config(key.backend)
-        return Found(plain, "default", None, f"{key.backend} is not tuned")
-    found = find(
+        return ConfigChoice(plain, "default", None, f"{key.backend} is not tuned")
+    found = nearest_config(
         records_of(key.device, configs),
         key,
         default=default,
@@ -82,7 +82,7 @@ def look_up(
 
 
 def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRecord, ...]:
-    """Give the records that may say something about a device, the user's own first.
+    """Return the records that may say something about a device, the user's own first.
 
     Args:
         device: Name of the GPU, or of the CPU.
@@ -97,7 +97,7 @@ def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRe
 
 
 def shipped_records() -> tuple[TuningRecord, ...]:
-    """Give the records of all devices that come with the package.
+    """Return the records of all devices that come with the package.
 
     Raises:
         RecordError: Records cannot be read.
@@ -106,12 +106,12 @@ def shipped_records() -> tuple[TuningRecord, ...]:
 
 
 def file_name(device: str) -> str:
-    """Name the file of a device's records."""
+    """Return the name of the file of a device's records."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") + ".jsonl"
 
 
 def processor(device: str) -> str:
-    """Name the GPU, or the CPU, that a device of PyTorch is."""
+    """Return the name of the GPU, or of the CPU, that a device of PyTorch is."""
     if not device.startswith("cuda"):
         return cpu_name()
     import torch

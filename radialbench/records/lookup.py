@@ -1,4 +1,4 @@
-"""find: the configuration to run a problem with, by what was tuned."""
+"""nearest_config: the configuration to run a problem with, by what was tuned."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FARTHEST = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ConfigChoice:
     """A configuration, and where it comes from.
 
     Attributes:
@@ -33,21 +33,21 @@ class Found:
     stale: bool = False
 
 
-def anything(config: KernelConfig) -> list[str]:
+def always_feasible(config: KernelConfig) -> list[str]:
     """Take every configuration for feasible."""
     return []
 
 
-def find(
+def nearest_config(
     records: Iterable[TuningRecord],
     key: TuningKey,
     *,
     default: KernelConfig | None = None,
-    feasible: Callable[[KernelConfig], list[str]] = anything,
+    feasible: Callable[[KernelConfig], list[str]] = always_feasible,
     kernel: str | None = None,
     versions: Mapping[str, str] | None = None,
     strict: bool = True,
-) -> Found:
+) -> ConfigChoice:
     """Choose the configuration for a problem.
 
     1. The record of this very key: `tuned`.
@@ -79,18 +79,18 @@ def find(
         elif reasons := feasible(record.config):
             why = f"cannot run here: {'; '.join(reasons)}"
         else:
-            return _found(record, key, stale, default)
+            return _choice(record, key, stale, default)
         passed_over.append((rank, f"the record of {_of(record, key)} {why}"))
     if passed_over:
         reason = min(passed_over, key=lambda pair: pair[0])[1]
     else:
         wanted = f"head_dim {key.head_dim}, {key.dtype}, {key.direction}"
         reason = f"nothing near was tuned for {key.backend} on {key.device} with {wanted}"
-    return Found(default, "default", None, reason)
+    return ConfigChoice(default, "default", None, reason)
 
 
 def distance(tuned: TuningKey, key: TuningKey) -> float:
-    """Tell how far apart two problems are: the sum of |log2| of three ratios, as `find` says."""
+    """Return how far apart two problems are: the sum of |log2| of three ratios."""
     ratios = (
         tuned.tokens_per_frame / key.tokens_per_frame,
         tuned.frames / key.frames,
@@ -100,7 +100,7 @@ def distance(tuned: TuningKey, key: TuningKey) -> float:
 
 
 def _rank(tuned: TuningKey, key: TuningKey) -> tuple[int, float] | None:
-    """Tell how near a record is, the least first; None if it says nothing about a problem."""
+    """Return how near a record is, the least first; None if it says nothing about a problem."""
     if tuned == key:
         return 0, 0.0
     if any(getattr(tuned, name) != getattr(key, name) for name in MATCHED):
@@ -109,19 +109,21 @@ def _rank(tuned: TuningKey, key: TuningKey) -> tuple[int, float] | None:
     return (1 if tuned.mask == key.mask else 2, far) if far <= FARTHEST else None
 
 
-def _found(record: TuningRecord, key: TuningKey, stale: list[str], default: KernelConfig) -> Found:
+def _choice(
+    record: TuningRecord, key: TuningKey, stale: list[str], default: KernelConfig
+) -> ConfigChoice:
     where = _of(record, key)
     end = f"; stale: {'; '.join(stale)}" if stale else ""
     if record.source == "default":
         reason = f"tuning {where} found nothing faster than the default"
-        return Found(default, "default", record, reason + end, bool(stale))
+        return ConfigChoice(default, "default", record, reason + end, bool(stale))
     source = "tuned" if record.key == key else "transferred"
     reason = f"tuned for {where}, there {record.ratio.median:.2f} times as fast as the default"
-    return Found(record.config, source, record, reason + end, bool(stale))
+    return ConfigChoice(record.config, source, record, reason + end, bool(stale))
 
 
 def _of(record: TuningRecord, key: TuningKey) -> str:
-    """Say what a record is of, as seen from a problem."""
+    """Describe what a record is of, as seen from a problem."""
     tuned = record.key
     if tuned == key:
         return "this problem"

@@ -8,10 +8,10 @@ from typing import Any
 
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.accuracy import WRONG, compare, leave_nans
+from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
 from radialbench.kernels.backend import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
 from radialbench.kernels.clocks import Clock, HostClock, clock_of
-from radialbench.kernels.device import DeviceLostError, device_lost, find_device
 from radialbench.kernels.inputs import Inputs
 from radialbench.kernels.peak import peak_memory
 from radialbench.kernels.timing import measure
@@ -151,7 +151,7 @@ class _Steps:
     def _supported(self) -> tuple[Backend, str]:
         try:
             device = find_device(self.case.device)
-            backend = load_backend(self.case.backend or "")
+            backend = load_backend(self.case.backend or "", self.bench.backends)
         except (BackendError, ImportError) as error:
             raise _EndError(Status.UNSUPPORTED, line_of(error)) from None
         if reasons := backend.unsupported_reasons(self.case.problem, device):

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from radialbench.errors import BackendError, RecordError
-from radialbench.kernels.device import find_device
+from radialbench.kernels.arch import find_device
 from radialbench.kernels.environment import environment
 from radialbench.maskgen.library import load_mask
 from radialbench.records.result import Environment, Record

@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from radialbench.errors import BackendError, SuiteError
+from radialbench.kernels.arch import ARCHITECTURES
 from radialbench.kernels.environment import cores
-from radialbench.kernels.forms import ARCHITECTURES, KERNELS, KernelForm, kernel_figures
-from radialbench.kernels.row_order import PROCESSORS, row_blocks, row_order
+from radialbench.kernels.offline import KERNELS, KernelVariant, kernel_figures
+from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
@@ -47,7 +48,7 @@ Shape = tuple[int, int]
 class KernelJob:
     """Compile a kernel and tell what it takes."""
 
-    form: KernelForm
+    variant: KernelVariant
 
     def run(self) -> KernelFigures:
         """Do it, in a process of its own: a bad kernel can take the compiler down.
@@ -57,7 +58,7 @@ class KernelJob:
         """
         # Triton reads it when it is imported; what is interpreted is not compiled.
         os.environ["TRITON_INTERPRET"] = "0"
-        return kernel_figures(self.form)
+        return kernel_figures(self.variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +121,28 @@ class _Part:
     """What one suite asks of the pool."""
 
     def __init__(self, name: str, cases: tuple[Case, ...], architectures: tuple[int, ...]) -> None:
-        self.kernels = {KernelJob(form): form for form in kernel_forms(cases, architectures)}
+        self.kernels = {
+            KernelJob(variant): variant for variant in kernel_variants(cases, architectures)
+        }
         self.masks = mask_jobs(cases)
-        self.head = OfflineHead(name, _compiler(bool(self.kernels)), PROCESSORS, rows=0)
+        self.head = OfflineHead(name, _compiler(bool(self.kernels)), SM_COUNT, rows=0)
 
     def found(self, pool: JobPool) -> Offline:
         """Wait for it."""
-        rows = [_kernel_row(form, pool.result(job)) for job, form in self.kernels.items()]
+        rows = [_kernel_row(variant, pool.result(job)) for job, variant in self.kernels.items()]
         for mask, names in self.masks.items():
             rows += _mask_rows(names, pool.result(mask))
         rows.sort(key=lambda row: (row.kind, row.name))
         return Offline(replace(self.head, rows=len(rows)), tuple(rows))
 
 
-def kernel_forms(cases: Iterable[Case], architectures: Iterable[int]) -> tuple[KernelForm, ...]:
+def kernel_variants(
+    cases: Iterable[Case], architectures: Iterable[int]
+) -> tuple[KernelVariant, ...]:
     """List what our kernels are compiled for in some cases, each once, by name."""
     architectures = tuple(architectures)
     found = {
-        KernelForm(
+        KernelVariant(
             kernel=case.backend,
             config=case.config,
             arch=arch,
@@ -149,7 +154,7 @@ def kernel_forms(cases: Iterable[Case], architectures: Iterable[int]) -> tuple[K
         if case.backend in KERNELS
         for arch in architectures
     }
-    return tuple(sorted(found, key=lambda form: form.name))
+    return tuple(sorted(found, key=lambda variant: variant.name))
 
 
 def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
@@ -203,7 +208,7 @@ def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) 
         longest_row=max(works),
         imbalance=max(works) * table.rows / visited,
         makespan=busiest,
-        over_ideal=busiest * PROCESSORS / (visited * heads),
+        over_ideal=busiest * SM_COUNT / (visited * heads),
     )
 
 
@@ -221,7 +226,7 @@ def attends_hash(table: BlockTable) -> str:
     return found.hexdigest()
 
 
-def makespan(works: Iterable[int], processors: int = PROCESSORS) -> int:
+def makespan(works: Iterable[int], processors: int = SM_COUNT) -> int:
     """Return the work of the busiest processor, where each takes the next piece when it is free.
 
     Args:
@@ -246,10 +251,10 @@ def launched(table: BlockTable, heads: int) -> list[int]:
     return blocks * heads
 
 
-def _kernel_row(form: KernelForm, found: KernelFigures | Failed) -> OfflineRow:
+def _kernel_row(variant: KernelVariant, found: KernelFigures | Failed) -> OfflineRow:
     if isinstance(found, Failed):
-        return OfflineRow("kernel", form.name, reason=_steady(found.reason))
-    return OfflineRow("kernel", form.name, kernel=found)
+        return OfflineRow("kernel", variant.name, reason=_steady(found.reason))
+    return OfflineRow("kernel", variant.name, kernel=found)
 
 
 def _mask_rows(names: tuple[str, ...], found: tuple[MaskFigures, ...] | Failed) -> list[OfflineRow]:

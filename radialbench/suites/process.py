@@ -26,7 +26,6 @@ def try_cases(handle: int) -> None:
     """Try the batches that come through a pipe, until it is closed."""
     end_with_parent()
     # Only now, as importing torch takes a second, in which the parent can die too.
-    from radialbench.kernels.backend import BACKENDS
     from radialbench.kernels.telemetry import keep_open
     from radialbench.suites.together import InProcess
 
@@ -34,8 +33,7 @@ def try_cases(handle: int) -> None:
     faulthandler.enable()
     with Connection(handle) as pipe, suppress(EOFError, ConnectionError):
         start: Start = pipe.recv()
-        BACKENDS.update(start.backends)
-        here = InProcess(start.device, start.command, tables=start.tables)
+        here = InProcess(start.device, start.command, tables=start.tables, backends=start.backends)
         pipe.send(here.environment)
         if here.environment.device != "cpu":
             keep_open()

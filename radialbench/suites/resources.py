@@ -3,12 +3,14 @@
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from radialbench.kernels.accuracy import Expected, expected
+from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
 from radialbench.kernels.clocks import clock_of
 from radialbench.kernels.inputs import Inputs, make_inputs, permutation, permute
@@ -131,15 +133,23 @@ class Workbench:
     Args:
         environment: Where they run.
         folder: Where tables are that other processes have compiled.
+        backends: Where each backend lives.
 
     Attributes:
         environment: Where they run.
         tables: The tables compiled so far.
+        backends: Where each backend lives.
     """
 
-    def __init__(self, environment: Environment, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        folder: Path | None = None,
+        backends: Mapping[str, str] = BACKENDS,
+    ) -> None:
         self.environment = environment
         self.tables = Tables(folder)
+        self.backends = backends
         self._shape: object = None
         self._inputs: dict[TokenOrder, tuple[Inputs, float]] = {}
         self._expected: dict[Any, Expected] = {}

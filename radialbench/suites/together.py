@@ -1,17 +1,18 @@
 """Cases of one shape tried together: each prepared, then all sampled in turn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from radialbench.errors import BackendError
-from radialbench.kernels.ceiling import matrix_product
+from radialbench.kernels.arch import find_device
+from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.clocks import Clock, EventClock, clock_of
-from radialbench.kernels.device import find_device
 from radialbench.kernels.environment import environment
+from radialbench.kernels.inputs import ceiling_matmul
 from radialbench.kernels.telemetry import watch
 from radialbench.kernels.timing import measure_together
 from radialbench.records.result import Record
@@ -87,7 +88,7 @@ def _sample(case: Case, ready: list[_Guarded]) -> None:
     calls: list[Callable[[], object]] = [*ready]
     ceiling = protocol.ceiling and device != "cpu"
     if ceiling:
-        calls.append(matrix_product(DTYPES[case.problem.dtype], device))
+        calls.append(ceiling_matmul(DTYPES[case.problem.dtype], device))
     clock: Clock = clock_of(device, cold=protocol.cache == "cold")
     timings = measure_together(calls, clock=clock, **sampling(case))
     for call, timing in zip(ready, timings, strict=False):
@@ -118,9 +119,16 @@ class InProcess:
         environment: What the cases run in.
     """
 
-    def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        command: str,
+        *,
+        tables: Path | None = None,
+        backends: Mapping[str, str] = BACKENDS,
+    ) -> None:
         self.environment = environment(command, device=_present(device))
-        self._bench = Workbench(self.environment, tables)
+        self._bench = Workbench(self.environment, tables, backends)
 
     def __enter__(self) -> "InProcess":
         return self

@@ -14,7 +14,7 @@ from radialbench.autotune.export.vllm import name_of
 from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store
 from radialbench.errors import AutotuneError, RecordError
-from radialbench.kernels.launch import HOPPER_OPTIONS, LAUNCHES
+from radialbench.kernels.launch import HOPPER_OPTIONS, PREPARE
 from radialbench.kernels.sources import FOLDER, SOURCES
 from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
@@ -73,7 +73,7 @@ def test_triton_knows_hoppers_kernel() -> None:
 
 
 def test_triton_names_what_the_kernels_take() -> None:
-    assert CONSTANTS.keys() == OPTIONS.keys() == LAUNCHES.keys()
+    assert CONSTANTS.keys() == OPTIONS.keys() == PREPARE.keys()
     for backend, constants in CONSTANTS.items():
         kernel = ast.parse((FOLDER / SOURCES[backend][0]).read_text(encoding="utf-8"))
         functions = {one.name: one for one in kernel.body if isinstance(one, ast.FunctionDef)}

@@ -9,7 +9,8 @@ import torch
 
 from radialbench.autotune.space import SPACES, Axis, Candidates, Space, candidates, default_config
 from radialbench.errors import AutotuneError
-from radialbench.kernels.defaults import config_reasons, kernel_reasons
+from radialbench.kernels.arch import target_of
+from radialbench.kernels.select import config_reasons, kernel_reasons
 from radialbench.records.problem import KernelConfig, Problem
 from tests.kernels.test_offline import compiled
 
@@ -82,7 +83,7 @@ def test_every_combination_is_feasible_or_rejected(
     for config in found.feasible:
         blocks = (config.block_m, config.block_n)
         torch_dtype = getattr(torch, dtype)
-        assert not kernel_reasons("triton", torch_dtype, head_dim, blocks, "cuda")
+        assert not kernel_reasons("triton", torch_dtype, head_dim, blocks, target_of("cuda"))
         assert not config_reasons("triton", config, head_dim)
 
 
@@ -129,7 +130,7 @@ def test_shared_memory_is_bounded_from_below(
     asked |= {"num_warps": config.num_warps or 0, "num_stages": config.num_stages or 0}
     taken = compiled("triton", asked, arch=80, head_dim=head_dim)["shared_bytes"]
     gpu(8, 0)
-    monkeypatch.setattr("radialbench.kernels.offline.SHARED_LIMITS", {80: taken})
+    monkeypatch.setattr("radialbench.kernels.arch.SHARED_LIMITS", {80: taken})
     monkeypatch.setattr("radialbench.autotune.space.default_config", lambda *_: config)
     assert config in candidates(replace(PROBLEM, head_dim=head_dim), "triton", "cuda").feasible
 

@@ -206,7 +206,7 @@ def test_an_interrupt_while_pytorch_is_imported_leaves_no_process(
     def interrupted(wanted: str) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("radialbench.kernels.device.find_device", interrupted)
+    monkeypatch.setattr("radialbench.kernels.arch.find_device", interrupted)
     assert cli(suite) == (130, "", "")
     assert [process.returncode for process in started] == [-signal.SIGKILL]
 

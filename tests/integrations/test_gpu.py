@@ -8,7 +8,8 @@ from torch import Tensor
 from radialbench import TokenGrid, load_mask
 from radialbench.integrations.diffusers import apply_radial, remove_radial
 from radialbench.integrations.module import RadialAttention
-from radialbench.kernels.defaults import kernel_reasons
+from radialbench.kernels.arch import target_of
+from radialbench.kernels.select import kernel_reasons
 from tests.integrations.raster import raster_mask
 from tests.integrations.small import wan
 from tests.integrations.test_module import definition
@@ -24,7 +25,7 @@ kernels = pytest.mark.parametrize("backend", ["hopper", "triton"])
 
 
 def needs(backend: str) -> None:
-    reasons = kernel_reasons(backend, torch.bfloat16, 128, (128, 128), "cuda")
+    reasons = kernel_reasons(backend, torch.bfloat16, 128, (128, 128), target_of("cuda"))
     if reasons:
         pytest.skip("; ".join(reasons))
 

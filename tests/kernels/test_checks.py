@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import find_device
 from radialbench.kernels.checks import check_result
-from radialbench.kernels.device import find_device
 from tests.kernels.tables import problem_of, table_of
 
 PROBLEM = problem_of(table_of(np.ones((20, 20), np.bool_), 16, 16), heads=2, head_dim=4)

@@ -1,6 +1,7 @@
-"""The portable kernel with keys and values from the copy engine: when, and what it gives."""
+"""The portable kernel with keys and values by TMA: when, and what it gives."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from radialbench.kernels import defaults, launch
+from radialbench.kernels import launch, op
+from radialbench.kernels.arch import Target, target_of
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention, device_table
-from radialbench.records.problem import KernelConfig
+from radialbench.kernels.select import default_config
 from tests.kernels.tables import mixed_mask, table_of
 from tests.kernels.test_op import DEVICE, GPU, close, definition, inputs, nan_filled
 
@@ -21,25 +23,31 @@ Qkv = tuple[Tensor, Tensor, Tensor]
 
 
 @pytest.fixture(autouse=True)
-def described(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Take the CPU, where kernels are interpreted, for a GPU with a copy engine.
+def described(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+    """Take the CPU, where kernels are interpreted, for a GPU with TMA.
 
-    Returns:
+    Yields:
         Tensors that were described to it.
     """
     if not GPU:
-        monkeypatch.setattr(defaults, "capability", lambda device: (9, 0))
-    elif (defaults.capability("cuda") or (0, 0)) < (9, 0):
+        pretend(monkeypatch, 90)
+    elif target_of("cuda").tma_reasons:
         pytest.skip("needs a GPU of compute capability 9.0 or later")
     seen: list[Tensor] = []
-    describe = launch._block_of
+    describe = launch.describe
 
-    def watched(tensor: Tensor, rows: int, columns: int) -> Any:
+    def watched(template: Any, tensor: Tensor) -> Any:
         seen.append(tensor)
-        return describe(tensor, rows, columns)
+        return describe(template, tensor)
 
-    monkeypatch.setattr(launch, "_block_of", watched)
-    return seen
+    monkeypatch.setattr(launch, "describe", watched)
+    op._prepared.cache_clear()
+    yield seen
+    op._prepared.cache_clear()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, arch: int | None) -> None:
+    monkeypatch.setattr(op, "target_of", lambda device: Target(str(device), arch))
 
 
 def attend(qkv: Qkv, mask: np.ndarray, *, blocks: tuple[int, int] = (128, 128)) -> None:
@@ -146,8 +154,8 @@ def repeated(tensor: Tensor) -> Tensor:
 LOADED: dict[str, dict[str, Any]] = {
     "float32": {"dtype": torch.float32},
     "head_dim 20": {"head_dim": 20},
-    "capability 8.9": {"capability": (8, 9)},
-    "not an NVIDIA GPU": {"capability": None},
+    "capability 8.9": {"arch": 89},
+    "not an NVIDIA GPU": {"arch": None},
     "strides that are no multiples of 16 bytes": {"keys": unaligned},
     "tokens that overlap": {"keys": repeated},
 }
@@ -158,9 +166,8 @@ def test_what_is_not_copied_is_loaded(
     case: str, described: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = dict(LOADED[case])
-    if "capability" in fields:
-        found = fields["capability"]
-        monkeypatch.setattr(defaults, "capability", lambda device: found)
+    if "arch" in fields:
+        pretend(monkeypatch, fields["arch"])
     shape = {"head_dim": fields.get("head_dim", 32), "dtype": fields.get("dtype", torch.float16)}
     q, k, v = inputs(50, heads=1, **shape)
     k = fields["keys"](k) if "keys" in fields else k
@@ -189,19 +196,11 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("case", OPTIONS)
-def test_as_many_stages_as_fit(
-    case: tuple[int, int, int, str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_as_many_stages_as_fit(case: tuple[int, int, int, str, int]) -> None:
     head_dim, block_m, block_n, dtype, arch = case
-    monkeypatch.setattr(defaults, "capability", lambda device: divmod(arch, 10))
-    kind = getattr(torch, dtype)
-    found = defaults.portable_options(
-        KernelConfig(block_m, block_n),
-        *(kind, head_dim),
-        copies=not defaults.copy_reasons(kind, head_dim, "cuda"),
-        shared=defaults.shared_limit("cuda"),
-    )
-    assert (found["num_warps"], found["num_stages"]) == OPTIONS[case]
+    blocks, target = (block_m, block_n), Target("cuda", arch)
+    found = default_config("triton", getattr(torch, dtype), head_dim, blocks, target)
+    assert (found.num_warps, found.num_stages) == OPTIONS[case]
 
 
 def test_torch_compile_takes_it_whole() -> None:

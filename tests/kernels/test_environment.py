@@ -16,10 +16,10 @@ import torch
 
 from radialbench.kernels import environment as module
 from radialbench.kernels import telemetry
+from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.environment import (
     card,
     clock_limits,
-    cpu_name,
     environment,
     gpus,
     likely_processor,

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from radialbench.kernels.defaults import config_reasons
+from radialbench.kernels.select import config_reasons
 from radialbench.records.problem import KernelConfig
 
 CODE = """
 import json, sys
 from dataclasses import asdict
-from radialbench.kernels import offline
+from radialbench.kernels.arch import SHARED_LIMITS
+from radialbench.kernels.offline import KernelVariant, compile_kernel
 from radialbench.records.problem import KernelConfig
-kernel, config, forms = json.loads(sys.argv[1])
-for options in forms:
-    made = getattr(offline, f"compile_{kernel}")(KernelConfig(**config), **options)
-    print(json.dumps(asdict(made) | {"limit": offline.SHARED_LIMITS[options.get("arch", 90)]}))
+kernel, config, variants = json.loads(sys.argv[1])
+for options in variants:
+    variant = KernelVariant(kernel, KernelConfig(**config), **({"arch": 90} | options))
+    print(json.dumps(asdict(compile_kernel(variant)) | {"limit": SHARED_LIMITS[variant.arch]}))
 """
 
 

@@ -4,18 +4,21 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels import op
 from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.device_table import upload
-from radialbench.kernels.launch import LAUNCHES
+from radialbench.kernels.launch import PREPARE, prepare_triton
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.maskgen.library import parse_mask
 from radialbench.records.problem import KernelConfig
@@ -193,7 +196,7 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*qkv, tensors, None, 0.2, "triton", 16, 16, None, None),
+        (*qkv, tensors, None, 0.2, "triton", 16, 16, 40, None, None),
         test_utils=("test_schema", "test_faketensor"),
     )
 
@@ -201,14 +204,16 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
 def test_torch_compile_does_not_look_into_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def launch(*_: object, **__: object) -> None:
+    def launch(*_: object) -> None:
         seen.append(torch.compiler.is_dynamo_compiling())
 
-    monkeypatch.setitem(LAUNCHES, "triton", launch)
+    monkeypatch.setitem(PREPARE, "triton", lambda *_, **__: launch)
+    op._prepared.cache_clear()
     qkv = inputs(40, dtype=torch.float16)
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     attend = torch.compile(op._operator, backend="eager")
-    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, None, None)
+    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, 40, None, None)
+    op._prepared.cache_clear()
     assert seen == [False]
 
 
@@ -238,9 +243,71 @@ def test_it_has_no_gradient_and_says_so() -> None:
         out.sum().backward()
 
 
+class Seen(TorchDispatchMode):
+    """Notes which operators are called."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **kwargs or {})
+
+
+def test_a_mode_and_a_profile_see_one_operator() -> None:
+    qkv, table = inputs(40, dtype=torch.float16), table_of(mixed_mask(40), 16, 16)
+    name = "radialbench::block_sparse_attention"
+    plain = block_sparse_attention(*qkv, table)
+    with Seen() as seen:
+        assert torch.equal(block_sparse_attention(*qkv, table), plain)
+    assert "radialbench.block_sparse_attention.default" in seen.names
+    with torch.profiler.profile() as profile:
+        block_sparse_attention(*qkv, table)
+    assert name in {event.key for event in profile.key_averages()}
+
+
+def test_tensors_without_memory_give_such() -> None:
+    q, k, v = (x.to("meta") for x in inputs(40, dtype=torch.float16))
+    table = device_table(table_of(mixed_mask(40), 16, 16), "cpu")
+    out, lse = block_sparse_attention(q, k, v, table, return_lse=True)
+    assert (out.device.type, out.shape, lse.shape) == ("meta", q.shape, q.shape[:3])
+
+
+def test_a_launch_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+
+    def prepare(*layouts: Any, **options: Any) -> Any:
+        prepared.append(layouts)
+        return prepare_triton(*layouts, **options)
+
+    monkeypatch.setitem(PREPARE, "triton", prepare)
+    op._prepared.cache_clear()
+    q, k, v = inputs(40, dtype=torch.float16)
+    table = table_of(mixed_mask(40), 16, 16)
+    first = block_sparse_attention(q, k, v, table)
+    assert torch.equal(block_sparse_attention(q.clone(), k, v, table, sm_scale=32**-0.5), first)
+    assert len(prepared) == 1
+    swapped = q.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(block_sparse_attention(swapped, k, v, table), first)
+    assert len(prepared) == 2
+    op._prepared.cache_clear()
+
+
+def test_the_best_kernel_is_not_asked_for_when_one_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(op, "choose_config")
+    monkeypatch.setattr("radialbench.kernels.select.default_config", None)
+    qkv, table = inputs(45, dtype=torch.float16), table_of(mixed_mask(45), 16, 16)
+    block_sparse_attention(*qkv, table, backend="triton", config=KernelConfig(num_warps=2))
+
+
 def test_a_table_is_uploaded_once() -> None:
     table = table_of(mixed_mask(50), 16, 16)
-    assert device_table(table, DEVICE) is device_table(table, DEVICE)
+    assert device_table(table, DEVICE) is device_table(table, torch.device(DEVICE))
+    # An equal one can be of a mask of another name, for which other things were tuned.
+    assert device_table(replace(table), DEVICE) is not device_table(table, DEVICE)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from radialbench.errors import BackendError
 from radialbench.kernels import checks
 from radialbench.kernels.backends import fa4, fastvideo, flashinfer, flex
-from radialbench.kernels.peers import check_whole_blocks, describe, loading, package_reasons
+from radialbench.kernels.checks import check_whole_blocks, describe, loading, package_reasons
 from tests.kernels.tables import config_of, mixed_mask, problem_of, table_of
 
 PEERS = (

@@ -45,19 +45,21 @@ for case in json.loads(sys.argv[1]):
 # launches is compiled, and Triton says whether it was on the disk.
 LATER = """
 import triton
+from radialbench.kernels import op
+from radialbench.kernels.arch import Target
 from radialbench.kernels.checks import DTYPES
-from radialbench.kernels.op import block_sparse_attention
 
 def listen(*, src, cache_hit, **rest):
     print(json.dumps([src.fn.__name__, cache_hit]))
 
 triton.knobs.compilation.listener = listen
 precompile._present(90)
+op.target_of = lambda device: Target(str(device), 90)
 for case in reversed(json.loads(sys.argv[1])):
     problem, table, config = made(case)
     shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
     q, k, v = (torch.zeros(shape, dtype=DTYPES[problem.dtype]) for _ in "qkv")
-    block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
+    op.block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
 """
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from radialbench.kernels.running_softmax import RunningSoftmax
-from radialbench.kernels.tiles import cut_tiles
+from radialbench.kernels.backends.cpu import RunningSoftmax, cut_tiles
 from radialbench.maskgen.table import BlockTable
 from tests.kernels.tables import Bool, table_of
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from radialbench.kernels.defaults import kernel_reasons
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.kernels.select import kernel_reasons
 from tests.kernels.tables import mixed_mask, table_of
 from tests.kernels.test_op import close, definition, inputs
 
@@ -38,7 +39,7 @@ def neighbour() -> Iterator[None]:
 @pytest.mark.parametrize("backend", ["hopper", "triton"])
 def test_another_process_on_the_gpu_changes_nothing(backend: str, neighbour: None) -> None:
     """Launches of tens of milliseconds, each of which the GPU puts aside several times."""
-    if reasons := kernel_reasons(backend, torch.bfloat16, 128, (128, 128), "cuda"):
+    if reasons := kernel_reasons(backend, torch.bfloat16, 128, (128, 128), target_of("cuda")):
         pytest.skip("; ".join(reasons))
     small = mixed_mask(1000)
     qkv = inputs(1000, head_dim=128, dtype=torch.bfloat16)

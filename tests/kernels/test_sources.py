@@ -8,8 +8,9 @@ import pytest
 from radialbench.errors import BackendError
 from radialbench.kernels import sources
 from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.launch import LAUNCHES
+from radialbench.kernels.launch import PREPARE
 from radialbench.kernels.sources import FOLDER, SOURCES, compiler_version, source_hash
+from radialbench.kernels.tuned import shipped_records
 
 CODE = '''"""What it is."""
 
@@ -73,13 +74,21 @@ def test_what_the_code_does_changes_it(old: str, new: str, hash_of: object) -> N
 
 
 def test_every_kernel_of_ours_has_its_files() -> None:
-    assert LAUNCHES.keys() <= SOURCES.keys() <= BACKENDS.keys()
+    assert PREPARE.keys() <= SOURCES.keys() <= BACKENDS.keys()
     for backend, files in SOURCES.items():
         assert all((FOLDER / file).is_file() for file in files)
         assert re.fullmatch(r"[0-9a-f]{16}", source_hash(backend))
     assert len({source_hash(backend) for backend in SOURCES}) == len(SOURCES)
     device = {path.name for path in FOLDER.glob("_block_sparse_*.py")}
-    assert device == {file for name in LAUNCHES for file in SOURCES[name]}
+    assert device == {file for name in PREPARE for file in SOURCES[name]}
+
+
+def test_what_is_shipped_was_tuned_with_the_kernels_as_they_are() -> None:
+    records = shipped_records()
+    assert records
+    assert {(r.key.backend, r.kernel) for r in records} == {
+        (backend, source_hash(backend)) for backend in PREPARE
+    }
 
 
 def test_the_version_that_counts_is_of_what_compiles() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from radialbench.kernels.tiles import Tile, cut_tiles
+from radialbench.kernels.backends.cpu import Tile, cut_tiles
 from radialbench.maskgen.table import BlockTable
 from tests.kernels.tables import Bool, mixed_mask, table_of
 

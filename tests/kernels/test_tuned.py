@@ -10,10 +10,10 @@ import pytest
 
 from radialbench.errors import RecordError
 from radialbench.kernels import tuned as module
-from radialbench.kernels.environment import cpu_name
+from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import SHIPPED, file_name, find_config, processor
 from radialbench.records.exported import to_document
-from radialbench.records.lookup import find
+from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.tuning import TuningRecord
 from radialbench.records.tuning_file import read_tuning, write_tuning
@@ -193,7 +193,7 @@ def test_every_shipped_record_is_found_by_its_own_key() -> None:
         records = read_tuning(path)
         for record in records:
             assert path.name == file_name(record.key.device)
-            found = find(records, record.key)
+            found = nearest_config(records, record.key)
             assert (found.record, found.source) == (record, record.source)
 
 

@@ -7,7 +7,7 @@ from radialbench import TokenGrid, load_mask
 from radialbench.kernels.op import config_for
 from radialbench.kernels.sources import COMPILERS
 from radialbench.kernels.tuned import SHIPPED, VARIABLE
-from radialbench.records.lookup import FARTHEST, Found
+from radialbench.records.lookup import FARTHEST, ConfigChoice
 from radialbench.records.tuning import TuningKey
 
 TEXT = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ def test_the_example_of_asking_runs() -> None:
     given = {"mask": load_mask("radial"), "grid": TokenGrid(5, 6, 8), "print": lambda *told: None}
     exec(example.replace('processor("cuda")', 'processor("cpu")'), given)
     found = given["found"]
-    assert isinstance(found, Found)
+    assert isinstance(found, ConfigChoice)
     assert found.source == "default"
 
 

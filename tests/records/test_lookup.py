@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.records.lookup import FARTHEST, MATCHED, find
+from radialbench.records.lookup import FARTHEST, MATCHED, nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
 from tests.records.tuned import KEY, TUNED, kept, tuned
@@ -23,7 +23,7 @@ def config(stages: int) -> KernelConfig:
 
 def test_the_record_of_this_very_problem() -> None:
     near = tuned(seq_len=40000, config=config(1))
-    found = find([near, TUNED], KEY, **NOW)
+    found = nearest_config([near, TUNED], KEY, **NOW)
     assert (found.config, found.source, found.record, found.stale) == (
         *(TUNED.config, "tuned", TUNED, False),
     )
@@ -31,13 +31,13 @@ def test_the_record_of_this_very_problem() -> None:
 
 
 def test_of_two_records_of_one_problem_the_first_counts() -> None:
-    assert find([tuned(config=config(1)), TUNED], KEY).config == config(1)
+    assert nearest_config([tuned(config=config(1)), TUNED], KEY).config == config(1)
 
 
 def test_the_nearest_one_is_transferred() -> None:
     far = tuned(frames=9, tokens_per_frame=3600, config=config(1))
     near = tuned(frames=9, heads=40, config=config(2))
-    found = find([far, near], replace(KEY, heads=40), **NOW)
+    found = nearest_config([far, near], replace(KEY, heads=40), **NOW)
     assert (found.config, found.source, found.record) == (config(2), "transferred", near)
     assert found.reason == (
         "tuned for this mask on 9 × 1,560 tokens and 40 heads, there 1.25 times as fast as the "
@@ -48,8 +48,9 @@ def test_the_nearest_one_is_transferred() -> None:
 def test_the_same_mask_comes_before_a_nearer_one() -> None:
     key = replace(KEY, frames=22)
     other = tuned(mask="d1ff", label="sta(tile_t=6)", config=config(1))
-    assert find([other], key).reason.startswith("tuned for sta(tile_t=6) on 21 × 1,560 tokens and")
-    assert find([other, tuned(frames=81, config=config(2))], key).config == config(2)
+    reason = nearest_config([other], key).reason
+    assert reason.startswith("tuned for sta(tile_t=6) on 21 × 1,560 tokens and")
+    assert nearest_config([other, tuned(frames=81, config=config(2))], key).config == config(2)
 
 
 def test_distance_counts_doublings_alike_on_every_axis() -> None:
@@ -58,25 +59,24 @@ def test_distance_counts_doublings_alike_on_every_axis() -> None:
         one = tuned(**{name: value}, config=config(1))
         more = tuned(**{name: value + 1}, config=config(2))
         less = tuned(**{name: value - 1}, config=config(3))
-        assert find([more, one], KEY).config == config(1), name
+        assert nearest_config([more, one], KEY).config == config(1), name
         if name != "batch":
-            assert find([one, less], KEY).config == config(3), name
+            assert nearest_config([one, less], KEY).config == config(3), name
     # Batch and heads are one axis: twice the sequences with half the heads is as much work.
-    assert find([tuned(heads=13, config=config(1)), tuned(batch=2, heads=6)], KEY).record == tuned(
-        batch=2, heads=6
-    )
+    alike = tuned(batch=2, heads=6)
+    assert nearest_config([tuned(heads=13, config=config(1)), alike], KEY).record == alike
 
 
 def test_of_two_as_near_the_first_counts() -> None:
     pair = [tuned(frames=42, config=config(1)), tuned(heads=24, config=config(2))]
-    assert find(pair, KEY).config == config(1)
-    assert find(pair[::-1], KEY).config == config(2)
+    assert nearest_config(pair, KEY).config == config(1)
+    assert nearest_config(pair[::-1], KEY).config == config(2)
 
 
 def test_nothing_is_transferred_from_far_away() -> None:
     key = replace(KEY, tokens_per_frame=KEY.tokens_per_frame * 2 ** int(FARTHEST))
-    assert find([TUNED], key).source == "transferred"
-    found = find([TUNED], replace(key, frames=KEY.frames + 1), default=PLAIN)
+    assert nearest_config([TUNED], key).source == "transferred"
+    found = nearest_config([TUNED], replace(key, frames=KEY.frames + 1), default=PLAIN)
     assert (found.config, found.source, found.record) == (PLAIN, "default", None)
 
 
@@ -91,7 +91,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", MATCHED)
 def test_a_record_of_another_kind_says_nothing(name: str) -> None:
-    found = find([tuned(**{name: OTHERS[name]})], KEY, default=PLAIN)
+    found = nearest_config([tuned(**{name: OTHERS[name]})], KEY, default=PLAIN)
     assert (found.config, found.source, found.record) == (PLAIN, "default", None)
     assert found.reason == (
         "nothing near was tuned for triton on Example GPU with head_dim 128, bfloat16, forward"
@@ -99,10 +99,10 @@ def test_a_record_of_another_kind_says_nothing(name: str) -> None:
 
 
 def test_where_nothing_beat_the_default_it_stays() -> None:
-    found = find([kept()], KEY, default=PLAIN)
+    found = nearest_config([kept()], KEY, default=PLAIN)
     assert (found.config, found.source, found.record) == (PLAIN, "default", kept())
     assert found.reason == "tuning this problem found nothing faster than the default"
-    found = find([kept(), tuned(frames=81)], replace(KEY, frames=20), default=PLAIN)
+    found = nearest_config([kept(), tuned(frames=81)], replace(KEY, frames=20), default=PLAIN)
     assert (found.source, found.record) == ("default", kept())
     assert found.reason.startswith("tuning this mask on 21 × 1,560 tokens and 12 heads found")
 
@@ -116,7 +116,7 @@ def test_where_nothing_beat_the_default_it_stays() -> None:
 )
 def test_a_stale_record_is_used_only_if_asked_and_told(changes: dict[str, Any], moved: str) -> None:
     stale = tuned(**changes)
-    found = find([stale], KEY, default=PLAIN, **NOW)
+    found = nearest_config([stale], KEY, default=PLAIN, **NOW)
     assert (found.config, found.source, found.record, found.stale) == (
         PLAIN,
         "default",
@@ -126,7 +126,7 @@ def test_a_stale_record_is_used_only_if_asked_and_told(changes: dict[str, Any], 
     assert found.reason == (
         f"the record of this problem is stale, {moved}: tune again, or ask with strict=False"
     )
-    found = find([stale], KEY, default=PLAIN, strict=False, **NOW)
+    found = nearest_config([stale], KEY, default=PLAIN, strict=False, **NOW)
     assert (found.config, found.source, found.stale) == (TUNED.config, "tuned", True)
     assert found.reason.endswith(f"; stale: {moved}")
 
@@ -134,7 +134,7 @@ def test_a_stale_record_is_used_only_if_asked_and_told(changes: dict[str, Any], 
 def test_what_is_not_stale_comes_first() -> None:
     stale, near = tuned(kernel="old"), tuned(frames=20, config=config(1))
     for strict in (True, False):
-        found = find([stale, near], KEY, strict=strict, **NOW)
+        found = nearest_config([stale, near], KEY, strict=strict, **NOW)
         assert (found.config, found.source, found.stale) == (config(1), "transferred", False)
 
 
@@ -143,14 +143,14 @@ def test_a_configuration_that_cannot_run_is_passed_over() -> None:
         return ["too many stages"] if asked.num_stages == 3 else []
 
     near = tuned(frames=20, config=config(2))
-    assert find([TUNED, near], KEY, feasible=feasible).record == near
-    found = find([TUNED, tuned(frames=20)], KEY, feasible=feasible, default=PLAIN)
+    assert nearest_config([TUNED, near], KEY, feasible=feasible).record == near
+    found = nearest_config([TUNED, tuned(frames=20)], KEY, feasible=feasible, default=PLAIN)
     assert (found.config, found.source) == (PLAIN, "default")
     assert found.reason == "the record of this problem cannot run here: too many stages"
 
 
 def test_without_records() -> None:
-    assert find([], KEY, default=PLAIN).source == "default"
+    assert nearest_config([], KEY, default=PLAIN).source == "default"
 
 
 SMALL = st.integers(1, 3)
@@ -169,7 +169,7 @@ RECORD = st.builds(
 def test_whatever_there_is_the_answer_says_where_it_is_from(
     records: list[TuningRecord], key: Any, strict: bool
 ) -> None:
-    found = find(records, key, default=PLAIN, strict=strict, **NOW)
+    found = nearest_config(records, key, default=PLAIN, strict=strict, **NOW)
     fresh = [record for record in records if record.kernel == "abc"]
     exact = [record for record in fresh if record.key == key]
     if exact:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from radialbench.kernels.arch import DeviceLostError
 from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.device import DeviceLostError
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Record, Status
 from radialbench.suites import attempt as module
@@ -79,7 +79,7 @@ def test_the_checked_call_is_the_first_warmup(
             made.append(1)
             return out, lse
 
-    monkeypatch.setattr(module, "load_backend", lambda name: Counting())
+    monkeypatch.setattr(module, "load_backend", lambda name, backends: Counting())
     protocol = {"warmups": warmups, "max_seconds": 1e-6}
     found = tried(small.case(protocol=protocol))
     assert found.timing is not None

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.forms import KernelForm, absent_reasons
-from radialbench.kernels.row_order import PROCESSORS, row_order
+from radialbench.kernels.offline import KernelVariant, absent_reasons
+from radialbench.kernels.row_order import SM_COUNT, row_order
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
@@ -22,7 +22,7 @@ from radialbench.reports.offline import OfflineOutcome, compare_offline
 from radialbench.suites.offline import (
     KernelJob,
     attends_hash,
-    kernel_forms,
+    kernel_variants,
     launched,
     makespan,
     mask_figures,
@@ -32,7 +32,7 @@ from radialbench.suites.offline import (
 from radialbench.suites.pool import Failed, JobPool
 from tests.suites import small
 
-SMALL = KernelForm(
+SMALL = KernelVariant(
     "triton", KernelConfig(16, 16), arch=80, head_dim=16, dtype="float16", ragged=True
 )
 
@@ -45,7 +45,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobPool]:
             yield one
 
 
-def figures(pool: JobPool, form: KernelForm) -> KernelFigures:
+def figures(pool: JobPool, form: KernelVariant) -> KernelFigures:
     found = pool.result(KernelJob(form))
     assert isinstance(found, KernelFigures), found
     return found
@@ -70,7 +70,7 @@ def test_masks_are_counted_exactly() -> None:
     assert found.imbalance == pytest.approx(visited.sum(1).max() / visited.sum(1).mean())
     # Ten rows, each on a processor of its own.
     assert found.makespan == found.longest_row
-    assert found.over_ideal == pytest.approx(found.makespan / (2 * visited.sum() / PROCESSORS))
+    assert found.over_ideal == pytest.approx(found.makespan / (2 * visited.sum() / SM_COUNT))
 
 
 def test_the_hash_tells_which_pairs_attend() -> None:
@@ -103,7 +103,7 @@ def test_work_goes_to_the_processor_that_is_free_first() -> None:
 
 def test_kernels_of_a_suite_are_listed_once() -> None:
     cases = small.cases(backends=["hopper", "triton", "cpu"], dtype="bfloat16")
-    names = [form.name for form in kernel_forms(cases, (80, 90))]
+    names = [form.name for form in kernel_variants(cases, (80, 90))]
     assert names == [
         "hopper@16x16/d8bf16/ragged/sm_80",
         "hopper@16x16/d8bf16/ragged/sm_90",
@@ -168,7 +168,7 @@ def test_a_planted_change_is_found_and_named(pool: JobPool) -> None:
     planted = figures(pool, replace(form, config=KernelConfig(32, 32, num_stages=2)))
     both = [
         Offline(
-            OfflineHead("small", "triton", PROCESSORS, rows=1),
+            OfflineHead("small", "triton", SM_COUNT, rows=1),
             (OfflineRow("kernel", form.name, kernel=kernel),),
         )
         for kernel in (before, planted)

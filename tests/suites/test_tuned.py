@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError, SuiteError
-from radialbench.kernels.environment import cpu_name
+from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import VARIABLE
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.records.merge import merge

@@ -65,7 +65,7 @@ SOFTMAX = "        p, m_i, l_i, alpha = _softmax(qk, m_i, l_i, scale_log2)\n"
 KERNEL = "kernels/_block_sparse_fwd.py"
 BARRIER = (KERNEL, SOFTMAX, f"        tl.debug_barrier()\n{SOFTMAX}")
 STAGE = (
-    "kernels/defaults.py",
+    "kernels/select.py",
     "config.num_stages or stages}",
     "config.num_stages or max(1, stages - 1)}",
 )

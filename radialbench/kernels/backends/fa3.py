@@ -3,9 +3,17 @@
 import torch
 from torch import Tensor
 
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import check_dense, check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import describe, hopper_reasons, loading, package_reasons
+from radialbench.kernels.checks import (
+    check_dense,
+    check_inputs,
+    check_plan,
+    describe,
+    gpu_reasons,
+    loading,
+    package_reasons,
+)
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -18,9 +26,9 @@ class Fa3:
     name = "fa3"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=256)
-        return reasons + hopper_reasons(device) + package_reasons(PACKAGE)
+        return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Fix the scale.
@@ -44,8 +52,8 @@ class Fa3:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if hopper_reasons("cuda") else "one is here")
+            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
         )

@@ -6,9 +6,16 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import describe, hopper_reasons, loading, package_reasons
+from radialbench.kernels.checks import (
+    check_inputs,
+    check_plan,
+    describe,
+    gpu_reasons,
+    loading,
+    package_reasons,
+)
 from radialbench.maskgen.export.fa4 import Fa4 as Fa4Table
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -26,9 +33,9 @@ class Fa4:
     name = "fa4"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
-        return reasons + hopper_reasons(device) + package_reasons(PACKAGE)
+        return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Upload the block lists.
@@ -55,10 +62,10 @@ class Fa4:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if hopper_reasons("cuda") else "one is here")
+            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
         )
 
 
@@ -93,7 +100,7 @@ def _sparse_arguments(table: BlockTable) -> dict[str, Any]:
 
 
 def _mask_mod(block_m: int, block_n: int) -> Any:
-    """Make the device function that looks a pair's bit up, as `export.fa4` states it."""
+    """Return the device function that looks a pair's bit up, as `export.fa4` states it."""
     from cutlass import Boolean, cute
     from flash_attn.cute.utils import scalar_to_ssa
 

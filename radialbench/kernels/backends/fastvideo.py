@@ -4,12 +4,14 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import (
+from radialbench.kernels.checks import (
+    check_inputs,
+    check_plan,
     check_whole_blocks,
     describe,
-    hopper_reasons,
+    gpu_reasons,
     loading,
     package_reasons,
 )
@@ -27,7 +29,7 @@ class FastVideo:
     name = "fastvideo"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=128)
         if problem.head_dim not in (64, 128):
             reasons.append(f"head_dim is 64 or 128, got {problem.head_dim}")
@@ -35,7 +37,7 @@ class FastVideo:
             reasons.append(f"takes a batch of 1, got {problem.batch}")
         if problem.scale != problem.head_dim**-0.5:
             reasons.append(f"has a sm_scale of 1/√head_dim built in, got {problem.scale:g}")
-        return reasons + hopper_reasons(device) + package_reasons(PACKAGE)
+        return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Upload the block lists, once a head: the kernel has no list for all heads.
@@ -64,15 +66,15 @@ class FastVideo:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return (
             f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if hopper_reasons("cuda") else "one is here")
+            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
         )
 
 
 def _lists(table: BlockTable, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the kernel's indices, counts and tokens of each key block."""
+    """Return the kernel's indices, counts and tokens of each key block."""
     lists = Lists.of(table)
     counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
     longest = int(lists.full_kv_num_blocks.max())

@@ -6,12 +6,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.peers import (
+from radialbench.kernels.checks import (
+    DTYPES,
+    check_inputs,
+    check_plan,
     check_whole_blocks,
     describe,
-    hopper_reasons,
+    gpu_reasons,
     loading,
     package_reasons,
 )
@@ -35,7 +38,7 @@ class FlashInferFa2:
     template: ClassVar[str] = "fa2"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
         if problem.head_dim not in (64, 128, 256):
             reasons.append(f"head_dim is 64, 128 or 256, got {problem.head_dim}")
@@ -79,7 +82,7 @@ class FlashInferFa2:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         here = "one is here" if torch.cuda.is_available() else "none is here"
         return f"torch {torch.__version__}, {describe(PACKAGE)} and an NVIDIA GPU; {here}"
 
@@ -91,5 +94,5 @@ class FlashInferFa3(FlashInferFa2):
     template: ClassVar[str] = "fa3"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
-        return super().unsupported_reasons(problem, device) + hopper_reasons(device)
+        """Return why this problem cannot run here."""
+        return super().unsupported_reasons(problem, device) + target_of(device).hopper_reasons

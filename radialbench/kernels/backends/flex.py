@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.kernels.defaults import capability
 from radialbench.maskgen.export.flex import Flex as FlexTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -25,7 +25,7 @@ class Flex:
     kernel_options: ClassVar[dict[str, Any]] = {}
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
         if problem.head_dim < 16:
             reasons.append(f"head_dim is at least 16, got {problem.head_dim}")
@@ -54,7 +54,7 @@ class Flex:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         here = "one is here" if torch.cuda.is_available() else "none is here"
         return f"torch {torch.__version__} with FlexAttention and a GPU; {here}"
 
@@ -66,10 +66,10 @@ class FlexTma(Flex):
     kernel_options: ClassVar[dict[str, Any]] = {"USE_TMA": True}
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         reasons = super().unsupported_reasons(problem, device)
         # Without the accelerator FlexAttention would leave the option out and say nothing.
-        if (capability(device) or (0, 0)) < (9, 0):
+        if target_of(device).tma_reasons:
             reasons.append("needs a GPU of compute capability 9.0 or newer")
         return reasons
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from radialbench.kernels.backend import Run
 from radialbench.kernels.checks import check_inputs, check_plan, host_reasons
-from radialbench.kernels.rows import mask_rows
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.table import BlockTable, Csr
 from radialbench.records.problem import KernelConfig, Problem
 
 CHUNK_BYTES = 32 << 20
@@ -27,7 +26,7 @@ class Reference:
     name = "reference"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here."""
+        """Return why this problem cannot run here."""
         return host_reasons(problem, device)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
@@ -50,14 +49,14 @@ class Reference:
         return run
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         return f"torch {torch.__version__}, any CPU"
 
 
 def masked_chunks(
     table: BlockTable, queries: NDArray[np.int64], *, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give chunks of query rows, each with its mask [rows, seq_len]: true where none attends."""
+    """Yield chunks of query rows, each with its mask [rows, seq_len]: true where none attends."""
     chunk = max(1, CHUNK_BYTES // (8 * table.seq_len))
     for start in range(0, len(queries), chunk):
         rows = queries[start : start + chunk]
@@ -85,3 +84,37 @@ def attend(
     # A row without keys has lse -inf; 0 in its place gives exp(-inf - 0) = 0 for every key.
     scores.sub_(lse.masked_fill(lse == -math.inf, 0.0)[:, None]).exp_()
     return scores @ v, lse
+
+
+def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the rows of the token mask that belong to some queries.
+
+    Args:
+        table: The mask.
+        queries: [rows] positions in the table's order, in any order.
+
+    Returns:
+        [rows, seq_len] whether the query attends to each key.
+    """
+    blocks, places = np.divmod(queries, table.block_m)
+    mask = np.zeros((len(queries), table.columns, table.block_n), np.bool_)
+    row, entry = _entries(table.full, blocks)
+    mask[row, table.full.indices[entry]] = True
+    row, entry = _entries(table.partial, blocks)
+    words = table.bitmaps[table.bitmap_of[entry], places[row]]
+    mask[row, table.partial.indices[entry]] = _bits(words, table.block_n)
+    return mask.reshape(len(queries), table.columns * table.block_n)[:, : table.seq_len]
+
+
+def _entries(csr: Csr, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (place in `blocks`, entry of `csr`) of every entry in the named rows."""
+    first = csr.indptr[blocks]
+    count = csr.indptr[blocks + 1] - first
+    row = np.repeat(np.arange(len(blocks)), count)
+    before = np.cumsum(count) - count
+    return row, np.arange(len(row)) - np.repeat(before - first, count)
+
+
+def _bits(words: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
+    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
+    return np.unpackbits(as_bytes, axis=1, count=count, bitorder="little").view(np.bool_)

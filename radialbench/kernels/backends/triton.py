@@ -1,14 +1,17 @@
-"""Triton: our portable kernel, wherever Triton goes."""
+"""Our own kernels: Triton, which runs wherever Triton does, and Hopper, in Gluon."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from torch import Tensor
 
+from radialbench.kernels.arch import target_of
 from radialbench.kernels.backend import Run
-from radialbench.kernels.checks import DTYPES
-from radialbench.kernels.defaults import kernel_reasons
-from radialbench.kernels.ours import plan_ours
+from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
+from radialbench.kernels.device_table import upload
+from radialbench.kernels.op import block_sparse_attention
+from radialbench.kernels.select import config_reasons, kernel_reasons
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -16,7 +19,7 @@ from radialbench.records.problem import KernelConfig, Problem
 class Triton:
     """Visits the full blocks without a mask, then the partial ones with their bitmaps.
 
-    On GPUs with a copy engine, Hopper and later, that brings keys and values of 16 bits.
+    On Hopper and later TMA brings keys and values of 16 bits.
 
     On a CPU it runs in Triton's interpreter, for tests: set TRITON_INTERPRET=1 before starting.
     """
@@ -24,7 +27,7 @@ class Triton:
     name = "triton"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Say why this problem cannot run here, whatever the blocks."""
+        """Return why this problem cannot run here, whatever the blocks."""
         return self._reasons(problem, device, (128, 128))
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
@@ -35,17 +38,17 @@ class Triton:
         """
         device = "cpu" if _interpreted() else "cuda"
         reasons = self._reasons(problem, device, (config.block_m, config.block_n))
-        return plan_ours(self.name, reasons, problem, table, config, device=device)
+        return _plan(self.name, reasons, problem, table, config, device=device)
 
     def needs(self) -> str:
-        """Say what is needed."""
+        """Describe what is needed."""
         here = "one is here" if torch.cuda.is_available() else "none is here"
         if _interpreted():
             here = "not needed: runs in the interpreter"
         return f"torch {torch.__version__}, triton {_triton()} and a GPU; {here}"
 
     def _reasons(self, problem: Problem, device: str, blocks: tuple[int, int]) -> list[str]:
-        reasons = kernel_reasons(self.name, DTYPES[problem.dtype], problem.head_dim, blocks, device)
+        reasons = _kernel_reasons(self.name, problem, blocks, device)
         if _triton() == "(not installed)":
             reasons.append("needs triton: pip install triton")
         if device == "cpu" and not _interpreted():
@@ -56,9 +59,69 @@ class Triton:
             reasons.append("PyTorch finds no GPU on this machine")
         if _interpreted() and problem.dtype == "bfloat16":
             reasons.append("bfloat16 products are wrong in Triton's interpreter; use float16")
-        if problem.direction != "forward":
-            reasons.append(f"computes the forward pass only, got {problem.direction!r}")
         return reasons
+
+
+class Hopper:
+    """Copies with the tensor memory accelerator, multiplies with asynchronous wgmma."""
+
+    name = "hopper"
+
+    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
+        """Return why this problem cannot run here, whatever the blocks."""
+        blocks = (128, 64 if problem.head_dim > 128 else 128)
+        return _kernel_reasons(self.name, problem, blocks, device)
+
+    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+        """Upload the table.
+
+        Raises:
+            BackendError: The problem is unsupported, or the table or its blocks do not fit.
+        """
+        blocks = (config.block_m, config.block_n)
+        reasons = _kernel_reasons(self.name, problem, blocks, "cuda")
+        return _plan(self.name, reasons, problem, table, config, device="cuda")
+
+    def needs(self) -> str:
+        """Describe what is needed."""
+        here = "none is here" if target_of("cuda").hopper_reasons else "one is here"
+        return f"torch {torch.__version__}, triton and a GPU of compute capability 9.0; {here}"
+
+
+def _kernel_reasons(
+    kernel: str, problem: Problem, blocks: tuple[int, int], device: str
+) -> list[str]:
+    dtype, target = DTYPES[problem.dtype], target_of(device)
+    reasons = kernel_reasons(kernel, dtype, problem.head_dim, blocks, target)
+    if problem.direction != "forward":
+        reasons.append(f"computes the forward pass only, got {problem.direction!r}")
+    return reasons
+
+
+def _plan(
+    kernel: str,
+    reasons: list[str],
+    problem: Problem,
+    table: BlockTable,
+    config: KernelConfig,
+    *,
+    device: str,
+) -> Run:
+    reasons = reasons + config_reasons(kernel, config, problem.head_dim)
+    check_plan(kernel, reasons, problem, table, config)
+    uploaded = upload([table], device)
+
+    def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        check_inputs(problem, q, k, v)
+        return block_sparse_attention(
+            *(q.detach(), k.detach(), v.detach(), uploaded),
+            sm_scale=problem.scale,
+            config=config,
+            backend=kernel,
+            return_lse=True,
+        )
+
+    return run
 
 
 def _triton() -> str:

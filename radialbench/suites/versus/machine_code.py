@@ -13,10 +13,11 @@ from typing import Any
 
 import radialbench
 from radialbench.errors import SuiteError
+from radialbench.kernels.backend import BACKENDS
 from radialbench.kernels.environment import cores
-from radialbench.kernels.forms import KERNELS
+from radialbench.kernels.offline import KERNELS
 from radialbench.kernels.sources import SOURCES, code_of
-from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_forms, mask_jobs
+from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_variants, mask_jobs
 from radialbench.suites.plan import Case, plan, tuned
 from radialbench.suites.pool import Failed, JobPool, PoolJob
 from radialbench.suites.read import load_suite
@@ -94,17 +95,23 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
 
 
 def _jobs(case: Case, arch: int) -> list[PoolJob]:
-    return [*map(KernelJob, kernel_forms([case], (arch,))), *mask_jobs([case])]
+    return [*map(KernelJob, kernel_variants([case], (arch,))), *mask_jobs([case])]
 
 
 def _launching() -> Iterator[str]:
     """Yield the code of all that prepares, launches and times a kernel, but not the kernels."""
     folder = Path(radialbench.__file__).parent / "kernels"
     compiled = {folder / name for kernel in KERNELS for name in SOURCES[kernel]}
-    others = {path for path in folder.glob("backends/*.py") if path.stem not in KERNELS}
+    files = {name: _file(entry) for name, entry in BACKENDS.items()}
+    others = set(files.values()) - {files[kernel] for kernel in KERNELS}
     for path in sorted({*folder.rglob("*.py")} - compiled - others):
-        yield path.name
+        yield str(path.relative_to(folder))
         yield from code_of(path)
+
+
+def _file(entry: str) -> Path:
+    module = entry.partition(":")[0].removeprefix("radialbench.")
+    return Path(radialbench.__file__).parent / f"{module.replace('.', '/')}.py"
 
 
 def _hash(text: str) -> str:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import RecordError
-from radialbench.kernels import defaults, tuned
-from radialbench.kernels.chosen import chosen
+from radialbench.kernels import op, tuned
+from radialbench.kernels.arch import Target
 from radialbench.kernels.device_table import DeviceTable, upload
-from radialbench.kernels.launch import LAUNCHES
+from radialbench.kernels.launch import PREPARE, Launch
 from radialbench.kernels.op import block_sparse_attention, config_for, device_table
+from radialbench.kernels.select import choose_config
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
@@ -43,17 +44,28 @@ launched: list[KernelConfig] = []
 @pytest.fixture(autouse=True)
 def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Note the configuration of each launch, and look every one up anew."""
-    real = LAUNCHES["triton"]
+    real = PREPARE["triton"]
 
-    def launch(*tensors: Tensor, config: KernelConfig, **options: Any) -> None:
-        launched.append(config)
-        real(*tensors, config=config, **options)
+    def prepare(*layouts: Any, config: KernelConfig, **options: Any) -> Launch:
+        run = real(*layouts, config=config, **options)
 
-    monkeypatch.setitem(LAUNCHES, "triton", launch)
+        def noted(*tensors: Any) -> None:
+            launched.append(config)
+            run(*tensors)
+
+        return noted
+
+    monkeypatch.setitem(PREPARE, "triton", prepare)
     launched.clear()
-    chosen.cache_clear()
+    forget()
     yield
-    chosen.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    """Have every launch prepared anew."""
+    choose_config.cache_clear()
+    op._prepared.cache_clear()
 
 
 @pytest.fixture
@@ -153,13 +165,13 @@ def test_groups_of_heads_have_a_key_of_their_own(folder: Path) -> None:
 def test_a_problem_is_looked_up_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(folder, record())
     asked = []
-    real = tuned.look_up
+    real = tuned.lookup
 
     def counted(*arguments: Any, **options: Any) -> Any:
         asked.append(arguments)
         return real(*arguments, **options)
 
-    monkeypatch.setattr("radialbench.kernels.chosen.look_up", counted)
+    monkeypatch.setattr("radialbench.kernels.select.lookup", counted)
     for _ in range(3):
         run()
     assert len(asked) == 1
@@ -190,7 +202,7 @@ def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
     problem = (table.mask, table.frames, table.tokens_per_frame)
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*inputs(), list(table.tensors()), None, 0.2, "triton", 16, 32, None, None, *problem),
+        (*inputs(), list(table.tensors()), None, 0.2, "triton", 16, 32, 36, None, None, *problem),
         test_utils=("test_schema", "test_faketensor"),
     )
 
@@ -214,9 +226,9 @@ def on_hopper(backend: str, config: KernelConfig, folder: Path) -> Any:
 def test_a_configuration_that_does_not_fit_is_passed_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(defaults, "capability", lambda device: (9, 0))
+    monkeypatch.setattr(op, "target_of", lambda device: Target(str(device), 90))
     assert on_hopper("hopper", KernelConfig(128, 128, num_stages=3), folder).source == "tuned"
-    chosen.cache_clear()
+    forget()
     found = on_hopper("hopper", KernelConfig(128, 128, num_stages=6), folder)
     assert found.source == "default"
     assert "the record of this problem cannot run here: num_stages 6 takes" in found.reason

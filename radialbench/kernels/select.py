@@ -1,0 +1,270 @@
+"""Which of our kernels a launch takes, how it runs, and what each kernel can run."""
+
+from functools import lru_cache
+
+import torch
+
+from radialbench.errors import BackendError
+from radialbench.kernels.arch import SHARED_LIMITS, Target
+from radialbench.kernels.device_table import TableKey
+from radialbench.kernels.tuned import lookup, processor
+from radialbench.records.lookup import ConfigChoice
+from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import TuningKey
+
+SIDES = (16, 32, 64, 128, 256)
+
+
+def select_kernel(
+    backend: str | None, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
+) -> str:
+    """Return the kernel that is asked for, or the best one for the device.
+
+    Args:
+        backend: What is asked for, if anything is.
+        dtype: Type of q, k and v.
+        head_dim: Numbers per head and token.
+        blocks: Query and key tokens of a block.
+        target: Where it runs.
+    """
+    if backend is not None:
+        return backend
+    return "triton" if kernel_reasons("hopper", dtype, head_dim, blocks, target) else "hopper"
+
+
+def default_config(
+    kernel: str,
+    dtype: torch.dtype,
+    head_dim: int,
+    blocks: tuple[int, int],
+    target: Target,
+    *,
+    tma: bool = True,
+) -> KernelConfig:
+    """Return the warps and stages of a kernel where nothing was tuned.
+
+    Args:
+        kernel: `hopper` or `triton`.
+        dtype: Type of q, k and v.
+        head_dim: Numbers per head and token.
+        blocks: Query and key tokens of a block.
+        target: Where it runs.
+        tma: Whether keys and values lie so that the tensor memory accelerator can read them.
+    """
+    if kernel == "hopper":
+        return KernelConfig(*blocks, num_warps=4, num_stages=2)
+    copies = tma and not copy_reasons(dtype, head_dim, target)
+    shared = target.shared_bytes
+    options = portable_options(KernelConfig(*blocks), dtype, head_dim, copies=copies, shared=shared)
+    return KernelConfig(*blocks, **options)
+
+
+@lru_cache(maxsize=4096)
+def choose_config(
+    kernel: str,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    table: TableKey,
+    target: Target,
+    *,
+    tma: bool = True,
+) -> ConfigChoice:
+    """Choose the configuration of a launch that is given none; looked up once for each problem.
+
+    Args:
+        kernel: `hopper` or `triton`.
+        dtype: Type of q, k and v.
+        shape: Of q, [batch, heads, seq_len, head_dim].
+        table: What attends to what.
+        target: Where it runs.
+        tma: Whether keys and values lie so that the tensor memory accelerator can read them.
+
+    Raises:
+        RecordError: Records cannot be read.
+    """
+    batch, heads, seq_len, head_dim = shape
+    blocks = (table.block_m, table.block_n)
+    default = default_config(kernel, dtype, head_dim, blocks, target, tma=tma)
+    if not table.mask:
+        reason = "the table does not say which mask it is of"
+        return ConfigChoice(default, "default", None, reason)
+    key = TuningKey(
+        backend=kernel,
+        device=processor(target.device),
+        mask=table.mask,
+        frames=table.frames,
+        tokens_per_frame=table.tokens_per_frame,
+        seq_len=seq_len,
+        batch=batch,
+        heads=heads,
+        head_dim=head_dim,
+        dtype=_word(dtype),
+    )
+
+    def feasible(config: KernelConfig) -> list[str]:
+        return run_reasons(kernel, dtype, head_dim, config, target)
+
+    found = lookup(key, default=default, feasible=feasible)
+    config = found.config
+    if (config.block_m, config.block_n) != blocks:
+        reason = (
+            f"{found.reason}, in blocks of {config.block_m}×{config.block_n}; the table has "
+            f"{blocks[0]}×{blocks[1]}: compile the mask with the former"
+        )
+        return ConfigChoice(default, "default", None, reason)
+    return found
+
+
+def run_reasons(
+    kernel: str, dtype: torch.dtype, head_dim: int, config: KernelConfig, target: Target
+) -> list[str]:
+    """Return why a kernel cannot run in a configuration; empty if it can.
+
+    Raises:
+        BackendError: There is no such kernel.
+    """
+    blocks = (config.block_m, config.block_n)
+    return [
+        *kernel_reasons(kernel, dtype, head_dim, blocks, target),
+        *config_reasons(kernel, config, head_dim),
+    ]
+
+
+def kernel_reasons(
+    kernel: str, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
+) -> list[str]:
+    """Return why a kernel cannot run; empty if it can.
+
+    Raises:
+        BackendError: There is no such kernel.
+    """
+    reasons = variant_reasons(kernel, dtype, head_dim, blocks)
+    return reasons + target.hopper_reasons if kernel == "hopper" else reasons
+
+
+def variant_reasons(
+    kernel: str, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]
+) -> list[str]:
+    """Return why a kernel cannot run on any GPU; empty if it can on one.
+
+    Raises:
+        BackendError: There is no such kernel.
+    """
+    if kernel == "triton":
+        return _triton_reasons(dtype, head_dim, blocks)
+    if kernel == "hopper":
+        return _hopper_reasons(dtype, head_dim, blocks)
+    raise BackendError(f"kernels are hopper, triton, got {kernel!r}")
+
+
+def config_reasons(kernel: str, config: KernelConfig, head_dim: int) -> list[str]:
+    """Return why a kernel cannot run the way a configuration asks; empty if it can."""
+    if kernel == "hopper":
+        return _stage_reasons(config.num_stages, head_dim, config.block_n)
+    return []
+
+
+def portable_options(
+    config: KernelConfig, dtype: torch.dtype, head_dim: int, *, copies: bool, shared: int
+) -> dict[str, int]:
+    """Return the warps and stages of the portable kernel, those of `config` first.
+
+    Args:
+        config: Blocks, and what is asked for.
+        dtype: Type of q, k and v.
+        head_dim: Numbers per head and token.
+        copies: Whether TMA brings keys and values.
+        shared: Bytes of shared memory that a thread block may have.
+    """
+    # Sixteen rows a warp: with more the registers do not suffice at 128 keys.
+    warps = max(1, min(8, config.block_m // 16))
+    # On an H100 a third stage makes copies a fifth faster, a fifth one another sixth where blocks
+    # of few keys leave room for it; what registers load gains nothing.
+    most = 2 if not copies else 5 if config.block_m >= 128 and config.block_n <= 64 else 3
+    stages = next(
+        stages
+        for stages in (5, 3, 2, 1)
+        if stages == 1
+        or (stages <= most and _portable_bytes(config, dtype, head_dim, stages) <= shared)
+    )
+    return {"num_warps": config.num_warps or warps, "num_stages": config.num_stages or stages}
+
+
+def copy_reasons(dtype: torch.dtype, head_dim: int, target: Target) -> list[str]:
+    """Return why TMA cannot bring the portable kernel its keys and values.
+
+    Strides and first elements must be multiples of 16 bytes besides: that is known at a launch.
+    """
+    reasons = []
+    if dtype not in (torch.float16, torch.bfloat16):
+        reasons.append(f"float16 and bfloat16 are copied, got {_word(dtype)}")
+    if head_dim % 8:
+        reasons.append(f"head_dim must be a multiple of 8, got {head_dim}")
+    return reasons + target.tma_reasons
+
+
+def portable_columns(head_dim: int) -> int:
+    """Return the columns of a tile of the portable kernel."""
+    return max(16, 1 << (head_dim - 1).bit_length())
+
+
+def hopper_columns(head_dim: int) -> int:
+    """Return the columns of a tile of the kernel for Hopper.
+
+    They are head_dim or the next size that shared memory takes; zeros fill them up.
+    """
+    return 64 if head_dim <= 64 else 128 if head_dim <= 128 else 256
+
+
+def _triton_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) -> list[str]:
+    reasons = []
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        reasons.append(f"computes float16, bfloat16 and float32, got {_word(dtype)}")
+    if head_dim > 256:
+        reasons.append(f"head_dim is at most 256, got {head_dim}")
+    for block, most in zip(blocks, (256, 128), strict=True):
+        if block not in SIDES or block > most:
+            reasons.append(
+                f"takes blocks of 16 to 256 query and 16 to 128 key tokens, powers of two, "
+                f"got {block}"
+            )
+    return reasons
+
+
+def _hopper_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) -> list[str]:
+    reasons = []
+    if blocks[0] != 128:
+        reasons.append(f"block_m is 128, got {blocks[0]}")
+    wanted = (64,) if head_dim > 128 else (64, 128)
+    if blocks[1] not in wanted:
+        sizes = " or ".join(map(str, wanted))
+        reasons.append(f"block_n is {sizes} at head_dim {head_dim}, got {blocks[1]}")
+    if dtype not in (torch.float16, torch.bfloat16):
+        reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")
+    if head_dim > 256 or head_dim % 8:
+        reasons.append(f"head_dim is a multiple of 8 up to 256, got {head_dim}")
+    return reasons
+
+
+def _stage_reasons(stages: int | None, head_dim: int, block_n: int) -> list[str]:
+    if stages is None:
+        return []
+    # 16 bits a number: the query block, then keys and values of each stage; barriers at the end.
+    needed = 2 * hopper_columns(head_dim) * (128 + 2 * stages * block_n) + 1024
+    if needed <= SHARED_LIMITS[90]:
+        return []
+    return [
+        f"num_stages {stages} takes {needed:,} bytes of shared memory at head_dim {head_dim} and "
+        f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} there are"
+    ]
+
+
+def _portable_bytes(config: KernelConfig, dtype: torch.dtype, head_dim: int, stages: int) -> int:
+    """Bound the shared memory of the portable kernel, as Triton 3.6 and 3.7 lay it out."""
+    buffers = 1 if stages == 1 else max(2, (stages + 1) // 2)
+    tokens = config.block_m + 2 * buffers * config.block_n
+    return dtype.itemsize * portable_columns(head_dim) * tokens + 16 * config.block_m + 64
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
