@@ -19,15 +19,15 @@ import torch
 
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.launch import PREPARE, layout_of
 from radialbench.kernels.op import config_for, device_table
 from radialbench.kernels.select import kernel_reasons
+from radialbench.kernels.triton.launch import PREPARE, layout_of
 
 MOST_US = 25.0
 CALLS, BATCHES = 20, 500
 KERNELS = {
-    "hopper": ("radialbench.kernels._block_sparse_fwd_hopper", "block_sparse_fwd_hopper"),
-    "triton": ("radialbench.kernels._block_sparse_fwd", "block_sparse_fwd"),
+    "hopper": ("radialbench.kernels.triton.forward_hopper", "block_sparse_fwd_hopper"),
+    "triton": ("radialbench.kernels.triton.forward", "block_sparse_fwd"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from radialbench.kernels.timing import median_half_width
+from radialbench.kernels.measure.timing import median_half_width
 from radialbench.records.measurement import Measurement, Rounds
 from radialbench.records.result import Record
 from radialbench.suites.schema import Protocol

@@ -29,9 +29,9 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.paper import RADIAL, STEP, PartTime
 from radialbench import compile_mask, load_mask
 from radialbench.errors import BackendError
-from radialbench.kernels.backend import Run, load_backend
-from radialbench.kernels.environment import environment
-from radialbench.kernels.timing import measure_together
+from radialbench.kernels.backends import Run, load_backend
+from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.grid import TokenGrid, load_model
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig, Problem

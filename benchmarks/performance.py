@@ -176,11 +176,11 @@ def measure(problem: Problem, command: str, *, seconds: float) -> Iterator[Order
     import torch
 
     from radialbench.kernels.arch import target_of
-    from radialbench.kernels.clocks import clock_of
     from radialbench.kernels.device_table import upload
-    from radialbench.kernels.environment import environment
-    from radialbench.kernels.launch import layout_of, prepare_hopper
-    from radialbench.kernels.timing import measure_together
+    from radialbench.kernels.measure.clocks import clock_of
+    from radialbench.kernels.measure.environment import environment
+    from radialbench.kernels.measure.timing import measure_together
+    from radialbench.kernels.triton.launch import layout_of, prepare_hopper
 
     name, mask, grid, heads = problem
     compiled = compile_mask(mask, grid)

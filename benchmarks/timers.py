@@ -25,10 +25,10 @@ import torch
 
 from benchmarks.parts import RESULTS, described
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
-from radialbench.kernels.clocks import EventClock
-from radialbench.kernels.environment import environment
-from radialbench.kernels.inputs import ceiling_matmul
-from radialbench.kernels.timing import measure
+from radialbench.kernels.measure.clocks import EventClock
+from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.inputs import ceiling_matmul
+from radialbench.kernels.measure.timing import measure
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 

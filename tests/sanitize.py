@@ -21,8 +21,8 @@ import torch
 
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.device_table import DeviceTable, upload
-from radialbench.kernels.launch import PREPARE, layout_of
 from radialbench.kernels.select import kernel_reasons
+from radialbench.kernels.triton.launch import PREPARE, layout_of
 from radialbench.records.problem import KernelConfig
 from tests.kernels.tables import mixed_mask, table_of
 

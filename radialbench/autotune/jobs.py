@@ -9,7 +9,7 @@ from radialbench.autotune.runoff import BEST
 from radialbench.autotune.space import SPACES, Candidates, candidates
 from radialbench.autotune.trials import Trial, measured
 from radialbench.errors import AutotuneError, unknown
-from radialbench.kernels.environment import cores
+from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.tuned import processor
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.records.tuning import TuningKey, key_of

@@ -148,7 +148,7 @@ def candidates(problem: Problem, backend: str, device: str) -> Candidates:
         AutotuneError: The backend has nothing to tune, or cannot run the problem, or not with its
             default configuration.
     """
-    from radialbench.kernels.backend import load_backend
+    from radialbench.kernels.backends import load_backend
 
     if backend not in SPACES:
         raise AutotuneError(f"nothing to tune: {unknown('backend', backend, SPACES)}")

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from radialbench.autotune.space import Candidates
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError
-from radialbench.kernels.environment import host
+from radialbench.kernels.measure.environment import host
 from radialbench.records.problem import KernelConfig
 
 LOSSES = 3

@@ -30,7 +30,7 @@ def doctor(
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
     from radialbench.kernels.arch import cpu_name
-    from radialbench.kernels.environment import cores, gpus, memory_bytes, versions
+    from radialbench.kernels.measure.environment import cores, gpus, memory_bytes, versions
 
     memory = memory_bytes()
     return {
@@ -45,7 +45,7 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
 
 
 def _backends() -> dict[str, str]:
-    from radialbench.kernels.backend import BACKENDS, load_backend
+    from radialbench.kernels.backends import BACKENDS, load_backend
 
     needs = {}
     for name in BACKENDS:

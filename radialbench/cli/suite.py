@@ -126,7 +126,7 @@ def plan(
     from dataclasses import asdict
 
     from radialbench.cli._console import console, print_json
-    from radialbench.kernels.environment import likely_processor
+    from radialbench.kernels.measure.environment import likely_processor
     from radialbench.suites.plan import plan as plan_cases
     from radialbench.suites.plan import tuned
     from radialbench.suites.read import load_suite

@@ -13,8 +13,8 @@ from torch import Tensor
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.device_table import DeviceTable, TableKey, upload
-from radialbench.kernels.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
 from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
+from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig

@@ -13,8 +13,8 @@ FOLDER = Path(__file__).parent
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "cpu": ("backends/cpu.py",),
-    "hopper": ("_block_sparse_fwd_hopper.py",),
-    "triton": ("_block_sparse_fwd.py",),
+    "hopper": ("triton/forward_hopper.py",),
+    "triton": ("triton/forward.py",),
 }
 """The files that compute, of each backend that can be tuned."""
 

@@ -7,14 +7,14 @@ from time import perf_counter
 from typing import Any
 
 from radialbench.errors import BackendError, RadialBenchError
-from radialbench.kernels.accuracy import WRONG, compare, leave_nans
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
-from radialbench.kernels.backend import Backend, Run, load_backend
+from radialbench.kernels.backends import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
-from radialbench.kernels.clocks import Clock, HostClock, clock_of
-from radialbench.kernels.inputs import Inputs
-from radialbench.kernels.peak import peak_memory
-from radialbench.kernels.timing import measure
+from radialbench.kernels.measure.accuracy import WRONG, compare, leave_nans
+from radialbench.kernels.measure.clocks import Clock, HostClock, clock_of
+from radialbench.kernels.measure.inputs import Inputs
+from radialbench.kernels.measure.memory import peak_memory
+from radialbench.kernels.measure.timing import measure
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement

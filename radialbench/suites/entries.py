@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.spec import MaskSpec

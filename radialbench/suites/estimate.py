@@ -8,7 +8,7 @@ from statistics import median
 
 from radialbench.errors import BackendError, RecordError
 from radialbench.kernels.arch import find_device
-from radialbench.kernels.environment import environment
+from radialbench.kernels.measure.environment import environment
 from radialbench.maskgen.library import load_mask
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, read

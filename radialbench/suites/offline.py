@@ -15,8 +15,8 @@ import numpy as np
 
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.arch import ARCHITECTURES
-from radialbench.kernels.environment import cores
-from radialbench.kernels.offline import KERNELS, KernelVariant, kernel_figures
+from radialbench.kernels.codegen.compile import KERNELS, KernelVariant, kernel_figures
+from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid

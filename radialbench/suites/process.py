@@ -26,7 +26,7 @@ def try_cases(handle: int) -> None:
     """Try the batches that come through a pipe, until it is closed."""
     end_with_parent()
     # Only now, as importing torch takes a second, in which the parent can die too.
-    from radialbench.kernels.telemetry import keep_open
+    from radialbench.kernels.measure.telemetry import keep_open
     from radialbench.suites.together import InProcess
 
     os.set_inheritable(handle, False)

@@ -9,12 +9,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from radialbench.kernels.accuracy import Expected, expected
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
-from radialbench.kernels.clocks import clock_of
-from radialbench.kernels.inputs import Inputs, make_inputs, permutation, permute
-from radialbench.kernels.timing import measure
+from radialbench.kernels.measure.accuracy import Expected, expected
+from radialbench.kernels.measure.clocks import clock_of
+from radialbench.kernels.measure.inputs import Inputs, make_inputs, permutation, permute
+from radialbench.kernels.measure.timing import measure
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec

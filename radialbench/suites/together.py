@@ -8,13 +8,13 @@ from typing import Any
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import find_device
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.checks import DTYPES
-from radialbench.kernels.clocks import Clock, EventClock, clock_of
-from radialbench.kernels.environment import environment
-from radialbench.kernels.inputs import ceiling_matmul
-from radialbench.kernels.telemetry import watch
-from radialbench.kernels.timing import measure_together
+from radialbench.kernels.measure.clocks import Clock, EventClock, clock_of
+from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.inputs import ceiling_matmul
+from radialbench.kernels.measure.telemetry import watch
+from radialbench.kernels.measure.timing import measure_together
 from radialbench.records.result import Record
 from radialbench.suites.attempt import attempt, failed, prepare, sampling, timed
 from radialbench.suites.plan import Case

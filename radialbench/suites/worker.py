@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Environment, Record, Status
 from radialbench.suites.plan import Case, ended
 

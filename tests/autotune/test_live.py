@@ -9,8 +9,8 @@ import pytest
 from radialbench.autotune import live
 from radialbench.autotune.live import Live, Precompile, Preload, WorkerPool, trial_of
 from radialbench.autotune.trials import Trial, TrialOutcome
-from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.precompile import Built
+from radialbench.kernels.backends import BACKENDS
+from radialbench.kernels.codegen.precompile import Built
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.plan import Case, ended
@@ -209,7 +209,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
 
 def test_a_child_imports_what_compiling_takes() -> None:
     with JobPool(1, limit_s=1200) as pool:
-        names = ("torch", "triton", "radialbench.kernels.precompile")
+        names = ("torch", "triton", "radialbench.kernels.codegen.precompile")
         assert pool.result(Loaded(names, 1)) == ()
         assert pool.result(Preload(0)) is None
         assert pool.result(Loaded(names, 2)) == names

@@ -8,8 +8,8 @@ import pytest
 
 from radialbench.cli import main
 from radialbench.cli.doctor import LIBRARIES
-from radialbench.kernels.backend import BACKENDS, load_backend
-from radialbench.kernels.environment import environment
+from radialbench.kernels.backends import BACKENDS, load_backend
+from radialbench.kernels.measure.environment import environment
 
 Capture = pytest.CaptureFixture[str]
 
@@ -40,12 +40,14 @@ def test_the_machine_is_described_as_in_records(
 
 
 def test_memory_that_is_not_known(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr("radialbench.kernels.environment.memory_bytes", lambda: 0)
+    monkeypatch.setattr("radialbench.kernels.measure.environment.memory_bytes", lambda: 0)
     assert json.loads(told(monkeypatch, capsys, "--json"))["memory"] == "unknown"
 
 
 def test_gpus_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr("radialbench.kernels.environment.gpus", lambda: ["Example 1", "Example 2"])
+    monkeypatch.setattr(
+        "radialbench.kernels.measure.environment.gpus", lambda: ["Example 1", "Example 2"]
+    )
     assert "gpu                Example 1, Example 2\n" in told(monkeypatch, capsys)
 
 

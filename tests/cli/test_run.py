@@ -21,7 +21,7 @@ from radialbench.cli import main
 from radialbench.cli._forecast import lasting
 from radialbench.cli._options import seconds_of
 from radialbench.cli._progress import _gpu, _line, _TimeLeft
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.records.codec import to_dict
 from radialbench.records.measurement import Rounds
 from radialbench.records.store import RESULTS, read, reserved

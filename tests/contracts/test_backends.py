@@ -14,9 +14,9 @@ from torch import Tensor
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
-from radialbench.kernels.accuracy import compare, expected
-from radialbench.kernels.backend import BACKENDS, Run, load_backend
-from radialbench.kernels.inputs import Inputs, make_inputs
+from radialbench.kernels.backends import BACKENDS, Run, load_backend
+from radialbench.kernels.measure.accuracy import compare, expected
+from radialbench.kernels.measure.inputs import Inputs, make_inputs
 from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable

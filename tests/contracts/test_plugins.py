@@ -10,7 +10,7 @@ import radialbench
 PACKAGE = Path(radialbench.__file__).parent
 TABLES = {
     "autotune/export": "radialbench.autotune.export:CONFIG_FORMATS",
-    "kernels/backends": "radialbench.kernels.backend:BACKENDS",
+    "kernels/backends": "radialbench.kernels.backends:BACKENDS",
     "maskgen/export": "radialbench.maskgen.export:EXPORTERS",
     "reports/check/formats": "radialbench.reports.check.formats:CHECK_FORMATS",
     "reports/formats": "radialbench.reports.formats:FORMATS",

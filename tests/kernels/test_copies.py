@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from radialbench.kernels import launch, op
+from radialbench.kernels import op
 from radialbench.kernels.arch import Target, target_of
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.select import default_config
+from radialbench.kernels.triton import launch
 from tests.kernels.tables import mixed_mask, table_of
 from tests.kernels.test_op import DEVICE, GPU, close, definition, inputs, nan_filled
 

@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from radialbench.kernels import environment as module
-from radialbench.kernels import telemetry
 from radialbench.kernels.arch import cpu_name
-from radialbench.kernels.environment import (
+from radialbench.kernels.measure import environment as module
+from radialbench.kernels.measure import telemetry
+from radialbench.kernels.measure.environment import (
     card,
     clock_limits,
     environment,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from radialbench import TokenGrid, compile_mask, load_mask
-from radialbench.kernels.inputs import make_inputs, permutation, permute
+from radialbench.kernels.measure.inputs import make_inputs, permutation, permute
 from tests.kernels.tables import problem_of, table_of
 
 TABLE = table_of(np.ones((60, 60), np.bool_), 16, 16)

@@ -15,7 +15,7 @@ CODE = """
 import json, sys
 from dataclasses import asdict
 from radialbench.kernels.arch import SHARED_LIMITS
-from radialbench.kernels.offline import KernelVariant, compile_kernel
+from radialbench.kernels.codegen.compile import KernelVariant, compile_kernel
 from radialbench.records.problem import KernelConfig
 kernel, config, variants = json.loads(sys.argv[1])
 for options in variants:

@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels import op
-from radialbench.kernels.accuracy import compare, expected
 from radialbench.kernels.device_table import upload
-from radialbench.kernels.launch import PREPARE, prepare_triton
+from radialbench.kernels.measure.accuracy import compare, expected
 from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.kernels.triton.launch import PREPARE, prepare_triton
 from radialbench.maskgen.library import parse_mask
 from radialbench.records.problem import KernelConfig
 from tests.kernels.tables import mixed_mask, table_of

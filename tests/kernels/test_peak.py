@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from radialbench.kernels import peak
-from radialbench.kernels.peak import peak_memory
+from radialbench.kernels.measure import memory as peak
+from radialbench.kernels.measure.memory import peak_memory
 
 
 def test_peak_memory_is_what_a_call_holds_at_once() -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from radialbench.kernels.precompile import MOST_STACK_BYTES, Built, over_limits
+from radialbench.kernels.codegen.precompile import MOST_STACK_BYTES, Built, over_limits
 from radialbench.records.problem import KernelConfig
 
 COMMON = """
 import json, sys
 import torch
 from radialbench.errors import BackendError
-from radialbench.kernels import precompile
+from radialbench.kernels.codegen import precompile
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from radialbench import TokenGrid, compile_mask, load_mask
-from radialbench.kernels.accuracy import sample_rows
 from radialbench.kernels.backends.reference import mask_rows
+from radialbench.kernels.measure.accuracy import sample_rows
 from radialbench.maskgen.table import BlockTable
 from tests.kernels.tables import mixed_mask, table_of
 

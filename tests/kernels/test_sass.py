@@ -1,6 +1,6 @@
 """What listings of machine code say, and what of them makes no difference."""
 
-from radialbench.kernels.sass import code_hash, mix_of, program_hash
+from radialbench.kernels.codegen.sass import code_hash, mix_of, program_hash
 
 LISTING = """
 	code for sm_90a

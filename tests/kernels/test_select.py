@@ -14,9 +14,9 @@ from radialbench.errors import RecordError
 from radialbench.kernels import op, tuned
 from radialbench.kernels.arch import Target
 from radialbench.kernels.device_table import DeviceTable, upload
-from radialbench.kernels.launch import PREPARE, Launch
 from radialbench.kernels.op import block_sparse_attention, config_for, device_table
 from radialbench.kernels.select import choose_config
+from radialbench.kernels.triton.launch import PREPARE, Launch
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord

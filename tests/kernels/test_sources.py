@@ -7,9 +7,9 @@ import pytest
 
 from radialbench.errors import BackendError
 from radialbench.kernels import sources
-from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.launch import PREPARE
+from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.sources import FOLDER, SOURCES, compiler_version, source_hash
+from radialbench.kernels.triton.launch import PREPARE
 from radialbench.kernels.tuned import shipped_records
 
 CODE = '''"""What it is."""
@@ -79,7 +79,7 @@ def test_every_kernel_of_ours_has_its_files() -> None:
         assert all((FOLDER / file).is_file() for file in files)
         assert re.fullmatch(r"[0-9a-f]{16}", source_hash(backend))
     assert len({source_hash(backend) for backend in SOURCES}) == len(SOURCES)
-    device = {path.name for path in FOLDER.glob("_block_sparse_*.py")}
+    device = {f"triton/{path.name}" for path in FOLDER.glob("triton/forward*.py")}
     assert device == {file for name in PREPARE for file in SOURCES[name]}
 
 

@@ -9,8 +9,8 @@ import pynvml
 import pytest
 import torch
 
-from radialbench.kernels import telemetry
-from radialbench.kernels.telemetry import (
+from radialbench.kernels.measure import telemetry
+from radialbench.kernels.measure.telemetry import (
     Reading,
     Sensor,
     _Readings,

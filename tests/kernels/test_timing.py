@@ -9,9 +9,9 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
-from radialbench.kernels.clocks import Calls, EventClock, HostClock, Orders, Round
-from radialbench.kernels.telemetry import Reading
-from radialbench.kernels.timing import (
+from radialbench.kernels.measure.clocks import Calls, EventClock, HostClock, Orders, Round
+from radialbench.kernels.measure.telemetry import Reading
+from radialbench.kernels.measure.timing import (
     EXTRA_ROUNDS,
     measure,
     measure_together,

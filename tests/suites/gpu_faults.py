@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from radialbench.kernels.backend import Run
+from radialbench.kernels.backends import Run
 from radialbench.kernels.backends.triton import Triton
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem

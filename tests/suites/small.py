@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.backend import Run
+from radialbench.kernels.backends import Run
 from radialbench.kernels.backends.cpu import Cpu
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem

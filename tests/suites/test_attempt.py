@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from radialbench.kernels.arch import DeviceLostError
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Record, Status
 from radialbench.suites import attempt as module

@@ -2,7 +2,7 @@
 
 import pytest
 
-from radialbench.kernels.clocks import Clock, EventClock, HostClock, clock_of
+from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.records.result import Status
 from radialbench.suites import attempt, together
 from radialbench.suites.plan import plan

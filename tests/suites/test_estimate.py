@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.environment import environment
+from radialbench.kernels.measure.environment import environment
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
@@ -135,7 +135,7 @@ def test_nothing_is_run_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def never(*arguments: object) -> None:
         raise AssertionError("a backend was asked for")
 
-    monkeypatch.setattr("radialbench.kernels.backend.load_backend", never)
+    monkeypatch.setattr("radialbench.kernels.backends.load_backend", never)
     found = estimate_run(small.suite(), tmp_path / "out", filter=["dense"], shard="1/1")
     assert [one.case.id for one in found.estimates] == [
         case.id for case in plan(small.suite(), ["dense"])

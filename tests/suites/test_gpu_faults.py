@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Status
 from radialbench.suites.read import parse_suite
 from radialbench.suites.run import run

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.offline import KernelVariant, absent_reasons
+from radialbench.kernels.codegen.compile import KernelVariant, absent_reasons
 from radialbench.kernels.row_order import SM_COUNT, row_order
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError, SuiteError
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, WriteError, append, read, reserved
 from radialbench.suites import run as module

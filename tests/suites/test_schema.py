@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.maskgen.grid import model_names
 from radialbench.suites.read import LIBRARY, parse_suite, suite_names
 from radialbench.suites.schema import json_schema

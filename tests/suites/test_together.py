@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.inputs import make_inputs
+from radialbench.kernels.backends import BACKENDS
+from radialbench.kernels.measure.inputs import make_inputs
 from radialbench.records.result import Status
 from radialbench.suites import resources
 from radialbench.suites.plan import Case, batches, plan

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, ended
 from radialbench.suites.worker import Found, Worker, WorkerError
@@ -180,7 +180,7 @@ def test_a_process_that_is_hung_up_on_ends() -> None:
 
 PROGRAM = """
 from pathlib import Path
-from radialbench.kernels.backend import BACKENDS
+from radialbench.kernels.backends import BACKENDS
 from radialbench.suites.run import run
 from tests.records.sample import RECORD
 from tests.suites import small

@@ -62,7 +62,7 @@ def changed(folder: Path, file: str, old: str, new: str) -> Version:
 
 
 SOFTMAX = "        p, m_i, l_i, alpha = _softmax(qk, m_i, l_i, scale_log2)\n"
-KERNEL = "kernels/_block_sparse_fwd.py"
+KERNEL = "kernels/triton/forward.py"
 BARRIER = (KERNEL, SOFTMAX, f"        tl.debug_barrier()\n{SOFTMAX}")
 STAGE = (
     "kernels/select.py",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.backend import Run
+from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import (
     check_inputs,
     check_plan,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.backend import Run
+from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import (
     DTYPES,
     check_inputs,

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radialbench.kernels.backend import Run
+from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import check_inputs, check_plan, host_reasons
 from radialbench.maskgen.table import BlockTable, Csr
 from radialbench.records.problem import KernelConfig, Problem

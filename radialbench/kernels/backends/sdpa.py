@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from radialbench.kernels.backend import Run
+from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import (
     check_dense,
     check_inputs,

@@ -13,9 +13,9 @@ from typing import Any
 
 import radialbench
 from radialbench.errors import SuiteError
-from radialbench.kernels.backend import BACKENDS
-from radialbench.kernels.environment import cores
-from radialbench.kernels.offline import KERNELS
+from radialbench.kernels.backends import BACKENDS
+from radialbench.kernels.codegen.compile import KERNELS
+from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.sources import SOURCES, code_of
 from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_variants, mask_jobs
 from radialbench.suites.plan import Case, plan, tuned

@@ -143,7 +143,7 @@ def likely_processor(device: str) -> str | None:
 
 def clock_limits() -> str | None:
     """Describe what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
-    from radialbench.kernels.telemetry import nvml
+    from radialbench.kernels.measure.telemetry import nvml
 
     with nvml() as (handle, _):
         if handle is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from radialbench.kernels.telemetry import process_bytes
+from radialbench.kernels.measure.telemetry import process_bytes
 from radialbench.records.measurement import Memory
 
 T = TypeVar("T")

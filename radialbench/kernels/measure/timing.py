@@ -9,8 +9,8 @@ from functools import cache
 from itertools import chain
 from statistics import median
 
-from radialbench.kernels.clocks import Clock, HostClock, Round
-from radialbench.kernels.telemetry import rounds_of
+from radialbench.kernels.measure.clocks import Clock, HostClock, Round
+from radialbench.kernels.measure.telemetry import rounds_of
 from radialbench.records.measurement import Measurement
 
 TARGET = 0.005

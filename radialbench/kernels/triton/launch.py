@@ -78,7 +78,7 @@ def prepare_triton(
     """
     from triton.tools.tensor_descriptor import TensorDescriptor
 
-    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd
+    from radialbench.kernels.triton.forward import block_sparse_fwd
 
     batch, heads, seq_len, head_dim = q.shape
     columns = portable_columns(head_dim)
@@ -139,7 +139,7 @@ def prepare_hopper(
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-    from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper
+    from radialbench.kernels.triton.forward_hopper import block_sparse_fwd_hopper
 
     if reasons := tma_reasons(q=q, k=k, v=v):
         raise BackendError(f"the hopper kernel cannot run this: {'; '.join(reasons)}")

@@ -11,9 +11,9 @@ import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.checks import DTYPES
+from radialbench.kernels.codegen.compile import resource_usage
 from radialbench.kernels.device_table import DeviceTable
-from radialbench.kernels.launch import PREPARE, layout_of
-from radialbench.kernels.offline import resource_usage
+from radialbench.kernels.triton.launch import PREPARE, layout_of
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 

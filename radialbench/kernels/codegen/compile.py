@@ -9,7 +9,7 @@ from typing import Any
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS
-from radialbench.kernels.sass import Mix, code_hash, mix_of, program_hash
+from radialbench.kernels.codegen.sass import Mix, code_hash, mix_of, program_hash
 from radialbench.records.offline import KernelFigures
 from radialbench.records.problem import KernelConfig
 
@@ -140,10 +140,10 @@ def compile_kernel(variant: KernelVariant) -> Compiled:
 def _triton(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     from triton.compiler import ASTSource
 
-    from radialbench.kernels._block_sparse_fwd import block_sparse_fwd as kernel
     from radialbench.kernels.arch import Target
     from radialbench.kernels.checks import DTYPES
     from radialbench.kernels.select import copy_reasons, portable_columns, portable_options
+    from radialbench.kernels.triton.forward import block_sparse_fwd as kernel
 
     config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
     columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
@@ -182,9 +182,9 @@ def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon._runtime import GluonASTSource
 
-    from radialbench.kernels._block_sparse_fwd_hopper import block_sparse_fwd_hopper as kernel
-    from radialbench.kernels.launch import HOPPER_OPTIONS
     from radialbench.kernels.select import hopper_columns
+    from radialbench.kernels.triton.forward_hopper import block_sparse_fwd_hopper as kernel
+    from radialbench.kernels.triton.launch import HOPPER_OPTIONS
 
     config, columns = variant.config, hopper_columns(variant.head_dim)
     element = {"float16": gl.float16, "bfloat16": gl.bfloat16}[variant.dtype]

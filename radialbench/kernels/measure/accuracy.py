@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radialbench.kernels.backends.reference import attend, masked_chunks
-from radialbench.kernels.inputs import Inputs
+from radialbench.kernels.measure.inputs import Inputs
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Accuracy
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
-from radialbench.kernels.telemetry import Reading, counters
+from radialbench.kernels.measure.telemetry import Reading, counters
 
 Calls = Sequence[Callable[[], object]]
 Orders = Iterable[Sequence[int]]

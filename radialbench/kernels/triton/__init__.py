@@ -1,0 +1,1 @@
+"""Device code of our own kernels, and what launches it."""
