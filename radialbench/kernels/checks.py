@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
+from radialbench.kernels.arch import target_of
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -45,6 +46,12 @@ def gpu_reasons(
     if problem.head_dim % 8 or problem.head_dim > most_head_dim:
         reasons.append(f"head_dim is a multiple of 8 up to {most_head_dim}, got {problem.head_dim}")
     return reasons
+
+
+def hopper_needs(library: str) -> str:
+    """Describe what a backend needs that runs on Hopper alone."""
+    here = "none is here" if target_of("cuda").hopper_reasons else "one is here"
+    return f"torch {torch.__version__}, {library} and a GPU of compute capability 9.0; {here}"
 
 
 def check_dense(name: str, table: BlockTable, instead: str) -> None:

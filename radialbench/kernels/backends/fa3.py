@@ -1,6 +1,5 @@
 """Fa3: dense attention of FlashAttention 3."""
 
-import torch
 from torch import Tensor
 
 from radialbench.kernels.arch import target_of
@@ -11,6 +10,7 @@ from radialbench.kernels.checks import (
     check_plan,
     describe,
     gpu_reasons,
+    hopper_needs,
     loading,
     package_reasons,
 )
@@ -53,7 +53,4 @@ class Fa3:
 
     def needs(self) -> str:
         """Describe what is needed."""
-        return (
-            f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
-        )
+        return hopper_needs(describe(PACKAGE))

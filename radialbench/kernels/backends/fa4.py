@@ -13,6 +13,7 @@ from radialbench.kernels.checks import (
     check_plan,
     describe,
     gpu_reasons,
+    hopper_needs,
     loading,
     package_reasons,
 )
@@ -63,10 +64,7 @@ class Fa4:
 
     def needs(self) -> str:
         """Describe what is needed."""
-        return (
-            f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
-        )
+        return hopper_needs(describe(PACKAGE))
 
 
 def _check_blocks(table: BlockTable, head_dim: int) -> None:

@@ -12,6 +12,7 @@ from radialbench.kernels.checks import (
     check_whole_blocks,
     describe,
     gpu_reasons,
+    hopper_needs,
     loading,
     package_reasons,
 )
@@ -67,10 +68,7 @@ class FastVideo:
 
     def needs(self) -> str:
         """Describe what is needed."""
-        return (
-            f"torch {torch.__version__}, {describe(PACKAGE)} and a GPU of compute capability 9.0; "
-            + ("none is here" if target_of("cuda").hopper_reasons else "one is here")
-        )
+        return hopper_needs(describe(PACKAGE))
 
 
 def _lists(table: BlockTable, heads: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.backends import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan
+from radialbench.kernels.checks import DTYPES, check_inputs, check_plan, hopper_needs
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention
 from radialbench.kernels.select import config_reasons, kernel_reasons
@@ -84,8 +84,7 @@ class Hopper:
 
     def needs(self) -> str:
         """Describe what is needed."""
-        here = "none is here" if target_of("cuda").hopper_reasons else "one is here"
-        return f"torch {torch.__version__}, triton and a GPU of compute capability 9.0; {here}"
+        return hopper_needs("triton")
 
 
 def _kernel_reasons(
