@@ -117,6 +117,7 @@ def check(
         raise typer.Exit(code)
     from radialbench.cli._check_again import told_unrepeated
     from radialbench.cli._check_files import files_of, write_files
+    from radialbench.cli._console import at_width
     from radialbench.cli._whole_results import whole_results
     from radialbench.reports.check.checked import checked
     from radialbench.reports.check.formats import load_check_format
@@ -157,7 +158,7 @@ def check(
         files = files_of(out or [], keep=(current, baseline))
         found = told_unrepeated(judge(current, baseline))
     write_files({path: load_check_format(form)(found) for path, form in files.items()})
-    typer.echo(load_check_format(format)(found), nl=False)
+    typer.echo(at_width(format, load_check_format(format))(found), nl=False)
     raise typer.Exit(_exit_code(found, allow_missing=allow_missing))
 
 

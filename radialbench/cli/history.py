@@ -39,6 +39,7 @@ def history(
     from radialbench.reports.check.gates import NONE, read_gates, set_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
+    from radialbench.reports.terminal_tables import terminal_width
 
     asked = set_gates(read_gates(gates) if gates else NONE, gate or [])
     runs = [run_of(*whole_results(path)) for path in results]
@@ -52,7 +53,7 @@ def history(
     if json:
         print_json(facts(found))
     else:
-        typer.echo(terminal(found), nl=False)
+        typer.echo(terminal(found, width=terminal_width()), nl=False)
 
 
 def _in_order(runs: "list[Run]") -> "tuple[list[Run], str]":
