@@ -10,14 +10,10 @@ if TYPE_CHECKING:
 def whole_results(path: Path) -> "tuple[str, tuple[Record, ...]]":
     """Read a file of results that is whole: what is missing of it would look like a pass."""
     from radialbench.errors import ReportError
-    from radialbench.records.store import RESULTS, read
+    from radialbench.records.store import read
+    from radialbench.reports.summarize import results_file
 
-    results = path / RESULTS if path.is_dir() else path
-    if not results.exists():
-        raise ReportError(
-            f"there are no results at {results}; give a folder that `radialbench run` wrote, "
-            f"or its {RESULTS}"
-        )
+    results = results_file(path)
     found = read(results)
     if found.skipped:
         more = f", and {len(found.skipped) - 1} more" if len(found.skipped) > 1 else ""

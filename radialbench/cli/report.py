@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from radialbench.records.store import ReadResult
     from radialbench.reports.summary import Summary
 
 
@@ -16,7 +15,7 @@ def report(
         Path | None,
         typer.Option(
             *("--out", "-o"),
-            help="Folder for the files, or one file: .html for the page, .parquet for the records.",
+            help="Folder for the files, or one file: .html for the page, .parquet for the table.",
             show_default="beside results",
         ),
     ] = None,
@@ -37,62 +36,30 @@ def report(
     The files are report.html, which needs none of the others, report.md, report.csv, and pictures
     as PNG and SVG.
     """
+    from radialbench.cli._console import at_width
     from radialbench.errors import ReportError
     from radialbench.reports.formats import load_format
+    from radialbench.reports.summarize import load_summary, results_file
 
     if json and format not in (None, "json"):
         raise ReportError(f"--json and --format {format} are two forms; choose one")
     only = "json" if json else format
-    render = load_format(only or "terminal")
+    render = at_width(only or "terminal", load_format(only or "terminal"))
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
-    results = _results(path)
+    summary = load_summary(path, baseline)
     if out and out.suffix == ".parquet":
-        _write_records(results, out)
+        _write_parquet(summary, out)
         return
-    summary = _summary(results, _results(baseline) if baseline else None)
-    written = "" if only else _write(summary, out or results.parent)
+    written = "" if only else _write(summary, out or results_file(path).parent)
     typer.echo(render(summary) + written, nl=False)
 
 
-def _results(path: Path) -> Path:
-    from radialbench.errors import ReportError
-    from radialbench.records.store import RESULTS
-
-    results = path / RESULTS if path.is_dir() else path
-    if not results.exists():
-        raise ReportError(
-            f"there are no results at {results}; give a folder that `radialbench run` wrote, "
-            f"or its {RESULTS}"
-        )
-    return results
-
-
-def _summary(results: Path, baseline: Path | None) -> "Summary":
-    from radialbench.reports.summary import summarize
-
-    found = _read(results)
-    earlier = (str(baseline), _read(baseline).records) if baseline else None
-    return summarize(found.records, source=str(results), skipped=found.skipped, baseline=earlier)
-
-
-def _read(results: Path) -> "ReadResult":
-    from radialbench.errors import ReportError
-    from radialbench.records.store import read
-
-    found = read(results)
-    if not found.records:
-        why = f"; its first line is none: {found.skipped[0]}" if found.skipped else ""
-        raise ReportError(f"{results} holds no records{why}. Run a suite with `radialbench run`")
-    return found
-
-
-def _write_records(results: Path, out: Path) -> None:
+def _write_parquet(summary: "Summary", out: Path) -> None:
     from radialbench.reports.parquet import parquet_bytes
 
-    records = _read(results).records
-    out.write_bytes(parquet_bytes(records))
-    typer.echo(f"{len(records):,} records: {out}")
+    out.write_bytes(parquet_bytes(summary))
+    typer.echo(f"{len(summary.rows):,} cases: {out}")
 
 
 def _write(summary: "Summary", out: Path) -> str:

@@ -11,7 +11,7 @@ from radialbench.records.result import Record, Status
 from radialbench.reports.formats.html import render
 from radialbench.reports.page import pictures
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made, many, on_gpu, swept
 from tests.reports.test_masks import case

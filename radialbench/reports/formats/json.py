@@ -8,7 +8,6 @@ from typing import Any
 from radialbench.records.codec import to_dict
 from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.compare import Comparison
-from radialbench.reports.formats.csv import all_cells
 from radialbench.reports.growth import Growth
 from radialbench.reports.scaling import Latency, Work
 from radialbench.reports.summary import Summary
@@ -25,7 +24,7 @@ def facts(summary: Summary) -> dict[str, Any]:
         "source": summary.source,
         "suites": list(summary.suites),
         "environments": [to_dict(environment) for environment in summary.environments],
-        "rows": all_cells(summary),
+        "rows": list(summary.cases),
         "break_even": [_even(one) for one in summary.break_evens],
         "work": [_work(work) for work in summary.scaling.works],
         "latency": [_latency(latency) for latency in summary.scaling.latencies],

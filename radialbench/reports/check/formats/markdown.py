@@ -3,8 +3,8 @@
 from radialbench.reports.check.amounts import amount
 from radialbench.reports.check.checked import Checked
 from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.formats._tables import NONE, between, table, text
-from radialbench.reports.numbers import times
+from radialbench.reports.markdown_tables import between, table, text
+from radialbench.reports.numbers import NONE, times
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
