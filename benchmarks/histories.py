@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.checks import PAGE, ROOT
 from benchmarks.parts import filled, rewrite
 from radialbench.reports.check.history import MetricHistory, history, run_of
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 from tests.reports.check.noise import Noise
 
 RATES = ROOT / "benchmarks" / "results" / "histories.json"

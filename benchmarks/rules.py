@@ -11,7 +11,7 @@ import numpy as np
 from radialbench.records.result import Record
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.verdict import Outcome, exit_code
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 
 COMPARISONS = 1000
 SLOWED = 7

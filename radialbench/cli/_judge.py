@@ -1,24 +1,18 @@
 """What `check` and `report --baseline` share: how results are judged, as the options say."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from radialbench.records.result import Record
     from radialbench.reports.check.verdict import CheckResult
-
-    Source = tuple[str, Sequence[Record]]
-    """Where records come from, for people, and the records."""
-
-    Judge = Callable[[Source, Source], CheckResult]
-    """Compares results with those of a baseline."""
 
 
 def judge_of(
     gate: Iterable[str] | None, gates: Path | None, run_noise: float, across_versions: bool
-) -> "Judge":
-    """Return the comparer that a command's options ask for.
+) -> "Callable[..., CheckResult]":
+    """Return `reports.check.compare.check` with what a command's options ask for.
 
     Raises:
         ReportError: A gate cannot be read.
@@ -26,17 +20,9 @@ def judge_of(
     from radialbench.reports.check.compare import check
     from radialbench.reports.check.gates import choose_gates
 
-    chosen = choose_gates(gates, gate)
-
-    def judge(current: "Source", baseline: "Source") -> "CheckResult":
-        return check(
-            current[1],
-            baseline[1],
-            chosen,
-            source=current[0],
-            baseline_source=baseline[0],
-            across_versions=across_versions,
-            noise_floor=run_noise / 100,
-        )
-
-    return judge
+    return partial(
+        check,
+        gates=choose_gates(gates, gate),
+        across_versions=across_versions,
+        noise_floor=run_noise / 100,
+    )
