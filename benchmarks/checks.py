@@ -36,7 +36,7 @@ from radialbench.reports.check.noise import (
     spreads,
 )
 from radialbench.reports.check.verdict import Outcome, exit_code
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 from radialbench.suites.noise import Run, read_runs
 from radialbench.suites.schema import Protocol
 

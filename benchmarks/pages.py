@@ -21,7 +21,7 @@ from radialbench.records.store import read
 from radialbench.reports.formats import load_format
 from radialbench.reports.kernels import speedup_table
 from radialbench.reports.readme import compile_table, growth_lines, sweep_table
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 

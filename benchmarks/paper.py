@@ -20,8 +20,8 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import read
 from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
-from radialbench.reports.formats._tables import NONE, table
 from radialbench.reports.kernels import Target, find, target_table
+from radialbench.reports.markdown_tables import NONE, table
 from radialbench.reports.numbers import share, three, times
 from radialbench.reports.paper import (
     PEERS,

@@ -31,8 +31,8 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import append, read
 from radialbench.reports.claims import VIDEOS
-from radialbench.reports.formats._tables import table
 from radialbench.reports.kernels import Target, find, of_ceiling, shape_tables, target_table
+from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import three
 from radialbench.reports.ratio import Ratio, ratio
 

@@ -44,7 +44,7 @@ from radialbench.kernels.tuned import shipped_records
 from radialbench.records.lookup import FARTHEST, MATCHED, distance
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
-from radialbench.reports.formats._tables import table, text
+from radialbench.reports.markdown_tables import table, text
 
 SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"
 SWEEP = RESULTS / "tuning_sweep.jsonl"

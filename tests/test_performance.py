@@ -14,7 +14,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Status
 from radialbench.records.store import append, read
 from radialbench.reports.claims import VIDEOS
-from radialbench.reports.kernels import Target, besides_outputs
+from radialbench.reports.kernels import Target, row_of
 from radialbench.suites.offline import launched, makespan
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
@@ -47,7 +47,7 @@ def test_every_target_finds_its_cases(target: Target) -> None:
 def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
     for record in RECORDS:
         if record.backend in ("hopper", "triton"):
-            besides = besides_outputs(record)
+            besides = row_of(record).workspace_bytes
             assert besides is not None
             assert besides <= 16 << 20
 

@@ -8,17 +8,11 @@ if TYPE_CHECKING:
     from radialbench.records.result import Record
     from radialbench.reports.check.verdict import CheckResult
 
-    Source = tuple[str, Sequence[Record]]
-    """Where records come from, for people, and the records."""
-
-    Judge = Callable[[Source, Source], CheckResult]
-    """Compares results with those of a baseline."""
-
 
 def judge_of(
     gate: Iterable[str] | None, gates: Path | None, noise_floor: str | None, across_versions: bool
-) -> "Judge":
-    """Return the comparer that a command's options ask for.
+) -> "Callable[..., CheckResult]":
+    """Return `reports.check.compare.check` with what a command's options ask for.
 
     Raises:
         ReportError: A gate cannot be read.
@@ -29,15 +23,16 @@ def judge_of(
 
     chosen = choose_gates(gates, gate)
 
-    def judge(current: "Source", baseline: "Source") -> "CheckResult":
+    def judge(
+        current: "Sequence[Record]", baseline: "Sequence[Record]", **sources: str
+    ) -> "CheckResult":
         return check(
-            current[1],
-            baseline[1],
+            current,
+            baseline,
             chosen,
-            source=current[0],
-            baseline_source=baseline[0],
             across_versions=across_versions,
-            noise_floor=noise_share(noise_floor, current[1]),
+            noise_floor=noise_share(noise_floor, current),
+            **sources,
         )
 
     return judge

@@ -115,15 +115,17 @@ def check(
         raise typer.Exit(code)
     from radialbench.cli._check_again import mark_unrepeated
     from radialbench.cli._check_files import files_of, write_files
+    from radialbench.cli._console import at_width
     from radialbench.cli._judge import judge_of
-    from radialbench.cli._whole_results import whole_results
     from radialbench.reports.check.formats import load_check_format
+    from radialbench.reports.summarize import whole_results
 
     load_check_format(format)
     judge = judge_of(gate, gates, noise_floor, across_versions)
 
     def judge_files(current: Path, baseline: Path) -> "CheckResult":
-        return judge(whole_results(current), whole_results(baseline))
+        (now, records), (before, earlier) = whole_results(current), whole_results(baseline)
+        return judge(records, earlier, source=now, baseline_source=before)
 
     if against is not None:
         from radialbench.cli._check_against import check_against
@@ -148,7 +150,7 @@ def check(
         files = files_of(out or [], keep=(current, baseline))
         found = mark_unrepeated(judge_files(current, baseline))
     write_files({path: load_check_format(form)(found) for path, form in files.items()})
-    typer.echo(load_check_format(format)(found), nl=False)
+    typer.echo(at_width(format, load_check_format(format))(found), nl=False)
     raise typer.Exit(_exit_code(found, allow_missing=allow_missing))
 
 

@@ -35,10 +35,11 @@ def history(
     Exits with 0 whether something changed or not, and with 2 on bad input.
     """
     from radialbench.cli._console import errors, print_json
-    from radialbench.cli._whole_results import whole_results
     from radialbench.reports.check.gates import choose_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
+    from radialbench.reports.summarize import whole_results
+    from radialbench.reports.terminal_tables import terminal_width
 
     asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]
@@ -53,7 +54,7 @@ def history(
     if json:
         print_json(facts(found))
     else:
-        typer.echo(terminal(found), nl=False)
+        typer.echo(terminal(found, width=terminal_width()), nl=False)
 
 
 def _in_order(runs: "list[Run]") -> "tuple[list[Run], str]":

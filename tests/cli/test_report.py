@@ -12,6 +12,7 @@ from pyarrow import parquet
 from radialbench.cli import main
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, append
+from radialbench.reports import terminal_tables
 from radialbench.reports.rows import DENSE
 from tests.records.sample import failed
 from tests.reports.factory import elsewhere, ended, made
@@ -66,13 +67,23 @@ def test_parquet_without_pyarrow_says_what_to_install_and_writes_nothing(
     assert not (tmp_path / "records.parquet").exists()
 
 
-def test_parquet_holds_a_row_a_record(
+def test_parquet_holds_a_row_a_case(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
     file = tmp_path / "records.parquet"
     assert report(monkeypatch, run_folder, "-o", file) == 0
-    assert capsys.readouterr().out == f"2 records: {file}\n"
+    assert capsys.readouterr().out == f"2 cases: {file}\n"
     assert parquet.read_table(file).num_rows == 2
+
+
+def test_tables_take_the_width_of_the_terminal(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for width, whole in ((None, True), (60, False)):
+        monkeypatch.setattr(terminal_tables, "terminal_width", lambda width=width: width)
+        assert report(monkeypatch, run_folder, "--format", "terminal") == 0
+        out = capsys.readouterr().out
+        assert ("peak MiB" in out.splitlines()[6]) == whole == ("no room for" not in out)
 
 
 def test_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

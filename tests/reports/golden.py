@@ -1,17 +1,25 @@
-"""Records that the golden texts are of; `python -m tests.reports.golden` writes the texts anew."""
+"""Records that the golden texts are of; `python -m tests.reports.golden` writes the texts anew.
 
+So it does the table of columns in docs/reports.md.
+"""
+
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
+from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS
 from radialbench.reports.formats import FORMATS, load_format
+from radialbench.reports.markdown_tables import table
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import Summary, summarize
+from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import Summary
 from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 FOLDER = Path(__file__).parent / "golden"
+DOCS = Path(__file__).parents[2] / "docs" / "reports.md"
 
 TEXTS = [name for name in FORMATS if name != "html"]
 """Formats with a golden text: the page holds pictures, which differ from release to release."""
@@ -53,8 +61,22 @@ def summary() -> Summary:
     )
 
 
+def documented(text: str) -> str:
+    """Put the table of columns into the text of docs/reports.md."""
+    body = [
+        (f"`{column.name}`", f"`{column.dtype}`", column.unit, column.help)
+        for column in (*COLUMNS, *BASELINE_COLUMNS)
+    ]
+    made = table(("column", "type", "unit", "meaning"), body, words=4)
+    part = r"(<!-- columns: made by tests/reports/golden.py -->\n).*(<!-- /columns -->)"
+    new, count = re.subn(part, lambda mark: f"{mark[1]}{made}\n{mark[2]}", text, flags=re.DOTALL)
+    assert count == 1
+    return new
+
+
 def write() -> None:
     """Write the golden texts anew."""
+    DOCS.write_text(documented(DOCS.read_text(encoding="utf-8")), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
     for name in TEXTS:
         (FOLDER / f"{name}.txt").write_text(load_format(name)(summary()), encoding="utf-8")

@@ -16,7 +16,7 @@ from radialbench.reports.masks import pictured
 from radialbench.reports.numbers import plain
 from radialbench.reports.page import pictures, template
 from radialbench.reports.rows import DENSE, Row
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made, many, on_gpu, swept
 from tests.reports.test_masks import case

@@ -3,23 +3,26 @@
 import textwrap
 from typing import Any
 
-from tabulate import tabulate
-
 from radialbench.records.gate import gate_text
 from radialbench.reports.check.change_points import FEWEST
 from radialbench.reports.check.history import History, MetricChange, MetricHistory, Point, Run
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import PLACES
 from radialbench.reports.numbers import plain
+from radialbench.reports.terminal_tables import paragraph, terminal_table
 
-WIDTH = 100
 MOST = 20
-"""MetricHistory that are shown at most."""
+"""Histories of a metric that are shown at most."""
 
 
-def terminal(found: History) -> str:
-    """Render each series that changed: what changed where, and its figures."""
-    parts = [_series(one, found.runs) for one in found.changed[:MOST]]
+def terminal(found: History, *, width: int | None = None) -> str:
+    """Render each series that changed: what changed where, and its figures.
+
+    Args:
+        found: The history.
+        width: Columns of the terminal, if there is one.
+    """
+    parts = [_series(one, found.runs, width) for one in found.changed[:MOST]]
     more = len(found.changed) - MOST
     lines = [f"and {more} more; all are in --format json"] if more > 0 else []
     lines.append(headline(found))
@@ -90,21 +93,24 @@ def _facts(one: MetricHistory) -> dict[str, Any]:
     }
 
 
-def _series(one: MetricHistory, runs: tuple[Run, ...]) -> str:
+def _series(one: MetricHistory, runs: tuple[Run, ...], width: int | None) -> str:
     worst = min((change.outcome for change in one.changes), key=PLACES.__getitem__)
-    width = len(worst) + 2
+    indent = " " * (len(worst) + 2)
     lines = []
     for change in one.changes:
         told = f"{describe_change(change, one.metric, runs)}; p {change.p:.3f}"
         told += f"; {', '.join(change.changed)}" if change.changed else ""
-        indent = " " * width
-        lines += textwrap.wrap(plain(told), WIDTH, initial_indent=indent, subsequent_indent=indent)
+        lines.append(paragraph(told, width, indent=indent, hang=""))
     marks = {change.run: change.outcome.value for change in one.changes}
-    rows = [_row(one.metric, point, runs[point.run], marks) for point in one.points]
-    headers = ("result", one.metric, "95%", "of", "")
-    table = tabulate(rows, headers, tablefmt="plain", disable_numparse=True)
-    lines += ["", textwrap.indent(table, " " * width), ""]
-    return "\n".join([f"{worst:<{width}}{plain(one.case)}: {one.metric}", *lines])
+    table = terminal_table(
+        ("result", one.metric, "95%", "of", "change"),
+        [_row(one.metric, point, runs[point.run], marks) for point in one.points],
+        words=("95%", "of", "change"),
+        width=None if width is None else width - len(indent),
+        spare=("of", "95%"),
+    )
+    lines += ["", textwrap.indent(table, indent), ""]
+    return "\n".join([f"{worst}  {plain(one.case)}: {one.metric}", *lines])
 
 
 def _row(metric: str, point: Point, run: Run, marks: dict[int, str]) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from radialbench.records.codec import to_dict
 from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.formats.json import facts as check_facts
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.formats.csv import all_cells
 from radialbench.reports.growth import Growth
 from radialbench.reports.scaling import Latency, Work
 from radialbench.reports.summary import Summary
@@ -26,7 +25,7 @@ def facts(summary: Summary) -> dict[str, Any]:
         "source": summary.source,
         "suites": list(summary.suites),
         "environments": [to_dict(environment) for environment in summary.environments],
-        "rows": all_cells(summary),
+        "rows": list(summary.cases),
         "break_even": [_even(one) for one in summary.break_evens],
         "work": [_work(work) for work in summary.scaling.works],
         "latency": [_latency(latency) for latency in summary.scaling.latencies],

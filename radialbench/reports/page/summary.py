@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.formats._tables import NONE, between
+from radialbench.reports.columns import cell
 from radialbench.reports.headlines import Headline, headlines
-from radialbench.reports.numbers import listed, share, span, three, times
+from radialbench.reports.markdown_tables import between
+from radialbench.reports.numbers import NONE, listed, span, three, times
 from radialbench.reports.page.template import Table, render
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
@@ -95,12 +96,12 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
     elsewhere = "" if row.tokens == first.tokens else f" at {row.tokens:,} tokens"
     return (
         row.mask + elsewhere,
-        times(row.speedup or 0),
-        between(row.speedup_interval),
+        cell(row, "{speedup}"),
+        cell(row, "{speedup_low} to {speedup_high}"),
         NONE if line.reached is None else f"{line.reached:.0%}",
         _even(line.even),
-        three(row.total_ms or 0),
-        share(row.table.density) if row.table else NONE,
+        cell(row, "{latency_ms}"),
+        cell(row, "{density}"),
         row.backend,
     )
 

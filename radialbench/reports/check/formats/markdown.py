@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
-from radialbench.reports.formats._tables import NONE, between, table, text
-from radialbench.reports.numbers import times
+from radialbench.reports.markdown_tables import between, table, text
+from radialbench.reports.numbers import NONE, times
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
