@@ -21,8 +21,8 @@ from radialbench.records.result import Environment, Record
 from radialbench.records.store import read
 from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.kernels import Target, find, target_table
-from radialbench.reports.markdown_tables import NONE, table
-from radialbench.reports.numbers import share, three, times
+from radialbench.reports.markdown_tables import table
+from radialbench.reports.numbers import NONE, share, three, times
 from radialbench.reports.paper import (
     PEERS,
     PETA,
