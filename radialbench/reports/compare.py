@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 
 from radialbench.records.problem import Problem
 from radialbench.records.result import Environment, Record
-from radialbench.reports.interval import Interval
-from radialbench.reports.numbers import listed, plain, times
+from radialbench.records.statistics import Estimate
+from radialbench.reports.numbers import between, listed, plain, times
 from radialbench.reports.rows import Row, differing
-from radialbench.reports.times import time_ratio, total_ms
+from radialbench.reports.times import ratio_of_totals, total_ms
 
 HERE = ("device", "cpu", "cores", "threads", "os")
 """What must be the same for two times to be compared; libraries may differ: that is often asked."""
@@ -31,7 +31,7 @@ class Compared:
     before: Record
     before_ms: float
     ratio: float
-    interval: Interval | None
+    interval: Estimate | None
     config: str
 
     @property
@@ -39,16 +39,16 @@ class Compared:
         """`faster`, `slower`, `no difference` that the samples can show, or that they are few."""
         if self.interval is None:
             return "too few samples to tell"
-        if self.interval.low > 1:
+        if self.interval.surely_above(1):
             return "faster"
-        return "slower" if self.interval.high < 1 else "no difference shown"
+        return "slower" if self.interval.surely_below(1) else "no difference shown"
 
     @property
     def text(self) -> str:
         """The ratio, its interval and the verdict in words."""
         told = times(self.ratio)
         if self.interval:
-            told += f" ({times(self.interval.low)} to {times(self.interval.high)})"
+            told += f" ({between(self.interval, times)})"
         changed = f"; {self.config}" if self.config else ""
         return f"{told}, {self.verdict}{changed}"
 
@@ -113,13 +113,13 @@ def compare(rows: Sequence[Row], baseline: Iterable[Record], source: str) -> Com
 
 
 def _compared(row: Row, old: Record) -> Compared:
-    before, now = total_ms(old), total_ms(row.record)
+    ratio = ratio_of_totals(old, row.record)
     return Compared(
         row=row,
         before=old,
-        before_ms=before,
-        ratio=before / now,
-        interval=time_ratio(old, row.record),
+        before_ms=total_ms(old).value,
+        ratio=ratio.value,
+        interval=ratio if ratio.ends else None,
         config=listed(_fields(old.config, row.record.config)),
     )
 

@@ -1,13 +1,14 @@
 """Kernels beside their peers, as Markdown: cases of one shape that were sampled in turn."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from radialbench.records.result import CEILING_SIZE, Record
+from radialbench.records.result import CEILING_FLOPS, CEILING_SIZE, Record
+from radialbench.records.statistics import Estimate
 from radialbench.reports.formats._tables import NONE, table, text
-from radialbench.reports.numbers import MIB, share, three, times
-from radialbench.reports.ratio import Ratio, ratio
-from radialbench.reports.rows import CEILING_FLOPS, DENSE, busy
+from radialbench.reports.numbers import MIB, between, share, three, times
+from radialbench.reports.rows import DENSE, busy
+from radialbench.reports.times import of_ceiling, ratio, speedup, total_ms
 
 OURS = ("hopper", "triton")
 
@@ -79,8 +80,8 @@ def _row(record: Record, timed: list[Record]) -> tuple[str, ...]:
         share(record.table.block_density),
         f"{three(timing.median_ms)} ({three(timing.iqr_ms)}; {len(timing.samples_ms)})",
         f"{tflops(record):,.0f}",
-        NONE if of_product is None else f"{of_product.median:.2f}",
-        NONE if peer is None else f"{times(peer[1].median)} {text(peer[0])}",
+        NONE if of_product is None else f"{of_product.value:.2f}",
+        NONE if peer is None else f"{times(peer[1].value)} {text(peer[0])}",
         three(1e3 * telemetry.seconds / telemetry.calls) if telemetry else NONE,
         three(record.isolated.median_ms) if record.isolated else NONE,
         three(telemetry.energy_j) if telemetry and telemetry.energy_j else NONE,
@@ -97,15 +98,7 @@ def tflops(record: Record) -> float:
     return record.table.executed_flops / record.timing.median_ms / 1e9
 
 
-def of_ceiling(record: Record) -> Ratio | None:
-    """Rate on the visited blocks as a share of the matrix product's, sample by sample."""
-    if record.timing is None or record.ceiling is None or record.table is None:
-        return None
-    work = record.table.executed_flops / CEILING_FLOPS
-    return ratio(record.ceiling, record.timing).times(work)
-
-
-def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Ratio] | None:
+def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Estimate] | None:
     """The fastest peer on the same mask, and how many times as long it takes as our kernel."""
     peers = [
         other
@@ -147,20 +140,16 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
         masks = dict.fromkeys(record.mask for record in timed if record.mask != DENSE)
         for mask in masks if dense else ():
             best = min((r for r in timed if r.mask == mask), key=_median_ms)
-            assert dense is not None and dense.timing and best.timing and best.table
-            order_ms = best.permute_ms or 0.0
-            own = replace(
-                best.timing, samples_ms=tuple(ms + order_ms for ms in best.timing.samples_ms)
-            )
+            assert dense is not None and best.table
             body.append(
                 (
                     title,
                     text(mask),
                     text(best.backend or ""),
-                    three(own.median_ms),
+                    three(total_ms(best).value),
                     text(dense.backend or ""),
-                    three(dense.timing.median_ms),
-                    _speedup(ratio(dense.timing, own)),
+                    three(total_ms(dense).value),
+                    _speedup(speedup(dense, best)),
                     share(best.table.density),
                     share(best.table.block_density),
                 )
@@ -168,10 +157,9 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
     return table(headers, body, words=3)
 
 
-def _speedup(found: Ratio) -> str:
-    if found.low is None or found.high is None:
-        return times(found.median)
-    return f"{times(found.median)} ({times(found.low)} to {times(found.high)})"
+def _speedup(found: Estimate) -> str:
+    ends = between(found, times)
+    return f"{times(found.value)} ({ends})" if ends else times(found.value)
 
 
 def _median_ms(record: Record) -> float:
@@ -192,7 +180,7 @@ class Target:
 
     text: str
     bound: float
-    of: Callable[[Sequence[Record]], Ratio | None]
+    of: Callable[[Sequence[Record]], Estimate | None]
     at_most: bool = False
 
     def met(self, value: float) -> bool:
@@ -205,8 +193,8 @@ def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
     body = []
     for target in targets:
         value = target.of(records)
-        shown = NONE if value is None else value.text
-        met = NONE if value is None else "yes" if target.met(value.median) else "**no**"
+        shown = NONE if value is None else f"{value:.2f}"
+        met = NONE if value is None else "yes" if target.met(value.value) else "**no**"
         asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
         body.append((target.text, asked, shown, met))
     return table(("what", "asked", "measured", "met"), body, words=1)

@@ -11,8 +11,8 @@ from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.formats._tables import NONE, table
 from radialbench.reports.kernels import OURS, find
 from radialbench.reports.numbers import share, three, times
-from radialbench.reports.ratio import Ratio, ratio
 from radialbench.reports.rows import DENSE
+from radialbench.reports.times import speedup, total_ms
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -154,9 +154,10 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
         own = [record for record in timed if record.mask == mask and record.backend in OURS]
         if not own:
             continue
-        best = min(own, key=_total_ms)
-        over = {peer: speedup(find(timed, video.group, DENSE, peer), best) for peer in PEERS}
-        fastest = min((found.median for found in over.values() if found), default=0.0)
+        best = min(own, key=lambda record: total_ms(record).value)
+        peers = {peer: find(timed, video.group, DENSE, peer) for peer in PEERS}
+        over = {peer: speedup(dense, best) if dense else None for peer, dense in peers.items()}
+        fastest = min((found.value for found in over.values() if found), default=0.0)
         assert best.table
         reached = fastest * best.table.block_density
         claim = video.claim.speedup if mask.partition("(")[0] == video.masks[0][0] else None
@@ -165,26 +166,11 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
                 video.title,
                 mask,
                 best.backend or "",
-                three(_total_ms(best)),
+                three(total_ms(best).value),
                 share(best.table.block_density),
-                *(NONE if found is None else times(found.median) for found in over.values()),
+                *(NONE if found is None else times(found.value) for found in over.values()),
                 share(reached) if reached else NONE,
                 NONE if claim is None else times(claim),
             )
         )
     return rows
-
-
-def _total_ms(record: Record) -> float:
-    assert record.timing
-    return record.timing.median_ms + (record.permute_ms or 0)
-
-
-def speedup(dense: Record | None, own: Record) -> Ratio | None:
-    """How many times as long a dense kernel takes, by samples of one round.
-
-    The time of the mask's token order counts.
-    """
-    if dense is None or not dense.timing or not own.timing:
-        return None
-    return ratio(dense.timing, own.timing).times(own.timing.median_ms / _total_ms(own))

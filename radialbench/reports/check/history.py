@@ -8,6 +8,7 @@ from statistics import median
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.result import Record
+from radialbench.records.statistics import Estimate
 from radialbench.reports.check import common
 from radialbench.reports.check.alike import differences, unlike
 from radialbench.reports.check.baseline import of_the_same_devices
@@ -15,7 +16,6 @@ from radialbench.reports.check.figures import METRICS, Figure, Metric
 from radialbench.reports.check.gates import NONE, Gates, gates_of, told_gates
 from radialbench.reports.check.steps import FEWEST, Step, levels, steps, those_that_count
 from radialbench.reports.check.verdict import Outcome
-from radialbench.reports.interval import Interval
 
 Key = tuple[str, str]
 
@@ -49,7 +49,7 @@ class Point:
 
     run: int
     value: float
-    interval: Interval | None
+    interval: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +250,8 @@ def _shown(metric: Metric, cost: float) -> float:
     return 1 / cost if metric.share else cost
 
 
-def _interval(metric: Metric, figure: Figure) -> Interval | None:
+def _interval(metric: Metric, figure: Figure) -> Estimate | None:
     ends = figure.interval
     if ends is None or not metric.share:
         return ends
-    return Interval(1 / ends.high, 1 / ends.low)
+    return ends.inverse()

@@ -1,6 +1,7 @@
 """A history as text for people, and as plain values for programs."""
 
 import textwrap
+from functools import partial
 from typing import Any
 
 from tabulate import tabulate
@@ -10,7 +11,7 @@ from radialbench.reports.check.amounts import amount
 from radialbench.reports.check.history import History, Point, Run, Series, Shift
 from radialbench.reports.check.steps import FEWEST
 from radialbench.reports.check.verdict import PLACES
-from radialbench.reports.numbers import plain
+from radialbench.reports.numbers import between, plain
 
 WIDTH = 100
 MOST = 20
@@ -106,10 +107,9 @@ def _series(one: Series, runs: tuple[Run, ...]) -> str:
 
 
 def _row(metric: str, point: Point, run: Run, marks: dict[int, str]) -> tuple[str, ...]:
-    ends = point.interval
-    between = f"{amount(metric, ends.low)} to {amount(metric, ends.high)}" if ends else ""
+    ends = between(point.interval, partial(amount, metric))
     place, mark = str(point.run + 1), marks.get(point.run, "")
-    return place, amount(metric, point.value), between, _name(run), mark
+    return place, amount(metric, point.value), ends, _name(run), mark
 
 
 def _name(run: Run) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tabulate import tabulate
 
+from radialbench.records.statistics import Estimate
+from radialbench.reports import numbers
 from radialbench.reports.compare import Compared
-from radialbench.reports.interval import Interval
 from radialbench.reports.numbers import mib, plain, share, three, times
 from radialbench.reports.rows import Row
 
@@ -132,9 +133,9 @@ def compared_table(cases: Sequence[Compared]) -> str:
     return table(headers, body, words=3)
 
 
-def between(interval: Interval | None) -> str:
+def between(ratio: Estimate | None) -> str:
     """The ends of a ratio's interval."""
-    return f"{times(interval.low)} to {times(interval.high)}" if interval else NONE
+    return numbers.between(ratio, times) or NONE
 
 
 def tables_table(rows: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from radialbench.reports.numbers import mib, share, three, times
+from radialbench.reports.numbers import between, mib, share, three, times
 from radialbench.reports.page._html import NONE, table
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
@@ -15,8 +15,7 @@ def _number(value: float | None, form: Callable[[float], str] = three) -> str:
 
 
 def _between(row: Row) -> str:
-    ends = row.interval_ms
-    return f"{three(ends.low)} to {three(ends.high)}" if ends else NONE
+    return between(row.interval_ms, three) or NONE
 
 
 def _peak(row: Row) -> str:
@@ -25,9 +24,8 @@ def _peak(row: Row) -> str:
 
 
 def _speedup(row: Row) -> str:
-    ends = row.speedup_interval
-    told = _number(row.speedup, times)
-    return f"{told} ({times(ends.low)} to {times(ends.high)})" if ends else told
+    told, ends = _number(row.speedup, times), between(row.speedup_interval, times)
+    return f"{told} ({ends})" if ends else told
 
 
 def _rate(row: Row) -> str:

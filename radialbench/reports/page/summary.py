@@ -71,7 +71,7 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> str:
     caption = (
         f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
         f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
-        f"{first.dense.backend}, which takes {three(total_ms(first.dense))} ms."
+        f"{first.dense.backend}, which takes {three(total_ms(first.dense).value)} ms."
     )
     headers = (
         *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
