@@ -17,15 +17,15 @@ from pathlib import Path
 
 from benchmarks.parts import filled, rewrite, told
 from radialbench.records.result import Record
+from radialbench.records.statistics import Estimate
 from radialbench.records.store import RESULTS, read
 from radialbench.reports.kernels import (
     Target,
     find,
-    of_ceiling,
     shape_tables,
     target_table,
 )
-from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.times import of_ceiling, ratio
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -53,7 +53,7 @@ RADIAL = "radial_blocks"
 def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
     """A rate as a share of the matrix product's."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         found = find(records, group, mask, backend)
         return of_ceiling(found) if found else None
 
@@ -63,7 +63,7 @@ def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
 def ahead(group: str, mask: str, backend: str, peer: str, bound: float) -> Target:
     """How many times as long a peer takes on the same mask."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         own, other = (find(records, group, mask, name) for name in (backend, peer))
         if own is None or other is None or not own.timing or not other.timing:
             return None
@@ -75,7 +75,7 @@ def ahead(group: str, mask: str, backend: str, peer: str, bound: float) -> Targe
 def exact(group: str) -> Target:
     """What exact blocks at the border cost over whole ones."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         own, whole = (find(records, group, name, "hopper") for name in ("radial", "radial_whole"))
         if own is None or whole is None or not own.timing or not whole.timing:
             return None
@@ -87,7 +87,7 @@ def exact(group: str) -> Target:
 def small(mask: str) -> Target:
     """A short sequence against dense attention, by the share of pairs."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         own, dense = find(records, SMALL, mask, "hopper"), find(records, SMALL, "dense", "cudnn")
         if own is None or dense is None or not own.timing or not dense.timing or not own.table:
             return None

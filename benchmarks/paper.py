@@ -29,6 +29,7 @@ from benchmarks.paper_times import (
 )
 from benchmarks.parts import filled, rewrite, told
 from radialbench.records.result import Record
+from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
 from radialbench.reports.claims import VIDEOS, Video
 from radialbench.reports.kernels import Target, find, target_table
@@ -36,11 +37,10 @@ from radialbench.reports.paper import (
     PEERS,
     attention_table,
     sparsity_table,
-    speedup,
     work_table,
 )
-from radialbench.reports.ratio import Ratio
 from radialbench.reports.rows import DENSE
+from radialbench.reports.times import speedup
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "paper.md"
@@ -52,10 +52,12 @@ NOT_YET = "Not measured yet."
 def kernel_target(video: Video, peer: str) -> Target:
     """Attention with the radial mask against a dense kernel's time × density."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         own = find(records, video.group, video.masks[0][0], "hopper")
-        over = speedup(find(records, video.group, DENSE, peer), own) if own else None
-        return over.times(own.table.density) if over and own and own.table else None
+        dense = find(records, video.group, DENSE, peer)
+        if dense is None or own is None or own.table is None:
+            return None
+        return speedup(dense, own).times(own.table.density)
 
     return Target(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
 
@@ -87,7 +89,7 @@ def _video_target(one: VideoTimes) -> Target | None:
     dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
     if not bound or not dense or not own:
         return None
-    found = Ratio(dense / own, None, None, 1)
+    found = Estimate(dense / own)
     return Target(f"{one.video.title}: video over FA2", bound, lambda _: found)
 
 

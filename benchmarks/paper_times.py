@@ -9,11 +9,12 @@ from benchmarks.parts import read_lines
 from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment
+from radialbench.records.statistics import Estimate
 from radialbench.reports.claims import VIDEOS, Video
 from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import NONE, share, three, times
 from radialbench.reports.paper import PEERS, table_of
-from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.times import ratio
 
 RADIAL = "radial"
 """What attends besides the dense kernels of `PEERS`: the authors' mask on ours, in all layers."""
@@ -130,7 +131,7 @@ class VideoTimes:
         sparse = self.layers_ms(RADIAL, schedule.dense_layers)
         return None if dense is None or sparse is None else dense - sparse
 
-    def over(self, part: str, peer: str) -> Ratio | None:
+    def over(self, part: str, peer: str) -> Estimate | None:
         """How many times as long a part takes with a dense kernel, by samples of one round."""
         dense, own = self.find(part, peer), self.find(part, RADIAL)
         return ratio(dense.timing, own.timing) if dense and own else None
@@ -166,7 +167,7 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
                     part,
                     str(count),
                     *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
-                    *(NONE if r is None else times(r.median) for r in over),
+                    *(NONE if r is None else times(r.value) for r in over),
                 )
             )
     return table(headers, body, words=2)
@@ -251,14 +252,14 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
             (
                 one.video.title,
                 *(NONE if part is None else three(part.timing.median_ms) for part in found),
-                *(NONE if ratio is None else times(ratio.median) for ratio in calls),
+                *(NONE if ratio is None else times(ratio.value) for ratio in calls),
                 *(times(dense / own) if dense and own else NONE for dense, own in whole),
             )
         )
     return table(headers, body, words=1)
 
 
-def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Ratio | None:
+def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate | None:
     """What share of the ideal a call reaches: a call with dense attention's time times density.
 
     Args:

@@ -33,7 +33,7 @@ from radialbench.records.store import append
 from radialbench.reports.claims import VIDEOS
 from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import three
-from radialbench.reports.ratio import ratio
+from radialbench.reports.times import ratio
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
@@ -145,10 +145,7 @@ def order_table(times: Sequence[OrderTime]) -> str:
         here = {one.order: one for one in times if (one.name, one.mask) == (name, mask)}
         base = here[LENGTH]
         over = [ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
-        told = ["–" if one is None else f"{one.median:.3f}" for one in over]
-        ours = over[1]
-        if ours is not None and ours.low is not None and ours.high is not None:
-            told[1] += f" ({ours.low:.3f} to {ours.high:.3f})"
+        told = (f"{over[0].value:.3f}", f"{over[1]:.3f}")
         body.append((name, mask, str(base.heads), three(base.timing.median_ms), *told))
     headers = ("video", "mask", "heads", "by length, ms", "as they stand", "ours")
     return table(headers, body, words=2)

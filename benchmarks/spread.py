@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from benchmarks.sittings import sittings_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
+from radialbench.records.statistics import Estimate, estimate_median
 from radialbench.reports.check.metrics import RUNS_GPU
 from radialbench.reports.check.significance import Z
-from radialbench.reports.interval import Interval, of_median
 from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import three
+from radialbench.reports.numbers import between, three
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
@@ -36,15 +36,13 @@ class Spread:
         ratio: Of two runs' medians, as they were measured.
         runs: Of that, what the runs differ by besides the uncertainty that their own samples show:
             what a check takes `RUNS_GPU` for.
-        interval: 95% interval of `runs`.
     """
 
     case: str
     median_ms: float | None
     calls: float
     ratio: float
-    runs: float
-    interval: Interval
+    runs: Estimate
 
 
 def spreads(runs: Runs) -> list[Spread]:
@@ -83,8 +81,8 @@ def spread_table(runs: Runs) -> str:
         (
             one.case,
             "" if one.median_ms is None else three(one.median_ms),
-            *(f"{share:.2%}" for share in (one.calls, one.ratio, one.runs)),
-            f"{one.interval.low:.2%} to {one.interval.high:.2%}",
+            *(f"{share:.2%}" for share in (one.calls, one.ratio, one.runs.value)),
+            between(one.runs, "{:.2%}".format),
         )
         for one in spreads(runs)
     ]
@@ -93,14 +91,11 @@ def spread_table(runs: Runs) -> str:
 
 def told_beside(one: Spread) -> str:
     """Say how what was measured stands to what checks take it for."""
-    where = "holds"
-    if one.interval.low > RUNS_GPU:
-        where = "lies above"
-    elif one.interval.high < RUNS_GPU:
-        where = "lies below"
+    low, high = one.runs.ends or (0.0, np.inf)
+    where = "lies above" if low > RUNS_GPU else "lies below" if high < RUNS_GPU else "holds"
     return (
-        f"{one.runs:.2%} over all cases; its 95% interval, {one.interval.low:.2%} to "
-        f"{one.interval.high:.2%}, {where} the {RUNS_GPU:.1%} that a check assumes"
+        f"{one.runs.value:.2%} over all cases; its 95% interval, {low:.2%} to {high:.2%}, {where} "
+        f"the {RUNS_GPU:.1%} that a check assumes"
     )
 
 
@@ -114,14 +109,15 @@ def _spread(case: str, ms: float | None, sitting: Ints, *columns: Floats) -> Spr
     # The logarithm of a variance is more nearly normal, and ends above 0.
     wide = sqrt((count - 1) / count * float(((np.log(left_out / variance)) ** 2).sum()))
     reach = float(np.exp(_t(count - 1) * wide))
-    ends = [sqrt(2 * max(0.0, each - within)) for each in (variance / reach, variance * reach)]
+    low, runs, high = (
+        sqrt(2 * max(0.0, each - within)) for each in (variance / reach, variance, variance * reach)
+    )
     return Spread(
         case,
         ms,
         float(np.sqrt((calls**2).mean())),
         sqrt(2 * variance),
-        sqrt(2 * max(0.0, variance - within)),
-        Interval(*ends),
+        Estimate(runs, low, high, "jackknife"),
     )
 
 
@@ -139,9 +135,9 @@ def _t(freedom: int) -> float:
 
 def _own_variance(timing: Measurement) -> float:
     """Of a median's logarithm, as its own samples show it."""
-    ends = of_median(timing.steady_ms)
+    ends = estimate_median(timing.steady_ms).ends
     assert ends is not None
-    return (log(ends.high / ends.low) / (2 * Z)) ** 2
+    return (log(ends[1] / ends[0]) / (2 * Z)) ** 2
 
 
 def _of_calls(timing: Measurement) -> float:

@@ -114,13 +114,13 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
             str(one.key.batch * one.key.heads),
             f"`{one.key.backend}`",
             changed(one.default, one.config) or "nothing",
-            f"{one.default_ms.median:.4g}",
-            f"{one.ms.median:.4g}",
+            f"{one.default_ms.value:.4g}",
+            f"{one.ms.value:.4g}",
             "none" if one.source == "default" else ratio_words(one.ratio),
         )
         for one in records
     ]
-    gained = [one.ratio.median for one in records if one.source == "tuned"]
+    gained = [one.ratio.value for one in records if one.source == "tuned"]
     most = f", {max(gained):.2f} times as fast at most" if gained else ""
     versions = ", ".join(f"{name} {version}" for name, version in records[-1].versions.items())
     days = sorted({one.created[:10] for one in records})

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from radialbench.autotune.evaluator import Outcome
-from radialbench.autotune.final import estimate
 from radialbench.autotune.live import Live, Rig
 from radialbench.autotune.run import Job
-from radialbench.records.tuning import Estimate, TuningKey, TuningRecord
+from radialbench.records.statistics import Estimate, paired_ratio
+from radialbench.records.tuning import TuningKey, TuningRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,11 @@ def verify(
             yield Verdict(job, record, None, "fails", reason)
             continue
         default, chosen = trials
-        pairs = zip(default.samples_ms, chosen.samples_ms, strict=True)
-        now = estimate([one / other for one, other in pairs])
+        now = paired_ratio(default.samples_ms, chosen.samples_ms)
         yield Verdict(job, record, now, _word(now))
 
 
 def _word(ratio: Estimate) -> str:
-    if ratio.low is not None and ratio.low > 1:
+    if ratio.surely_above(1):
         return "holds"
-    return "slower" if ratio.high is not None and ratio.high < 1 else "no gain"
+    return "slower" if ratio.surely_below(1) else "no gain"

@@ -1,7 +1,7 @@
 """Configurations, times and ratios in words."""
 
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import Estimate
+from radialbench.records.statistics import Estimate
 
 
 def config_words(config: KernelConfig) -> str:
@@ -14,13 +14,9 @@ def config_words(config: KernelConfig) -> str:
 
 def ms_words(time: Estimate) -> str:
     """Say a time, with half the width of its interval if there is one."""
-    if time.low is None or time.high is None:
-        return f"{time.median:.4g} ms"
-    return f"{time.median:.4g} ms ±{(time.high - time.low) / 2 / time.median:.1%}"
+    return f"{time.value:.4g} ms" + (f" ±{time.half_width:.1%}" if time.ends else "")
 
 
 def ratio_words(ratio: Estimate) -> str:
     """Say a ratio, with its interval if there is one."""
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.median:.3f}"
-    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+    return f"{ratio:.3f}"

@@ -33,7 +33,7 @@ def _device(found: "tuple[SelfTest, ...]") -> str:
 
 
 def _facts(one: "SelfTest") -> dict[str, object]:
-    from radialbench.reports.ratio import ratio
+    from radialbench.reports.times import ratio, steady_pairs
 
     facts: dict[str, object] = {
         "case": one.name,
@@ -44,12 +44,12 @@ def _facts(one: "SelfTest") -> dict[str, object]:
     if one.pair is None:
         return facts | {"reason": one.reason}
     found = ratio(*one.pair)
-    ends = [abs(end - 1) for end in (found.low, found.high) if end is not None]
+    ends = [abs(end - 1) for end in found.ends or ()]
     return facts | {
         "median_ms": one.pair[0].median_ms,
-        "pairs": found.pairs,
+        "pairs": len(steady_pairs(*one.pair)),
         "throttled": sum(one.pair[0].throttled),
-        "ratio": found.median,
+        "ratio": found.value,
         "low": found.low,
         "high": found.high,
         "noise": max(ends, default=None),

@@ -70,8 +70,8 @@ def _cells(tuned: Any) -> tuple[str, ...]:
     stays = decision.source == "default"
     shares = [f"{name} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05]
     return (
-        f"{decision.default_ms.median:.4g}",
-        f"{decision.ms.median:.4g}",
+        f"{decision.default_ms.value:.4g}",
+        f"{decision.ms.value:.4g}",
         "none" if stays else ratio_words(decision.ratio),
         config_words(decision.config),
         ", ".join(tuned.edges),

@@ -6,8 +6,6 @@ import torch
 
 from radialbench.records.result import CEILING_SIZE
 
-CEILING_FLOPS = 2 * CEILING_SIZE**3
-
 
 def matrix_product(dtype: torch.dtype, device: str) -> Callable[[], object]:
     """Give a call that multiplies two square matrices of normal numbers, `CEILING_SIZE` wide."""

@@ -116,7 +116,7 @@ def _found(record: TuningRecord, key: TuningKey, stale: list[str], default: Kern
         reason = f"tuning {where} found nothing faster than the default"
         return Found(default, "default", record, reason + end, bool(stale))
     source = "tuned" if record.key == key else "transferred"
-    reason = f"tuned for {where}, there {record.ratio.median:.2f} times as fast as the default"
+    reason = f"tuned for {where}, there {record.ratio.value:.2f} times as fast as the default"
     return Found(record.config, source, record, reason + end, bool(stale))
 
 

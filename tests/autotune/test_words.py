@@ -4,7 +4,7 @@ from radialbench.autotune.importance import FEWEST, importance
 from radialbench.autotune.space import SPACES
 from radialbench.autotune.words import config_words, ms_words, ratio_words
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import Estimate
+from radialbench.records.statistics import Estimate
 from tests.autotune import landscape
 from tests.autotune.fake import Fake
 

@@ -3,7 +3,7 @@
 import pytest
 
 from radialbench.kernels.backend import BACKENDS
-from radialbench.reports.ratio import ratio
+from radialbench.reports.times import ratio
 from radialbench.suites.selftest import PROTOCOL, self_test
 from radialbench.suites.spec import Protocol
 from tests.suites import small

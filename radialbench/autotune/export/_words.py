@@ -1,7 +1,7 @@
 """What several forms share: names of files, and facts of a record."""
 
 import re
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import Any
 
 from radialbench.records.tuning import TuningRecord
@@ -17,11 +17,10 @@ def measured(record: TuningRecord) -> dict[str, Any]:
 
     Times and ratios are a median and both ends of its interval.
     """
+    estimates = {"ms": record.ms, "default_ms": record.default_ms, "ratio": record.ratio}
     return {
         "source": record.source,
-        "ms": astuple(record.ms),
-        "default_ms": astuple(record.default_ms),
-        "ratio": astuple(record.ratio),
+        **{name: (one.value, one.low, one.high) for name, one in estimates.items()},
         "kernel": record.kernel,
         "versions": record.versions,
     }
@@ -39,6 +38,6 @@ def of_what(record: TuningRecord) -> str:
     heads = f"{key.batch} × {key.heads} heads of {key.head_dim}"
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":
-        gain = f"{ratio.median:.3f} times as fast as the default"
+        gain = f"{ratio.value:.3f} times as fast as the default"
     text = f"{record.label}, {video}, {heads}, {key.dtype}, {key.device}: {gain}"
     return "".join(letter if letter.isprintable() else "?" for letter in text)

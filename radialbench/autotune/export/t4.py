@@ -51,7 +51,7 @@ def _kept(record: TuningRecord) -> dict[str, Any]:
     """Give what a record keeps of its trials."""
     timed = {record.config: record.ms, record.default: record.default_ms}
     document = to_t4(
-        [Trial(config, Outcome.OK, None, (ms.median,)) for config, ms in timed.items()], record.key
+        [Trial(config, Outcome.OK, None, (ms.value,)) for config, ms in timed.items()], record.key
     )
     for result in document["results"]:
         # The median stands among the measurements; the calls it is of are not known.
