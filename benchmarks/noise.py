@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from radialbench.kernels.measure.timing import median_half_width
 from radialbench.records.measurement import Measurement, Rounds
 from radialbench.records.result import Record
+from radialbench.records.statistics import estimate_median
 from radialbench.suites.schema import Protocol
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ def as_stopped(record: Record, protocol: Protocol) -> Record:
             steady.append(ms)
         if spent_ms < 1e3 * protocol.min_seconds or len(steady) < protocol.min_samples:
             continue
-        if median_half_width(steady) < protocol.target:
+        if estimate_median(steady).half_width < protocol.target:
             rounds, times = _beside(timing.rounds, range(count)), timing.samples_ms[:count]
             timing = replace(timing, samples_ms=times, rounds=rounds, stopped="precise")
             return replace(record, timing=timing)

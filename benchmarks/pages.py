@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import checks, paper, performance, timers, tuning
+from benchmarks import checks, intervals, paper, performance, timers, tuning
 from benchmarks.parts import RESULTS, ROOT, read_lines, source_of
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.maskgen.picture import save_pictures
@@ -118,7 +118,7 @@ PAGES = {
         {IMAGES / checks.PICTURE: lambda path: path.write_bytes(checks.picture())},
     ),
     "examples": Page(EXAMPLES / "index.md", example_parts),
-    "measurement": Page(DOCS / "measurement.md", timers.parts),
+    "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),
     "performance": Page(DOCS / "performance.md", performance.parts),
     "tuning": Page(

@@ -18,6 +18,7 @@ from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.work import Schedule, call_work
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment, Record
+from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
 from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.kernels import Target, find, target_table
@@ -31,12 +32,11 @@ from radialbench.reports.paper import (
     pflop,
     sparsity_for,
     sparsity_table,
-    speedup,
     table_of,
     work_table,
 )
-from radialbench.reports.ratio import Ratio, ratio
 from radialbench.reports.rows import DENSE
+from radialbench.reports.times import ratio, speedup
 
 RECORDS = RESULTS / "paper.jsonl"
 TIMES = RESULTS / "paper_step.jsonl"
@@ -131,7 +131,7 @@ class VideoTimes:
         sparse = self.layers_ms(RADIAL, schedule.dense_layers)
         return None if dense is None or sparse is None else dense - sparse
 
-    def over(self, part: str, peer: str) -> Ratio | None:
+    def over(self, part: str, peer: str) -> Estimate | None:
         """How many times as long a part takes with a dense kernel, by samples of one round."""
         dense, own = self.find(part, peer), self.find(part, RADIAL)
         return ratio(dense.timing, own.timing) if dense and own else None
@@ -167,7 +167,7 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
                     part,
                     str(count),
                     *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
-                    *(NONE if r is None else times(r.median) for r in over),
+                    *(NONE if r is None else times(r.value) for r in over),
                 )
             )
     return table(headers, body, words=2)
@@ -252,14 +252,14 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
             (
                 one.video.title,
                 *(NONE if part is None else three(part.timing.median_ms) for part in found),
-                *(NONE if ratio is None else times(ratio.median) for ratio in calls),
+                *(NONE if ratio is None else times(ratio.value) for ratio in calls),
                 *(times(dense / own) if dense and own else NONE for dense, own in whole),
             )
         )
     return table(headers, body, words=1)
 
 
-def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Ratio | None:
+def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate | None:
     """What share of the ideal a call reaches: a call with dense attention's time times density.
 
     All but attention is taken to last as long as with the dense kernel, as Amdahl's law has it, or
@@ -391,10 +391,12 @@ def _nine() -> tuple[str, ...]:
 def kernel_target(video: Video, peer: str) -> Target:
     """Attention with the radial mask against a dense kernel's time × density."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         own = find(records, video.group, video.masks[0][0], "hopper")
-        over = speedup(find(records, video.group, DENSE, peer), own) if own else None
-        return over.times(own.table.density) if over and own and own.table else None
+        dense = find(records, video.group, DENSE, peer)
+        if dense is None or own is None or own.table is None:
+            return None
+        return speedup(dense, own).times(own.table.density)
 
     return Target(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
 
@@ -426,7 +428,7 @@ def _video_target(one: VideoTimes) -> Target | None:
     dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
     if not bound or not dense or not own:
         return None
-    found = Ratio(dense / own, None, None, 1)
+    found = Estimate(dense / own)
     return Target(f"{one.video.title}: video over FA2", bound, lambda _: found)
 
 

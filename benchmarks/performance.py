@@ -29,12 +29,13 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, Record
+from radialbench.records.statistics import Estimate
 from radialbench.records.store import append, read
 from radialbench.reports.claims import VIDEOS
-from radialbench.reports.kernels import Target, find, of_ceiling, shape_tables, target_table
+from radialbench.reports.kernels import Target, find, shape_tables, target_table
 from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import three
-from radialbench.reports.ratio import Ratio, ratio
+from radialbench.reports.times import of_ceiling, ratio
 
 RECORDS = RESULTS / "kernels.jsonl"
 ORDERS = RESULTS / "row_order.jsonl"
@@ -65,17 +66,17 @@ Case = tuple[str, str, str]
 def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
     """A rate as a share of the matrix product's."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         found = find(records, group, mask, backend)
         return of_ceiling(found) if found else None
 
     return Target(f"{SHORT[group]} {mask}: {backend} of the matrix product", bound, of)
 
 
-def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Ratio | None]:
+def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Estimate | None]:
     """How many times as long one case takes as another."""
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         one, other = find(records, *above), find(records, *below)
         if one is None or other is None or not one.timing or not other.timing:
             return None
@@ -101,7 +102,7 @@ def small(mask: str) -> Target:
     """A short sequence against dense attention, by the share of pairs."""
     over_dense = over((SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
 
-    def of(records: Sequence[Record]) -> Ratio | None:
+    def of(records: Sequence[Record]) -> Estimate | None:
         own, found = find(records, SMALL, mask, "hopper"), over_dense(records)
         return found.times(1 / own.table.density) if found and own and own.table else None
 
@@ -228,9 +229,7 @@ def order_table(times: Sequence[OrderTime]) -> str:
         here = {one.order: one for one in times if (one.name, one.mask) == (name, mask)}
         base = here[LENGTH]
         over = [ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
-        told = [f"{one.median:.3f}" for one in over]
-        if over[1].low is not None and over[1].high is not None:
-            told[1] += f" ({over[1].low:.3f} to {over[1].high:.3f})"
+        told = (f"{over[0].value:.3f}", f"{over[1]:.3f}")
         body.append((name, mask, str(base.heads), three(base.timing.median_ms), *told))
     headers = ("video", "mask", "heads", "by length, ms", "as they stand", "ours")
     return table(headers, body, words=2)

@@ -35,7 +35,6 @@ from radialbench.autotune.regret import (
 )
 from radialbench.autotune.replay import by_problem, true_times
 from radialbench.autotune.run import NEIGHBOURS, neighbours
-from radialbench.autotune.runoff import format_ratio
 from radialbench.autotune.space import format_config
 from radialbench.autotune.sweep import SweepTrial, read_sweep
 from radialbench.autotune.trials import TrialOutcome
@@ -316,13 +315,13 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
             str(one.key.batch * one.key.heads),
             f"`{one.key.backend}`",
             changed(one.default, one.config) or "nothing",
-            f"{one.default_ms.median:.4g}",
-            f"{one.ms.median:.4g}",
-            "none" if one.source == "default" else format_ratio(one.ratio),
+            f"{one.default_ms.value:.4g}",
+            f"{one.ms.value:.4g}",
+            "none" if one.source == "default" else f"{one.ratio:.3f}",
         )
         for one in records
     ]
-    gained = [one.ratio.median for one in records if one.source == "tuned"]
+    gained = [one.ratio.value for one in records if one.source == "tuned"]
     most = f", {max(gained):.2f} times as fast at most" if gained else ""
     versions = ", ".join(f"{name} {version}" for name, version in records[-1].versions.items())
     days = sorted({one.created[:10] for one in records})

@@ -50,6 +50,11 @@ def test_a_search_in_a_journal_loads_no_database(tmp_path: Path) -> None:
     assert not loaded(code) & {"sqlalchemy", "torch"}
 
 
+def test_records_are_stored_without_numpy() -> None:
+    modules = "measurement, problem, result, statistics, store, tuning, tuning_file"
+    assert not loaded(f"from radialbench.records import {modules}") & HEAVY
+
+
 def test_a_name_loads_only_its_own_module() -> None:
     assert not loaded("from radialbench import RadialBenchError") & HEAVY
     names = "BlockTable, TokenGrid, compile_mask, load_mask, parse_mask"

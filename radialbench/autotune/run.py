@@ -11,7 +11,6 @@ from types import MappingProxyType
 from radialbench import __version__
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.live import Live, WorkerPool
-from radialbench.autotune.runoff import estimate
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates
 from radialbench.autotune.sweep import record_trial, reopen_sweep
@@ -22,8 +21,9 @@ from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import records_of, shipped_records
 from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
+from radialbench.records.statistics import Estimate, paired_ratio
 from radialbench.records.store import reserved
-from radialbench.records.tuning import Estimate, TuningKey, TuningRecord
+from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import put, read_tuning
 from radialbench.suites.plan import Case
 
@@ -211,8 +211,7 @@ def verify(
             yield Verification(job, record, None, "fails", reason)
             continue
         default, chosen = trials
-        pairs = zip(default.samples_ms, chosen.samples_ms, strict=True)
-        now = estimate([one / other for one, other in pairs])
+        now = paired_ratio(default.samples_ms, chosen.samples_ms)
         yield Verification(job, record, now, _word(now))
 
 
@@ -268,9 +267,9 @@ def _study(job: TuningJob) -> str:
 
 
 def _word(ratio: Estimate) -> str:
-    if ratio.low is not None and ratio.low > 1:
+    if ratio.surely_above(1):
         return "holds"
-    return "slower" if ratio.high is not None and ratio.high < 1 else "no gain"
+    return "slower" if ratio.surely_below(1) else "no gain"
 
 
 def _record(job: TuningJob, tuned: Tuned) -> TuningRecord:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from radialbench.autotune.trials import Evaluator, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import Estimate
-from radialbench.reports.interval import of_median
+from radialbench.records.statistics import EXACT, Estimate, estimate_median, paired_ratio
 
 BEST = 3
 """How many are measured again."""
@@ -75,71 +74,47 @@ def is_certain(finals: Sequence[Trial]) -> bool:
     default, _, *others = [one for one in finals if one.outcome == TrialOutcome.OK]
     floor = 1 + _noise(finals)
     gains = [_ratio(default, one) for one in others]
-    if any(gain.low is None or gain.high is None for gain in gains):
+    if not all(gain.surely_above(floor) or gain.surely_below(floor) for gain in gains):
         return False
-    if any(gain.low <= floor < gain.high for gain in gains):  # type: ignore[operator]
-        return False
-    ahead = sorted((gain.median, place) for place, gain in enumerate(gains))[-2:]
-    if len(ahead) < 2 or gains[ahead[-1][1]].median <= floor:
+    ahead = sorted((gain.value, place) for place, gain in enumerate(gains))[-2:]
+    if len(ahead) < 2 or gains[ahead[-1][1]].value <= floor:
         return True
     lead = _ratio(others[ahead[0][1]], others[ahead[1][1]])
-    assert lead.low is not None and lead.high is not None
-    return lead.low > 1 or lead.high < 1 + NOISE_FLOOR
+    return lead.surely_above(1) or lead.surely_below(1 + NOISE_FLOOR)
 
 
 def decide(finals: Sequence[Trial]) -> Decision:
     """Choose by what was measured: the default stays unless another is surely faster."""
     default, _, *others = finals
     noise = _noise(finals)
-    default_ms = estimate(default.samples_ms)
+    default_ms = estimate_median(default.samples_ms)
     gains = [(_ratio(default, one), one) for one in others if one.outcome == TrialOutcome.OK]
-    sure = [(gain, one) for gain, one in gains if gain.low is not None and gain.low > 1 + noise]
+    sure = [(gain, one) for gain, one in gains if gain.surely_above(1 + noise)]
     if sure:
-        gain, one = max(sure, key=lambda pair: pair[0].median)
+        gain, one = max(sure, key=lambda pair: pair[0].value)
         reason = f"surely more than {noise:.1%} faster than the default"
-        ms = estimate(one.samples_ms)
+        ms = estimate_median(one.samples_ms)
         return Decision(one.config, "tuned", reason, ms, default_ms, gain, noise)
     reason = "nothing else could be measured in the end"
     if gains:
-        gain, _ = max(gains, key=lambda pair: pair[0].median)
-        reason = (
-            f"the best other was {format_ratio(gain)} times as fast, "
-            f"not surely above {1 + noise:.3f}"
-        )
-    same = Estimate(1.0, 1.0, 1.0)
+        gain, _ = max(gains, key=lambda pair: pair[0].value)
+        reason = f"the best other was {gain:.3f} times as fast, not surely above {1 + noise:.3f}"
+    same = Estimate(1.0, 1.0, 1.0, EXACT)
     return Decision(default.config, "default", reason, default_ms, default_ms, same, noise)
-
-
-def estimate(samples: Sequence[float]) -> Estimate:
-    """Return the median of samples, and its interval."""
-    interval = of_median(samples)
-    ordered = sorted(samples)
-    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return Estimate(middle, *((interval.low, interval.high) if interval else (None, None)))
 
 
 def format_ms(time: Estimate) -> str:
     """Return a time in words, with half the width of its interval if there is one."""
-    if time.low is None or time.high is None:
-        return f"{time.median:.4g} ms"
-    return f"{time.median:.4g} ms ±{(time.high - time.low) / 2 / time.median:.1%}"
-
-
-def format_ratio(ratio: Estimate) -> str:
-    """Return a ratio in words, with its interval if there is one."""
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.median:.3f}"
-    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+    return f"{time.value:.4g} ms" + (f" ±{time.half_width:.1%}" if time.ends else "")
 
 
 def _ratio(above: Trial, below: Trial) -> Estimate:
-    pairs = zip(above.samples_ms, below.samples_ms, strict=True)
-    return estimate([one / other for one, other in pairs])
+    return paired_ratio(above.samples_ms, below.samples_ms)
 
 
 def _noise(finals: Sequence[Trial]) -> float:
     default, again, *_ = finals
-    return max(NOISE_FLOOR, abs(_ratio(default, again).median - 1))
+    return max(NOISE_FLOOR, abs(_ratio(default, again).value - 1))
 
 
 def _joined(old: Trial, new: Trial) -> Trial:

@@ -100,7 +100,7 @@ def _state(event: "JobProgress", *, terse: bool = False) -> str:
 
 def ended_line(event: "JobEnded") -> str:
     """Say in a line what came of a search."""
-    from radialbench.autotune.runoff import format_ms, format_ratio
+    from radialbench.autotune.runoff import format_ms
     from radialbench.autotune.space import format_config
 
     head = f"[{event.place}/{event.total}] {event.job.name}  "
@@ -111,5 +111,5 @@ def ended_line(event: "JobEnded") -> str:
         return f"{head}{format_ms(decision.ms)}, the default stays: {decision.reason}"
     return (
         f"{head}{format_ms(decision.ms)} with {format_config(decision.config)}, "
-        f"{format_ratio(decision.ratio)} times as fast as the default"
+        f"{decision.ratio:.3f} times as fast as the default"
     )

@@ -32,15 +32,14 @@ def replayed_table(done: Sequence["Replayed"]) -> str:
 
 def verdict_table(verdicts: Sequence["Verification"]) -> str:
     """Give a line for each record that was measured again."""
-    from radialbench.autotune.runoff import format_ratio
     from radialbench.autotune.space import format_config
 
     rows = [
         (
             one.job.name,
             format_config(one.record.config),
-            format_ratio(one.record.ratio),
-            one.reason if one.now is None else format_ratio(one.now),
+            f"{one.record.ratio:.3f}",
+            one.reason if one.now is None else f"{one.now:.3f}",
             one.word,
         )
         for one in verdicts
@@ -64,16 +63,15 @@ def estimate_table(told: Sequence["TuningEstimate"]) -> str:
 
 
 def _cells(tuned: Any) -> tuple[str, ...]:
-    from radialbench.autotune.runoff import format_ratio
     from radialbench.autotune.space import format_config
 
     decision = tuned.decision
     stays = decision.source == "default"
     shares = [f"{name} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05]
     return (
-        f"{decision.default_ms.median:.4g}",
-        f"{decision.ms.median:.4g}",
-        "none" if stays else format_ratio(decision.ratio),
+        f"{decision.default_ms.value:.4g}",
+        f"{decision.ms.value:.4g}",
+        "none" if stays else f"{decision.ratio:.3f}",
         format_config(decision.config),
         ", ".join(tuned.edges),
         ", ".join(shares),

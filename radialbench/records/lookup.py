@@ -118,7 +118,7 @@ def _choice(
         reason = f"tuning {where} found nothing faster than the default"
         return ConfigChoice(default, "default", record, reason + end, bool(stale))
     source = "tuned" if record.key == key else "transferred"
-    reason = f"tuned for {where}, there {record.ratio.median:.2f} times as fast as the default"
+    reason = f"tuned for {where}, there {record.ratio.value:.2f} times as fast as the default"
     return ConfigChoice(record.config, source, record, reason + end, bool(stale))
 
 

@@ -15,6 +15,8 @@ MEASURES = ("attention", "compile")
 CEILING_SIZE = 8192
 """Rows and columns of the matrices whose product `Record.ceiling` times."""
 
+CEILING_FLOPS = 2 * CEILING_SIZE**3
+
 
 class Status(StrEnum):
     """How a case ended."""

@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, field
 from radialbench.errors import RecordError
 from radialbench.records import _check
 from radialbench.records.problem import DIRECTIONS, DTYPES, KernelConfig, Problem
+from radialbench.records.statistics import Estimate
 
 SCHEMA = 1
 """Version of the stored form. 1: the first."""
@@ -65,28 +66,6 @@ def key_of(problem: Problem, backend: str, device: str) -> TuningKey:
     shared = ("mask", "frames", "tokens_per_frame", "seq_len", "batch", "heads", "head_dim")
     shape = {name: getattr(problem, name) for name in (*shared, "dtype", "direction")}
     return TuningKey(backend=backend, device=device, **shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A median and its 95% interval.
-
-    Attributes:
-        median: The middle of the samples.
-        low: Lower end of the interval; None where there are too few samples for one.
-        high: Upper end, likewise.
-    """
-
-    median: float
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        _check.finite(self, "median", "low", "high", above=0)
-        if (self.low is None) != (self.high is None):
-            raise RecordError("Estimate has both ends of its interval, or none")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise RecordError(f"Estimate.low is at most its high, got {self.low} and {self.high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +145,13 @@ class TuningRecord:
         _check.filled(self, "label", "sampler", "kernel")
         _check.one_of(self, "source", CHOICES)
         _check.zoned_time(self, "created")
+        for name in ("ms", "default_ms", "ratio"):
+            estimate: Estimate = getattr(self, name)
+            if min(estimate.ends or (estimate.value,)) <= 0:
+                raise RecordError(f"TuningRecord.{name} must be above 0, got {estimate}")
         if self.source == "default" and self.config != self.default:
             raise RecordError("TuningRecord.config is the default if its source says so")
-        if self.source == "tuned" and not (self.ratio.low and self.ratio.low > 1):
+        if self.source == "tuned" and not self.ratio.surely_above(1):
             raise RecordError(
                 "TuningRecord.ratio of a tuned configuration has an interval above 1, got "
                 f"{self.ratio.low} to {self.ratio.high}: what is not surely faster than the "

@@ -131,12 +131,12 @@ def _meeting(below: Row, above: Row) -> tuple[float, float]:
 def _interval(rows: list[Row]) -> tuple[float, float] | None:
     """Where masks as fast, and as slow, as their intervals allow would break even."""
     found = [(row.tokens, row.speedup_interval) for row in rows]
-    known = [(tokens, interval) for tokens, interval in found if interval]
+    known = [(tokens, ratio.ends) for tokens, ratio in found if ratio and ratio.ends]
     if len(known) < len(rows):
         return None
     return (
-        _crossing([(tokens, interval.high) for tokens, interval in known]),
-        _crossing([(tokens, interval.low) for tokens, interval in known]),
+        _crossing([(tokens, high) for tokens, (_, high) in known]),
+        _crossing([(tokens, low) for tokens, (low, _) in known]),
     )
 
 

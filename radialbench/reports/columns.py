@@ -163,7 +163,7 @@ COLUMNS = (
     _number("plan_ms", "record.plan_ms", "time of the backend's planning"),
     # Beside dense
     _text("dense_backend", "dense.backend", "the fastest dense kernel it may be compared with"),
-    _number("dense_ms", lambda row: total_ms(row.dense) if row.dense else None,
+    _number("dense_ms", lambda row: total_ms(row.dense).value if row.dense else None,
             "that one's `latency_ms`"),
     _number("dense_iqr_ms", "dense.timing.iqr_ms", "its `iqr_ms`"),
     _count("dense_samples", lambda row: len(row.dense.timing.samples_ms)
@@ -176,7 +176,8 @@ COLUMNS = (
     _number("executed_tflop_per_s", _over("executed_gflops", 1e3),
             "`executed_tflop` over `median_ms`"),
     _number("ceiling_tflop_per_s", "ceiling_tflops", "rate of the matrix product timed in turn"),
-    _number("of_ceiling", "of_ceiling", "`executed_tflop_per_s` as a share of that rate", share),
+    _number("of_ceiling", "of_ceiling",
+            "`executed_tflop_per_s` as a share of that rate: median of the rounds", share),
     _number("isolated_ms", "record.isolated.median_ms",
             "median of launches that each follow a pause"),
     _number("alone_ms", _alone_ms, "mean of calls one after the other, while counters were read"),

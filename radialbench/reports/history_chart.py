@@ -42,9 +42,7 @@ def draw(one: MetricHistory, found: History) -> "Figure":
     values = [scale * point.value for point in one.points]
     lows, highs = zip(
         *(
-            (scale * p.interval.low, scale * p.interval.high)
-            if p.interval
-            else (scale * p.value, scale * p.value)
+            [scale * end for end in (p.interval and p.interval.ends) or (p.value, p.value)]
             for p in one.points
         ),
         strict=True,

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.records.result import CEILING_SIZE, Record
+from radialbench.records.result import CEILING_FLOPS, CEILING_SIZE, Record
+from radialbench.records.statistics import Estimate
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import NONE, times
-from radialbench.reports.ratio import Ratio, ratio
-from radialbench.reports.rows import CEILING_FLOPS, DENSE, Row, sweep_of
+from radialbench.reports.numbers import NONE, between, times
+from radialbench.reports.rows import DENSE, Row, sweep_of
+from radialbench.reports.times import ratio, speedup
 
 OURS = ("hopper", "triton")
 
@@ -60,20 +61,16 @@ def _ceiling(timed: list[Record]) -> str:
 
 
 def _table(timed: list[Record]) -> str:
-    def of_product(row: Row) -> str:
-        found = of_ceiling(row.record)
-        return NONE if found is None else f"{found.median:.2f}"
-
     def beside_peer(row: Row) -> str:
         peer = against_best_peer(row.record, timed)
-        return NONE if peer is None else f"{times(peer[1].median)} {text(peer[0])}"
+        return NONE if peer is None else f"{times(peer[1].value)} {text(peer[0])}"
 
     view: View = {
         **named("mask", "backend"),
         "blocks": "{block_density}",
         "ms in turn (IQR; samples)": "{median_ms} ({iqr_ms}; {samples})",
         "TFLOP/s": "{executed_tflop_per_s:,.0f}",
-        "of the product": of_product,
+        "of the product": "{of_ceiling:.2f}",
         "against best peer": beside_peer,
         "ms alone": "{alone_ms}",
         "ms isolated": "{isolated_ms}",
@@ -91,15 +88,7 @@ def row_of(record: Record) -> Row:
     return Row(record, sweep_of(record), 0)
 
 
-def of_ceiling(record: Record) -> Ratio | None:
-    """Rate on the visited blocks as a share of the matrix product's, sample by sample."""
-    if record.timing is None or record.ceiling is None or record.table is None:
-        return None
-    work = record.table.executed_flops / CEILING_FLOPS
-    return ratio(record.ceiling, record.timing).times(work)
-
-
-def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Ratio] | None:
+def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Estimate] | None:
     """The fastest peer on the same mask, and how many times as long it takes as our kernel."""
     peers = [
         other
@@ -132,14 +121,11 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
 
 
 def _speedup(row: Row) -> str:
-    """The ratio of pairs, with the time of the mask's token order."""
-    own, dense = row.record.timing, row.dense.timing if row.dense else None
-    assert own is not None and dense is not None
-    order_ms = row.record.permute_ms or 0.0
-    found = ratio(dense, replace(own, samples_ms=tuple(ms + order_ms for ms in own.samples_ms)))
-    if found.low is None or found.high is None:
-        return times(found.median)
-    return f"{times(found.median)} ({times(found.low)} to {times(found.high)})"
+    """Return the ratio of pairs, with the time of the mask's token order."""
+    assert row.dense is not None
+    found = speedup(row.dense, row.record)
+    ends = between(found, times)
+    return f"{times(found.value)} ({ends})" if ends else times(found.value)
 
 
 SPEEDUPS: View = {
@@ -172,7 +158,7 @@ class Target:
 
     text: str
     bound: float
-    of: Callable[[Sequence[Record]], Ratio | None]
+    of: Callable[[Sequence[Record]], Estimate | None]
     at_most: bool = False
 
     def met(self, value: float) -> bool:
@@ -185,8 +171,8 @@ def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
     body = []
     for target in targets:
         value = target.of(records)
-        shown = NONE if value is None else value.text
-        met = NONE if value is None else "yes" if target.met(value.median) else "**no**"
+        shown = NONE if value is None else f"{value:.2f}"
+        met = NONE if value is None else "yes" if target.met(value.value) else "**no**"
         asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
         body.append((target.text, asked, shown, met))
     return table(("what", "asked", "measured", "met"), body, words=1)

@@ -1,6 +1,9 @@
 """How numbers and stored text are written for people."""
 
+from collections.abc import Callable
 from math import floor, log10
+
+from radialbench.records.statistics import Estimate
 
 MIB = 1 << 20
 
@@ -24,6 +27,12 @@ def share(value: float) -> str:
 def times(value: float) -> str:
     """A ratio: `2.56×`."""
     return f"{value:.2f}×" if 0.1 <= value < 10 else f"{three(value)}×"
+
+
+def between(estimate: Estimate | None, form: Callable[[float], str]) -> str:
+    """Format the ends of an interval: `2.51× to 2.60×`; empty without one."""
+    ends = estimate and estimate.ends
+    return " to ".join(map(form, ends)) if ends else ""
 
 
 def mib(count: float) -> str:

@@ -12,9 +12,8 @@ from radialbench.reports.columns import cell
 from radialbench.reports.kernels import OURS, find, row_of
 from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import NONE, share, times
-from radialbench.reports.ratio import Ratio, ratio
 from radialbench.reports.rows import DENSE
-from radialbench.reports.times import total_ms
+from radialbench.reports.times import speedup, total_ms
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -156,9 +155,10 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
         own = [record for record in timed if record.mask == mask and record.backend in OURS]
         if not own:
             continue
-        best = min(own, key=total_ms)
-        over = {peer: speedup(find(timed, video.group, DENSE, peer), best) for peer in PEERS}
-        fastest = min((found.median for found in over.values() if found), default=0.0)
+        best = min(own, key=lambda record: total_ms(record).value)
+        peers = {peer: find(timed, video.group, DENSE, peer) for peer in PEERS}
+        over = {peer: speedup(dense, best) if dense else None for peer, dense in peers.items()}
+        fastest = min((found.value for found in over.values() if found), default=0.0)
         assert best.table
         reached = fastest * best.table.block_density
         claim = video.claim.speedup if mask.partition("(")[0] == video.masks[0][0] else None
@@ -169,19 +169,9 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
                 best.backend or "",
                 cell(row_of(best), "{latency_ms}"),
                 cell(row_of(best), "{block_density}"),
-                *(NONE if found is None else times(found.median) for found in over.values()),
+                *(NONE if found is None else times(found.value) for found in over.values()),
                 share(reached) if reached else NONE,
                 NONE if claim is None else times(claim),
             )
         )
     return rows
-
-
-def speedup(dense: Record | None, own: Record) -> Ratio | None:
-    """How many times as long a dense kernel takes, by samples of one round.
-
-    The time of the mask's token order counts.
-    """
-    if dense is None or not dense.timing or not own.timing:
-        return None
-    return ratio(dense.timing, own.timing).times(own.timing.median_ms / total_ms(own))

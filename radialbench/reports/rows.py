@@ -9,9 +9,9 @@ from statistics import quantiles
 
 from radialbench.records.measurement import Telemetry
 from radialbench.records.problem import Problem
-from radialbench.records.result import CEILING_SIZE, Environment, Record, Status, TableStats
-from radialbench.reports.interval import Interval, of_median
-from radialbench.reports.times import time_ratio, total_ms
+from radialbench.records.result import CEILING_FLOPS, Environment, Record, Status, TableStats
+from radialbench.records.statistics import Estimate
+from radialbench.reports.times import of_ceiling, ratio_of_totals, total_ms
 
 DENSE = "dense"
 """The mask every comparison is with."""
@@ -21,8 +21,6 @@ LIKE = ("device", "cpu", "cores", "threads", "os", "python", "versions")
 
 BUSY = 1.3
 """A call may take this many times as long alone as in turn with others, which leave it cooler."""
-
-CEILING_FLOPS = 2 * CEILING_SIZE**3
 
 
 def busy(record: Record) -> Telemetry | None:
@@ -104,7 +102,7 @@ class Row:
     @cached_property
     def total_ms(self) -> float | None:
         """The median and the time of the token order, if the mask has one."""
-        return None if self.median_ms is None else self.median_ms + (self.record.permute_ms or 0)
+        return total_ms(self.record).value if self.ok else None
 
     @property
     def iqr_share(self) -> float | None:
@@ -130,28 +128,25 @@ class Row:
         """How many times as long the dense result takes, token order included on both sides."""
         if self.dense is None or self.total_ms is None:
             return None
-        return total_ms(self.dense) / self.total_ms
+        return total_ms(self.dense).value / self.total_ms
 
     @cached_property
-    def interval_ms(self) -> Interval | None:
-        """95% interval of `total_ms`; None with too few samples."""
-        found = of_median(self.record.timing.steady_ms) if self.record.timing else None
-        return found and found.plus(self.record.permute_ms or 0)
+    def interval_ms(self) -> Estimate | None:
+        """`total_ms` with its 95% interval; None with too few samples."""
+        found = total_ms(self.record) if self.ok else None
+        return found if found and found.ends else None
 
     @cached_property
-    def speedup_interval(self) -> Interval | None:
-        """95% interval of `speedup`; from pairs, where both were sampled in turn."""
-        if self.dense is None or self.speedup is None or self.total_ms is None:
-            return None
-        return time_ratio(self.dense, self.record)
+    def speedup_interval(self) -> Estimate | None:
+        """`speedup` with its 95% interval; None with too few samples."""
+        found = ratio_of_totals(self.dense, self.record) if self.dense and self.ok else None
+        return found if found and found.ends else None
 
     @property
     def of_ceiling(self) -> float | None:
         """Rate on the visited blocks as a share of the matrix product's beside it."""
-        ceiling = self.ceiling_tflops
-        if ceiling is None or self.executed_gflops is None:
-            return None
-        return self.executed_gflops / 1e3 / ceiling
+        found = of_ceiling(self.record)
+        return found.value if found else None
 
     @property
     def ceiling_tflops(self) -> float | None:
@@ -285,7 +280,7 @@ def _dense(placed: Iterable[tuple[int, Record]]) -> Dense:
         if record.mask == DENSE and record.measure == "attention" and record.timing:
             found.setdefault(_shape(record), []).append((place, record))
     for results in found.values():
-        results.sort(key=lambda result: total_ms(result[1]))
+        results.sort(key=lambda result: total_ms(result[1]).value)
     return found
 
 

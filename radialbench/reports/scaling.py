@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from radialbench.records.result import TableStats
-from radialbench.reports.exponent import Exponent, exponent
+from radialbench.records.statistics import Estimate, exponent
 from radialbench.reports.growth import SQUARE, Growth, Verdict, growth, local_exponents
 from radialbench.reports.rows import Row
 
@@ -63,6 +63,8 @@ class Latency:
         tokens: Tokens of each length.
         medians_ms: Median of each length.
         executed: Exponent against the executed work; None with fewer than three lengths.
+        sampled: Whether every length was called more than once: else the exponent's interval covers
+            the scatter of the lengths alone.
         peaks: (tokens, bytes) of the calls whose peak memory is known and not 0.
     """
 
@@ -72,7 +74,8 @@ class Latency:
     place: int
     tokens: tuple[int, ...]
     medians_ms: tuple[float, ...]
-    executed: Exponent | None
+    executed: Estimate | None
+    sampled: bool
     peaks: tuple[tuple[int, int], ...]
 
     @property
@@ -168,6 +171,7 @@ def _latency(rows: list[Row]) -> Latency:
         tokens=tuple(row.tokens for row in rows),
         medians_ms=tuple(row.median_ms for row in rows if row.median_ms is not None),
         executed=exponent([work for work, _ in worked], [samples for _, samples in worked]),
+        sampled=all(len(row.samples_ms) > 1 for row in rows),
         peaks=tuple((tokens, peak) for tokens, peak in peaks if peak),
     )
 

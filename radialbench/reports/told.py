@@ -132,7 +132,7 @@ def _latencies(latencies: Iterable[Latency]) -> list[str]:
             "execute, with bootstrap 95% intervals over samples and lengths; 1 is in proportion. "
             "Behind them the exponents in n, between the two shortest and the two longest lengths.",
         )
-    if any(latency.executed and not latency.executed.sampled for latency in latencies):
+    if any(latency.executed and not latency.sampled for latency in latencies):
         lines.append(
             "Where a case has one sample, the interval covers the scatter of the lengths about the "
             "line alone, not the spread of repeated calls."
@@ -142,18 +142,20 @@ def _latencies(latencies: Iterable[Latency]) -> list[str]:
 
 def _latency(latency: Latency, *, several: bool, places: bool) -> str:
     found = latency.executed
-    assert found is not None
-    if not found.low <= 1 <= found.high:
+    assert found is not None and found.ends is not None
+    low, high = found.ends
+    if not found.holds(1):
         verdict = "less than in proportion" if found.value < 1 else "more than in proportion"
-    elif found.high - found.low > WIDE:
+    elif high - low > WIDE:
         verdict = "too uncertain to say more"
     else:
         verdict = "in proportion"
     where = f", {plain(latency.sweep)}" if several else ""
     where += f", environment {latency.place + 1}" if places else ""
     return (
-        f"{plain(latency.mask)} on {plain(latency.backend)}{where}: {found.text}, {verdict}; "
-        f"n^{latency.exponents[0]:.2f}, n^{latency.exponents[-1]:.2f}; {found.cases} lengths."
+        f"{plain(latency.mask)} on {plain(latency.backend)}{where}: {found:.2f}, {verdict}; "
+        f"n^{latency.exponents[0]:.2f}, n^{latency.exponents[-1]:.2f}; "
+        f"{len(latency.tokens)} lengths."
     )
 
 

@@ -15,8 +15,9 @@ from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.tuned import processor
 from radialbench.records.problem import KernelConfig
+from radialbench.records.statistics import Estimate
 from radialbench.records.store import reserved
-from radialbench.records.tuning import Estimate, Outcomes, TuningRecord
+from radialbench.records.tuning import Outcomes, TuningRecord
 from radialbench.records.tuning_file import read_tuning
 from radialbench.suites.plan import Case
 from tests.records.tuned import KEY

@@ -1,10 +1,10 @@
 """What mattered in a search, and its words."""
 
-from radialbench.autotune.runoff import format_ms, format_ratio
+from radialbench.autotune.runoff import format_ms
 from radialbench.autotune.space import SPACES, format_config
 from radialbench.autotune.tuner import FEWEST_TIMES, importance
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import Estimate
+from radialbench.records.statistics import Estimate
 from tests.autotune import landscape
 from tests.autotune.fake import Fake
 
@@ -36,4 +36,4 @@ def test_words() -> None:
     assert format_config(KernelConfig()) == "128×128"
     assert format_ms(Estimate(2.0)) == "2 ms"
     assert format_ms(Estimate(2.0, 1.98, 2.02)) == "2 ms ±1.0%"
-    assert format_ratio(Estimate(1.5)) == "1.500"
+    assert f"{Estimate(1.5):.3f}" == "1.500"

@@ -380,11 +380,11 @@ def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecor
     out = tmp_path / "records.jsonl"
     problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
     key = key_of(problem, "cpu", processor("cpu"))
-    once = {"median": 1.0, "low": 0.9, "high": 1.1}
+    once = {"value": 1.0, "low": 0.9, "high": 1.1}
     facts = {
         "schema": 1, "key": {name: getattr(key, name) for name in key.__slots__},
         "label": "radial", "config": {"block_m": 64}, "default": {}, "source": "tuned",
-        "ms": once, "default_ms": once, "ratio": {"median": 1.5, "low": 1.4, "high": 1.6},
+        "ms": once, "default_ms": once, "ratio": {"value": 1.5, "low": 1.4, "high": 1.6},
         "trials": {"ok": 3}, "sampler": "tpe", "seed": 0, "edges": [], "kernel": "abc",
         "versions": {}, "created": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip

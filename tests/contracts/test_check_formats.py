@@ -8,10 +8,10 @@ import pytest
 
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
+from radialbench.records.statistics import Estimate
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.formats import CHECK_FORMATS, load_check_format
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
-from radialbench.reports.interval import Interval
 from tests.reports.check.noise import record
 
 every_format = pytest.mark.parametrize("name", CHECK_FORMATS)
@@ -22,7 +22,7 @@ HOSTILE = "a|b\n::error::c \x1b[31m<script>`d`]]>, 5% [f](g) \x00"
 
 
 def verdict(outcome: Outcome, case: str = "case", reason: str = "for a reason") -> Verdict:
-    ends = Interval(1.03, 1.07)
+    ends = Estimate(1.05, 1.03, 1.07, "independent errors")
     return Verdict(
         case, "latency", outcome, reason, 1.0, 1.05, 1.05, ends, Gate(0.02), 1e-9, 1.04, 1.05
     )

@@ -1,12 +1,10 @@
-"""When sampling stops, what the median's interval is, and what a call adds to memory."""
+"""When sampling stops, and what a call adds to memory."""
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
-import numpy as np
 import pytest
 
 from radialbench.kernels.measure.clocks import Calls, EventClock, HostClock, Orders, Round
@@ -15,7 +13,6 @@ from radialbench.kernels.measure.timing import (
     EXTRA_ROUNDS,
     measure,
     measure_together,
-    median_half_width,
 )
 
 Clock = Callable[..., Callable[[], None]]
@@ -75,38 +72,6 @@ def test_a_target_that_is_met_ends_the_sampling(taking: Clock) -> None:
     many = measure(taking(*nearly_equal), target=0.001, min_samples=2)
     assert len(few.samples_ms) == 6
     assert len(many.samples_ms) > 6
-
-
-@pytest.mark.parametrize("count", [6, 7, 8, 9, 11, 12, 17, 20, 30, 100])
-def test_the_interval_covers_the_median_19_times_in_20_and_no_narrower_one_does(count: int) -> None:
-    ordered = [1000.0 + place for place in range(1, count + 1)]
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    half_width = median_half_width(ordered[::-1]) * middle
-    rank = round((count + 1 - 2 * half_width) / 2)
-
-    def covers(rank: int) -> float:
-        """Chance that the median lies between the rank-th sample from below and from above."""
-        outside = 2 * sum(math.comb(count, heads) for heads in range(rank))
-        return 1 - float(outside / 2**count)
-
-    assert covers(rank) >= 0.95 > covers(rank + 1)
-
-
-def test_the_interval_holds_for_samples_of_any_distribution() -> None:
-    generator = np.random.default_rng(7)
-    trials, inside = 400, 0
-    for _ in range(trials):
-        samples = sorted(generator.lognormal(sigma=2, size=15))
-        width = median_half_width(samples) * samples[7] * 2
-        low = samples[3]
-        assert low + width == pytest.approx(samples[11])
-        inside += low <= 1.0 <= low + width
-    assert inside / trials > 0.93
-
-
-@pytest.mark.parametrize("count", range(1, 6))
-def test_fewer_than_six_samples_have_no_interval(count: int) -> None:
-    assert median_half_width([1.0] * count) == math.inf
 
 
 def test_calls_are_sampled_round_by_round_in_changing_order(taking: Clock) -> None:

@@ -4,7 +4,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import SCHEMA, Estimate, Outcomes, TuningKey, TuningRecord
+from radialbench.records.statistics import Estimate
+from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
 
 KEY = TuningKey(
     backend="triton",

@@ -72,7 +72,9 @@ def test_units_are_those_of_the_names() -> None:
     assert values.effective_tflop == record.table.flops / 1e12
     assert values.executed_tflop_per_s == pytest.approx(values.executed_tflop / 2e-3)
     assert values.ceiling_tflop_per_s == pytest.approx(2 * 8192**3 / 1.4e-3 / 1e12)
-    assert values.of_ceiling == values.executed_tflop_per_s / values.ceiling_tflop_per_s
+    assert values.of_ceiling == pytest.approx(
+        values.executed_tflop_per_s / values.ceiling_tflop_per_s
+    )
     assert values.error_share == pytest.approx(2e-6 / 1e-4)
     assert (values.power_w, values.sm_mhz, values.slowed_by) == (400, 1500, "power cap")
 

@@ -6,17 +6,17 @@ from typing import Any
 from radialbench.records.measurement import Measurement, Memory, Rounds, Telemetry
 from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE, Record, Status, TableStats
+from radialbench.records.statistics import Estimate
 from radialbench.reports.kernels import (
     Target,
     against_best_peer,
     find,
-    of_ceiling,
     row_of,
     shape_tables,
     target_table,
 )
-from radialbench.reports.ratio import Ratio, ratio
 from radialbench.reports.rows import busy
+from radialbench.reports.times import of_ceiling, ratio
 from tests.records.sample import RECORD, failed
 
 GROUP = "21x30x52/h12d128bf16"
@@ -43,7 +43,7 @@ def case(backend: str, *samples: float, mask: str = "radial", **fields: Any) -> 
 
 def test_the_share_of_the_product_is_by_executed_work() -> None:
     record = case("hopper", 2.0, 4.0, 2.0)
-    assert of_ceiling(record) == Ratio(0.5, None, None, 3)
+    assert of_ceiling(record) == Estimate(0.5)
     assert of_ceiling(replace(record, ceiling=None)) is None
 
 
@@ -56,7 +56,7 @@ def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
         case("flex", 5.0, 5.0),
         case("cudnn", 1.0, 1.0, mask="dense"),
     ]
-    assert against_best_peer(own, cases) == ("fa4", Ratio(1.5, None, None, 2))
+    assert against_best_peer(own, cases) == ("fa4", Estimate(1.5))
     assert against_best_peer(cases[2], cases) is None
     assert against_best_peer(own, [own]) is None
 

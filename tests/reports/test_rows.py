@@ -5,7 +5,7 @@ import pytest
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import Problem
 from radialbench.records.result import Status
-from radialbench.reports.interval import Interval
+from radialbench.records.statistics import ORDER_STATISTICS, Estimate
 from radialbench.reports.rows import DENSE, counts, differing, rows_of, sweep_of
 from tests.records.sample import ENVIRONMENT
 from tests.reports.factory import elsewhere, ended, made, on_gpu
@@ -151,10 +151,11 @@ def test_speed_ups_of_cases_sampled_in_turn_come_from_pairs() -> None:
     drift = (1.0, 2.0, 1.5, 3.0, 1.2, 1.1, 2.5)
     cases = [made(DENSE, samples=[4 * one for one in drift]), made(samples=drift)]
     (_, row) = rows_of(on_gpu(cases))[0]
-    assert row.speedup_interval == Interval(4, 4)
+    assert row.speedup_interval == Estimate(4, 4, 4, ORDER_STATISTICS)
     (_, apart) = rows_of(cases)[0]
     assert apart.speedup_interval is not None
-    assert apart.speedup_interval.low < 2.5 < 6 < apart.speedup_interval.high
+    assert apart.speedup_interval.holds(2.5)
+    assert apart.speedup_interval.holds(6)
 
 
 def test_the_ceiling_and_the_counters() -> None:

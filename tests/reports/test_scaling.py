@@ -108,7 +108,7 @@ def test_latency_in_proportion_to_executed_work() -> None:
     (latency,) = found(records).latencies
     assert latency.executed is not None
     assert latency.executed.value == pytest.approx(1, abs=0.01)
-    assert latency.executed.low <= 1 <= latency.executed.high
+    assert latency.executed.holds(1)
     (line,) = said(records, "Latency against executed work")[1:]
     assert line.startswith("radial on cpu: 1.00 (")
     assert "), in proportion; n^" in line

@@ -6,7 +6,7 @@ their names. None of them is pickled, and what data is in them is data for their
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,10 @@ def measured_facts(record: TuningRecord) -> dict[str, Any]:
 
     Times and ratios are a median and both ends of its interval.
     """
+    estimates = {"ms": record.ms, "default_ms": record.default_ms, "ratio": record.ratio}
     return {
         "source": record.source,
-        "ms": astuple(record.ms),
-        "default_ms": astuple(record.default_ms),
-        "ratio": astuple(record.ratio),
+        **{name: (one.value, one.low, one.high) for name, one in estimates.items()},
         "kernel": record.kernel,
         "versions": record.versions,
     }
@@ -106,6 +105,6 @@ def describe_record(record: TuningRecord) -> str:
     heads = f"{key.batch} × {key.heads} heads of {key.head_dim}"
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":
-        gain = f"{ratio.median:.3f} times as fast as the default"
+        gain = f"{ratio.value:.3f} times as fast as the default"
     text = f"{record.label}, {video}, {heads}, {key.dtype}, {key.device}: {gain}"
     return "".join(letter if letter.isprintable() else "?" for letter in text)

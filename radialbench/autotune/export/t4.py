@@ -91,7 +91,7 @@ def _kept(record: TuningRecord) -> dict[str, Any]:
     """Return what a record keeps of its trials."""
     timed = {record.config: record.ms, record.default: record.default_ms}
     document = to_t4(
-        [Trial(config, TrialOutcome.OK, None, (ms.median,)) for config, ms in timed.items()],
+        [Trial(config, TrialOutcome.OK, None, (ms.value,)) for config, ms in timed.items()],
         record.key,
     )
     for result in document["results"]:

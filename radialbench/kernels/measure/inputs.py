@@ -12,8 +12,6 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE
 
-CEILING_FLOPS = 2 * CEILING_SIZE**3
-
 Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """q, k and v, each [batch, heads, seq_len, head_dim]."""
 

@@ -5,13 +5,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import cache
 from itertools import chain
 from statistics import median
 
 from radialbench.kernels.measure.clocks import Clock, HostClock, Round
 from radialbench.kernels.measure.telemetry import rounds_of
 from radialbench.records.measurement import Measurement
+from radialbench.records.statistics import estimate_median
 
 TARGET = 0.005
 """Half-width of a median's interval, as a share of it, at which it is known well enough."""
@@ -106,7 +106,7 @@ def measure_together(
     spent_ms, stopped = 0.0, ""
 
     def precise(samples: Sequence[float]) -> bool:
-        return len(samples) >= min_samples and median_half_width(samples) < target
+        return len(samples) >= min_samples and estimate_median(samples).half_width < target
 
     with closing(clock.rounds(runs, _orders(len(runs)))) as rounds:
         slow: list[Round] = []
@@ -170,32 +170,3 @@ def _orders(count: int) -> Iterator[list[int]]:
     generator = random.Random(0)
     while True:
         yield generator.sample(range(count), count)
-
-
-def median_half_width(samples: Sequence[float]) -> float:
-    """Return half the width of the median's 95% interval, as a share of the median.
-
-    The interval lies between two order statistics, found from the binomial distribution, and
-    assumes nothing about the samples' own. With fewer than six samples no such interval reaches
-    95%: infinite.
-    """
-    count, ordered = len(samples), sorted(samples)
-    below = _rank(count)
-    if below == 0:
-        return math.inf
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return (ordered[count - below] - ordered[below - 1]) / 2 / middle
-
-
-@cache
-def _rank(count: int) -> int:
-    """Count the samples on either side of the interval's ends, the ends included.
-
-    The largest r with P(fewer than r of `count` fair coins show heads) ≤ 2.5%; exact.
-    """
-    rank, ways, sum_of_ways = 0, 1, 1
-    while 40 * sum_of_ways <= 2**count:
-        rank += 1
-        ways = ways * (count - rank + 1) // rank
-        sum_of_ways += ways
-    return rank

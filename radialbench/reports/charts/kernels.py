@@ -103,10 +103,11 @@ def _panel(
         for row in kernels:
             if (x := value(row)) is not None:
                 found.setdefault(row.backend, []).append((x, place))
-                ends = row.interval_ms if value is _total else None
-                if ends and ends.high > WIDE * ends.low:
+                found_ms = row.interval_ms if value is _total else None
+                low, high = (found_ms and found_ms.ends) or (x, x)
+                if high > WIDE * low:
                     color = looked[row.backend].color
-                    axes.hlines(place, ends.low, ends.high, color=color, lw=2, alpha=0.55)
+                    axes.hlines(place, low, high, color=color, lw=2, alpha=0.55)
     for backend, points in found.items():
         look = looked[backend]
         axes.plot(

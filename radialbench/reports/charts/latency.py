@@ -112,8 +112,8 @@ def _times(axes: Axes, line: Series, look: Look) -> End | None:
     if curve:
         axes.plot(*curve, color=look.color, linestyle=dash_of(line), lw=look.width, zorder=2)
     for row in line.rows:
-        ends = row.interval_ms
-        low, high = (ends.low, ends.high) if ends else row.quartiles_ms or (0, 0)
+        known = row.interval_ms
+        low, high = (known and known.ends) or row.quartiles_ms or (0, 0)
         if high > low:
             axes.plot([row.tokens] * 2, [low, high], color=look.color, lw=4.5, alpha=0.3, zorder=2)
     return end

@@ -5,11 +5,11 @@ from math import inf
 
 from radialbench.records.gate import Gate
 from radialbench.records.result import UNSOUND, Record, Status
+from radialbench.records.statistics import Estimate
 from radialbench.reports.check.metrics import METRICS, MetricValue, format_value
 from radialbench.reports.check.significance import Change
 from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.interval import Interval
-from radialbench.reports.numbers import plain
+from radialbench.reports.numbers import between, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +43,24 @@ def compare_sampled(one: SampledChange, is_worse: bool, is_better: bool) -> Verd
         is_worse: Whether chance is ruled out as why it is worse, over all cases.
         is_better: The same for better.
     """
-    change, least = one.change, _least(one)
-    *_, ratio, ends = _shown(one.metric, one.before, one.now, change.interval)
-    told = _told(one.metric, change.ratio, ratio)
-    interval = f"95% {_percent(ends.low)} to {_percent(ends.high)}" if ends else ""
+    change, least = one.change.estimate, _least(one)
+    *_, ratio, ends = _shown(one.metric, one.before, one.now, change)
+    told = _told(one.metric, change.value, ratio)
+    interval = f"95% {between(ends, _percent)}"
     gate = f"{100 * least:.3g}%"
     outcome, why = Outcome.PASS, f"{told} ({interval}), within {gate}"
-    if change.ratio >= 1 + least and is_worse:
+    if change.value >= 1 + least and is_worse:
         outcome, why = Outcome.REGRESSED, f"{told} ({interval}), at least {gate}"
         if throttled := _throttled(one, least):
             outcome, why = Outcome.INCONCLUSIVE, f"{told} ({interval}), {throttled}"
-    elif change.ratio >= 1 + least:
+    elif change.value >= 1 + least:
         outcome, why = (
             Outcome.INCONCLUSIVE,
             (f"{told} ({interval}): among so many figures this may be chance; measure again"),
         )
-    elif change.ratio <= 1 / (1 + least) and is_better:
+    elif change.value <= 1 / (1 + least) and is_better:
         outcome, why = Outcome.FASTER, f"{told} ({interval}), at least {gate}"
-    elif _wide(change.interval, least):
+    elif _wide(change, least):
         outcome, why = (
             Outcome.INCONCLUSIVE,
             (
@@ -69,7 +69,7 @@ def compare_sampled(one: SampledChange, is_worse: bool, is_better: bool) -> Verd
             ),
         )
     if one.cycles is not None:
-        why += f"; {_percent(one.cycles.ratio)} in cycles"
+        why += f"; {_percent(one.cycles.estimate.value)} in cycles"
     return _verdict(one, outcome, why)
 
 
@@ -130,21 +130,23 @@ def _least(one: SampledChange) -> float:
 
 def _throttled(one: SampledChange, least: float) -> str:
     """Describe by how much the clock was lower, if it did more than the work; empty if not."""
-    if one.cycles is None or one.cycles.ratio >= 1 + least:
+    if one.cycles is None:
         return ""
-    if one.cycles.ratio**2 >= one.change.ratio:
+    time, cycles = one.change.estimate.value, one.cycles.estimate.value
+    if cycles >= 1 + least or cycles**2 >= time:
         return ""
-    slower = 1 - one.cycles.ratio / one.change.ratio
+    slower = 1 - cycles / time
     return f"but at a clock {slower:.1%} lower: the GPU was held back; measure again"
 
 
-def _wide(interval: Interval, least: float) -> bool:
+def _wide(ratio: Estimate, least: float) -> bool:
     """Whether neither no change nor one of twice the gate is ruled out."""
-    return interval.low <= 1 and interval.high >= (1 + least) ** 2
+    low, high = ratio.ends or (ratio.value, ratio.value)
+    return low <= 1 and high >= (1 + least) ** 2
 
 
 def _verdict(one: SampledChange, outcome: Outcome, why: str) -> Verdict:
-    before, now, ratio, interval = _shown(one.metric, one.before, one.now, one.change.interval)
+    before, now, ratio, interval = _shown(one.metric, one.before, one.now, one.change.estimate)
     return Verdict(
         case=one.case,
         metric=one.metric,
@@ -156,15 +158,15 @@ def _verdict(one: SampledChange, outcome: Outcome, why: str) -> Verdict:
         interval=interval,
         gate=one.gate,
         p=one.change.worse_p,
-        cycles=one.cycles.ratio if one.cycles else None,
-        worse=one.change.ratio,
+        cycles=one.cycles.estimate.value if one.cycles else None,
+        worse=one.change.estimate.value,
         around=_turned(one.now.interval) if METRICS[one.metric].share else one.now.interval,
     )
 
 
 def _shown(
-    metric: str, before: MetricValue, now: MetricValue, interval: Interval | None
-) -> tuple[float, float, float | None, Interval | None]:
+    metric: str, before: MetricValue, now: MetricValue, interval: Estimate | None
+) -> tuple[float, float, float | None, Estimate | None]:
     """Both figures, their ratio and its interval, as people read them."""
     if METRICS[metric].share:
         return 1 / before.value, 1 / now.value, before.value / now.value, _turned(interval)
@@ -172,9 +174,9 @@ def _shown(
     return before.value, now.value, ratio, interval
 
 
-def _turned(interval: Interval | None) -> Interval | None:
-    """Interval of one over a figure."""
-    return Interval(1 / interval.high, 1 / interval.low) if interval else None
+def _turned(estimate: Estimate | None) -> Estimate | None:
+    """Estimate of one over a figure."""
+    return estimate.inverse() if estimate else None
 
 
 def _told(metric: str, cost: float, ratio: float | None) -> str:

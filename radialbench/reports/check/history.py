@@ -8,6 +8,7 @@ from statistics import median
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.result import Record
+from radialbench.records.statistics import Estimate
 from radialbench.reports.check.baseline import of_the_same_devices
 from radialbench.reports.check.change_points import (
     FEWEST,
@@ -21,7 +22,6 @@ from radialbench.reports.check.environment_diff import environment_diff, why_unl
 from radialbench.reports.check.gates import NO_GATES, Gates, describe_gates, gates_of
 from radialbench.reports.check.metrics import METRICS, Metric, MetricValue
 from radialbench.reports.check.verdict import Outcome
-from radialbench.reports.interval import Interval
 
 Key = tuple[str, str]
 
@@ -55,7 +55,7 @@ class Point:
 
     run: int
     value: float
-    interval: Interval | None
+    interval: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +256,8 @@ def _shown(metric: Metric, cost: float) -> float:
     return 1 / cost if metric.share else cost
 
 
-def _interval(metric: Metric, value: MetricValue) -> Interval | None:
+def _interval(metric: Metric, value: MetricValue) -> Estimate | None:
     ends = value.interval
     if ends is None or not metric.share:
         return ends
-    return Interval(1 / ends.high, 1 / ends.low)
+    return ends.inverse()

@@ -1,6 +1,7 @@
 """A history as text for people, and as plain values for programs."""
 
 import textwrap
+from functools import partial
 from typing import Any
 
 from radialbench.records.gate import gate_text
@@ -8,7 +9,7 @@ from radialbench.reports.check.change_points import FEWEST
 from radialbench.reports.check.history import History, MetricChange, MetricHistory, Point, Run
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import PLACES
-from radialbench.reports.numbers import plain
+from radialbench.reports.numbers import between, plain
 from radialbench.reports.terminal_tables import paragraph, terminal_table
 
 MOST = 20
@@ -114,12 +115,9 @@ def _series(one: MetricHistory, runs: tuple[Run, ...], width: int | None) -> str
 
 
 def _row(metric: str, point: Point, run: Run, marks: dict[int, str]) -> tuple[str, ...]:
-    ends = point.interval
-    between = (
-        f"{format_value(metric, ends.low)} to {format_value(metric, ends.high)}" if ends else ""
-    )
+    ends = between(point.interval, partial(format_value, metric))
     place, mark = str(point.run + 1), marks.get(point.run, "")
-    return place, format_value(metric, point.value), between, _name(run), mark
+    return place, format_value(metric, point.value), ends, _name(run), mark
 
 
 def _name(run: Run) -> str:

@@ -7,10 +7,10 @@ from statistics import median, stdev
 
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
-from radialbench.reports.interval import Interval, of_median
+from radialbench.records.statistics import Estimate, estimate_median
 from radialbench.reports.numbers import mib, three
-from radialbench.reports.ratio import steady_pairs
-from radialbench.reports.rows import CEILING_FLOPS, busy
+from radialbench.reports.rows import busy
+from radialbench.reports.times import ceiling_shares
 
 RUNS_GPU = 0.005
 """How much two runs of the same code on one GPU differ by, as a standard deviation of the ratio:
@@ -33,14 +33,14 @@ class MetricValue:
         value: In the metric's unit.
         runs: What two runs of the same code differ by, as a share; 0 for what is the same.
         slack: The same, in the metric's unit.
-        interval: Of the value, from its samples; None if they are too few.
+        interval: The value with its interval, from its samples; None if they are too few.
         samples: How many there are; None for what has none.
         source: What was measured; figures of two sources are not compared.
     """
 
     value: float
     runs: float = 0.0
-    interval: Interval | None = None
+    interval: Estimate | None = None
     samples: int | None = None
     source: str = ""
     slack: float = 0.0
@@ -69,13 +69,8 @@ def cycles(record: Record) -> MetricValue | None:
 
 def ceiling(record: Record) -> MetricValue | None:
     """The matrix product's rate over that of the visited blocks, timed in turn."""
-    if record.timing is None or record.ceiling is None or record.table is None:
-        return None
-    if record.measure != "attention" or not record.table.executed_flops:
-        return None
-    per_flop = CEILING_FLOPS / record.table.executed_flops
-    pairs = steady_pairs(record.timing, record.ceiling)
-    return _sampled([per_flop * ms / beside for ms, beside in pairs], RUNS_GPU)
+    shares = ceiling_shares(record)
+    return _sampled([1 / share for share in shares], RUNS_GPU) if shares else None
 
 
 def energy(record: Record) -> MetricValue | None:
@@ -160,10 +155,11 @@ def _timed(record: Record) -> MetricValue | None:
 def _sampled(
     samples: Sequence[float], runs: float, timing: Measurement | None = None
 ) -> MetricValue:
+    found = estimate_median(samples)
     return MetricValue(
-        value=median(samples),
+        value=found.value,
         runs=max(runs, _drift(samples), _apart(timing) if timing else 0.0),
-        interval=of_median(samples),
+        interval=found if found.ends else None,
         samples=len(samples),
         source=", ".join((timing.cache, timing.timer, timing.launches)) if timing else "",
     )

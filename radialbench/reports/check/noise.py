@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from radialbench.errors import ReportError
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
+from radialbench.records.statistics import Estimate, estimate_median, paired_ratio
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.significance import Z
 from radialbench.reports.check.verdict import exit_code
-from radialbench.reports.interval import Interval, of_median, of_paired_ratio
-from radialbench.reports.numbers import three
+from radialbench.reports.numbers import between, three
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
@@ -54,7 +54,6 @@ class Spread:
         ratio: Of two runs' medians, as they were measured.
         runs: Of that, what the runs differ by besides the uncertainty that their own samples show:
             what a check takes `RUNS_GPU` or `RUNS_CPU` for.
-        interval: 95% interval of `runs`.
     """
 
     case: str
@@ -62,8 +61,7 @@ class Spread:
     calls: float
     in_turn: float | None
     ratio: float
-    runs: float
-    interval: Interval
+    runs: Estimate
 
 
 def sittings_of(runs: Sequence[R]) -> list[list[R]]:
@@ -129,20 +127,20 @@ def noise_floor(runs: Runs) -> float:
     Raises:
         ReportError: As `spreads`.
     """
-    return spreads(runs)[-1].runs
+    return spreads(runs)[-1].runs.value
 
 
 def describe_noise(one: Spread, *, device: str) -> str:
     """Say how what was measured stands to what checks assume of a device."""
     assumed = RUNS_CPU if device == "cpu" else RUNS_GPU
     where = "holds"
-    if one.interval.low > assumed:
+    if one.runs.surely_above(assumed):
         where = "lies above"
-    elif one.interval.high < assumed:
+    elif one.runs.surely_below(assumed):
         where = "lies below"
     return (
-        f"{one.runs:.2%} over all cases; its 95% interval, {one.interval.low:.2%} to "
-        f"{one.interval.high:.2%}, {where} the {assumed:.1%} that a check assumes"
+        f"{one.runs.value:.2%} over all cases; its 95% interval, "
+        f"{between(one.runs, '{:.2%}'.format)}, {where} the {assumed:.1%} that a check assumes"
     )
 
 
@@ -154,8 +152,8 @@ def spread_cells(one: Spread) -> tuple[str, ...]:
         f"{one.calls:.2%}",
         "–" if one.in_turn is None else f"{one.in_turn:.2%}",
         f"{one.ratio:.2%}",
-        f"{one.runs:.2%}",
-        f"{one.interval.low:.2%} to {one.interval.high:.2%}",
+        f"{one.runs.value:.2%}",
+        between(one.runs, "{:.2%}".format),
     )
 
 
@@ -171,15 +169,16 @@ def _spread(
     # The logarithm of a variance is more nearly normal, and ends above 0.
     wide = sqrt((count - 1) / count * float(((np.log(left_out / variance)) ** 2).sum()))
     reach = float(np.exp(_t(count - 1) * wide))
-    ends = [sqrt(2 * max(0.0, each - within)) for each in (variance / reach, variance * reach)]
+    low, middle, high = (
+        sqrt(2 * max(0.0, each - within)) for each in (variance / reach, variance, variance * reach)
+    )
     return Spread(
         case,
         ms,
         float(np.sqrt((calls**2).mean())),
         in_turn,
         sqrt(2 * variance),
-        sqrt(2 * max(0.0, variance - within)),
-        Interval(*ends),
+        Estimate(middle, low, high, "jackknife"),
     )
 
 
@@ -197,13 +196,13 @@ def _t(freedom: int) -> float:
 
 def _own_variance(record: Record) -> float:
     """Return the variance of a median's logarithm, as its own samples show it."""
-    ends = of_median(_timing(record).steady_ms)
+    ends = estimate_median(_timing(record).steady_ms).ends
     if ends is None:
         raise ReportError(
             f"{record.case} has fewer than six samples, which say nothing of their own noise; let "
             "the suite's protocol take more (min_samples)"
         )
-    return (log(ends.high / ends.low) / (2 * Z)) ** 2
+    return (log(ends[1] / ends[0]) / (2 * Z)) ** 2
 
 
 def _of_calls(timing: Measurement) -> float:
@@ -216,8 +215,10 @@ def _in_turn(timing: Measurement) -> float | None:
     calls = timing.steady_ms
     pairs = [calls[place : place + 2] for place in range(0, len(calls) - 1, 2)]
     turned = [pair[:: (-1) ** place] for place, pair in enumerate(pairs)]
-    found = of_paired_ratio([one for one, _ in turned], [other for _, other in turned])
-    return None if found is None else max(abs(found.low - 1), abs(found.high - 1))
+    if not turned:
+        return None
+    ends = paired_ratio([one for one, _ in turned], [other for _, other in turned]).ends
+    return max(abs(end - 1) for end in ends) if ends else None
 
 
 def _middle(shares: Sequence[float | None]) -> float | None:

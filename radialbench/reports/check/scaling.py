@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from radialbench.records.gate import Gate
 from radialbench.records.result import Record
+from radialbench.records.statistics import FEWEST_SIZES, Estimate, exponent
 from radialbench.reports.check.environment_diff import why_unlike
 from radialbench.reports.check.gates import Gates, gates_of
 from radialbench.reports.check.metrics import latency
-from radialbench.reports.check.significance import Change, Slope, change_of, slope_of
+from radialbench.reports.check.significance import Change, change_of, slope_of
 from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.exponent import FEWEST, Exponent, exponent
-from radialbench.reports.interval import Interval
 from radialbench.reports.numbers import span
 from radialbench.reports.rows import sweep_grid
 from radialbench.reports.scaling import APART
@@ -37,9 +36,9 @@ class ExponentChange:
 
     case: str
     gate: Gate
-    before: Exponent
-    now: Exponent
-    change: Slope
+    before: Estimate
+    now: Estimate
+    change: Change
     frames: tuple[int, ...]
 
 
@@ -86,9 +85,10 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
         is_worse: Whether chance is ruled out as why it is higher, over all figures.
         is_better: The same for lower.
     """
-    slope, before, now = one.change, one.before.value, one.now.value
-    least = max(one.gate.share * abs(before), one.gate.least, 2 * slope.runs)
-    ends = f"95% {slope.interval.low:+.3f} to {slope.interval.high:+.3f}"
+    slope, before, now = one.change.estimate, one.before.value, one.now.value
+    low, high = slope.ends or (slope.value, slope.value)
+    least = max(one.gate.share * abs(before), one.gate.least, 2 * one.change.runs)
+    ends = f"95% {low:+.3f} to {high:+.3f}"
     told = f"{before:z.2f}, now {now:z.2f}: {slope.value:+z.3f} ({ends})"
     outcome, why = Outcome.PASS, f"{told}, within {least:.2g}"
     if slope.value >= least and is_worse:
@@ -98,7 +98,7 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
         why = f"{told}: among so many figures this may be chance; measure again"
     elif slope.value <= -least and is_better:
         outcome, why = Outcome.FASTER, f"{told}, at least {least:.2g}"
-    elif slope.interval.low <= 0 and slope.interval.high >= 2 * least:
+    elif low <= 0 and high >= 2 * least:
         outcome = Outcome.INCONCLUSIVE
         why = f"{told}: too wide to tell, even {2 * least:.2g} is not ruled out; take more samples"
     above = before > 0
@@ -110,11 +110,11 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
         before=before,
         now=now,
         ratio=now / before if above else None,
-        interval=_ratios(slope.interval, before) if above else None,
+        interval=slope.times(1 / before).plus(1) if above else None,
         gate=one.gate,
-        p=slope.worse_p,
+        p=one.change.worse_p,
         worse=1 + slope.value,
-        around=Interval(one.now.low, one.now.high),
+        around=one.now,
     )
 
 
@@ -131,7 +131,7 @@ def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
 
 def _long(sweep: Mapping[int, Record]) -> bool:
     tokens = [record.problem.seq_len for record in sweep.values()]
-    return len(tokens) >= FEWEST and max(tokens) >= APART * min(tokens)
+    return len(tokens) >= FEWEST_SIZES and max(tokens) >= APART * min(tokens)
 
 
 def _change(old: Record, new: Record, runs: float) -> Change | None:
@@ -162,9 +162,5 @@ def _samples(record: Record) -> tuple[float, ...]:
 def _short(compared: int, lengths: int) -> str:
     return (
         f"{compared} of the baseline's {lengths} lengths can be compared, with six samples in both "
-        f"runs: an exponent takes {FEWEST}, the longest {APART:g} times the shortest"
+        f"runs: an exponent takes {FEWEST_SIZES}, the longest {APART:g} times the shortest"
     )
-
-
-def _ratios(differences: Interval, before: float) -> Interval:
-    return Interval(1 + differences.low / before, 1 + differences.high / before)

@@ -6,8 +6,8 @@ from math import copysign, erfc, exp, hypot, log, log1p, sqrt
 
 import numpy as np
 
+from radialbench.records.statistics import EXACT, INDEPENDENT_ERRORS, Estimate, unpaired_ratio
 from radialbench.reports.check.metrics import MetricValue
-from radialbench.reports.interval import Interval
 
 Z = 1.959964
 """Standard deviations that a 95% interval reaches to either side."""
@@ -22,66 +22,46 @@ the share of checks that report anything."""
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a cost changed.
+    """How a cost, or its exponent, changed.
 
     Attributes:
-        ratio: The cost now over that before.
-        interval: 95% interval, what runs differ by included.
-        worse_p: How likely a cost this much higher is if nothing changed.
+        estimate: The cost now over that before, or the exponent now less that before, with what
+            runs differ by in its 95% interval.
+        worse_p: How likely one this much higher is if nothing changed.
         better_p: The same for this much lower.
-        runs: What two runs of the same code differ by, as a share.
+        runs: What two runs of the same code differ by, as a standard deviation: of a cost as a
+            share of it.
         freedom: Degrees of freedom that the probabilities are of.
     """
 
-    ratio: float
-    interval: Interval
+    estimate: Estimate
     worse_p: float
     better_p: float
     runs: float
-    freedom: float = MANY
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """How an exponent changed.
-
-    Attributes:
-        value: The exponent now less that before.
-        interval: 95% interval of the difference, what runs differ by included.
-        worse_p: How likely an exponent this much higher is if nothing changed.
-        better_p: The same for this much lower.
-        runs: What it differs by in two runs of the same code, as a standard deviation.
-    """
-
-    value: float
-    interval: Interval
-    worse_p: float
-    better_p: float
-    runs: float
+    freedom: float
 
 
 def change_of(before: MetricValue, now: MetricValue, runs: float = 0.0) -> Change | None:
     """Compare two runs' figures; None if one has too few samples.
 
-    The ends of both medians' intervals and the difference between runs are independent errors,
-    whose logarithms add up by their squares.
+    The difference between runs is one more independent error beside those of both figures.
 
     Args:
         before: The figure in the baseline.
         now: The figure now.
         runs: What two runs of the same code differ by at least, as a share.
     """
-    old, new = _ends(before), _ends(now)
-    if old is None or new is None:
+    old, new = _estimate(before), _estimate(now)
+    found = unpaired_ratio(new, old)
+    if found.ends is None:
         return None
     runs = max(before.runs, now.runs, runs)
-    middle = log(now.value / before.value)
-    down = hypot(log(now.value / new.low), log(old.high / before.value), Z * runs)
-    up = hypot(log(new.high / now.value), log(before.value / old.low), Z * runs)
+    middle, (low, high) = log(found.value), map(log, found.ends)
+    down, up = hypot(middle - low, Z * runs), hypot(high - middle, Z * runs)
     freedom = _freedom(((old, before.samples), (new, now.samples)), runs)
+    ends = found.value * exp(-down), found.value * exp(up)
     return Change(
-        ratio=exp(middle),
-        interval=Interval(exp(middle - down), exp(middle + up)),
+        estimate=Estimate(found.value, *ends, INDEPENDENT_ERRORS),
         worse_p=_tail(middle * Z / down, freedom) if down else float(middle <= 0),
         better_p=_tail(-middle * Z / up, freedom) if up else float(middle >= 0),
         runs=runs,
@@ -89,8 +69,8 @@ def change_of(before: MetricValue, now: MetricValue, runs: float = 0.0) -> Chang
     )
 
 
-def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Slope:
-    """Give how the exponent of a cost in its sizes changed: the slope of the ratios' logarithms.
+def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Change:
+    """Return how the exponent of a cost in its sizes changed: the slope of the ratios' logarithms.
 
     Args:
         sizes: At least two different ones.
@@ -98,19 +78,18 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Slope:
     """
     x = np.log(np.asarray(sizes, np.float64))
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    value = float(weights @ [log(change.ratio) for change in changes])
-    ends = [change.interval for change in changes]
-    spreads = weights**2 * [(log(each.high / each.low) / (2 * Z)) ** 2 for each in ends]
+    value = float(weights @ [log(change.estimate.value) for change in changes])
+    spreads = weights**2 * [_variance(change.estimate) for change in changes]
     total = float(spreads.sum())
     lost = float((spreads**2 / [change.freedom for change in changes]).sum())
     freedom = min(total**2 / lost, MANY) if lost else MANY
     wide = sqrt(total)
-    return Slope(
-        value=value,
-        interval=Interval(value - Z * wide, value + Z * wide),
+    return Change(
+        estimate=Estimate(value, value - Z * wide, value + Z * wide, INDEPENDENT_ERRORS),
         worse_p=_tail(value / wide, freedom) if wide else float(value <= 0),
         better_p=_tail(-value / wide, freedom) if wide else float(value >= 0),
         runs=float(np.hypot.reduce(weights * [change.runs for change in changes])),
+        freedom=freedom,
     )
 
 
@@ -132,17 +111,22 @@ def benjamini_hochberg(chances: Sequence[float], false: float = FALSE) -> list[b
     return [chance <= bound for chance in chances]
 
 
-def _ends(figure: MetricValue) -> Interval | None:
+def _estimate(figure: MetricValue) -> Estimate:
+    """Return a figure with its interval, which has no width where there are no samples."""
     if figure.samples is None:
-        return Interval(figure.value, figure.value)
-    if figure.interval is None or figure.interval.low <= 0:
-        return None
-    return figure.interval.around(figure.value)
+        return Estimate(figure.value, figure.value, figure.value, EXACT)
+    return figure.interval.widened_to(figure.value) if figure.interval else Estimate(figure.value)
 
 
-def _freedom(sides: Sequence[tuple[Interval, int | None]], runs: float) -> float:
+def _variance(estimate: Estimate) -> float:
+    """Return the variance of the logarithm that an interval stands for."""
+    low, high = estimate.ends or (1.0, 1.0)
+    return (log(high / low) / (2 * Z)) ** 2
+
+
+def _freedom(sides: Sequence[tuple[Estimate, int | None]], runs: float) -> float:
     """Degrees of freedom of both runs' spread together (Welch, Satterthwaite)."""
-    spreads = [(log(ends.high / ends.low) / (2 * Z)) ** 2 for ends, _ in sides]
+    spreads = [_variance(estimate) for estimate, _ in sides]
     total = sum(spreads) + runs**2
     lost = sum(
         spread**2 / (count - 1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from radialbench.records.gate import Gate
-from radialbench.reports.interval import Interval
+from radialbench.records.statistics import Estimate
 
 
 class Outcome(StrEnum):
@@ -56,12 +56,12 @@ class Verdict:
     before: float | None = None
     now: float | None = None
     ratio: float | None = None
-    interval: Interval | None = None
+    interval: Estimate | None = None
     gate: Gate | None = None
     p: float | None = None
     cycles: float | None = None
     worse: float | None = None
-    around: Interval | None = None
+    around: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)

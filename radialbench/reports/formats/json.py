@@ -76,6 +76,8 @@ def _growth(found: Growth) -> dict[str, Any]:
 
 
 def _latency(latency: Latency) -> dict[str, Any]:
+    fitted = {"cases": len(latency.tokens), "sampled": latency.sampled}
+    executed = latency.executed and asdict(latency.executed) | fitted
     return {
         "sweep": latency.sweep,
         "mask": latency.mask,
@@ -83,6 +85,6 @@ def _latency(latency: Latency) -> dict[str, Any]:
         "environment": latency.place + 1,
         "tokens": list(latency.tokens),
         "exponents": list(latency.exponents),
-        "against_executed_work": asdict(latency.executed) if latency.executed else None,
+        "against_executed_work": executed,
         "peak_exponents": list(latency.peak_exponents),
     }

@@ -8,8 +8,7 @@ from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import cell
 from radialbench.reports.headlines import Headline, headlines
-from radialbench.reports.markdown_tables import between
-from radialbench.reports.numbers import NONE, listed, span, three, times
+from radialbench.reports.numbers import NONE, between, listed, span, three, times
 from radialbench.reports.page.template import Table, render
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
@@ -80,7 +79,7 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
     caption = (
         f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
         f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
-        f"{first.dense.backend}, which takes {three(total_ms(first.dense))} ms."
+        f"{first.dense.backend}, which takes {three(total_ms(first.dense).value)} ms."
     )
     headers = (
         *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
@@ -147,7 +146,7 @@ def baseline(check: CheckResult) -> Baseline:
             format_value(one.metric, one.before or 0),
             format_value(one.metric, one.now or 0),
             NONE if one.ratio is None else times(one.ratio),
-            between(one.interval),
+            between(one.interval, times) or NONE,
         )
         for one in check.compared
     ]

@@ -44,7 +44,7 @@ def test_latency(factor: float, outcome: Outcome) -> None:
     assert verdict.outcome is outcome
     assert verdict.ratio == pytest.approx(factor)
     assert verdict.interval is not None
-    assert verdict.interval.low < factor < verdict.interval.high
+    assert verdict.interval.holds(factor)
     word = "slower" if factor >= 1 else "faster"
     assert verdict.reason.startswith(f"{abs(factor - 1):.1%} {word} (95% ")
 
@@ -66,7 +66,7 @@ def test_what_runs_are_known_to_differ_by_widens_the_interval() -> None:
     (verdict, *_) = check([gpu(1.045)], [gpu()], noise_floor=0.02).verdicts
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.interval is not None
-    assert verdict.interval.high > 1.045 * 1.039
+    assert verdict.interval.holds(1.045 * 1.039)
     (verdict, *_) = check([gpu(1.10)], [gpu()], noise_floor=0.02).verdicts
     assert verdict.outcome is Outcome.REGRESSED
 
@@ -166,7 +166,7 @@ def test_energy_and_share_of_the_ceiling() -> None:
     assert share.outcome is Outcome.REGRESSED
     assert share.ratio == pytest.approx(0.8)
     assert share.interval is not None
-    assert share.interval.low < 0.8 < share.interval.high
+    assert share.interval.holds(0.8)
     assert share.reason.startswith("20.0% less of the ceiling (95% -")
 
 

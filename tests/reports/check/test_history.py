@@ -55,7 +55,7 @@ def test_a_step_is_found_with_its_run_and_what_changed() -> None:
     assert change.changed == ("commit: 0000006 and 0000007",)
     assert change.p <= 0.01
     assert [point.run for point in series.points] == list(range(12))
-    assert all(p.interval and p.interval.low < p.value < p.interval.high for p in series.points)
+    assert all(p.interval and p.interval.holds(p.value) for p in series.points)
     assert headline(one) == "12 results: 1 change in 2 cases"
 
 

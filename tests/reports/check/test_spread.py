@@ -24,20 +24,20 @@ def test_the_spread_of_runs_is_what_was_put_in() -> None:
     found = [spreads(made(seed)) for seed in range(40)]
     for place in (0, -1):
         each = [one[place] for one in found]
-        assert np.mean([one.runs for one in each]) == pytest.approx(truth, rel=0.05)
-        held = [one.interval.low <= truth <= one.interval.high for one in each]
+        assert np.mean([one.runs.value for one in each]) == pytest.approx(truth, rel=0.05)
+        held = [one.runs.holds(truth) for one in each]
         assert sum(held) >= 0.85 * len(held)
     every = [one[-1] for one in found]
     # What the samples of a run show of their own median is told apart from what runs differ by.
-    assert all(one.ratio > one.runs for one in every)
+    assert all(one.ratio > one.runs.value for one in every)
     assert np.mean([one.calls for one in every]) == pytest.approx(CALLS, rel=0.05)
     assert found[0][1].median_ms == pytest.approx(TIMES_MS[1], rel=0.01)
 
 
 def test_runs_that_do_not_differ_have_no_spread() -> None:
     every = [spreads(made(seed, processes=0.0))[-1] for seed in range(10)]
-    assert max(one.interval.low for one in every) == 0.0
-    assert max(one.interval.high for one in every) < 0.001
+    assert all(one.runs.low == 0.0 for one in every)
+    assert all(one.runs.surely_below(0.001) for one in every)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_runs_of_two_sittings_are_not_compared() -> None:
 def test_the_spread_is_that_of_runs_of_one_sitting() -> None:
     early, late = made(5, runs=12), later(made(6, runs=12), minutes=10, slower=1.05)
     apart = spreads([*early, *late])[-1]
-    assert apart.runs == pytest.approx(sqrt(2) * 0.003, rel=0.3)
+    assert apart.runs.value == pytest.approx(sqrt(2) * 0.003, rel=0.3)
 
 
 def test_the_floor_is_what_all_cases_differ_by() -> None:
     runs = made(3)
-    assert noise_floor(runs) == spreads(runs)[-1].runs > 0
+    assert noise_floor(runs) == spreads(runs)[-1].runs.value > 0
 
 
 def test_what_a_case_in_turn_with_itself_seems_to_differ_by() -> None:

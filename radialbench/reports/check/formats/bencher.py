@@ -24,7 +24,6 @@ def render(result: CheckResult) -> str:
 def _metric(one: Verdict, now: float) -> dict[str, float]:
     factor = NS.get(one.metric, 1.0)
     values = {"value": factor * now}
-    if one.around:
-        values["lower_value"] = factor * one.around.low
-        values["upper_value"] = factor * one.around.high
+    if one.around and (ends := one.around.ends):
+        values |= {"lower_value": factor * ends[0], "upper_value": factor * ends[1]}
     return values

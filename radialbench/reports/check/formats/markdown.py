@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
-from radialbench.reports.markdown_tables import between, table, text
-from radialbench.reports.numbers import NONE, times
+from radialbench.reports.markdown_tables import table, text
+from radialbench.reports.numbers import NONE, between, times
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
@@ -51,5 +51,5 @@ def _cells(one: Verdict) -> tuple[str, ...]:
         NONE if one.before is None else format_value(one.metric, one.before),
         NONE if one.now is None else format_value(one.metric, one.now),
         NONE if one.ratio is None else times(one.ratio),
-        between(one.interval),
+        between(one.interval, times) or NONE,
     )
