@@ -34,6 +34,8 @@ KERNELS = {
 class Recorder:
     """Stands for a kernel, and keeps what it is launched with."""
 
+    arg_names = ()
+
     def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
         """Return what takes the arguments."""
 

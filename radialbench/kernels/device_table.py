@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class TableKey(NamedTuple):
         mask: As in `DeviceTable`.
         frames: As in `DeviceTable`.
         tokens_per_frame: As in `DeviceTable`.
+        aligned: Whether all its tensors start at multiples of 16 bytes.
     """
 
     block_m: int
@@ -40,6 +41,7 @@ class TableKey(NamedTuple):
     mask: str
     frames: int
     tokens_per_frame: int
+    aligned: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,13 @@ class DeviceTable:
         return TableKey(
             *(self.block_m, self.block_n, self.seq_len, self.rows, len(self.group_of_head)),
             *(self.mask, self.frames, self.tokens_per_frame),
+            all(tensor.data_ptr() % 16 == 0 for tensor in self.tensors()),
         )
+
+    @cached_property
+    def plans(self) -> dict[Any, Any]:
+        """What calls under the table look up; see `op.Plan`."""
+        return {}
 
     @property
     def rows(self) -> int:

@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
-from typing import Literal, NoReturn, ParamSpec, TypeVar, overload
+from typing import Literal, NamedTuple, NoReturn, ParamSpec, TypeVar, overload
 from weakref import finalize
 
 import torch
 from torch import Tensor
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
@@ -22,10 +23,30 @@ from radialbench.records.problem import KernelConfig
 _UPLOADED: dict[int, dict[torch.device, DeviceTable]] = {}
 """By the identity of a table that lives: its hash takes longer than the rest of a look-up."""
 
-_FLOAT32 = torch.finfo(torch.float32)
+SCALES = (torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max / 2)
+"""Least and greatest sm_scale."""
+
+MAX_PLANS = 1024
+"""Plans that a table keeps: a service may see a shape for every prompt."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Plan(NamedTuple):
+    """How calls that lie alike are launched under a table.
+
+    Attributes:
+        launch: Runs the kernel.
+        table: The table's tensors.
+        lse: [batch, heads, seq_len] float32 of a single element: what lse is allocated like.
+        gpu: Index of the GPU; None on a CPU.
+    """
+
+    launch: Launch
+    table: tuple[Tensor, ...]
+    lse: Tensor
+    gpu: int | None
 
 
 @overload
@@ -100,7 +121,7 @@ def block_sparse_attention(
                 "inside torch.compile a table is a DeviceTable: make it outside, with "
                 "device_table(table, device)"
             )
-        table = device_table(table, q.device)
+        table = _find_uploaded(table, q.device) or device_table(table, q.device)
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     if _is_plain(q, k, v, key_len):
         out, lse = _unseen(_attend)(q, k, v, table, key_len, scale, backend, config)
@@ -141,13 +162,25 @@ def device_table(table: BlockTable, device: str | torch.device) -> DeviceTable:
     place = torch.device(device)
     if place.type == "cuda" and place.index is None:
         place = torch.device("cuda", torch.cuda.current_device())
-    kept = _UPLOADED.get(id(table))
-    if kept is None:
-        kept = _UPLOADED[id(table)] = {}
+    if found := _find_uploaded(table, place):
+        return found
+    if id(table) not in _UPLOADED:
+        _UPLOADED[id(table)] = {}
         finalize(table, _UPLOADED.pop, id(table)).atexit = False
-    if place not in kept:
-        kept[place] = upload([table], str(place))
-    return kept[place]
+    return _UPLOADED[id(table)].setdefault(place, upload([table], str(place)))
+
+
+def forget_plans() -> None:
+    """Have every launch chosen and prepared anew, such as by other records of what was tuned."""
+    _prepared.cache_clear()
+    for on_devices in _UPLOADED.values():
+        for table in on_devices.values():
+            table.plans.clear()
+
+
+def _find_uploaded(table: BlockTable, device: torch.device) -> DeviceTable | None:
+    on_devices = _UPLOADED.get(id(table))
+    return None if on_devices is None else on_devices.get(device)
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:
@@ -183,32 +216,59 @@ def _attend(
     config: KernelConfig | None,
 ) -> tuple[Tensor, Tensor]:
     lengths = None if key_len is None else layout_of(key_len)
-    launch = _prepared(
-        *(layout_of(q), layout_of(k), layout_of(v), lengths, table.key, backend, config)
+    # All that a plan rests on, in one flat tuple: this is what a call costs the host.
+    call = (
+        *(q.shape, q.stride(), q.dtype, q.device, q.data_ptr() & 15),
+        *(k.shape, k.stride(), k.dtype, k.device, k.data_ptr() & 15),
+        *(v.shape, v.stride(), v.dtype, v.device, v.data_ptr() & 15),
+        *(lengths, backend, config),
     )
+    plan = table.plans.get(call)
+    if plan is None:
+        plan = table.plans[call] = _plan(q, k, v, table, key_len, backend, config)
     # Products are scaled in float32 and after their maximum is taken, which a scale that is not
     # above 0 would turn into a minimum.
-    if not _FLOAT32.tiny <= sm_scale <= _FLOAT32.max / 2:
+    if not SCALES[0] <= sm_scale <= SCALES[1]:
         raise BackendError(
-            f"sm_scale must be a positive float32, {_FLOAT32.tiny:.3g} to {_FLOAT32.max / 2:.3g}, "
-            f"got {sm_scale}; for a negative one negate q"
+            f"sm_scale must be a positive float32, {SCALES[0]:.3g} to {SCALES[1]:.3g}, got "
+            f"{sm_scale}; for a negative one negate q"
         )
     out = torch.empty_like(q)
-    lse = q.new_empty(q.shape[:3], dtype=torch.float32)
-    with torch.cuda.device_of(q):
-        launch(q, k, v, out, lse, table.tensors(), key_len, sm_scale)
+    lse = torch.empty_like(plan.lse, memory_format=torch.contiguous_format)
+    if plan.gpu is None or plan.gpu == torch._C._cuda_getDevice():
+        plan.launch(q, k, v, out, lse, plan.table, key_len, sm_scale)
+    else:
+        with torch.cuda.device(plan.gpu):
+            plan.launch(q, k, v, out, lse, plan.table, key_len, sm_scale)
     return out, lse
+
+
+def _plan(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    table: DeviceTable,
+    key_len: Tensor | None,
+    backend: str | None,
+    config: KernelConfig | None,
+) -> Plan:
+    lengths = None if key_len is None else layout_of(key_len)
+    launch = _prepared(*map(layout_of, (q, k, v)), lengths, table.key, backend, config)
+    if len(table.plans) >= MAX_PLANS:
+        table.plans.clear()
+    lse = q.new_empty((), dtype=torch.float32).expand(q.shape[:3])
+    return Plan(launch, table.tensors(), lse, q.device.index if q.is_cuda else None)
 
 
 _disabled = cache(torch.compiler.disable)
 
 
 def _unseen(call: Callable[P, T]) -> Callable[P, T]:
-    """Return a call that `torch.compile` does not look into.
-
-    A program that never imported it has nothing that could.
-    """
-    return _disabled(call) if "torch._dynamo" in sys.modules else call
+    """Return a call that `torch.compile` does not look into, should it look into anything now."""
+    if "torch._dynamo" not in sys.modules:
+        return call
+    looks = torch.compiler.is_compiling() or get_eval_frame_callback() is not None
+    return _disabled(call) if looks else call
 
 
 @lru_cache(maxsize=4096)

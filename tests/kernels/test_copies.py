@@ -1,7 +1,7 @@
 """The portable kernel with keys and values by TMA: when, and what it gives."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,16 +35,21 @@ def described(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
     elif target_of("cuda").tma_reasons:
         pytest.skip("needs a GPU of compute capability 9.0 or later")
     seen: list[Tensor] = []
-    describe = launch.describe
+    describer = launch.describer
 
-    def watched(template: Any, tensor: Tensor) -> Any:
-        seen.append(tensor)
-        return describe(template, tensor)
+    def watched(template: Any) -> Callable[[Tensor], Any]:
+        describe = describer(template)
 
-    monkeypatch.setattr(launch, "describe", watched)
-    op._prepared.cache_clear()
+        def describe_and_note(tensor: Tensor) -> Any:
+            seen.append(tensor)
+            return describe(tensor)
+
+        return describe_and_note
+
+    monkeypatch.setattr(launch, "describer", watched)
+    op.forget_plans()
     yield seen
-    op._prepared.cache_clear()
+    op.forget_plans()
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, arch: int | None) -> None:

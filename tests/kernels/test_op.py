@@ -208,12 +208,12 @@ def test_torch_compile_does_not_look_into_a_launch(monkeypatch: pytest.MonkeyPat
         seen.append(torch.compiler.is_dynamo_compiling())
 
     monkeypatch.setitem(PREPARE, "triton", lambda *_, **__: launch)
-    op._prepared.cache_clear()
+    op.forget_plans()
     qkv = inputs(40, dtype=torch.float16)
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     attend = torch.compile(op._operator, backend="eager")
     attend(*qkv, tensors, None, 0.2, "triton", 16, 16, 40, None, None)
-    op._prepared.cache_clear()
+    op.forget_plans()
     assert seen == [False]
 
 
@@ -282,7 +282,7 @@ def test_a_launch_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return prepare_triton(*layouts, **options)
 
     monkeypatch.setitem(PREPARE, "triton", prepare)
-    op._prepared.cache_clear()
+    op.forget_plans()
     q, k, v = inputs(40, dtype=torch.float16)
     table = table_of(mixed_mask(40), 16, 16)
     first = block_sparse_attention(q, k, v, table)
@@ -291,7 +291,7 @@ def test_a_launch_is_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     swapped = q.transpose(1, 2).contiguous().transpose(1, 2)
     assert torch.equal(block_sparse_attention(swapped, k, v, table), first)
     assert len(prepared) == 2
-    op._prepared.cache_clear()
+    op.forget_plans()
 
 
 def test_the_best_kernel_is_not_asked_for_when_one_is_given(
@@ -474,6 +474,32 @@ def test_hopper_infinities() -> None:
     close((out[good], lse[good]), (wanted[good], wanted_lse[good]))
     assert out[~good].isnan().all()
     assert not lse[~good].isfinite().any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["hopper", "triton"])
+def test_later_launches_take_what_was_compiled(backend: str) -> None:
+    """With other tensors, another scale, another stream and lengths that start anywhere."""
+    mask = mixed_mask(300)
+    table = table_of(mask, 128, 128)
+    lengths = torch.tensor([300, 177, 300, 33], dtype=torch.int32, device=DEVICE)
+    first = inputs(300, batch=2, head_dim=128, dtype=torch.bfloat16)
+    for turn, (start, scale) in enumerate([(0, 0.1), (0, 0.05), (1, 0.1), (2, 0.1), (1, 0.2)]):
+        q, k, v = (x.roll(turn, 2) for x in first)
+        key_len = lengths[start : start + 2]
+        there = (torch.arange(300) < key_len.cpu()[:, None])[:, None, None]
+        asked = (q.double() * scale * 128**0.5, k, v)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(torch.cuda.Stream()):
+            cut = block_sparse_attention(
+                *(q, k, v, table), sm_scale=scale, key_len=key_len, backend=backend, return_lse=True
+            )
+        torch.cuda.synchronize()
+        close(cut, definition(*asked, torch.from_numpy(mask) & there))
+        whole = block_sparse_attention(
+            q, k, v, table, sm_scale=scale, backend=backend, return_lse=True
+        )
+        close(whole, definition(*asked, torch.from_numpy(mask)))
 
 
 @pytest.mark.gpu

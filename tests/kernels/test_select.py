@@ -65,7 +65,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def forget() -> None:
     """Have every launch prepared anew."""
     choose_config.cache_clear()
-    op._prepared.cache_clear()
+    op.forget_plans()
 
 
 @pytest.fixture

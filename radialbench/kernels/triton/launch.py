@@ -1,7 +1,7 @@
 """Launches of our own kernels: what decides one is prepared once, and then run on tensors."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -85,8 +85,7 @@ def prepare_triton(
     copies = not copy_reasons(q.dtype, head_dim, target) and not tma_reasons(k=k, v=v)
     if copies:
         block = [1, 1, table.block_n, columns]
-        keys, values = (TensorDescriptor(*_operand(x), block) for x in (k, v))
-    launch = block_sparse_fwd[(table.rows, batch * heads)]
+        keys, values = (describer(TensorDescriptor(*_operand(x), block)) for x in (k, v))
     strides = [stride for x in (q, k, v, _like(q)) for stride in x.strides[:3]]
     sizes = (heads, seq_len, table.rows)
     constants: dict[str, Any] = {
@@ -102,6 +101,7 @@ def prepare_triton(
     }
     shared = target.shared_bytes
     constants |= portable_options(config, q.dtype, head_dim, copies=copies, shared=shared)
+    launch = launcher(block_sparse_fwd, (table.rows, batch * heads), constants, table.aligned)
 
     def run(
         q: Tensor,
@@ -113,10 +113,9 @@ def prepare_triton(
         key_len: Tensor | None,
         sm_scale: float,
     ) -> None:
-        inputs = (describe(keys, k), describe(values, v)) if copies else (k, v)
+        inputs = (keys(k), values(v)) if copies else (k, v)
         lengths = lse if key_len is None else key_len
-        scale = sm_scale * LOG2_E
-        launch(q, *inputs, out, lse, *strides, *table, lengths, *sizes, scale, **constants)
+        launch(q, *inputs, out, lse, *strides, *table, lengths, *sizes, sm_scale * LOG2_E)
 
     return run
 
@@ -147,12 +146,12 @@ def prepare_hopper(
     columns = hopper_columns(head_dim)
     element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[q.dtype]
     half = table.block_m // 2
-    templates = []
+    describe = []
     for x, rows in ((q, half), (k, table.block_n), (v, table.block_n), (_like(q), half)):
         block = [1, 1, rows, columns]
         shared = gl.NVMMASharedLayout.get_default_for(block, element)
-        templates.append(TensorDescriptor(*_operand(x), block, shared))
-    launch = block_sparse_fwd_hopper[(table.rows, batch * heads)]
+        describe.append(describer(TensorDescriptor(*_operand(x), block, shared)))
+    queries, keys, values, outputs = describe
     sizes = (heads, seq_len, table.rows)
     constants = {
         "BLOCK_M": table.block_m,
@@ -164,6 +163,8 @@ def prepare_hopper(
         "BUFFERS": config.num_stages or 2,
         **HOPPER_OPTIONS,
     }
+    grid = (table.rows, batch * heads)
+    launch = launcher(block_sparse_fwd_hopper, grid, constants, table.aligned)
 
     def run(
         q: Tensor,
@@ -176,9 +177,9 @@ def prepare_hopper(
         sm_scale: float,
     ) -> None:
         # TMA fills with zeros what lies outside a head.
-        descriptors = map(describe, templates, (q, k, v, out))
+        tensors = (queries(q), keys(k), values(v), outputs(out))
         lengths = table[-2] if key_len is None else key_len
-        launch(*descriptors, lse, *table, lengths, *sizes, sm_scale * LOG2_E, **constants)
+        launch(*tensors, lse, *table, lengths, *sizes, sm_scale * LOG2_E)
 
     return run
 
@@ -187,11 +188,48 @@ PREPARE: dict[str, Callable[..., Launch]] = {"hopper": prepare_hopper, "triton":
 """What prepares launches of our kernels, by the name of their backend."""
 
 
-def describe(template: Any, tensor: Tensor) -> Any:
-    """Describe a tensor to TMA as the template, which checked how such tensors lie, was."""
-    described = object.__new__(type(template))
-    described.__dict__.update(template.__dict__, base=tensor)
-    return described
+def launcher(
+    kernel: Any, grid: tuple[int, int], constants: Mapping[str, Any], aligned: bool
+) -> Callable[..., None]:
+    """Return what launches a kernel: with Triton the first time, then as it was compiled.
+
+    Triton looks at every argument of every launch for what it compiled the kernel for: types, and
+    which integers and addresses are multiples of 16. A plan has fixed all of them.
+
+    Args:
+        kernel: Of Triton or Gluon.
+        grid: Thread blocks.
+        constants: Its constants and options.
+        aligned: Whether the table's tensors start at multiples of 16 bytes, as all others that a
+            plan does not look at do.
+    """
+    last = tuple(constants[name] for name in kernel.arg_names if name in constants)
+    compiled = None
+
+    def launch(*arguments: Any) -> None:
+        nonlocal compiled
+        if compiled is not None:
+            compiled(*arguments, *last)
+            return
+        found = kernel[grid](*arguments, **constants)
+        # Triton's interpreter compiles nothing.
+        if found is not None and aligned:
+            compiled = found[(*grid, 1)]
+
+    return launch
+
+
+def describer(template: Any) -> Callable[[Tensor], Any]:
+    """Return what describes tensors to TMA as the template, which checked how they lie."""
+    kind, fields = type(template), dict(template.__dict__)
+
+    def describe(tensor: Tensor) -> Any:
+        described = object.__new__(kind)
+        described.__dict__.update(fields)
+        described.base = tensor
+        return described
+
+    return describe
 
 
 def tma_reasons(**operands: Layout) -> list[str]:
