@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from radialbench.records.codec import to_dict
+from radialbench.records.codec import to_json
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Record
 from radialbench.records.store import read
@@ -46,7 +46,7 @@ def _line(record: Record, place: int, samples: int, draw: random.Random) -> str:
         plan_ms=draw.uniform(0, 10),
         memory=Memory(draw.randrange(1 << 30), "growth of the resident set's high-water mark"),
     )
-    return json.dumps(to_dict(record), ensure_ascii=False) + "\n"
+    return to_json(record) + "\n"
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:

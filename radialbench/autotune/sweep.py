@@ -7,7 +7,7 @@ from pathlib import Path
 from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.records.lines import parse_line
+from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
 
@@ -72,7 +72,7 @@ def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
     trials = []
     for number, line in enumerate(lines, start=1):
         try:
-            trials.append(parse_line(line, SweepTrial, SCHEMA))
+            trials.append(read_line(line, SweepTrial, SCHEMA))
         except RecordError as error:
             raise RecordError(f"{path}:{number}: not a trial of a sweep: {error}") from None
     return tuple(trials)

@@ -37,7 +37,7 @@ def test_every_cut_of_a_line_is_skipped_and_the_next_append_is_whole(tmp_path: P
         append(path, SECOND)
         found = read(path)
         assert found.records == (RECORD, SECOND)
-        assert found.skipped == ("line 2: not a whole line of JSON",)
+        assert found.skipped == ("line 2: not JSON, or not all of it",)
 
 
 def test_a_line_that_lost_only_its_end_is_kept(tmp_path: Path) -> None:
@@ -74,7 +74,9 @@ def test_a_newer_form_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     line = to_dict(RECORD) | {"schema": SCHEMA + 1, "novelty": True}
     path.write_text(json.dumps(line))
-    with pytest.raises(RecordError, match=rf"results.jsonl:1: written in form {SCHEMA + 1}, .*up"):
+    with pytest.raises(
+        RecordError, match=rf"results.jsonl:1: written in version {SCHEMA + 1}; .*up"
+    ):
         read(path)
 
 
