@@ -22,9 +22,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.measurement import Measurement, Memory
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig, Problem, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status, TableStats
 from radialbench.records.store import append
 
@@ -97,10 +98,9 @@ def compiled(row: Row, calls: int) -> Facts:
 
     from radialbench.suites.tables import table_stats
 
-    layout = (grid.label, grid.frames, grid.frame_tokens, grid.seq_len)
-    problem = Problem(spec.fingerprint, *layout, batch=1, heads=1, head_dim=128, dtype="float32")
+    problem = Problem(spec.fingerprint, grid, batch=1, heads=1, head_dim=128, dtype="float32")
     return {
-        "label": spec.label,
+        "mask": to_dict(spec.identity),
         "problem": to_dict(problem),
         "table": to_dict(table_stats(table, problem, samples[0])),
         "samples_ms": samples[1:],
@@ -150,11 +150,12 @@ def row_table(found: list[Facts]) -> str:
     head += "process (MiB), compiling (MiB), full, partial, bitmaps, "
     lines = []
     for row, facts in zip(ROWS, found, strict=True):
-        table, timing, problem = facts["table"], facts["timing"], facts["problem"]
+        table, timing = facts["table"], facts["timing"]
         seconds = (table["compile_ms"] / 1e3, timing.median_ms / 1e3, timing.iqr_ms / 1e3)
         memory = (facts["peak_bytes"] / MIB, facts["added_bytes"] / MIB)
         counts = (table["full"], table["partial"], table["bitmaps"])
-        cells = [facts["label"], problem["grid"], f"{problem['seq_len']:,}"]
+        problem = from_dict(Problem, facts["problem"])
+        cells = [facts["mask"]["name"], problem.grid.label, f"{problem.seq_len:,}"]
         cells += [*(f"{s:.3f}" for s in seconds), f"{row.target_s:g}"]
         cells += [*(f"{size:.0f}" for size in memory), *(f"{count:,}" for count in counts)]
         lines.append([*cells, "MISSED" if facts["missed"] else "ok"])
@@ -169,10 +170,11 @@ def flex_table(flex: list[Facts], large: Facts) -> str:
         cells = [facts["grid"], f"{facts['tokens']:,}", f"{facts['ours_s']:.3f}"]
         cells += [f"{facts['theirs_s']:.3f}", f"{facts['added_bytes'] / GIB:.2f}"]
         lines.append([*cells, "equal" if facts["equal"] else "DIFFER"])
-    tokens, seconds = large["problem"]["seq_len"], large["timing"].median_ms / 1e3
+    grid, seconds = from_dict(Problem, large["problem"]).grid, large["timing"].median_ms / 1e3
+    tokens = grid.seq_len
     # Distances in frames and in places are both held, for every pair of tokens, as int64.
     needed = f"computed: over {2 * 8 * tokens**2 / GIB:.0f}"
-    cells = [large["problem"]["grid"], f"{tokens:,}", f"{seconds:.3f}"]
+    cells = [grid.label, f"{tokens:,}", f"{seconds:.3f}"]
     lines.append([*cells, "not run", needed, "not compared"])
     return tabulate(lines, head.split(", "), stralign="right", disable_numparse=True)
 
@@ -193,14 +195,14 @@ def write(out: Path, found: list[Facts]) -> None:
 def record(facts: Facts, here: Environment) -> Record:
     """Make the record of a row."""
     problem = from_dict(Problem, facts["problem"])
-    group = f"{problem.grid}/h1d128f32"
+    mask = from_dict(MaskIdentity, facts["mask"])
     return Record(
         schema=SCHEMA,
         suite="compile-targets",
-        case=f"{facts['label']}/{group}/compile",
+        case=f"{mask.label}/{group_id(problem, None)}/compile",
         measure="compile",
-        mask=facts["label"],
-        group=group,
+        mask=mask,
+        model=None,
         problem=problem,
         backend=None,
         config=KernelConfig(),

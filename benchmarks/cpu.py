@@ -33,13 +33,11 @@ CASES = (("dense", "sdpa"), ("radial", "cpu"), ("sta", "cpu"))
 def planned(mask: str, backend: str) -> tuple[Problem, BlockTable, Run]:
     """Compile a mask and plan attention on it."""
     config = KernelConfig()
-    table = compile_mask(load_mask(mask), GRID, config.block_m, config.block_n)
+    spec = load_mask(mask)
+    table = compile_mask(spec, GRID, config.block_m, config.block_n)
     problem = Problem(
-        mask=table.mask,
-        grid=GRID.label,
-        frames=GRID.frames,
-        tokens_per_frame=GRID.frame_tokens,
-        seq_len=GRID.seq_len,
+        mask_fingerprint=spec.fingerprint,
+        grid=GRID,
         batch=1,
         heads=1,
         head_dim=128,

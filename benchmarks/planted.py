@@ -30,6 +30,8 @@ from benchmarks.noise import RECORDS, Run, recorded
 from benchmarks.resampled import as_stopped
 from radialbench.errors import RadialBenchError
 from radialbench.records.store import RESULTS, write_whole
+from radialbench.suites.plan import plan
+from radialbench.suites.read import load_suite
 from radialbench.suites.spec import Protocol
 
 ROOT = Path(__file__).parents[1]
@@ -189,18 +191,15 @@ def timed(plant: Plant, suite: Path, package: Path, *, rounds: int) -> str:
 
 
 def _wrongly_named(plant: Plant, verdicts: Sequence[dict[str, Any]]) -> str:
+    backends = {case.id: case.backend or "" for case in plan(load_suite(str(SUITE)))}
     slow = {
-        _backend(one["case"])
+        backends[one["case"]]
         for one in verdicts
         if (one["metric"], one["outcome"]) == ("latency", "regressed")
     }
     if slow == set(plant.backends):
         return ""
     return f"the timed check calls {sorted(slow)} slower, planted was {sorted(plant.backends)}"
-
-
-def _backend(case: str) -> str:
-    return case.rsplit("/", 1)[1].split("@")[0]
 
 
 def compiled(plant: Plant, suite: Path, package: Path) -> str:

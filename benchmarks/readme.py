@@ -30,7 +30,7 @@ def parts() -> dict[str, str]:
     """Give each generated part of the README by its name."""
     compiled = read(RESULTS / "compile.jsonl").records
     swept = read(RESULTS / "sweep.jsonl").records
-    kernels = [r for r in read(RESULTS / "kernels.jsonl").records if r.mask != "radial_whole"]
+    kernels = [r for r in read(RESULTS / "kernels.jsonl").records if r.mask.name != "radial_whole"]
     steps = read_times(RESULTS / "paper_step.jsonl")
     calls = call_table(of_videos(steps))
     summary = summarize(swept)

@@ -109,7 +109,7 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
     headers = ("mask", "frames × tokens", "heads", "kernel", "changed", "default ms", "best ms")
     body = [
         (
-            text(one.label),
+            text(one.mask.label),
             f"{one.key.frames} × {one.key.tokens_per_frame:,}",
             str(one.key.batch * one.key.heads),
             f"`{one.key.backend}`",
@@ -143,7 +143,7 @@ def changed(default: KernelConfig, config: KernelConfig) -> str:
 
 def _order(record: TuningRecord) -> tuple[object, ...]:
     key = record.key
-    return key.backend, record.label, key.tokens_per_frame, key.frames, key.heads
+    return key.backend, record.mask.label, key.tokens_per_frame, key.frames, key.heads
 
 
 def _told(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:

@@ -120,7 +120,7 @@ class Sweep:
         return SweepTrial(
             schema=SCHEMA,
             key=self.keys[task],
-            label=task.mask.label,
+            mask=task.mask.identity,
             config=trial.config,
             outcome=trial.outcome,
             reason=trial.reason,
@@ -159,7 +159,7 @@ def _known(path: Path, backends: Iterable[str]) -> dict[tuple[TuningKey, KernelC
 
 def _name(task: Task) -> str:
     problem = task.problem
-    return f"{task.mask.label} {problem.grid} {problem.heads} heads {task.backend}"
+    return f"{task.mask.label} {problem.grid.label} {problem.heads} heads {task.backend}"
 
 
 def _forecast(todo: dict[Task, list[KernelConfig]]) -> str:

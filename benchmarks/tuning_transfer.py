@@ -53,7 +53,7 @@ def pairs_of(problems: Problems) -> list[Pair]:
         config, default = records[tuned].config, records[key].default
         if alike and config in times[key]:
             best = min(times[key].values())
-            same = tuned.mask == key.mask
+            same = tuned.mask_fingerprint == key.mask_fingerprint
             regrets = (times[key][config] / best - 1, times[key][default] / best - 1)
             pairs.append(Pair(distance(tuned, key), same, *regrets))
     return pairs

@@ -18,17 +18,20 @@ class Task:
 
     Attributes:
         mask: The mask.
-        grid: The token layout.
         problem: What is computed.
         backend: What computes it.
         device: `cuda` or `cpu`.
     """
 
     mask: MaskSpec
-    grid: TokenGrid
     problem: Problem
     backend: str
     device: str
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The token layout."""
+        return self.problem.grid
 
 
 class Outcome(StrEnum):

@@ -82,7 +82,7 @@ class Rig:
             children = max(1, cores() - FREE_CORES)
             # It has no children until there is a job.
             self._pool = begun.enter_context(Pool(children, limit_s=COMPILE_SECONDS))
-            if self.device != "cpu" and gpus():
+            if self.device != "cpu" and gpus()[0]:
                 # That NVML knows a GPU is told at once; whether PyTorch does, takes its import.
                 self._pool.add(map(Load, range(children)))
             self._open = begun.pop_all()
@@ -232,12 +232,11 @@ def trial_of(config: KernelConfig, found: Finding) -> Trial:
 
 def _case(task: Task, config: KernelConfig, place: int, protocol: Protocol) -> Case:
     return Case(
-        id=f"{task.mask.label}/{task.problem.grid}/{task.backend}/{place}",
-        group=task.problem.grid,
+        id=f"{task.mask.label}/{task.problem.grid.label}/{task.backend}/{place}",
         measure="attention",
-        label=task.mask.label,
+        identity=task.mask.identity,
         mask=task.mask,
-        grid=task.grid,
+        model=None,
         problem=task.problem,
         backend=task.backend,
         config=config,

@@ -157,7 +157,7 @@ def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
         rows.append(
             Transfer(
                 key=key,
-                label=recorded[0].label,
+                label=recorded[0].mask.label,
                 source=found.source,
                 reason=found.reason,
                 config=found.config,
@@ -195,7 +195,7 @@ def _replayed(
         rows.append(
             Regret(
                 key=recorded[0].key,
-                label=recorded[0].label,
+                label=recorded[0].mask.label,
                 search=name,
                 seed=seed,
                 share=share,
@@ -214,7 +214,7 @@ def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
     tuned = tune_among(among, Replay(recorded), search="exhaustive", trials=len(recorded))
     return tuned.record(
         one.key,
-        label=one.label,
+        mask=one.mask,
         kernel=one.kernel,
         versions=one.versions,
         created="1970-01-01T00:00:00+00:00",

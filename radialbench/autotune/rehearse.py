@@ -75,4 +75,4 @@ def problem_name(one: SweepTrial) -> str:
     """Name the problem of a trial for people."""
     key = one.key
     shape = f"{key.frames}x{key.tokens_per_frame}/h{key.batch * key.heads}d{key.head_dim}"
-    return f"{one.label}/{shape}/{key.backend}"
+    return f"{one.mask.label}/{shape}/{key.backend}"

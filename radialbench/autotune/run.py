@@ -54,7 +54,7 @@ class Job:
         problem = self.task.problem
         batch = f"b{problem.batch}" if problem.batch > 1 else ""
         shape = f"{batch}h{problem.heads}d{problem.head_dim}"
-        return f"{self.task.mask.label}/{problem.grid}/{shape}/{self.task.backend}"
+        return f"{self.task.mask.label}/{problem.grid.label}/{shape}/{self.task.backend}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ def _record(job: Job, tuned: Tuned) -> TuningRecord:
     libraries = {"radialbench": __version__, "torch": version("torch")}
     return tuned.record(
         job.key,
-        label=job.task.mask.label,
+        mask=job.task.mask.identity,
         kernel=source_hash(job.task.backend),
         versions=libraries | compiler_version(job.task.backend),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,12 +7,13 @@ from pathlib import Path
 from radialbench.autotune.evaluator import Outcome, Trial
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
 
-SCHEMA = 1
-"""Version of the stored form. 1: the first."""
+SCHEMA = 2
+"""Version of the stored form. 1: the first. 2: the mask in fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class SweepTrial:
     Attributes:
         schema: Version of the stored form.
         key: What was computed.
-        label: The mask's name, for people.
+        mask: The mask.
         config: How.
         outcome: How the trial ended.
         reason: Why it did not end well.
@@ -37,7 +38,7 @@ class SweepTrial:
 
     schema: int
     key: TuningKey
-    label: str
+    mask: MaskIdentity
     config: KernelConfig
     outcome: Outcome
     reason: str | None

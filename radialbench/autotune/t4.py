@@ -48,8 +48,8 @@ def to_t4(trials: Iterable[Trial], key: TuningKey) -> dict[str, Any]:
 def metadata_to_t4(environment: Environment) -> dict[str, Any]:
     """Give where trials ran as a document of metadata."""
     requirements = [f"{name}=={version}" for name, version in environment.versions.items()]
-    told = {"cpu", "cores", "memory_bytes", "clocks"}
-    machine = {name: value for name, value in to_dict(environment).items() if name in told}
+    told = ("cpu", "cores", "memory_bytes", "clocks")
+    machine = {name: getattr(environment, name) for name in told}
     return {
         "schema_version": VERSION,
         "metadata": {

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from radialbench.autotune.evaluator import Task
 from radialbench.autotune.space import SPACES
 from radialbench.errors import AutotuneError, unknown
+from radialbench.records.problem import Problem
 from radialbench.suites.plan import Case
 
 
@@ -23,14 +24,14 @@ def tasks_of(cases: Iterable[Case], device: str, backends: Iterable[str] = ()) -
     for name in named:
         if name not in SPACES:
             raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
-    found: dict[tuple[object, ...], Task] = {}
+    found: dict[tuple[Problem, str], Task] = {}
     for case in cases:
         if case.measure != "attention":
             continue
         for name in named or [case.backend or ""]:
             if name in SPACES:
-                key = (case.mask.fingerprint, case.grid, case.problem, name)
-                found.setdefault(key, Task(case.mask, case.grid, case.problem, name, device))
+                key = (case.problem, name)
+                found.setdefault(key, Task(case.mask, case.problem, name, device))
     if not found:
         raise AutotuneError(
             f"nothing to tune: no case computes attention on {' or '.join(sorted(SPACES))}; "

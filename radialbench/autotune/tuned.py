@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from radialbench.autotune.evaluator import Trial
 from radialbench.autotune.final import Decision
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
 
@@ -70,13 +71,19 @@ class Tuned:
         return replace(count_outcomes(self.trials), rejected=rejected)
 
     def record(
-        self, key: TuningKey, *, label: str, kernel: str, versions: dict[str, str], created: str
+        self,
+        key: TuningKey,
+        *,
+        mask: MaskIdentity,
+        kernel: str,
+        versions: dict[str, str],
+        created: str,
     ) -> TuningRecord:
         """Give it as it is stored.
 
         Args:
             key: What was tuned.
-            label: The mask's name, for people.
+            mask: The mask.
             kernel: Hash of the source of the kernel that was timed.
             versions: Versions of the libraries, by name.
             created: When, in ISO 8601 with its zone.
@@ -85,7 +92,7 @@ class Tuned:
         return TuningRecord(
             schema=SCHEMA,
             key=key,
-            label=label,
+            mask=mask,
             config=decision.config,
             default=self.default,
             source=decision.source,

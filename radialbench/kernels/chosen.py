@@ -30,7 +30,7 @@ def chosen(
     dtype: torch.dtype,
     shape: tuple[int, int, int, int],
     *,
-    mask: str,
+    mask_fingerprint: str,
     frames: int,
     tokens_per_frame: int,
 ) -> Found:
@@ -42,20 +42,20 @@ def chosen(
         device: Where the tensors are.
         dtype: Their type.
         shape: Of q, [batch, heads, seq_len, head_dim].
-        mask: Fingerprint of the mask; empty if the table does not tell.
+        mask_fingerprint: Fingerprint of the mask; empty if the table does not tell.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
 
     Raises:
         RecordError: Records cannot be read.
     """
-    if not mask:
+    if not mask_fingerprint:
         return Found(default, "default", None, "the table does not say which mask it is of")
     batch, heads, seq_len, head_dim = shape
     key = TuningKey(
         backend=backend,
         device=processor(str(device)),
-        mask=mask,
+        mask_fingerprint=mask_fingerprint,
         frames=frames,
         tokens_per_frame=tokens_per_frame,
         seq_len=seq_len,

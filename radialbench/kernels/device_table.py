@@ -1,6 +1,5 @@
 """DeviceTable: block tables as tensors on a device, with the order in which rows are taken."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
@@ -37,7 +36,7 @@ class DeviceTable:
             masked with where the keys end inside it.
         row_order: [groups, rows] int32, the order in which rows are begun; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
-        mask: Fingerprints of the masks, `+` between those of groups; empty if not known.
+        mask_fingerprint: That of the mask, or those of groups with `+` between; empty if not known.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
     """
@@ -54,7 +53,7 @@ class DeviceTable:
     row_order: Tensor
     group_of_head: Tensor
     _: KW_ONLY
-    mask: str = ""
+    mask_fingerprint: str = ""
     frames: int = 0
     tokens_per_frame: int = 0
 
@@ -115,7 +114,7 @@ def upload(
             f"key blocks are multiples of 8 tokens up to {MAX_BLOCK_N}, got {first.block_n}"
         )
     bits = [_by_thread(table) for table in tables]
-    masks = dict.fromkeys(map(_fingerprint, tables))
+    masks = dict.fromkeys(table.mask.fingerprint if table.mask else "" for table in tables)
     ones = np.full((1, first.block_m, 4), -1, np.int32)
 
     def tensor(values: NDArray[np.generic] | Sequence[int]) -> Tensor:
@@ -133,7 +132,7 @@ def upload(
         bitmaps=tensor(np.concatenate([ones, *bits])),
         row_order=tensor(np.stack([row_order(table, _processors(device)) for table in tables])),
         group_of_head=tensor(group_of_head),
-        mask="+".join(masks) if all(masks) else "",
+        mask_fingerprint="+".join(masks) if all(masks) else "",
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
     )
@@ -143,12 +142,6 @@ def _processors(device: str) -> int:
     if not device.startswith("cuda"):
         return PROCESSORS
     return torch.cuda.get_device_properties(device).multi_processor_count
-
-
-def _fingerprint(table: BlockTable) -> str:
-    """Give the fingerprint of the mask a table was compiled from; empty if it does not tell."""
-    word = table.mask.rpartition(" ")[2]
-    return word if re.fullmatch(r"[0-9a-f]{16}", word) else ""
 
 
 def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:

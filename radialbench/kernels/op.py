@@ -97,7 +97,7 @@ def block_sparse_attention(
         table = device_table(table, str(q.device))
     blocks = (table.block_m, table.block_n)
     name, default = choose_kernel(backend, q.dtype, q.shape[-1], blocks, str(q.device))
-    tuned = (table.mask, table.frames, table.tokens_per_frame) if config is None else ("", 0, 0)
+    tuned = ("", 0, 0) if config else (table.mask_fingerprint, table.frames, table.tokens_per_frame)
     config = replace(config or default, block_m=blocks[0], block_n=blocks[1])
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     _check(q, k, v, table, name, key_len)
@@ -125,7 +125,8 @@ def config_for(q: Tensor, table: BlockTable | DeviceTable, *, backend: str | Non
         table = device_table(table, str(q.device))
     blocks = (table.block_m, table.block_n)
     name, default = choose_kernel(backend, q.dtype, q.shape[-1], blocks, str(q.device))
-    return _chosen(q, name, default, table.mask, table.frames, table.tokens_per_frame)
+    shape = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
+    return _chosen(q, name, default, *shape)
 
 
 def device_table(table: BlockTable, device: str) -> DeviceTable:
@@ -148,16 +149,16 @@ def _operator(
     block_n: int,
     num_warps: int | None,
     num_stages: int | None,
-    mask: str = "",
+    mask_fingerprint: str = "",
     frames: int = 0,
     tokens_per_frame: int = 0,
 ) -> tuple[Tensor, Tensor]:
     out = torch.empty_like(q)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     config = KernelConfig(block_m, block_n, num_warps, num_stages)
-    if mask:
+    if mask_fingerprint:
         # Here, where sizes are numbers: outside they may be symbols of torch.compile.
-        config = _chosen(q, backend, config, mask, frames, tokens_per_frame).config
+        config = _chosen(q, backend, config, mask_fingerprint, frames, tokens_per_frame).config
     launch = LAUNCHES[backend]
     with torch.cuda.device_of(q):
         # A program that never imported it has nothing that could look into the launch.
@@ -195,11 +196,16 @@ torch.library.register_autograd(_NAME, _no_gradient)
 
 
 def _chosen(
-    q: Tensor, backend: str, default: KernelConfig, mask: str, frames: int, tokens_per_frame: int
+    q: Tensor,
+    backend: str,
+    default: KernelConfig,
+    mask_fingerprint: str,
+    frames: int,
+    tokens_per_frame: int,
 ) -> Found:
     return chosen(
         *(backend, default, q.device, q.dtype, q.shape),
-        mask=mask,
+        mask_fingerprint=mask_fingerprint,
         frames=frames,
         tokens_per_frame=tokens_per_frame,
     )

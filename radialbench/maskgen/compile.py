@@ -12,6 +12,7 @@ from radialbench.maskgen.coordinates import Coordinates
 from radialbench.maskgen.distinct import ranked, starts
 from radialbench.maskgen.expr import Expr, constant
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.pieces import (
     Pieces,
     complement,
@@ -62,7 +63,7 @@ def compile_mask(
     bound = bind(spec, grid)
     compiler = _Compiler(bound, block_m, block_n, tables or {})
     pieces = compiler.fill_empty_rows(compiler.all_pairs())
-    return compiler.table(pieces, f"{spec.label} {spec.fingerprint}")
+    return compiler.table(pieces, spec.identity)
 
 
 def _reuse_memory() -> None:
@@ -201,7 +202,7 @@ class _Compiler:
             "or another size"
         )
 
-    def table(self, pieces: Pieces, mask: str) -> BlockTable:
+    def table(self, pieces: Pieces, mask: MaskIdentity) -> BlockTable:
         row = pieces.key // self.columns
         column = pieces.key - row * self.columns
         is_full = pieces.content == FULL

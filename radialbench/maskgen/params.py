@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.expr import MAX_NUMBER
+from radialbench.maskgen.identity import value_text
 
 KINDS = ("int", "float", "bool")
 
@@ -46,10 +47,7 @@ class Param:
     @property
     def shown(self) -> str:
         """The value as people write it."""
-        if isinstance(self.value, bool):
-            return str(self.value).lower()
-        brief = f"{self.value:g}"
-        return brief if float(brief) == self.value else str(self.value)
+        return value_text(self.value)
 
     @property
     def bounds(self) -> str:

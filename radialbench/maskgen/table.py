@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from radialbench.errors import TableError
 from radialbench.maskgen.bits import pack, unpack
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.order import TokenOrder
 
 Int64 = NDArray[np.int64]
@@ -96,7 +97,7 @@ class BlockTable:
         bitmap_of: [partial.nnz] int32, index into `bitmaps`.
         bitmaps: [distinct, block_m, ⌈block_n / 32⌉] uint32; bit b of word w says whether key
             column 32·w + b attends. Bits outside the sequence are 0.
-        mask: Name and fingerprint of the mask, for people.
+        mask: Which mask it was compiled from; None for a table that was made otherwise.
     """
 
     grid: TokenGrid
@@ -107,7 +108,7 @@ class BlockTable:
     partial: Csr
     bitmap_of: Int32
     bitmaps: NDArray[np.uint32]
-    mask: str = ""
+    mask: MaskIdentity | None = None
 
     def __post_init__(self) -> None:
         if problem := self._broken_invariant():
@@ -118,6 +119,11 @@ class BlockTable:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    @property
+    def label(self) -> str:
+        """What people call the mask."""
+        return self.mask.label if self.mask else "the table"
 
     @property
     def seq_len(self) -> int:
@@ -185,7 +191,7 @@ class BlockTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of everything but the name: equal tables have equal fingerprints."""
+        """A short hash of everything but the mask's identity; equal tables have equal ones."""
         header = f"{self.grid}|{self.order}|{self.block_m}|{self.block_n}"
         digest = hashlib.blake2b(header.encode(), digest_size=8)
         for array in self._arrays().values():

@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -55,7 +55,7 @@ def from_json(text: bytes, kind: type[T], *, strict: bool = True) -> T:
             out of bounds; the message names the place.
     """
     try:
-        value: T = _decoder(kind).decode(text)
+        value: T = _decoder(cast(Any, kind)).decode(text)
         strange = _strange_key(text, value) if strict else ""
     except msgspec.ValidationError as error:
         raise RecordError(str(error)) from None

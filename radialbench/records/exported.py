@@ -13,19 +13,21 @@ from radialbench.records.tuning_file import read_tuning
 
 FORMAT = "radialbench configurations"
 
-SCHEMA = 1
-"""Version of the document; each record in it says its own. 1: the first."""
+SCHEMA = 2
+"""Version of the document; each record in it says its own. 1: the first. 2: masks in fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    format: str
-    schema: int
-    records: tuple[TuningRecord, ...]
+    format: str = ""
+    schema: int = 0
+    records: tuple[TuningRecord, ...] = ()
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
-            raise RecordError(f"the format must be {FORMAT!r}, got {self.format[:80]!r}")
+            raise RecordError(
+                f"not an export of radialbench: its format is {self.format[:80]!r}, not {FORMAT!r}"
+            )
 
 
 def to_document(records: Sequence[TuningRecord]) -> str:

@@ -13,7 +13,8 @@ def parquet_bytes(records: Iterable[Record]) -> bytes:
     """Give the file's contents.
 
     A key within a key is a column `problem.seq_len`; samples are a list in one cell; what a record
-    does not have is null. `timing.median_ms` is added.
+    does not have is null. `mask.label`, `group`,
+    `problem.seq_len` and `timing.median_ms` are added.
 
     Raises:
         ReportError: pyarrow is not installed.
@@ -37,6 +38,8 @@ def columns(records: Iterable[Record]) -> dict[str, list[Any]]:
 
 def _row(record: Record) -> dict[str, Any]:
     row = dict(_flat("", to_dict(record)))
+    row["mask.label"], row["group"] = record.mask.label, record.group
+    row["problem.seq_len"] = record.problem.seq_len
     if record.timing:
         row["timing.median_ms"] = record.timing.median_ms
     return row

@@ -6,7 +6,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.reports.formats._tables import table, text
 from radialbench.reports.numbers import mib, share, three, times
-from radialbench.reports.rows import DENSE, Row, rows_of
+from radialbench.reports.rows import Row, rows_of
 from radialbench.reports.summary import Summary
 from radialbench.reports.told import work_lines
 
@@ -31,7 +31,7 @@ def sweep_table(summary: Summary, mask: str = "radial") -> str:
         *("dense on", "frames", "tokens", f"dense ms {SPREAD}", f"{mask} ms {SPREAD}", "speed-up"),
         *("pairs of dense", "executed of dense"),
     )
-    rows = [row for row in summary.timed if row.mask == mask and row.mask != DENSE]
+    rows = [row for row in summary.timed if row.mask == mask and not row.is_dense]
     return table(headers, [_swept(row) for row in rows if row.dense], words=1)
 
 
@@ -45,7 +45,7 @@ def _compiled(row: Row) -> tuple[str, ...]:
     peak = memory.peak_bytes if memory else None
     return (
         text(row.mask),
-        row.record.problem.grid.replace("x", "×"),
+        row.record.problem.grid.label.replace("x", "×"),
         f"{row.tokens:,}",
         three(stats.compile_ms) if stats else "–",
         _spread(row.median_ms, row.record.timing) or row.record.status.value,

@@ -65,9 +65,9 @@ class MaskEntry(Strict):
             path = folder / name
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
-            base, word = load_mask(path, empty_rows=self.empty_rows), path.stem
+            base = replace(load_mask(path, empty_rows=self.empty_rows), file=name)
         else:
-            base, word = load_mask(name, empty_rows=self.empty_rows), name
+            base = load_mask(name, empty_rows=self.empty_rows)
         if tables := _tables(base.mask):
             raise SpecError(
                 f"{name} asks for a table, {tables[0]!r}, when it is compiled, and a suite has "
@@ -79,19 +79,16 @@ class MaskEntry(Strict):
         if count > MAX_SWEEP:
             raise SpecError(f"a sweep has at most {MAX_SWEEP:,} masks, got {count:,}")
         return tuple(
-            self._choice(base, word, dict(zip(self.params, values, strict=True)))
+            self._choice(base, dict(zip(self.params, values, strict=True)))
             for values in product(*self.params.values())
         )
 
-    def _choice(self, base: MaskSpec, word: str, values: dict[str, float | bool]) -> MaskChoice:
+    def _choice(self, base: MaskSpec, values: dict[str, float | bool]) -> MaskChoice:
         spec = base.with_params(**values)
-        swept = values
-        if self.label is not None:
-            word = self.label
-            swept = {name: value for name, value in values.items() if len(self.params[name]) > 1}
-        written = [f"{name}={_short(value)}" for name, value in swept.items()]
-        identity = ",".join((word, *written))
-        return MaskChoice(identity, identity if self.label is not None else spec.label, spec)
+        if self.label is None:
+            return MaskChoice(spec.identity, spec)
+        swept = tuple(name for name in values if len(self.params[name]) > 1)
+        return MaskChoice(replace(spec.identity, name=self.label, shown=swept), spec)
 
 
 MaskOrName = Annotated[MaskEntry, BeforeValidator(named), Or(lambda _: {"type": "string"})]
@@ -159,10 +156,7 @@ class ModelGrid(Strict):
             grids = [model.grid(f"{size}x{frames}") for frames in self.frames]
         else:
             grids = [model.grid(size)]
-        return [
-            GridChoice(f"{self.model}/{grid.label}", grid, model.heads, model.head_dim)
-            for grid in grids
-        ]
+        return [GridChoice(grid, self.model, model.heads, model.head_dim) for grid in grids]
 
 
 class RawGrid(Strict):
@@ -183,7 +177,7 @@ class RawGrid(Strict):
         text = (self.text_tokens, self.text_first, self.text_valid)
         with located():
             grids = [TokenGrid(frames, self.height, self.width, *text) for frames in self.frames]
-        self._choices = tuple(GridChoice(grid.label, grid) for grid in grids)
+        self._choices = tuple(map(GridChoice, grids))
         return self
 
     def choices(self) -> tuple[GridChoice, ...]:
@@ -274,7 +268,3 @@ def _tables(node: MaskNode) -> list[str]:
             return [node.name]
         case _:
             return []
-
-
-def _short(value: float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

@@ -9,8 +9,9 @@ from itertools import groupby
 from radialbench.errors import SuiteError
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.spec import MaskSpec
-from radialbench.records.problem import KernelConfig, Problem, plain_config
+from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.suites.spec import (
     BackendChoice,
     GridChoice,
@@ -20,7 +21,6 @@ from radialbench.suites.spec import (
     SuiteSpec,
 )
 
-SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 MAX_CASES = 100_000
 WORK_FLOOR = 50.0
 
@@ -31,11 +31,10 @@ class Case:
 
     Attributes:
         id: Says what is measured; the same in every run, whatever else the suite holds.
-        group: Cases that differ in mask and backend alone share a group.
         measure: `attention` or `compile`.
-        label: The mask's name for people.
+        identity: Which mask it is, by the suite's name for it.
         mask: The mask.
-        grid: The token layout.
+        model: The preset whose grid it is; None where the grid is no model's.
         problem: What is computed.
         backend: What computes it; None for `compile`.
         config: How.
@@ -48,11 +47,10 @@ class Case:
     """
 
     id: str
-    group: str
     measure: str
-    label: str
+    identity: MaskIdentity
     mask: MaskSpec
-    grid: TokenGrid
+    model: str | None
     problem: Problem
     backend: str | None
     config: KernelConfig
@@ -61,6 +59,16 @@ class Case:
     protocol: Protocol
     config_reason: str = ""
     gates: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The token layout."""
+        return self.problem.grid
+
+    @property
+    def group(self) -> str:
+        """What cases share that differ in mask and backend alone."""
+        return group_id(self.problem, self.model)
 
     @property
     def in_turn(self) -> bool:
@@ -191,29 +199,21 @@ def _points(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
 def _case(
     spec: SuiteSpec, matrix: Matrix, place: GridChoice, mask: MaskChoice, backend: BackendChoice
 ) -> Case:
-    grid = place.grid
     problem = Problem(
-        mask=mask.spec.fingerprint,
-        grid=grid.label,
-        frames=grid.frames,
-        tokens_per_frame=grid.frame_tokens,
-        seq_len=grid.seq_len,
+        mask_fingerprint=mask.spec.fingerprint,
+        grid=place.grid,
         batch=matrix.batch,
         heads=matrix.heads or place.heads or 1,
         head_dim=matrix.head_dim or place.head_dim or 1,
         dtype=matrix.dtype,
     )
-    batch = f"b{problem.batch}" if problem.batch > 1 else ""
-    shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
-    group = f"{place.id}/{shape}"
-    how = (backend.name or "compile") + _options(backend)
+    group = group_id(problem, place.model)
     return Case(
-        id=f"{mask.id}/{group}/{how}",
-        group=group,
+        id=f"{mask.id}/{group}/{backend_id(backend.name, backend.config)}",
         measure=matrix.measure,
-        label=mask.label,
+        identity=mask.identity,
         mask=mask.spec,
-        grid=grid,
+        model=place.model,
         problem=problem,
         backend=backend.name,
         config=backend.config,
@@ -222,15 +222,6 @@ def _case(
         protocol=matrix.protocol,
         gates=matrix.gates,
     )
-
-
-def _options(backend: BackendChoice) -> str:
-    config, plain = backend.config, plain_config(backend.name)
-    blocks = (config.block_m, config.block_n)
-    written = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
-    written += f"w{config.num_warps}" if config.num_warps else ""
-    written += f"s{config.num_stages}" if config.num_stages else ""
-    return f"@{written}" if written else ""
 
 
 def _kept(spec: SuiteSpec, cases: tuple[Case, ...], patterns: tuple[str, ...]) -> tuple[Case, ...]:

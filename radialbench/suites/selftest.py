@@ -69,11 +69,8 @@ def self_test(device: str = "auto", protocol: Protocol = PROTOCOL) -> tuple[Self
 def _case(name: str, grid: TokenGrid, heads: int, *, device: str, protocol: Protocol) -> Case:
     mask = load_mask("radial")
     problem = Problem(
-        mask=mask.fingerprint,
-        grid=grid.label,
-        frames=grid.frames,
-        tokens_per_frame=grid.frame_tokens,
-        seq_len=grid.seq_len,
+        mask_fingerprint=mask.fingerprint,
+        grid=grid,
         batch=1,
         heads=heads,
         head_dim=128,
@@ -81,11 +78,10 @@ def _case(name: str, grid: TokenGrid, heads: int, *, device: str, protocol: Prot
     )
     return Case(
         id=name,
-        group=name,
         measure="attention",
-        label="radial",
+        identity=mask.identity,
         mask=mask,
-        grid=grid,
+        model=None,
         problem=problem,
         backend=BACKENDS[device],
         config=KernelConfig(),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.spec import MaskSpec
 from radialbench.records.problem import KernelConfig
 
@@ -55,14 +56,17 @@ class MaskChoice:
     """A mask of a suite.
 
     Attributes:
-        id: Its part of the case id.
-        label: Its name for people.
+        identity: Which mask it is; its label stands in case ids and reports.
         spec: The mask.
     """
 
-    id: str
-    label: str
+    identity: MaskIdentity
     spec: MaskSpec
+
+    @property
+    def id(self) -> str:
+        """Its part of the case id."""
+        return self.identity.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +74,21 @@ class GridChoice:
     """A token grid of a suite.
 
     Attributes:
-        id: Its part of the case id.
         grid: The token layout.
+        model: The model's preset, if it is a model's grid.
         heads: Heads of the model, if it is a model's grid.
         head_dim: Head dimension of the model, if it is a model's grid.
     """
 
-    id: str
     grid: TokenGrid
+    model: str | None = None
     heads: int | None = None
     head_dim: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Its part of the case id."""
+        return f"{self.model}/{self.grid.label}" if self.model else self.grid.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def rig() -> Iterator[Rig]:
 
 def task(backend: str = "cpu", **fields: object) -> Task:
     case = small.case(backends=["cpu"], **fields)
-    return Task(case.mask, case.grid, case.problem, backend, "cpu")
+    return Task(case.mask, case.problem, backend, "cpu")
 
 
 def test_a_trial_is_timed_in_a_process_that_stays(rig: Rig) -> None:
@@ -183,7 +183,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
 ) -> None:
     monkeypatch.setattr(Jobs, "made", [], raising=False)
     monkeypatch.setattr(live, "Pool", Jobs)
-    monkeypatch.setattr(live, "gpus", lambda: known)
+    monkeypatch.setattr(live, "gpus", lambda: (known, ""))
     monkeypatch.setattr(live, "_arch", lambda device: arch)
     with Rig(device) as one:
         (pool,) = Jobs.made

@@ -49,7 +49,7 @@ def test_a_sweep_that_is_cut_off_goes_on(
     assert first.config == KernelConfig()
     assert first.trial.outcome == Outcome.OK
     assert first.block_density == 1
-    assert (first.label, first.key.backend, first.registers) == ("dense", "cpu", None)
+    assert (first.mask.label, first.key.backend, first.registers) == ("dense", "cpu", None)
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ ENTRY = to_dict(TUNED)
         ("[" * 100_000, "Expected `object`, got `array`"),
         ("\x00", "not JSON, or not all of it"),
         ("[]", "Expected `object`, got `array`"),
-        (changed(format="T4"), "the format must be 'radialbench configurations', got 'T4'"),
+        (changed(format="T4"), "not an export of radialbench: its format is 'T4'"),
         (changed(schema=None), "Expected `int`, got `null` - at `$.schema`"),
         (changed(schema=True), "Expected `int`, got `bool` - at `$.schema`"),
         (changed(records={}), "Expected `array`, got `object` - at `$.records`"),

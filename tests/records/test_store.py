@@ -57,7 +57,7 @@ def test_a_line_that_lost_only_its_end_is_kept(tmp_path: Path) -> None:
         b"NaN",
         b"plain words",
         b"[" * 100_000,
-        b'{"schema": 1}',
+        b'{"schema": %d}' % SCHEMA,
     ],
 )
 def test_foreign_lines_are_skipped_and_reported(tmp_path: Path, line: bytes) -> None:
@@ -68,6 +68,14 @@ def test_foreign_lines_are_skipped_and_reported(tmp_path: Path, line: bytes) -> 
     assert found.records == (RECORD,)
     assert len(found.skipped) == 1
     assert found.skipped[0].startswith("line 1: ")
+
+
+def test_the_former_form_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"schema": 1, "suite": "smoke", "mask": "radial", "group": null}')
+    told = r"results.jsonl:1: written in version 1; this version reads 2: measure again, or read"
+    with pytest.raises(RecordError, match=told):
+        read(path)
 
 
 def test_a_newer_form_is_an_error(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
 from radialbench.records.store import WriteError
@@ -20,7 +22,7 @@ from tests.records.tuned import KEY, TUNED, kept, tuned
 
 
 def test_a_key_holds_all_of_a_problem_that_bears_on_speed() -> None:
-    problem = Problem("f00d", "21x30x52", 21, 1560, 32760, 1, 12, 128, "bfloat16", sm_scale=0.5)
+    problem = Problem("f00d", TokenGrid(21, 30, 52), 1, 12, 128, "bfloat16", sm_scale=0.5)
     assert key_of(problem, "triton", "Example GPU") == KEY
 
 
@@ -35,7 +37,7 @@ def test_a_key_holds_all_of_a_problem_that_bears_on_speed() -> None:
         ({"kernel": ""}, "TuningRecord.kernel must be text"),
         ({"schema": 0}, "TuningRecord.schema must be a whole number of at least 1"),
         ({"heads": 0}, "TuningKey.heads must be a whole number of at least 1"),
-        ({"mask": ""}, "TuningKey.mask must be text"),
+        ({"mask": MaskIdentity("m", "d1ff")}, "TuningRecord.mask is not the mask of"),
         ({"dtype": "int8"}, "TuningKey.dtype: unknown value 'int8'"),
     ],
 )

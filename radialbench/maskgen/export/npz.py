@@ -8,17 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import RadialBenchError, TableError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable, Csr
 
 FORMAT = "radialbench block table"
-VERSION = 1
-"""1: header (JSON as bytes) and the six arrays of `ARRAYS`."""
+VERSION = 2
+"""1: header (JSON as bytes) and the six arrays of `ARRAYS`. 2: the mask in fields, not as text."""
 
 MAX_BYTES = 8 << 30
 """A file whose arrays are larger is refused: no table for 2^31 tokens of video comes close."""
@@ -105,7 +107,7 @@ class Npz:
                 partial=Csr(part["partial_indptr"], part["partial_indices"]),
                 bitmap_of=part["bitmap_of"],
                 bitmaps=part["bitmaps"],
-                mask=str(header["mask"]),
+                mask=msgspec.convert(header["mask"], MaskIdentity | None),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise TableError(f"the header is damaged ({error})") from error
@@ -127,7 +129,7 @@ class Npz:
         version = header.get("version")
         if version != VERSION:
             raise TableError(
-                f"it has version {version!r}, and this radialbench reads {VERSION}; "
+                f"written in version {version!r}; this version reads {VERSION}: "
                 "compile the mask again, or install the release that wrote the file"
             )
         return header
@@ -148,7 +150,7 @@ def header_of(table: BlockTable, format_name: str, **facts: object) -> NDArray[n
         "order": str(table.order),
         "block_m": table.block_m,
         "block_n": table.block_n,
-        "mask": table.mask,
+        "mask": None if table.mask is None else asdict(table.mask),
         "fingerprint": table.fingerprint,
     }
     return np.frombuffer(json.dumps(header | facts).encode(), np.uint8)

@@ -37,7 +37,7 @@ def load_mask(
     """
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")) or "/" in text:
-        spec = read_mask_file(Path(text))
+        spec = replace(read_mask_file(Path(text)), file=Path(text).name)
     else:
         word, _, suffix = text.partition(":")
         preset = suffix or preset

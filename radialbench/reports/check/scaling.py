@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from radialbench.maskgen.identity import told_apart
 from radialbench.records.gate import Gate
+from radialbench.records.problem import backend_id, group_id, plain_config
 from radialbench.records.result import Record
 from radialbench.reports.check.alike import unlike
 from radialbench.reports.check.chance import Change, Slope, change_of, slope_of
@@ -13,7 +15,6 @@ from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.exponent import FEWEST, Exponent, exponent
 from radialbench.reports.interval import Interval
 from radialbench.reports.numbers import span
-from radialbench.reports.rows import sweep_grid
 from radialbench.reports.scaling import APART
 
 METRIC = "scaling"
@@ -33,6 +34,7 @@ class Grown:
         now: The same now.
         change: How it changed.
         frames: Of the lengths it goes through.
+        cases: Ids of all cases of the sweep.
     """
 
     case: str
@@ -41,6 +43,7 @@ class Grown:
     now: Exponent
     change: Slope
     frames: tuple[int, ...]
+    cases: tuple[str, ...]
 
 
 def sweeps(
@@ -70,7 +73,8 @@ def sweeps(
         }
         compared = {frames: new[case][frames] for frames in changes}
         if _long(compared):
-            yield _grown(case, gate, pairs, changes)
+            cases = tuple(record.case for record in new[case].values())
+            yield _grown(case, gate, pairs, changes, cases)
         elif _long(old[case]):
             yield Verdict(case, METRIC, Outcome.INCONCLUSIVE, _short(len(changes), len(old[case])))
         else:
@@ -115,18 +119,27 @@ def grown(one: Grown, is_worse: bool, is_better: bool) -> Verdict:
         p=slope.worse_p,
         worse=1 + slope.value,
         around=Interval(one.now.low, one.now.high),
+        cases=one.cases,
     )
 
 
 def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
     """Cases that went well, by what is the same along a sweep, and then by frames."""
     found: dict[str, dict[int, Record]] = {}
+    names = told_apart(record.mask for record in records.values())
     for record in records.values():
         if record.timing and record.measure == "attention":
-            grid = record.problem.grid
-            case = record.case.replace(grid, sweep_grid(record.problem), 1)
+            case = _sweep_id(record, names[record.mask.label, record.mask.fingerprint])
             found.setdefault(case, {})[record.problem.frames] = record
     return found
+
+
+def _sweep_id(record: Record, mask: str) -> str:
+    """Write a case's id with an F in place of its frames."""
+    suites = record.config_source == "suite"
+    config = record.config if suites else plain_config(record.backend)
+    group = group_id(record.problem, record.model, sweep=True)
+    return f"{mask}/{group}/{backend_id(record.backend, config)}"
 
 
 def _long(sweep: Mapping[int, Record]) -> bool:
@@ -143,7 +156,11 @@ def _change(old: Record, new: Record, runs: float) -> Change | None:
 
 
 def _grown(
-    case: str, gate: Gate, pairs: Mapping[int, tuple[Record, Record]], changes: Mapping[int, Change]
+    case: str,
+    gate: Gate,
+    pairs: Mapping[int, tuple[Record, Record]],
+    changes: Mapping[int, Change],
+    cases: tuple[str, ...],
 ) -> Grown:
     tokens = [pairs[frames][1].problem.seq_len for frames in changes]
     old, new = (
@@ -151,7 +168,7 @@ def _grown(
     )
     assert old is not None and new is not None
     slope = slope_of(tokens, list(changes.values()))
-    return Grown(case, gate, old, new, slope, tuple(changes))
+    return Grown(case, gate, old, new, slope, tuple(changes), cases)
 
 
 def _samples(record: Record) -> tuple[float, ...]:

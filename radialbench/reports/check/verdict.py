@@ -44,6 +44,7 @@ class Verdict:
         cycles: The ratio of the times in the processor's cycles, where both runs read its clock.
         worse: The ratio as a cost: above 1 is worse, whatever the metric.
         around: 95% interval of `now` from its own samples; None for what has none.
+        cases: Ids of the cases of a sweep; empty where `case` is the id of one.
     """
 
     case: str
@@ -59,6 +60,7 @@ class Verdict:
     cycles: float | None = None
     worse: float | None = None
     around: Interval | None = None
+    cases: tuple[str, ...] = ()
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:

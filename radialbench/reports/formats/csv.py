@@ -30,7 +30,7 @@ def _cells(row: Row, compared: Compared | None) -> dict[str, object]:
         "case": record.case,
         "measure": record.measure,
         "sweep": row.sweep,
-        "mask": record.mask,
+        "mask": row.mask,
         "backend": record.backend,
         "block_m": row.blocks[0],
         "block_n": row.blocks[1],
