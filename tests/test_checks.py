@@ -53,7 +53,7 @@ def test_the_suite_is_of_our_kernels_and_samples_often_enough() -> None:
     assert {case.backend for case in cases} == {"hopper", "triton"}
     # Shorter samplings are made of the longer one: nothing but the number of calls may differ.
     for case in cases:
-        assert case.protocol == replace(Protocol(), min_samples=checks.CALLS)
+        assert case.protocol == Protocol(min_samples=checks.CALLS)
 
 
 def test_drawn_suites_differ_by_as_much_as_the_runs_do() -> None:

@@ -72,7 +72,7 @@ def test_as_json(cli: Cli, tmp_path: Path) -> None:
     assert [one["case"] for one in facts["spreads"]] == [
         *(f"case{place}" for place in range(4)), "all cases"
     ]  # fmt: skip
-    assert facts["spreads"][-1]["runs"] == pytest.approx(0.02 * 2**0.5, rel=0.4)
+    assert facts["spreads"][-1]["runs"]["value"] == pytest.approx(0.02 * 2**0.5, rel=0.4)
 
 
 def test_a_limit_of_time_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
