@@ -71,7 +71,7 @@ def readme_parts() -> dict[str, str]:
     """Return the parts of the README."""
     compiled = read(RESULTS / "compile.jsonl").records
     swept = read(RESULTS / "sweep.jsonl").records
-    kernels = [r for r in read(performance.RECORDS).records if r.mask != "radial_whole"]
+    kernels = [r for r in read(performance.RECORDS).records if r.mask.name != "radial_whole"]
     steps = read_lines(paper.TIMES, paper.PartTime)
     calls = paper.call_table(paper.of_videos(steps))
     summary = summarize(swept)

@@ -152,11 +152,8 @@ def dense_kernels(video: Video, peers: Sequence[str]) -> dict[str, Run]:
     spec, config = load_mask(DENSE), KernelConfig()
     table = compile_mask(spec, grid)
     problem = Problem(
-        mask=spec.fingerprint,
-        grid=grid.label,
-        frames=grid.frames,
-        tokens_per_frame=grid.frame_tokens,
-        seq_len=grid.seq_len,
+        mask_fingerprint=spec.fingerprint,
+        grid=grid,
         batch=1,
         heads=model.heads,
         head_dim=model.head_dim,

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import from_dict
-from radialbench.records.lines import parse_json
+from radialbench.records.codec import from_json
 from radialbench.records.result import Environment
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +36,8 @@ def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
     found = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            found.append(from_dict(kind, parse_json(line)))
-        except (RecordError, ValueError) as error:
+            found.append(from_json(line, kind))
+        except RecordError as error:
             raise RecordError(f"{path}:{number}: {error}") from None
     return tuple(found)
 

@@ -190,7 +190,7 @@ def pairs_of(problems: Problems) -> list[Pair]:
         config, default = records[tuned].config, records[key].default
         if alike and config in times[key]:
             best = min(times[key].values())
-            same = tuned.mask == key.mask
+            same = tuned.mask_fingerprint == key.mask_fingerprint
             regrets = (times[key][config] / best - 1, times[key][default] / best - 1)
             pairs.append(Pair(distance(tuned, key), same, *regrets))
     return pairs
@@ -310,7 +310,7 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
     headers = ("mask", "frames × tokens", "heads", "kernel", "changed", "default ms", "best ms")
     body = [
         (
-            text(one.label),
+            text(one.mask.label),
             f"{one.key.frames} × {one.key.tokens_per_frame:,}",
             str(one.key.batch * one.key.heads),
             f"`{one.key.backend}`",
@@ -344,7 +344,7 @@ def changed(default: KernelConfig, config: KernelConfig) -> str:
 
 def _order(record: TuningRecord) -> tuple[object, ...]:
     key = record.key
-    return key.backend, record.label, key.tokens_per_frame, key.frames, key.heads
+    return key.backend, record.mask.label, key.tokens_per_frame, key.frames, key.heads
 
 
 def _told(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:

@@ -31,7 +31,7 @@ class RadialBenchError(Exception):
     """Base of all errors meant for the person at the keyboard."""
 
 
-class GridError(RadialBenchError):
+class GridError(RadialBenchError, ValueError):
     """A token grid, pixel size or model preset that cannot be."""
 
 
@@ -43,7 +43,7 @@ class TableError(RadialBenchError):
     """A block table that breaks its invariants, or a file that holds none."""
 
 
-class RecordError(RadialBenchError):
+class RecordError(RadialBenchError, ValueError):
     """A stored result that cannot be read or written."""
 
 

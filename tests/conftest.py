@@ -1,4 +1,4 @@
-"""Ctrl-C, threads, the interpreter for kernels where there is no GPU, and tests that need one."""
+"""Ctrl-C, threads, deadlines, kernels interpreted without a GPU, and tests that need one."""
 
 import fcntl
 import gc
@@ -8,11 +8,16 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell without job control has what it starts in the background ignore Ctrl-C, and so would
     # the processes that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test depends on how fast the machine is.
+settings.register_profile("radialbench", deadline=None)
+settings.load_profile("radialbench")
 
 # One thread a process: the tests share the cores, and small operators wait for slow threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -55,11 +55,13 @@ def test_figures_of_the_text_by_hand_are_the_codes() -> None:
 @EVERY
 def test_the_suite_holds_every_video_with_its_masks_and_baselines(video: Video) -> None:
     cases = [case for case in plan(load_suite("paper")) if case.group == video.group]
-    assert {case.backend for case in cases if case.label == "dense"} >= {"cudnn", "flash", "fa3"}
+    assert {case.backend for case in cases if case.identity.dense} >= {"cudnn", "flash", "fa3"}
     for variant, _ in video.masks:
-        found = [case for case in cases if case.label.partition("(")[0] == variant]
+        found = [case for case in cases if case.identity.name == variant]
         assert "hopper" in {case.backend for case in found}
-        assert {case.problem.mask for case in found} == {video.mask(variant).fingerprint}
+        assert {case.problem.mask_fingerprint for case in found} == {
+            video.mask(variant).fingerprint
+        }
 
 
 def test_the_suite_holds_nothing_else() -> None:
@@ -84,7 +86,16 @@ def timed(ms: float, count: int = 6) -> Measurement:
 def attention(video: Video, mask: str, backend: str, ms: float, **changes: object) -> Record:
     record = made(mask, samples=(ms,) * 6, backend=backend, share=0.2)
     name = f"{mask}/{video.group}/{backend}"
-    record = replace(record, suite="paper", group=video.group, case=name)
+    model = video.preset
+    problem = replace(
+        record.problem,
+        grid=video.grid,
+        heads=model.heads,
+        head_dim=model.head_dim,
+        dtype="bfloat16",
+    )
+    record = replace(record, suite="paper", model=video.model, problem=problem, case=name)
+    assert record.group == video.group
     return replace(record, **changes)  # type: ignore[arg-type]
 
 

@@ -258,7 +258,7 @@ def test_a_text_that_is_not_there_once_is_not_planted(tmp_path: Path, old: str, 
 
 
 def test_a_check_must_name_what_was_planted_and_nothing_else() -> None:
-    slow = {"case": "radial/13x30x52/h12d128bf16/hopper@128x128", "metric": "latency"}
+    slow = {"case": "radial/13x30x52/h12d128bf16/hopper", "metric": "latency"}
     slow |= {"outcome": "regressed"}
     other = slow | {"case": "radial/13x30x52/h12d128bf16/triton", "outcome": "pass"}
     one = Plant("one", ("hopper",), ())

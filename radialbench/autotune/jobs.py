@@ -12,6 +12,7 @@ from radialbench.errors import AutotuneError, unknown
 from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.tuned import processor
 from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.estimate import RATES
 from radialbench.suites.plan import Case, plan
@@ -43,7 +44,7 @@ class TuningJob:
         problem = self.case.problem
         batch = f"b{problem.batch}" if problem.batch > 1 else ""
         shape = f"{batch}h{problem.heads}d{problem.head_dim}"
-        return f"{self.case.mask.label}/{problem.grid}/{shape}/{self.case.backend}"
+        return f"{self.case.mask.label}/{problem.grid.label}/{shape}/{self.case.backend}"
 
 
 def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = ()) -> list[Case]:
@@ -61,13 +62,13 @@ def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = 
     for name in named:
         if name not in SPACES:
             raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
-    found: dict[tuple[object, ...], Case] = {}
+    found: dict[tuple[Problem, str], Case] = {}
     for case in cases:
         if case.measure != "attention":
             continue
         for name in named or [case.backend or ""]:
             if name in SPACES:
-                key = (case.mask.fingerprint, case.grid, case.problem, name)
+                key = (case.problem, name)
                 found.setdefault(key, replace(case, backend=name, device=device))
     if not found:
         raise AutotuneError(

@@ -136,7 +136,7 @@ class WorkerPool:
             children = max(1, cores() - FREE_CORES)
             # It has no children until there is a job.
             self._jobs = begun.enter_context(JobPool(children, limit_s=COMPILE_SECONDS))
-            if self.device != "cpu" and gpus():
+            if self.device != "cpu" and gpus()[0]:
                 # That NVML knows a GPU is told at once; whether PyTorch does, takes its import.
                 self._jobs.add(map(Preload, range(children)))
             self._open = begun.pop_all()

@@ -159,7 +159,7 @@ def problem_name(one: SweepTrial) -> str:
     """Return the name for people of a trial's problem."""
     key = one.key
     shape = f"{key.frames}x{key.tokens_per_frame}/h{key.batch * key.heads}d{key.head_dim}"
-    return f"{one.label}/{shape}/{key.backend}"
+    return f"{one.mask.label}/{shape}/{key.backend}"
 
 
 def compare_searches(
@@ -228,7 +228,7 @@ def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
         rows.append(
             Transfer(
                 key=key,
-                label=recorded[0].label,
+                label=recorded[0].mask.label,
                 source=found.source,
                 reason=found.reason,
                 config=found.config,
@@ -266,7 +266,7 @@ def _replayed(
         rows.append(
             Regret(
                 key=recorded[0].key,
-                label=recorded[0].label,
+                label=recorded[0].mask.label,
                 search=name,
                 seed=seed,
                 share=share,
@@ -285,7 +285,7 @@ def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
     tuned = tune(candidates, Replay(recorded), search="exhaustive", trials=len(recorded))
     return tuned.record(
         one.key,
-        label=one.label,
+        mask=one.mask,
         kernel=one.kernel,
         versions=one.versions,
         created="1970-01-01T00:00:00+00:00",

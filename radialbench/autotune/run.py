@@ -276,7 +276,7 @@ def _record(job: TuningJob, tuned: Tuned) -> TuningRecord:
     libraries = {"radialbench": __version__, "torch": version("torch")}
     return tuned.record(
         job.key,
-        label=job.case.mask.label,
+        mask=job.case.mask.identity,
         kernel=source_hash(job.key.backend),
         versions=libraries | compiler_version(job.key.backend),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -8,15 +8,16 @@ from radialbench.autotune.live import Live, WorkerPool
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.records.lines import parse_line
+from radialbench.maskgen.identity import MaskIdentity
+from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import append, write_whole
 from radialbench.records.tuning import TuningKey
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed
 
-SCHEMA = 1
-"""Version of the stored form. 1: the first."""
+SCHEMA = 2
+"""Version of the stored form. 1: the first. 2: the mask in fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class SweepTrial:
     Attributes:
         schema: Version of the stored form.
         key: What was computed.
-        label: The mask's name, for people.
+        mask: The mask.
         config: How.
         outcome: How the trial ended.
         reason: Why it did not end well.
@@ -41,7 +42,7 @@ class SweepTrial:
 
     schema: int
     key: TuningKey
-    label: str
+    mask: MaskIdentity
     config: KernelConfig
     outcome: TrialOutcome
     reason: str | None
@@ -76,7 +77,7 @@ def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
     trials = []
     for number, line in enumerate(lines, start=1):
         try:
-            trials.append(parse_line(line, SweepTrial, SCHEMA))
+            trials.append(read_line(line, SweepTrial, SCHEMA))
         except RecordError as error:
             raise RecordError(f"{path}:{number}: not a trial of a sweep: {error}") from None
     return tuple(trials)
@@ -120,7 +121,7 @@ def record_trial(
         SweepTrial(
             schema=SCHEMA,
             key=key,
-            label=case.mask.label,
+            mask=case.mask.identity,
             config=trial.config,
             outcome=trial.outcome,
             reason=trial.reason,

@@ -179,4 +179,4 @@ def study_name(key: TuningKey, kernel: str) -> str:
     video = f"{key.frames}x{key.tokens_per_frame}s{key.seq_len}"
     shape = f"b{key.batch}h{key.heads}d{key.head_dim}"
     how = f"{key.dtype}/{key.direction}/{kernel[:12]}"
-    return f"{key.backend}/{key.device}/{key.mask}/{video}/{shape}/{how}"
+    return f"{key.backend}/{key.device}/{key.mask_fingerprint}/{video}/{shape}/{how}"

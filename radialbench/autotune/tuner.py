@@ -17,6 +17,7 @@ from radialbench.autotune.trials import (
     measured,
 )
 from radialbench.errors import AutotuneError
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
 
@@ -88,13 +89,19 @@ class Tuned:
         return replace(count_outcomes(self.trials), rejected=rejected)
 
     def record(
-        self, key: TuningKey, *, label: str, kernel: str, versions: dict[str, str], created: str
+        self,
+        key: TuningKey,
+        *,
+        mask: MaskIdentity,
+        kernel: str,
+        versions: dict[str, str],
+        created: str,
     ) -> TuningRecord:
         """Return it as it is stored.
 
         Args:
             key: What was tuned.
-            label: The mask's name, for people.
+            mask: The mask.
             kernel: Hash of the source of the kernel that was timed.
             versions: Versions of the libraries, by name.
             created: When, in ISO 8601 with its zone.
@@ -103,7 +110,7 @@ class Tuned:
         return TuningRecord(
             schema=SCHEMA,
             key=key,
-            label=label,
+            mask=mask,
             config=decision.config,
             default=self.default,
             source=decision.source,

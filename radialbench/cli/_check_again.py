@@ -1,6 +1,5 @@
 """A suspected regression is measured again before it is called one."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -17,9 +16,9 @@ def suspects(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def cases_of(verdict: Verdict, cases: Iterable[str]) -> list[str]:
-    """Return the ids of a verdict's cases; those of a sweep have frames where it has an F."""
-    pattern = re.escape(verdict.case).replace("Fx", r"\d+x")
-    return [case for case in cases if re.fullmatch(pattern, case)]
+    """Return the ids of what a verdict is of: of one case, or of all of a sweep."""
+    own = verdict.cases or (verdict.case,)
+    return [case for case in cases if case in own]
 
 
 def cases_again(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[str]:

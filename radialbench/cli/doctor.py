@@ -33,13 +33,14 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench.kernels.measure.environment import cores, gpus, memory_bytes, versions
 
     memory = memory_bytes()
+    found, problem = gpus()
     return {
         "radialbench": __version__,
         "python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
         "library": dict.fromkeys(LIBRARIES, "not installed") | versions(LIBRARIES),
         "cpu": f"{cpu_name()}, {cores()} cores",
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
-        "gpu": gpus() or ["none found"],
+        "gpu": [gpu.text for gpu in found] or [problem or "none found"],
         "backend": _backends(),
     }
 

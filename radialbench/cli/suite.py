@@ -140,7 +140,7 @@ def plan(
                 "case": case.id,
                 "group": case.group,
                 "measure": case.measure,
-                "mask": case.label,
+                "mask": case.identity.label,
                 "backend": case.backend,
                 "seq_len": case.problem.seq_len,
                 "heads": case.problem.heads,

@@ -139,11 +139,8 @@ def _configuration(
         raise BackendError(f"the {name} kernel cannot run this: {'; '.join(why)}")
     masks = [mask] if isinstance(mask, MaskSpec) else [group.mask for group in mask.groups]
     problem = Problem(
-        mask="+".join(dict.fromkeys(spec.fingerprint for spec in masks)),
-        grid=grid.label,
-        frames=grid.frames,
-        tokens_per_frame=grid.frame_tokens,
-        seq_len=grid.seq_len,
+        mask_fingerprint="+".join(dict.fromkeys(spec.fingerprint for spec in masks)),
+        grid=grid,
         batch=shape.batch,
         heads=shape.heads,
         head_dim=shape.head_dim,

@@ -1,6 +1,5 @@
 """DeviceTable: block tables as tensors on a device, with the order in which rows are launched."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -27,7 +26,7 @@ class TableKey(NamedTuple):
         seq_len: Tokens of the sequence.
         rows: Query blocks.
         heads: Heads that the table is for; 0 if any number may share it.
-        mask: As in `DeviceTable`.
+        mask_fingerprint: As in `DeviceTable`.
         frames: As in `DeviceTable`.
         tokens_per_frame: As in `DeviceTable`.
         aligned: Whether all its tensors start at multiples of 16 bytes.
@@ -38,7 +37,7 @@ class TableKey(NamedTuple):
     seq_len: int
     rows: int
     heads: int
-    mask: str
+    mask_fingerprint: str
     frames: int
     tokens_per_frame: int
     aligned: bool
@@ -65,7 +64,7 @@ class DeviceTable:
             masked with where the keys end inside it.
         row_order: [groups, rows] int32, the order in which rows are launched; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
-        mask: Fingerprints of the masks, `+` between those of groups; empty if not known.
+        mask_fingerprint: That of the mask, or those of groups with `+` between; empty if not known.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
     """
@@ -82,7 +81,7 @@ class DeviceTable:
     row_order: Tensor
     group_of_head: Tensor
     _: KW_ONLY
-    mask: str = ""
+    mask_fingerprint: str = ""
     frames: int = 0
     tokens_per_frame: int = 0
 
@@ -91,7 +90,7 @@ class DeviceTable:
         """What decides how the table is launched."""
         return TableKey(
             *(self.block_m, self.block_n, self.seq_len, self.rows, len(self.group_of_head)),
-            *(self.mask, self.frames, self.tokens_per_frame),
+            *(self.mask_fingerprint, self.frames, self.tokens_per_frame),
             all(tensor.data_ptr() % 16 == 0 for tensor in self.tensors()),
         )
 
@@ -157,7 +156,7 @@ def upload(
             f"key blocks are multiples of 8 tokens up to {MAX_BLOCK_N}, got {first.block_n}"
         )
     bits = [_by_thread(table) for table in tables]
-    masks = dict.fromkeys(map(_fingerprint, tables))
+    masks = dict.fromkeys(table.mask.fingerprint if table.mask else "" for table in tables)
     ones = np.full((1, first.block_m, 4), -1, np.int32)
 
     def tensor(values: NDArray[np.generic] | Sequence[int]) -> Tensor:
@@ -175,7 +174,7 @@ def upload(
         bitmaps=tensor(np.concatenate([ones, *bits])),
         row_order=tensor(np.stack([row_order(table, _sm_count(device)) for table in tables])),
         group_of_head=tensor(group_of_head),
-        mask="+".join(masks) if all(masks) else "",
+        mask_fingerprint="+".join(masks) if all(masks) else "",
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
     )
@@ -185,12 +184,6 @@ def _sm_count(device: str) -> int:
     if not device.startswith("cuda"):
         return SM_COUNT
     return torch.cuda.get_device_properties(device).multi_processor_count
-
-
-def _fingerprint(table: BlockTable) -> str:
-    """Return the fingerprint of the mask a table was compiled from; empty if it has none."""
-    word = table.mask.rpartition(" ")[2]
-    return word if re.fullmatch(r"[0-9a-f]{16}", word) else ""
 
 
 def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:

@@ -126,7 +126,8 @@ def block_sparse_attention(
     if _is_plain(q, k, v, key_len):
         out, lse = _unseen(_attend)(q, k, v, table, key_len, scale, backend, config)
     else:
-        tuned = (table.mask, table.frames, table.tokens_per_frame) if config is None else ("", 0, 0)
+        known = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
+        tuned = known if config is None else ("", 0, 0)
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
         out, lse = torch.ops.radialbench.block_sparse_attention(
             *(q, k, v, list(table.tensors()), key_len, scale, backend or ""),
@@ -334,7 +335,7 @@ def _operator(
     seq_len: int,
     num_warps: int | None,
     num_stages: int | None,
-    mask: str = "",
+    mask_fingerprint: str = "",
     frames: int = 0,
     tokens_per_frame: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -343,12 +344,12 @@ def _operator(
         block_n,
         seq_len,
         *table,
-        mask=mask,
+        mask_fingerprint=mask_fingerprint,
         frames=frames,
         tokens_per_frame=tokens_per_frame,
     )
     # With a mask what was tuned is looked up: here, where sizes are numbers and not symbols.
-    config = None if mask else KernelConfig(block_m, block_n, num_warps, num_stages)
+    config = None if mask_fingerprint else KernelConfig(block_m, block_n, num_warps, num_stages)
     return _unseen(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
 
 

@@ -85,13 +85,13 @@ def choose_config(
     batch, heads, seq_len, head_dim = shape
     blocks = (table.block_m, table.block_n)
     default = default_config(kernel, dtype, head_dim, blocks, target, tma=tma)
-    if not table.mask:
+    if not table.mask_fingerprint:
         reason = "the table does not say which mask it is of"
         return ConfigChoice(default, "default", None, reason)
     key = TuningKey(
         backend=kernel,
         device=processor(target.device),
-        mask=table.mask,
+        mask_fingerprint=table.mask_fingerprint,
         frames=table.frames,
         tokens_per_frame=table.tokens_per_frame,
         seq_len=seq_len,

@@ -100,7 +100,15 @@ class TokenGrid:
     @property
     def label(self) -> str:
         """The layout in a few characters: frames×height×width, then the text."""
-        video = f"{self.frames}x{self.height}x{self.width}"
+        return self._written(str(self.frames))
+
+    @property
+    def sweep_label(self) -> str:
+        """The label of all layouts that differ in their frames alone: an F stands for them."""
+        return self._written("F")
+
+    def _written(self, frames: str) -> str:
+        video = f"{frames}x{self.height}x{self.width}"
         if not self.text_tokens:
             return video
         text = f"{self.text_tokens}"

@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import RadialBenchError, TableError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.npz import read_arrays, write_arrays
 from radialbench.maskgen.order import TokenOrder
 
@@ -21,8 +23,8 @@ Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
 
 FORMAT = "radialbench block table"
-VERSION = 1
-"""1: header (JSON as bytes) and the six arrays of `ARRAYS`."""
+VERSION = 2
+"""1: header (JSON as bytes) and the six arrays of `ARRAYS`. 2: the mask in fields, not as text."""
 
 ARRAYS: dict[str, tuple[type[np.generic], int]] = {
     "full_indptr": (np.int64, 1),
@@ -113,7 +115,7 @@ class BlockTable:
         bitmap_of: [partial.nnz] int32, index into `bitmaps`.
         bitmaps: [distinct, block_m, ⌈block_n / 32⌉] uint32; bit b of word w says whether key
             column 32·w + b attends. Bits outside the sequence are 0.
-        mask: Name and fingerprint of the mask, for people.
+        mask: Which mask it was compiled from; None for a table that was made otherwise.
     """
 
     grid: TokenGrid
@@ -124,7 +126,7 @@ class BlockTable:
     partial: Csr
     bitmap_of: Int32
     bitmaps: NDArray[np.uint32]
-    mask: str = ""
+    mask: MaskIdentity | None = None
 
     def __post_init__(self) -> None:
         if problem := self._broken_invariant():
@@ -135,6 +137,11 @@ class BlockTable:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    @property
+    def label(self) -> str:
+        """What people call the mask."""
+        return self.mask.label if self.mask else "the table"
 
     @property
     def seq_len(self) -> int:
@@ -202,7 +209,7 @@ class BlockTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of everything but the name: equal tables have equal fingerprints."""
+        """A short hash of everything but the mask's identity; equal tables have equal ones."""
         header = f"{self.grid}|{self.order}|{self.block_m}|{self.block_n}"
         digest = hashlib.blake2b(header.encode(), digest_size=8)
         for array in self._arrays().values():
@@ -279,7 +286,7 @@ class BlockTable:
             "order": str(self.order),
             "block_m": self.block_m,
             "block_n": self.block_n,
-            "mask": self.mask,
+            "mask": None if self.mask is None else asdict(self.mask),
             "fingerprint": self.fingerprint,
         }
         return np.frombuffer(json.dumps(header | facts).encode(), np.uint8)
@@ -314,7 +321,7 @@ class BlockTable:
                 partial=Csr(part["partial_indptr"], part["partial_indices"]),
                 bitmap_of=part["bitmap_of"],
                 bitmaps=part["bitmaps"],
-                mask=str(header["mask"]),
+                mask=msgspec.convert(header["mask"], MaskIdentity | None),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise TableError(f"the header is damaged ({error})") from error
@@ -416,7 +423,7 @@ def _header(content: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
     version = header.get("version")
     if version != VERSION:
         raise TableError(
-            f"it has version {version!r}, and this radialbench reads {VERSION}; "
+            f"written in version {version!r}; this version reads {VERSION}: "
             "compile the mask again, or install the release that wrote the file"
         )
     return header

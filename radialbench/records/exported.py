@@ -2,20 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import to_dict
-from radialbench.records.lines import NewerSchemaError, build, parse_json
+from radialbench.records.codec import check_version, read_line, to_dict
 from radialbench.records.tuning import SCHEMA as RECORD_SCHEMA
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import read_tuning
 
 FORMAT = "radialbench configurations"
 
-SCHEMA = 1
-"""Version of the document; each record in it says its own. 1: the first."""
+SCHEMA = 2
+"""Version of the document; each record in it says its own. 1: the first. 2: masks in fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    format: str = ""
+    schema: int = 0
+    records: tuple[TuningRecord, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise RecordError(
+                f"not an export of radialbench: its format is {self.format[:80]!r}, not {FORMAT!r}"
+            )
 
 
 def to_document(records: Sequence[TuningRecord]) -> str:
@@ -24,7 +36,7 @@ def to_document(records: Sequence[TuningRecord]) -> str:
     Raises:
         RecordError: A record holds a number that is not finite.
     """
-    document = {"format": FORMAT, "schema": SCHEMA, "records": [to_dict(one) for one in records]}
+    document = to_dict(_Document(FORMAT, SCHEMA, tuple(records)))
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
@@ -35,27 +47,14 @@ def from_document(text: bytes) -> tuple[TuningRecord, ...]:
         RecordError: It is no such document of a version this one can read; the message names the
             record.
     """
-    try:
-        document = parse_json(text)
-    except ValueError:
-        raise RecordError("not JSON, or not all of it") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise RecordError(f"not an export of radialbench: its format is not {FORMAT!r}")
-    schema, entries = document.get("schema"), document.get("records")
-    if type(schema) is not int or not isinstance(entries, list):
-        raise RecordError("damaged: it has no whole schema, or no list of records")
-    if schema > SCHEMA:
-        raise NewerSchemaError(
-            f"written in form {schema}, this version reads up to {SCHEMA}; update radialbench"
-        )
-    found: dict[TuningKey, TuningRecord] = {}
-    for place, entry in enumerate(entries):
-        record = _built(entry, place)
-        if record.key in found:
-            first = list(found).index(record.key)
+    document = read_line(text, _Document, SCHEMA)
+    places: dict[TuningKey, int] = {}
+    for place, record in enumerate(document.records):
+        check_version(record.schema, RECORD_SCHEMA)
+        first = places.setdefault(record.key, place)
+        if first != place:
             raise RecordError(f"records[{place}]: of the same problem as records[{first}]")
-        found[record.key] = record
-    return tuple(found.values())
+    return document.records
 
 
 def read_records(path: Path) -> tuple[TuningRecord, ...]:
@@ -79,10 +78,3 @@ def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(one for one in path.iterdir() if one.suffix in (".json", ".jsonl"))
-
-
-def _built(entry: Any, place: int) -> TuningRecord:
-    try:
-        return build(entry, TuningRecord, RECORD_SCHEMA)
-    except RecordError as error:
-        raise type(error)(f"records[{place}]: {error}") from None

@@ -106,7 +106,8 @@ def _rank(tuned: TuningKey, key: TuningKey) -> tuple[int, float] | None:
     if any(getattr(tuned, name) != getattr(key, name) for name in MATCHED):
         return None
     far = distance(tuned, key)
-    return (1 if tuned.mask == key.mask else 2, far) if far <= FARTHEST else None
+    same = tuned.mask_fingerprint == key.mask_fingerprint
+    return (1 if same else 2, far) if far <= FARTHEST else None
 
 
 def _choice(
@@ -127,7 +128,8 @@ def _of(record: TuningRecord, key: TuningKey) -> str:
     tuned = record.key
     if tuned == key:
         return "this problem"
-    mask = "this mask" if tuned.mask == key.mask else record.label
+    same = tuned.mask_fingerprint == key.mask_fingerprint
+    mask = "this mask" if same else record.mask.label
     heads = tuned.batch * tuned.heads
     plural = "s" * (heads > 1)
     return f"{mask} on {tuned.frames} × {tuned.tokens_per_frame:,} tokens and {heads} head{plural}"

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from radialbench.errors import RecordError
 from radialbench.records import _check
-from radialbench.records.lines import NewerSchemaError, parse_line
+from radialbench.records.codec import VersionError, read_line
 from radialbench.records.store import DISK_FULL, WriteError, write_whole
 
 SCHEMA = 1
@@ -215,9 +215,9 @@ def read_offline(path: Path) -> Offline:
 
 def _parsed(path: Path, number: int, line: bytes, kind: type[T]) -> T:
     try:
-        return parse_line(line, kind, SCHEMA)
-    except NewerSchemaError as error:
-        raise NewerSchemaError(f"{path}:{number}: {error}") from None
+        return read_line(line, kind, SCHEMA)
+    except VersionError as error:
+        raise VersionError(f"{path}:{number}: {error}") from None
     except RecordError as error:
         raise RecordError(
             f"{path}:{number}: not what an offline check wrote: {error}. Write the baseline anew"

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from radialbench.errors import RecordError
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records import _check
 
 DTYPES = ("float32", "float16", "bfloat16")
 DIRECTIONS = ("forward", "backward")
+SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +15,8 @@ class Problem:
     """One attention to compute; q, k and v are [batch, heads, seq_len, head_dim].
 
     Attributes:
-        mask: Fingerprint of the mask.
-        grid: Label of the token grid.
-        frames: Latent frames.
-        tokens_per_frame: Video tokens of a frame.
-        seq_len: Tokens of the sequence, text included.
+        mask_fingerprint: Fingerprint of the mask.
+        grid: Token layout.
         batch: Sequences.
         heads: Attention heads.
         head_dim: Numbers per head and token.
@@ -27,11 +25,8 @@ class Problem:
         direction: `forward` or `backward`.
     """
 
-    mask: str
-    grid: str
-    frames: int
-    tokens_per_frame: int
-    seq_len: int
+    mask_fingerprint: str
+    grid: TokenGrid
     batch: int
     heads: int
     head_dim: int
@@ -40,20 +35,26 @@ class Problem:
     direction: str = "forward"
 
     def __post_init__(self) -> None:
-        _check.filled(self, "mask", "grid")
-        _check.whole(
-            self,
-            *("frames", "tokens_per_frame", "seq_len", "batch", "heads", "head_dim"),
-            at_least=1,
-        )
+        _check.filled(self, "mask_fingerprint")
+        _check.whole(self, "batch", "heads", "head_dim", at_least=1)
         _check.one_of(self, "dtype", DTYPES)
         _check.one_of(self, "direction", DIRECTIONS)
         _check.finite(self, "sm_scale", above=0)
-        if self.seq_len < self.frames * self.tokens_per_frame:
-            raise RecordError(
-                f"Problem.seq_len must hold the video's {self.frames}·{self.tokens_per_frame} "
-                f"tokens, got {self.seq_len}"
-            )
+
+    @property
+    def frames(self) -> int:
+        """Latent frames."""
+        return self.grid.frames
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Video tokens of a frame."""
+        return self.grid.frame_tokens
+
+    @property
+    def seq_len(self) -> int:
+        """Tokens of the sequence, text included."""
+        return self.grid.seq_len
 
     @property
     def scale(self) -> float:
@@ -79,6 +80,31 @@ class KernelConfig:
 
     def __post_init__(self) -> None:
         _check.whole(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)
+
+
+def group_id(problem: Problem, model: str | None, *, sweep: bool = False, joint: str = "/") -> str:
+    """Name what cases share that differ in mask and backend alone.
+
+    Args:
+        problem: What is computed.
+        model: The preset whose grid it is, if it is one's.
+        sweep: Whether they may differ in their frames too, for which there is an F.
+        joint: Stands between the parts.
+    """
+    grid = problem.grid.sweep_label if sweep else problem.grid.label
+    batch = f"b{problem.batch}" if problem.batch > 1 else ""
+    shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
+    return joint.join(filter(None, (model, grid, shape)))
+
+
+def backend_id(backend: str | None, config: KernelConfig) -> str:
+    """Name a backend, or compiling, with what differs from its plain configuration."""
+    plain = plain_config(backend)
+    blocks = (config.block_m, config.block_n)
+    written = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
+    written += f"w{config.num_warps}" if config.num_warps else ""
+    written += f"s{config.num_stages}" if config.num_stages else ""
+    return f"{backend or 'compile'}@{written}" if written else backend or "compile"
 
 
 BLOCKS = {"triton": (128, 64)}

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from radialbench.errors import RecordError
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import _check
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig, Problem, group_id
 
-SCHEMA = 1
-"""Version of the stored form. 1: the first."""
+SCHEMA = 2
+"""Version of the stored form. 1: the first. 2: mask, grid and limits of the GPU in fields."""
 
 MEASURES = ("attention", "compile")
 CEILING_SIZE = 8192
@@ -53,7 +54,10 @@ class Environment:
         commit: Commit of the source, `+` after it if changed; None outside a checkout.
         command: What was typed.
         host: A short hash of the machine's name: tells machines apart, and names none.
-        clocks: What a GPU's clocks and power are bounded by; None on a CPU or where it is not told.
+        max_sm_mhz: Highest clock of a GPU's SMs; None on a CPU or where it is not told, as the next
+            two.
+        max_memory_mhz: Highest clock of its memory.
+        power_limit_w: What its power is held to.
         card: A short hash of the GPU's serial identity: tells GPUs of one kind apart, and names
             none; None on a CPU or where it is not told.
     """
@@ -69,7 +73,9 @@ class Environment:
     commit: str | None
     command: str
     host: str | None = None
-    clocks: str | None = None
+    max_sm_mhz: int | None = None
+    max_memory_mhz: int | None = None
+    power_limit_w: float | None = None
     card: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +83,17 @@ class Environment:
         _check.whole(self, "cores", "threads", at_least=1)
         _check.whole(self, "memory_bytes", at_least=0)
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
+
+    @property
+    def clocks(self) -> str | None:
+        """What bounds a GPU's clocks and power: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
+        limits = (
+            ("SM", self.max_sm_mhz, "MHz"),
+            ("memory", self.max_memory_mhz, "MHz"),
+            ("power", self.power_limit_w, "W"),
+        )
+        told = [f"{name} {most:.0f} {unit}" for name, most, unit in limits if most is not None]
+        return ", ".join(told) or None
 
     @property
     def processor(self) -> str:
@@ -127,8 +144,8 @@ class Record:
         suite: Name of the suite.
         case: The case's id, unique in its suite and the same in every run.
         measure: `attention`, or `compile` for the time to compile the mask's table.
-        mask: The mask's label, for people.
-        group: Cases to compare with one another share a group.
+        mask: The mask.
+        model: The preset whose grid it is; None where the grid is no model's.
         problem: What was computed.
         backend: What computed it; None where only a table was compiled.
         config: How.
@@ -155,8 +172,8 @@ class Record:
     suite: str
     case: str
     measure: str
-    mask: str
-    group: str | None
+    mask: MaskIdentity
+    model: str | None
     problem: Problem
     backend: str | None
     config: KernelConfig
@@ -178,7 +195,9 @@ class Record:
 
     def __post_init__(self) -> None:
         _check.whole(self, "schema", at_least=1)
-        _check.filled(self, "suite", "case", "mask", "config_source")
+        _check.filled(self, "suite", "case", "config_source")
+        if self.mask.fingerprint != self.problem.mask_fingerprint:
+            raise RecordError(f"Record.mask is not the mask of Record.problem ({self.case})")
         _check.one_of(self, "measure", MEASURES)
         _check.one_of(self, "status", STATUSES)
         _check.finite(self, "permute_ms", "plan_ms")
@@ -194,3 +213,13 @@ class Record:
         if ok and self.measure == "attention" and not (self.accuracy and self.accuracy.passed):
             raise RecordError(f"no time without an accurate result ({self.case})")
         _check.zoned_time(self, "created")
+
+    @property
+    def group(self) -> str:
+        """What cases share that are compared with one another: all but mask and backend."""
+        return group_id(self.problem, self.model)
+
+    @property
+    def sweep(self) -> str:
+        """What cases share that differ in mask, backend and frames alone: F is for the frames."""
+        return group_id(self.problem, self.model, sweep=True, joint=" ")

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import gc
-import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import to_dict
-from radialbench.records.lines import NewerSchemaError, record_of
-from radialbench.records.result import Record
+from radialbench.records.codec import VersionError, read_line, to_json
+from radialbench.records.result import SCHEMA, Record
 
 RESULTS = "results.jsonl"
 """Name of the file of results in an output folder."""
@@ -91,7 +89,7 @@ def written(record: object) -> bytes:
     Raises:
         RecordError: The record holds a number that is not finite.
     """
-    return json.dumps(to_dict(record), allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    return to_json(record).encode() + b"\n"
 
 
 def write_whole(path: Path, records: Iterable[object]) -> None:
@@ -123,11 +121,21 @@ def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
         raise
 
 
+def record_of(line: bytes) -> Record:
+    """Read one line of results; keys that this version does not know are passed over.
+
+    Raises:
+        VersionError: It is written in another version.
+        RecordError: It is no record.
+    """
+    return read_line(line, Record, SCHEMA, strict=False)
+
+
 def read(path: Path) -> ReadResult:
     """Read a file of results; lines that are cut off or foreign are skipped and reported.
 
     Raises:
-        RecordError: The file cannot be read, or was written by a newer version.
+        RecordError: The file cannot be read, or was written in another version.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -141,7 +149,7 @@ def read(path: Path) -> ReadResult:
                 continue
             try:
                 records.append(record_of(line))
-            except NewerSchemaError as error:
+            except VersionError as error:
                 raise RecordError(f"{path}:{number}: {error}") from None
             except RecordError as error:
                 skipped.append(f"line {number}: {error}")

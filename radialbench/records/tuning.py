@@ -1,15 +1,16 @@
 """TuningRecord: the configuration that tuning chose for a problem."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 
 from radialbench.errors import RecordError
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import _check
 from radialbench.records.problem import DIRECTIONS, DTYPES, KernelConfig, Problem
 from radialbench.records.statistics import Estimate
 
-SCHEMA = 1
-"""Version of the stored form. 1: the first."""
+SCHEMA = 2
+"""Version of the stored form. 1: the first. 2: mask in fields, how intervals were found."""
 
 CHOICES = ("tuned", "default")
 
@@ -21,7 +22,7 @@ class TuningKey:
     Attributes:
         backend: What computes it.
         device: Name of the GPU, or of the CPU.
-        mask: Fingerprint of the mask.
+        mask_fingerprint: Fingerprint of the mask.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
         seq_len: Tokens of the sequence, text included.
@@ -34,7 +35,7 @@ class TuningKey:
 
     backend: str
     device: str
-    mask: str
+    mask_fingerprint: str
     frames: int
     tokens_per_frame: int
     seq_len: int
@@ -45,7 +46,7 @@ class TuningKey:
     direction: str = "forward"
 
     def __post_init__(self) -> None:
-        _check.filled(self, "backend", "device", "mask")
+        _check.filled(self, "backend", "device", "mask_fingerprint")
         _check.whole(
             self,
             *("frames", "tokens_per_frame", "seq_len", "batch", "heads", "head_dim"),
@@ -63,8 +64,8 @@ def key_of(problem: Problem, backend: str, device: str) -> TuningKey:
         backend: What computes it.
         device: Name of the GPU, or of the CPU.
     """
-    shared = ("mask", "frames", "tokens_per_frame", "seq_len", "batch", "heads", "head_dim")
-    shape = {name: getattr(problem, name) for name in (*shared, "dtype", "direction")}
+    names = [each.name for each in fields(TuningKey) if each.name not in ("backend", "device")]
+    shape = {name: getattr(problem, name) for name in names}
     return TuningKey(backend=backend, device=device, **shape)
 
 
@@ -104,7 +105,7 @@ class TuningRecord:
     Attributes:
         schema: Version of the stored form.
         key: What was tuned.
-        label: The mask's name, for people.
+        mask: The mask.
         config: The configuration to run: the fastest, or the default.
         default: The default configuration it was compared with.
         source: `tuned`, or `default` where nothing beat the default by more than the noise.
@@ -122,7 +123,7 @@ class TuningRecord:
 
     schema: int
     key: TuningKey
-    label: str
+    mask: MaskIdentity
     config: KernelConfig
     default: KernelConfig
     source: str
@@ -142,7 +143,9 @@ class TuningRecord:
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
         _check.whole(self, "schema", at_least=1)
         _check.whole(self, "seed", at_least=0)
-        _check.filled(self, "label", "sampler", "kernel")
+        _check.filled(self, "sampler", "kernel")
+        if self.mask.fingerprint != self.key.mask_fingerprint:
+            raise RecordError("TuningRecord.mask is not the mask of TuningRecord.key")
         _check.one_of(self, "source", CHOICES)
         _check.zoned_time(self, "created")
         for name in ("ms", "default_ms", "ratio"):

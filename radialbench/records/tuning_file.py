@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from radialbench.errors import RecordError
-from radialbench.records.lines import NewerSchemaError, parse_line
+from radialbench.records.codec import VersionError, read_line
 from radialbench.records.store import DISK_FULL, WriteError, write_whole
 from radialbench.records.tuning import SCHEMA, TuningRecord
 
@@ -26,9 +26,9 @@ def read_tuning(path: Path) -> tuple[TuningRecord, ...]:
         if not line or line.isspace():
             continue
         try:
-            record = parse_line(line, TuningRecord, SCHEMA)
-        except NewerSchemaError as error:
-            raise NewerSchemaError(f"{path}:{number}: {error}") from None
+            record = read_line(line, TuningRecord, SCHEMA)
+        except VersionError as error:
+            raise VersionError(f"{path}:{number}: {error}") from None
         except RecordError as error:
             raise RecordError(
                 f"{path}:{number}: not a tuning record: {error}. Mend the line, or remove it"

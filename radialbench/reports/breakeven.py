@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _two(tokens: float) -> str:
 
 def break_evens(rows: Iterable[Row]) -> tuple[BreakEven, ...]:
     """Find the break-even length of every sparse mask and backend that was compared with dense."""
-    compared = [row for row in rows if row.speedup is not None and row.mask != DENSE]
+    compared = [row for row in rows if row.speedup is not None and not row.is_dense]
     order = {_key(row): place for place, row in reversed(list(enumerate(compared)))}
     compared.sort(key=lambda row: (order[_key(row)], row.tokens))
     return tuple(_break_even(list(group)) for _, group in groupby(compared, _key))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
+from radialbench.maskgen.identity import value_text
 from radialbench.reports.check.verdict import Verdict
 from radialbench.reports.numbers import MIB, NONE, mib, share, three, times
 from radialbench.reports.rows import Row
@@ -94,6 +95,11 @@ def _over(get: str, unit: float) -> Callable[[Row], float | None]:
     return scaled
 
 
+def _mask_params(row: Row) -> str | None:
+    params = row.record.mask.params
+    return ", ".join(f"{name}={value_text(value)}" for name, value in params.items()) or None
+
+
 def _alone_ms(row: Row) -> float | None:
     return 1e3 * row.counters.seconds / row.counters.calls if row.counters else None
 
@@ -117,16 +123,22 @@ COLUMNS = (
     _text("case", "record.case", "id of the case, unique in its suite"),
     _text("measure", "record.measure", "`attention`, or `compile` for a table"),
     _text("sweep", "sweep", "name of the cases that differ in frames, mask and backend alone"),
-    _text("mask", "mask", "label of the mask"),
+    _text("mask", "mask", "label of the mask, with its file where another has the same"),
+    _text("mask_name", "record.mask.name", "name of the mask, without parameters"),
+    _text("mask_params", _mask_params, "its parameters, defaults included, as `name=value`"),
+    _text("mask_fingerprint", "record.mask.fingerprint", "hash of what it means"),
     _text("backend", "record.backend", "what computed it; missing where a table was compiled"),
     _count("block_m", "record.config.block_m", "query tokens of a block"),
     _count("block_n", "record.config.block_n", "key tokens of a block"),
     _count("num_warps", "record.config.num_warps", "warps of a thread block, if it is configured"),
     _count("num_stages", "record.config.num_stages", "pipeline stages, if they are configured"),
     _text("config_source", "record.config_source", "where the configuration comes from"),
-    _text("grid", "record.problem.grid", "label of the token grid",
+    _text("grid", "record.problem.grid.label", "label of the token grid",
           lambda label: label.replace("x", "×")),
     _count("frames", "frames", "latent frames", str),
+    _count("height", "record.problem.grid.height", "tokens of a frame from top to bottom"),
+    _count("width", "record.problem.grid.width", "tokens of a frame from left to right"),
+    _count("text_tokens", "record.problem.grid.text_tokens", "tokens of the text"),
     _count("tokens_per_frame", "record.problem.tokens_per_frame", "video tokens of a frame"),
     _count("tokens", "tokens", "length of the sequence, text included"),
     _count("batch", "record.problem.batch", "sequences"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 
 
@@ -36,7 +36,7 @@ def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
     """Give the headlines of each sweep and environment, the fastest mask first."""
     found: dict[tuple[str, int], dict[str, Row]] = {}
     for row in summary.timed:
-        if row.speedup is not None and row.mask != DENSE:
+        if row.speedup is not None and not row.is_dense:
             best = found.setdefault((row.sweep, row.place), {})
             if row.mask not in best or _better(row, best[row.mask]):
                 best[row.mask] = row

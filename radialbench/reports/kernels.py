@@ -8,7 +8,7 @@ from radialbench.records.statistics import Estimate
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.markdown_tables import table, text
 from radialbench.reports.numbers import NONE, between, times
-from radialbench.reports.rows import DENSE, Row, sweep_of
+from radialbench.reports.rows import DENSE, Row
 from radialbench.reports.times import ratio, speedup
 
 OURS = ("hopper", "triton")
@@ -23,7 +23,7 @@ def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
     """
     parts = []
     records = list(records)
-    for group in dict.fromkeys(record.group or "" for record in records):
+    for group in dict.fromkeys(record.group for record in records):
         of_group = [record for record in records if record.group == group]
         timed = [record for record in of_group if record.timing]
         heading = f"### {titles.get(group, group)}"
@@ -31,7 +31,7 @@ def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
         ceiling = _ceiling(timed)
         told = f"{tokens:,} tokens, {heads} heads. {ceiling}"
         lines = [
-            f"- {text(record.mask)} on {text(record.backend or '')}: {record.status.value}: "
+            f"- {text(record.mask.label)} on {text(record.backend or '')}: {record.status.value}: "
             f"{text(record.reason or '')}"
             for record in of_group
             if not record.timing
@@ -49,7 +49,9 @@ def _throttled(record: Record) -> str:
         return ""
     told = f"{sum(flags)} of {len(flags)} samples were taken while heat or the hardware held the"
     left = "no other were to be had" if all(flags) else "the figures are of the others"
-    return f"- {text(record.mask)} on {text(record.backend or '')}: {told} clocks back; {left}"
+    return (
+        f"- {text(record.mask.label)} on {text(record.backend or '')}: {told} clocks back; {left}"
+    )
 
 
 def _ceiling(timed: list[Record]) -> str:
@@ -85,7 +87,7 @@ def _table(timed: list[Record]) -> str:
 
 def row_of(record: Record) -> Row:
     """Return a record as a row of its own, which is compared with nothing."""
-    return Row(record, sweep_of(record), 0)
+    return Row(record, record.mask.label, 0)
 
 
 def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Estimate] | None:
@@ -93,7 +95,9 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Est
     peers = [
         other
         for other in timed
-        if other.timing and other.mask == record.mask and other.backend not in OURS
+        if other.timing
+        and other.mask.fingerprint == record.mask.fingerprint
+        and other.backend not in OURS
     ]
     if record.backend not in OURS or not peers or record.timing is None:
         return None
@@ -110,8 +114,8 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
     found: list[tuple[str, Row]] = []
     for group, title in titles.items():
         timed = [record for record in records if record.timing and record.group == group]
-        dense = min((r for r in timed if r.mask == DENSE), key=_median_ms, default=None)
-        masks = dict.fromkeys(record.mask for record in timed if record.mask != DENSE)
+        dense = min((r for r in timed if r.mask.dense), key=_median_ms, default=None)
+        masks = dict.fromkeys(record.mask for record in timed if not record.mask.dense)
         for mask in masks if dense else ():
             best = min((r for r in timed if r.mask == mask), key=_median_ms)
             found.append((title, replace(row_of(best), dense=dense)))
@@ -179,9 +183,9 @@ def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
 
 
 def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
-    """Find a case that has a time; its mask's label, without parameters."""
+    """Find a case that has a time; the mask by its name, any dense one by `dense`."""
     for record in records:
-        label = record.mask.partition("(")[0]
-        if record.timing and (record.group, label, record.backend) == (group, mask, backend):
+        name = DENSE if record.mask.dense else record.mask.name
+        if record.timing and (record.group, name, record.backend) == (group, mask, backend):
             return record
     return None

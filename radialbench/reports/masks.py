@@ -1,21 +1,18 @@
 """The masks of a report side by side, drawn again from the library."""
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from radialbench.errors import RadialBenchError
 from radialbench.maskgen.compiler.compile import compile_mask
-from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import EMPTY_ROWS, MaskSpec
-from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.identity import MaskIdentity
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.library import load_mask, mask_names
 from radialbench.maskgen.picture import save_pictures
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.problem import Problem
 from radialbench.reports.numbers import listed, plain
-from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.rows import Row
 
 MOST_TOKENS = 25_000
 """Longest sequence to draw: its tables compile in moments, and a picture shows no more."""
@@ -29,54 +26,15 @@ MOST_MASKS = 4
 """Masks side by side: more are too small to read."""
 
 
-def known_mask(label: str, fingerprint: str) -> MaskSpec | None:
-    """Find a mask of the library by its label; None unless it means what was run.
-
-    Args:
-        label: Such as `radial` or `radial(decay=0.5)`.
-        fingerprint: Of the mask that was run.
-    """
-    found = re.fullmatch(r"(\w+)(?:\((.*)\))?", label)
-    if found is None:
+def known_mask(mask: MaskIdentity) -> MaskSpec | None:
+    """Find a mask in the library; None unless it means what was run."""
+    if mask.definition not in mask_names():
         return None
     try:
-        spec = load_mask(found[1])
-        values = dict(part.split("=") for part in (found[2] or "").split(", ") if part)
-        kinds = {param.name: param.kind for param in spec.params}
-        spec = spec.with_params(
-            **{name: _value(text, kinds[name]) for name, text in values.items()}
-        )
-    except (RadialBenchError, ValueError, KeyError):
-        return None
-    # A label does not say what becomes of queries that attend nothing.
-    meant = (replace(spec, empty_rows=choice) for choice in EMPTY_ROWS)
-    return next((one for one in meant if one.fingerprint == fingerprint), None)
-
-
-def _value(text: str, kind: str) -> float | bool:
-    if kind == "bool":
-        return {"true": True, "false": False}[text]
-    return int(text) if kind == "int" else float(text)
-
-
-def grid_of(problem: Problem) -> TokenGrid | None:
-    """Read a grid's label back; None if it is not one."""
-    size = r"(?P<frames>\d+)x(?P<height>\d+)x(?P<width>\d+)"
-    text = r"(?:(?P<valid>\d+)of)?(?P<text>\d+)"
-    found = re.fullmatch(rf"{size}(?:\+{text})?", problem.grid)
-    first = re.fullmatch(rf"{text}\+{size}", problem.grid)
-    if not (match := found or first):
-        return None
-    try:
-        grid = TokenGrid(
-            *(int(match["frames"]), int(match["height"]), int(match["width"])),
-            text_tokens=int(match["text"] or 0),
-            text_first=first is not None,
-            text_valid=None if match["valid"] is None else int(match["valid"]),
-        )
+        spec = load_mask(mask.definition, empty_rows=mask.empty_rows).with_params(**mask.params)
     except RadialBenchError:
         return None
-    return grid if grid.seq_len == problem.seq_len else None
+    return spec if spec.fingerprint == mask.fingerprint else None
 
 
 def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
@@ -85,18 +43,14 @@ def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
     Dense is left out, and what cannot be drawn: masks from a user's file, and those of another
     version of the library.
     """
-    fitting = [row for row in rows if row.tokens <= MOST_TOKENS and row.table and row.mask != DENSE]
+    fitting = [row for row in rows if row.tokens <= MOST_TOKENS and row.table and not row.is_dense]
     if not fitting:
         return []
-    chosen = max(fitting, key=lambda row: row.tokens)
-    grid = grid_of(chosen.record.problem)
-    if grid is None:
-        return []
+    grid = max(fitting, key=lambda row: row.tokens).record.problem.grid
     tables: dict[str, BlockTable] = {}
     for row in fitting:
-        same = row.record.problem.grid == chosen.record.problem.grid
-        if same and row.mask not in tables and len(tables) < MOST_MASKS:
-            spec = known_mask(row.mask, row.record.problem.mask)
+        if row.record.problem.grid == grid and row.mask not in tables and len(tables) < MOST_MASKS:
+            spec = known_mask(row.record.mask)
             with suppress(RadialBenchError):
                 tables |= {row.mask: compile_mask(spec, grid)} if spec else {}
     return list(tables.items())
@@ -107,20 +61,19 @@ def pictured(rows: Sequence[Row]) -> tuple[list[tuple[str, BlockTable]], list[st
 
     The record says how long compiling took, so that only what is quick is compiled again.
     """
-    longest: dict[tuple[str, str], Row] = {}
-    masks = dict.fromkeys(row.mask for row in rows if row.mask != DENSE)
+    longest: dict[MaskIdentity, Row] = {}
+    masks = dict.fromkeys(row.mask for row in rows if not row.is_dense)
     for row in rows:
         if row.table and row.table.compile_ms <= MOST_MS and row.tokens <= MOST_TOKENS_APART:
-            key = row.mask, row.record.problem.mask
+            key = row.record.mask
             if key not in longest or row.tokens > longest[key].tokens:
                 longest[key] = row
     tables: dict[str, BlockTable] = {}
-    for (mask, fingerprint), row in longest.items():
-        if mask in masks and mask not in tables and len(tables) < MOST_APART:
-            spec, grid = known_mask(mask, fingerprint), grid_of(row.record.problem)
-            if spec and grid:
-                with suppress(RadialBenchError):
-                    tables[mask] = compile_mask(spec, grid)
+    for mask, row in longest.items():
+        if row.mask in masks and row.mask not in tables and len(tables) < MOST_APART:
+            spec = known_mask(mask)
+            with suppress(RadialBenchError):
+                tables |= {row.mask: compile_mask(spec, row.record.problem.grid)} if spec else {}
     return list(tables.items()), [plain(mask) for mask in masks if mask not in tables]
 
 
@@ -136,7 +89,7 @@ def draw_masks(rows: Sequence[Row], folder: Path) -> tuple[Path, str] | None:
     path = folder / "masks.png"
     grid = titled[0][1].grid.label.replace("x", "×")
     save_pictures(path, titled, caption=f"{grid} tokens, each mask in its own token order")
-    others = {plain(row.mask) for row in rows} - {DENSE} - {name for name, _ in titled}
+    others = {plain(row.mask) for row in rows if not row.is_dense} - {name for name, _ in titled}
     left = f" Not drawn: {listed(sorted(others))}." if others else ""
     names = listed([plain(name) for name, _ in titled])
     return path, f"Masks at {grid} tokens: {names}; queries down, keys across.{left}"

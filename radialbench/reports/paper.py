@@ -161,11 +161,11 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
         fastest = min((found.value for found in over.values() if found), default=0.0)
         assert best.table
         reached = fastest * best.table.block_density
-        claim = video.claim.speedup if mask.partition("(")[0] == video.masks[0][0] else None
+        claim = video.claim.speedup if mask.name == video.masks[0][0] else None
         rows.append(
             (
                 video.title,
-                mask,
+                mask.label,
                 best.backend or "",
                 cell(row_of(best), "{latency_ms}"),
                 cell(row_of(best), "{block_density}"),

@@ -1,11 +1,13 @@
 """Results as a Parquet file, a row a case, for those who bring their own tools."""
 
+import json
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
 from radialbench.errors import ReportError
 from radialbench.records.codec import to_dict
+from radialbench.records.result import Record
 from radialbench.reports.summary import Summary
 
 STORED = "record"
@@ -15,8 +17,8 @@ STORED = "record"
 def parquet_bytes(summary: Summary) -> bytes:
     """Return the contents of a file with the columns of `Summary.frame()`, and the records.
 
-    A key within a key of a record is a column such as `record.problem.seq_len`, samples are a list
-    in one cell, and what a record does not have is null.
+    A key within a key of a record is a column such as `record.problem.heads`, samples are a list
+    in one cell, a mask's parameters JSON in one, and what a record does not have is null.
 
     Raises:
         ReportError: pyarrow is not installed.
@@ -27,12 +29,19 @@ def parquet_bytes(summary: Summary) -> bytes:
     except ImportError:
         raise ReportError("Parquet needs pyarrow, which is not here: pip install pyarrow") from None
     table = pyarrow.Table.from_pandas(summary.frame(), preserve_index=False)
-    stored = [dict(_flat(STORED, to_dict(row.record))) for row in summary.rows]
+    stored = [dict(_flat(STORED, _stored(row.record))) for row in summary.rows]
     for name in dict.fromkeys(name for record in stored for name in record):
         table = table.append_column(name, pyarrow.array([record.get(name) for record in stored]))
     file = BytesIO()
     parquet.write_table(table, file)
     return file.getvalue()
+
+
+def _stored(record: Record) -> dict[str, Any]:
+    """Return a record as it is stored; parameters of several masks have no types in common."""
+    document = to_dict(record)
+    document["mask"]["params"] = json.dumps(document["mask"]["params"])
+    return document
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

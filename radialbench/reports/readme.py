@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from radialbench.records.result import Record
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.rows import DENSE, rows_of
+from radialbench.reports.rows import rows_of
 from radialbench.reports.summary import Summary
 from radialbench.reports.told import work_lines
 
@@ -41,7 +41,7 @@ def sweep_table(summary: Summary, mask: str = "radial") -> str:
         "pairs of dense": "{density}",
         "executed of dense": "{block_density}",
     }
-    rows = [row for row in summary.timed if row.mask == mask != DENSE and row.dense]
+    rows = [row for row in summary.timed if row.mask == mask and row.dense and not row.is_dense]
     return table(*show(view, rows, text=text), words=1)
 
 

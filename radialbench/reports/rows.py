@@ -1,20 +1,19 @@
 """Records as rows: the last word on every case, and what it may be compared with."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import quantiles
 
+from radialbench.maskgen.identity import told_apart
 from radialbench.records.measurement import Telemetry
-from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_FLOPS, Environment, Record, Status, TableStats
 from radialbench.records.statistics import Estimate
 from radialbench.reports.times import of_ceiling, ratio_of_totals, total_ms
 
 DENSE = "dense"
-"""The mask every comparison is with."""
+"""The library's mask every comparison is with."""
 
 LIKE = ("device", "cpu", "cores", "threads", "os", "python", "versions")
 """What two environments must have in common for their times to be compared."""
@@ -42,14 +41,14 @@ class Row:
 
     Attributes:
         record: Its last record.
-        sweep: Cases that differ in frames, mask and backend alone share a sweep.
+        mask: The mask's label; with what tells it apart, where another mask has the same.
         place: Where it ran, as an index into the summary's environments.
         dense: The fastest dense result it may be compared with; None if it may not be.
         uncompared: Why there is none, if the case itself is ok.
     """
 
     record: Record
-    sweep: str
+    mask: str
     place: int
     dense: Record | None = None
     uncompared: str | None = None
@@ -60,9 +59,14 @@ class Row:
         return self.record.timing is not None
 
     @property
-    def mask(self) -> str:
-        """The mask's label."""
-        return self.record.mask
+    def sweep(self) -> str:
+        """What cases share that differ in frames, mask and backend alone."""
+        return self.record.sweep
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every pair attends by the mask's rule: what speed-ups are over."""
+        return self.record.mask.dense
 
     @property
     def backend(self) -> str:
@@ -208,17 +212,24 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
             environments.append(record.environment)
         placed.append((place, record))
     dense = _dense(placed)
+    names = told_apart(record.mask for record in latest)
     rows = [
-        Row(record, sweep_of(record), place, *_baseline(place, record, dense))
+        Row(
+            record,
+            names[record.mask.label, record.mask.fingerprint],
+            place,
+            *_baseline(place, record, dense),
+        )
         for place, record in placed
     ]
     sweeps = _places(row.sweep for row in rows)
-    masks = _places((DENSE, *(row.mask for row in rows)))
+    masks = _places(row.mask for row in rows)
     rows.sort(
         key=lambda row: (
             sweeps[row.sweep],
             row.record.measure,
             row.tokens,
+            not row.is_dense,
             masks[row.mask],
         )
     )
@@ -227,26 +238,6 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
 
 def _places(names: Iterable[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(dict.fromkeys(names))}
-
-
-def sweep_of(record: Record) -> str:
-    """Name what stays the same while frames, mask and backend change.
-
-    The place of the frames in the grid's label is taken by an F: `wan2.1-14b Fx45x80 h40d128bf16`.
-    """
-    problem = record.problem
-    grid = sweep_grid(problem)
-    if grid == problem.grid:
-        text = problem.seq_len - problem.frames * problem.tokens_per_frame
-        grid = f"Fx{problem.tokens_per_frame}" + (f"+{text}" if text else "")
-    if record.group and problem.grid in record.group:
-        return record.group.replace(problem.grid, grid, 1).replace("/", " ")
-    return f"{grid} b{problem.batch}h{problem.heads}d{problem.head_dim} {problem.dtype}"
-
-
-def sweep_grid(problem: Problem) -> str:
-    """Give the grid's label with an F in place of its frames; the label itself if it has none."""
-    return re.sub(rf"(?<!\d){problem.frames}x", "Fx", problem.grid, count=1)
 
 
 def differing(environments: Sequence[Environment]) -> list[str]:
@@ -277,7 +268,7 @@ Dense = dict[object, list[tuple[int, Record]]]
 def _dense(placed: Iterable[tuple[int, Record]]) -> Dense:
     found: Dense = {}
     for place, record in placed:
-        if record.mask == DENSE and record.measure == "attention" and record.timing:
+        if record.mask.dense and record.measure == "attention" and record.timing:
             found.setdefault(_shape(record), []).append((place, record))
     for results in found.values():
         results.sort(key=lambda result: total_ms(result[1]).value)
@@ -301,7 +292,7 @@ def _baseline(place: int, record: Record, dense: Dense) -> tuple[Record | None, 
 
 def _shape(record: Record) -> object:
     """What a case has in common with the dense result it is compared with."""
-    return record.suite, record.group, replace(record.problem, mask=DENSE)
+    return record.suite, record.group, replace(record.problem, mask_fingerprint=DENSE)
 
 
 def counts(rows: Iterable[Row]) -> dict[Status, int]:

@@ -19,6 +19,7 @@ class Work:
     Attributes:
         sweep: The sweep.
         mask: The mask.
+        is_dense: Whether it is dense by its rule: what others are compared with.
         blocks: Query and key tokens of a block.
         frame_tokens: Video tokens of a frame.
         tables: Figures of the table of each length.
@@ -28,6 +29,7 @@ class Work:
 
     sweep: str
     mask: str
+    is_dense: bool
     blocks: tuple[int, int]
     frame_tokens: int
     tables: tuple[TableStats, ...]
@@ -35,7 +37,7 @@ class Work:
     executed: Growth
 
     @property
-    def dense(self) -> bool:
+    def every_pair(self) -> bool:
         """Whether every pair attends at every length."""
         lengths = zip(self.tables, self.exact.tokens, strict=True)
         return all(table.pairs == tokens**2 for table, tokens in lengths)
@@ -129,7 +131,7 @@ def scaling(rows: Sequence[Row]) -> Scaling:
 
 
 def _work_key(row: Row) -> tuple[object, ...]:
-    return row.sweep, row.mask, row.record.problem.mask, row.blocks
+    return row.sweep, row.mask, row.record.mask.fingerprint, row.blocks
 
 
 def _latency_key(row: Row) -> tuple[object, ...]:
@@ -151,6 +153,7 @@ def _work(rows: list[Row]) -> Work:
     return Work(
         sweep=head.sweep,
         mask=head.mask,
+        is_dense=head.is_dense,
         blocks=head.blocks,
         frame_tokens=head.record.problem.tokens_per_frame,
         tables=tables,
@@ -184,8 +187,8 @@ def _resolutions(rows: Iterable[Row]) -> tuple[Resolution, ...]:
 
     def key(row: Row) -> tuple[object, ...]:
         problem = row.record.problem
-        text = row.tokens - row.frames * problem.tokens_per_frame
-        return row.mask, problem.mask, row.frames, text, problem.heads, problem.head_dim
+        shape = (problem.grid.text_tokens, problem.heads, problem.head_dim)
+        return row.mask, problem.mask_fingerprint, row.frames, *shape
 
     found = [group for group in _groups(rows, key) if len(group) > 1 and apart(group)]
     return tuple(

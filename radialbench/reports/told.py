@@ -44,7 +44,7 @@ def work_lines(works: Iterable[Work]) -> list[str]:
         work, masks = alike[0], list(dict.fromkeys(plain(work.mask) for work in alike))
         where = f", {plain(work.sweep)}" if several else ""
         told = [_exact(work)]
-        if not work.dense:
+        if not work.every_pair:
             told += [_executed(one) for one in {one.blocks: one for one in alike}.values()]
         lines.append(f"{listed(masks)}{where}: {' '.join(told)}")
     if lines:
@@ -65,7 +65,7 @@ def _alike(works: Iterable[Work]) -> list[list[Work]]:
 
 
 def _exact(work: Work) -> str:
-    if work.dense:
+    if work.every_pair:
         return "every pair attends: n² by definition."
     exact = work.exact
     frames = exact.frames[exact.start :] or exact.frames

@@ -20,6 +20,7 @@ from pydantic import (
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import AllOf, AnyOf, BlockInput, MaskNode, Not
@@ -58,12 +59,17 @@ class MaskChoice:
     """A mask of a suite.
 
     Attributes:
-        id: Its part of the case id.
+        identity: Which mask it is; its label stands in case ids and reports.
         spec: The mask.
     """
 
-    id: str
+    identity: MaskIdentity
     spec: MaskSpec
+
+    @property
+    def id(self) -> str:
+        """Its part of the case id."""
+        return self.identity.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +77,21 @@ class GridChoice:
     """A token grid of a suite.
 
     Attributes:
-        id: Its part of the case id.
         grid: The token layout.
+        model: The model's preset, if it is a model's grid.
         heads: Heads of the model, if it is a model's grid.
         head_dim: Head dimension of the model, if it is a model's grid.
     """
 
-    id: str
     grid: TokenGrid
+    model: str | None = None
     heads: int | None = None
     head_dim: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Its part of the case id."""
+        return f"{self.model}/{self.grid.label}" if self.model else self.grid.label
 
 
 class MaskSweep(Strict):
@@ -119,9 +130,9 @@ class MaskSweep(Strict):
             path = folder / name
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
-            base, word = load_mask(path, empty_rows=self.empty_rows), path.stem
+            base = replace(load_mask(path, empty_rows=self.empty_rows), file=name)
         else:
-            base, word = load_mask(name, empty_rows=self.empty_rows), name
+            base = load_mask(name, empty_rows=self.empty_rows)
         if tables := _tables(base.mask):
             raise SpecError(
                 f"{name} asks for a table, {tables[0]!r}, when it is compiled, and a suite has "
@@ -133,18 +144,16 @@ class MaskSweep(Strict):
         if count > MAX_SWEEP:
             raise SpecError(f"a sweep has at most {MAX_SWEEP:,} masks, got {count:,}")
         return tuple(
-            self._choice(base, word, dict(zip(self.params, values, strict=True)))
+            self._choice(base, dict(zip(self.params, values, strict=True)))
             for values in product(*self.params.values())
         )
 
-    def _choice(self, base: MaskSpec, word: str, values: dict[str, float | bool]) -> MaskChoice:
+    def _choice(self, base: MaskSpec, values: dict[str, float | bool]) -> MaskChoice:
         spec = base.with_params(**values)
-        swept = values
-        if self.label is not None:
-            word = self.label
-            swept = {name: value for name, value in values.items() if len(self.params[name]) > 1}
-        written = [f"{name}={_short(value)}" for name, value in swept.items()]
-        return MaskChoice(",".join((word, *written)), spec)
+        if self.label is None:
+            return MaskChoice(spec.identity, spec)
+        swept = tuple(name for name in values if len(self.params[name]) > 1)
+        return MaskChoice(replace(spec.identity, name=self.label, shown=swept), spec)
 
 
 MaskOrName = Annotated[MaskSweep, BeforeValidator(named), Or(lambda _: {"type": "string"})]
@@ -212,10 +221,7 @@ class ModelGrid(Strict):
             grids = [model.grid(f"{size}x{frames}") for frames in self.frames]
         else:
             grids = [model.grid(size)]
-        return [
-            GridChoice(f"{self.model}/{grid.label}", grid, model.heads, model.head_dim)
-            for grid in grids
-        ]
+        return [GridChoice(grid, self.model, model.heads, model.head_dim) for grid in grids]
 
 
 class RawGrid(Strict):
@@ -236,7 +242,7 @@ class RawGrid(Strict):
         text = (self.text_tokens, self.text_first, self.text_valid)
         with located():
             grids = [TokenGrid(frames, self.height, self.width, *text) for frames in self.frames]
-        self._choices = tuple(GridChoice(grid.label, grid) for grid in grids)
+        self._choices = tuple(map(GridChoice, grids))
         return self
 
     def choices(self) -> tuple[GridChoice, ...]:
@@ -334,7 +340,3 @@ def _tables(node: MaskNode) -> list[str]:
             return [node.name]
         case _:
             return []
-
-
-def _short(value: float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"

@@ -9,7 +9,6 @@ from statistics import median
 from radialbench.errors import BackendError, RecordError
 from radialbench.kernels.arch import find_device
 from radialbench.kernels.measure.environment import environment
-from radialbench.maskgen.library import load_mask
 from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, read
 from radialbench.suites.plan import Case, batches, plan, tuned
@@ -197,7 +196,6 @@ class _Model:
         self.compiled_s = 0.0
         self.shared: set[object] = set()
         self.as_dense = 0
-        self.dense = load_mask("dense").fingerprint
 
     def batch(self, batch: Sequence[Case]) -> list[CaseEstimate]:
         """Estimate cases that are sampled together."""
@@ -220,7 +218,7 @@ class _Model:
         share, compile_s, table_bytes = self.table(case)
         if case.measure == "compile":
             return compile_s, compile_s, table_bytes
-        table = (problem.mask, problem.grid, config.block_m, config.block_n)
+        table = (problem.mask_fingerprint, problem.grid, config.block_m, config.block_n)
         before = CASE_S + self.first(table, compile_s)
         heads = problem.batch * problem.heads
         work = 16 * ROWS[self.device] * problem.seq_len * problem.head_dim
@@ -242,12 +240,12 @@ class _Model:
     def table(self, case: Case) -> tuple[float, float, int]:
         """Return the share of blocks a table visits, its seconds to compile, and its bytes."""
         config, problem = case.config, case.problem
-        key = (problem.mask, case.grid, config.block_m, config.block_n)
+        key = (problem.mask_fingerprint, case.grid, config.block_m, config.block_n)
         if key in self.known:
             return self.known[key]
         rows, columns = (-(-problem.seq_len // side) for side in (config.block_m, config.block_n))
         found = 1.0, BLOCK_S * rows * columns, 4 * rows * columns
-        if problem.mask != self.dense:
+        if not case.mask.identity.dense:
             if self.compiled_s < COMPILE_S:
                 table, ms = self.tables.table(case.mask, case.grid, config)
                 found = table.block_density, ms / 1e3, table.nbytes

@@ -168,9 +168,9 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
         problem, config = case.problem, case.config
         table = MaskJob(case.mask, case.grid, config.block_m, config.block_n, ())
         shape = (problem.batch * problem.heads, problem.head_dim)
-        mask = case.id.partition(f"/{case.group}/")[0]
-        place = case.group.rpartition("/")[0]
-        name = f"{mask}/{place}/h{shape[0]}d{shape[1]}/{config.block_m}x{config.block_n}"
+        place = "/".join(filter(None, (case.model, case.grid.label)))
+        name = f"{case.identity.label}/{place}/h{shape[0]}d{shape[1]}"
+        name += f"/{config.block_m}x{config.block_n}"
         tables.setdefault(table, {}).setdefault(shape, name)
     named = Counter(name for names in tables.values() for name in names.values())
     for name, count in named.items():

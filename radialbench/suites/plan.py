@@ -11,13 +11,13 @@ from math import prod
 from radialbench.errors import SuiteError
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.records.problem import KernelConfig, Problem, plain_config
+from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status
 from radialbench.suites.entries import GridChoice, MaskChoice
 from radialbench.suites.schema import Matrix, Protocol, SuiteSpec
 
-SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 MAX_CASES = 100_000
 WORK_FLOOR = 50.0
 
@@ -34,11 +34,10 @@ class Case:
     Attributes:
         suite: Name of the suite.
         id: Says what is measured; the same in every run, whatever else the suite holds.
-        group: Cases that differ in mask and backend alone share a group.
         measure: `attention` or `compile`.
-        label: The mask's name for people.
+        identity: Which mask it is, by the suite's name for it.
         mask: The mask.
-        grid: The token layout.
+        model: The preset whose grid it is; None where the grid is no model's.
         problem: What is computed.
         backend: What computes it; None for `compile`.
         config: How.
@@ -53,11 +52,10 @@ class Case:
 
     suite: str
     id: str
-    group: str
     measure: str
-    label: str
+    identity: MaskIdentity
     mask: MaskSpec
-    grid: TokenGrid
+    model: str | None
     problem: Problem
     backend: str | None
     config: KernelConfig
@@ -67,6 +65,16 @@ class Case:
     config_reason: str = ""
     gates: tuple[str, ...] = ()
     give_up_ms: float | None = None
+
+    @property
+    def grid(self) -> TokenGrid:
+        """The token layout."""
+        return self.problem.grid
+
+    @property
+    def group(self) -> str:
+        """What cases share that differ in mask and backend alone."""
+        return group_id(self.problem, self.model)
 
     @property
     def in_turn(self) -> bool:
@@ -93,8 +101,8 @@ class Case:
             suite=self.suite,
             case=self.id,
             measure=self.measure,
-            mask=self.label,
-            group=self.group,
+            mask=self.identity,
+            model=self.model,
             problem=self.problem,
             backend=self.backend,
             config=self.config,
@@ -230,31 +238,24 @@ def _axes(matrix: Matrix) -> Axes:
 
 def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
     for place, mask, (backend, config, source) in product(*_axes(matrix)):
-        grid = place.grid
-        if any(rule.matches(mask.id, backend, grid.seq_len) for rule in matrix.exclude or ()):
+        tokens = place.grid.seq_len
+        if any(rule.matches(mask.id, backend, tokens) for rule in matrix.exclude or ()):
             continue
         problem = Problem(
-            mask=mask.spec.fingerprint,
-            grid=grid.label,
-            frames=grid.frames,
-            tokens_per_frame=grid.frame_tokens,
-            seq_len=grid.seq_len,
+            mask_fingerprint=mask.spec.fingerprint,
+            grid=place.grid,
             batch=matrix.batch,
             heads=matrix.heads or place.heads or 1,
             head_dim=matrix.head_dim or place.head_dim or 1,
             dtype=matrix.dtype,
         )
-        batch = f"b{problem.batch}" if problem.batch > 1 else ""
-        shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
-        group = f"{place.id}/{shape}"
         yield Case(
             suite=spec.name,
-            id=f"{mask.id}/{group}/{backend or 'compile'}{_options(backend, config)}",
-            group=group,
+            id=f"{mask.id}/{group_id(problem, place.model)}/{backend_id(backend, config)}",
             measure=matrix.measure,
-            label=mask.id,
+            identity=mask.identity,
             mask=mask.spec,
-            grid=grid,
+            model=place.model,
             problem=problem,
             backend=backend,
             config=config,
@@ -263,15 +264,6 @@ def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
             protocol=matrix.protocol,
             gates=matrix.gates.said,
         )
-
-
-def _options(backend: str | None, config: KernelConfig) -> str:
-    plain = plain_config(backend)
-    blocks = (config.block_m, config.block_n)
-    written = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
-    written += f"w{config.num_warps}" if config.num_warps else ""
-    written += f"s{config.num_stages}" if config.num_stages else ""
-    return f"@{written}" if written else ""
 
 
 def _kept(spec: SuiteSpec, cases: tuple[Case, ...], patterns: tuple[str, ...]) -> tuple[Case, ...]:

@@ -173,7 +173,7 @@ class Workbench:
 
         The rows it is known for were chosen by the blocks of the table that asked first.
         """
-        key = (problem.mask, problem.scale, table.order)
+        key = (problem.mask_fingerprint, problem.scale, table.order)
         if key not in self._expected:
             inputs, _ = self.inputs(problem, table, device)
             self._expected[key] = expected(

@@ -8,6 +8,7 @@ from math import exp, log2
 from radialbench.autotune.space import SPACES, Candidates, Rejection
 from radialbench.autotune.sweep import SCHEMA, SweepTrial
 from radialbench.autotune.trials import TrialOutcome
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
 
@@ -99,7 +100,7 @@ def recorded(
     return SweepTrial(
         schema=SCHEMA,
         key=of,
-        label="radial",
+        mask=MaskIdentity("radial", of.mask_fingerprint),
         config=config,
         outcome=outcome,
         reason=reason,
@@ -118,7 +119,7 @@ def key(place: int, shape: Shape) -> TuningKey:
     return TuningKey(
         backend="triton",
         device="NVIDIA H100",
-        mask="0123456789abcdef",
+        mask_fingerprint="0123456789abcdef",
         frames=5 + place,
         tokens_per_frame=1024,
         seq_len=(5 + place) * 1024,

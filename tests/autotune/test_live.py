@@ -195,7 +195,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
 ) -> None:
     monkeypatch.setattr(Jobs, "made", [], raising=False)
     monkeypatch.setattr(live, "JobPool", Jobs)
-    monkeypatch.setattr(live, "gpus", lambda: known)
+    monkeypatch.setattr(live, "gpus", lambda: (known, ""))
     monkeypatch.setattr(live, "_arch", lambda device: arch)
     with WorkerPool(device) as one:
         (pool,) = Jobs.made

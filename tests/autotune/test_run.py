@@ -48,7 +48,7 @@ class Recorded:
         return self._timed(config, 3)
 
     def runoff(self, configs: Sequence[KernelConfig]) -> list[Trial]:
-        self.compiled += [(case.problem.grid, case.config) for case in self.then]
+        self.compiled += [(case.problem.grid.label, case.config) for case in self.then]
         return [self._timed(config, 20) for config in configs]
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ def test_what_the_next_begins_with_is_compiled_while_the_last_are_timed(
     known = {two.key: [Trial(KernelConfig(), TrialOutcome.OK, None, (2.0,))]}
     tuned(radial, tmp_path, known=known)
     assert one.case.problem.grid != two.case.problem.grid
-    assert {grid for grid, _ in Recorded.compiled} == {two.case.problem.grid}
+    assert {grid for grid, _ in Recorded.compiled} == {two.case.problem.grid.label}
     begun = [config for _, config in Recorded.compiled]
     assert len(begun) == 3
     assert {*begun, KernelConfig()} == set(SPACE.configs())
@@ -171,7 +171,8 @@ def test_neighbours_come_nearest_first_and_once(jobs: list[TuningJob]) -> None:
     key = jobs[1].key
     once = Estimate(1.0, 0.9, 1.1)
     record = TuningRecord(
-        schema=1, key=replace(key, heads=8), label="radial", config=FAST, default=KernelConfig(),
+        schema=2, key=replace(key, heads=8), mask=jobs[1].case.mask.identity,
+        config=FAST, default=KernelConfig(),
         source="tuned", ms=once, default_ms=once, ratio=Estimate(1.2, 1.1, 1.3), trials=Outcomes(),
         sampler="tpe", seed=0, edges=(), kernel="abc", versions={},
         created="2026-01-01T00:00:00+00:00",

@@ -11,15 +11,13 @@ from radialbench.autotune.space import SPACES, Axis, Candidates, Space, candidat
 from radialbench.errors import AutotuneError
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.select import config_reasons, kernel_reasons
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.problem import KernelConfig, Problem
 from tests.kernels.test_offline import compiled
 
 PROBLEM = Problem(
-    mask="m",
-    grid="g",
-    frames=2,
-    tokens_per_frame=512,
-    seq_len=1024,
+    mask_fingerprint="m",
+    grid=TokenGrid(2, 16, 32),
     batch=1,
     heads=2,
     head_dim=128,

@@ -6,6 +6,7 @@ from radialbench.autotune.space import Candidates, Rejection
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress, best_of, tune
 from radialbench.errors import AutotuneError
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import Outcomes, TuningRecord
@@ -156,9 +157,10 @@ def test_the_best_few() -> None:
 
 def test_what_is_stored() -> None:
     tuned = tune(among(), Fake(ENDS), seed=3)
+    key = landscape.key(0, landscape.shape(0))
     made = tuned.record(
-        landscape.key(0, landscape.shape(0)),
-        label="radial",
+        key,
+        mask=MaskIdentity("radial", key.mask_fingerprint),
         kernel="ab12",
         versions={"torch": "2.13.0"},
         created="2026-01-01T00:00:00+00:00",

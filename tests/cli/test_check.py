@@ -179,7 +179,7 @@ def damaged(how: str, path: Path) -> Path:
     [
         ("missing", "there are no results at"),
         ("empty", "holds no records"),
-        ("truncated", "line 2: not a whole line of JSON"),
+        ("truncated", "line 2: not JSON, or not all of it"),
         ("foreign", "lines that are no records: line 1"),
         ("nan", "lines that are no records: line 1"),
         ("newer", "update radialbench"),

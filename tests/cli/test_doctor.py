@@ -9,7 +9,7 @@ import pytest
 from radialbench.cli import main
 from radialbench.cli.doctor import LIBRARIES
 from radialbench.kernels.backends import BACKENDS, load_backend
-from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.environment import Gpu, environment
 
 Capture = pytest.CaptureFixture[str]
 
@@ -45,10 +45,13 @@ def test_memory_that_is_not_known(monkeypatch: pytest.MonkeyPatch, capsys: Captu
 
 
 def test_gpus_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr(
-        "radialbench.kernels.measure.environment.gpus", lambda: ["Example 1", "Example 2"]
-    )
-    assert "gpu                Example 1, Example 2\n" in told(monkeypatch, capsys)
+    cards = [Gpu(f"Example {place}", (9, 0), 80 << 30, "1.2") for place in (1, 2)]
+    monkeypatch.setattr("radialbench.kernels.measure.environment.gpus", lambda: (cards, ""))
+    listed = ", ".join(card.text for card in cards)
+    assert f"gpu                {listed}\n" in told(monkeypatch, capsys)
+    reason = "the driver does not answer: lost"
+    monkeypatch.setattr("radialbench.kernels.measure.environment.gpus", lambda: ([], reason))
+    assert f"gpu                {reason}\n" in told(monkeypatch, capsys)
 
 
 def test_text_has_a_line_a_backend(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

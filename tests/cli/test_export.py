@@ -20,9 +20,10 @@ from radialbench.cli import main
 from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import file_name, find_config, processor
 from radialbench.maskgen.export import EXPORTERS
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.exported import from_document
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import TuningRecord
+from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import write_tuning
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
@@ -249,15 +250,20 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> type[Measured]:
     return Measured
 
 
+def of(key: TuningKey, record: TuningRecord) -> TuningRecord:
+    """The same record, of another problem."""
+    return replace(record, key=key, mask=MaskIdentity("radial", key.mask_fingerprint))
+
+
 def test_what_was_exported_is_measured_again(
     cli: Cli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     suite, out = small.written(tmp_path), tmp_path / "x.json"
     keys = [job.key for job in jobs_of(tunable_cases(small.cases(), "cpu"))]
-    gains = replace(TUNED, key=keys[0])
+    gains = of(keys[0], TUNED)
     records = [
-        *(gains, replace(kept(), key=keys[1])),
-        *(replace(TUNED, key=replace(keys[0], mask="none")), TUNED),
+        *(gains, of(keys[1], kept())),
+        *(of(replace(keys[0], mask_fingerprint="none"), TUNED), TUNED),
     ]
     cli.text(study(tmp_path, *records), "--format", "json", "-o", out)
     told = cli.text("--check", out, "--suite", suite)
@@ -277,7 +283,7 @@ def test_problems_are_found_in_the_shipped_suites(
     cli: Cli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     jobs = jobs_of(tunable_cases(plan(load_suite("smoke")), "cpu", ["cpu"]))
-    path = study(tmp_path, *(replace(TUNED, key=job.key) for job in jobs))
+    path = study(tmp_path, *(of(job.key, TUNED) for job in jobs))
     told = cli.text("--check", path)
     assert told.splitlines()[-1].startswith(f"{len(jobs)} measured again, {len(jobs)} of them ")
     assert len(measured.asked) == len(jobs)

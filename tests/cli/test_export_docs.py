@@ -42,8 +42,7 @@ def example(after: str) -> str:
 
 
 def test_the_ten_lines_for_a_pipeline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = (GRID.frames, GRID.frame_tokens, GRID.seq_len, 1, 40, 128, "bfloat16")
-    problem = Problem(RADIAL.fingerprint, GRID.label, *shape)
+    problem = Problem(RADIAL.fingerprint, GRID, 1, 40, 128, "bfloat16")
     monkeypatch.chdir(tmp_path)
     record = fresh_for(problem, "triton", config=BLOCKS)
     Path("wan.json").write_text(to_document([record]), encoding="utf-8")
@@ -85,7 +84,7 @@ def test_the_commands_are_as_the_help_has_them(
     lines = re.findall(r"^radialbench (export (?!table).*)$", TEXT, re.MULTILINE)
     assert len(lines) == 2
     monkeypatch.chdir(tmp_path)
-    problem = Problem("f00d", "g", 1, 9, 9, 1, 1, 8, "float32")
+    problem = Problem("f00d", TokenGrid(1, 3, 3), 1, 1, 8, "float32")
     record = fresh_for(problem, "cpu")
     write_tuning(Path("wan.jsonl"), [record])
     codes = []

@@ -142,7 +142,7 @@ def test_pictures(runs: list[Path], monkeypatch: Patch, tmp_path: Path, capsys: 
     [
         ("one", "two sets of results or more"),
         ("missing", "there are no results at"),
-        ("cut", "not a whole line of JSON"),
+        ("cut", "not JSON, or not all of it"),
         ("gate", "metric=size"),
     ],
 )

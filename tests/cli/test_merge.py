@@ -66,7 +66,7 @@ def test_what_was_not_plain_is_told(cli: Cli, folders: list[Path], tmp_path: Pat
     code, out, _ = cli("merge", folders[0], folders[1] / RESULTS, "-o", tmp_path / "out")
     assert (code, out) == (
         0,
-        f"{folders[1] / RESULTS}: line 2: not a whole line of JSON; skipped\n"
+        f"{folders[1] / RESULTS}: line 2: not JSON, or not all of it; skipped\n"
         "smoke: 1 record of 2 files, 1 that several hold, 1 gave way to later ones\n"
         f"results: {tmp_path / 'out' / RESULTS}\n",
     )

@@ -226,8 +226,8 @@ def test_lines_that_are_no_records_are_reported(
     with (run_folder / RESULTS).open("a") as file:
         file.write('{"schema": 1, "suite": "sm')
     assert report(monkeypatch, run_folder) == 0
-    assert "line 3: not a whole line of JSON; skipped" in capsys.readouterr().out
-    assert "line 3: not a whole line of JSON" in (run_folder / "report.md").read_text()
+    assert "line 3: not JSON, or not all of it; skipped" in capsys.readouterr().out
+    assert "line 3: not JSON, or not all of it" in (run_folder / "report.md").read_text()
 
 
 def refused(

@@ -228,7 +228,7 @@ def test_a_line_that_was_cut_off_is_told(cli: Cli, suite: str, tmp_path: Path) -
     code, out, _ = cli("run", suite, "-o", tmp_path, "--resume")
     assert code == 0
     assert out.splitlines()[:2] == [
-        f"{results}: line 4: not a whole line of JSON; skipped",
+        f"{results}: line 4: not JSON, or not all of it; skipped",
         "small: 1 ok, 3 kept from before",
     ]
 

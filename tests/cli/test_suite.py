@@ -100,7 +100,7 @@ def test_validate_and_plan_shipped_suites(
     monkeypatch.setattr("radialbench.maskgen.compiler.compile.bind", None)
     code, out, _ = cli("validate", name)
     assert code == 0
-    assert out.endswith(f"{name}.yaml: a suite of {len(cases)} cases\n")
+    assert " ".join(out.split()).endswith(f"{name}.yaml: a suite of {len(cases)} cases")
     assert [fact["case"] for fact in cli.json("plan", name)] == [case.id for case in cases]
 
 

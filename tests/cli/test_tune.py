@@ -22,7 +22,8 @@ from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.kernels.tuned import find_config, processor
-from radialbench.records.codec import from_dict
+from radialbench.maskgen.identity import MaskIdentity
+from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import write_whole
 from radialbench.records.tuning import Outcomes, TuningKey, TuningRecord, key_of
@@ -79,7 +80,7 @@ def test_what_is_found_is_kept_and_used(
         "stopped": 0,
         "left_out": {},
     }
-    assert [(record.label, record.key.frames) for record in records] == [
+    assert [(record.mask.label, record.key.frames) for record in records] == [
         ("radial", 2), ("dense", 2), ("radial", 3), ("dense", 3)
     ]  # fmt: skip
     ends = [event for event in events if event["event"] == "ends"]
@@ -241,9 +242,13 @@ def test_a_forecast_counts_candidates(
 KEY = TuningKey("cpu", "a CPU", "0" * 16, 2, 15, 30, 1, 2, 8, "float32")
 
 
+DENSE = MaskIdentity("dense", KEY.mask_fingerprint)
+
+
 def recorded(config: KernelConfig, *samples: float, **fields: Any) -> SweepTrial:
     outcome = TrialOutcome.OK if samples else TrialOutcome.WRONG
-    facts: dict[str, Any] = {"schema": SCHEMA, "key": KEY, "label": "radial", "kernel": "abc"}
+    facts: dict[str, Any] = {"schema": SCHEMA, "key": KEY, "kernel": "abc"}
+    facts |= {"mask": MaskIdentity("radial", KEY.mask_fingerprint)}
     facts |= {"block_density": 1.0, "registers": None, "stack_bytes": None, "shared_bytes": None}
     reason = None if samples else "off by 1"
     return SweepTrial(
@@ -262,7 +267,7 @@ def test_a_sweep_is_replayed_without_measuring(cli: Cli, tmp_path: Path) -> None
             recorded(wrong),
             recorded(best, 1.0, 1.01, 1.02),
             recorded(KernelConfig(64, 128), 3.0),
-            recorded(KernelConfig(), 4.0, key=replace(KEY, frames=3), label="dense"),
+            recorded(KernelConfig(), 4.0, key=replace(KEY, frames=3), mask=DENSE),
         ],
     )
     code, told, _ = cli("--replay", path, "--json")
@@ -345,7 +350,7 @@ def test_a_sweep_is_recorded_goes_on_and_is_replayed(
     assert len({(one.key, one.config) for one in trials}) == len(trials) == 12
     assert (trials[0].config, trials[0].trial.outcome) == (KernelConfig(), TrialOutcome.OK)
     first = trials[0]
-    assert (first.label, first.key.backend, first.registers) == ("dense", "cpu", None)
+    assert (first.mask.label, first.key.backend, first.registers) == ("dense", "cpu", None)
     assert (first.block_density, first.kernel) == (1, source_hash("cpu"))
     assert not out.with_suffix(".journal").exists()
     # Killed while the eighth was written: what stands is not tried again.
@@ -378,12 +383,12 @@ def test_a_sweep_keeps_the_trials_in_place_of_a_storage(
 def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecord]:
     """Write a record of a problem of the small suite."""
     out = tmp_path / "records.jsonl"
-    problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
-    key = key_of(problem, "cpu", processor("cpu"))
+    case = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}])
+    key = key_of(case.problem, "cpu", processor("cpu"))
     once = {"value": 1.0, "low": 0.9, "high": 1.1}
     facts = {
-        "schema": 1, "key": {name: getattr(key, name) for name in key.__slots__},
-        "label": "radial", "config": {"block_m": 64}, "default": {}, "source": "tuned",
+        "schema": 2, "key": {name: getattr(key, name) for name in key.__slots__},
+        "mask": to_dict(case.identity), "config": {"block_m": 64}, "default": {}, "source": "tuned",
         "ms": once, "default_ms": once, "ratio": {"value": 1.5, "low": 1.4, "high": 1.6},
         "trials": {"ok": 3}, "sampler": "tpe", "seed": 0, "edges": [], "kernel": "abc",
         "versions": {}, "created": "2026-01-01T00:00:00+00:00",

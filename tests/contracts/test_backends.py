@@ -314,7 +314,9 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
     with pytest.raises(BackendError, match=f"v must be {dtype}, got torch.float64"):
         run(q, k, v.double())
     with pytest.raises(BackendError, match="table is for 80 tokens, the problem has 81"):
-        backend.plan(problem_of(table, seq_len=81, dtype=dtype), table, config_of(table))
+        backend.plan(
+            problem_of(table, grid=TokenGrid(1, 1, 81), dtype=dtype), table, config_of(table)
+        )
     with pytest.raises(BackendError, match="asks for 64×32|block_m.* 64|multiples of 128, got 64"):
         backend.plan(problem, table, KernelConfig(64, 32))
 

@@ -168,7 +168,7 @@ RECORD = st.builds(
         seq_len=facts["frames"] * facts["tokens_per_frame"] + text, **facts
     ),
     text=st.integers(0, 1),
-    mask=st.sampled_from(["f00d", "f00d+d1ff"]),
+    mask_fingerprint=st.sampled_from(["f00d", "f00d+d1ff"]),
     label=st.text(min_size=1),
     frames=SMALL,
     tokens_per_frame=SMALL,
@@ -191,14 +191,19 @@ HOSTILE = "'''\"\"\"\n\r\x0c\u2028import os\nos.remove('x')\n#\\ {key} {0} %s \u
 
 @pytest.mark.parametrize("name", ["python", "triton"])
 def test_no_text_becomes_code(name: str) -> None:
-    device = {"device": HOSTILE, "mask": HOSTILE, "kernel": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    device = {
+        "device": HOSTILE,
+        "mask_fingerprint": HOSTILE,
+        "kernel": HOSTILE,
+        "versions": {HOSTILE: HOSTILE},
+    }
     record = tuned(label=HOSTILE, **device)
     assert READERS[name](rendered(name, record)) == {record.key: record.config}
 
 
 @every_format
 def test_names_of_files_stay_in_their_folder(name: str) -> None:
-    texts = rendered(name, tuned(device=f"../../{HOSTILE}", mask="/etc/passwd,B=3"))
+    texts = rendered(name, tuned(device=f"../../{HOSTILE}", mask_fingerprint="/etc/passwd,B=3"))
     for file in texts if isinstance(texts, dict) else ():
         assert Path(file).name == file
         assert file.isprintable()

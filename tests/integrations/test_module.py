@@ -151,7 +151,7 @@ def test_the_tuned_configuration_and_its_blocks(
     assert attention.prepare(SHAPE).source == "default"
     best = KernelConfig(16, 32, num_warps=2, num_stages=1)
     shape: dict[str, Any] = {"frames": 5, "tokens_per_frame": 12, "seq_len": 60, "batch": 2}
-    shape |= {"mask": mask.fingerprint, "heads": 3, "head_dim": 16, "dtype": "float32"}
+    shape |= {"mask_fingerprint": mask.fingerprint, "heads": 3, "head_dim": 16, "dtype": "float32"}
     record = fresh("triton", config=best, **shape)
     written(tmp_path, record)
     monkeypatch.setenv(tuned.VARIABLE, str(tmp_path))

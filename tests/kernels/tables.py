@@ -37,7 +37,6 @@ def table_of(
         partial=_csr(partial),
         bitmap_of=bitmap_of.astype(np.int32),
         bitmaps=bitmaps.reshape(-1, block_m, -(-block_n // 32)),
-        mask="test",
     )
 
 
@@ -63,11 +62,8 @@ def mixed_mask(seq_len: int, *, seed: int = 0, empty: bool = True) -> Bool:
 def problem_of(table: BlockTable, **fields: object) -> Problem:
     """Give a problem that fits a table."""
     given: dict[str, object] = {
-        "mask": table.fingerprint,
-        "grid": table.grid.label,
-        "frames": table.grid.frames,
-        "tokens_per_frame": table.grid.frame_tokens,
-        "seq_len": table.seq_len,
+        "mask_fingerprint": table.fingerprint,
+        "grid": table.grid,
         "batch": 1,
         "heads": 1,
         "head_dim": 32,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from radialbench.kernels.measure.environment import (
 )
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
+from tests.records.sample import ENVIRONMENT
 
 
 def test_the_facts_are_the_systems() -> None:
@@ -79,9 +81,15 @@ def test_the_bounds_of_a_gpus_clocks_are_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(telemetry, "nvml", some)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMaxClockInfo", lambda handle, kind: clocks[kind])
     monkeypatch.setattr(pynvml, "nvmlDeviceGetEnforcedPowerLimit", lambda handle: 700_000)
-    assert clock_limits() == "SM 1980 MHz, memory 2619 MHz, power 700 W"
+    assert clock_limits() == {
+        "max_sm_mhz": 1980, "max_memory_mhz": 2619, "power_limit_w": 700.0
+    }  # fmt: skip
+    here = replace(ENVIRONMENT, **clock_limits())
+    assert here.clocks == "SM 1980 MHz, memory 2619 MHz, power 700 W"
     monkeypatch.setattr(pynvml, "nvmlDeviceGetEnforcedPowerLimit", refused)
-    assert clock_limits() == "SM 1980 MHz, memory 2619 MHz"
+    assert clock_limits() == {"max_sm_mhz": 1980, "max_memory_mhz": 2619}
+    here = replace(ENVIRONMENT, **clock_limits())
+    assert here.clocks == "SM 1980 MHz, memory 2619 MHz"
 
 
 def test_memory_is_that_of_the_machine() -> None:
@@ -162,7 +170,9 @@ def failing(*arguments: object) -> None:
 
 def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml())
-    assert gpus() == [
+    found, problem = gpus()
+    assert not problem
+    assert [gpu.text for gpu in found] == [
         "Example 0, compute capability 9.0, 80 GiB, driver 1.2",
         "Example 1, compute capability 9.0, 80 GiB, driver 1.2",
     ]
@@ -170,14 +180,14 @@ def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlInit=failing))
-    assert gpus() == []
+    assert gpus() == ([], "")
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert gpus() == []
+    assert gpus() == ([], "")
 
 
 def test_a_driver_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=failing))
-    assert gpus() == ["the driver does not answer: Driver Not Loaded"]
+    assert gpus() == ([], "the driver does not answer: Driver Not Loaded")
 
 
 def test_where_attention_would_run_is_named_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,7 @@ from radialbench.records.problem import KernelConfig, Problem
 def made(case):
     mask, grid = load_mask(case["mask"]), TokenGrid(*case["grid"])
     config = KernelConfig(**case["config"])
-    shape = (grid.frames, grid.frame_tokens, grid.seq_len, 1, case["heads"], case["head_dim"])
-    problem = Problem(mask.fingerprint, grid.label, *shape, case["dtype"])
+    problem = Problem(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"])
     return problem, compile_mask(mask, grid, config.block_m, config.block_n), config
 """
 

@@ -28,7 +28,7 @@ RADIAL = load_mask("radial")
 GRID = TokenGrid(3, 2, 6)
 TABLE = compile_mask(RADIAL, GRID, 16, 32)
 SHAPE = {
-    "mask": RADIAL.fingerprint,
+    "mask_fingerprint": RADIAL.fingerprint,
     "frames": 3,
     "tokens_per_frame": 12,
     "seq_len": 36,
@@ -143,7 +143,7 @@ def test_a_configuration_of_other_blocks_than_the_tables_does_not_run(folder: Pa
 
 
 def test_a_table_that_does_not_say_what_it_is_of(folder: Path) -> None:
-    written(folder, record(mask="test"))
+    written(folder, record(mask_fingerprint="test"))
     table = table_of(mixed_mask(36), 16, 32)
     run(table)
     assert launched == [DEFAULT]
@@ -154,9 +154,9 @@ def test_a_table_that_does_not_say_what_it_is_of(folder: Path) -> None:
 def test_groups_of_heads_have_a_key_of_their_own(folder: Path) -> None:
     dense = load_mask("dense")
     both = upload([TABLE, compile_mask(dense, GRID, 16, 32)], DEVICE, [0, 1])
-    assert both.mask == f"{RADIAL.fingerprint}+{dense.fingerprint}"
+    assert both.mask_fingerprint == f"{RADIAL.fingerprint}+{dense.fingerprint}"
     assert (both.frames, both.tokens_per_frame) == (3, 12)
-    written(folder, record(mask=both.mask))
+    written(folder, record(mask_fingerprint=both.mask_fingerprint))
     run(both)
     assert launched == [BEST]
     assert config_for(inputs()[0], both, backend="triton").source == "tuned"
@@ -199,7 +199,7 @@ def test_torch_compile_takes_it_whole_whatever_the_batch(folder: Path) -> None:
 def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
     written(folder, record())
     table = device_table(TABLE, DEVICE)
-    problem = (table.mask, table.frames, table.tokens_per_frame)
+    problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
         (*inputs(), list(table.tensors()), None, 0.2, "triton", 16, 32, 36, None, None, *problem),

@@ -12,6 +12,7 @@ from radialbench.errors import RecordError
 from radialbench.kernels import tuned as module
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import SHIPPED, file_name, find_config, processor
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.exported import to_document
 from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig, Problem
@@ -20,7 +21,7 @@ from radialbench.records.tuning_file import read_tuning, write_tuning
 from tests.kernels.configs import fresh, written
 from tests.records.tuned import tuned
 
-PROBLEM = Problem("f00d", "21x30x52", 21, 1560, 32760, 1, 12, 128, "bfloat16")
+PROBLEM = Problem("f00d", TokenGrid(21, 30, 52), 1, 12, 128, "bfloat16")
 MINE, OURS = KernelConfig(64, 64, 4, 1), KernelConfig(64, 64, 4, 2)
 
 
@@ -149,7 +150,9 @@ def test_files_are_read_again_when_they_change_and_else_not(
 
 def test_what_cannot_be_read_is_an_error(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (mine / "broken.jsonl").write_text('{"schema": 1, "key"')
-    with pytest.raises(RecordError, match="broken.jsonl:1: not a tuning record: not a whole line"):
+    with pytest.raises(
+        RecordError, match="broken.jsonl:1: not a tuning record: not JSON, or not all"
+    ):
         find_config(*here())
     monkeypatch.setenv(module.VARIABLE, str(mine / "none"))
     with pytest.raises(RecordError, match="RADIALBENCH_CONFIGS names .*none, which is neither"):
@@ -202,6 +205,7 @@ def test_looking_up_loads_no_torch(mine: Path) -> None:
     code = (
         "import sys\n"
         "from radialbench.kernels.tuned import find_config, processor\n"
+        "from radialbench.maskgen.grid import TokenGrid\n"
         "from radialbench.records.problem import Problem\n"
         f"found = find_config({PROBLEM!r}, 'triton', processor('cpu'))\n"
         "assert found.source == 'tuned', found\n"

@@ -26,7 +26,11 @@ def test_the_example_of_asking_runs() -> None:
 def test_the_rule_names_what_it_goes_by() -> None:
     assert f"more than {FARTHEST:g} away ({2**FARTHEST:g}-fold" in RULE
     told = RULE[RULE.index("this very problem") : RULE.index("2. **`transferred`**")]
-    words = {"tokens_per_frame": "tokens per frame", "seq_len": "sequence\n   length"}
+    words = {
+        "mask_fingerprint": "mask",
+        "tokens_per_frame": "tokens per frame",
+        "seq_len": "sequence\n   length",
+    }
     words |= {"head_dim": "head dimension", "dtype": "type"}
     for name in TuningKey.__dataclass_fields__:
         assert words.get(name, name) in told, name

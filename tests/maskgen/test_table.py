@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask, parse_mask
 from radialbench.errors import TableError
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import Csr
 from tests.kernels.tables import mixed_mask, table_of
@@ -110,7 +111,7 @@ def test_the_example_of_the_docstring() -> None:
 def test_equality_is_of_all_but_the_name() -> None:
     grid = TokenGrid(5, 3, 4)
     table = compile_mask(load_mask("radial"), grid, 8, 8)
-    named = replace(table, mask="another name")
+    named = replace(table, mask=MaskIdentity("another name", "f00d"))
     assert table == named and hash(table) == hash(named)
     assert table != "radial"
     for other in (

@@ -1,12 +1,11 @@
 """Many records like those of a run, for tests of reading."""
 
-import json
 import random
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.parts import RESULTS
-from radialbench.records.codec import to_dict
+from radialbench.records.codec import to_json
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Record
 from radialbench.records.store import read
@@ -34,4 +33,4 @@ def _line(record: Record, place: int, samples: int, draw: random.Random) -> str:
         plan_ms=draw.uniform(0, 10),
         memory=Memory(draw.randrange(1 << 30), "growth of the resident set's high-water mark"),
     )
-    return json.dumps(to_dict(record), ensure_ascii=False) + "\n"
+    return to_json(record) + "\n"

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.measurement import Accuracy, Measurement, Memory
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import SCHEMA, Environment, Record, Status, TableStats
@@ -25,9 +27,9 @@ RECORD = Record(
     suite="smoke",
     case="radial/3x30x52/h1d128f32/cpu",
     measure="attention",
-    mask="radial",
-    group="3x30x52/h1d128f32",
-    problem=Problem("f00d", "3x30x52", 3, 1560, 4680, 1, 1, 128, "float32"),
+    mask=MaskIdentity("radial", "f00d"),
+    model=None,
+    problem=Problem("f00d", TokenGrid(3, 30, 52), 1, 1, 128, "float32"),
     backend="cpu",
     config=KernelConfig(),
     config_source="suite",

@@ -47,7 +47,7 @@ def test_the_nearest_one_is_transferred() -> None:
 
 def test_the_same_mask_comes_before_a_nearer_one() -> None:
     key = replace(KEY, frames=22)
-    other = tuned(mask="d1ff", label="sta(tile_t=6)", config=config(1))
+    other = tuned(mask_fingerprint="d1ff", label="sta(tile_t=6)", config=config(1))
     reason = nearest_config([other], key).reason
     assert reason.startswith("tuned for sta(tile_t=6) on 21 × 1,560 tokens and")
     assert nearest_config([other, tuned(frames=81, config=config(2))], key).config == config(2)
@@ -156,7 +156,7 @@ def test_without_records() -> None:
 SMALL = st.integers(1, 3)
 RECORD = st.builds(
     tuned,
-    mask=st.sampled_from(["f00d", "d1ff"]),
+    mask_fingerprint=st.sampled_from(["f00d", "d1ff"]),
     frames=SMALL,
     heads=SMALL,
     head_dim=st.sampled_from([64, 128]),

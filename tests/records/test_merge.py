@@ -115,7 +115,7 @@ def test_lines_that_are_no_records_are_told(tmp_path: Path) -> None:
     one.write_bytes(one.read_bytes()[:-9])
     merged = merge([one, written(tmp_path, "b", [case(2)])], tmp_path / "out")
     assert merged.records == (case(1), case(2))
-    assert merged.skipped == (f"{one}: line 2: not a whole line of JSON",)
+    assert merged.skipped == (f"{one}: line 2: not JSON, or not all of it",)
 
 
 def test_files_that_are_not_there_or_hold_nothing(tmp_path: Path) -> None:

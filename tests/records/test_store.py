@@ -37,7 +37,7 @@ def test_every_cut_of_a_line_is_skipped_and_the_next_append_is_whole(tmp_path: P
         append(path, SECOND)
         found = read(path)
         assert found.records == (RECORD, SECOND)
-        assert found.skipped == ("line 2: not a whole line of JSON",)
+        assert found.skipped == ("line 2: not JSON, or not all of it",)
 
 
 def test_a_line_that_lost_only_its_end_is_kept(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_line_that_lost_only_its_end_is_kept(tmp_path: Path) -> None:
         b"NaN",
         b"plain words",
         b"[" * 100_000,
-        b'{"schema": 1}',
+        b'{"schema": %d}' % SCHEMA,
     ],
 )
 def test_foreign_lines_are_skipped_and_reported(tmp_path: Path, line: bytes) -> None:
@@ -70,11 +70,21 @@ def test_foreign_lines_are_skipped_and_reported(tmp_path: Path, line: bytes) -> 
     assert found.skipped[0].startswith("line 1: ")
 
 
+def test_the_former_form_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"schema": 1, "suite": "smoke", "mask": "radial", "group": null}')
+    told = r"results.jsonl:1: written in version 1; this version reads 2: measure again, or read"
+    with pytest.raises(RecordError, match=told):
+        read(path)
+
+
 def test_a_newer_form_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     line = to_dict(RECORD) | {"schema": SCHEMA + 1, "novelty": True}
     path.write_text(json.dumps(line))
-    with pytest.raises(RecordError, match=rf"results.jsonl:1: written in form {SCHEMA + 1}, .*up"):
+    with pytest.raises(
+        RecordError, match=rf"results.jsonl:1: written in version {SCHEMA + 1}; .*up"
+    ):
         read(path)
 
 

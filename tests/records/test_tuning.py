@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
 from radialbench.records.statistics import Estimate
@@ -21,7 +23,7 @@ from tests.records.tuned import KEY, TUNED, kept, tuned
 
 
 def test_a_key_holds_all_of_a_problem_that_bears_on_speed() -> None:
-    problem = Problem("f00d", "21x30x52", 21, 1560, 32760, 1, 12, 128, "bfloat16", sm_scale=0.5)
+    problem = Problem("f00d", TokenGrid(21, 30, 52), 1, 12, 128, "bfloat16", sm_scale=0.5)
     assert key_of(problem, "triton", "Example GPU") == KEY
 
 
@@ -38,7 +40,7 @@ def test_a_key_holds_all_of_a_problem_that_bears_on_speed() -> None:
         ({"kernel": ""}, "TuningRecord.kernel must be text"),
         ({"schema": 0}, "TuningRecord.schema must be a whole number of at least 1"),
         ({"heads": 0}, "TuningKey.heads must be a whole number of at least 1"),
-        ({"mask": ""}, "TuningKey.mask must be text"),
+        ({"mask": MaskIdentity("m", "d1ff")}, "TuningRecord.mask is not the mask of"),
         ({"dtype": "int8"}, "TuningKey.dtype: unknown value 'int8'"),
     ],
 )
@@ -92,17 +94,17 @@ def line_of(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (line_of()[:200], "2: not a tuning record: not a whole line of JSON"),
-        (line_of().replace("8.1", "NaN"), "2: not a tuning record: not a whole line of JSON"),
-        (line_of().replace("8.1", "1e999"), "ms.high: expected a finite number, got inf"),
-        (line_of().replace("8.1", '"8.1"'), "ms.high: expected a finite number, got '8.1'"),
-        (line_of(schema=SCHEMA + 1), "2: written in form 2, this version reads up to 1; update"),
-        (line_of(versions={"triton": 3}), "versions.triton: expected str, got 3"),
-        (line_of(flavour="new"), "flavour: unknown key 'flavour'"),
-        (line_of(key=None), "key: expected dict, got None"),
-        ("[1]\n", "2: not a tuning record: record: expected dict"),
-        ("\x00\x01\n", "2: not a tuning record: not a whole line of JSON"),
-        (json.dumps(to_dict(RECORD)), "2: not a tuning record: default: missing. Mend the line"),
+        (line_of()[:200], "2: not a tuning record: not JSON, or not all of it"),
+        (line_of().replace("8.1", "NaN"), "2: not a tuning record: not JSON, or not all of it"),
+        (line_of().replace("8.1", "1e999"), "Number out of range - at `$.ms.high`"),
+        (line_of().replace("8.1", '"8.1"'), "null`, got `str` - at `$.ms.high`"),
+        (line_of(schema=SCHEMA + 1), f"2: written in version {SCHEMA + 1}; this version reads"),
+        (line_of(versions={"triton": 3}), "Expected `str`, got `int` - at `$.versions[...]`"),
+        (line_of(flavour="new"), "unknown key 'flavour'; known: "),
+        (line_of(key=None), "Expected `object`, got `null` - at `$.key`"),
+        ("[1]\n", "2: not a tuning record: Expected `object`, got `array`"),
+        ("\x00\x01\n", "2: not a tuning record: not JSON, or not all of it"),
+        (json.dumps(to_dict(RECORD)), "Object missing required field `key`. Mend the line"),
         (line_of(), "2: of the same problem as line 1; remove one"),
     ],
 )
@@ -145,7 +147,7 @@ def test_what_was_there_is_kept_when_writing_fails(
     broken = replace(TUNED)
     object.__setattr__(broken, "ms", replace(TUNED.ms))
     object.__setattr__(broken.ms, "value", math.nan)
-    with pytest.raises(RecordError, match="ms.value: only finite numbers are stored, got nan"):
+    with pytest.raises(RecordError, match=r"only finite .* got nan - at `\$\.ms\.value`"):
         write_tuning(path, [broken])
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]

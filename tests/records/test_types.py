@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import RecordError
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Status
@@ -16,12 +17,10 @@ PROBLEM = RECORD.problem
     ("change", "message"),
     [
         ({"heads": 0}, "Problem.heads must be a whole number of at least 1, got 0"),
-        ({"frames": True}, "Problem.frames must be a whole number"),
         ({"dtype": "float23"}, "did you mean 'float32'"),
         ({"direction": "sideways"}, "known: backward, forward"),
         ({"sm_scale": float("nan")}, "Problem.sm_scale must be a finite number above 0"),
-        ({"mask": ""}, "Problem.mask must be text"),
-        ({"seq_len": 4679}, "must hold the video's 3·1560 tokens, got 4679"),
+        ({"mask_fingerprint": ""}, "Problem.mask_fingerprint must be text"),
     ],
 )
 def test_a_problem_refuses_what_cannot_be(change: dict[str, Any], message: str) -> None:
@@ -35,7 +34,7 @@ def test_the_scale_is_given_or_follows_from_the_head() -> None:
 
 
 def test_values_are_equal_and_hashable() -> None:
-    again = Problem("f00d", "3x30x52", 3, 1560, 4680, 1, 1, 128, "float32")
+    again = Problem("f00d", TokenGrid(3, 30, 52), 1, 1, 128, "float32")
     assert {PROBLEM, again} == {PROBLEM}
     assert hash(RECORD) == hash(replace(RECORD))
     with pytest.raises(RecordError, match=r"KernelConfig.num_warps"):

@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.statistics import Estimate
 from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
@@ -10,7 +11,7 @@ from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
 KEY = TuningKey(
     backend="triton",
     device="Example GPU",
-    mask="f00d",
+    mask_fingerprint="f00d",
     frames=21,
     tokens_per_frame=1560,
     seq_len=32760,
@@ -23,7 +24,7 @@ KEY = TuningKey(
 TUNED = TuningRecord(
     schema=SCHEMA,
     key=KEY,
-    label="radial",
+    mask=MaskIdentity("radial", "f00d"),
     config=KernelConfig(128, 64, 8, 3),
     default=KernelConfig(128, 128, 8, 2),
     source="tuned",
@@ -41,10 +42,13 @@ TUNED = TuningRecord(
 
 
 def tuned(**changes: Any) -> TuningRecord:
-    """The same record with other fields, or of another key."""
+    """The same record with other fields, or of another key; `label` is the mask's name."""
     names = {field.name for field in fields(TuningKey)}
+    label = changes.pop("label", TUNED.mask.name)
     key = replace(KEY, **{name: changes.pop(name) for name in names & changes.keys()})
-    return replace(TUNED, key=key, **changes)
+    mask = MaskIdentity(label, key.mask_fingerprint)
+    given: dict[str, Any] = {"key": key, "mask": mask} | changes
+    return replace(TUNED, **given)
 
 
 def kept(**changes: Any) -> TuningRecord:

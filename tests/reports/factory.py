@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.measurement import Measurement, Telemetry
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig, Problem, group_id
 from radialbench.records.result import Record, Status, TableStats
 from tests.records.sample import ENVIRONMENT, RECORD
 
@@ -26,7 +28,7 @@ def made(
     """A case that went well.
 
     Args:
-        mask: Its label.
+        mask: Its label; `dense` is dense.
         frames: Latent frames of 30×52 tokens.
         samples: Times of the calls, in milliseconds; none for a case that failed.
         backend: None for a case that compiles.
@@ -34,19 +36,18 @@ def made(
         order: Time of the token order.
         **changes: Other fields of the record.
     """
-    grid, tokens = f"{frames}x30x52", frames * FRAME_TOKENS
-    group = f"{grid}/h1d128f32"
+    grid, tokens = TokenGrid(frames, 30, 52), frames * FRAME_TOKENS
+    problem = Problem(f"of {mask}", grid, 1, 1, HEAD_DIM, "float32")
     record = replace(
         RECORD,
-        case=f"{mask}/{group}/{backend or 'compile'}",
+        case=f"{mask}/{group_id(problem, None)}/{backend or 'compile'}",
         measure="attention" if backend else "compile",
-        mask=mask,
-        group=group,
-        problem=Problem(
-            f"of {mask}", grid, frames, FRAME_TOKENS, tokens, 1, 1, HEAD_DIM, "float32"
-        ),
+        mask=MaskIdentity(mask, f"of {mask}", dense=mask == "dense"),
+        model=None,
+        problem=problem,
         backend=backend,
         config=KernelConfig(),
+        config_source="default",
         table=table(tokens, share),
         accuracy=RECORD.accuracy if backend else None,
         timing=Measurement(tuple(samples), 1, "warm", "perf_counter", None),
@@ -134,6 +135,6 @@ def many(count: int) -> list[Record]:
                     backend=f"kernel{kernel}",
                     share=share,
                 )
-                name = f"model{place}/{record.group}"
-                found.append(replace(record, case=f"{place}/{record.case}", group=name))
+                case = f"{place}/{record.case}"
+                found.append(replace(record, case=case, model=f"model{place}"))
     return on_gpu(found[:count])

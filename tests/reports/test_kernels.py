@@ -3,6 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
+from radialbench.maskgen.library import load_mask
 from radialbench.records.measurement import Measurement, Memory, Rounds, Telemetry
 from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE, Record, Status, TableStats
@@ -29,12 +32,11 @@ def timing(*samples: float) -> Measurement:
 
 def case(backend: str, *samples: float, mask: str = "radial", **fields: Any) -> Record:
     table = TableStats(100, 0.25, 0.5, 3, 4, 2, 1000, WORK // 2, WORK, 1.5)
-    problem = Problem("f00d", "21x30x52", 21, 1560, 32760, 1, 12, 128, "bfloat16")
+    problem = Problem(f"of {mask}", TokenGrid(21, 30, 52), 1, 12, 128, "bfloat16")
     given: dict[str, Any] = {"ceiling": timing(1.0, 2.0, 1.0), "timing": timing(*samples)} | fields
     changed: dict[str, Any] = {
         "backend": backend,
-        "mask": mask,
-        "group": GROUP,
+        "mask": MaskIdentity(mask, f"of {mask}", dense=mask == "dense"),
         "table": table,
         "problem": problem,
     }
@@ -80,8 +82,8 @@ def test_a_shape_has_a_table_and_says_what_has_no_time() -> None:
             case("flex", 4.0, 8.0, 4.0),
             failed(
                 backend="fa4",
-                group=GROUP,
-                mask="radial",
+                mask=case("fa4", 1.0).mask,
+                problem=case("fa4", 1.0).problem,
                 status=Status.UNSUPPORTED,
                 reason="needs flash-attn-4",
             ),
@@ -143,6 +145,9 @@ def test_targets_are_met_from_their_side() -> None:
 
 
 def test_a_mask_is_found_whatever_its_parameters() -> None:
-    hunyuan = case("hopper", 1.0, mask="radial_blocks(sink_frames=0)")
+    own = load_mask("radial_blocks:hunyuan").identity
+    problem = replace(case("hopper", 1.0).problem, mask_fingerprint=own.fingerprint)
+    hunyuan = replace(case("hopper", 1.0), mask=own, problem=problem)
+    assert own.label == "radial_blocks(sink_frames=0)"
     assert find([hunyuan], GROUP, "radial_blocks", "hopper") is hunyuan
     assert find([hunyuan], GROUP, "radial", "hopper") is None

@@ -1,13 +1,14 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from radialbench import TokenGrid, compile_mask, load_mask
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.records.problem import Problem
 from radialbench.records.result import Record
-from radialbench.reports.masks import draw_masks, drawable, grid_of, known_mask
+from radialbench.reports.masks import draw_masks, drawable, known_mask
 from radialbench.reports.rows import rows_of
 from tests.reports.factory import made
 
@@ -22,55 +23,36 @@ from tests.reports.factory import made
     ],
     ids=lambda spec: spec.label,
 )
-def test_a_mask_is_found_by_its_label(spec: MaskSpec) -> None:
-    assert known_mask(spec.label, spec.fingerprint) == spec
+def test_a_mask_is_found_by_its_fields(spec: MaskSpec) -> None:
+    assert known_mask(spec.identity) == spec
+    named = replace(spec.identity, name="what a suite calls it", shown=())
+    assert known_mask(named) == spec
 
 
 @pytest.mark.parametrize(
-    "label",
+    "changes",
     [
-        *("radial", "radial(decay=0.5)", "radial(decay=fast)", "radial(speed=1)", "radial(decay)"),
-        *("nothing", "radial(", "../radial", "radial.yaml", "radial(decay=0.5)(decay=1)", ""),
+        {"fingerprint": "f00d"},
+        {"params": {"decay": 0.5}},
+        {"params": {"speed": 1}},
+        {"params": {"decay": "fast"}},
+        {"empty_rows": "perhaps"},
+        {"definition": "nothing"},
+        {"definition": "../radial"},
+        {"definition": "radial.yaml"},
     ],
 )
-def test_another_mask_is_not_guessed(label: str) -> None:
-    assert known_mask(label, "f00d") is None
-
-
-def problem(grid: str, seq_len: int) -> Problem:
-    return Problem("f", grid, 3, 20, seq_len, 1, 1, 128, "float32")
-
-
-@pytest.mark.parametrize(
-    "grid",
-    [
-        TokenGrid(3, 4, 5),
-        TokenGrid(3, 4, 5, text_tokens=7),
-        TokenGrid(3, 4, 5, text_tokens=7, text_first=True),
-        TokenGrid(3, 4, 5, text_tokens=7, text_valid=2),
-        TokenGrid(3, 4, 5, text_tokens=7, text_first=True, text_valid=0),
-    ],
-)
-def test_a_grid_is_read_from_its_label(grid: TokenGrid) -> None:
-    assert grid_of(problem(grid.label, grid.seq_len)) == grid
-
-
-@pytest.mark.parametrize("label", ["3x4", "3x4x5x6", "0x4x5", "9of7+3x4x5", "3x4x5+", "mine"])
-def test_a_foreign_label_is_no_grid(label: str) -> None:
-    assert grid_of(problem(label, 60)) is None
-
-
-def test_a_label_that_contradicts_the_length_is_no_grid() -> None:
-    assert grid_of(problem("3x4x5", 61)) is None
+def test_another_mask_is_not_guessed(changes: dict[str, Any]) -> None:
+    assert known_mask(replace(load_mask("radial").identity, **changes)) is None
 
 
 def case(label: str, frames: int = 3) -> Record:
-    """A case of a mask of the library; others keep a made-up fingerprint."""
+    """A case of a mask of the library, or of one that is not there."""
     grid = TokenGrid(frames, 4, 5)
-    name = "dense" if label == "mine" else label
-    fingerprint = "f00d" if label == "mine" else load_mask(name).fingerprint
-    where = replace(problem(grid.label, grid.seq_len), mask=fingerprint, frames=frames)
-    return replace(made(label), case=f"{label}{frames}", problem=where, group=grid.label)
+    mask = MaskIdentity("mine", "f00d") if label == "mine" else load_mask(label).identity
+    record = made(label)
+    problem = replace(record.problem, mask_fingerprint=mask.fingerprint, grid=grid)
+    return replace(record, case=f"{label}{frames}", mask=mask, problem=problem)
 
 
 def test_masks_of_the_library_are_drawn_at_the_longest_length_that_is_quick() -> None:

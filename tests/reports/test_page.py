@@ -102,7 +102,7 @@ def test_namespaces_are_the_only_addresses() -> None:
 
 
 def test_stored_text_does_nothing() -> None:
-    hostile = replace(made(HOSTILE), suite=HOSTILE, group=None)
+    hostile = replace(made(HOSTILE), suite=HOSTILE, model=HOSTILE)
     hostile = replace(hostile, environment=replace(hostile.environment, device=HOSTILE))
     records = [hostile, made(HOSTILE, 5, backend=HOSTILE), ended(Status.FAILED, HOSTILE, made("x"))]
     records += [made(DENSE), made(DENSE, 5)]
@@ -125,7 +125,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = name.replace("\x1b", "�")
     ((_, table), *_), _ = pictured([Row(case("radial"), "", 0)])
     monkeypatch.setattr(pictures, "pictured", lambda rows: ([(name, table)], [name]))
-    grouped = [replace(made(mask, 5), group=name) for mask in (DENSE, name)]
+    grouped = [replace(made(mask, 5), model=name) for mask in (DENSE, name)]
     summary = summarize([*grouped, case("radial")])
     text = render(summary)
     for html in (text, summary._repr_html_()):
@@ -208,7 +208,7 @@ def test_masks_are_pictures_with_words() -> None:
 
 def test_more_sweeps_than_charts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MOST_CHARTS", 2)
-    wide = [replace(r, case=f"w{r.case}", group=f"wide/{r.group}") for r in (made(), made("sta"))]
+    wide = [replace(r, case=f"w{r.case}", model="wide") for r in (made(), made("sta"))]
     text = page(made(DENSE), made(), *wide)
     assert "draws 2 charts at most; 1 more sweeps" in text
 

@@ -22,7 +22,8 @@ def test_the_frame_and_every_key_of_a_record_are_columns() -> None:
     assert found["case"] == found["record.case"] == [RECORD.case, "second"]
     assert found["median_ms"] == [2.0, None]
     assert found["latency_ms"] == [2.5, None]
-    assert found["record.problem.seq_len"] == [4680, 4680]
+    assert found["record.problem.grid.frames"] == [3, 3]
+    assert found["record.mask.params"] == ["{}", "{}"]
     assert found["record.timing.samples_ms"] == [[3.0, 1.0, 2.0], None]
     assert found["record.environment.versions.torch"] == ["2.13.0", "2.13.0"]
 

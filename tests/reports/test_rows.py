@@ -2,11 +2,13 @@ from dataclasses import replace
 
 import pytest
 
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.measurement import Measurement
-from radialbench.records.problem import Problem
 from radialbench.records.result import Status
 from radialbench.records.statistics import ORDER_STATISTICS, Estimate
-from radialbench.reports.rows import DENSE, counts, differing, rows_of, sweep_of
+from radialbench.reports.breakeven import break_evens
+from radialbench.reports.rows import DENSE, counts, differing, rows_of
 from tests.records.sample import ENVIRONMENT
 from tests.reports.factory import elsewhere, ended, made, on_gpu
 
@@ -62,7 +64,7 @@ def test_lengths_shapes_and_suites_are_not_mixed() -> None:
     for other in (
         made(frames=5),
         replace(RADIAL, problem=problem),
-        replace(RADIAL, group="another"),
+        replace(RADIAL, model="another"),
         replace(RADIAL, suite="another"),
     ):
         row = next(row for row in rows_of([SDPA, other])[0] if row.mask != DENSE)
@@ -120,21 +122,23 @@ def test_rows_are_sorted_by_length_with_dense_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grid", "frames", "seq_len", "group", "sweep"),
+    ("grid", "model", "batch", "sweep"),
     [
-        ("3x30x52", 3, 4680, "wan/3x30x52/h1d128f32", "wan Fx30x52 h1d128f32"),
-        ("3x3x3", 3, 27, "3x3x3/h1d128f32", "Fx3x3 h1d128f32"),
-        ("3x3x3+13", 3, 40, None, "Fx3x3+13 b1h1d128 float32"),
-        ("13+3x3x3", 3, 40, None, "13+Fx3x3 b1h1d128 float32"),
-        ("thirty", 3, 40, "thirty/h1", "Fx9+13 h1"),
+        (TokenGrid(3, 30, 52), "wan", 1, "wan Fx30x52 h1d128f32"),
+        (TokenGrid(3, 3, 3), None, 1, "Fx3x3 h1d128f32"),
+        (TokenGrid(3, 3, 3, text_tokens=13), None, 2, "Fx3x3+13 b2h1d128f32"),
+        (TokenGrid(3, 3, 3, text_tokens=3, text_first=True), None, 1, "3+Fx3x3 h1d128f32"),
+        (TokenGrid(3, 3, 3, text_tokens=3, text_valid=3), None, 1, "Fx3x3+3 h1d128f32"),
+        (TokenGrid(3, 3, 3, text_tokens=3, text_valid=1), None, 1, "Fx3x3+1of3 h1d128f32"),
     ],
 )
 def test_a_sweep_is_named_by_what_stays_the_same(
-    grid: str, frames: int, seq_len: int, group: str | None, sweep: str
+    grid: TokenGrid, model: str | None, batch: int, sweep: str
 ) -> None:
-    size = 1560 if seq_len == 4680 else 9
-    problem = Problem("f", grid, frames, size, seq_len, 1, 1, 128, "float32")
-    assert sweep_of(replace(RADIAL, problem=problem, group=group)) == sweep
+    problem = replace(RADIAL.problem, grid=grid, batch=batch)
+    record = replace(RADIAL, problem=problem, model=model)
+    assert record.sweep == sweep
+    assert record.group.replace("/", " ") == sweep.replace("Fx", "3x")
 
 
 def test_environments_say_how_they_differ() -> None:
@@ -172,3 +176,30 @@ def test_counters_of_calls_that_waited_are_left_out() -> None:
     slow = replace(record.telemetry, seconds=10 * record.telemetry.seconds)
     (row,) = rows_of([replace(record, telemetry=slow)])[0]
     assert (row.counters, row.energy_j) == (None, None)
+
+
+def test_two_masks_of_one_name_are_two_rows() -> None:
+    """Of two files of one name, on grids of one sweep."""
+    files = {
+        name: MaskIdentity("m", f"of {name}", "m", file=f"{name}/m.yaml") for name in ("a", "b")
+    }
+    records = [made(DENSE, frames, samples=(9.0 * frames,)) for frames in (3, 5)]
+    for frames, (name, mask) in zip((3, 5), files.items(), strict=True):
+        record = made("m", frames, samples=(float(frames),))
+        problem = replace(record.problem, mask_fingerprint=f"of {name}")
+        records.append(replace(record, mask=mask, problem=problem))
+    rows, _ = rows_of(records)
+    assert [row.mask for row in rows] == [DENSE, "m (a/m.yaml)", DENSE, "m (b/m.yaml)"]
+    assert {one.mask for one in break_evens(rows)} == {"m (a/m.yaml)", "m (b/m.yaml)"}
+
+
+def test_dense_is_what_is_dense_whatever_it_is_called() -> None:
+    impostor = made(DENSE, samples=(0.5,))
+    impostor = replace(impostor, mask=replace(impostor.mask, dense=False))
+    *_, row = rows_of([impostor, RADIAL])[0]
+    assert (row.speedup, row.uncompared) == (None, "dense has no result at this length")
+    full = replace(SDPA, case="full", mask=replace(SDPA.mask, name="full"))
+    dense, mine, radial = rows_of([impostor, full, RADIAL])[0]
+    assert [one.mask for one in (dense, mine, radial)] == ["full", DENSE, "radial"]
+    assert radial.dense == mine.dense == full
+    assert (mine.speedup, radial.speedup) == (8.0, 2.0)

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.measurement import Memory
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
 from radialbench.reports.growth import LOG, Verdict
 from radialbench.reports.rows import DENSE, rows_of
@@ -165,12 +166,11 @@ def test_memory_that_is_not_known_is_not_told() -> None:
 def resized(mask: str, share: float, sizes: tuple[int, ...]) -> list[Record]:
     records = []
     for size in sizes:
-        problem = Problem(mask, f"9x1x{size}", 9, size, 9 * size, 1, 1, 128, "float32")
-        case = f"{mask}/{problem.grid}"
+        record = made(mask)
+        problem = replace(record.problem, grid=TokenGrid(9, 1, size))
+        case = f"{mask}/{problem.grid.label}"
         stats = table(9 * size, share)
-        records.append(
-            replace(made(mask), case=case, group=problem.grid, problem=problem, table=stats)
-        )
+        records.append(replace(record, case=case, problem=problem, table=stats))
     return records
 
 
@@ -190,10 +190,7 @@ def test_frames_alone_are_no_resolution_sweep() -> None:
 
 
 def test_several_sweeps_are_named() -> None:
-    wide = [
-        replace(r, case=f"wide {r.case}", group=f"wide/{r.group}")
-        for r in swept("radial", LOG_SHARES)
-    ]
+    wide = [replace(r, case=f"wide {r.case}", model="wide") for r in swept("radial", LOG_SHARES)]
     lines = said([*swept("radial", LOG_SHARES), *wide], "Growth of the work")[1:]
     assert lines[0].startswith("radial, Fx30x52 h1d128f32: over")
     assert lines[1].startswith("radial, wide Fx30x52 h1d128f32: over")

@@ -148,7 +148,7 @@ def test_going_on_leaves_out_what_is_done(tmp_path: Path) -> None:
     whole = estimate_run(small.suite(), tmp_path / "own")
     assert (len(whole.estimates), whole.rates[0].records) == (4, 2)
     rest = estimate_run(small.suite(), tmp_path / "own", resume=True)
-    assert {one.case.label for one in rest.estimates} == {"radial"}
+    assert {one.case.identity.label for one in rest.estimates} == {"radial"}
     beside = estimate_run(small.suite(), tmp_path / "other")
     assert (len(beside.estimates), beside.rates[0].records) == (4, 2)
     with pytest.raises(SuiteError, match="for another mask or shape; the suite has changed"):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.problem import Problem
 from radialbench.suites import resources
 from radialbench.suites.resources import available_bytes, needed_bytes
 
-SMALL = Problem("f00d", "grid", 10, 100, 1000, 1, 1, 64, "float32")
+SMALL = Problem("f00d", TokenGrid(10, 10, 10), 1, 1, 64, "float32")
 
 
 def test_the_tensors_are_counted() -> None:
@@ -25,7 +26,7 @@ def test_16_bits_take_half_and_heads_and_batch_as_many_times() -> None:
 
 
 def test_the_check_never_holds_all_scores_of_a_long_sequence() -> None:
-    long = replace(SMALL, seq_len=400_000)
+    long = replace(SMALL, grid=TokenGrid(400, 20, 50))
     assert needed_bytes(long, permuted=False) < 1 << 30
 
 

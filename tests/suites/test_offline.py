@@ -117,7 +117,7 @@ def test_kernels_of_a_suite_are_listed_once() -> None:
 
 def test_masks_of_one_name_are_refused() -> None:
     one, *_ = small.cases()
-    other = replace(one, grid=TokenGrid(2, 3, 6))
+    other = replace(one, mask=load_mask("radial", decay=0.5))
     with pytest.raises(SuiteError, match="2 masks would be named"):
         mask_jobs([one, other])
 

@@ -52,7 +52,7 @@ def test_smoke_holds_the_frames_of_wan_at_480p_on_the_cpu() -> None:
     ("suite", "case"),
     [
         ("wan", "radial/wan2.1-14b/21x45x80/h40d128bf16/hopper"),
-        ("wan", "radial_blocks:wan/wan2.1-14b/21x45x80/h40d128bf16/compile"),
+        ("wan", "radial_blocks/wan2.1-14b/21x45x80/h40d128bf16/compile"),
         ("hunyuan", "dense/hunyuanvideo/33x45x80+256/h24d128bf16/cudnn"),
         ("mochi", "svg_temporal/mochi-1/28x30x53+256/h24d128bf16/triton"),
     ],
@@ -113,14 +113,17 @@ def test_an_id_says_what_differs_from_the_usual(fields: dict[str, Any], end: str
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
-        ({"name": "radial", "params": {"decay": 0.5}}, ["radial,decay=0.5"]),
-        ({"name": "radial", "params": {"decay": [0.5, 2]}}, ["radial,decay=0.5", "radial,decay=2"]),
+        ({"name": "radial", "params": {"decay": 0.5}}, ["radial(decay=0.5)"]),
+        (
+            {"name": "radial", "params": {"decay": [0.5, 2]}},
+            ["radial(decay=0.5)", "radial(decay=2)"],
+        ),
         ({"name": "radial", "params": {"decay": 0.5}, "label": "half"}, ["half"]),
         (
             {"name": "radial", "params": {"decay": [0.5, 2]}, "label": "r"},
-            ["r,decay=0.5", "r,decay=2"],
+            ["r(decay=0.5)", "r(decay=2)"],
         ),
-        ({"name": "radial_blocks:wan"}, ["radial_blocks:wan"]),
+        ({"name": "radial_blocks:wan"}, ["radial_blocks"]),
     ],
 )
 def test_a_mask_in_an_id(mask: dict[str, Any], words: list[str]) -> None:
@@ -128,12 +131,21 @@ def test_a_mask_in_an_id(mask: dict[str, Any], words: list[str]) -> None:
     assert [case.id.split("/")[0] for case in cases] == words
 
 
+def test_what_a_report_shows_filters_the_plan() -> None:
+    mask = {"name": "radial", "params": {"decay": [0.5, 1, 2]}}
+    suite = small.suite(lambda document: document["cases"][0].update(masks=[mask, "dense"]))
+    for case in plan(suite):
+        shown = case.identity.label
+        found = plan(suite, [f"{shown}/*"])
+        assert {one.identity.label for one in found} == {shown}
+
+
 def test_parameters_reach_the_mask() -> None:
     mask = {"name": "radial", "params": {"decay": [0.25, 2]}}
     grid = {"frames": 2, "height": 3, "width": 5}
     few, many = small.cases(masks=[mask], grids=[grid])
     assert (few.mask.values["decay"], many.mask.values["decay"]) == (0.25, 2)
-    assert few.problem.mask != many.problem.mask
+    assert few.problem.mask_fingerprint != many.problem.mask_fingerprint
 
 
 def test_heads_are_the_models_unless_given() -> None:

@@ -106,5 +106,5 @@ def describe_record(record: TuningRecord) -> str:
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":
         gain = f"{ratio.value:.3f} times as fast as the default"
-    text = f"{record.label}, {video}, {heads}, {key.dtype}, {key.device}: {gain}"
+    text = f"{record.mask.label}, {video}, {heads}, {key.dtype}, {key.device}: {gain}"
     return "".join(letter if letter.isprintable() else "?" for letter in text)

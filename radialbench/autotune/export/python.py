@@ -23,6 +23,6 @@ def render(chosen: Chosen) -> str:
     """Return the module's text."""
     lines = []
     for record in chosen.records:
-        value = {"label": record.label, "config": config_of(record)} | measured_facts(record)
+        value = {"label": record.mask.label, "config": config_of(record)} | measured_facts(record)
         lines.append(f"    {astuple(record.key)!r}:\n        {value!r},\n")
     return TEXT.format(key=TuningKey.__match_args__, configs="".join(lines))

@@ -60,7 +60,7 @@ def render(chosen: Chosen) -> str:
         configs += [f"    # {describe_record(record)}\n" for record in records]
         configs.append(f"    {source},\n")
         for record in records:
-            facts = {"config": place} | asdict(record.key) | {"label": record.label}
+            facts = {"config": place} | asdict(record.key) | {"label": record.mask.label}
             problems.append(f"    {facts | measured_facts(record)!r},\n")
     return TEXT.format(backend=backends[0], configs="".join(configs), problems="".join(problems))
 

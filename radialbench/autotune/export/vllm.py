@@ -69,7 +69,7 @@ def name_of(key: TuningKey) -> str:
         "B": key.batch,
         "frames": key.frames,
         "text": key.seq_len - key.frames * key.tokens_per_frame,
-        "mask": file_word(key.mask),
+        "mask": file_word(key.mask_fingerprint),
         "backend": file_word(key.backend),
         "device_name": file_word(key.device),
         "dtype": key.dtype,

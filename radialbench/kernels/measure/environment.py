@@ -6,8 +6,10 @@ import platform
 import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import radialbench
 from radialbench.kernels.arch import cpu_name
@@ -40,8 +42,8 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         commit=_commit(Path(radialbench.__file__).resolve()),
         command=command,
         host=host(),
-        clocks=clock_limits() if device == "cuda" else None,
         card=card() if device == "cuda" else None,
+        **(clock_limits() if device == "cuda" else {}),
     )
 
 
@@ -99,27 +101,55 @@ def _gpu_versions() -> dict[str, str]:
         found["cuda"] = torch.version.cuda
     if torch.backends.cudnn.is_available():
         found["cudnn"] = str(torch.backends.cudnn.version())
-    for line in gpus()[:1]:
-        found["driver"] = line.rpartition("driver ")[2]
+    for gpu in gpus()[0][:1]:
+        found["driver"] = gpu.driver
     return found
 
 
-def gpus() -> list[str]:
-    """Describe the NVIDIA GPUs of the machine, a line each; none without their driver."""
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU of the machine.
+
+    Attributes:
+        name: What its maker calls it.
+        capability: Compute capability, major and minor.
+        memory_bytes: Its memory.
+        driver: Version of its driver.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    memory_bytes: int
+    driver: str
+
+    @property
+    def text(self) -> str:
+        """The facts in a line."""
+        major, minor = self.capability
+        memory = f"{self.memory_bytes / 2**30:.0f} GiB"
+        return f"{self.name}, compute capability {major}.{minor}, {memory}, driver {self.driver}"
+
+
+def gpus() -> tuple[list[Gpu], str]:
+    """List the NVIDIA GPUs of the machine, without PyTorch.
+
+    Returns:
+        The GPUs, none without their driver, and why they cannot be told; empty if they can.
+    """
     try:
         import pynvml
     except ImportError:
-        return []
+        return [], ""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return []
+        return [], ""
     try:
         driver = pynvml.nvmlSystemGetDriverVersion()
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return [f"{_gpu(handle)}, driver {driver}" for handle in handles]
+        return [_gpu(handle, driver) for handle in handles], ""
     except pynvml.NVMLError as error:
-        return [f"the driver does not answer: {error}"]
+        return [], f"the driver does not answer: {error}"
     finally:
         pynvml.nvmlShutdown()
 
@@ -134,43 +164,43 @@ def likely_processor(device: str) -> str | None:
         None where there is no such device.
     """
     if device != "cpu":
-        for line in gpus():
-            name, known, _ = line.partition(", compute capability ")
-            if known:
-                return name
+        for gpu in gpus()[0]:
+            return gpu.name
     return None if device == "cuda" else cpu_name()
 
 
-def clock_limits() -> str | None:
-    """Describe what bounds the current CUDA device: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
+def clock_limits() -> dict[str, Any]:
+    """Return what bounds the current CUDA device, by field of `Environment`, where it is told."""
     from radialbench.kernels.measure.telemetry import nvml
 
+    found: dict[str, Any] = {}
     with nvml() as (handle, _):
         if handle is None:
-            return None
+            return found
         import pynvml
 
-        asked: dict[str, Callable[[], str]] = {
-            "SM": lambda: f"{pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)} MHz",
-            "memory": lambda: (
-                f"{pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM)} MHz"
+        asked: dict[str, Callable[[], float]] = {
+            "max_sm_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
+            "max_memory_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(
+                handle, pynvml.NVML_CLOCK_MEM
             ),
-            "power": lambda: f"{pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3:.0f} W",
+            "power_limit_w": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3,
         }
-        known = []
         for name, ask in asked.items():
             with suppress(pynvml.NVMLError):
-                known.append(f"{name} {ask()}")
-        return ", ".join(known) or None
+                found[name] = ask()
+    return found
 
 
-def _gpu(handle: object) -> str:
+def _gpu(handle: object, driver: str) -> Gpu:
     import pynvml
 
-    name = pynvml.nvmlDeviceGetName(handle)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    total = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-    return f"{name}, compute capability {major}.{minor}, {total / 2**30:.0f} GiB"
+    return Gpu(
+        name=pynvml.nvmlDeviceGetName(handle),
+        capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+        driver=driver,
+    )
 
 
 def _commit(source: Path) -> str | None:

@@ -19,6 +19,7 @@ from radialbench.maskgen.compiler.pool import FULL, MAX_SIDE, Pool, ranked, star
 from radialbench.maskgen.compiler.rounding import kept_blocks, regrid
 from radialbench.maskgen.compiler.strips import cut
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, constant
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
@@ -70,7 +71,7 @@ def compile_mask(
     bound = bind(spec, grid)
     compiler = _Compiler(bound, block_m, block_n, tables or {})
     pieces = compiler.fill_empty_rows(compiler.all_pairs())
-    return compiler.table(pieces, f"{spec.label} {spec.fingerprint}")
+    return compiler.table(pieces, spec.identity)
 
 
 def compile_heads(
@@ -226,7 +227,7 @@ class _Compiler:
             "or another size"
         )
 
-    def table(self, pieces: BlockSet, mask: str) -> BlockTable:
+    def table(self, pieces: BlockSet, mask: MaskIdentity) -> BlockTable:
         row = pieces.key // self.columns
         column = pieces.key - row * self.columns
         is_full = pieces.content == FULL

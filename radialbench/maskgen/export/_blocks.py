@@ -62,7 +62,7 @@ def whole_blocks(table: BlockTable, partial: Partial, format_name: str) -> tuple
     added = int(full_area) + int(lengths[0] @ lengths[1]) - table.pairs
     if table.partial.nnz and partial != "full":
         raise TableError(
-            f"{format_name} has no partial blocks, and {table.mask or 'the table'} has "
+            f"{format_name} has no partial blocks, and {table.label} has "
             f"{table.partial.nnz:,} of them; partial='full' attends them whole, which adds "
             f"{added:,} pairs to {table.pairs:,}"
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radialbench.errors import SpecError
+from radialbench.maskgen.identity import value_text
 from radialbench.maskgen.language.expressions import MAX_NUMBER
 
 KINDS = ("int", "float", "bool")
@@ -47,10 +48,7 @@ class Param:
     @property
     def shown(self) -> str:
         """The value as people write it."""
-        if isinstance(self.value, bool):
-            return str(self.value).lower()
-        brief = f"{self.value:g}"
-        return brief if float(brief) == self.value else str(self.value)
+        return value_text(self.value)
 
     @property
     def bounds(self) -> str:

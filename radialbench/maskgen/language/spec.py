@@ -5,14 +5,16 @@ import json
 import keyword
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.evaluate import fold, fold_size
 from radialbench.maskgen.language.expressions import (
     BUILT_IN,
@@ -34,6 +36,7 @@ from radialbench.maskgen.language.parameters import Param
 from radialbench.maskgen.language.parser import check_readable, typecheck
 from radialbench.maskgen.language.tree import (
     MaskNode,
+    TokenRule,
     block_sizes,
     expressions,
     joined,
@@ -51,6 +54,7 @@ EMPTY_ROWS = ("error", "keep", "own_block")
 TEXT_COORDINATES = ("qi", "ki", "di", "qp", "kp", "dp", *SEGMENTS)
 MAX_NODES = 10_000
 MAX_LEVELS = 250
+ALL_PAIRS = TokenRule(constant(True))
 DEFAULT_TEXT = Expr("not", (name("kpad"),))
 """Real text attends and is attended fully; padding is attended by nobody."""
 
@@ -89,6 +93,8 @@ class MaskSpec:
             `own_block` (it attends the block it stands in).
         paper: Where the mask was published.
         about: What it does, and where published code differs.
+        file: Name of the file it was read from; None for a mask of the library, or one made here.
+            Says nothing of what it means: masks that differ in it alone are equal.
 
     Raises:
         SpecError: A name is unknown or taken, or a rule is not a truth value.
@@ -104,6 +110,7 @@ class MaskSpec:
     empty_rows: str = "error"
     paper: str = ""
     about: str = ""
+    file: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -128,9 +135,22 @@ class MaskSpec:
 
     @property
     def label(self) -> str:
-        """The name, with the parameters that differ from their defaults."""
-        changed = [f"{p.name}={p.shown}" for p in self.params if p.value != p.default]
-        return f"{self.name}({', '.join(changed)})" if changed else self.name
+        """The name, or its file's, with the parameters that differ from their defaults."""
+        return self.identity.label
+
+    @cached_property
+    def identity(self) -> MaskIdentity:
+        """Which mask it is, as what is compiled or measured of it says."""
+        return MaskIdentity(
+            name=self.name if self.file is None else PurePath(self.file).stem,
+            fingerprint=self.fingerprint,
+            definition=self.name,
+            params=self.values,
+            shown=tuple(param.name for param in self.params if param.value != param.default),
+            empty_rows=self.empty_rows,
+            dense=(written_out(self.mask, self.parts), self.text) == (ALL_PAIRS, DEFAULT_TEXT),
+            file=self.file,
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -51,7 +51,7 @@ def load_mask(
     """
     text = str(name_or_path)
     if _is_path(text):
-        spec = read_mask_file(Path(text))
+        spec = replace(read_mask_file(Path(text)), file=Path(text).name)
     else:
         word, _, suffix = text.partition(":")
         preset = suffix or preset

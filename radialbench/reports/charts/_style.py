@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from radialbench.reports.numbers import plain
-from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary
 
 INK = "#1a1a1a"
@@ -95,8 +94,8 @@ def rendered(figure: Figure, kind: str) -> bytes:
 
 def looks(summary: Summary) -> dict[str, Look]:
     """Give every mask its look, the same in all charts of a summary; dense is black and thick."""
-    masks = [mask for mask in dict.fromkeys(row.mask for row in summary.rows) if mask != DENSE]
-    found = {DENSE: Look(INK, "s", 3.0)}
+    found = {row.mask: Look(INK, "s", 3.0) for row in summary.rows if row.is_dense}
+    masks = dict.fromkeys(row.mask for row in summary.rows if not row.is_dense)
     for place, mask in enumerate(masks):
         turn, colour = divmod(place, len(COLOURS))
         found[mask] = Look(COLOURS[colour], MARKERS[(turn + colour) % len(MARKERS)], 2.0)

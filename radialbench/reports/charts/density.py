@@ -4,13 +4,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from radialbench.reports.charts._style import OVER, WIDTH, label_ends, log_tokens, log_values, looks
-from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw densities of pairs (solid) and of blocks (dotted); None without a sparse table."""
-    works = [w for w in summary.scaling.works if w.sweep == sweep and w.mask != DENSE]
+    works = [w for w in summary.scaling.works if w.sweep == sweep and not w.is_dense]
     if not works:
         return None
     figure = Figure(figsize=(WIDTH * 0.72, 4.8))

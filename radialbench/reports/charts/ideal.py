@@ -16,7 +16,7 @@ from radialbench.reports.charts._style import (
     log_ticks,
     looks,
 )
-from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 
 
@@ -25,7 +25,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     rows = [
         row
         for row in summary.timed
-        if row.sweep == sweep and row.speedup and row.table and row.mask != DENSE
+        if row.sweep == sweep and row.speedup and row.table and not row.is_dense
     ]
     if not rows:
         return None

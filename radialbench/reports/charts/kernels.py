@@ -18,7 +18,7 @@ from radialbench.reports.charts._style import (
     short,
 )
 from radialbench.reports.numbers import listed, plain, times
-from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 
 FEW = 2
@@ -143,9 +143,9 @@ def _names(axes: Axes, lines: list[tuple[int, str, list[Row]]], *, several: bool
 
 def _speedups(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
     """Right of each sparse mask, the speed-up of its fastest kernel."""
-    for place, (_, mask, kernels) in enumerate(lines):
+    for place, (_, _, kernels) in enumerate(lines):
         best = max((row.speedup or 0 for row in kernels), default=0)
-        if best and mask != DENSE:
+        if best and not kernels[0].is_dense:
             axes.annotate(
                 times(best),
                 (1, place),

@@ -32,7 +32,6 @@ from radialbench.reports.charts._style import (
     seconds,
 )
 from radialbench.reports.numbers import listed, plain, times
-from radialbench.reports.rows import DENSE
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
 
@@ -74,7 +73,7 @@ def _latency(
     for line in lines:
         look = looked[line.mask]
         ends.append(_times(above, line, look))
-        if line.mask != DENSE:
+        if not line.rows[0].is_dense:
             ratios.append(plot(below, line, look, lambda row: row.speedup))
     tokens = [row.tokens for line in lines for row in line.rows]
     for one in axes:
@@ -162,7 +161,7 @@ def _work(axes: list[Axes], works: list[Work], looked: dict[str, Look]) -> str:
     fitted = next((w for w in works if w.bends), None)
     ends: list[End] = []
     seen: list[tuple[float, ...]] = []
-    for work in sorted(works, key=lambda work: work.mask == DENSE):
+    for work in sorted(works, key=lambda work: work.is_dense):
         look, values = looked[work.mask], work.exact.values
         dash = OVER if values in seen else "-"
         seen.append(values)

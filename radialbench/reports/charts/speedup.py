@@ -6,14 +6,13 @@ from matplotlib.ticker import FuncFormatter
 from radialbench.reports.charts._series import leading, plot, series
 from radialbench.reports.charts._style import INK, WIDTH, label_ends, log_tokens, looks
 from radialbench.reports.numbers import listed, times
-from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw the speed-up of the sparse masks; None if there is none."""
     rows = [row for row in summary.timed if row.sweep == sweep and row.speedup is not None]
-    lines = [line for line in leading(series(rows)) if line.mask != DENSE]
+    lines = [line for line in leading(series(rows)) if not line.rows[0].is_dense]
     if not lines:
         return None
     figure = Figure(figsize=(WIDTH * 0.72, 4.6))

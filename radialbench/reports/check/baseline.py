@@ -8,8 +8,8 @@ from pathlib import Path
 
 from radialbench.errors import RecordError, ReportError
 from radialbench.records.codec import to_dict
-from radialbench.records.lines import record_of
 from radialbench.records.result import UNSOUND, Record
+from radialbench.records.store import record_of
 from radialbench.reports.numbers import plain
 
 Key = tuple[str, str, str, str]

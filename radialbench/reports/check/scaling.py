@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from radialbench.maskgen.identity import told_apart
 from radialbench.records.gate import Gate
+from radialbench.records.problem import backend_id, group_id, plain_config
 from radialbench.records.result import Record
 from radialbench.records.statistics import FEWEST_SIZES, Estimate, exponent
 from radialbench.reports.check.environment_diff import why_unlike
@@ -12,7 +14,6 @@ from radialbench.reports.check.metrics import latency
 from radialbench.reports.check.significance import Change, change_of, slope_of
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.numbers import span
-from radialbench.reports.rows import sweep_grid
 from radialbench.reports.scaling import APART
 
 METRIC = "scaling"
@@ -32,6 +33,7 @@ class ExponentChange:
         now: The same now.
         change: How it changed.
         frames: Of the lengths it goes through.
+        cases: Ids of all cases of the sweep.
     """
 
     case: str
@@ -40,6 +42,7 @@ class ExponentChange:
     now: Estimate
     change: Change
     frames: tuple[int, ...]
+    cases: tuple[str, ...]
 
 
 def exponent_changes(
@@ -69,7 +72,8 @@ def exponent_changes(
         }
         compared = {frames: new[case][frames] for frames in changes}
         if _long(compared):
-            yield _exponent_change(case, gate, pairs, changes)
+            cases = tuple(record.case for record in new[case].values())
+            yield _exponent_change(case, gate, pairs, changes, cases)
         elif _long(old[case]):
             yield Verdict(case, METRIC, Outcome.INCONCLUSIVE, _short(len(changes), len(old[case])))
         else:
@@ -115,18 +119,27 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
         p=one.change.worse_p,
         worse=1 + slope.value,
         around=one.now,
+        cases=one.cases,
     )
 
 
 def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
     """Cases that went well, by what is the same along a sweep, and then by frames."""
     found: dict[str, dict[int, Record]] = {}
+    names = told_apart(record.mask for record in records.values())
     for record in records.values():
         if record.timing and record.measure == "attention":
-            grid = record.problem.grid
-            case = record.case.replace(grid, sweep_grid(record.problem), 1)
+            case = _sweep_id(record, names[record.mask.label, record.mask.fingerprint])
             found.setdefault(case, {})[record.problem.frames] = record
     return found
+
+
+def _sweep_id(record: Record, mask: str) -> str:
+    """Write a case's id with an F in place of its frames."""
+    suites = record.config_source == "suite"
+    config = record.config if suites else plain_config(record.backend)
+    group = group_id(record.problem, record.model, sweep=True)
+    return f"{mask}/{group}/{backend_id(record.backend, config)}"
 
 
 def _long(sweep: Mapping[int, Record]) -> bool:
@@ -143,7 +156,11 @@ def _change(old: Record, new: Record, runs: float) -> Change | None:
 
 
 def _exponent_change(
-    case: str, gate: Gate, pairs: Mapping[int, tuple[Record, Record]], changes: Mapping[int, Change]
+    case: str,
+    gate: Gate,
+    pairs: Mapping[int, tuple[Record, Record]],
+    changes: Mapping[int, Change],
+    cases: tuple[str, ...],
 ) -> ExponentChange:
     tokens = [pairs[frames][1].problem.seq_len for frames in changes]
     old, new = (
@@ -151,7 +168,7 @@ def _exponent_change(
     )
     assert old is not None and new is not None
     slope = slope_of(tokens, list(changes.values()))
-    return ExponentChange(case, gate, old, new, slope, tuple(changes))
+    return ExponentChange(case, gate, old, new, slope, tuple(changes), cases)
 
 
 def _samples(record: Record) -> tuple[float, ...]:

@@ -47,6 +47,7 @@ class Verdict:
         cycles: The ratio of the times in the processor's cycles, where both runs read its clock.
         worse: The ratio as a cost: above 1 is worse, whatever the metric.
         around: 95% interval of `now` from its own samples; None for what has none.
+        cases: Ids of the cases of a sweep; empty where `case` is the id of one.
     """
 
     case: str
@@ -62,6 +63,7 @@ class Verdict:
     cycles: float | None = None
     worse: float | None = None
     around: Estimate | None = None
+    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from radialbench import BlockTable, TokenGrid
 from radialbench.errors import TableError
 from radialbench.maskgen import npz
 from radialbench.maskgen.export.npz import Npz
+from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import ARRAYS
 from tests.kernels.tables import mixed_mask, table_of
@@ -24,7 +25,8 @@ Arrays = dict[str, NDArray[np.generic]]
 @pytest.fixture
 def table() -> BlockTable:
     plain = table_of(mixed_mask(90), 5, 33, order=TokenOrder("tiles", (2, 3, 4)))
-    return replace(plain, grid=TokenGrid(2, 5, 8, 10, True, 7), mask="radial decay=½")
+    mask = replace(load_mask("radial", decay=0.5).identity, name="decay ½", file="½.yaml")
+    return replace(plain, grid=TokenGrid(2, 5, 8, 10, True, 7), mask=mask)
 
 
 def write(path: Path, arrays: Arrays) -> Path:
@@ -57,7 +59,7 @@ def test_a_failed_write_keeps_the_old_file(
 
     monkeypatch.setattr(np, "savez_compressed", full_disk)
     with pytest.raises(TableError, match="cannot write .*: No space left on device"):
-        replace(table, mask="other").save(path)
+        replace(table, mask=None).save(path)
     assert BlockTable.load(path).mask == table.mask
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -90,10 +92,17 @@ def test_pickled_objects_are_not_loaded(table: BlockTable, tmp_path: Path) -> No
         BlockTable.load(path)
 
 
-def test_newer(table: BlockTable, tmp_path: Path) -> None:
-    arrays = with_header(Npz.of(table).arrays(), version=2)
-    with pytest.raises(TableError, match="it has version 2, and this radialbench reads 1"):
+@pytest.mark.parametrize("version", [1, 3, None])
+def test_another_version(version: object, table: BlockTable, tmp_path: Path) -> None:
+    arrays = with_header(Npz.of(table).arrays(), version=version, mask="radial d1f1af82ff44f151")
+    told = f"written in version {version}; this version reads 2: compile the mask again, or install"
+    with pytest.raises(TableError, match=told):
         BlockTable.load(write(tmp_path / "table.npz", arrays))
+
+
+def test_a_table_of_no_mask(table: BlockTable, tmp_path: Path) -> None:
+    replace(table, mask=None).save(tmp_path / "table.npz")
+    assert BlockTable.load(tmp_path / "table.npz").mask is None
 
 
 @pytest.mark.parametrize(
@@ -103,6 +112,8 @@ def test_newer(table: BlockTable, tmp_path: Path) -> None:
         ({"block_m": "5"}, "the header is damaged"),
         ({"grid": {"frames": 0, "height": 5, "width": 8}}, "frames must be a whole number"),
         ({"grid": [2, 5, 8]}, "the header is damaged"),
+        ({"mask": "radial"}, "the header is damaged"),
+        ({"mask": {"name": "m", "fingerprint": "f", "shown": ["w"]}}, "the header is damaged"),
         ({"order": "sideways"}, "order must be one of"),
         ({"order": "raster"}, "something was changed"),
     ],

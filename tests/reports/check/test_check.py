@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import ReportError
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
@@ -230,10 +231,11 @@ def test_the_last_record_of_a_case_counts() -> None:
 
 
 def test_another_problem_and_another_way_of_measuring_are_not_compared() -> None:
-    other = gpu(problem=replace(GPU_RECORD.problem, mask="beef"))
+    problem = replace(GPU_RECORD.problem, mask_fingerprint="beef")
+    other = gpu(problem=problem, mask=MaskIdentity("radial", "beef"))
     (verdict,) = check([gpu()], [other]).verdicts
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "its mask changed" in verdict.reason
+    assert "its mask_fingerprint changed" in verdict.reason
     timing = gpu().timing
     assert timing is not None
     (verdict,) = check([gpu()], [gpu(timing=replace(timing, cache="warm"))]).verdicts
