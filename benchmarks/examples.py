@@ -11,7 +11,7 @@ from benchmarks.parts import filled, told
 from radialbench.records.result import Record
 from radialbench.records.store import read
 from radialbench.reports.formats import load_format
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 

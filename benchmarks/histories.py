@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.checks import PAGE, ROOT
 from benchmarks.parts import filled, rewrite
-from radialbench.reports.check.history import Series, history, run_of
-from radialbench.reports.formats._tables import table
+from radialbench.reports.check.history import MetricHistory, history, run_of
+from radialbench.reports.markdown_tables import table
 from tests.reports.check.noise import Noise
 
 RATES = ROOT / "benchmarks" / "results" / "histories.json"
@@ -35,19 +35,19 @@ def simulate() -> list[dict[str, Any]]:
         for results in RESULTS:
             noise = Noise(results, cases=CASES, calls=CALLS, processes=offset)
             row: dict[str, Any] = {"offset": offset, "results": results, "series": SERIES}
-            row["equal"] = sum(bool(one.shifts) for one in _series(noise, results, 0.0))
+            row["equal"] = sum(bool(one.changes) for one in _series(noise, results, 0.0))
             for size in SIZES:
                 at = results - SIDE
                 series = _series(noise, results, size)
-                row[f"{size:g}"] = sum([s.run for s in one.shifts] == [at] for one in series)
+                row[f"{size:g}"] = sum([s.run for s in one.changes] == [at] for one in series)
             found.append(row)
     return found
 
 
-def _series(noise: Noise, results: int, size: float) -> list[Series]:
-    """Series of all cases, whose last results are slower by a share."""
+def _series(noise: Noise, results: int, size: float) -> list[MetricHistory]:
+    """MetricHistory of all cases, whose last results are slower by a share."""
     slowed = dict.fromkeys(range(CASES), 1 + size)
-    found: list[Series] = []
+    found: list[MetricHistory] = []
     while len(found) < SERIES:
         runs = [noise.run(slowed if results - place <= SIDE else None) for place in range(results)]
         whole = history([run_of(str(place), records) for place, records in enumerate(runs)])

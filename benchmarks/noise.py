@@ -27,8 +27,8 @@ from benchmarks.spread import FEWEST, spread_table
 from radialbench.errors import RadialBenchError, ReportError
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read, write_whole
-from radialbench.reports.check.alike import differences
-from radialbench.reports.check.checked import checked
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.environment_diff import environment_diff
 from radialbench.reports.check.verdict import exit_code
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ def recorded(path: Path = RECORDS) -> list[Run]:
 def equal_codes(runs: Sequence[Run]) -> list[int]:
     """Check every run against each one before it in its sitting; gives the exit codes."""
     return [
-        exit_code(checked(("now", now), ("before", before)).verdicts)
+        exit_code(check(now, before).verdicts)
         for part in sittings_of(runs)
         for before, now in combinations(part, 2)
     ]
@@ -121,7 +121,7 @@ class Recorder:
         runs_of(every)
         if self.runs:
             earlier = self.runs[0]
-            differences(zip(earlier, run, strict=True))
+            environment_diff(zip(earlier, run, strict=True))
             if earlier[0].environment.host != run[0].environment.host:
                 raise ReportError(
                     f"{self.path} holds runs of another machine of the same kind; record all runs "

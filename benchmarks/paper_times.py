@@ -10,8 +10,8 @@ from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment
 from radialbench.reports.claims import VIDEOS, Video
-from radialbench.reports.formats._tables import NONE, table
-from radialbench.reports.numbers import share, three, times
+from radialbench.reports.markdown_tables import table
+from radialbench.reports.numbers import NONE, share, three, times
 from radialbench.reports.paper import PEERS, table_of
 from radialbench.reports.ratio import Ratio, ratio
 

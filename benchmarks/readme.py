@@ -13,7 +13,7 @@ from radialbench.maskgen.picture import save_pictures
 from radialbench.records.store import read
 from radialbench.reports.kernels import speedup_table
 from radialbench.reports.readme import compile_table, growth_lines, sweep_table
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

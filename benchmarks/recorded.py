@@ -35,7 +35,7 @@ protocol, after {taken:.0f} calls in the mean.
 What runs of one sitting differ by, as a standard deviation: *calls* is that of the calls of one
 run, *two medians* that of the ratio of two runs' medians, and *two runs* what is left of it without
 the uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
-`radialbench/reports/check/figures.py` stands for.
+`radialbench/reports/check/metrics.py` stands for.
 
 {spreads}
 

@@ -31,7 +31,7 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment
 from radialbench.records.store import append
 from radialbench.reports.claims import VIDEOS
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import three
 from radialbench.reports.ratio import ratio
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from radialbench.records.result import Record
-from radialbench.reports.check import check
+from radialbench.reports.check.compare import check
 from radialbench.reports.check.verdict import Outcome, exit_code
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 
 COMPARISONS = 1000
 SLOWED = 7
@@ -64,7 +64,7 @@ def rates_table(rates: Iterable[Row]) -> str:
 def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[bool, bool]:
     """Whether a comparison of equal code fails, and whether it is inconclusive."""
     if rule == CHECK:
-        code = exit_code(check(now, before))
+        code = exit_code(check(now, before).verdicts)
         return code == 1, code == 3
     pairs = zip(now, before, strict=True)
     return any(_slower(rule, _samples(one), _samples(other)) for one, other in pairs), False
@@ -75,7 +75,7 @@ def _caught(rule: str, now: Sequence[Record], before: Sequence[Record], size: fl
     slowed = _slowed(now[SLOWED], 1 + size)
     if rule != CHECK:
         return _slower(rule, _samples(slowed), _samples(before[SLOWED]))
-    verdicts = check([*now[:SLOWED], slowed, *now[SLOWED + 1 :]], before)
+    verdicts = check([*now[:SLOWED], slowed, *now[SLOWED + 1 :]], before).verdicts
     return any(
         one.outcome is Outcome.REGRESSED and (one.case, one.metric) == (slowed.case, "latency")
         for one in verdicts

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TypeVar
 
 from radialbench.records.result import Record
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 
 PAUSE_S = 120.0
 """Runs that began further apart were made in two sittings, perhaps on two GPUs of one kind: runs

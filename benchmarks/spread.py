@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from benchmarks.sittings import sittings_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
-from radialbench.reports.check.chance import Z
-from radialbench.reports.check.figures import RUNS_GPU
-from radialbench.reports.formats._tables import table
+from radialbench.reports.check.metrics import RUNS_GPU
+from radialbench.reports.check.significance import Z
 from radialbench.reports.interval import Interval, of_median
+from radialbench.reports.markdown_tables import table
 from radialbench.reports.numbers import three
 
 Floats = NDArray[np.float64]

@@ -40,7 +40,7 @@ from radialbench.autotune.words import ratio_words
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
-from radialbench.reports.formats._tables import table, text
+from radialbench.reports.markdown_tables import table, text
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tuning.md"

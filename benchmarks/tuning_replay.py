@@ -25,7 +25,7 @@ from radialbench.autotune.sweep import SweepTrial
 from radialbench.autotune.tuner import TRIALS
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.tuning import TuningKey
-from radialbench.reports.formats._tables import table
+from radialbench.reports.markdown_tables import table
 
 SEEDS = 50
 WHOLE = "exhaustive"

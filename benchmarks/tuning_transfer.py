@@ -12,7 +12,7 @@ from radialbench.autotune.sweep import SweepTrial
 from radialbench.autotune.words import config_words
 from radialbench.records.lookup import FARTHEST, MATCHED, distance
 from radialbench.records.tuning import TuningKey
-from radialbench.reports.formats._tables import table, text
+from radialbench.reports.markdown_tables import table, text
 
 MEDIAN, WORST = 0.02, 0.05
 """The aim: so far from the best at the median, and at most."""

@@ -20,28 +20,36 @@ if TYPE_CHECKING:
     from radialbench.maskgen.library import load_mask
     from radialbench.maskgen.reader import parse_mask
     from radialbench.maskgen.table import BlockTable
+    from radialbench.reports.summarize import load_summary, summarize
+    from radialbench.reports.summary import Summary
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "BlockTable",
     "RadialBenchError",
+    "Summary",
     "TokenGrid",
     "__version__",
     "block_sparse_attention",
     "compile_mask",
     "load_mask",
+    "load_summary",
     "parse_mask",
+    "summarize",
 ]
 
 _HOMES = {
     "BlockTable": "radialbench.maskgen.table",
     "RadialBenchError": "radialbench.errors",
+    "Summary": "radialbench.reports.summary",
     "TokenGrid": "radialbench.maskgen.grid",
     "block_sparse_attention": "radialbench.kernels.op",
     "compile_mask": "radialbench.maskgen.compile",
     "load_mask": "radialbench.maskgen.library",
+    "load_summary": "radialbench.reports.summarize",
     "parse_mask": "radialbench.maskgen.reader",
+    "summarize": "radialbench.reports.summarize",
 }
 
 

@@ -9,9 +9,9 @@ import pytest
 from benchmarks import checks, histories, recorded
 from benchmarks.rules import _mann_whitney, _slower, rates_table, row_of
 from radialbench.records.gate import Gate, gate_text
-from radialbench.reports.check.figures import METRICS, RUNS_CPU, RUNS_ENERGY, RUNS_GPU
 from radialbench.reports.check.formats import CHECK_FORMATS
 from radialbench.reports.check.gates import GATES
+from radialbench.reports.check.metrics import METRICS, RUNS_CPU, RUNS_ENERGY, RUNS_GPU
 from radialbench.reports.check.verdict import Outcome
 
 TEXT = checks.PAGE.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from radialbench.errors import ReportError
 from radialbench.records.measurement import Rounds
 from radialbench.records.result import Record, Status
 from radialbench.records.store import read, write_whole
-from radialbench.reports.check.figures import RUNS_GPU
+from radialbench.reports.check.metrics import RUNS_GPU
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.spec import Protocol

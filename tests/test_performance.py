@@ -9,7 +9,7 @@ from radialbench import compile_mask
 from radialbench.kernels.row_order import PROCESSORS
 from radialbench.records.result import Status
 from radialbench.records.store import read
-from radialbench.reports.kernels import Target, besides_outputs
+from radialbench.reports.kernels import Target, row_of
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.schedule import launched, makespan
@@ -55,7 +55,7 @@ def test_every_target_finds_its_cases(target: Target) -> None:
 def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
     for record in RECORDS:
         if record.backend in ("hopper", "triton"):
-            besides = besides_outputs(record)
+            besides = row_of(record).workspace_bytes
             assert besides is not None
             assert besides <= 16 << 20
 

@@ -3,15 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict, worst_first
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict, worst_first
 
 MOST = 20
 """Cases that are measured again, at most; where so many are slower, it is no noise of a few."""
 
 
 def suspects(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Give the regressions that noise may be the reason of: how a case ended is not."""
+    """Return the regressions that noise may be the reason of: how a case ended is not."""
     found = [one for one in verdicts if one.outcome is Outcome.REGRESSED]
     return [one for one in worst_first(found) if one.metric != "status"]
 
@@ -32,8 +31,8 @@ def cases_again(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[str]:
     return chosen
 
 
-def settled(first: Checked, again: Iterable[Verdict]) -> Checked:
-    """Give the verdicts after the second measurement, which has the last word on a suspect.
+def settled(first: CheckResult, again: Iterable[Verdict]) -> CheckResult:
+    """Return the verdicts after the second measurement, which has the last word on a suspect.
 
     It is judged alone, as the first was chosen for being high. So what is called a regression is
     one in both; a suspect that was not measured again is inconclusive.
@@ -57,8 +56,8 @@ def settled(first: Checked, again: Iterable[Verdict]) -> Checked:
     return replace(first, verdicts=tuple(worst_first(map(final, first.verdicts))))
 
 
-def told_unrepeated(found: Checked) -> Checked:
-    """Say of regressions that they were not measured again, as for results that are there."""
+def mark_unrepeated(found: CheckResult) -> CheckResult:
+    """Add to the reasons of regressions of stored results that they were not measured again."""
     once = suspects(found.verdicts)
     verdicts = [
         replace(one, reason=f"{one.reason}; not measured again") if one in once else one

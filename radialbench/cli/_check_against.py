@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from radialbench.reports.check.checked import Checked
+    from radialbench.reports.check.verdict import CheckResult
     from radialbench.suites.versions import Version
 
-Judge = Callable[[Path, Path], "Checked"]
+Judge = Callable[[Path, Path], "CheckResult"]
 """Compares a folder of results with another one's."""
 
 UNCHANGED = "unchanged machine code, not timed"
@@ -24,7 +24,7 @@ def check_against(
     results: Path | None,
     rounds: int | None,
     skip_unchanged: bool,
-) -> "Checked":
+) -> "CheckResult":
     """Measure a suite with this version and another one in turn, and give the verdicts.
 
     Args:
@@ -37,8 +37,7 @@ def check_against(
         skip_unchanged: Whether to leave out cases whose machine code did not change.
     """
     from radialbench.cli._check_again import cases_again, settled, suspects
-    from radialbench.reports.check.checked import Checked
-    from radialbench.reports.check.verdict import Outcome, Verdict
+    from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_path
     from radialbench.suites.rounds import BEFORE, NOW, ROUNDS, measure_rounds
@@ -54,14 +53,14 @@ def check_against(
         path = suite_path(suite).resolve()
         same = _unchanged(path, versions) if skip_unchanged else frozenset()
 
-        def judged(ids: Iterable[str], out: Path) -> "Checked":
+        def judged(ids: Iterable[str], out: Path) -> "CheckResult":
             wanted = frozenset(ids)
             part = [case for case in cases if case.id in wanted]
             measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, say=_say)
             return judge(out / NOW, out / BEFORE)
 
         left = [case.id for case in cases if case.id not in same]
-        found = judged(left, folder) if left else Checked(spec.name, before.name, ())
+        found = judged(left, folder) if left else CheckResult(spec.name, before.name, ())
         if suspects(found.verdicts):
             again = cases_again(found.verdicts, left)
             _say(f"suspected and measured again: {', '.join(sorted(again))}")

@@ -7,7 +7,7 @@ from typing import Any
 from radialbench.errors import ReportError, unknown
 from radialbench.records.offline import Offline, OfflineRow
 from radialbench.reports.check.formats import load_check_format
-from radialbench.reports.offline import OfflineVerdict, as_checked, counted_outcomes
+from radialbench.reports.offline import OfflineVerdict, as_check_result, counted_outcomes
 
 Verdicts = tuple[OfflineVerdict, ...]
 
@@ -70,8 +70,8 @@ def render_offline(form: str, found: Found) -> str:
         return OWN[form](found)
     verdicts = {one.now.head.suite: one.verdicts or () for one in found}
     baselines = ", ".join(one.baseline for one in found)
-    checked = as_checked(verdicts, baselines, strict=any(one.strict for one in found))
-    return load_check_format(form)(checked)
+    result = as_check_result(verdicts, baselines, strict=any(one.strict for one in found))
+    return load_check_format(form)(result)
 
 
 def _json(found: Found) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import sys
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -11,6 +13,28 @@ console = Console()
 
 errors = Console(stderr=True)
 """Standard error: progress and messages."""
+
+
+def at_width(form: str, render: Callable[..., str]) -> Callable[[Any], str]:
+    """Bind the form `terminal` to the width of the terminal; other forms stay as they are."""
+    from radialbench.reports.terminal_tables import terminal_width
+
+    return partial(render, width=terminal_width()) if form == "terminal" else render
+
+
+def print_table(
+    headings: Sequence[str],
+    body: Iterable[Sequence[object]],
+    *,
+    words: Collection[str],
+    spare: Sequence[str] | None = None,
+) -> None:
+    """Print a table that is as wide as the terminal; see `terminal_table`."""
+    from radialbench.reports.terminal_tables import terminal_table, terminal_width
+
+    width = terminal_width()
+    text = terminal_table(headings, body, words=words, width=width, spare=spare)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(facts: object) -> None:

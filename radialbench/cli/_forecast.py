@@ -36,13 +36,22 @@ def forecast_facts(name: str, told: "Forecast") -> dict[str, Any]:
 
 
 def forecast_lines(name: str, told: "Forecast") -> list[str]:
-    """Give a forecast for people: a line a case, then the sum and what it rests on."""
+    """Format a forecast for people: a line a case, then the sum and what it rests on."""
+    from radialbench.reports.terminal_tables import terminal_table, terminal_width
     from radialbench.suites.cost import METHOD
 
-    lines = [
-        f"{one.seconds:>9,.1f} s {one.nbytes / 2**30:>8.2f} GiB  {one.case.config_source:<11}  "
-        f"{one.case.id}"
+    cases = [
+        (f"{one.seconds:,.1f}", f"{one.nbytes / 2**30:.2f}", one.case.config_source, one.case.id)
         for one in told.estimates
+    ]
+    lines = [
+        terminal_table(
+            ("seconds", "GiB", "configuration", "case"),
+            cases,
+            words=("configuration", "case"),
+            width=terminal_width(),
+            spare=("configuration",),
+        )
     ]
     free = f" of {told.free_bytes / 2**30:,.1f} free" if told.free_bytes is not None else ""
     lines.append(

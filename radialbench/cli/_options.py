@@ -75,6 +75,9 @@ RunNoise = Annotated[
         min=0, max=50, help="Percent that two runs of the same code are known to differ by."
     ),
 ]
+AcrossVersions = Annotated[
+    bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
+]
 BlockM = Annotated[int, typer.Option("--block-m", min=1, help="Query tokens of a block.")]
 BlockN = Annotated[int, typer.Option("--block-n", min=1, help="Key tokens of a block.")]
 Settings = Annotated[

@@ -9,6 +9,13 @@ if TYPE_CHECKING:
     from radialbench.autotune.run import Ended
     from radialbench.autotune.verify import Verdict
 
+WORDS = ("problem", "configuration", "at an edge", "mattered", "rejected", "gain now", "verdict")
+SPARE = (
+    *("mattered", "at an edge", "gain when tuned", "rejected", "default ms", "candidates"),
+    *("best ms", "configuration"),
+)
+"""Columns that a narrow terminal does without, in this order."""
+
 HEADINGS = ("default ms", "best ms", "gain", "configuration", "at an edge", "mattered")
 
 
@@ -38,7 +45,7 @@ def verdict_table(verdicts: Sequence["Verdict"]) -> str:
         )
         for one in verdicts
     ]
-    return _table(("problem", "configuration", "gain when tuned", "gain now", ""), rows)
+    return _table(("problem", "configuration", "gain when tuned", "gain now", "verdict"), rows)
 
 
 def forecast_table(told: Sequence["Forecast"]) -> str:
@@ -72,8 +79,7 @@ def _cells(tuned: Any) -> tuple[str, ...]:
     )
 
 
-def _table(headings: Iterable[str], rows: Sequence[Sequence[object]]) -> str:
-    from tabulate import tabulate
+def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    from radialbench.reports.terminal_tables import terminal_table, terminal_width
 
-    words = [[str(cell) for cell in row] for row in rows]
-    return tabulate(words, headers=list(headings), tablefmt="simple", disable_numparse=True)
+    return terminal_table(headings, rows, words=WORDS, width=terminal_width(), spare=SPARE)

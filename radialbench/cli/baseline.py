@@ -22,8 +22,8 @@ def update(
     reason: Annotated[str, typer.Option(help="Why these are the measure from now on; stored.")],
 ) -> None:
     """Put results into a baseline, in place of those of the same case and device."""
-    from radialbench.cli._whole_results import whole_results
     from radialbench.reports.check.baseline import update
+    from radialbench.reports.summarize import whole_results
 
     _, records = whole_results(current)
     replaced, new = update(out, records, reason=reason)

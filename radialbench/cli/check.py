@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.cli._options import Gate, Gates, RunNoise
+from radialbench.cli._options import AcrossVersions, Gate, Gates, RunNoise
 
 if TYPE_CHECKING:
     from radialbench.errors import ReportError
-    from radialbench.reports.check.checked import Checked
+    from radialbench.reports.check.verdict import CheckResult
 
 
 def check(
@@ -73,9 +73,7 @@ def check(
     gate: Gate = None,
     gates: Gates = None,
     run_noise: RunNoise = 0.0,
-    across_versions: Annotated[
-        bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
-    ] = False,
+    across_versions: AcrossVersions = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Let cases of the baseline be gone.")
     ] = False,
@@ -115,24 +113,19 @@ def check(
             strict=strict,
         )
         raise typer.Exit(code)
-    from radialbench.cli._check_again import told_unrepeated
+    from radialbench.cli._check_again import mark_unrepeated
     from radialbench.cli._check_files import files_of, write_files
-    from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.checked import checked
+    from radialbench.cli._console import at_width
+    from radialbench.cli._judge import judge_of
     from radialbench.reports.check.formats import load_check_format
-    from radialbench.reports.check.gates import NONE, read_gates, set_gates
+    from radialbench.reports.summarize import whole_results
 
     load_check_format(format)
-    chosen = set_gates(read_gates(gates) if gates else NONE, gate or [])
+    judge = judge_of(gate, gates, run_noise, across_versions)
 
-    def judge(current: Path, baseline: Path) -> "Checked":
-        return checked(
-            whole_results(current),
-            whole_results(baseline),
-            chosen,
-            across_versions=across_versions,
-            runs=run_noise / 100,
-        )
+    def judge_files(current: Path, baseline: Path) -> "CheckResult":
+        (now, records), (before, earlier) = whole_results(current), whole_results(baseline)
+        return judge(records, earlier, source=now, baseline_source=before)
 
     if against is not None:
         from radialbench.cli._check_against import check_against
@@ -143,7 +136,7 @@ def check(
         found = check_against(
             suite,
             against,
-            judge=judge,
+            judge=judge_files,
             results=results,
             rounds=rounds,
             skip_unchanged=skip_unchanged,
@@ -155,13 +148,13 @@ def check(
         if baseline is None:
             raise _lacking("results and what to compare them with", example)
         files = files_of(out or [], keep=(current, baseline))
-        found = told_unrepeated(judge(current, baseline))
+        found = mark_unrepeated(judge_files(current, baseline))
     write_files({path: load_check_format(form)(found) for path, form in files.items()})
-    typer.echo(load_check_format(format)(found), nl=False)
+    typer.echo(at_width(format, load_check_format(format))(found), nl=False)
     raise typer.Exit(_exit_code(found, allow_missing=allow_missing))
 
 
-def _exit_code(found: "Checked", *, allow_missing: bool) -> int:
+def _exit_code(found: "CheckResult", *, allow_missing: bool) -> int:
     from radialbench.cli import BAD_INPUT
     from radialbench.cli._console import fail
     from radialbench.reports.check.verdict import Outcome, exit_code

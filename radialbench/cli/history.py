@@ -35,24 +35,25 @@ def history(
     Exits with 0 whether something changed or not, and with 2 on bad input.
     """
     from radialbench.cli._console import errors, print_json
-    from radialbench.cli._whole_results import whole_results
-    from radialbench.reports.check.gates import NONE, read_gates, set_gates
+    from radialbench.reports.check.gates import choose_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
+    from radialbench.reports.summarize import whole_results
+    from radialbench.reports.terminal_tables import terminal_width
 
-    asked = set_gates(read_gates(gates) if gates else NONE, gate or [])
+    asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]
     if not as_given:
         runs, told = _in_order(runs)
         if told:
             errors.print(told, markup=False, highlight=False, soft_wrap=True)
-    found = history(runs, asked, noise=run_noise / 100)
+    found = history(runs, asked, noise_floor=run_noise / 100)
     if out is not None:
         _draw(found, out)
     if json:
         print_json(facts(found))
     else:
-        typer.echo(terminal(found), nl=False)
+        typer.echo(terminal(found, width=terminal_width()), nl=False)
 
 
 def _in_order(runs: "list[Run]") -> "tuple[list[Run], str]":
@@ -86,7 +87,7 @@ def _commit_time(commit: str | None) -> int | None:
 
 def _draw(found: "History", out: Path) -> None:
     from radialbench.errors import ReportError
-    from radialbench.reports.check.history_chart import pictures
+    from radialbench.reports.history_chart import pictures
 
     try:
         out.mkdir(parents=True, exist_ok=True)

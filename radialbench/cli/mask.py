@@ -54,7 +54,7 @@ def models(json: Json = False) -> None:
     """List the model presets."""
     from dataclasses import asdict
 
-    from radialbench.cli._console import console, print_json
+    from radialbench.cli._console import print_json, print_table
     from radialbench.maskgen.models import load_model, model_names
 
     presets = [load_model(name) for name in model_names()]
@@ -64,15 +64,18 @@ def models(json: Json = False) -> None:
         ]
         print_json(facts)
         return
-    for preset in presets:
-        grid = preset.grid(preset.example)
-        console.print(
-            f"[bold]{preset.name:<17}[/bold] {preset.example:<13} {grid.label:<14} "
-            f"{grid.seq_len:>8,} tokens  {preset.heads}×{preset.head_dim} heads, "
-            f"{preset.layers} layers",
-            highlight=False,
-            soft_wrap=True,
-        )
+    grids = [preset.grid(preset.example) for preset in presets]
+    print_table(
+        ("model", "size", "grid", "tokens", "heads", "head_dim", "layers"),
+        [
+            (
+                *(preset.name, preset.example, grid.label, f"{grid.seq_len:,}"),
+                *(preset.heads, preset.head_dim, preset.layers),
+            )
+            for preset, grid in zip(presets, grids, strict=True)
+        ],
+        words=("model", "size", "grid"),
+    )
 
 
 @app.command()

@@ -1,12 +1,14 @@
 """`radialbench report`: what a run's results say."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radialbench.cli._options import AcrossVersions, Gate, Gates, RunNoise
+
 if TYPE_CHECKING:
-    from radialbench.records.store import ReadResult
     from radialbench.reports.summary import Summary
 
 
@@ -16,14 +18,18 @@ def report(
         Path | None,
         typer.Option(
             *("--out", "-o"),
-            help="Folder for the files, or one file: .html for the page, .parquet for the records.",
+            help="Folder for the files, or one file: .html for the page, .parquet for the table.",
             show_default="beside results",
         ),
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Earlier results to compare with: a run's folder, or its results.jsonl."),
+        typer.Option(help="Results to check these against: a run's folder, or a file of results."),
     ] = None,
+    gate: Gate = None,
+    gates: Gates = None,
+    run_noise: RunNoise = 0.0,
+    across_versions: AcrossVersions = False,
     format: Annotated[
         str | None,
         typer.Option(
@@ -35,64 +41,40 @@ def report(
     """Print tables, break-even lengths and growth, and write them with charts as files.
 
     The files are report.html, which needs none of the others, report.md, report.csv, and pictures
-    as PNG and SVG.
+    as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
+    from radialbench.cli._check_again import mark_unrepeated
+    from radialbench.cli._console import at_width
+    from radialbench.cli._judge import judge_of
     from radialbench.errors import ReportError
     from radialbench.reports.formats import load_format
+    from radialbench.reports.summarize import load_summary, results_file
 
     if json and format not in (None, "json"):
         raise ReportError(f"--json and --format {format} are two forms; choose one")
     only = "json" if json else format
-    render = load_format(only or "terminal")
+    render = at_width(only or "terminal", load_format(only or "terminal"))
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
-    results = _results(path)
+    options = {"--gate": gate, "--gates": gates, "--run-noise": run_noise}
+    options |= {"--across-versions": across_versions}
+    if baseline is None and (given := [name for name, value in options.items() if value]):
+        raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
+    summary = load_summary(path, baseline, check=judge_of(gate, gates, run_noise, across_versions))
+    if summary.check:
+        summary = replace(summary, check=mark_unrepeated(summary.check))
     if out and out.suffix == ".parquet":
-        _write_records(results, out)
+        _write_parquet(summary, out)
         return
-    summary = _summary(results, _results(baseline) if baseline else None)
-    written = "" if only else _write(summary, out or results.parent)
+    written = "" if only else _write(summary, out or results_file(path).parent)
     typer.echo(render(summary) + written, nl=False)
 
 
-def _results(path: Path) -> Path:
-    from radialbench.errors import ReportError
-    from radialbench.records.store import RESULTS
-
-    results = path / RESULTS if path.is_dir() else path
-    if not results.exists():
-        raise ReportError(
-            f"there are no results at {results}; give a folder that `radialbench run` wrote, "
-            f"or its {RESULTS}"
-        )
-    return results
-
-
-def _summary(results: Path, baseline: Path | None) -> "Summary":
-    from radialbench.reports.summary import summarize
-
-    found = _read(results)
-    earlier = (str(baseline), _read(baseline).records) if baseline else None
-    return summarize(found.records, source=str(results), skipped=found.skipped, baseline=earlier)
-
-
-def _read(results: Path) -> "ReadResult":
-    from radialbench.errors import ReportError
-    from radialbench.records.store import read
-
-    found = read(results)
-    if not found.records:
-        why = f"; its first line is none: {found.skipped[0]}" if found.skipped else ""
-        raise ReportError(f"{results} holds no records{why}. Run a suite with `radialbench run`")
-    return found
-
-
-def _write_records(results: Path, out: Path) -> None:
+def _write_parquet(summary: "Summary", out: Path) -> None:
     from radialbench.reports.parquet import parquet_bytes
 
-    records = _read(results).records
-    out.write_bytes(parquet_bytes(records))
-    typer.echo(f"{len(records):,} records: {out}")
+    out.write_bytes(parquet_bytes(summary))
+    typer.echo(f"{len(summary.rows):,} cases: {out}")
 
 
 def _write(summary: "Summary", out: Path) -> str:

@@ -122,7 +122,7 @@ def plan(
     """List the cases of a suite, and where their configurations come from on this machine."""
     from dataclasses import asdict
 
-    from radialbench.cli._console import console, print_json
+    from radialbench.cli._console import print_json, print_table
     from radialbench.kernels.environment import likely_processor
     from radialbench.suites.plan import plan as plan_cases
     from radialbench.suites.plan import tuned
@@ -152,6 +152,9 @@ def plan(
         ]
         print_json(facts)
         return
-    for case in cases:
-        line = f"{case.problem.seq_len:>9,} tokens  {case.config_source:<11}  {case.id}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_table(
+        ("tokens", "configuration", "case"),
+        [(f"{case.problem.seq_len:,}", case.config_source, case.id) for case in cases],
+        words=("configuration", "case"),
+        spare=("configuration",),
+    )

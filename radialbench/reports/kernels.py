@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from radialbench.records.result import CEILING_SIZE, Record
-from radialbench.reports.formats._tables import NONE, table, text
-from radialbench.reports.numbers import MIB, share, three, times
+from radialbench.reports.columns import View, named, show
+from radialbench.reports.markdown_tables import table, text
+from radialbench.reports.numbers import NONE, times
 from radialbench.reports.ratio import Ratio, ratio
-from radialbench.reports.rows import CEILING_FLOPS, DENSE, busy
+from radialbench.reports.rows import CEILING_FLOPS, DENSE, Row
 
 OURS = ("hopper", "triton")
 
@@ -61,42 +62,35 @@ def _ceiling(timed: list[Record]) -> str:
 
 
 def _table(timed: list[Record]) -> str:
-    headers = (
-        *("mask", "backend", "blocks", "ms in turn (IQR; samples)", "TFLOP/s", "of the product"),
-        *("against best peer", "ms alone", "ms isolated", "J", "SM MHz", "order ms"),
-        *("error / tolerance", "MiB besides outputs"),
-    )
-    return table(headers, [_row(record, timed) for record in timed], words=2)
+    def of_product(row: Row) -> str:
+        found = of_ceiling(row.record)
+        return NONE if found is None else f"{found.median:.2f}"
+
+    def beside_peer(row: Row) -> str:
+        peer = against_best_peer(row.record, timed)
+        return NONE if peer is None else f"{times(peer[1].median)} {text(peer[0])}"
+
+    view: View = {
+        **named("mask", "backend"),
+        "blocks": "{block_density}",
+        "ms in turn (IQR; samples)": "{median_ms} ({iqr_ms}; {samples})",
+        "TFLOP/s": "{executed_tflop_per_s:,.0f}",
+        "of the product": of_product,
+        "against best peer": beside_peer,
+        "ms alone": "{alone_ms}",
+        "ms isolated": "{isolated_ms}",
+        "J": "{energy_j}",
+        "SM MHz": "{sm_mhz}",
+        "order ms": "{order_ms:above 0}",
+        "error / tolerance": "{max_abs_error} / {tolerance}",
+        "MiB besides outputs": "{workspace_bytes:MiB}",
+    }
+    return table(*show(view, map(row_of, timed), text=text), words=2)
 
 
-def _row(record: Record, timed: list[Record]) -> tuple[str, ...]:
-    timing, accuracy, telemetry = record.timing, record.accuracy, busy(record)
-    assert timing is not None and accuracy is not None and record.table is not None
-    of_product = of_ceiling(record)
-    peer = against_best_peer(record, timed)
-    besides = besides_outputs(record)
-    return (
-        text(record.mask.label),
-        text(record.backend or ""),
-        share(record.table.block_density),
-        f"{three(timing.median_ms)} ({three(timing.iqr_ms)}; {len(timing.samples_ms)})",
-        f"{tflops(record):,.0f}",
-        NONE if of_product is None else f"{of_product.median:.2f}",
-        NONE if peer is None else f"{times(peer[1].median)} {text(peer[0])}",
-        three(1e3 * telemetry.seconds / telemetry.calls) if telemetry else NONE,
-        three(record.isolated.median_ms) if record.isolated else NONE,
-        three(telemetry.energy_j) if telemetry and telemetry.energy_j else NONE,
-        f"{telemetry.sm_mhz:,.0f}" if telemetry and telemetry.sm_mhz else NONE,
-        three(record.permute_ms) if record.permute_ms else NONE,
-        f"{accuracy.max_abs_error:.1e} / {accuracy.tolerance:.1e}",
-        NONE if besides is None else f"{besides / MIB:.2f}",
-    )
-
-
-def tflops(record: Record) -> float:
-    """TFLOP/s of the visited blocks, computed whole, at the median."""
-    assert record.timing is not None and record.table is not None
-    return record.table.executed_flops / record.timing.median_ms / 1e9
+def row_of(record: Record) -> Row:
+    """Return a record as a row of its own, which is compared with nothing."""
+    return Row(record, record.mask.label, 0)
 
 
 def of_ceiling(record: Record) -> Ratio | None:
@@ -123,59 +117,45 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Rat
     return best.backend or "", ratio(best.timing, record.timing)
 
 
-def besides_outputs(record: Record) -> int | None:
-    """Bytes that a call takes at its peak besides its output and lse."""
-    if record.memory is None or record.memory.peak_bytes is None:
-        return None
-    if record.memory.workspace_bytes is not None:
-        return record.memory.workspace_bytes
-    problem = record.problem
-    item = 4 if problem.dtype == "float32" else 2
-    rows = problem.batch * problem.heads * problem.seq_len
-    return max(0, record.memory.peak_bytes - rows * (problem.head_dim * item + 4))
-
-
 def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
-    """Every mask on its fastest kernel beside the fastest dense kernel of the same shape.
+    """Return every mask on its fastest kernel beside the fastest dense kernel of the same shape.
 
     The time of the mask's token order counts. Shapes without a dense result are left out.
     """
-    headers = (
-        *("shape", "mask", "kernel", "ms", "dense kernel", "dense ms", "speed-up"),
-        *("pairs of dense", "blocks of dense"),
-    )
-    body = []
+    found: list[tuple[str, Row]] = []
     for group, title in titles.items():
         timed = [record for record in records if record.timing and record.group == group]
         dense = min((r for r in timed if r.mask.dense), key=_median_ms, default=None)
         masks = dict.fromkeys(record.mask for record in timed if not record.mask.dense)
         for mask in masks if dense else ():
             best = min((r for r in timed if r.mask == mask), key=_median_ms)
-            assert dense is not None and dense.timing and best.timing and best.table
-            order_ms = best.permute_ms or 0.0
-            own = replace(
-                best.timing, samples_ms=tuple(ms + order_ms for ms in best.timing.samples_ms)
-            )
-            body.append(
-                (
-                    title,
-                    text(mask.label),
-                    text(best.backend or ""),
-                    three(own.median_ms),
-                    text(dense.backend or ""),
-                    three(dense.timing.median_ms),
-                    _speedup(ratio(dense.timing, own)),
-                    share(best.table.density),
-                    share(best.table.block_density),
-                )
-            )
-    return table(headers, body, words=3)
+            found.append((title, replace(row_of(best), dense=dense)))
+    headings, cells = show(SPEEDUPS, (row for _, row in found), text=text)
+    body = [(title, *line) for (title, _), line in zip(found, cells, strict=True)]
+    return table(("shape", *headings), body, words=3)
 
 
-def _speedup(found: Ratio) -> str:
+def _speedup(row: Row) -> str:
+    """The ratio of pairs, with the time of the mask's token order."""
+    own, dense = row.record.timing, row.dense.timing if row.dense else None
+    assert own is not None and dense is not None
+    order_ms = row.record.permute_ms or 0.0
+    found = ratio(dense, replace(own, samples_ms=tuple(ms + order_ms for ms in own.samples_ms)))
     if found.low is None or found.high is None:
         return times(found.median)
     return f"{times(found.median)} ({times(found.low)} to {times(found.high)})"
+
+
+SPEEDUPS: View = {
+    "mask": "{mask}",
+    "kernel": "{backend}",
+    "ms": "{latency_ms}",
+    "dense kernel": "{dense_backend}",
+    "dense ms": "{dense_ms}",
+    "speed-up": _speedup,
+    "pairs of dense": "{density}",
+    "blocks of dense": "{block_density}",
+}
 
 
 def _median_ms(record: Record) -> float:

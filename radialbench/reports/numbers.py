@@ -4,6 +4,9 @@ from math import floor, log10
 
 MIB = 1 << 20
 
+NONE = "–"
+"""What stands in a table where there is nothing."""
+
 
 def three(value: float) -> str:
     """Three figures, thousands apart, never an exponent: 0.0120, 4.56, 78.9, 1,234."""

@@ -6,8 +6,7 @@ from enum import StrEnum
 
 from radialbench.errors import ReportError
 from radialbench.records.offline import KernelFigures, MaskFigures, Offline, OfflineRow
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict, worst_first
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict, worst_first
 
 Figure = int | float | str
 
@@ -31,7 +30,7 @@ class OfflineOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FigureChange:
     """A figure that is not what it was.
 
     Attributes:
@@ -64,7 +63,7 @@ class OfflineVerdict:
     name: str
     outcome: OfflineOutcome
     reason: str = ""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FigureChange, ...] = ()
 
     @property
     def words(self) -> str:
@@ -95,7 +94,7 @@ def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]
 def offline_exit_code(
     verdicts: Iterable[OfflineVerdict], *, allow_missing: bool = False, strict: bool = False
 ) -> int:
-    """Give what a check exits with: 0 pass, 1 something is worse, 2 rows are gone.
+    """Return the exit code of a check: 0 pass, 1 something is worse, 2 rows are gone.
 
     Args:
         verdicts: Of all rows.
@@ -108,10 +107,10 @@ def offline_exit_code(
     return 2 if OfflineOutcome.MISSING in found and not allow_missing else 0
 
 
-def as_checked(
+def as_check_result(
     verdicts: Mapping[str, Iterable[OfflineVerdict]], baseline: str, *, strict: bool = False
-) -> Checked:
-    """Give an offline check as one of results, for the forms that both have.
+) -> CheckResult:
+    """Turn an offline check into one of results, for the forms that both have.
 
     What changed is inconclusive there, since whether it is slower only a GPU can tell.
 
@@ -127,11 +126,11 @@ def as_checked(
         for suite, every in verdicts.items()
         for one in every
     ]
-    return Checked(", ".join(verdicts), baseline, tuple(worst_first(found)))
+    return CheckResult(", ".join(verdicts), baseline, tuple(worst_first(found)))
 
 
 def counted_outcomes(verdicts: Iterable[OfflineVerdict]) -> str:
-    """Say how many rows came out how: `1 regressed, 29 pass`."""
+    """Count the rows by outcome, in words: `1 regressed, 29 pass`."""
     found = [one.outcome for one in verdicts]
     return ", ".join(f"{found.count(word)} {word}" for word in OfflineOutcome if word in found)
 
@@ -166,7 +165,7 @@ def _verdict(old: OfflineRow | None, new: OfflineRow | None) -> OfflineVerdict:
 
 
 def _ends(old: OfflineRow, new: OfflineRow) -> str:
-    """Say what a row came to that has no figures before, or now."""
+    """Describe what a row came to that has no figures before, or now."""
     if old.figures is None and new.figures is None:
         return f"there is none, as before, and now: {new.reason}"
     if old.figures is None:
@@ -176,11 +175,11 @@ def _ends(old: OfflineRow, new: OfflineRow) -> str:
 
 def _changes(
     old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures
-) -> Iterator[Change]:
+) -> Iterator[FigureChange]:
     for field in fields(old):
         before, now = getattr(old, field.name), getattr(new, field.name)
         if before != now:
-            yield Change(field.name, before, now)
+            yield FigureChange(field.name, before, now)
 
 
 def _worse(old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures) -> Iterator[str]:

@@ -8,11 +8,13 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.maskgen.work import call_work, video_work
 from radialbench.records.result import Record
 from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
-from radialbench.reports.formats._tables import NONE, table
-from radialbench.reports.kernels import OURS, find
-from radialbench.reports.numbers import share, three, times
+from radialbench.reports.columns import cell
+from radialbench.reports.kernels import OURS, find, row_of
+from radialbench.reports.markdown_tables import table
+from radialbench.reports.numbers import NONE, share, times
 from radialbench.reports.ratio import Ratio, ratio
 from radialbench.reports.rows import DENSE
+from radialbench.reports.times import total_ms
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -154,7 +156,7 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
         own = [record for record in timed if record.mask == mask and record.backend in OURS]
         if not own:
             continue
-        best = min(own, key=_total_ms)
+        best = min(own, key=total_ms)
         over = {peer: speedup(find(timed, video.group, DENSE, peer), best) for peer in PEERS}
         fastest = min((found.median for found in over.values() if found), default=0.0)
         assert best.table
@@ -165,19 +167,14 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
                 video.title,
                 mask.label,
                 best.backend or "",
-                three(_total_ms(best)),
-                share(best.table.block_density),
+                cell(row_of(best), "{latency_ms}"),
+                cell(row_of(best), "{block_density}"),
                 *(NONE if found is None else times(found.median) for found in over.values()),
                 share(reached) if reached else NONE,
                 NONE if claim is None else times(claim),
             )
         )
     return rows
-
-
-def _total_ms(record: Record) -> float:
-    assert record.timing
-    return record.timing.median_ms + (record.permute_ms or 0)
 
 
 def speedup(dense: Record | None, own: Record) -> Ratio | None:
@@ -187,4 +184,4 @@ def speedup(dense: Record | None, own: Record) -> Ratio | None:
     """
     if dense is None or not dense.timing or not own.timing:
         return None
-    return ratio(dense.timing, own.timing).times(own.timing.median_ms / _total_ms(own))
+    return ratio(dense.timing, own.timing).times(own.timing.median_ms / total_ms(own))

@@ -1,20 +1,22 @@
-"""Records as a Parquet file, a row each, for those who bring their own tools."""
+"""Results as a Parquet file, a row a case, for those who bring their own tools."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
 from radialbench.errors import ReportError
 from radialbench.records.codec import to_dict
-from radialbench.records.result import Record
+from radialbench.reports.summary import Summary
+
+STORED = "record"
+"""What the names of columns begin with that hold a record as it is stored."""
 
 
-def parquet_bytes(records: Iterable[Record]) -> bytes:
-    """Give the file's contents.
+def parquet_bytes(summary: Summary) -> bytes:
+    """Return the contents of a file with the columns of `Summary.frame()`, and the records.
 
-    A key within a key is a column `problem.seq_len`; samples are a list in one cell; what a record
-    does not have is null. `mask.label`, `group`,
-    `problem.seq_len` and `timing.median_ms` are added.
+    A key within a key of a record is a column such as `record.problem.heads`, samples are a list
+    in one cell, and what a record does not have is null.
 
     Raises:
         ReportError: pyarrow is not installed.
@@ -24,25 +26,13 @@ def parquet_bytes(records: Iterable[Record]) -> bytes:
         from pyarrow import parquet
     except ImportError:
         raise ReportError("Parquet needs pyarrow, which is not here: pip install pyarrow") from None
+    table = pyarrow.Table.from_pandas(summary.frame(), preserve_index=False)
+    stored = [dict(_flat(STORED, to_dict(row.record))) for row in summary.rows]
+    for name in dict.fromkeys(name for record in stored for name in record):
+        table = table.append_column(name, pyarrow.array([record.get(name) for record in stored]))
     file = BytesIO()
-    parquet.write_table(pyarrow.table(columns(records)), file)
+    parquet.write_table(table, file)
     return file.getvalue()
-
-
-def columns(records: Iterable[Record]) -> dict[str, list[Any]]:
-    """Give the columns by name, each with one entry a record."""
-    rows = [_row(record) for record in records]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _row(record: Record) -> dict[str, Any]:
-    row = dict(_flat("", to_dict(record)))
-    row["mask.label"], row["group"] = record.mask.label, record.group
-    row["problem.seq_len"] = record.problem.seq_len
-    if record.timing:
-        row["timing.median_ms"] = record.timing.median_ms
-    return row
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -50,4 +40,4 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
         return
     for key, inner in value.items():
-        yield from _flat(f"{name}.{key}" if name else key, inner)
+        yield from _flat(f"{name}.{key}", inner)

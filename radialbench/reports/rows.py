@@ -183,6 +183,18 @@ class Row:
         """Operations of the visited blocks, computed whole, in 10⁹ a second of the median."""
         return self._rate(self.table.executed_flops if self.table else None)
 
+    @property
+    def workspace_bytes(self) -> int | None:
+        """Bytes that a call takes at its peak besides its output and log-sum-exp."""
+        memory, problem = self.record.memory, self.record.problem
+        if memory is None or memory.peak_bytes is None:
+            return None
+        if memory.workspace_bytes is not None:
+            return memory.workspace_bytes
+        item = 4 if problem.dtype == "float32" else 2
+        tokens = problem.batch * problem.heads * problem.seq_len
+        return max(0, memory.peak_bytes - tokens * (problem.head_dim * item + 4))
+
     def _rate(self, flops: int | None) -> float | None:
         if self.median_ms is None or flops is None or self.record.measure != "attention":
             return None

@@ -1,16 +1,20 @@
 """Summary: everything a report says, as values; every format and chart is a function of it."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from radialbench.records.result import Environment, Record, Status
-from radialbench.reports.breakeven import BreakEven, break_evens
-from radialbench.reports.compare import Comparison, compare
+from radialbench.records.result import Environment, Status
+from radialbench.reports.breakeven import BreakEven
+from radialbench.reports.check.verdict import CheckResult
+from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, Value, case_values
 from radialbench.reports.numbers import listed, plain, span
-from radialbench.reports.rows import Row, counts, differing, rows_of
-from radialbench.reports.scaling import Scaling, scaling
+from radialbench.reports.rows import Row, counts
+from radialbench.reports.scaling import Scaling
 from radialbench.reports.told import Told, tell
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Summary:
         break_evens: One for every sparse mask and backend that was compared with dense.
         scaling: Growth along the sweeps.
         notes: What a reader should know before the numbers.
-        comparison: The cases beside those of a baseline, if one was given.
+        check: What a check against a baseline decided, if one was given.
     """
 
     source: str
@@ -33,7 +37,7 @@ class Summary:
     break_evens: tuple[BreakEven, ...]
     scaling: Scaling
     notes: tuple[str, ...]
-    comparison: Comparison | None = None
+    check: CheckResult | None = None
 
     @property
     def timed(self) -> tuple[Row, ...]:
@@ -85,37 +89,32 @@ class Summary:
         found = counts(self.rows).items()
         return ", ".join(f"{count} {status}" for status, count in found) or "no records"
 
+    @property
+    def cases(self) -> tuple[dict[str, Value], ...]:
+        """Values of every column of `reports.columns`, by name, of each row."""
+        verdicts = self.check.by_case if self.check else {}
+        return tuple(case_values(row, verdicts.get(row.record.case)) for row in self.rows)
+
+    def frame(self) -> "DataFrame":
+        """Return the cases as a pandas DataFrame: a row each, in the order of `rows`.
+
+        Names of columns hold their units, as `latency_ms` and `peak_bytes`; what a case does not
+        have is missing. docs/reports.md says what each column is.
+        """
+        import pandas as pd
+
+        cases = self.cases
+        return pd.DataFrame(
+            {
+                one.name: pd.Series([case[one.name] for case in cases], dtype=one.dtype)
+                for one in (*COLUMNS, *BASELINE_COLUMNS)
+            }
+        )
+
     def _repr_html_(self) -> str:
         from radialbench.reports.page.summary import fragment
 
         return fragment(self)
-
-
-def summarize(
-    records: Sequence[Record],
-    *,
-    source: str = "",
-    skipped: Iterable[str] = (),
-    baseline: tuple[str, Sequence[Record]] | None = None,
-) -> Summary:
-    """Sum up records. The last record of a case counts.
-
-    Args:
-        records: In the order they were written.
-        source: Where they come from, for people.
-        skipped: Lines of the file that are no records, as `line 12: reason`.
-        baseline: Where earlier records come from, and the records, to compare these with.
-    """
-    rows, environments = rows_of(records)
-    return Summary(
-        source=source,
-        rows=rows,
-        environments=environments,
-        break_evens=break_evens(rows),
-        scaling=scaling(rows),
-        notes=tuple(_notes(records, rows, environments, list(skipped))),
-        comparison=compare(rows, baseline[1], baseline[0]) if baseline else None,
-    )
 
 
 def protocol(rows: Iterable[Row]) -> str:
@@ -132,37 +131,3 @@ def protocol(rows: Iterable[Row]) -> str:
     clocks = listed(sorted({plain(timing.clocks) for timing in timings if timing.clocks}))
     told |= {"clocks": clocks} if clocks else {}
     return ", ".join(f"{name} {text}" for name, text in told.items())
-
-
-def _notes(
-    records: Sequence[Record],
-    rows: Sequence[Row],
-    environments: Sequence[Environment],
-    skipped: list[str],
-) -> Iterable[str]:
-    for line in skipped:
-        yield f"{plain(line)}; skipped"
-    if replaced := len(records) - len(rows):
-        s = "s" * (replaced > 1)
-        yield f"{replaced} earlier record{s} of the same case left out: the last counts"
-    if len(environments) > 1:
-        yield (
-            f"the records come from {len(environments)} environments "
-            f"({plain('; '.join(differing(environments)))}): times are compared within one only"
-        )
-    commits = list(dict.fromkeys(row.record.environment.commit or "none" for row in rows))
-    if len(commits) > 1:
-        yield f"the records come from several commits: {plain(listed(commits))}"
-    cards = {(env.device, env.card) for row in rows if (env := row.record.environment).card}
-    for device, count in Counter(device for device, _ in sorted(cards)).items():
-        if count > 1:
-            yield f"{count} GPUs were used ({plain(device)}): times of two may be 1% apart"
-    if single := sum(len(row.samples_ms) == 1 for row in rows):
-        timed = sum(row.ok for row in rows)
-        yield f"{single} of {timed} times are of one sample: how much they vary is not known"
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row.uncompared:
-            reasons[row.uncompared] = reasons.get(row.uncompared, 0) + 1
-    for reason, count in reasons.items():
-        yield f"{count} case{'s' * (count > 1)} without a speed-up: {reason}"

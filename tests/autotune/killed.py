@@ -3,10 +3,11 @@
 import json
 import os
 import random
-import select
 import signal
 import sys
 import time
+
+import optuna
 
 from radialbench.autotune import study
 from radialbench.autotune.evaluator import Outcome, Trial
@@ -50,24 +51,35 @@ def searched(trials: int, into: int, storage: str | None = None) -> Tuned:
     )
 
 
-def main(storage: str, trials: int, *, longest_s: float, seed: int) -> None:
+def main(storage: str, trials: int, *, seed: int) -> None:
     """Print a line of JSON for every life of the search: what it said, and whether it was killed.
+
+    A life is killed after a drawn number of its trials, or before its first one: moments are
+    counted in what the search has done, never in seconds, so that a slow machine changes nothing.
 
     Args:
         storage: Where trials are kept.
         trials: Of the search.
-        longest_s: A search is killed at most that long after it has begun.
         seed: Of the moments of the kills.
     """
+    # Imported here, once, and not in each life again: SQLAlchemy's models take a second.
+    optuna.storages.RDBStorage("sqlite://").remove_session()
     moments = random.Random(seed)
-    killed = True
+    killed, place, opening_s = True, 0, 0.0
     while killed:
-        said, killed = _life(storage, trials, moments.uniform(0, longest_s))
+        place += 1
+        # Every fifth life ends while it opens the storage or reads what is there.
+        after = 0 if place % 5 == 0 else moments.randint(1, trials // 8)
+        said, killed, step_s = _life(storage, trials, after, moments.random(), opening_s)
+        opening_s = step_s or opening_s
         sys.stdout.write(json.dumps({"said": said, "killed": killed}) + "\n")
         sys.stdout.flush()
 
 
-def _life(storage: str, trials: int, seconds: float) -> tuple[list[str], bool]:
+def _life(
+    storage: str, trials: int, after: int, part: float, opening_s: float
+) -> tuple[list[str], bool, float]:
+    """Run a search until it has begun with a number of trials and a part of the next step."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
@@ -76,17 +88,25 @@ def _life(storage: str, trials: int, seconds: float) -> tuple[list[str], bool]:
         searched(trials, into, storage)
         os._exit(0)
     os.close(into)
-    select.select([out], [], [])
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
     with os.fdopen(out) as told:
-        said = told.read().splitlines()[1:]
+        said = [told.readline()]
+        begun, step_s, first_s = time.monotonic(), opening_s, 0.0
+        while sum(words.startswith("tries") for words in said) < after and (
+            line := told.readline()
+        ):
+            said.append(line)
+            step_s, begun = time.monotonic() - begun, time.monotonic()
+            first_s = first_s or step_s
+        # Anywhere within a step as long as the last one: while a trial runs, or while it is kept.
+        time.sleep(part * step_s)
+        os.kill(child, signal.SIGKILL)
+        said += told.readlines()
+    _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the search has failed"
-    return said, os.WIFSIGNALED(status)
+    return [line.strip() for line in said[1:]], os.WIFSIGNALED(status), first_s
 
 
 if __name__ == "__main__":
     # By chance a configuration may be tried while its process is killed more often than is allowed.
     study.LOSSES = 1000
-    main(sys.argv[1], int(sys.argv[2]), longest_s=float(sys.argv[3]), seed=int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), seed=int(sys.argv[3]))

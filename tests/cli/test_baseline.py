@@ -10,7 +10,7 @@ import pytest
 from radialbench.cli import main
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, append, read
-from radialbench.reports.check.checked import checked
+from radialbench.reports.check.compare import check
 from tests.reports.check.noise import record
 from tests.reports.factory import elsewhere, ended
 from tests.test_import import HEAVY, HELP, loaded
@@ -73,7 +73,7 @@ def test_devices_stand_beside_each_other_and_a_check_takes_its_own(update: Updat
     baseline = read(update.file).records
     assert len(baseline) == 2
     for records in (here, there):
-        found = checked(("now", records), ("before", baseline))
+        found = check(records, baseline)
         assert {one.outcome for one in found.verdicts} == {"pass"}
 
 

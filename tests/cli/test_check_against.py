@@ -16,8 +16,7 @@ from radialbench.cli import _check_again as again_of
 from radialbench.cli import main
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.versions import PACKAGE, Version
@@ -173,7 +172,7 @@ def test_no_more_are_measured_again_than_there_may_be(monkeypatch: pytest.Monkey
     found += [slower("d/2x3", 9.0, "status")]
     assert again_of.cases_again(found, cases) == {"a/2x3", "a/4x3", "b/2x3"}
     second = [replace(found[0], reason="again"), replace(found[1], outcome=Outcome.PASS)]
-    final = again_of.settled(Checked("now", "before", tuple(found)), second).verdicts
+    final = again_of.settled(CheckResult("now", "before", tuple(found)), second).verdicts
     assert {(one.case, one.metric): one.outcome.value for one in final} == {
         ("b/2x3", "latency"): "regressed",
         ("a/Fx3", "scaling"): "pass",

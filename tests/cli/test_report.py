@@ -1,17 +1,21 @@
 """`radialbench report`: prints, writes files, and says what is wrong with what it is given."""
 
+import html
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
 from radialbench.cli import main
+from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, append
+from radialbench.reports import terminal_tables
 from radialbench.reports.rows import DENSE
 from tests.records.sample import failed
-from tests.reports.factory import made
+from tests.reports.factory import elsewhere, ended, made
 from tests.test_import import HEAVY, HELP, loaded
 
 Capture = pytest.CaptureFixture[str]
@@ -19,9 +23,13 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
+    dense = made(DENSE, samples=(8.0,), backend="sdpa")
+    return written(tmp_path / "run", dense, made(samples=(2.0,)))
+
+
+def written(folder: Path, *records: Record) -> Path:
     folder.mkdir()
-    for record in (made(DENSE, samples=(8.0,), backend="sdpa"), made(samples=(2.0,))):
+    for record in records:
         append(folder / RESULTS, record)
     return folder
 
@@ -30,8 +38,8 @@ def files(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir()]
 
 
-def report(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["radialbench", "report", *map(str, arguments)])
+def report(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path, verb: str = "report") -> int:
+    monkeypatch.setattr(sys, "argv", ["radialbench", verb, *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         main()
     assert isinstance(end.value.code, int)
@@ -59,13 +67,23 @@ def test_parquet_without_pyarrow_says_what_to_install_and_writes_nothing(
     assert not (tmp_path / "records.parquet").exists()
 
 
-def test_parquet_holds_a_row_a_record(
+def test_parquet_holds_a_row_a_case(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
     file = tmp_path / "records.parquet"
     assert report(monkeypatch, run_folder, "-o", file) == 0
-    assert capsys.readouterr().out == f"2 records: {file}\n"
+    assert capsys.readouterr().out == f"2 cases: {file}\n"
     assert parquet.read_table(file).num_rows == 2
+
+
+def test_tables_take_the_width_of_the_terminal(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for width, whole in ((None, True), (60, False)):
+        monkeypatch.setattr(terminal_tables, "terminal_width", lambda width=width: width)
+        assert report(monkeypatch, run_folder, "--format", "terminal") == 0
+        out = capsys.readouterr().out
+        assert ("peak MiB" in out.splitlines()[6]) == whole == ("no room for" not in out)
 
 
 def test_out(run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,18 +124,69 @@ def test_a_page_alone(
 def test_a_baseline(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
-    before = tmp_path / "before"
-    before.mkdir()
-    append(before / RESULTS, made(samples=(3.0,)))
+    before = written(tmp_path / "before", made(samples=(3.0,)))
     page = tmp_path / "page.html"
     assert report(monkeypatch, run_folder, "--baseline", before, "-o", page) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert f"{before / RESULTS}: 1 too few samples to tell, 1 not compared" in told
-    assert "only in this file: dense/3x30x52/h1d128f32/sdpa" in told
-    assert "1.50×" in page.read_text(encoding="utf-8")
+    assert f"{before / RESULTS}: 2 cases: 1 inconclusive, 1 new, 2 pass" in told
+    assert "latency, 3.00 ms to 2.00 ms: too few samples to tell" in told
+    assert "new: the baseline does not have this case: dense/3x30x52/h1d128f32/sdpa" in told
+    assert "0.67×" in page.read_text(encoding="utf-8")
     assert report(monkeypatch, run_folder, "--baseline", before, "--json") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["baseline_ratio"] for row in rows] == [None, 1.5]
+    assert [row["baseline_ms"] for row in rows] == [None, 3.0]
+    assert [row["baseline_ratio"] for row in rows] == [None, pytest.approx(2 / 3)]
+    assert [row["baseline_verdict"] for row in rows] == ["new", "inconclusive"]
+
+
+def test_report_and_check_say_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    """Slower, faster, equal, few samples, another problem, failed, gone and new cases."""
+    calls = [1 + 0.002 * ((7 * call) % 11 - 5) / 5 for call in range(60)]
+    factors = {"power": 1.2, "sta": 0.8, "svg": 1.0, "dense": 1.0, "window": 1.0}
+    now = [made(mask, samples=[f * ms for ms in calls]) for mask, f in factors.items()]
+    now += [made("few"), ended(Status.CRASHED, "boom", made("ends")), made("new")]
+    before = [made(mask, samples=calls) for mask in factors]
+    before[-1] = replace(before[-1], problem=replace(before[-1].problem, heads=7))
+    before += [made("few"), made("ends"), made("gone")]
+    before = elsewhere(before, versions={"torch": "2.0"}, commit="beef")
+    pair = (written(tmp_path / "now", *now), "--baseline", written(tmp_path / "before", *before))
+    for verb in ("check", "report"):
+        told = refused(monkeypatch, capsys, *pair, verb=verb)
+        assert "compare them as they are with --across-versions" in told
+    asked = ("--across-versions", "--gate", "latency=4%", "--run-noise", "0.1")
+    assert report(monkeypatch, *pair, *asked, "--format", "json", verb="check") == 1
+    checked = json.loads(capsys.readouterr().out)
+    assert report(monkeypatch, *pair, *asked, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    outcomes = {one["outcome"] for one in checked["verdicts"]}
+    assert outcomes == {"regressed", "faster", "inconclusive", "missing", "new", "pass"}
+    assert shown["baseline"] == checked | {"configs": {}}
+    by_case = {
+        one["case"]: one for one in checked["verdicts"] if one["metric"] in ("latency", "status")
+    }
+    for row in shown["rows"]:
+        verdict = by_case[row["case"]]
+        assert row["baseline_verdict"] == verdict["outcome"]
+        assert row["baseline_ratio"] == verdict["ratio"]
+        assert (row["baseline_low"], row["baseline_high"]) == (verdict["low"], verdict["high"])
+    for form in ("terminal", "markdown", "html"):
+        assert report(monkeypatch, *pair, *asked, "--format", form) == 0
+        text = html.unescape(" ".join(capsys.readouterr().out.split()))
+        for verdict in checked["verdicts"]:
+            if verdict["outcome"] != "pass":
+                assert verdict["reason"] in text
+                assert verdict["case"] in text
+        for words in (*checked["changed"], *checked["gates"]):
+            assert words in text
+
+
+def test_options_of_a_check_need_a_baseline(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    told = refused(monkeypatch, capsys, run_folder, "--gate", "latency=5%")
+    assert "--gate is for a check; give what to compare with as --baseline" in told
 
 
 def test_a_baseline_that_is_not_there(
@@ -161,8 +230,13 @@ def test_lines_that_are_no_records_are_reported(
     assert "line 3: not JSON, or not all of it" in (run_folder / "report.md").read_text()
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture, *arguments: str | Path) -> str:
-    assert report(monkeypatch, *arguments) == 2
+def refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    *arguments: str | Path,
+    verb: str = "report",
+) -> str:
+    assert report(monkeypatch, *arguments, verb=verb) == 2
     out, told = capsys.readouterr()
     assert not out
     assert told.startswith("radialbench: ")

@@ -156,12 +156,11 @@ def test_a_dry_run_tells_cases_time_and_memory_and_how(
 ) -> None:
     words = ["run", suite, "-o", tmp_path / "out", "--dry-run"]
     code, out, err = cli(*words, "-f", "dense/")
-    first, second, total, how, rates = out.splitlines()
+    headings, _, first, second, total, how, rates = out.splitlines()
     assert (code, err) == (0, "")
+    assert headings.split() == ["seconds", "GiB", "configuration", "case"]
     for line in (first, second):
-        assert re.fullmatch(
-            r" +\d+\.\d s +\d+\.\d\d GiB  suite        dense/\dx3x5/h2d8f32/cpu@16x16", line
-        )
+        assert re.fullmatch(r" +\d+\.\d +\d+\.\d\d  suite +dense/\dx3x5/h2d8f32/cpu@16x16", line)
     assert total.startswith("small: 2 cases, at most ")
     assert how.startswith("An estimate, and an upper one: ")
     assert rates.startswith("Rates: cpu ")

@@ -8,9 +8,9 @@ import pytest
 
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
-from radialbench.reports.check.checked import Checked, checked
+from radialbench.reports.check.compare import check
 from radialbench.reports.check.formats import CHECK_FORMATS, load_check_format
-from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.reports.interval import Interval
 from tests.reports.check.noise import record
 
@@ -28,8 +28,8 @@ def verdict(outcome: Outcome, case: str = "case", reason: str = "for a reason") 
     )
 
 
-def whole(*verdicts: Verdict) -> Checked:
-    return Checked("now.jsonl", "before.jsonl", verdicts, ("commit: a and b",))
+def whole(*verdicts: Verdict) -> CheckResult:
+    return CheckResult("now.jsonl", "before.jsonl", verdicts, ("commit: a and b",))
 
 
 @every_form_with_words
@@ -112,9 +112,7 @@ def test_the_terminal_tells_cases_of_the_same_verdict_together() -> None:
 
 
 def test_json_has_every_verdict() -> None:
-    found = checked(
-        ("now", [record("a", [1.05] * 30)]), ("before", [record("a", [1.0] * 30)])
-    )  # fmt: skip
+    found = check([record("a", [1.05] * 30)], [record("a", [1.0] * 30)])
     facts = json.loads(load_check_format("json")(found))
     latency, *others = facts["verdicts"]
     assert (latency["outcome"], latency["ratio"]) == ("regressed", pytest.approx(1.05))
@@ -173,10 +171,8 @@ def test_sarif_names_a_case_alike_in_every_upload() -> None:
 
 
 def test_bencher_has_figures_in_its_units_with_their_own_intervals() -> None:
-    found = checked(
-        ("now", [record("a", [1.05 + call / 1000 for call in range(30)])]),
-        ("before", [record("a", [1.0] * 30)]),
-    )
+    now = record("a", [1.05 + call / 1000 for call in range(30)])
+    found = check([now], [record("a", [1.0] * 30)])
     measures = json.loads(load_check_format("bencher")(found))["a"]
     ns = measures["latency"]
     assert ns["value"] == pytest.approx(1.0645e6)

@@ -11,8 +11,9 @@ import pytest
 from radialbench.errors import ReportError
 from radialbench.records.result import Record, Status
 from radialbench.reports.formats import FORMATS, load_format
+from radialbench.reports.formats.terminal import render as render_terminal
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made
 
@@ -118,10 +119,19 @@ def test_stored_text_is_shown_and_does_nothing_else(name: str) -> None:
         assert widths == {14}
 
 
-def test_the_terminal_fits_a_hundred_columns() -> None:
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_a_terminal_is_as_wide_as_it_is(width: int) -> None:
     records = [made("m" * 60, frames, backend="b" * 40) for frames in (5, 1001)]
-    text = rendered("terminal", *records, *golden.records())
-    assert max(map(len, text.splitlines())) <= 100
+    summary = summarize([*records, *golden.records(), made("m" * 60, 9, backend=None)])
+    lines = render_terminal(summary, width=width).splitlines()
+    tables = [line for line in lines if not line.startswith(" ")]
+    assert max(map(len, tables)) <= width
+    assert ("no room for: IQR" in "\n".join(lines)) == (width < 110)
+
+
+def test_without_a_terminal_nothing_is_left_out() -> None:
+    text = rendered("terminal", made("m" * 60, backend="b" * 40))
+    assert f"{'m' * 60}  {'b' * 40}" in text
 
 
 def test_csv_has_a_row_a_case_and_json_the_same() -> None:
@@ -131,6 +141,13 @@ def test_csv_has_a_row_a_case_and_json_the_same() -> None:
     for line, row in zip(lines, rows, strict=True):
         assert line["case"] == row["case"]
         assert line["median_ms"] == ("" if row["median_ms"] is None else str(row["median_ms"]))
+
+
+def test_json_has_no_infinity() -> None:
+    slower = made("sta", samples=[2 + 0.01 * call for call in range(20)])
+    dense = made(DENSE, samples=[1 + 0.01 * call for call in range(20)], backend="sdpa")
+    (even,) = json.loads(rendered("json", dense, slower))["break_even"]
+    assert (even["low"], even["high"]) == (None, None)
 
 
 def test_an_unknown_format_is_named_with_its_neighbour() -> None:

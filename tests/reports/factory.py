@@ -47,7 +47,6 @@ def made(
         problem=problem,
         backend=backend,
         config=KernelConfig(),
-        config_source="default",
         table=table(tokens, share),
         accuracy=RECORD.accuracy if backend else None,
         timing=Measurement(tuple(samples), 1, "warm", "perf_counter", None),

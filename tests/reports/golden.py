@@ -1,15 +1,25 @@
-"""Records that the golden texts are of; `python -m tests.reports.golden` writes the texts anew."""
+"""Records that the golden texts are of; `python -m tests.reports.golden` writes the texts anew.
 
+So it does the table of columns in docs/reports.md.
+"""
+
+import re
 from dataclasses import replace
 from pathlib import Path
 
+from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
+from radialbench.reports.check.compare import check
+from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS
 from radialbench.reports.formats import FORMATS, load_format
+from radialbench.reports.markdown_tables import table
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import Summary, summarize
-from tests.reports.factory import ended, made, on_gpu, swept
+from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import Summary
+from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 FOLDER = Path(__file__).parent / "golden"
+DOCS = Path(__file__).parents[2] / "docs" / "reports.md"
 
 TEXTS = [name for name in FORMATS if name != "html"]
 """Formats with a golden text: the page holds pictures, which differ from release to release."""
@@ -33,13 +43,12 @@ def records() -> list[Record]:
 
 
 def baseline() -> list[Record]:
-    """An earlier run: one case slower than today, one on another problem, one that is gone."""
-    before = [
-        made("radial", frames, samples=samples, share=share, backend="cpu")
-        for frames, share, samples in ((5, 0.9, [9000.0] * 3), (9, 0.6, (5000.0,)))
-    ]
-    other = replace(before[1], problem=replace(before[1].problem, heads=2))
-    return [before[0], other, made("gone", 5)]
+    """An earlier run: another commit and configuration, another problem, a case that is gone."""
+    few = made("radial", 5, samples=[9000.0] * 3, share=0.9)
+    few = replace(few, config=KernelConfig(block_n=64), config_source="tuned")
+    other = made("radial", 9, samples=[5000.0], share=0.6)
+    other = replace(other, problem=replace(other.problem, heads=2))
+    return elsewhere([few, other, made("gone", 5)], commit="beef")
 
 
 def summary() -> Summary:
@@ -48,12 +57,26 @@ def summary() -> Summary:
         records(),
         source="results/smoke/results.jsonl",
         skipped=["line 9: not a whole line of JSON"],
-        baseline=("results/before/results.jsonl", baseline()),
+        check=check(records(), baseline(), baseline_source="results/before/results.jsonl"),
     )
+
+
+def documented(text: str) -> str:
+    """Put the table of columns into the text of docs/reports.md."""
+    body = [
+        (f"`{column.name}`", f"`{column.dtype}`", column.unit, column.help)
+        for column in (*COLUMNS, *BASELINE_COLUMNS)
+    ]
+    made = table(("column", "type", "unit", "meaning"), body, words=4)
+    part = r"(<!-- columns: made by tests/reports/golden.py -->\n).*(<!-- /columns -->)"
+    new, count = re.subn(part, lambda mark: f"{mark[1]}{made}\n{mark[2]}", text, flags=re.DOTALL)
+    assert count == 1
+    return new
 
 
 def write() -> None:
     """Write the golden texts anew."""
+    DOCS.write_text(documented(DOCS.read_text(encoding="utf-8")), encoding="utf-8")
     FOLDER.mkdir(exist_ok=True)
     for name in TEXTS:
         (FOLDER / f"{name}.txt").write_text(load_format(name)(summary()), encoding="utf-8")

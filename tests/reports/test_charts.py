@@ -23,7 +23,8 @@ from radialbench.reports.charts.ideal import draw as draw_ideal
 from radialbench.reports.charts.kernels import draw as draw_kernels
 from radialbench.reports.charts.latency import draw as draw_latency
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import Summary, summarize
+from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import Summary
 from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 SHORT = (3, 5, 9, 17, 33)

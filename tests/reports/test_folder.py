@@ -8,7 +8,7 @@ from radialbench.errors import ReportError
 from radialbench.records.result import Status
 from radialbench.reports.folder import write_report
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from tests.reports.factory import ended, made, swept
 
 SHARES = {5: 0.9, 9: 0.7, 17: 0.5}

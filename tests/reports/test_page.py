@@ -6,12 +6,17 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import escape
 
 from radialbench.records.result import Record, Status
+from radialbench.reports.check.compare import check
 from radialbench.reports.formats.html import render
-from radialbench.reports.page import pictures
-from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import summarize
+from radialbench.reports.masks import pictured
+from radialbench.reports.numbers import plain
+from radialbench.reports.page import pictures, template
+from radialbench.reports.rows import DENSE, Row
+from radialbench.reports.summarize import summarize
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made, many, on_gpu, swept
 from tests.reports.test_masks import case
@@ -101,11 +106,10 @@ def test_stored_text_does_nothing() -> None:
     hostile = replace(hostile, environment=replace(hostile.environment, device=HOSTILE))
     records = [hostile, made(HOSTILE, 5, backend=HOSTILE), ended(Status.FAILED, HOSTILE, made("x"))]
     records += [made(DENSE), made(DENSE, 5)]
-    text = render(
-        summarize(
-            records, source=HOSTILE, skipped=[HOSTILE], baseline=(HOSTILE, [*records, made("y")])
-        )
-    )
+    before = [replace(hostile, config=replace(hostile.config, block_n=64)), *records[1:], made("y")]
+    verdicts = check(records, before, source=HOSTILE, baseline_source=HOSTILE)
+    verdicts = replace(verdicts, changed=(HOSTILE,), gates=(HOSTILE,))
+    text = render(summarize(records, source=HOSTILE, skipped=[HOSTILE], check=verdicts))
     reader = read(text)
     assert reader.tags.count("img") == page(made()).count("<img")
     assert not [name for _, name, _ in reader.attributes if name.startswith("on")]
@@ -113,6 +117,46 @@ def test_stored_text_does_nothing() -> None:
     assert "\x1b" not in text
     assert "\x00" not in text
     assert text.count("&lt;/style&gt;&lt;/script&gt;") > 10
+
+
+def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of charts and masks, for the eye and for a screen reader."""
+    name = "<script>alert('x')</script>\"><img src=x> & \x1b[31m"
+    shown = name.replace("\x1b", "�")
+    ((_, table), *_), _ = pictured([Row(case("radial"), "", 0)])
+    monkeypatch.setattr(pictures, "pictured", lambda rows: ([(name, table)], [name]))
+    grouped = [replace(made(mask, 5), model=name) for mask in (DENSE, name)]
+    summary = summarize([*grouped, case("radial")])
+    text = render(summary)
+    for html in (text, summary._repr_html_()):
+        assert "<script>alert" not in html
+        assert "<img src=x" not in html
+        assert "\x1b" not in html
+    reader = read(text)
+    (sweep,) = {row.sweep for row in summary.rows if row.mask == name}
+    found = {(tag, attribute): "" for tag, attribute, _ in reader.attributes}
+    for tag, attribute, value in reader.attributes:
+        found[tag, attribute] += value
+    assert plain(sweep) in found["svg", "aria-label"]
+    assert f"Enlarge {shown}" in found["button", "aria-label"]
+    assert f"Mask {shown}: " in found["img", "alt"]
+    assert f"<b>{escape(shown)}</b>" in text
+    assert f"Not drawn: {escape(shown)}." in text
+
+
+def test_a_template_that_lacks_a_value_fails() -> None:
+    with pytest.raises(UndefinedError, match="'lead' is undefined"):
+        template.render("notebook.html", tables=[], left_out=0, failed=[], notes=[])
+
+
+def test_a_notebook_shows_the_headlines_and_what_failed() -> None:
+    html = golden.summary()._repr_html_()
+    reader = read(html)
+    assert html.startswith('<p class="lead">')
+    assert reader.tags.count("table") == 1
+    assert "TypeError: again" in html
+    assert "line 9: not a whole line of JSON" in html
+    assert "<section" not in html
 
 
 def test_what_matters_comes_first() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from radialbench.reports.check.compare import check
 from radialbench.reports.formats.html import render
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from tests.reports import golden
 from tests.reports.factory import made, on_gpu
 from tests.reports.test_masks import case
@@ -37,7 +38,7 @@ def records() -> list[Any]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    summary = summarize(records(), source="here", baseline=("before", golden.baseline()))
+    summary = summarize(records(), source="here", check=check(records(), golden.baseline()))
     path.write_text(render(summary), encoding="utf-8")
     return path
 

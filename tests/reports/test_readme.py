@@ -4,7 +4,7 @@ from radialbench.records.measurement import Memory
 from radialbench.records.result import Status
 from radialbench.reports.readme import compile_table, growth_lines, sweep_table
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from tests.reports.factory import ended, made, swept
 
 

@@ -9,7 +9,7 @@ from radialbench.reports.charts._series import series
 from radialbench.reports.charts._style import looks
 from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.headlines import headlines
-from radialbench.reports.summary import summarize
+from radialbench.reports.summarize import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.run import run

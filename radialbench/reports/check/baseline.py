@@ -16,7 +16,7 @@ Key = tuple[str, str, str, str]
 
 
 def of_the_same_devices(baseline: Sequence[Record], current: Iterable[Record]) -> list[Record]:
-    """Give a baseline's records of the devices of others; all, if it has none of those."""
+    """Return a baseline's records of the devices of others; all, if it has none of those."""
     devices = {_place(record) for record in current}
     return [one for one in baseline if _place(one) in devices] or list(baseline)
 

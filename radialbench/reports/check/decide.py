@@ -5,15 +5,15 @@ from math import inf
 
 from radialbench.records.gate import Gate
 from radialbench.records.result import UNSOUND, Record, Status
-from radialbench.reports.check.chance import Change
-from radialbench.reports.check.figures import METRICS, Figure
+from radialbench.reports.check.metrics import METRICS, MetricValue, format_value
+from radialbench.reports.check.significance import Change
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.interval import Interval
-from radialbench.reports.numbers import mib, plain, three
+from radialbench.reports.numbers import plain
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class SampledChange:
     """A metric that varies from run to run, before it is known what chance could have done.
 
     Attributes:
@@ -29,13 +29,13 @@ class Sampled:
     case: str
     metric: str
     gate: Gate
-    before: Figure
-    now: Figure
+    before: MetricValue
+    now: MetricValue
     change: Change
     cycles: Change | None
 
 
-def sampled(one: Sampled, is_worse: bool, is_better: bool) -> Verdict:
+def compare_sampled(one: SampledChange, is_worse: bool, is_better: bool) -> Verdict:
     """Judge a metric that varies from run to run.
 
     Args:
@@ -73,7 +73,9 @@ def sampled(one: Sampled, is_worse: bool, is_better: bool) -> Verdict:
     return _verdict(one, outcome, why)
 
 
-def exactly(case: str, metric: str, gate: Gate, before: Figure, now: Figure) -> Verdict:
+def compare_exact(
+    case: str, metric: str, gate: Gate, before: MetricValue, now: MetricValue
+) -> Verdict:
     """Judge a metric that is the same in every run of the same code, or within known bounds."""
     least = max(gate.share, before.runs, now.runs)
     moved = abs(now.value - before.value)
@@ -102,7 +104,7 @@ def exactly(case: str, metric: str, gate: Gate, before: Figure, now: Figure) -> 
     )
 
 
-def ended(old: Record, new: Record) -> Verdict | None:
+def compare_status(old: Record, new: Record) -> Verdict | None:
     """Judge how a case ended; None if it went well both times, so that its figures say more."""
     if old.timing and new.timing:
         return None
@@ -113,19 +115,21 @@ def ended(old: Record, new: Record) -> Verdict | None:
     return Verdict(new.case, "status", outcome, told)
 
 
-def apart(case: str, metric: str, before: Figure, now: Figure, why: str) -> Verdict:
-    """Give two figures that say nothing of each other, with the reason."""
+def inconclusive(
+    case: str, metric: str, before: MetricValue, now: MetricValue, why: str
+) -> Verdict:
+    """Return the verdict on two values that say nothing of each other, with the reason."""
     old, new, ratio, _ = _shown(metric, before, now, None)
     return Verdict(case, metric, Outcome.INCONCLUSIVE, why, old, new, ratio)
 
 
-def _least(one: Sampled) -> float:
+def _least(one: SampledChange) -> float:
     """The least change that counts: the gate, or what two runs of the same code may differ by."""
     return max(one.gate.share, one.gate.least / one.before.value, 2 * one.change.runs)
 
 
-def _throttled(one: Sampled, least: float) -> str:
-    """Say that it was the clock more than the work; empty if not."""
+def _throttled(one: SampledChange, least: float) -> str:
+    """Describe by how much the clock was lower, if it did more than the work; empty if not."""
     if one.cycles is None or one.cycles.ratio >= 1 + least:
         return ""
     if one.cycles.ratio**2 >= one.change.ratio:
@@ -139,7 +143,7 @@ def _wide(interval: Interval, least: float) -> bool:
     return interval.low <= 1 and interval.high >= (1 + least) ** 2
 
 
-def _verdict(one: Sampled, outcome: Outcome, why: str) -> Verdict:
+def _verdict(one: SampledChange, outcome: Outcome, why: str) -> Verdict:
     before, now, ratio, interval = _shown(one.metric, one.before, one.now, one.change.interval)
     return Verdict(
         case=one.case,
@@ -159,7 +163,7 @@ def _verdict(one: Sampled, outcome: Outcome, why: str) -> Verdict:
 
 
 def _shown(
-    metric: str, before: Figure, now: Figure, interval: Interval | None
+    metric: str, before: MetricValue, now: MetricValue, interval: Interval | None
 ) -> tuple[float, float, float | None, Interval | None]:
     """Both figures, their ratio and its interval, as people read them."""
     if METRICS[metric].share:
@@ -184,7 +188,8 @@ def _percent(ratio: float) -> str:
 
 
 def _amount(metric: str, value: float) -> str:
-    return f"{mib(value)} MiB" if metric == "memory" else f"{three(value)} of the tolerance"
+    words = format_value(metric, value)
+    return f"{words} of the tolerance" if metric == "accuracy" else words
 
 
 def _badness(record: Record) -> int:

@@ -24,12 +24,12 @@ GATES: dict[str, Gate | None] = {
 """Where nothing else is asked for. A change that is caught nine times in ten has to be larger than
 the gate, by 1.3 times what two runs of the same code differ by: hence 2% and not 3% for latency."""
 
-NONE: dict[str, Gate | None] = {}
+NO_GATES: dict[str, Gate | None] = {}
 """Nothing is asked for."""
 
 
 def set_gates(gates: Gates, settings: Iterable[str]) -> Gates:
-    """Give gates in which some are set, as `latency=5%`, `memory=1%,4MiB` or `energy=off`.
+    """Return gates in which some are set, as `latency=5%`, `memory=1%,4MiB` or `energy=off`.
 
     Raises:
         ReportError: There is no such metric, or the size cannot be read.
@@ -40,7 +40,16 @@ def set_gates(gates: Gates, settings: Iterable[str]) -> Gates:
         raise ReportError(str(error)) from None
 
 
-def read_gates(path: Path, gates: Gates = NONE) -> Gates:
+def choose_gates(path: Path | None, settings: Iterable[str] | None) -> Gates:
+    """Return the gates that are asked for: those of a file, and settings, which come before them.
+
+    Raises:
+        ReportError: One cannot be read.
+    """
+    return set_gates(read_gates(path) if path else NO_GATES, settings or ())
+
+
+def read_gates(path: Path) -> Gates:
     """Read gates from a YAML file of lines such as `latency: 5%`.
 
     Raises:
@@ -57,13 +66,13 @@ def read_gates(path: Path, gates: Gates = NONE) -> Gates:
     if not isinstance(found, dict):
         raise ReportError(f"{path} must hold lines such as `latency: 5%`")
     try:
-        return set_gates(gates, [setting_of(str(name), size) for name, size in found.items()])
+        return set_gates(NO_GATES, [setting_of(str(name), size) for name, size in found.items()])
     except ReportError as error:
         raise ReportError(f"{path}: {error}") from None
 
 
 def gates_of(record: Record, asked: Gates) -> Gates:
-    """Give every metric's gate for a case: what is asked for, else the suite's, else the default.
+    """Return every metric's gate for a case: what is asked for, else the suite's, else the default.
 
     Raises:
         ReportError: The record holds a gate that cannot be read.
@@ -74,8 +83,8 @@ def gates_of(record: Record, asked: Gates) -> Gates:
         raise ReportError(f"the suite's gates in the results of {record.case}: {error}") from None
 
 
-def told_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
-    """Say which gates are not the default ones, as `latency 5% (suite)`, and for how many cases."""
+def describe_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
+    """Describe the gates that are not the default ones, as `latency 5% (suite, 3 cases)`."""
     found: dict[str, int] = {}
     latest = list({(one.measure, one.case): one for one in records}.values())
     for record in latest:
@@ -91,7 +100,7 @@ def told_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _of_suite(settings: tuple[str, ...]) -> Gates:
-    return set_gates(NONE, settings)
+    return set_gates(NO_GATES, settings)
 
 
 def _cases(count: int) -> str:

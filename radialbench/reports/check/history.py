@@ -8,12 +8,18 @@ from statistics import median
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.result import Record
-from radialbench.reports.check import common
-from radialbench.reports.check.alike import differences, unlike
 from radialbench.reports.check.baseline import of_the_same_devices
-from radialbench.reports.check.figures import METRICS, Figure, Metric
-from radialbench.reports.check.gates import NONE, Gates, gates_of, told_gates
-from radialbench.reports.check.steps import FEWEST, Step, levels, steps, those_that_count
+from radialbench.reports.check.change_points import (
+    FEWEST,
+    ChangePoint,
+    change_points,
+    drop_small,
+    segment_medians,
+)
+from radialbench.reports.check.compare import common
+from radialbench.reports.check.environment_diff import environment_diff, why_unlike
+from radialbench.reports.check.gates import NO_GATES, Gates, describe_gates, gates_of
+from radialbench.reports.check.metrics import METRICS, Metric, MetricValue
 from radialbench.reports.check.verdict import Outcome
 from radialbench.reports.interval import Interval
 
@@ -39,11 +45,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A figure in one run.
+    """A value in one run.
 
     Attributes:
         run: Place of the run.
-        value: The figure, in the metric's unit.
+        value: The value, in the metric's unit.
         interval: 95% interval from its own samples; None for what has none.
     """
 
@@ -53,7 +59,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class MetricChange:
     """A change that is as large as the gate.
 
     Attributes:
@@ -62,7 +68,7 @@ class Shift:
         before: Median from the change before it, or from the start.
         after: Median up to the next change, or to the end.
         outcome: `regressed` or `faster`.
-        p: How likely a change as clear is in the same figures in random order.
+        p: How likely a change as clear is in the same values in random order.
         changed: What differs between the environments of the two runs.
     """
 
@@ -76,22 +82,22 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MetricHistory:
     """A metric of a case over the runs.
 
     Attributes:
         case: The case's id.
         metric: A name of `METRICS`.
         gate: The least change that counts.
-        points: Of the runs that have the figure.
-        shifts: Where it changed.
+        points: Of the runs that have the value.
+        changes: Where it changed.
     """
 
     case: str
     metric: str
     gate: Gate
     points: tuple[Point, ...]
-    shifts: tuple[Shift, ...]
+    changes: tuple[MetricChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +107,19 @@ class History:
     Attributes:
         runs: The earliest first.
         series: Those that changed first, as in the last run otherwise.
-        left_out: Why figures of earlier runs are not compared with the last, and how many.
+        left_out: Why values of earlier runs are not compared with the last, and how many.
         gates: Those that are not the default ones.
     """
 
     runs: tuple[Run, ...]
-    series: tuple[Series, ...]
+    series: tuple[MetricHistory, ...]
     left_out: dict[str, int] = field(hash=False)
     gates: tuple[str, ...]
 
     @property
-    def changed(self) -> tuple[Series, ...]:
+    def changed(self) -> tuple[MetricHistory, ...]:
         """Those with a change."""
-        return tuple(one for one in self.series if one.shifts)
+        return tuple(one for one in self.series if one.changes)
 
 
 def run_of(source: str, records: Sequence[Record]) -> Run:
@@ -123,13 +129,13 @@ def run_of(source: str, records: Sequence[Record]) -> Run:
     return Run(source, latest, last.environment.commit, last.created)
 
 
-def history(runs: Sequence[Run], asked: Gates = NONE, *, noise: float = 0.0) -> History:
+def history(runs: Sequence[Run], asked: Gates = NO_GATES, *, noise_floor: float = 0.0) -> History:
     """Find the series of the last run's cases, and their changes.
 
     Args:
         runs: The earliest first.
         asked: Gates, as for `check`; those of the suite are those of the last run.
-        noise: What two runs of the same code are known to differ by, as for `check`.
+        noise_floor: What two runs of the same code are known to differ by, as for `check`.
 
     Raises:
         ReportError: Fewer than two runs, or one of another machine.
@@ -137,22 +143,22 @@ def history(runs: Sequence[Run], asked: Gates = NONE, *, noise: float = 0.0) -> 
     if len(runs) < 2:
         raise ReportError("a history takes two sets of results or more, the earliest first")
     last = runs[-1]
-    alike = [_of_this_machine(run, last) for run in runs]
+    comparable = [_of_this_machine(run, last) for run in runs]
     left_out: Counter[str] = Counter()
     series = [
         one
         for key, record in last.records.items()
-        for one in _of_case(key, record, alike, asked, noise, left_out)
+        for one in _of_case(key, record, comparable, asked, noise_floor, left_out)
     ]
-    series.sort(key=lambda one: not one.shifts)
-    told = told_gates(last.records.values(), asked)
+    series.sort(key=lambda one: not one.changes)
+    told = describe_gates(last.records.values(), asked)
     return History(tuple(runs), tuple(series), dict(left_out), told)
 
 
 def _of_this_machine(run: Run, last: Run) -> Run:
     records = of_the_same_devices(list(run.records.values()), last.records.values())
     try:
-        differences(common(last.records.values(), records), across_versions=True)
+        environment_diff(common(last.records.values(), records), across_versions=True)
     except ReportError as error:
         raise ReportError(f"{run.source} beside {last.source}: {error}") from None
     return Run(run.source, {(r.measure, r.case): r for r in records}, run.commit, run.created)
@@ -163,31 +169,31 @@ def _of_case(
     last: Record,
     runs: Sequence[Run],
     asked: Gates,
-    noise: float,
+    noise_floor: float,
     left_out: Counter[str],
-) -> Iterator[Series]:
+) -> Iterator[MetricHistory]:
     records: dict[int, Record] = {}
     for place, run in enumerate(runs):
         found = run.records.get(key)
-        if found is not None and (why := unlike(found, last)):
+        if found is not None and (why := why_unlike(found, last)):
             left_out[why] += 1
         elif found is not None and found.timing is not None:
             records[place] = found
     gates = gates_of(last, asked)
     for name, metric in METRICS.items():
-        gate, figures = gates[name], _figures(metric, records, last)
-        if gate is not None and figures:
-            yield _series(last.case, name, gate, figures, records, noise)
+        gate, values = gates[name], _values(metric, records, last)
+        if gate is not None and values:
+            yield _series(last.case, name, gate, values, records, noise_floor)
 
 
-def _figures(metric: Metric, records: dict[int, Record], last: Record) -> dict[int, Figure]:
+def _values(metric: Metric, records: dict[int, Record], last: Record) -> dict[int, MetricValue]:
     """Figures by run, of those that were measured as in the last one."""
-    now = metric.figure(last) if last.timing else None
-    found = {place: metric.figure(record) for place, record in records.items()}
+    now = metric.value_of(last) if last.timing else None
+    found = {place: metric.value_of(record) for place, record in records.items()}
     return {
-        place: figure
-        for place, figure in found.items()
-        if figure is not None and (now is None or figure.source == now.source)
+        place: value
+        for place, value in found.items()
+        if value is not None and (now is None or value.source == now.source)
     }
 
 
@@ -195,47 +201,47 @@ def _series(
     case: str,
     name: str,
     gate: Gate,
-    figures: dict[int, Figure],
+    values: dict[int, MetricValue],
     records: dict[int, Record],
-    noise: float,
-) -> Series:
-    metric, places = METRICS[name], list(figures)
-    costs = [figure.value for figure in figures.values()]
-    counts = _counts(metric, gate, list(figures.values()), noise)
-    found: list[Step] = []
+    noise_floor: float,
+) -> MetricHistory:
+    metric, places = METRICS[name], list(values)
+    costs = [value.value for value in values.values()]
+    counts = _counts(metric, gate, list(values.values()), noise_floor)
+    found: list[ChangePoint] = []
     # Where not even the extremes differ enough no order needs to be tried.
     if len(costs) >= FEWEST and counts(min(costs), max(costs)):
-        found = those_that_count(costs, steps(costs), counts)
-    sides = levels(costs, found)
-    shifts = []
+        found = drop_small(costs, change_points(costs), counts)
+    sides = segment_medians(costs, found)
+    changes = []
     for step, before, after in zip(found, sides, sides[1:], strict=False):
         since, run = places[step.at - 1], places[step.at]
         pair = (records[since], records[run])
-        shifts.append(
-            Shift(
+        changes.append(
+            MetricChange(
                 run=run,
                 since=since,
                 before=_shown(metric, before),
                 after=_shown(metric, after),
                 outcome=Outcome.REGRESSED if after > before else Outcome.FASTER,
                 p=step.p,
-                changed=differences([pair], across_versions=True),
+                changed=environment_diff([pair], across_versions=True),
             )
         )
     points = tuple(
-        Point(place, _shown(metric, figure.value), _interval(metric, figure))
-        for place, figure in figures.items()
+        Point(place, _shown(metric, value.value), _interval(metric, value))
+        for place, value in values.items()
     )
-    return Series(case, name, gate, points, tuple(shifts))
+    return MetricHistory(case, name, gate, points, tuple(changes))
 
 
 def _counts(
-    metric: Metric, gate: Gate, figures: Sequence[Figure], noise: float
+    metric: Metric, gate: Gate, values: Sequence[MetricValue], noise_floor: float
 ) -> Callable[[float, float], bool]:
     """Whether a change counts, by the same rule as in `check`."""
-    runs = median(figure.runs for figure in figures)
-    slack = max(figure.slack for figure in figures)
-    share = max(gate.share, 2 * max(runs, noise) if metric.sampled else runs)
+    runs = median(value.runs for value in values)
+    slack = max(value.slack for value in values)
+    share = max(gate.share, 2 * max(runs, noise_floor) if metric.sampled else runs)
 
     def counts(before: float, after: float) -> bool:
         low, high = min(before, after), max(before, after)
@@ -250,8 +256,8 @@ def _shown(metric: Metric, cost: float) -> float:
     return 1 / cost if metric.share else cost
 
 
-def _interval(metric: Metric, figure: Figure) -> Interval | None:
-    ends = figure.interval
+def _interval(metric: Metric, value: MetricValue) -> Interval | None:
+    ends = value.interval
     if ends is None or not metric.share:
         return ends
     return Interval(1 / ends.high, 1 / ends.low)

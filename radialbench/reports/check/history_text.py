@@ -3,23 +3,26 @@
 import textwrap
 from typing import Any
 
-from tabulate import tabulate
-
 from radialbench.records.gate import gate_text
-from radialbench.reports.check.amounts import amount
-from radialbench.reports.check.history import History, Point, Run, Series, Shift
-from radialbench.reports.check.steps import FEWEST
+from radialbench.reports.check.change_points import FEWEST
+from radialbench.reports.check.history import History, MetricChange, MetricHistory, Point, Run
+from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import PLACES
 from radialbench.reports.numbers import plain
+from radialbench.reports.terminal_tables import paragraph, terminal_table
 
-WIDTH = 100
 MOST = 20
-"""Series that are shown at most."""
+"""Histories of a metric that are shown at most."""
 
 
-def terminal(found: History) -> str:
-    """Render each series that changed: what changed where, and its figures."""
-    parts = [_series(one, found.runs) for one in found.changed[:MOST]]
+def terminal(found: History, *, width: int | None = None) -> str:
+    """Render each series that changed: what changed where, and its figures.
+
+    Args:
+        found: The history.
+        width: Columns of the terminal, if there is one.
+    """
+    parts = [_series(one, found.runs, width) for one in found.changed[:MOST]]
     more = len(found.changed) - MOST
     lines = [f"and {more} more; all are in --format json"] if more > 0 else []
     lines.append(headline(found))
@@ -32,22 +35,24 @@ def terminal(found: History) -> str:
 
 
 def headline(found: History) -> str:
-    """Say in a line how many changes there are: `12 results: 1 change in 50 cases`."""
-    count = sum(len(one.shifts) for one in found.series)
+    """Count the changes, in a line: `12 results: 1 change in 50 cases`."""
+    count = sum(len(one.changes) for one in found.series)
     cases = len({one.case for one in found.series})
     changes = f"{count or 'no'} change{'s' * (count != 1)}"
     return f"{len(found.runs)} results: {changes} in {cases} case{'s' * (cases != 1)}"
 
 
-def told_shift(shift: Shift, metric: str, runs: tuple[Run, ...]) -> str:
-    """Say a change in words: `1.00 ms, then 1.05 ms (+5.0%) from result 8 on, 4567def`."""
-    before, after = amount(metric, shift.before), amount(metric, shift.after)
-    ratio = f" ({shift.after / shift.before - 1:+.1%})" if shift.before else ""
-    return f"{before}, then {after}{ratio} from result {shift.run + 1} on, {_name(runs[shift.run])}"
+def describe_change(change: MetricChange, metric: str, runs: tuple[Run, ...]) -> str:
+    """Describe a change: `1.00 ms, then 1.05 ms (+5.0%) from result 8 on, 4567def`."""
+    before, after = format_value(metric, change.before), format_value(metric, change.after)
+    ratio = f" ({change.after / change.before - 1:+.1%})" if change.before else ""
+    return (
+        f"{before}, then {after}{ratio} from result {change.run + 1} on, {_name(runs[change.run])}"
+    )
 
 
 def facts(found: History) -> dict[str, Any]:
-    """Give everything as JSON's own types; runs are named by their place, from 0."""
+    """Return everything as JSON's own types; runs are named by their place, from 0."""
     return {
         "runs": [
             {"source": run.source, "commit": run.commit, "created": run.created}
@@ -59,7 +64,7 @@ def facts(found: History) -> dict[str, Any]:
     }
 
 
-def _facts(one: Series) -> dict[str, Any]:
+def _facts(one: MetricHistory) -> dict[str, Any]:
     return {
         "case": one.case,
         "metric": one.metric,
@@ -75,41 +80,46 @@ def _facts(one: Series) -> dict[str, Any]:
         ],
         "changes": [
             {
-                "run": shift.run,
-                "since": shift.since,
-                "before": shift.before,
-                "after": shift.after,
-                "outcome": shift.outcome.value,
-                "p": shift.p,
-                "changed": list(shift.changed),
+                "run": change.run,
+                "since": change.since,
+                "before": change.before,
+                "after": change.after,
+                "outcome": change.outcome.value,
+                "p": change.p,
+                "changed": list(change.changed),
             }
-            for shift in one.shifts
+            for change in one.changes
         ],
     }
 
 
-def _series(one: Series, runs: tuple[Run, ...]) -> str:
-    worst = min((shift.outcome for shift in one.shifts), key=PLACES.__getitem__)
-    width = len(worst) + 2
+def _series(one: MetricHistory, runs: tuple[Run, ...], width: int | None) -> str:
+    worst = min((change.outcome for change in one.changes), key=PLACES.__getitem__)
+    indent = " " * (len(worst) + 2)
     lines = []
-    for shift in one.shifts:
-        told = f"{told_shift(shift, one.metric, runs)}; p {shift.p:.3f}"
-        told += f"; {', '.join(shift.changed)}" if shift.changed else ""
-        indent = " " * width
-        lines += textwrap.wrap(plain(told), WIDTH, initial_indent=indent, subsequent_indent=indent)
-    marks = {shift.run: shift.outcome.value for shift in one.shifts}
-    rows = [_row(one.metric, point, runs[point.run], marks) for point in one.points]
-    headers = ("result", one.metric, "95%", "of", "")
-    table = tabulate(rows, headers, tablefmt="plain", disable_numparse=True)
-    lines += ["", textwrap.indent(table, " " * width), ""]
-    return "\n".join([f"{worst:<{width}}{plain(one.case)}: {one.metric}", *lines])
+    for change in one.changes:
+        told = f"{describe_change(change, one.metric, runs)}; p {change.p:.3f}"
+        told += f"; {', '.join(change.changed)}" if change.changed else ""
+        lines.append(paragraph(told, width, indent=indent, hang=""))
+    marks = {change.run: change.outcome.value for change in one.changes}
+    table = terminal_table(
+        ("result", one.metric, "95%", "of", "change"),
+        [_row(one.metric, point, runs[point.run], marks) for point in one.points],
+        words=("95%", "of", "change"),
+        width=None if width is None else width - len(indent),
+        spare=("of", "95%"),
+    )
+    lines += ["", textwrap.indent(table, indent), ""]
+    return "\n".join([f"{worst}  {plain(one.case)}: {one.metric}", *lines])
 
 
 def _row(metric: str, point: Point, run: Run, marks: dict[int, str]) -> tuple[str, ...]:
     ends = point.interval
-    between = f"{amount(metric, ends.low)} to {amount(metric, ends.high)}" if ends else ""
+    between = (
+        f"{format_value(metric, ends.low)} to {format_value(metric, ends.high)}" if ends else ""
+    )
     place, mark = str(point.run + 1), marks.get(point.run, "")
-    return place, amount(metric, point.value), between, _name(run), mark
+    return place, format_value(metric, point.value), between, _name(run), mark
 
 
 def _name(run: Run) -> str:

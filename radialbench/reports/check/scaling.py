@@ -7,10 +7,10 @@ from radialbench.maskgen.identity import told_apart
 from radialbench.records.gate import Gate
 from radialbench.records.problem import backend_id, group_id, plain_config
 from radialbench.records.result import Record
-from radialbench.reports.check.alike import unlike
-from radialbench.reports.check.chance import Change, Slope, change_of, slope_of
-from radialbench.reports.check.figures import latency
+from radialbench.reports.check.environment_diff import why_unlike
 from radialbench.reports.check.gates import Gates, gates_of
+from radialbench.reports.check.metrics import latency
+from radialbench.reports.check.significance import Change, Slope, change_of, slope_of
 from radialbench.reports.check.verdict import Outcome, Verdict
 from radialbench.reports.exponent import FEWEST, Exponent, exponent
 from radialbench.reports.interval import Interval
@@ -24,7 +24,7 @@ Records = Mapping[tuple[str, str], Record]
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
+class ExponentChange:
     """The exponents of a sweep, before it is known what chance could have done.
 
     Attributes:
@@ -46,9 +46,9 @@ class Grown:
     cases: tuple[str, ...]
 
 
-def sweeps(
+def exponent_changes(
     before: Records, now: Records, asked: Gates, *, runs: float = 0.0
-) -> Iterator[Grown | Verdict]:
+) -> Iterator[ExponentChange | Verdict]:
     """Compare the exponents of every mask, backend and resolution that both sets have in common.
 
     An exponent goes through the medians of at least three lengths, the longest 1.5 times the
@@ -74,7 +74,7 @@ def sweeps(
         compared = {frames: new[case][frames] for frames in changes}
         if _long(compared):
             cases = tuple(record.case for record in new[case].values())
-            yield _grown(case, gate, pairs, changes, cases)
+            yield _exponent_change(case, gate, pairs, changes, cases)
         elif _long(old[case]):
             yield Verdict(case, METRIC, Outcome.INCONCLUSIVE, _short(len(changes), len(old[case])))
         else:
@@ -82,7 +82,7 @@ def sweeps(
             yield Verdict(case, METRIC, Outcome.NEW, why)
 
 
-def grown(one: Grown, is_worse: bool, is_better: bool) -> Verdict:
+def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verdict:
     """Judge a change of an exponent.
 
     Args:
@@ -150,25 +150,25 @@ def _long(sweep: Mapping[int, Record]) -> bool:
 def _change(old: Record, new: Record, runs: float) -> Change | None:
     """How the time of a length changed; None if the two are not compared, or have few samples."""
     before, now = latency(old), latency(new)
-    if unlike(old, new) or before is None or now is None or before.source != now.source:
+    if why_unlike(old, new) or before is None or now is None or before.source != now.source:
         return None
     return change_of(before, now, runs)
 
 
-def _grown(
+def _exponent_change(
     case: str,
     gate: Gate,
     pairs: Mapping[int, tuple[Record, Record]],
     changes: Mapping[int, Change],
     cases: tuple[str, ...],
-) -> Grown:
+) -> ExponentChange:
     tokens = [pairs[frames][1].problem.seq_len for frames in changes]
     old, new = (
         exponent(tokens, [_samples(pairs[frames][side]) for frames in changes]) for side in (0, 1)
     )
     assert old is not None and new is not None
     slope = slope_of(tokens, list(changes.values()))
-    return Grown(case, gate, old, new, slope, tuple(changes), cases)
+    return ExponentChange(case, gate, old, new, slope, tuple(changes), cases)
 
 
 def _samples(record: Record) -> tuple[float, ...]:

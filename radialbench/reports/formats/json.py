@@ -7,8 +7,8 @@ from typing import Any
 
 from radialbench.records.codec import to_dict
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.compare import Comparison
-from radialbench.reports.formats.csv import all_cells
+from radialbench.reports.check.formats.json import facts as check_facts
+from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.growth import Growth
 from radialbench.reports.scaling import Latency, Work
 from radialbench.reports.summary import Summary
@@ -25,39 +25,30 @@ def facts(summary: Summary) -> dict[str, Any]:
         "source": summary.source,
         "suites": list(summary.suites),
         "environments": [to_dict(environment) for environment in summary.environments],
-        "rows": all_cells(summary),
+        "rows": list(summary.cases),
         "break_even": [_even(one) for one in summary.break_evens],
         "work": [_work(work) for work in summary.scaling.works],
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
         "told": {told.topic: list(told.lines) for told in summary.told},
-        "baseline": _baseline(summary.comparison),
+        "baseline": _baseline(summary.check),
         "notes": list(summary.notes),
     }
 
 
 def _even(one: BreakEven) -> dict[str, Any]:
     # JSON has no infinity: null stands for beyond the longest length.
-    low, high = one.interval or (None, None)
-    beyond = high == math.inf
+    low, high = (None if end == math.inf else end for end in one.interval or (None, None))
     facts = {**asdict(one), "text": one.text}
     del facts["interval"]
-    return facts | {"low": low, "high": None if beyond else high}
+    return facts | {"low": low, "high": high}
 
 
-def _baseline(comparison: Comparison | None) -> dict[str, Any] | None:
-    if comparison is None:
+def _baseline(check: CheckResult | None) -> dict[str, Any] | None:
+    """Return the facts of `radialbench check --format json`, and configurations that changed."""
+    if check is None:
         return None
-    return {
-        "source": comparison.source,
-        "counted": comparison.counted,
-        "changed": list(comparison.changed),
-        "cases": [
-            {"case": one.row.record.case, "text": one.text, "verdict": one.verdict}
-            for one in comparison.cases
-        ],
-        "apart": {why: list(cases) for why, cases in comparison.apart.items()},
-    }
+    return check_facts(check) | {"configs": dict(check.configs)}
 
 
 def _work(work: Work) -> dict[str, Any]:

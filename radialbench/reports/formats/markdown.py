@@ -1,20 +1,60 @@
 """Markdown: the whole report, with its pictures if they lie beside it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from radialbench.records.result import Environment
-from radialbench.reports.compare import Comparison
+from radialbench.reports.check.formats.markdown import verdict_table
+from radialbench.reports.check.verdict import CheckResult
+from radialbench.reports.columns import View, named, show
 from radialbench.reports.environments import environment_facts
-from radialbench.reports.formats._tables import (
-    compared_table,
-    computed_table,
-    latency_table,
-    tables_table,
-    text,
-)
+from radialbench.reports.markdown_tables import table, text
 from radialbench.reports.numbers import listed
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
+
+CASE = named("mask", "backend", "frames", "tokens")
+
+LATENCY: View = {
+    **CASE,
+    "median ms": ("{median_ms}", "{status}"),
+    "IQR ms": "{iqr_ms}",
+    **named("samples", "order_ms"),
+    "speed-up": "{speedup}",
+    "95% interval": "{speedup_low} to {speedup_high}",
+    "over dense": "{dense_backend}",
+    "GFLOP/s": "{effective_tflop_per_s:giga}",
+    "executed GFLOP/s": "{executed_tflop_per_s:giga}",
+    **named("of_ceiling", "isolated_ms"),
+    "J": "{energy_j}",
+}
+"""Times of attention; a case without one has its status instead."""
+
+ON_GPU = ("of ceiling", "isolated ms", "J")
+"""Columns that records of a GPU alone have."""
+
+COMPUTED: View = {
+    **CASE,
+    **named("density", "block_density"),
+    "TFLOP": "{effective_tflop}",
+    "executed TFLOP": "{executed_tflop}",
+    "peak MiB": "{peak_bytes}",
+    "plan ms": "{plan_ms}",
+    "error": "{max_abs_error}",
+    "lse error": "{max_lse_error}",
+    "tolerance": "{tolerance}",
+}
+"""Work, memory and accuracy of attention."""
+
+TABLES: View = {
+    **named("mask", "frames", "tokens", "pairs", "density", "block_density"),
+    "full": "{full_blocks}",
+    "partial": "{partial_blocks}",
+    "bitmaps": "{bitmaps}",
+    "MiB": "{table_bytes}",
+    "first ms": "{compile_ms}",
+    "median ms": ("{median_ms}", "{status}"),
+}
+"""What the tables hold, and how long they take to compile."""
 
 
 def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> str:
@@ -30,7 +70,7 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     parts = [f"# {text(listed(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
     parts += _bullets("Break-even with dense", _break_evens(summary))
-    parts += _baseline(summary.comparison)
+    parts += _baseline(summary.check)
     for told in summary.told:
         parts += _bullets(told.topic, map(text, told.lines))
     parts += ["## Charts", *shown[1:]] if shown[1:] else []
@@ -40,20 +80,23 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
         "there and the output back. The speed-up counts both, over the fastest dense result of the "
         "length. GFLOP/s are of the pairs the mask asks for, executed GFLOP/s of the blocks, "
         "computed whole.",
-        latency_table,
+        LATENCY,
         summary.timed,
+        numbered="backend",
     )
     parts += _tables(
         "What was computed",
         "Largest errors against the definition of attention, on the tensors that are timed.",
-        computed_table,
+        COMPUTED,
         summary.timed,
+        numbered="backend",
     )
     parts += _tables(
         "Tables",
         "Blocks of the compiled tables. First ms is the first compilation in the run.",
-        tables_table,
+        TABLES,
         summary.compiled,
+        numbered="mask",
     )
     parts += _bullets("Not measured", _unsound(summary))
     parts += _environments(summary)
@@ -61,13 +104,16 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(
-    title: str, about: str, table: Callable[[Sequence[Row]], str], rows: Sequence[Row]
-) -> list[str]:
-    """A section with a table a sweep."""
+def _tables(title: str, about: str, view: View, rows: Sequence[Row], *, numbered: str) -> list[str]:
+    """A section with a table a sweep; `numbered` heads the cells with the environment's number."""
     parts = [f"## {title}", about] if rows else []
     for sweep in dict.fromkeys(row.sweep for row in rows):
-        parts += [f"### {text(sweep)}", table([row for row in rows if row.sweep == sweep])]
+        here = [row for row in rows if row.sweep == sweep]
+        several = len({row.place for row in here}) > 1
+        shown = {**view, numbered: f"{view[numbered]} [{{environment}}]"} if several else view
+        headings, body = show(shown, here, text=text, optional=ON_GPU)
+        words = list(view).index(numbered) + 1
+        parts += [f"### {text(sweep)}", table(headings, body, words=words)]
     return parts
 
 
@@ -88,18 +134,16 @@ def _break_evens(summary: Summary) -> list[str]:
     ]
 
 
-def _baseline(comparison: Comparison | None) -> list[str]:
-    if comparison is None:
+def _baseline(check: CheckResult | None) -> list[str]:
+    if check is None:
         return []
-    head = f"Beside {text(comparison.source)}: {text(comparison.counted)}."
-    lines = [f"Changed: {text(words)}" for words in comparison.changed]
-    lines += [
-        f"Not compared, {text(why)}: {', '.join(map(text, cases))}"
-        for why, cases in comparison.apart.items()
+    head = f"Beside {text(check.baseline)}: {check.headline}."
+    shown = [verdict_table(check.compared)] if check.compared else []
+    lines = [
+        f"- {text(words)}: {', '.join(map(text, cases))}" if cases else f"- {text(words)}"
+        for words, cases in check.notes
     ]
-    shown = [compared_table(comparison.cases)] if comparison.cases else []
-    told = ["\n".join(f"- {line}" for line in lines)] if lines else []
-    return ["## Against the baseline", head, *shown, *told]
+    return ["## Against the baseline", head, *shown, *filter(None, ["\n".join(lines)])]
 
 
 def _unsound(summary: Summary) -> list[str]:

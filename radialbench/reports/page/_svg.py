@@ -4,8 +4,10 @@ import re
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from radialbench.reports.charts._style import COLOURS, GREY, GRID, INK
-from radialbench.reports.page._html import esc
+from radialbench.reports.numbers import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +22,7 @@ VARIABLES = {
 """Colours of the charts, and what the page calls them in light and in dark."""
 
 
-def inline(figure: "Figure", name: str, label: str) -> str:
+def inline(figure: "Figure", name: str, label: str) -> Markup:
     """Draw a figure as an SVG element.
 
     Args:
@@ -49,10 +51,12 @@ def inline(figure: "Figure", name: str, label: str) -> str:
     width = float(size[1]) if size else 600.0
     start = text.index(">") + 1
     box = re.search(r'viewBox="[^"]*"', text[:start])
-    return (
-        f'<svg {box[0] if box else ""} style="--width:{width * 4 / 3:.0f}px" role="img" '
-        f'aria-label="{esc(label)}" xmlns:xlink="http://www.w3.org/1999/xlink">{text[start:]}'
+    opening = Markup(
+        '<svg {} style="--width:{:.0f}px" role="img" aria-label="{}" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
+    where = Markup(box[0] if box else "")
+    return opening.format(where, width * 4 / 3, plain(label)) + Markup(text[start:])
 
 
 def _font(found: re.Match[str]) -> str:

@@ -1,17 +1,29 @@
 """Put the page together."""
 
-from importlib.resources import files
-
-from radialbench.records.result import Environment
+from radialbench.reports.claims import PAPER, VIDEOS
 from radialbench.reports.environments import environment_facts
 from radialbench.reports.numbers import listed
-from radialbench.reports.page._html import esc, items, section, table
-from radialbench.reports.page.paper import ABOUT, beside_the_paper
 from radialbench.reports.page.pictures import charts_of, masks_of
 from radialbench.reports.page.results import results
-from radialbench.reports.page.summary import baseline, failed, headline_tables, measured
+from radialbench.reports.page.summary import baseline, overview
+from radialbench.reports.page.template import Table, render, stored
+from radialbench.reports.paper import (
+    ATTENTION,
+    SPARSITY,
+    WORK,
+    attention_rows,
+    sparsity_rows,
+    work_rows,
+)
 from radialbench.reports.summary import Summary
-from radialbench.reports.told import Told
+
+PAPER_SUITE = "paper"
+
+ABOUT_PAPER = (
+    f"Attention alone, where the last column is what {PAPER} says of whole videos over FA2: dense "
+    "steps, dense layers and all that is not attention lie between the two. Then what is counted, "
+    "not measured: the work of whole videos, and what the masks leave out."
+)
 
 METHOD = (
     "Times are medians. Their 95% intervals lie between two of the samples, whatever the samples' "
@@ -33,96 +45,55 @@ METHOD = (
 
 def page(summary: Summary) -> str:
     """Build the page."""
-    title = listed(list(summary.suites)) or "No results"
-    sections = (
-        _first(summary),
-        baseline(summary.comparison),
-        section("paper", "Beside the paper", *beside_the_paper(summary), about=ABOUT),
-        section("charts", "Charts", *charts_of(summary)),
-        section(
-            "masks",
-            "Masks",
-            *masks_of(summary),
-            about="Queries down, keys across, each in "
-            "its own token order. Press one to enlarge it.",
-        ),
-        section("growth", "Growth", *map(_told, summary.told)),
-        section("results", "Results", *results(summary)),
-        _method(summary),
-    )
-    body = "\n".join(filter(None, sections))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{esc(title)} · radialbench</title>
-<link rel="icon" href="data:,">
-<style>
-{_text("style.css")}</style>
-</head>
-<body>
-<a class="skip" href="#main">Skip to the results</a>
-<header>
-<p class="kind">radialbench report</p>
-<h1>{esc(title)}</h1>
-<p>{esc(summary.counted)}{f" · {esc(summary.source)}" if summary.source else ""}</p>
-<nav aria-label="Sections">{_links(sections)}</nav>
-</header>
-<main id="main" tabindex="-1">
-{body}
-</main>
-<dialog id="zoom" aria-label="Mask, enlarged">
-<form method="dialog"><label>size <input type="range" min="1" max="8" step="0.5" value="1"></label>
-<b></b><button>close</button></form>
-<div class="canvas" tabindex="0" role="region" aria-label="Mask"><img alt="" src="data:,"></div>
-</dialog>
-<script>
-{_text("script.js")}</script>
-</body>
-</html>
-"""
-
-
-def _first(summary: Summary) -> str:
-    missing = failed(summary)
-    compared = summary.comparison
-    against = f"Against {compared.source}: {compared.counted}." if compared else ""
-    return section(
-        "summary",
-        "Summary",
-        measured(summary),
-        items([against]) if against else "",
-        *headline_tables(summary),
-        f"<h3>Not measured</h3>{missing}" if missing else "",
-        f"<h3>Notes</h3>{items(summary.notes)}" if summary.notes else "",
+    check = summary.check
+    return render(
+        "page.html",
+        **overview(summary),
+        title=listed(list(summary.suites)) or "No results",
+        counted=summary.counted,
+        source=summary.source,
+        against=f"Against {check.baseline}: {check.headline}." if check else "",
+        baseline=baseline(check) if check else None,
+        paper=_beside_the_paper(summary),
+        about_paper=ABOUT_PAPER,
+        charts=charts_of(summary),
+        masks=masks_of(summary),
+        growth=summary.told,
+        results=results(summary),
+        environments=_environments(summary),
+        method=METHOD,
+        style=stored("style.css"),
+        script=stored("script.js"),
     )
 
 
-def _links(sections: tuple[str, ...]) -> str:
-    names = [part.split('"', 2)[1] for part in sections if part]
-    return "".join(f'<a href="#{name}">{name}</a>' for name in names)
-
-
-def _told(told: Told) -> str:
-    return f"<h3>{esc(told.topic)}</h3>{items(told.lines)}"
-
-
-def _method(summary: Summary) -> str:
-    parts = []
+def _environments(summary: Summary) -> list[Table]:
+    tables = []
     for place, env in enumerate(summary.environments):
         number = f" {place + 1}" if len(summary.environments) > 1 else ""
-        parts.append(_environment(summary, place, env, f"Environment{number}"))
-    parts.append(f"<h3>How to read the numbers</h3>{items(METHOD)}")
-    return section("method", "Environment and method", *parts)
+        rows = [row for row in summary.rows if row.place == place]
+        facts = tuple(environment_facts(env, rows).items())
+        caption = f"Environment{number}"
+        tables.append(Table(f"environment{place}", caption, ("what", "value"), facts, words=2))
+    return tables
 
 
-def _environment(summary: Summary, place: int, env: Environment, title: str) -> str:
-    rows = [row for row in summary.rows if row.place == place]
-    facts = environment_facts(env, rows).items()
-    return table(f"environment{place}", title, ("what", "value"), facts, words=2)
+def _beside_the_paper(summary: Summary) -> list[Table]:
+    """Return the radial attention paper's figures beside those of a run of its suite.
 
-
-def _text(name: str) -> str:
-    return (files("radialbench.reports.page") / name).read_text(encoding="utf-8")
+    There are none if the results are of other suites, or have no times.
+    """
+    records = [row.record for row in summary.timed if row.record.suite == PAPER_SUITE]
+    rows = attention_rows(records)
+    if not rows:
+        return []
+    groups = {record.group for record in records}
+    videos = [video for video in VIDEOS if video.group in groups]
+    times = "Each mask on our fastest kernel, over dense kernels: samples taken in turn."
+    work = "Operations of whole videos in 10¹⁵, exact: all steps, by the paper's schedule."
+    sparsity = "Sparsity of the authors' mask, as released now and first, text counted."
+    return [
+        Table("paper-attention", times, ATTENTION, rows, words=3),
+        Table("paper-work", work, WORK, work_rows(videos), words=2),
+        Table("paper-sparsity", sparsity, SPARSITY, sparsity_rows(videos), words=2),
+    ]

@@ -1,13 +1,16 @@
 """What comes first: what was measured, how much faster masks are and how surely, what failed."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.compare import Comparison
-from radialbench.reports.formats._tables import between
+from radialbench.reports.check.metrics import format_value
+from radialbench.reports.check.verdict import CheckResult
+from radialbench.reports.columns import cell
 from radialbench.reports.headlines import Headline, headlines
-from radialbench.reports.numbers import listed, share, span, three, times
-from radialbench.reports.page._html import NONE, esc, items, section, table
+from radialbench.reports.markdown_tables import between
+from radialbench.reports.numbers import NONE, listed, span, three, times
+from radialbench.reports.page.template import Table, render
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
 from radialbench.reports.times import total_ms
@@ -20,14 +23,27 @@ FIRST = 6
 
 
 def fragment(summary: Summary) -> str:
-    """The page's first part without its style, as a notebook shows it."""
-    missing = failed(summary)
-    told = items(summary.notes)
-    return "\n".join(filter(None, (measured(summary), *headline_tables(summary), missing, told)))
+    """Render the page's first part without its style, as a notebook shows it."""
+    return render("notebook.html", **overview(summary))
 
 
-def measured(summary: Summary) -> str:
-    """Say in a sentence or two what was measured, where and how."""
+def overview(summary: Summary) -> dict[str, object]:
+    """Return what the templates show first: the headlines, what failed, and notes."""
+    tables = headline_tables(summary)
+    return {
+        "lead": _lead(summary),
+        "tables": tables[:MOST_TABLES],
+        "left_out": len(tables[MOST_TABLES:]),
+        "failed": [
+            f"{status}: {reason}: {named(cases)}"
+            for (status, reason), cases in summary.reasons.items()
+        ],
+        "notes": summary.notes,
+    }
+
+
+def _lead(summary: Summary) -> str:
+    """Describe in a sentence or two what was measured, where and how."""
     devices = list(dict.fromkeys(env.device for env in summary.environments))
     masks = list(dict.fromkeys(row.mask for row in summary.rows))
     told = []
@@ -41,30 +57,23 @@ def measured(summary: Summary) -> str:
     if summary.compiled:
         lengths = span([row.tokens for row in summary.compiled])
         told.append(f"Block tables compiled at {lengths} tokens.")
-    return f'<p class="lead">{esc(" ".join(told) or "Nothing was measured.")}</p>'
+    return " ".join(told) or "Nothing was measured."
 
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
-def headline_tables(summary: Summary) -> list[str]:
-    """Give a table of the fastest kernels of each sweep, with what dense does there."""
-    found = headlines(summary)
-    parts = []
-    for place, ((sweep, where), lines) in enumerate(found.items()):
-        if place == MOST_TABLES:
-            parts.append(
-                f"<p>{len(found) - place} more sweeps are in the table of results, and all in "
-                "report.csv.</p>"
-            )
-            break
+def headline_tables(summary: Summary) -> list[Table]:
+    """Return a table of the fastest kernels of each sweep, with what dense does there."""
+    tables = []
+    for place, ((sweep, where), lines) in enumerate(headlines(summary).items()):
         number = f" [{where + 1}]" if len(summary.environments) > 1 else ""
-        parts.append(_headlines(f"headline{place}", f"{sweep}{number}", lines))
-    return parts
+        tables.append(_headlines(f"headline{place}", f"{sweep}{number}", lines))
+    return tables
 
 
-def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> str:
+def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
     first = lines[0].row
     assert first.dense
     problem = first.record.problem
@@ -77,7 +86,8 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> str:
         *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
         *("density", "kernel"),
     )
-    return table(name, caption, headers, [_headline(line, first) for line in lines], words=1)
+    rows = [_headline(line, first) for line in lines]
+    return Table(name, caption, headers, rows, words=1)
 
 
 def _headline(line: Headline, first: Row) -> tuple[str, ...]:
@@ -86,12 +96,12 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
     elsewhere = "" if row.tokens == first.tokens else f" at {row.tokens:,} tokens"
     return (
         row.mask + elsewhere,
-        times(row.speedup or 0),
-        between(row.speedup_interval),
+        cell(row, "{speedup}"),
+        cell(row, "{speedup_low} to {speedup_high}"),
         NONE if line.reached is None else f"{line.reached:.0%}",
         _even(line.even),
-        three(row.total_ms or 0),
-        share(row.table.density) if row.table else NONE,
+        cell(row, "{latency_ms}"),
+        cell(row, "{density}"),
         row.backend,
     )
 
@@ -110,13 +120,6 @@ def _even(even: BreakEven | None) -> str:
     return f"from {even.about}" + (f" ({even.sure})" if even.sure else "")
 
 
-def failed(summary: Summary) -> str:
-    """List what has no time, by reason."""
-    return items(
-        f"{status}: {reason}: {named(cases)}" for (status, reason), cases in summary.reasons.items()
-    )
-
-
 def named(cases: Iterable[str]) -> str:
     """The first few cases, and how many more there are."""
     names = list(cases)
@@ -124,37 +127,32 @@ def named(cases: Iterable[str]) -> str:
     return ", ".join(names[:FIRST]) + more
 
 
-def baseline(comparison: Comparison | None) -> str:
-    """Give both times of each case and their ratio, the slower ones first."""
-    if comparison is None:
-        return ""
-    headers = (
-        *("mask", "kernel", "tokens", "before ms", "now ms", "before / now", "95% interval"),
-        *("which is", "sweep"),
-    )
-    body = [
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a check decided: a table of what was compared, and lines on the rest."""
+
+    table: Table | None
+    notes: list[str]
+
+
+def baseline(check: CheckResult) -> Baseline:
+    """Return what a check decided of each case, the worst first."""
+    headers = ("case", "metric", "verdict", "why", "before", "now", "now / before", "95% interval")
+    rows = [
         (
-            one.row.mask,
-            one.row.backend,
-            f"{one.row.tokens:,}",
-            three(one.before_ms),
-            three(one.row.total_ms or 0),
-            times(one.ratio),
+            one.case,
+            one.metric,
+            one.outcome,
+            one.reason,
+            format_value(one.metric, one.before or 0),
+            format_value(one.metric, one.now or 0),
+            NONE if one.ratio is None else times(one.ratio),
             between(one.interval),
-            one.verdict + (f"; {one.config}" if one.config else ""),
-            one.row.sweep,
         )
-        for one in sorted(comparison.cases, key=lambda one: one.ratio)
+        for one in check.compared
     ]
-    caption = f"Times beside {comparison.source}: {comparison.counted}"
-    return section(
-        "baseline",
-        "Against the baseline",
-        items([f"Changed between the two: {', '.join(comparison.changed)}"])
-        if comparison.changed
-        else "",
-        table("compared", caption, headers, body, words=2, sortable=True) if body else "",
-        items(f"Not compared, {why}: {named(names)}" for why, names in comparison.apart.items()),
-        about="A ratio above 1 is faster now. Its interval counts the samples of both runs, not "
-        "what else changed between them.",
+    caption = f"Beside {check.baseline}: {check.headline}"
+    return Baseline(
+        Table("compared", caption, headers, rows, words=4, sortable=True) if rows else None,
+        [f"{words}: {named(cases)}" if cases else words for words, cases in check.notes],
     )

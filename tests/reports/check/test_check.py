@@ -8,11 +8,12 @@ import pytest
 from radialbench.errors import ReportError
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
+from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
-from radialbench.reports.check import check
-from radialbench.reports.check.alike import differences
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.environment_diff import environment_diff
 from radialbench.reports.check.gates import GATES, set_gates
-from radialbench.reports.check.verdict import Outcome, Verdict, exit_code, worst_first
+from radialbench.reports.check.verdict import Outcome, Verdict, exit_code
 from tests.reports.check.noise import GPU_RECORD, record
 from tests.reports.factory import elsewhere, ended, made, on_gpu
 
@@ -24,7 +25,7 @@ def gpu(factor: float = 1.0, case: str = "a", **changes: Any) -> Record:
 
 
 def only(metric: str, now: Record, before: Record, *gates: str) -> Verdict:
-    found = check([now], [before], set_gates(GATES, gates))
+    found = check([now], [before], set_gates(GATES, gates)).verdicts
     (verdict,) = [one for one in found if one.metric == metric]
     return verdict
 
@@ -53,7 +54,7 @@ def test_a_gate_decides_what_counts() -> None:
     assert only("latency", gpu(1.05), gpu(), "latency=6%").outcome is Outcome.PASS
     assert only("latency", gpu(1.05), gpu(), "latency=0.1ms").outcome is Outcome.PASS
     assert only("latency", gpu(1.05), gpu(), "latency=0.01ms").outcome is Outcome.REGRESSED
-    found = check([gpu()], [gpu()], {"latency": None})
+    found = check([gpu()], [gpu()], {"latency": None}).verdicts
     assert "latency" not in {one.metric for one in found}
 
 
@@ -63,11 +64,11 @@ def test_what_runs_differ_by_counts_for_nothing_whatever_the_gate() -> None:
 
 
 def test_what_runs_are_known_to_differ_by_widens_the_interval() -> None:
-    (verdict, *_) = check([gpu(1.045)], [gpu()], runs=0.02)
+    (verdict, *_) = check([gpu(1.045)], [gpu()], noise_floor=0.02).verdicts
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert verdict.interval is not None
     assert verdict.interval.high > 1.045 * 1.039
-    (verdict, *_) = check([gpu(1.10)], [gpu()], runs=0.02)
+    (verdict, *_) = check([gpu(1.10)], [gpu()], noise_floor=0.02).verdicts
     assert verdict.outcome is Outcome.REGRESSED
 
 
@@ -173,7 +174,7 @@ def test_energy_and_share_of_the_ceiling() -> None:
 def test_compiling_has_a_gate_of_its_own() -> None:
     before = made(backend=None, samples=STEADY)
     now = made(backend=None, samples=[1.5 * ms for ms in STEADY])
-    (verdict,) = [one for one in check([now], [before]) if one.metric != "memory"]
+    (verdict,) = [one for one in check([now], [before]).verdicts if one.metric != "memory"]
     assert (verdict.metric, verdict.outcome) == ("compile", Outcome.REGRESSED)
 
 
@@ -193,13 +194,30 @@ def test_how_a_case_ended(before: str, now: str, outcome: Outcome) -> None:
         gpu() if word == "ok" else ended(Status(word), "for a reason", gpu())
         for word in (before, now)
     )
-    (verdict,) = check([new], [old])
+    (verdict,) = check([new], [old]).verdicts
     assert (verdict.metric, verdict.outcome) == ("status", outcome)
     assert now in verdict.reason
 
 
+def test_the_same_scale_written_twice_is_the_same_problem() -> None:
+    problem = gpu().problem
+    before = gpu(problem=replace(problem, sm_scale=problem.scale))
+    assert only("latency", gpu(), before).outcome is Outcome.PASS
+
+
+def test_suites_may_have_other_names() -> None:
+    assert only("latency", gpu(suite="one"), gpu(suite="other")).outcome is Outcome.PASS
+
+
+def test_configurations_that_changed_are_named_with_their_cases() -> None:
+    before = [gpu(case=case, config=KernelConfig(block_n=64)) for case in "ab"]
+    found = check([gpu(), gpu(case="b"), gpu(case="c")], [*before, gpu(case="c")])
+    assert found.configs == {"block_n: 64 and 128": ("a", "b")}
+    assert ("configuration changed: block_n: 64 and 128", ("a", "b")) in found.notes
+
+
 def test_cases_of_one_side_alone() -> None:
-    found = check([gpu(), gpu(case="b")], [gpu(), gpu(case="c")])
+    found = check([gpu(), gpu(case="b")], [gpu(), gpu(case="c")]).verdicts
     alone = {one.case: one.outcome for one in found if one.metric == "status"}
     assert alone == {"b": Outcome.NEW, "c": Outcome.MISSING}
     with pytest.raises(ReportError, match="none of the baseline's cases"):
@@ -208,19 +226,19 @@ def test_cases_of_one_side_alone() -> None:
 
 def test_the_last_record_of_a_case_counts() -> None:
     assert only("latency", gpu(), gpu()).ratio == 1
-    found = check([gpu(1.5), gpu()], [gpu(2.0), gpu()])
+    found = check([gpu(1.5), gpu()], [gpu(2.0), gpu()]).verdicts
     assert {one.outcome for one in found} == {Outcome.PASS}
 
 
 def test_another_problem_and_another_way_of_measuring_are_not_compared() -> None:
     problem = replace(GPU_RECORD.problem, mask_fingerprint="beef")
     other = gpu(problem=problem, mask=MaskIdentity("radial", "beef"))
-    (verdict,) = check([gpu()], [other])
+    (verdict,) = check([gpu()], [other]).verdicts
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "its mask_fingerprint changed" in verdict.reason
     timing = gpu().timing
     assert timing is not None
-    (verdict,) = check([gpu()], [gpu(timing=replace(timing, cache="warm"))])
+    (verdict,) = check([gpu()], [gpu(timing=replace(timing, cache="warm"))]).verdicts
     assert "cache: warm and cold" in verdict.reason
 
 
@@ -229,18 +247,18 @@ def test_another_device_is_refused_and_another_version_must_be_allowed() -> None
     (there,) = elsewhere([here], device="Other GPU")
     for allowed in (False, True):
         with pytest.raises(ReportError, match="device: Other GPU and Example GPU"):
-            differences([(there, here)], across_versions=allowed)
+            environment_diff([(there, here)], across_versions=allowed)
     (there,) = elsewhere([here], versions={"torch": "2.12.0", "numpy": "2.3.5"})
     with pytest.raises(ReportError, match=r"torch: 2.12.0 and 2.13.0.*--across-versions"):
-        differences([(there, here)])
-    assert differences([(there, here)], across_versions=True) == ("torch: 2.12.0 and 2.13.0",)
+        environment_diff([(there, here)])
+    assert environment_diff([(there, here)], across_versions=True) == ("torch: 2.12.0 and 2.13.0",)
 
 
 def test_another_gpu_of_the_same_kind_is_told() -> None:
     here = GPU_RECORD
     there, now = (elsewhere([here], card=card)[0] for card in ("0123abc", "4567def"))
-    assert differences([(here, now), (there, there)]) == ()
-    (told,) = differences([(there, now)])
+    assert environment_diff([(here, now), (there, there)]) == ()
+    (told,) = environment_diff([(there, now)])
     assert told.startswith("card: 0123abc and 4567def, two GPUs of one kind")
 
 
@@ -248,17 +266,17 @@ def test_our_own_version_and_commit_may_differ_and_a_gpu_may_stand_elsewhere() -
     here = gpu()
     versions = here.environment.versions | {"radialbench": "0.0.1"}
     (there,) = elsewhere([here], commit="feed", versions=versions)
-    told = differences([(there, here)])
+    told = environment_diff([(there, here)])
     assert told == ("radialbench: 0.0.1 and none", "commit: feed and 0123abc")
     (there,) = elsewhere([here], cores=64)
-    assert differences([(there, here)], across_versions=True) == ("cores: 64 and 2",)
+    assert environment_diff([(there, here)], across_versions=True) == ("cores: 64 and 2",)
 
 
 def test_another_processor_is_another_machine_where_it_computes() -> None:
     here = made(samples=STEADY)
     (there,) = elsewhere([here], cores=64)
     with pytest.raises(ReportError, match="of another machine .*cores: 64 and 2"):
-        differences([(there, here)], across_versions=True)
+        environment_diff([(there, here)], across_versions=True)
 
 
 def test_the_worst_outcome_decides() -> None:
@@ -278,5 +296,5 @@ def test_the_worst_comes_first() -> None:
         [gpu(1.1, "a"), gpu(1.3, "b"), gpu(0.5, "c"), gpu(1.0, "d")],
         [gpu(case=name) for name in "abcd"],
     )
-    latencies = [one.case for one in worst_first(found) if one.metric == "latency"]
+    latencies = [one.case for one in found.verdicts if one.metric == "latency"]
     assert latencies == ["b", "a", "c", "d"]

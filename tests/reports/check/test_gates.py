@@ -6,8 +6,15 @@ import pytest
 
 from radialbench.errors import ReportError
 from radialbench.records.gate import UNITS, Gate, gate_text, read_gate
-from radialbench.reports.check.figures import METRICS
-from radialbench.reports.check.gates import GATES, NONE, gates_of, read_gates, set_gates, told_gates
+from radialbench.reports.check.gates import (
+    GATES,
+    NO_GATES,
+    describe_gates,
+    gates_of,
+    read_gates,
+    set_gates,
+)
+from radialbench.reports.check.metrics import METRICS
 from tests.reports.factory import made
 
 
@@ -89,15 +96,15 @@ def test_a_gate_is_written_as_it_is_read(metric: str, text: str) -> None:
 
 def test_what_is_asked_for_holds_before_the_suite_and_this_before_the_default() -> None:
     record = made(gates=("latency=5%", "memory=off"))
-    found = gates_of(record, set_gates(NONE, ["latency=9%"]))
+    found = gates_of(record, set_gates(NO_GATES, ["latency=9%"]))
     assert found == {**GATES, "latency": Gate(0.09), "memory": None}
-    assert gates_of(made(), NONE) == GATES
+    assert gates_of(made(), NO_GATES) == GATES
 
 
 def test_a_stored_gate_that_cannot_be_read_is_told_with_its_case() -> None:
     record = made(gates=("latency=5",))
     with pytest.raises(ReportError, match=f"the suite's gates in the results of {record.case}: a"):
-        gates_of(record, NONE)
+        gates_of(record, NO_GATES)
 
 
 def test_gates_that_are_not_the_default_ones_are_told() -> None:
@@ -106,10 +113,10 @@ def test_gates_that_are_not_the_default_ones_are_told() -> None:
         made("b", gates=("latency=8%", "energy=off")),
         made("c", gates=("latency=8%", "energy=off")),
     ]
-    assert told_gates(records, NONE) == (
+    assert describe_gates(records, NO_GATES) == (
         "latency 5% (suite, 1 case)", "latency 8% (suite, 2 cases)", "energy off (suite, 2 cases)"
     )  # fmt: skip
-    assert told_gates(records[1:], set_gates(NONE, ["latency=2.5%"])) == (
+    assert describe_gates(records[1:], set_gates(NO_GATES, ["latency=2.5%"])) == (
         "latency 2.5% (asked for)", "energy off (suite)"
     )  # fmt: skip
-    assert told_gates([made()], NONE) == ()
+    assert describe_gates([made()], NO_GATES) == ()

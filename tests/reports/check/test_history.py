@@ -11,11 +11,11 @@ from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Record
-from radialbench.reports.check.gates import NONE, set_gates
+from radialbench.reports.check.gates import NO_GATES, set_gates
 from radialbench.reports.check.history import History, history, run_of
-from radialbench.reports.check.history_chart import pictures
 from radialbench.reports.check.history_text import facts, headline, terminal
 from radialbench.reports.check.verdict import Outcome
+from radialbench.reports.history_chart import pictures
 from tests.reports.check.noise import Noise, record
 from tests.reports.factory import elsewhere
 
@@ -41,18 +41,18 @@ CALLS = np.linspace(-0.003, 0.003, 20)
 
 def found(results: Sequence[Sequence[Record]], *gates: str, noise: float = 0.0) -> History:
     given = [run_of(f"run{place}", records) for place, records in enumerate(results)]
-    return history(given, set_gates(NONE, gates), noise=noise)
+    return history(given, set_gates(NO_GATES, gates), noise_floor=noise)
 
 
 def test_a_step_is_found_with_its_run_and_what_changed() -> None:
     one = found(runs(FLAT, STEP))
     (series,) = one.changed
-    (shift,) = series.shifts
+    (change,) = series.changes
     assert (series.case, series.metric, series.gate) == ("b", "latency", Gate(0.02))
-    assert (shift.since, shift.run, shift.outcome) == (6, 7, Outcome.REGRESSED)
-    assert (shift.before, shift.after) == pytest.approx((1.0, 1.05), rel=0.002)
-    assert shift.changed == ("commit: 0000006 and 0000007",)
-    assert shift.p <= 0.01
+    assert (change.since, change.run, change.outcome) == (6, 7, Outcome.REGRESSED)
+    assert (change.before, change.after) == pytest.approx((1.0, 1.05), rel=0.002)
+    assert change.changed == ("commit: 0000006 and 0000007",)
+    assert change.p <= 0.01
     assert [point.run for point in series.points] == list(range(12))
     assert all(p.interval and p.interval.low < p.value < p.interval.high for p in series.points)
     assert headline(one) == "12 results: 1 change in 2 cases"
@@ -60,7 +60,7 @@ def test_a_step_is_found_with_its_run_and_what_changed() -> None:
 
 def test_a_step_down_is_faster() -> None:
     (series,) = found(runs([1.0] * 6 + [0.9] * 6)).changed
-    assert [shift.outcome for shift in series.shifts] == [Outcome.FASTER]
+    assert [change.outcome for change in series.changes] == [Outcome.FASTER]
 
 
 def test_only_changes_as_large_as_the_gate_are_told() -> None:
@@ -82,7 +82,7 @@ def test_what_has_no_samples_has_steps_too() -> None:
         for size, records in zip(sizes, runs(FLAT), strict=True)
     ]
     (series,) = found(results).changed
-    assert (series.metric, series.shifts[0].before) == ("memory", 100 << 20)
+    assert (series.metric, series.changes[0].before) == ("memory", 100 << 20)
     assert found(results, "memory=1%,4MiB").changed == ()
 
 
@@ -108,7 +108,7 @@ def test_runs_without_a_case_or_measured_differently_are_no_points() -> None:
     one = found(results)
     (series,) = one.changed
     assert [point.run for point in series.points] == [0, 1, *range(4, 12)]
-    assert series.shifts[0].run == 7
+    assert series.changes[0].run == 7
     assert one.left_out == {"measured differently (cache: warm and cold)": 1}
     assert "left out: 1 case, measured differently" in terminal(one)
 
@@ -126,7 +126,7 @@ def test_versions_that_changed_are_told_beside_a_change() -> None:
     results = runs(STEP)
     new = [elsewhere(one, versions={"torch": "2.14.0"}) for one in results[7:]]
     (series,) = found([*results[:7], *new]).changed
-    assert any("2.14.0" in words for words in series.shifts[0].changed)
+    assert any("2.14.0" in words for words in series.changes[0].changed)
 
 
 def test_text_and_facts() -> None:

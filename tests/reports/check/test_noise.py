@@ -2,7 +2,7 @@
 
 import pytest
 
-from radialbench.reports.check import check
+from radialbench.reports.check.compare import check
 from radialbench.reports.check.verdict import Outcome, exit_code
 from tests.reports.check.noise import Noise
 
@@ -13,7 +13,7 @@ def caught(slowdown: float) -> float:
     """In which share of checks a slowdown of one case is called one."""
     noise, found = Noise(2), 0
     for _ in range(SUITES):
-        verdicts = check(noise.run({7: slowdown}), noise.run())
+        verdicts = check(noise.run({7: slowdown}), noise.run()).verdicts
         found += any(
             one.outcome is Outcome.REGRESSED and (one.case, one.metric) == ("case7", "latency")
             for one in verdicts
@@ -24,7 +24,7 @@ def caught(slowdown: float) -> float:
 @pytest.mark.slow
 def test_the_same_code_does_not_fail() -> None:
     noise = Noise(1)
-    codes = [exit_code(check(noise.run(), noise.run())) for _ in range(SUITES)]
+    codes = [exit_code(check(noise.run(), noise.run()).verdicts) for _ in range(SUITES)]
     assert codes.count(1) <= 0.01 * SUITES
     assert codes.count(0) >= 0.95 * SUITES
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from radialbench.records.result import Record
-from radialbench.reports.check import check
-from radialbench.reports.check.checked import checked
-from radialbench.reports.check.gates import NONE, set_gates
+from radialbench.reports.check.compare import check
+from radialbench.reports.check.gates import NO_GATES, set_gates
 from radialbench.reports.check.verdict import Outcome, Verdict
 from tests.reports.factory import elsewhere, made
 
@@ -35,7 +34,9 @@ def sweep(
         offset = 0.0 if seed is None else rng.normal(0, noise)
         spread = np.linspace(-0.004, 0.004, calls)
         times = middle * np.exp(offset + rng.permutation(spread))
-        found.append(made(frames=count, samples=times.tolist(), backend="triton"))
+        found.append(
+            made(frames=count, samples=times.tolist(), backend="triton", config_source="default")
+        )
     return elsewhere(found, device="Example GPU")
 
 
@@ -50,8 +51,8 @@ def timed(record: Record, times: Sequence[float]) -> Record:
 
 
 def judged(now: list[Record], before: list[Record], *gates: str) -> list[Verdict]:
-    found = check(now, before, set_gates(NONE, gates))
-    return [one for one in found if one.metric == "scaling"]
+    found = check(now, before, set_gates(NO_GATES, gates))
+    return [one for one in found.verdicts if one.metric == "scaling"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_the_exponent(now: float, outcome: Outcome) -> None:
 
 
 def test_a_sweep_is_no_case_more() -> None:
-    found = checked(("now", sweep()), ("before", sweep()))
+    found = check(sweep(), sweep())
     assert found.headline.startswith("4 cases: ")
 
 

@@ -1,4 +1,4 @@
-"""A check as text: each format's file holds `render(checked) -> str`."""
+"""A check as text: each format's file holds `render(result) -> str`."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from radialbench.errors import ReportError
 from radialbench.plugins import load_plugin
 
 if TYPE_CHECKING:
-    from radialbench.reports.check.checked import Checked
+    from radialbench.reports.check.verdict import CheckResult
 
 CHECK_FORMATS: dict[str, str] = {
     "bencher": "radialbench.reports.check.formats.bencher:render",
@@ -20,7 +20,7 @@ CHECK_FORMATS: dict[str, str] = {
 }
 """Where each format lives; its file is imported when it is asked for."""
 
-Render = Callable[["Checked"], str]
+Render = Callable[["CheckResult"], str]
 
 
 def load_check_format(name: str) -> Render:

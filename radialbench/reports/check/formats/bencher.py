@@ -6,17 +6,16 @@ measure `latency`; Bencher makes the other measures when it first meets them.
 
 import json
 
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Verdict
+from radialbench.reports.check.verdict import CheckResult, Verdict
 
 NS = {"latency": 1e6, "compile": 1e6}
 """What these metrics, which are in ms, are multiplied by."""
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render the figures of every case that has some, with the interval from its own samples."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for one in checked.verdicts:
+    for one in result.verdicts:
         if one.now is not None:
             found.setdefault(one.case, {})[one.metric] = _metric(one, one.now)
     return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,7 +1,6 @@
 """Annotations as GitHub's runner reads them from a step's output."""
 
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome
+from radialbench.reports.check.verdict import CheckResult, Outcome
 from radialbench.reports.numbers import plain
 
 LEVELS = {
@@ -13,14 +12,14 @@ LEVELS = {
 }
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render a workflow command a verdict that does not just pass, and the summary as a line."""
     lines = [
         f"::{LEVELS[one.outcome]} title={_property(f'{one.outcome}: {one.case}, {one.metric}')}"
         f"::{_message(one.reason)}"
-        for one in checked.told
+        for one in result.notable
     ]
-    return "\n".join([*lines, checked.headline]) + "\n"
+    return "\n".join([*lines, result.headline]) + "\n"
 
 
 def _message(words: str) -> str:

@@ -3,22 +3,25 @@
 import json
 from typing import Any
 
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render all verdicts, those that pass included, as one JSON document."""
-    outcomes = [one.outcome for one in checked.verdicts]
-    facts = {
-        "source": checked.source,
-        "baseline": checked.baseline,
+    return json.dumps(facts(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def facts(result: CheckResult) -> dict[str, Any]:
+    """Return the facts of a check by name."""
+    outcomes = [one.outcome for one in result.verdicts]
+    return {
+        "source": result.source,
+        "baseline": result.baseline,
         "counts": {word.value: outcomes.count(word) for word in Outcome},
-        "changed": list(checked.changed),
-        "gates": list(checked.gates),
-        "verdicts": list(map(_facts, checked.verdicts)),
+        "changed": list(result.changed),
+        "gates": list(result.gates),
+        "verdicts": list(map(_facts, result.verdicts)),
     }
-    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _facts(one: Verdict) -> dict[str, Any]:

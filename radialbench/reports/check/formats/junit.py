@@ -2,8 +2,7 @@
 
 from xml.etree import ElementTree as Tree
 
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.reports.numbers import plain
 
 TAGS = {
@@ -14,11 +13,11 @@ TAGS = {
 }
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render regressions as failures, missing cases as errors, what cannot be told as skipped."""
-    root = Tree.Element("testsuites", {"name": "radialbench check"} | _counts(checked.verdicts))
-    for metric in dict.fromkeys(one.metric for one in checked.verdicts):
-        verdicts = tuple(one for one in checked.verdicts if one.metric == metric)
+    root = Tree.Element("testsuites", {"name": "radialbench check"} | _counts(result.verdicts))
+    for metric in dict.fromkeys(one.metric for one in result.verdicts):
+        verdicts = tuple(one for one in result.verdicts if one.metric == metric)
         suite = Tree.SubElement(root, "testsuite", {"name": metric} | _counts(verdicts))
         for one in verdicts:
             _case(suite, one)

@@ -1,10 +1,11 @@
 """Markdown, for a step's summary or a comment on a pull request."""
 
-from radialbench.reports.check.amounts import amount
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.formats._tables import NONE, between, table, text
-from radialbench.reports.numbers import times
+from collections.abc import Iterable
+
+from radialbench.reports.check.metrics import format_value
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
+from radialbench.reports.markdown_tables import between, table, text
+from radialbench.reports.numbers import NONE, times
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
@@ -19,21 +20,26 @@ SIGNS = {
 }
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render the summary in a line, and a table of what does not just pass."""
-    sign = SIGNS[checked.verdicts[0].outcome] if checked.verdicts else ""
-    parts = [f"## {sign} {checked.headline}"]
-    parts.append(f"{text(checked.source)} against {text(checked.baseline)}.")
-    if checked.told:
-        headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
-        parts.append(table(headers, map(_cells, checked.told[:MOST]), words=4))
-    if (more := len(checked.told) - MOST) > 0:
+    sign = SIGNS[result.verdicts[0].outcome] if result.verdicts else ""
+    parts = [f"## {sign} {result.headline}"]
+    parts.append(f"{text(result.source)} against {text(result.baseline)}.")
+    if result.notable:
+        parts.append(verdict_table(result.notable[:MOST]))
+    if (more := len(result.notable) - MOST) > 0:
         parts.append(f"And {more} more.")
-    notes = [f"- changed: {text(words)}" for words in checked.changed]
-    notes += [f"- gate: {text(words)}" for words in checked.gates]
+    notes = [f"- changed: {text(words)}" for words in result.changed]
+    notes += [f"- gate: {text(words)}" for words in result.gates]
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
+
+
+def verdict_table(verdicts: Iterable[Verdict]) -> str:
+    """Render verdicts as a table: outcome, case, metric, why, both values and their ratio."""
+    headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
+    return table(headers, map(_cells, verdicts), words=4)
 
 
 def _cells(one: Verdict) -> tuple[str, ...]:
@@ -42,8 +48,8 @@ def _cells(one: Verdict) -> tuple[str, ...]:
         text(one.case),
         one.metric,
         text(one.reason),
-        NONE if one.before is None else amount(one.metric, one.before),
-        NONE if one.now is None else amount(one.metric, one.now),
+        NONE if one.before is None else format_value(one.metric, one.before),
+        NONE if one.now is None else format_value(one.metric, one.now),
         NONE if one.ratio is None else times(one.ratio),
         between(one.interval),
     )

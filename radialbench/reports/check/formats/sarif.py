@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from radialbench import __version__
-from radialbench.reports.check.checked import Checked
-from radialbench.reports.check.figures import METRICS
-from radialbench.reports.check.verdict import Outcome, Verdict
+from radialbench.reports.check.metrics import METRICS
+from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.reports.numbers import plain
 
 SCHEMA = (
@@ -26,9 +25,9 @@ KINDS = {
 """Kind and level; what is no failure has no level."""
 
 
-def render(checked: Checked) -> str:
+def render(result: CheckResult) -> str:
     """Render one run, whose results are in the file of results: a case has no line of source."""
-    rules = list(dict.fromkeys(one.metric for one in checked.told))
+    rules = list(dict.fromkeys(one.metric for one in result.notable))
     run = {
         "tool": {
             "driver": {
@@ -37,12 +36,12 @@ def render(checked: Checked) -> str:
                 "rules": list(map(_rule, rules)),
             }
         },
-        "results": [_result(one, rules, checked.source) for one in checked.told],
+        "results": [_result(one, rules, result.source) for one in result.notable],
         "properties": {
-            "summary": checked.headline,
-            "baseline": plain(checked.baseline),
-            "changed": list(map(plain, checked.changed)),
-            "gates": list(map(plain, checked.gates)),
+            "summary": result.headline,
+            "baseline": plain(result.baseline),
+            "changed": list(map(plain, result.changed)),
+            "gates": list(map(plain, result.gates)),
         },
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}

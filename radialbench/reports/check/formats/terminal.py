@@ -1,11 +1,8 @@
 """Plain text, the worst first; what passes is counted only."""
 
-import textwrap
-
-from radialbench.reports.check.checked import Checked
+from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.numbers import listed, plain
-
-WIDTH = 100
+from radialbench.reports.terminal_tables import paragraph
 
 MOST = 40
 """Verdicts that are shown at most; cases with the same one are told together."""
@@ -14,24 +11,28 @@ FIRST = 3
 """Cases that are named of those with the same verdict."""
 
 
-def render(checked: Checked) -> str:
-    """Render which cases, which metric, and why."""
+def render(result: CheckResult, *, width: int | None = None) -> str:
+    """Render which cases, which metric, and why.
+
+    Args:
+        result: The check.
+        width: Columns of the terminal, if there is one.
+    """
     alike: dict[tuple[str, str, str], list[str]] = {}
-    for one in checked.told:
+    for one in result.notable:
         alike.setdefault((one.outcome, one.metric, plain(one.reason)), []).append(plain(one.case))
     shown = list(alike.items())[:MOST]
-    width = max((len(outcome) for (outcome, *_), _ in shown), default=0)
+    room = max((len(outcome) for (outcome, *_), _ in shown), default=0)
     lines = []
     for (outcome, metric, reason), cases in shown:
-        lines.append(f"{outcome:<{width}}  {_named(cases)}: {metric}")
-        indent = " " * (width + 2)
-        lines += textwrap.wrap(reason, WIDTH, initial_indent=indent, subsequent_indent=indent)
+        lines.append(f"{outcome:<{room}}  {_named(cases)}: {metric}")
+        lines += [paragraph(reason, width, indent=" " * (room + 2), hang="")] if reason else []
     if more := len(alike) - len(shown):
         lines.append(f"and {more} more; all are in --format json")
     lines += [""] if lines else []
-    lines.append(checked.headline)
-    lines += [f"gates: {', '.join(checked.gates)}"] if checked.gates else []
-    lines += [f"changed: {words}" for words in checked.changed]
+    lines.append(result.headline)
+    lines += [f"gates: {', '.join(result.gates)}"] if result.gates else []
+    lines += [f"changed: {words}" for words in result.changed]
     return "\n".join(lines) + "\n"
 
 

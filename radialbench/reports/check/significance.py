@@ -6,7 +6,7 @@ from math import copysign, erfc, exp, hypot, log, log1p, sqrt
 
 import numpy as np
 
-from radialbench.reports.check.figures import Figure
+from radialbench.reports.check.metrics import MetricValue
 from radialbench.reports.interval import Interval
 
 Z = 1.959964
@@ -60,7 +60,7 @@ class Slope:
     runs: float
 
 
-def change_of(before: Figure, now: Figure, runs: float = 0.0) -> Change | None:
+def change_of(before: MetricValue, now: MetricValue, runs: float = 0.0) -> Change | None:
     """Compare two runs' figures; None if one has too few samples.
 
     The ends of both medians' intervals and the difference between runs are independent errors,
@@ -114,12 +114,14 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Slope:
     )
 
 
-def discoveries(chances: Sequence[float], false: float = FALSE) -> list[bool]:
-    """Tell which changes are real, so that few of those told are not (Benjamini, Hochberg 1995).
+def benjamini_hochberg(chances: Sequence[float], false: float = FALSE) -> list[bool]:
+    """Choose the changes that are real, so that few of those chosen are not.
+
+    The procedure of Benjamini and Hochberg (1995).
 
     Args:
         chances: How likely each is by chance alone.
-        false: Share of false ones among those told, at most, in expectation.
+        false: Share of false ones among those chosen, at most, in expectation.
     """
     count = len(chances)
     if not count:
@@ -130,7 +132,7 @@ def discoveries(chances: Sequence[float], false: float = FALSE) -> list[bool]:
     return [chance <= bound for chance in chances]
 
 
-def _ends(figure: Figure) -> Interval | None:
+def _ends(figure: MetricValue) -> Interval | None:
     if figure.samples is None:
         return Interval(figure.value, figure.value)
     if figure.interval is None or figure.interval.low <= 0:

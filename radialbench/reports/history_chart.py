@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from radialbench.reports.check.amounts import UNITS
-from radialbench.reports.check.history import History, Series
-from radialbench.reports.check.history_text import told_shift
+from radialbench.reports.check.history import History, MetricHistory
+from radialbench.reports.check.history_text import describe_change
+from radialbench.reports.check.metrics import UNITS
 from radialbench.reports.numbers import MIB, plain
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
 
 
 def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
-    """Give each changed series' file name without its ending, and it as PNG and as SVG."""
+    """Return each changed series' file name without its ending, and it as PNG and as SVG."""
     from radialbench.reports.charts import slug
     from radialbench.reports.charts._style import drawing, rendered
 
@@ -29,7 +29,7 @@ def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
             yield name, rendered(figure, "png"), rendered(figure, "svg")
 
 
-def draw(one: Series, found: History) -> "Figure":
+def draw(one: MetricHistory, found: History) -> "Figure":
     """Draw a series."""
     from matplotlib.figure import Figure
 
@@ -51,16 +51,16 @@ def draw(one: Series, found: History) -> "Figure":
     )
     axes.vlines(runs, lows, highs, color=COLOURS[0], alpha=0.5, linewidth=2)
     axes.plot(runs, values, color=COLOURS[0], marker="o", linestyle="none")
-    ends = [runs[0], *(shift.run for shift in one.shifts), runs[-1] + 1]
-    heights = [one.shifts[0].before, *(shift.after for shift in one.shifts)]
+    ends = [runs[0], *(change.run for change in one.changes), runs[-1] + 1]
+    heights = [one.changes[0].before, *(change.after for change in one.changes)]
     for start, end, height in zip(ends, ends[1:], heights, strict=False):
         axes.hlines(scale * height, start - 0.5, end - 0.5, color=GREY, linewidth=1.5, zorder=1)
-    for shift in one.shifts:
-        axes.axvline(shift.run - 0.5, color=COLOURS[1], linestyle=(0, (4, 2)), linewidth=1.2)
+    for change in one.changes:
+        axes.axvline(change.run - 0.5, color=COLOURS[1], linestyle=(0, (4, 2)), linewidth=1.2)
     _names(axes, found, runs)
     axes.set_ylabel(f"{one.metric} [{unit}]" if unit else one.metric)
     axes.set_title(plain(one.case), parse_math=False)
-    told = "\n".join(told_shift(shift, one.metric, found.runs) for shift in one.shifts)
+    told = "\n".join(describe_change(change, one.metric, found.runs) for change in one.changes)
     axes.set_xlabel("\n".join(map(plain, told.splitlines())), color=COLOURS[1], parse_math=False)
     return figure
 

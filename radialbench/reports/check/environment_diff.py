@@ -13,10 +13,10 @@ SYSTEM = ("os", "python", "clocks")
 OURS = "radialbench"
 
 
-def differences(
+def environment_diff(
     pairs: Iterable[tuple[Record, Record]], *, across_versions: bool = False
 ) -> tuple[str, ...]:
-    """Say what differs between the environments of pairs of records: before, and now.
+    """Describe what differs between the environments of pairs of records: before, and now.
 
     Our own version and commit may differ: that is what a check is for. So may the GPU, if it is of
     the same kind.
@@ -49,8 +49,8 @@ def differences(
     return tuple(map(plain, (*versions, *ours)))
 
 
-def unlike(old: Record, new: Record) -> str:
-    """Say why two records of a case are not compared; empty if they are."""
+def why_unlike(old: Record, new: Record) -> str:
+    """Return why two records of a case are not compared; empty if they are."""
     # 1/√head_dim, given or not, is the same scale.
     names = ["scale" if each.name == "sm_scale" else each.name for each in fields(Problem)]
     one, other = old.problem, new.problem
@@ -64,12 +64,22 @@ def unlike(old: Record, new: Record) -> str:
     return ""
 
 
+def config_diffs(pairs: Iterable[tuple[Record, Record]]) -> dict[str, tuple[str, ...]]:
+    """Return the cases whose kernel's configuration differs, by how: `block_n: 128 and 64`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for old, new in pairs:
+        names = [each.name for each in fields(old.config)]
+        if words := plain(", ".join(_fields(old.config, new.config, names))):
+            found[words] = (*found.get(words, ()), new.case)
+    return found
+
+
 def _hard(environment: Environment) -> Sequence[str]:
     """What may never differ. A GPU's times do not hang on the processor beside it."""
     return ("device", *PROCESSOR) if environment.device == "cpu" else ("device",)
 
 
-def _fields(there: Environment, here: Environment, names: Iterable[str]) -> list[str]:
+def _fields(there: object, here: object, names: Iterable[str]) -> list[str]:
     return [
         f"{name}: {getattr(there, name)} and {getattr(here, name)}"
         for name in names

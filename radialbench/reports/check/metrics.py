@@ -8,6 +8,7 @@ from statistics import median, stdev
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.reports.interval import Interval, of_median
+from radialbench.reports.numbers import mib, three
 from radialbench.reports.ratio import steady_pairs
 from radialbench.reports.rows import CEILING_FLOPS, busy
 
@@ -25,7 +26,7 @@ two runs of 24 cases of `smoke` had it up to 2.3 MiB apart. PyTorch's allocator 
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MetricValue:
     """A figure of one record, as a cost: more is worse.
 
     Attributes:
@@ -45,17 +46,17 @@ class Figure:
     slack: float = 0.0
 
 
-def latency(record: Record) -> Figure | None:
+def latency(record: Record) -> MetricValue | None:
     """Time of a call, in ms, token order apart."""
     return _timed(record) if record.measure == "attention" else None
 
 
-def compiling(record: Record) -> Figure | None:
+def compiling(record: Record) -> MetricValue | None:
     """Time to compile a mask's table, in ms."""
     return _timed(record) if record.measure == "compile" else None
 
 
-def cycles(record: Record) -> Figure | None:
+def cycles(record: Record) -> MetricValue | None:
     """Cycles of the GPU's processors that a call takes, in thousands."""
     timing = record.timing
     clocks = timing.rounds.sm_mhz if timing and timing.rounds else ()
@@ -66,7 +67,7 @@ def cycles(record: Record) -> Figure | None:
     return _sampled([count for count, slow in every if not slow] or [c for c, _ in every], RUNS_GPU)
 
 
-def ceiling(record: Record) -> Figure | None:
+def ceiling(record: Record) -> MetricValue | None:
     """The matrix product's rate over that of the visited blocks, timed in turn."""
     if record.timing is None or record.ceiling is None or record.table is None:
         return None
@@ -77,30 +78,32 @@ def ceiling(record: Record) -> Figure | None:
     return _sampled([per_flop * ms / beside for ms, beside in pairs], RUNS_GPU)
 
 
-def energy(record: Record) -> Figure | None:
+def energy(record: Record) -> MetricValue | None:
     """Joules of a call."""
     counters = busy(record)
     if counters is None or not counters.energy_j:
         return None
-    return Figure(counters.energy_j, RUNS_ENERGY)
+    return MetricValue(counters.energy_j, RUNS_ENERGY)
 
 
-def memory(record: Record) -> Figure | None:
+def memory(record: Record) -> MetricValue | None:
     """What a call adds to memory at its peak, in bytes."""
     found = record.memory
     if found is None or found.peak_bytes is None or record.timing is None:
         return None
     if "resident set" in found.source:
-        return Figure(found.peak_bytes, RESIDENT, source=found.source, slack=float(RESIDENT_BYTES))
-    return Figure(found.peak_bytes, source=found.source)
+        return MetricValue(
+            found.peak_bytes, RESIDENT, source=found.source, slack=float(RESIDENT_BYTES)
+        )
+    return MetricValue(found.peak_bytes, source=found.source)
 
 
-def accuracy(record: Record) -> Figure | None:
+def accuracy(record: Record) -> MetricValue | None:
     """The largest error, as a share of the tolerance."""
     found = record.accuracy
     if found is None:
         return None
-    return Figure(
+    return MetricValue(
         max(found.max_abs_error, found.max_lse_error) / found.tolerance, source=found.reference
     )
 
@@ -110,14 +113,14 @@ class Metric:
     """A metric that is compared.
 
     Attributes:
-        figure: Finds it in a record; None where the record has none.
+        value_of: Finds it in a record; None where the record has none.
         worse: What more of it is called.
         better: What less of it is called.
         sampled: Whether it varies from run to run, so that a change needs to be told from chance.
         share: Whether people read one over the cost, as a share.
     """
 
-    figure: Callable[[Record], Figure | None]
+    value_of: Callable[[Record], MetricValue | None]
     worse: str
     better: str
     sampled: bool = True
@@ -134,7 +137,19 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def _timed(record: Record) -> Figure | None:
+UNITS = {"latency": "ms", "compile": "ms", "energy": "J"}
+
+
+def format_value(metric: str, value: float) -> str:
+    """Format a metric's value with its unit: `1.05 ms`, `12.0 MiB`, `71.3%`."""
+    if metric == "memory":
+        return f"{mib(value)} MiB"
+    if metric == "ceiling":
+        return f"{value:.1%}"
+    return f"{three(value)} {UNITS.get(metric, '')}".rstrip()
+
+
+def _timed(record: Record) -> MetricValue | None:
     timing = record.timing
     if timing is None:
         return None
@@ -142,8 +157,10 @@ def _timed(record: Record) -> Figure | None:
     return _sampled(timing.steady_ms, RUNS_GPU if on_gpu else RUNS_CPU, timing)
 
 
-def _sampled(samples: Sequence[float], runs: float, timing: Measurement | None = None) -> Figure:
-    return Figure(
+def _sampled(
+    samples: Sequence[float], runs: float, timing: Measurement | None = None
+) -> MetricValue:
+    return MetricValue(
         value=median(samples),
         runs=max(runs, _drift(samples), _apart(timing) if timing else 0.0),
         interval=of_median(samples),

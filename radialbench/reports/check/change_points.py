@@ -33,7 +33,7 @@ MOST = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChangePoint:
     """A place where a series changes.
 
     Attributes:
@@ -46,7 +46,7 @@ class Step:
     p: float
 
 
-def steps(values: Sequence[float]) -> list[Step]:
+def change_points(values: Sequence[float]) -> list[ChangePoint]:
     """Find the change points of a series, in order.
 
     Args:
@@ -54,21 +54,21 @@ def steps(values: Sequence[float]) -> list[Step]:
     """
     series = np.asarray(values, np.float64)
     rng = np.random.default_rng(SEED)
-    found: list[Step] = []
+    found: list[ChangePoint] = []
     waiting = [(0, len(series))]
     while waiting:
         start, end = waiting.pop()
         step = _step(series[start:end], rng)
         if step is not None:
             at = start + step.at
-            found.append(Step(at, step.p))
+            found.append(ChangePoint(at, step.p))
             waiting += [(start, at), (at, end)]
     return sorted(found, key=lambda step: step.at)
 
 
-def those_that_count(
-    values: Sequence[float], found: Sequence[Step], counts: Callable[[float, float], bool]
-) -> list[Step]:
+def drop_small(
+    values: Sequence[float], found: Sequence[ChangePoint], counts: Callable[[float, float], bool]
+) -> list[ChangePoint]:
     """Leave steps out that do not count, the smallest first, until all that are left do.
 
     Args:
@@ -78,7 +78,7 @@ def those_that_count(
     """
     left = list(found)
     while left:
-        sides = list(pairwise(levels(values, left)))
+        sides = list(pairwise(segment_medians(values, left)))
         small = [place for place, pair in enumerate(sides) if not counts(*pair)]
         if not small:
             break
@@ -86,14 +86,14 @@ def those_that_count(
     return left
 
 
-def levels(values: Sequence[float], found: Sequence[Step]) -> list[float]:
-    """Give the median of each segment between steps."""
+def segment_medians(values: Sequence[float], found: Sequence[ChangePoint]) -> list[float]:
+    """Return the median of each segment between change points."""
     ends = [0, *(step.at for step in found), len(values)]
     return [float(np.median(values[start:end])) for start, end in pairwise(ends)]
 
 
-def _step(series: Floats, rng: np.random.Generator) -> Step | None:
-    """Find the clearest step, if chance rarely gives one as clear."""
+def _step(series: Floats, rng: np.random.Generator) -> ChangePoint | None:
+    """Find the clearest change point, if chance rarely gives one as clear."""
     count = len(series)
     if count < FEWEST:
         return None
@@ -107,11 +107,11 @@ def _step(series: Floats, rng: np.random.Generator) -> Step | None:
         # Sums of the same figures in another order differ by their rounding.
         as_clear += int((_clearest(shuffled)[0] >= clear * (1 - 1e-9)).sum())
     p = (1 + as_clear) / (1 + ORDERS)
-    return Step(int(at), p) if p <= CHANCE else None
+    return ChangePoint(int(at), p) if p <= CHANCE else None
 
 
 def _clearest(distances: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Give the energy distance of the best cut and its place, for [orders, figures, figures].
+    """Return the energy distance of the best cut and its place, for [orders, figures, figures].
 
     What follows the cut is compared up to every end, so that a rise that is taken back is seen.
     """

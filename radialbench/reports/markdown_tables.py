@@ -1,0 +1,31 @@
+"""Tables as Markdown."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from tabulate import tabulate
+
+from radialbench.reports.interval import Interval
+from radialbench.reports.numbers import NONE, plain, times
+
+
+def table(headers: Sequence[str], body: Iterable[Sequence[str]], *, words: int) -> str:
+    """Lay out a table; its first `words` columns are text, the others numbers."""
+    return tabulate(
+        list(body),
+        headers,
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=["left"] * words + ["right"] * (len(headers) - words),
+    )
+
+
+def text(words: str) -> str:
+    """Escape stored text, so that Markdown shows it and does nothing else."""
+    shown = plain(words).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([|`*]|(?<!\w)_|_(?!\w)|(?<=\])\()", r"\\\1", shown)
+
+
+def between(interval: Interval | None) -> str:
+    """Format the ends of a ratio's interval."""
+    return f"{times(interval.low)} to {times(interval.high)}" if interval else NONE

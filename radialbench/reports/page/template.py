@@ -1,0 +1,60 @@
+"""Values become HTML: the Jinja templates of this folder, which show text and let it do nothing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from radialbench.reports.numbers import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of text; the first cell of a row is its header.
+
+    Attributes:
+        name: Its id on the page.
+        caption: What it holds.
+        headers: Of the columns.
+        rows: Cells.
+        words: Columns of words, on the left; the others are numbers, set to the right.
+        sortable: Whether its headers are buttons.
+    """
+
+    name: str
+    caption: str
+    headers: Sequence[str]
+    rows: Iterable[Sequence[str]]
+    words: int
+    sortable: bool = False
+
+
+def render(template: str, **values: object) -> str:
+    """Render a template of this folder; text is escaped, and control characters become `�`.
+
+    Args:
+        template: The file's name.
+        **values: What it places.
+    """
+    return ENVIRONMENT.get_template(template).render(values)
+
+
+def stored(name: str) -> Markup:
+    """Return a file of this folder, to be placed as it is."""
+    return Markup((files("radialbench.reports.page") / name).read_text(encoding="utf-8"))
+
+
+def _printable(value: object) -> object:
+    return value if isinstance(value, Markup) else plain(str(value))
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("radialbench.reports.page", "."),
+    autoescape=True,
+    finalize=_printable,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    undefined=StrictUndefined,
+)
