@@ -82,7 +82,7 @@ PLANTS = (
         ("hopper", "triton"),
         (
             Edit("kernels/triton/launch.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
-            Edit("kernels/codegen/compile.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
+            Edit("kernels/triton/compile.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
             Edit(
                 "kernels/select.py",
                 "config.num_stages or stages}",

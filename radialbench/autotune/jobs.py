@@ -10,7 +10,7 @@ from radialbench.autotune.space import SPACES, Candidates, candidates
 from radialbench.autotune.trials import Trial, measured
 from radialbench.errors import AutotuneError, unknown
 from radialbench.kernels.measure.environment import cores
-from radialbench.kernels.tuned import processor
+from radialbench.kernels.tuned import device_name
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningKey, key_of
@@ -169,7 +169,7 @@ def _estimate(
 
 
 def _key(case: Case) -> TuningKey:
-    return key_of(case.problem, case.backend or "", processor(case.device))
+    return key_of(case.problem, case.backend or "", device_name(case.device))
 
 
 def _job(case: Case) -> TuningJob:

@@ -23,7 +23,7 @@ from radialbench.suites.schema import Protocol
 from radialbench.suites.worker import Worker
 
 if TYPE_CHECKING:
-    from radialbench.kernels.codegen.precompile import Built
+    from radialbench.kernels.triton.precompile import Built
 
 GIVE_UP = 1.4
 """Calls that take this many times as long as the best are not sampled further."""
@@ -72,7 +72,7 @@ class Preload:
 
     def run(self) -> None:
         """Import it, in a child process of a pool."""
-        import_module("radialbench.kernels.codegen.precompile")
+        import_module("radialbench.kernels.triton.precompile")
         import_module("radialbench.kernels.triton.forward")
 
 
@@ -105,7 +105,7 @@ class Precompile:
             SpecError: The mask does not fit the grid.
             BackendError: The kernel cannot be compiled.
         """
-        from radialbench.kernels.codegen.precompile import precompile
+        from radialbench.kernels.triton.precompile import precompile
         from radialbench.suites.resources import shared_table
 
         table = shared_table(self.folder, self.mask, self.grid, self.config)
@@ -250,7 +250,7 @@ class Live:
             return None
         if isinstance(built, Failed):
             return Trial(config, TrialOutcome.COMPILE_FAILED, built.reason)
-        from radialbench.kernels.codegen.precompile import over_limits
+        from radialbench.kernels.triton.precompile import over_limits
 
         assert self._pool.arch is not None
         if self._unasked is not None:

@@ -17,8 +17,7 @@ from radialbench.autotune.sweep import record_trial, reopen_sweep
 from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import TRIALS, Progress, Tuned, open_store, tune
 from radialbench.errors import AutotuneError
-from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.kernels.tuned import records_of, shipped_records
+from radialbench.kernels.tuned import compiler_version, records_of, shipped_records, source_hash
 from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.statistics import Estimate, paired_ratio

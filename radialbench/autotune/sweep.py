@@ -7,7 +7,7 @@ from pathlib import Path
 from radialbench.autotune.live import Live, WorkerPool
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
-from radialbench.kernels.sources import compiler_version, source_hash
+from radialbench.kernels.tuned import compiler_version, source_hash
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig

@@ -145,4 +145,4 @@ def _facts_of(row: OfflineRow) -> Iterator[str]:
         yield f"density {mask.density:.4f}"
         yield f"{mask.full:,} full and {mask.partial:,} partial blocks"
         yield f"{mask.nbytes:,} bytes"
-        yield f"{mask.over_ideal:.3f}× an even share"
+        yield f"{mask.load_imbalance:.3f}× an even share"

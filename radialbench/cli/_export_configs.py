@@ -135,7 +135,7 @@ def check_configs(
 
 
 def _stale(record: "TuningRecord") -> list[str]:
-    from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
+    from radialbench.kernels.tuned import SOURCES, compiler_version, source_hash
 
     backend = record.key.backend
     if backend not in SOURCES:
@@ -146,6 +146,6 @@ def _stale(record: "TuningRecord") -> list[str]:
 def _devices() -> dict[str, str]:
     """Give what this machine computes on, by name."""
     from radialbench.kernels.arch import find_device
-    from radialbench.kernels.tuned import processor
+    from radialbench.kernels.tuned import device_name
 
-    return {processor(device): device for device in ("cpu", find_device("auto"))}
+    return {device_name(device): device for device in ("cpu", find_device("auto"))}

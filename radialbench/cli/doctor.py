@@ -29,8 +29,8 @@ def doctor(
 
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
-    from radialbench.kernels.arch import cpu_name
-    from radialbench.kernels.measure.environment import cores, gpus, memory_bytes, versions
+    from radialbench.kernels.arch import cpu_name, versions
+    from radialbench.kernels.measure.environment import cores, gpus, memory_bytes
 
     memory = memory_bytes()
     found, problem = gpus()

@@ -126,14 +126,14 @@ def plan(
     from dataclasses import asdict
 
     from radialbench.cli._console import print_json, print_table
-    from radialbench.kernels.measure.environment import likely_processor
+    from radialbench.kernels.measure.environment import likely_device_name
     from radialbench.suites.plan import plan as plan_cases
     from radialbench.suites.plan import tuned
     from radialbench.suites.read import load_suite
 
     spec = load_suite(suite)
     cases = plan_cases(spec, filter or (), shard=shard)
-    cases = tuned(cases, likely_processor(spec.device))
+    cases = tuned(cases, likely_device_name(spec.device))
     if json:
         facts = [
             {

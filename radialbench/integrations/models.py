@@ -1,4 +1,4 @@
-"""The transformers of diffusers that the drop-in knows."""
+"""The transformers of diffusers that the drop-in supports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from radialbench.maskgen.grid import Model, load_model
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A transformer class.
+class TransformerKind:
+    """What the drop-in has to know of a transformer class.
 
     Attributes:
-        preset: From its configuration to the name of a model preset, for the pixels of a token.
-        patch: From its configuration to latents of a token along [time, height, width].
+        preset: Maps its configuration to the name of a model preset, for the pixels of a token.
+        patch: Maps its configuration to the latents of a token along [time, height, width].
         blocks: Names of its lists of blocks, in the order in which they run.
         attention: Name of the self-attention, or joint attention, of a block.
-        stock: Names of the processors that ours stand in for.
-        processor: Ours.
+        stock: Name of the processor that ours replaces.
+        processor: Our processor.
         joint: Whether text is part of the sequence.
         rising: Whether timesteps rise as noise falls.
     """
@@ -40,34 +40,38 @@ class Known:
     joint: bool
     rising: bool = False
 
-    def attentions(self, transformer: nn.Module) -> list[Any]:
-        """Give the attention of each layer.
+    def sparse_attentions(self, transformer: nn.Module, dense_layers: int) -> list[Any]:
+        """Return the attention of each layer after the dense ones.
 
         Raises:
-            IntegrationError: A layer has another processor than the one that ours stands in for.
+            IntegrationError: All layers would be dense, or one has another processor than `stock`.
         """
-        found = []
+        layers = []
         for name in self.blocks:
             for number, block in enumerate(getattr(transformer, name, ())):
                 attention = getattr(block, self.attention)
-                word = type(attention.processor).__name__
-                if word != self.stock:
+                processor = type(attention.processor).__name__
+                if processor != self.stock:
                     raise IntegrationError(
-                        f"{name}.{number}.{self.attention} has the processor {word}, where only "
-                        f"{self.stock} can be replaced: set that one first, or use a version of "
-                        "diffusers that has it"
+                        f"{name}.{number}.{self.attention} has the processor {processor}, where "
+                        f"only {self.stock} can be replaced: set that one first, or use a version "
+                        "of diffusers that has it"
                     )
-                found.append(attention)
-        return found
+                layers.append(attention)
+        if dense_layers >= len(layers):
+            raise IntegrationError(
+                f"dense_layers must be below the {len(layers)} layers of the "
+                f"{type(transformer).__name__}, got {dense_layers}"
+            )
+        return layers[dense_layers:]
 
     def model(self, transformer: Any) -> Model:
-        """Give the preset that says how many pixels a token has.
+        """Return the preset that says how many pixels a token has.
 
         Raises:
             IntegrationError: The transformer has other patches than the preset.
         """
-        model = load_model(self.preset(transformer.config))
-        patch = self.patch(transformer.config)
+        model, patch = load_model(self.preset(transformer.config)), self.patch(transformer.config)
         if patch != model.patch:
             raise IntegrationError(
                 f"a {type(transformer).__name__} has patches of {model.patch}, got one of {patch}; "
@@ -76,11 +80,11 @@ class Known:
         return model
 
 
-def known(transformer: nn.Module) -> Known:
-    """Tell what is known of a transformer.
+def kind_of(transformer: nn.Module) -> TransformerKind:
+    """Return the kind of a transformer.
 
     Raises:
-        IntegrationError: Nothing.
+        IntegrationError: The transformer is not supported.
     """
     name = type(transformer).__name__
     if name not in MODELS:
@@ -89,7 +93,7 @@ def known(transformer: nn.Module) -> Known:
 
 
 def _wan(config: Any) -> str:
-    # The autoencoder is known by its channels.
+    # The number of channels identifies the autoencoder.
     presets = {16: "wan2.1-14b", 48: "wan2.2-ti2v-5b"}
     if config.out_channels not in presets:
         raise IntegrationError(
@@ -99,7 +103,7 @@ def _wan(config: Any) -> str:
 
 
 MODELS = {
-    "WanTransformer3DModel": Known(
+    "WanTransformer3DModel": TransformerKind(
         preset=_wan,
         patch=lambda config: tuple(config.patch_size),
         blocks=("blocks",),
@@ -108,7 +112,7 @@ MODELS = {
         processor=WanProcessor,
         joint=False,
     ),
-    "HunyuanVideoTransformer3DModel": Known(
+    "HunyuanVideoTransformer3DModel": TransformerKind(
         preset=lambda config: "hunyuanvideo",
         patch=lambda config: (config.patch_size_t, config.patch_size, config.patch_size),
         blocks=("transformer_blocks", "single_transformer_blocks"),
@@ -117,7 +121,7 @@ MODELS = {
         processor=HunyuanVideoProcessor,
         joint=True,
     ),
-    "MochiTransformer3DModel": Known(
+    "MochiTransformer3DModel": TransformerKind(
         preset=lambda config: "mochi-1",
         patch=lambda config: (1, config.patch_size, config.patch_size),
         blocks=("transformer_blocks",),
@@ -128,4 +132,4 @@ MODELS = {
         rising=True,
     ),
 }
-"""By the name of their class."""
+"""Supported transformers, by the name of their class."""

@@ -1,4 +1,4 @@
-"""RadialAttention: a mask as a PyTorch module that takes q, k and v."""
+"""RadialAttention: a mask as a PyTorch module on q, k and v, dense in the first steps if asked."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from radialbench.errors import BackendError, GridError, SpecError
+from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
 from radialbench.integrations.prepared import Prepared, Shape, keys_below, prepare
-from radialbench.integrations.schedule import DenseSchedule
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
@@ -18,25 +17,69 @@ from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
 from radialbench.records.lookup import ConfigChoice
 
 
+class DenseSchedule:
+    """The first layers and denoising steps that stay dense, and the current step.
+
+    Calls with the same timestep, as guidance and solvers of higher order make them, are one step. A
+    timestep with more noise than the last starts another video.
+
+    Attributes:
+        layers: First layers that are dense.
+        steps: First denoising steps that are dense.
+        rising: Whether timesteps rise as noise falls.
+        step: Number of the step, from 0.
+        dense: Whether the step is dense. Stored, so that `torch.compile` compiles again when it
+            changes and not at every step.
+
+    Raises:
+        IntegrationError: A number is negative or not whole.
+    """
+
+    def __init__(self, layers: int = 0, steps: int = 0, *, rising: bool = False) -> None:
+        for name, count in (("dense_layers", layers), ("dense_steps", steps)):
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise IntegrationError(f"{name} must be a whole number from 0, got {count!r}")
+        self.layers = layers
+        self.steps = steps
+        self.rising = rising
+        self.step = 0
+        self.dense = steps > 0
+        self._noise: float | None = None
+
+    def at(self, timestep: float) -> None:
+        """Set the timestep of the next call of the model."""
+        noise = -timestep if self.rising else timestep
+        if self._noise is None or noise > self._noise:
+            self.step = 0
+        elif noise < self._noise:
+            self.step += 1
+        self._noise = noise
+        self.dense = self.step < self.steps
+
+    def is_dense(self, layer: int | None = None) -> bool:
+        """Return whether a layer is dense in this step; without a layer, whether all are."""
+        return self.dense or (layer is not None and layer < self.layers)
+
+
 class RadialAttention(nn.Module):
-    """Attention under a mask, compiled once for each shape that comes; it has no weights.
+    """Attention under a mask, compiled once for each shape; it has no weights.
 
     On an NVIDIA GPU our kernels run it, elsewhere PyTorch's own attention with the whole mask,
     which takes seq_len² bytes. Forward only. Inside `torch.compile` it runs what `prepare`, or the
-    last call outside, made ready.
+    last call outside, prepared.
 
     Args:
-        grid: Token layout; `TokenGrid.for_model` gives that of a model and a size.
-        mask: A name of the library, the path of a mask or of a head plan, or either itself.
-        dense_layers: First layers that attend densely; the call says which layer it is.
-        dense_steps: First denoising steps that attend densely; `at` says where a video stands.
+        grid: Token layout; `TokenGrid.for_model` returns that of a model and a size.
+        mask: A name in the library, the path of a mask or head plan, or a mask or head plan.
+        dense_layers: First layers that are dense; each call names its layer.
+        dense_steps: First denoising steps that are dense; `at` sets the step.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
         backend: `hopper`, `triton` or `sdpa`; the best one for the device if not given.
         **params: Parameters of the mask.
 
     Raises:
         SpecError: There is no such mask or parameter.
-        GridError: The grid states a length of the text, which is for each call to say.
+        GridError: The grid has a length of the text, which is an argument of each call.
     """
 
     def __init__(
@@ -59,45 +102,41 @@ class RadialAttention(nn.Module):
         self.mask = mask_of(mask, **params)
         self.schedule = DenseSchedule(dense_layers, dense_steps, rising=rising_timesteps)
         self.backend = backend
-        self._known: dict[tuple[Shape, int], Prepared] = {}
-        self._ready: Prepared | None = None
+        self._prepared: dict[tuple[Shape, int], Prepared] = {}
+        self._current: Prepared | None = None
 
     def at(self, timestep: float | Tensor) -> None:
-        """Say at which timestep the model is called next, so that the first steps are dense.
+        """Set the timestep of the next call of the model; of a batch, the one with most noise.
 
-        Call it outside what `torch.compile` makes, as often as the model is called.
-
-        Args:
-            timestep: The timestep, or those of a batch, of which the one with most noise counts.
+        Call it before every call of the model, outside compiled code.
         """
         if isinstance(timestep, Tensor):
             timestep = float(timestep.min() if self.schedule.rising else timestep.max())
         self.schedule.at(timestep)
 
     def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
-        """Make ready for tensors of a shape; what was made is kept.
+        """Prepare calls with tensors of a shape; kept for later calls.
 
         Args:
-            shape: Of q, with its type and device.
+            shape: Shape, type and device of q.
             text_tokens: Text slots of the sequence; the grid's if not given.
 
         Returns:
-            The configuration that runs, and whether it was tuned for this shape, transferred from
-            one that is near, or is the default.
+            The configuration that runs, and whether it is tuned, transferred or the default.
 
         Raises:
-            SpecError: A token would attend nothing.
-            BackendError: The kernel cannot run this, or heads do not go together.
+            SpecError: A token would attend to nothing.
+            BackendError: The kernel cannot run this, or the head plan has other heads.
             RecordError: What was tuned cannot be read.
         """
         grid = self.grid
         if text_tokens not in (None, grid.text_tokens):
             grid = replace(grid, text_tokens=text_tokens, text_valid=None)
         key = (shape, grid.text_tokens)
-        if key not in self._known:
-            self._known[key] = prepare(self.mask, grid, shape, self.backend)
-        self._ready = self._known[key]
-        return self._ready.found
+        if key not in self._prepared:
+            self._prepared[key] = prepare(self.mask, grid, shape, self.backend)
+        self._current = self._prepared[key]
+        return self._current.choice
 
     def forward(
         self,
@@ -116,17 +155,17 @@ class RadialAttention(nn.Module):
                 says that text comes first.
             k: As q.
             v: As q.
-            layer: Number of the layer, from 0, which decides whether it is dense.
+            layer: Number of the layer, from 0, for `dense_layers`.
             text_tokens: Text slots of the sequence; the grid's if not given.
-            text_len: [batch] real text tokens of each sequence, the rest is padding that nobody
-                attends; all are real if not given.
+            text_len: [batch] real text tokens of each sequence; all if not given. The rest is
+                padding that nothing attends to.
 
         Returns:
             out like q.
 
         Raises:
-            BackendError: Shapes do not go together, text in front is cut, or inside `torch.compile`
-                nothing was made ready.
+            BackendError: Shapes do not match, text in front is cut, or inside `torch.compile`
+                nothing was prepared.
         """
         text = self.grid.text_tokens if text_tokens is None else text_tokens
         seq_len = self.grid.video_tokens + text
@@ -138,7 +177,7 @@ class RadialAttention(nn.Module):
         key_len = None
         if text_len is not None:
             if self.grid.text_first:
-                raise BackendError("text_len cuts what comes last, and here text comes first")
+                raise BackendError("text_len cuts the end, and here text comes first")
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
@@ -146,16 +185,16 @@ class RadialAttention(nn.Module):
         if not torch.compiler.is_compiling():
             batch, heads, _, head_dim = q.shape
             self.prepare(Shape(batch, heads, head_dim, q.dtype, q.device), text_tokens=text)
-        ready = self._ready
-        if ready is None or ready.seq_len != seq_len:
+        current = self._current
+        if current is None or current.seq_len != seq_len:
             raise BackendError(
-                f"inside torch.compile nothing is ready for {seq_len:,} tokens: call prepare, or "
-                "the module, outside first"
+                f"inside torch.compile nothing is prepared for {seq_len:,} tokens: call prepare, "
+                "or the module, outside first"
             )
-        return ready.attend(q, k, v, key_len)
+        return current.attend(q, k, v, key_len)
 
     def extra_repr(self) -> str:
-        """Say what is attended, for PyTorch's `repr`."""
+        """Return the mask and the grid, for PyTorch's `repr`."""
         name = self.mask.label if isinstance(self.mask, MaskSpec) else self.mask.name
         return f"{name}, {self.grid.label}"
 
@@ -171,24 +210,23 @@ def radial_attention(
     backend: str | None = None,
     **params: float | bool,
 ) -> Tensor:
-    """Attend under a mask, once; tables are kept for the next call with the same grid and mask.
+    """Attend under a mask; tables are kept for later calls with the same grid and mask.
 
     Arguments are those of `RadialAttention`, which is what to use inside `torch.compile`.
 
     Raises:
-        SpecError: There is no such mask or parameter, or a token would attend nothing.
-        BackendError: Shapes do not go together, or the kernel cannot run them, or this is inside
+        SpecError: There is no such mask or parameter, or a token would attend to nothing.
+        BackendError: Shapes do not match, the kernel cannot run them, or this is inside
             `torch.compile`.
     """
     if torch.compiler.is_compiling():
         raise BackendError("inside torch.compile use a RadialAttention that was prepared outside")
-    attention = _attention(grid, mask_of(mask, **params), backend)
-    out: Tensor = attention(q, k, v, text_len=text_len)
+    out: Tensor = _attention(grid, mask_of(mask, **params), backend)(q, k, v, text_len=text_len)
     return out
 
 
 def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> MaskSpec | HeadPlan:
-    """Read a mask or a head plan, whichever is given.
+    """Load a mask or a head plan.
 
     Raises:
         SpecError: There is no such mask or parameter.

@@ -1,4 +1,4 @@
-"""Prepared: a mask on a grid, ready for tensors of one shape on one device."""
+"""Prepared: a mask on a grid, compiled for tensors of one shape on one device."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,10 +10,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.device_table import DeviceTable, upload
+from radialbench.kernels.device_table import DeviceTable, permutation, upload
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.select import default_config, run_reasons, select_kernel
-from radialbench.kernels.tuned import find_config, processor
+from radialbench.kernels.tuned import device_name, find_config
 from radialbench.maskgen.compiler.compile import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import HeadPlan
@@ -27,7 +27,7 @@ WITHOUT_KERNEL = "no kernel of ours runs here: PyTorch's own attention takes the
 
 @dataclass(frozen=True)
 class Shape:
-    """What has to be known of q, k and v."""
+    """Shape, type and device of q, k and v."""
 
     batch: int
     heads: int
@@ -38,20 +38,20 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What a call needs.
+    """Everything a call needs.
 
     Attributes:
         backend: The kernel; `sdpa` where none of ours runs.
-        found: Its configuration, and where that comes from.
-        table: The blocks it visits; None for `sdpa`.
-        mask: [1 or heads, seq_len, seq_len] what attends, for `sdpa`.
-        order: [seq_len] which token of the raster stands at each position; None if all stay.
-        back: [seq_len] the way back.
+        choice: Its configuration, and the source of that.
+        table: The blocks to visit; None for `sdpa`.
+        mask: [1 or heads, seq_len, seq_len] the token mask, for `sdpa`.
+        order: [seq_len] the raster token at each position; None in raster order.
+        back: [seq_len] the inverse of `order`.
         seq_len: Tokens of the sequence.
     """
 
     backend: str
-    found: ConfigChoice
+    choice: ConfigChoice
     table: DeviceTable | None
     mask: Tensor | None
     order: Tensor | None
@@ -59,23 +59,23 @@ class Prepared:
     seq_len: int
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_len: Tensor | None) -> Tensor:
-        """Attend from [batch, heads, seq_len, head_dim] in raster order; gives out like q."""
+        """Attend from [batch, heads, seq_len, head_dim] in raster order; returns out like q."""
         if self.order is not None:
-            q, k, v = (_taken(x, self.order) for x in (q, k, v))
-        if self.table is not None:
-            out = block_sparse_attention(
-                *(q, k, v, self.table),
-                config=self.found.config,
-                backend=self.backend,
-                key_len=key_len,
-            )
-        else:
-            assert self.mask is not None
+            q, k, v = (_reordered(x, self.order) for x in (q, k, v))
+        if self.mask is not None:
             allowed = self.mask
             if key_len is not None:
                 allowed = allowed & keys_below(key_len, self.seq_len)
             out = scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        return out if self.back is None else _taken(out, self.back)
+        else:
+            assert self.table is not None
+            out = block_sparse_attention(
+                *(q, k, v, self.table),
+                config=self.choice.config,
+                backend=self.backend,
+                key_len=key_len,
+            )
+        return out if self.back is None else _reordered(out, self.back)
 
 
 def prepare(
@@ -83,42 +83,39 @@ def prepare(
 ) -> Prepared:
     """Choose a configuration, compile the mask in its blocks, and put both on the device.
 
-    Args:
-        mask: Which pairs attend, in all heads or by groups of heads.
-        grid: Token layout.
-        shape: Of q.
-        backend: A kernel; the best one for the device if not given, and `sdpa` on a CPU.
+    On a CPU, and with the backend `sdpa`, PyTorch's own attention runs.
 
     Raises:
-        SpecError: A token would attend nothing.
+        SpecError: A token would attend to nothing.
         BackendError: The kernel cannot run this, or the plan is for another number of heads.
-        RecordError: What was tuned cannot be read.
+        RecordError: Tuned configurations cannot be read.
     """
     if isinstance(mask, HeadPlan) and mask.heads != shape.heads:
         raise BackendError(
             f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
             f"{shape.heads}"
         )
+    groups = [] if isinstance(mask, MaskSpec) else _group_of_head(mask)
     if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
-        tables = _tables(mask, grid, 128, 128)
-        found = ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
-        return Prepared(
-            *("sdpa", found, None, _dense(mask, tables).to(shape.device)),
-            *_ways(tables[0], shape.device),
-            seq_len=grid.seq_len,
-        )
-    name, found = _configuration(mask, grid, shape, backend)
-    tables = _tables(mask, grid, found.config.block_m, found.config.block_n)
-    device = str(shape.device)
-    if isinstance(mask, MaskSpec):
-        table = device_table(tables[0], device)
+        name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
     else:
-        table = upload(tables, device, _group_of_head(mask))
-    return Prepared(name, found, table, None, *_ways(tables[0], shape.device), seq_len=grid.seq_len)
+        name, choice = _configuration(mask, grid, shape, backend)
+    tables = _tables(mask, grid, choice.config.block_m, choice.config.block_n)
+    on_device, allowed, order, back = None, None, None, None
+    if name == "sdpa":
+        dense = torch.from_numpy(np.stack([table.to_dense() for table in tables]))
+        allowed = dense[groups or [0]].to(shape.device)
+    elif groups:
+        on_device = upload(tables, str(shape.device), groups)
+    else:
+        on_device = device_table(tables[0], shape.device)
+    if tables[0].order.kind != "raster":
+        order, back = permutation(tables[0], device=shape.device)
+    return Prepared(name, choice, on_device, allowed, order, back, grid.seq_len)
 
 
 def keys_below(key_len: Tensor, seq_len: int) -> Tensor:
-    """Tell which keys exist in each sequence: [batch, 1, 1, seq_len]."""
+    """Return which keys are valid in each sequence: [batch, 1, 1, seq_len]."""
     places = torch.arange(seq_len, device=key_len.device)
     return (places < key_len[:, None])[:, None, None, :]
 
@@ -135,8 +132,8 @@ def _configuration(
     def reasons(config: KernelConfig) -> list[str]:
         return run_reasons(name, dtype, head_dim, config, target)
 
-    if why := reasons(default):
-        raise BackendError(f"the {name} kernel cannot run this: {'; '.join(why)}")
+    if infeasible := reasons(default):
+        raise BackendError(f"the {name} kernel cannot run this: {'; '.join(infeasible)}")
     masks = [mask] if isinstance(mask, MaskSpec) else [group.mask for group in mask.groups]
     problem = Problem(
         mask_fingerprint="+".join(dict.fromkeys(spec.fingerprint for spec in masks)),
@@ -146,8 +143,8 @@ def _configuration(
         head_dim=shape.head_dim,
         dtype=str(shape.dtype).removeprefix("torch."),
     )
-    found = find_config(problem, name, processor(target.device), default=default, feasible=reasons)
-    return name, found
+    device = device_name(target.device)
+    return name, find_config(problem, name, device, default=default, feasible=reasons)
 
 
 @lru_cache(maxsize=16)
@@ -167,24 +164,10 @@ def _tables(
 
 
 def _group_of_head(plan: HeadPlan) -> list[int]:
-    owner = {head: number for number, group in enumerate(plan.groups) for head in group.heads}
-    return [owner[head] for head in range(plan.heads)]
+    group_of = {head: number for number, group in enumerate(plan.groups) for head in group.heads}
+    return [group_of[head] for head in range(plan.heads)]
 
 
-def _dense(mask: MaskSpec | HeadPlan, tables: tuple[BlockTable, ...]) -> Tensor:
-    groups = [0] if isinstance(mask, MaskSpec) else _group_of_head(mask)
-    return torch.from_numpy(np.stack([table.to_dense() for table in tables]))[groups]
-
-
-def _ways(table: BlockTable, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
-    """Give the permutation into the table's order and the one back; None if nothing moves."""
-    if table.order.kind == "raster":
-        return None, None
-    index = table.order.source_index(table.grid)
-    there, back = (torch.from_numpy(way).to(device) for way in (index.copy(), np.argsort(index)))
-    return there, back
-
-
-def _taken(x: Tensor, index: Tensor) -> Tensor:
-    # Along [batch, seq_len, heads, head_dim], in which models keep them: whole tokens are copied.
+def _reordered(x: Tensor, index: Tensor) -> Tensor:
+    # Models keep [batch, seq_len, heads, head_dim]: whole tokens are copied in that layout.
     return x.transpose(1, 2).index_select(1, index).transpose(1, 2)

@@ -1,6 +1,6 @@
 """Attention processors for diffusers: a model's own projections around `RadialAttention`.
 
-They differ from the stock ones in the attention alone; while a step is dense these run themselves.
+Only the attention differs from that of the stock processors, which still run dense steps.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ class RadialProcessor:
     """What the processors of all models share.
 
     Attributes:
-        stock: The processor that was found, which runs dense steps.
-        attention: What attends otherwise; one for all layers.
+        stock: The processor that is replaced; it runs dense steps.
+        attention: Runs all other steps; one for all layers.
     """
 
     def __init__(self, stock: Any, attention: RadialAttention) -> None:
@@ -24,7 +24,7 @@ class RadialProcessor:
         self.attention = attention
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, **text: Any) -> Tensor:
-        """Attend from [batch, seq_len, heads, head_dim]; gives [batch, seq_len, channels]."""
+        """Attend from [batch, seq_len, heads, head_dim]; returns [batch, seq_len, channels]."""
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         out: Tensor = self.attention(q, k, v, **text)
         return out.transpose(1, 2).flatten(2, 3)
@@ -59,8 +59,8 @@ class WanProcessor(RadialProcessor):
         return _out(attn, self.attend(q, k, v))
 
 
-class HunyuanVideoProcessor(RadialProcessor):
-    """Joint attention of HunyuanVideo: video, then text, in dual and single stream blocks."""
+class JointProcessor(RadialProcessor):
+    """Joint attention of video, then text."""
 
     def __call__(
         self,
@@ -77,7 +77,7 @@ class HunyuanVideoProcessor(RadialProcessor):
             )
             return both
         video, text = hidden_states.shape[1], encoder_hidden_states.shape[1]
-        cos, sin = image_rotary_emb[0][:, None, 0::2], image_rotary_emb[1][:, None, 1::2]
+        cos, sin = self._angles(image_rotary_emb)
         if attn.add_q_proj is None:
             q, k, v = _projected(attn, torch.cat([hidden_states, encoder_hidden_states], dim=1))
             q, k = (
@@ -88,54 +88,43 @@ class HunyuanVideoProcessor(RadialProcessor):
             added = _added(attn, encoder_hidden_states)
             sides = zip((rotated(q, cos, sin), rotated(k, cos, sin), v), added, strict=True)
             q, k, v = (torch.cat(pair, dim=1) for pair in sides)
-        # True at [batch, 1, 1, key] for the video and the real text, which comes first.
-        text_len = attention_mask[:, 0, 0, video:].sum(dim=1)
+        text_len = self._real_text(attention_mask, video).sum(dim=1)
         out = self.attend(q, k, v, text_tokens=text, text_len=text_len)
         return _both_out(attn, out, video)
 
+    def _angles(self, image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return image_rotary_emb
 
-class MochiProcessor(RadialProcessor):
-    """Joint attention of Mochi 1: video, then text."""
+    def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
+        """Return [batch, text tokens] whether a token is real; real tokens come first."""
+        raise NotImplementedError
 
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        attention_mask: Tensor,
-        image_rotary_emb: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """Attend; arguments are diffusers'."""
-        if self.attention.schedule.dense:
-            both: tuple[Tensor, Tensor] = self.stock(
-                *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
-            )
-            return both
-        video, text = hidden_states.shape[1], encoder_hidden_states.shape[1]
-        q, k, v = _projected(attn, hidden_states)
-        cos, sin = image_rotary_emb
-        sides = zip(
-            (rotated(q, cos, sin), rotated(k, cos, sin), v),
-            _added(attn, encoder_hidden_states),
-            strict=True,
-        )
-        q, k, v = (torch.cat(pair, dim=1) for pair in sides)
-        text_len = attention_mask.bool().sum(dim=1)  # [batch, key] of the text, real tokens first.
-        out = self.attend(q, k, v, text_tokens=text, text_len=text_len)
-        return _both_out(attn, out, video)
+
+class HunyuanVideoProcessor(JointProcessor):
+    """Joint attention of HunyuanVideo, in dual and single stream blocks."""
+
+    def _angles(self, image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return image_rotary_emb[0][:, None, 0::2], image_rotary_emb[1][:, None, 1::2]
+
+    def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
+        return attention_mask[:, 0, 0, video:]  # Of video and text, [batch, 1, 1, key].
+
+
+class MochiProcessor(JointProcessor):
+    """Joint attention of Mochi 1."""
+
+    def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
+        return attention_mask.bool()
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn neighbouring pairs of channels by angles, in the angles' type; gives x's type.
+    """Rotate neighbouring channels of [batch, tokens, heads, head_dim] in the type of the angles.
 
-    Args:
-        x: [batch, tokens, heads, head_dim].
-        cos: Cosines that broadcast to [batch, tokens, heads, head_dim / 2].
-        sin: Sines, likewise.
+    Cosines and sines broadcast to [batch, tokens, heads, head_dim / 2]. Returns the type of x.
     """
     if cos.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
-        # As complex numbers that is three passes over memory instead of eight. What compiles makes
-        # one of the eight, but none of complex numbers.
+        # As complex numbers this takes three passes over memory instead of eight. A compiler fuses
+        # the eight, but not operations on complex numbers.
         turned = x.to(cos.dtype, copy=True)
         pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)))
         pairs *= torch.complex(cos, sin)
@@ -159,8 +148,8 @@ def _added(attn: Any, encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    apart: Tensor = x.unflatten(2, (heads, -1))
-    return apart
+    by_head: Tensor = x.unflatten(2, (heads, -1))
+    return by_head
 
 
 def _out(attn: Any, hidden_states: Tensor) -> Tensor:

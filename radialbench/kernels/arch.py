@@ -1,7 +1,10 @@
-"""Where attention runs: devices, and what their architectures allow."""
+"""Where attention runs: devices, what their architectures allow, and installed libraries."""
 
 import platform
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from radialbench.errors import BackendError
@@ -10,16 +13,16 @@ ARCHITECTURES = (80, 89, 90, 100, 120)
 """Compute capabilities times ten: A100, L40S, H100, B200, RTX PRO 6000."""
 
 SHARED_LIMITS = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
-"""Bytes of shared memory a thread block may have, by compute capability times ten."""
+"""Bytes of shared memory per thread block, by compute capability times ten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A device, and its architecture.
+    """A device and its architecture.
 
     Attributes:
-        device: As PyTorch names it, such as `cuda:0`.
-        arch: Compute capability times ten; None for what is not an NVIDIA GPU.
+        device: Its name in PyTorch, such as `cuda:0`.
+        arch: Compute capability times ten; None if it is not an NVIDIA GPU.
     """
 
     device: str
@@ -32,27 +35,27 @@ class Target:
 
     @property
     def shared_bytes(self) -> int:
-        """Shared memory a thread block may have; of an unknown GPU that of an older one."""
+        """Shared memory per thread block; for an unknown GPU, that of the next older one."""
         arch = max(self.arch or 80, 80)
         return SHARED_LIMITS[max(known for known in SHARED_LIMITS if known <= arch)]
 
     @property
     def hopper_reasons(self) -> list[str]:
-        """Why nothing that is made for Hopper runs here; empty if it does."""
+        """Why kernels for Hopper do not run here; empty if they do."""
         if self.arch == 90:
             return []
         return [f"needs a GPU of compute capability 9.0, got {self}"]
 
     @property
     def tma_reasons(self) -> list[str]:
-        """Why there is no tensor memory accelerator; empty if there is one."""
+        """Why there is no TMA here; empty if there is."""
         if self.arch is not None and self.arch >= 90:
             return []
         return [f"needs a GPU of compute capability 9.0 or later, got {self}"]
 
 
 def target_of(device: object) -> Target:
-    """Return what a device of PyTorch is, given it or its name."""
+    """Return the target of a device of PyTorch or its name."""
     import torch
 
     name = str(device)
@@ -63,7 +66,7 @@ def target_of(device: object) -> Target:
 
 
 def find_device(wanted: str) -> str:
-    """Return the device that is asked for, `auto` being a GPU where there is one, else the CPU.
+    """Return the device that is asked for; `auto` is a GPU if there is one, else the CPU.
 
     Raises:
         BackendError: The machine has no such device.
@@ -104,3 +107,12 @@ def cpu_name() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the libraries that are installed."""
+    installed = {}
+    for library in libraries:
+        with suppress(PackageNotFoundError):
+            installed[library] = version(library)
+    return installed

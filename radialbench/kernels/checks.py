@@ -1,15 +1,14 @@
-"""What backends check before they compute."""
+"""Checks of backends before they compute."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.arch import target_of
+from radialbench.kernels.arch import target_of, versions
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -49,16 +48,16 @@ def gpu_reasons(
 
 
 def hopper_needs(library: str) -> str:
-    """Describe what a backend needs that runs on Hopper alone."""
+    """Describe what a backend for Hopper needs, and whether it is here."""
     here = "none is here" if target_of("cuda").hopper_reasons else "one is here"
     return f"torch {torch.__version__}, {library} and a GPU of compute capability 9.0; {here}"
 
 
 def check_dense(name: str, table: BlockTable, instead: str) -> None:
-    """Refuse a mask that does not keep every pair, for backends that know no other.
+    """Refuse a mask that leaves a pair out.
 
     Raises:
-        BackendError: A pair is left out; the message names `instead`, a backend that can.
+        BackendError: A pair is left out; the message names `instead`, a backend for such masks.
     """
     if table.pairs != table.seq_len**2:
         raise BackendError(
@@ -70,7 +69,7 @@ def check_dense(name: str, table: BlockTable, instead: str) -> None:
 def check_plan(
     name: str, reasons: list[str], problem: Problem, table: BlockTable, config: KernelConfig
 ) -> None:
-    """Refuse what cannot be planned.
+    """Refuse a problem that cannot be planned.
 
     Raises:
         BackendError: There are reasons, or problem, table and configuration disagree.
@@ -82,16 +81,16 @@ def check_plan(
             f"the table is for {table.seq_len:,} tokens, the problem has {problem.seq_len:,}; "
             "compile the mask on the problem's grid"
         )
-    blocks, asked = (table.block_m, table.block_n), (config.block_m, config.block_n)
-    if blocks != asked:
+    blocks, wanted = (table.block_m, table.block_n), (config.block_m, config.block_n)
+    if blocks != wanted:
         raise BackendError(
             f"the table has blocks of {blocks[0]}×{blocks[1]}, the configuration asks for "
-            f"{asked[0]}×{asked[1]}; compile the mask with the configuration's blocks"
+            f"{wanted[0]}×{wanted[1]}; compile the mask with the configuration's blocks"
         )
 
 
 def check_inputs(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Refuse tensors that are not the problem's.
+    """Refuse tensors that do not fit the problem.
 
     Raises:
         BackendError: A shape, dtype or device differs.
@@ -110,10 +109,10 @@ def check_inputs(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
-    """Return a backend's (out, lse), if it is that.
+    """Return the (out, lse) of a backend.
 
     Raises:
-        BackendError: It is something else, or a shape or dtype differs.
+        BackendError: The result is not a pair of tensors, or a shape or dtype differs.
     """
     if not (
         isinstance(result, tuple)
@@ -136,36 +135,36 @@ def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
 
 
 def package_reasons(package: str) -> list[str]:
-    """Return what to install, if a distribution is not here."""
-    return [] if _version(package) else [f"needs {package}: pip install {package}"]
+    """Return what to install, if a distribution is not installed."""
+    return [] if versions([package]) else [f"needs {package}: pip install {package}"]
 
 
 def describe(package: str) -> str:
-    """Describe a distribution: its name and version."""
-    return f"{package} {_version(package) or '(not installed)'}"
+    """Return the name and version of a distribution."""
+    return f"{package} {versions([package]).get(package) or '(not installed)'}"
 
 
 @contextmanager
 def loading(package: str) -> Iterator[None]:
-    """Import from a distribution that is here, and say so if that fails.
+    """Report an import that fails although the distribution is installed.
 
     Raises:
-        BackendError: An import fails: another version was built for it, or a part is missing.
+        BackendError: An import fails: it was built for another version, or a part is missing.
     """
     try:
         yield
     except ImportError as error:
         raise BackendError(
-            f"{describe(package)} does not load beside torch {version('torch')}: "
+            f"{describe(package)} does not load beside torch {torch.__version__}: "
             f"{str(error).rpartition('/')[2]}; install it again with all that it needs"
         ) from None
 
 
 def check_whole_blocks(name: str, table: BlockTable) -> None:
-    """Refuse what a kernel that reads every block whole would get wrong.
+    """Refuse tables that a kernel for whole blocks cannot compute.
 
     Raises:
-        BackendError: A block is partial, the last one is short, or a query has no block.
+        BackendError: A block is partial, the last one is short, or a row has no block.
     """
     if table.partial.nnz:
         raise BackendError(
@@ -185,10 +184,3 @@ def check_whole_blocks(name: str, table: BlockTable) -> None:
             f"backend {name!r} needs a block in every row, and {len(empty):,} of "
             f"{table.rows:,} rows have none, the first is {empty[0]}"
         )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -18,17 +18,10 @@ MAX_BLOCK_N = 128
 
 
 class TableKey(NamedTuple):
-    """What decides how a table is launched, and in which configuration.
+    """What decides how a table is launched, and in which configuration; see `DeviceTable`.
 
     Attributes:
-        block_m: Query tokens of a block.
-        block_n: Key tokens of a block.
-        seq_len: Tokens of the sequence.
-        rows: Query blocks.
         heads: Heads that the table is for; 0 if any number may share it.
-        mask_fingerprint: As in `DeviceTable`.
-        frames: As in `DeviceTable`.
-        tokens_per_frame: As in `DeviceTable`.
         aligned: Whether all its tensors start at multiples of 16 bytes.
     """
 
@@ -59,12 +52,12 @@ class DeviceTable:
         partial_indices: [partial blocks] int32 key blocks, ascending within a row.
         bitmap_of: [partial blocks] int32.
         bitmaps: [1 + distinct, block_m, 4] int32. Bit 2·j + b of word c is key column
-            8·j + 2·c + b: the columns that one thread of a tensor core's result holds in a row, so
-            that a thread reads one word a row. In number 0 every pair attends: what a full block is
-            masked with where the keys end inside it.
+            8·j + 2·c + b: the columns of a row that one thread holds in a tensor core's result, so
+            that it reads one word per row. In bitmap 0 every pair attends; it masks full blocks
+            that the sequence ends in.
         row_order: [groups, rows] int32, the order in which rows are launched; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
-        mask_fingerprint: That of the mask, or those of groups with `+` between; empty if not known.
+        mask_fingerprint: That of the mask, or of the groups, joined by `+`; empty if not known.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
     """
@@ -87,7 +80,7 @@ class DeviceTable:
 
     @cached_property
     def key(self) -> TableKey:
-        """What decides how the table is launched."""
+        """The key of plans and configurations."""
         return TableKey(
             *(self.block_m, self.block_n, self.seq_len, self.rows, len(self.group_of_head)),
             *(self.mask_fingerprint, self.frames, self.tokens_per_frame),
@@ -96,7 +89,7 @@ class DeviceTable:
 
     @cached_property
     def plans(self) -> dict[Any, Any]:
-        """What calls under the table look up; see `op.Plan`."""
+        """Plans of launches, by layouts and options; see `op.Plan`."""
         return {}
 
     @property
@@ -130,23 +123,23 @@ def upload(
 
     Args:
         tables: One table, or one for each group of heads; of one grid and one block size.
-        device: Where to.
-        group_of_head: Which table each head takes; may be left out if there is one.
+        device: The device.
+        group_of_head: The table of each head; not needed if there is one table.
 
     Raises:
-        BackendError: The tables do not go together, or a head's table does not exist.
+        BackendError: The tables differ in grid or blocks, or a head's table does not exist.
     """
     first = tables[0]
     for table in tables[1:]:
         same = ("seq_len", "block_m", "block_n", "order")
-        unlike = [name for name in same if getattr(table, name) != getattr(first, name)]
-        if unlike:
+        different = [name for name in same if getattr(table, name) != getattr(first, name)]
+        if different:
             raise BackendError(
-                f"tables of one launch share {', '.join(same)}; {unlike[0]} is "
-                f"{getattr(first, unlike[0])} and {getattr(table, unlike[0])}"
+                f"tables of one launch share {', '.join(same)}; {different[0]} is "
+                f"{getattr(first, different[0])} and {getattr(table, different[0])}"
             )
     if len(tables) > 1 and not group_of_head:
-        raise BackendError(f"{len(tables)} tables need to know which head takes which")
+        raise BackendError(f"{len(tables)} tables need group_of_head, the table of each head")
     if any(not 0 <= group < len(tables) for group in group_of_head):
         raise BackendError(f"heads take tables 0 to {len(tables) - 1}, got {list(group_of_head)}")
     offsets = np.cumsum([1] + [len(table.bitmaps) for table in tables[:-1]])
@@ -158,6 +151,9 @@ def upload(
     bits = [_by_thread(table) for table in tables]
     masks = dict.fromkeys(table.mask.fingerprint if table.mask else "" for table in tables)
     ones = np.full((1, first.block_m, 4), -1, np.int32)
+    sms = SM_COUNT
+    if device.startswith("cuda"):
+        sms = torch.cuda.get_device_properties(device).multi_processor_count
 
     def tensor(values: NDArray[np.generic] | Sequence[int]) -> Tensor:
         return torch.as_tensor(np.asarray(values).astype(np.int32), device=device)
@@ -172,7 +168,7 @@ def upload(
         partial_indices=tensor(np.concatenate([table.partial.indices for table in tables])),
         bitmap_of=tensor(np.concatenate(numbers)),
         bitmaps=tensor(np.concatenate([ones, *bits])),
-        row_order=tensor(np.stack([row_order(table, _sm_count(device)) for table in tables])),
+        row_order=tensor(np.stack([row_order(table, sms) for table in tables])),
         group_of_head=tensor(group_of_head),
         mask_fingerprint="+".join(masks) if all(masks) else "",
         frames=first.grid.frames,
@@ -180,10 +176,12 @@ def upload(
     )
 
 
-def _sm_count(device: str) -> int:
-    if not device.startswith("cuda"):
-        return SM_COUNT
-    return torch.cuda.get_device_properties(device).multi_processor_count
+def permutation(table: BlockTable, *, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
+    """Return the indices that bring tokens from raster order into the table's order, and back."""
+    there = table.order.source_index(table.grid)
+    back = np.empty_like(there)
+    back[there] = np.arange(len(there))
+    return torch.tensor(there, device=device), torch.tensor(back, device=device)
 
 
 def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:
@@ -192,7 +190,7 @@ def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:
 
 
 def _by_thread(table: BlockTable) -> NDArray[np.int32]:
-    """Arrange bitmaps as `DeviceTable.bitmaps` says, in parts that stay in cache."""
+    """Arrange bitmaps as in `DeviceTable.bitmaps`, in parts that fit into the cache."""
     words = np.zeros((len(table.bitmaps), table.block_m, 4), np.uint32)
     step = max(1, 65536 // table.block_m)
     for start in range(0, len(words), step):

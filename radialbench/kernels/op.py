@@ -21,25 +21,25 @@ from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 
 _UPLOADED: dict[int, dict[torch.device, DeviceTable]] = {}
-"""By the identity of a table that lives: its hash takes longer than the rest of a look-up."""
+"""By the identity of a live table: its hash takes longer than the rest of a lookup."""
 
 SCALES = (torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max / 2)
 """Least and greatest sm_scale."""
 
 MAX_PLANS = 1024
-"""Plans that a table keeps: a service may see a shape for every prompt."""
+"""Most plans that a table keeps: a service may have a shape for every prompt."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Plan(NamedTuple):
-    """How calls that lie alike are launched under a table.
+    """How calls with the same layouts are launched under a table.
 
     Attributes:
         launch: Runs the kernel.
         table: The table's tensors.
-        lse: [batch, heads, seq_len] float32 of a single element: what lse is allocated like.
+        lse: [batch, heads, seq_len] float32 of one element, a template for `torch.empty_like`.
         gpu: Index of the GPU; None on a CPU.
     """
 
@@ -90,44 +90,42 @@ def block_sparse_attention(
     """Attend from each query to the keys a block table keeps. Forward only.
 
     Args:
-        q: [batch, heads, seq_len, head_dim] in the table's token order, of any strides but the
-            last, so that a transposed [batch, seq_len, heads, head_dim] is taken as it is.
+        q: [batch, heads, seq_len, head_dim] in the table's token order, with a last stride of 1, so
+            that a transposed [batch, seq_len, heads, head_dim] is not copied.
         k: As q.
         v: As q.
-        table: What attends to what. A `BlockTable` is uploaded once a device and kept as long as it
-            lives. Inside `torch.compile` hand over what `device_table` gives, and to choose tables
-            by head what `upload` gives.
+        table: The blocks to visit. A `BlockTable` is uploaded once per device and kept as long as
+            it lives. Inside `torch.compile` pass the result of `device_table`; for one table per
+            group of heads pass the result of `upload`.
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
-        config: Warps and stages; if not given those that were tuned for the problem, or near it, in
-            the table's blocks, and defaults for the device where there are none: `config_for` says
-            which. The blocks are the table's.
+        config: Warps and stages, with the table's blocks. If not given, those that were tuned for
+            the problem or one near it, else defaults for the device: `config_for` returns them.
         backend: `hopper` or `triton`; the best one for the device if not given.
-        key_len: [batch] int32 number of keys that exist in each sequence; all if not given. With
-            it the kernel for Hopper needs finite values up to the end of the key block in which a
-            sequence ends.
-        return_lse: Whether to give the natural logarithm of the sum of exponentials too.
+        key_len: [batch] int32 valid keys per sequence; all if not given. The kernel for Hopper then
+            needs finite values up to the end of the key block in which a sequence ends.
+        return_lse: Whether to return the natural logarithm of the sum of exponentials too.
 
     Returns:
-        out like q, and with `return_lse` (out, lse) with lse float32 [batch, heads, seq_len]. A
-        query without keys gets zeros and -inf.
+        out like q, or with `return_lse` (out, lse), lse float32 [batch, heads, seq_len]. A query
+        without keys gets zeros and -inf.
 
     Raises:
-        BackendError: Shapes, types or devices do not go together, or the kernel cannot run them.
-        RecordError: What was tuned cannot be read.
+        BackendError: Shapes, types or devices do not match, or the kernel cannot run them.
+        RecordError: Tuned configurations cannot be read.
     """
     if isinstance(table, BlockTable):
         if torch.compiler.is_compiling():
             raise BackendError(
-                "inside torch.compile a table is a DeviceTable: make it outside, with "
+                "inside torch.compile a table must be a DeviceTable: make it outside, with "
                 "device_table(table, device)"
             )
         table = _find_uploaded(table, q.device) or device_table(table, q.device)
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     if _is_plain(q, k, v, key_len):
-        out, lse = _unseen(_attend)(q, k, v, table, key_len, scale, backend, config)
+        out, lse = _untraced(_attend)(q, k, v, table, key_len, scale, backend, config)
     else:
-        known = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
-        tuned = known if config is None else ("", 0, 0)
+        problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
+        tuned = problem if config is None else ("", 0, 0)
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
         out, lse = torch.ops.radialbench.block_sparse_attention(
             *(q, k, v, list(table.tensors()), key_len, scale, backend or ""),
@@ -139,16 +137,13 @@ def block_sparse_attention(
 def config_for(
     q: Tensor, table: BlockTable | DeviceTable, *, backend: str | None = None
 ) -> ConfigChoice:
-    """Return which configuration `block_sparse_attention` takes if none is given, and why.
+    """Return the configuration that `block_sparse_attention` uses if none is given, and why.
 
-    Args:
-        q: As there; k and v are taken to lie like it.
-        table: As there.
-        backend: As there.
+    Arguments are those of `block_sparse_attention`; k and v are assumed to have the layout of q.
 
     Raises:
         BackendError: There is no such kernel.
-        RecordError: What was tuned cannot be read.
+        RecordError: Tuned configurations cannot be read.
     """
     if isinstance(table, BlockTable):
         table = device_table(table, q.device)
@@ -159,20 +154,20 @@ def config_for(
 
 
 def device_table(table: BlockTable, device: str | torch.device) -> DeviceTable:
-    """Return a table on a device, uploaded the first time it is asked for."""
-    place = torch.device(device)
-    if place.type == "cuda" and place.index is None:
-        place = torch.device("cuda", torch.cuda.current_device())
-    if found := _find_uploaded(table, place):
-        return found
+    """Return a table on a device, uploaded at the first call."""
+    target = torch.device(device)
+    if target.type == "cuda" and target.index is None:
+        target = torch.device("cuda", torch.cuda.current_device())
+    if uploaded := _find_uploaded(table, target):
+        return uploaded
     if id(table) not in _UPLOADED:
         _UPLOADED[id(table)] = {}
         finalize(table, _UPLOADED.pop, id(table)).atexit = False
-    return _UPLOADED[id(table)].setdefault(place, upload([table], str(place)))
+    return _UPLOADED[id(table)].setdefault(target, upload([table], str(target)))
 
 
 def forget_plans() -> None:
-    """Have every launch chosen and prepared anew, such as by other records of what was tuned."""
+    """Forget prepared launches, for use after a change of the tuned configurations."""
     _prepared.cache_clear()
     for on_devices in _UPLOADED.values():
         for table in on_devices.values():
@@ -185,10 +180,9 @@ def _find_uploaded(table: BlockTable, device: torch.device) -> DeviceTable | Non
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:
-    """Return whether nothing but the kernel has to know of a call.
+    """Return whether a call can bypass PyTorch's dispatcher.
 
-    Otherwise PyTorch's dispatcher is asked: for gradients, transforms, modes, traces, profiles and
-    tensors of a class of their own.
+    Gradients, transforms, modes, traces, profiles and subclasses of tensors need it.
     """
     if (
         torch.compiler.is_compiling()
@@ -217,7 +211,7 @@ def _attend(
     config: KernelConfig | None,
 ) -> tuple[Tensor, Tensor]:
     lengths = None if key_len is None else layout_of(key_len)
-    # All that a plan rests on, in one flat tuple: this is what a call costs the host.
+    # All that a plan depends on, in one flat tuple: this is most of a call's host time.
     call = (
         *(q.shape, q.stride(), q.dtype, q.device, q.data_ptr() & 15),
         *(k.shape, k.stride(), k.dtype, k.device, k.data_ptr() & 15),
@@ -226,9 +220,13 @@ def _attend(
     )
     plan = table.plans.get(call)
     if plan is None:
-        plan = table.plans[call] = _plan(q, k, v, table, key_len, backend, config)
-    # Products are scaled in float32 and after their maximum is taken, which a scale that is not
-    # above 0 would turn into a minimum.
+        launch = _prepared(*map(layout_of, (q, k, v)), lengths, table.key, backend, config)
+        if len(table.plans) >= MAX_PLANS:
+            table.plans.clear()
+        like = q.new_empty((), dtype=torch.float32).expand(q.shape[:3])
+        gpu = q.device.index if q.is_cuda else None
+        plan = table.plans[call] = Plan(launch, table.tensors(), like, gpu)
+    # The kernels take the maximum before they scale: a scale of 0 or less would be wrong.
     if not SCALES[0] <= sm_scale <= SCALES[1]:
         raise BackendError(
             f"sm_scale must be a positive float32, {SCALES[0]:.3g} to {SCALES[1]:.3g}, got "
@@ -244,32 +242,15 @@ def _attend(
     return out, lse
 
 
-def _plan(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    table: DeviceTable,
-    key_len: Tensor | None,
-    backend: str | None,
-    config: KernelConfig | None,
-) -> Plan:
-    lengths = None if key_len is None else layout_of(key_len)
-    launch = _prepared(*map(layout_of, (q, k, v)), lengths, table.key, backend, config)
-    if len(table.plans) >= MAX_PLANS:
-        table.plans.clear()
-    lse = q.new_empty((), dtype=torch.float32).expand(q.shape[:3])
-    return Plan(launch, table.tensors(), lse, q.device.index if q.is_cuda else None)
-
-
 _disabled = cache(torch.compiler.disable)
 
 
-def _unseen(call: Callable[P, T]) -> Callable[P, T]:
-    """Return a call that `torch.compile` does not look into, should it look into anything now."""
+def _untraced(call: Callable[P, T]) -> Callable[P, T]:
+    """Return a call that `torch.compile` does not trace, in case it is tracing."""
     if "torch._dynamo" not in sys.modules:
         return call
-    looks = torch.compiler.is_compiling() or get_eval_frame_callback() is not None
-    return _disabled(call) if looks else call
+    traces = torch.compiler.is_compiling() or get_eval_frame_callback() is not None
+    return _disabled(call) if traces else call
 
 
 @lru_cache(maxsize=4096)
@@ -282,7 +263,7 @@ def _prepared(
     backend: str | None,
     config: KernelConfig | None,
 ) -> Launch:
-    """Check what is given, choose how it is run, and prepare that."""
+    """Check the arguments, choose kernel and configuration, and prepare the launch."""
     _check_shapes(q, k, v, key_len, table)
     head_dim, blocks, target = q.shape[3], (table.block_m, table.block_n), target_of(q.device)
     kernel = select_kernel(backend, q.dtype, head_dim, blocks, target)
@@ -348,9 +329,9 @@ def _operator(
         frames=frames,
         tokens_per_frame=tokens_per_frame,
     )
-    # With a mask what was tuned is looked up: here, where sizes are numbers and not symbols.
+    # Tuned configurations are looked up here, where sizes are numbers and not symbols.
     config = None if mask_fingerprint else KernelConfig(block_m, block_n, num_warps, num_stages)
-    return _unseen(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
+    return _untraced(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
 
 
 def _shapes(q: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
@@ -361,7 +342,7 @@ def _no_gradient(*_: object) -> NoReturn:
     raise BackendError("block_sparse_attention is forward only: it has no gradient")
 
 
-# Not by custom_op: what that makes imports torch._dynamo at the first call, which is slow.
+# custom_op would import torch._dynamo at the first call, which is slow.
 _NAME = "radialbench::block_sparse_attention"
 torch.library.define(
     _NAME,

@@ -1,4 +1,4 @@
-"""row_order: in which order the query blocks of a table are launched."""
+"""row_order: the order in which the query blocks of a table are launched."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,28 +8,20 @@ from radialbench.maskgen.table import BlockTable
 Int64 = NDArray[np.int64]
 
 SM_COUNT = 132
-"""SMs of an H100 SXM and an H200. Each is taken to have one thread block at a time."""
+"""SMs of an H100 SXM and an H200. Each is assumed to run one thread block at a time."""
 
 LONG = 1.5
 """Rows with more than this many times the median number of blocks are launched first."""
 
 
 def row_order(table: BlockTable, sm_count: int = SM_COUNT) -> Int64:
-    """Choose an order in which rows that run side by side read the same keys, and end together.
+    """Return [rows], an order in which concurrent rows read the same keys and end together.
 
-    What a row reads is read again by others while it is still in the cache if they are near in
-    space and in time: a GPU at its power limit should run the faster the less comes from its
-    memory. So most rows are taken in tiles of as many frames as have rows for all SMs, and
-    within a tile all frames at one place, then the next. Before them come rows that are much
-    longer, which would keep an SM busy while the others have nothing left; after them the
-    shortest, as many as there are SMs.
-
-    Args:
-        table: What attends to what.
-        sm_count: How many rows run at a time.
-
-    Returns:
-        [rows] every row once.
+    Rows that are near in space and time read the same keys from the cache, and a GPU at its power
+    limit runs faster with fewer reads from memory. So most rows come in tiles of as many frames as
+    have rows for all SMs; within a tile, all frames at one position come before the next position.
+    Much longer rows come first, so that none runs alone at the end. The shortest rows come last,
+    one for each SM.
     """
     blocks = row_blocks(table)
     heavy = np.argsort(-blocks, kind="stable")
@@ -42,12 +34,12 @@ def row_order(table: BlockTable, sm_count: int = SM_COUNT) -> Int64:
 
 
 def row_blocks(table: BlockTable) -> Int64:
-    """Count the blocks that each row of a table visits: [rows]."""
+    """Return the number of blocks in each row of a table: [rows]."""
     return np.diff(table.full.indptr) + np.diff(table.partial.indptr)
 
 
 def _tiles(table: BlockTable, sm_count: int) -> Int64:
-    """Return the rows tile by tile; text, which is in no frame, as if it continued the video."""
+    """Return the rows tile by tile; text counts as further frames of the video."""
     frame, place = np.divmod(np.arange(table.rows) * table.block_m, table.grid.frame_tokens)
     high = max(1, round(sm_count * table.block_m / table.grid.frame_tokens))
     order: Int64 = np.lexsort((frame, place // table.block_m, frame // high))

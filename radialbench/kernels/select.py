@@ -1,4 +1,9 @@
-"""Which of our kernels a launch takes, how it runs, and what each kernel can run."""
+"""Which of our kernels a launch takes, how it runs, and what each kernel can run.
+
+Arguments mean the same everywhere: `kernel` is `hopper` or `triton`, `dtype` the type of q, k and
+v, `head_dim` the numbers per head and token, `blocks` the query and key tokens of a block, and
+`target` where the kernel runs.
+"""
 
 from functools import lru_cache
 
@@ -7,7 +12,7 @@ import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.device_table import TableKey
-from radialbench.kernels.tuned import lookup, processor
+from radialbench.kernels.tuned import device_name, lookup
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
@@ -18,15 +23,7 @@ SIDES = (16, 32, 64, 128, 256)
 def select_kernel(
     backend: str | None, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
 ) -> str:
-    """Return the kernel that is asked for, or the best one for the device.
-
-    Args:
-        backend: What is asked for, if anything is.
-        dtype: Type of q, k and v.
-        head_dim: Numbers per head and token.
-        blocks: Query and key tokens of a block.
-        target: Where it runs.
-    """
+    """Return the kernel that is asked for, or the best one for the device."""
     if backend is not None:
         return backend
     return "triton" if kernel_reasons("hopper", dtype, head_dim, blocks, target) else "hopper"
@@ -43,13 +40,7 @@ def default_config(
 ) -> KernelConfig:
     """Return the warps and stages of a kernel where nothing was tuned.
 
-    Args:
-        kernel: `hopper` or `triton`.
-        dtype: Type of q, k and v.
-        head_dim: Numbers per head and token.
-        blocks: Query and key tokens of a block.
-        target: Where it runs.
-        tma: Whether keys and values lie so that the tensor memory accelerator can read them.
+    `tma` is whether TMA can read keys and values in their layout.
     """
     if kernel == "hopper":
         return KernelConfig(*blocks, num_warps=4, num_stages=2)
@@ -71,13 +62,7 @@ def choose_config(
 ) -> ConfigChoice:
     """Choose the configuration of a launch that is given none; looked up once for each problem.
 
-    Args:
-        kernel: `hopper` or `triton`.
-        dtype: Type of q, k and v.
-        shape: Of q, [batch, heads, seq_len, head_dim].
-        table: What attends to what.
-        target: Where it runs.
-        tma: Whether keys and values lie so that the tensor memory accelerator can read them.
+    `shape` is that of q; `tma` is whether TMA can read keys and values in their layout.
 
     Raises:
         RecordError: Records cannot be read.
@@ -86,11 +71,10 @@ def choose_config(
     blocks = (table.block_m, table.block_n)
     default = default_config(kernel, dtype, head_dim, blocks, target, tma=tma)
     if not table.mask_fingerprint:
-        reason = "the table does not say which mask it is of"
-        return ConfigChoice(default, "default", None, reason)
+        return ConfigChoice(default, "default", None, "the mask of the table is not known")
     key = TuningKey(
         backend=kernel,
-        device=processor(target.device),
+        device=device_name(target.device),
         mask_fingerprint=table.mask_fingerprint,
         frames=table.frames,
         tokens_per_frame=table.tokens_per_frame,
@@ -98,21 +82,21 @@ def choose_config(
         batch=batch,
         heads=heads,
         head_dim=head_dim,
-        dtype=_word(dtype),
+        dtype=_dtype_name(dtype),
     )
 
     def feasible(config: KernelConfig) -> list[str]:
         return run_reasons(kernel, dtype, head_dim, config, target)
 
-    found = lookup(key, default=default, feasible=feasible)
-    config = found.config
+    choice = lookup(key, default=default, feasible=feasible)
+    config = choice.config
     if (config.block_m, config.block_n) != blocks:
         reason = (
-            f"{found.reason}, in blocks of {config.block_m}×{config.block_n}; the table has "
+            f"{choice.reason}, in blocks of {config.block_m}×{config.block_n}; the table has "
             f"{blocks[0]}×{blocks[1]}: compile the mask with the former"
         )
         return ConfigChoice(default, "default", None, reason)
-    return found
+    return choice
 
 
 def run_reasons(
@@ -159,9 +143,17 @@ def variant_reasons(
 
 def config_reasons(kernel: str, config: KernelConfig, head_dim: int) -> list[str]:
     """Return why a kernel cannot run the way a configuration asks; empty if it can."""
-    if kernel == "hopper":
-        return _stage_reasons(config.num_stages, head_dim, config.block_n)
-    return []
+    stages, block_n = config.num_stages, config.block_n
+    if kernel != "hopper" or stages is None:
+        return []
+    # Two bytes per number: the query block, then keys and values of each stage, then barriers.
+    needed = 2 * hopper_columns(head_dim) * (128 + 2 * stages * block_n) + 1024
+    if needed <= SHARED_LIMITS[90]:
+        return []
+    return [
+        f"num_stages {stages} takes {needed:,} bytes of shared memory at head_dim {head_dim} and "
+        f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} available"
+    ]
 
 
 def portable_options(
@@ -169,17 +161,13 @@ def portable_options(
 ) -> dict[str, int]:
     """Return the warps and stages of the portable kernel, those of `config` first.
 
-    Args:
-        config: Blocks, and what is asked for.
-        dtype: Type of q, k and v.
-        head_dim: Numbers per head and token.
-        copies: Whether TMA brings keys and values.
-        shared: Bytes of shared memory that a thread block may have.
+    `copies` says whether TMA copies keys and values; `shared` is the bytes of shared memory that a
+    thread block may have.
     """
-    # Sixteen rows a warp: with more the registers do not suffice at 128 keys.
+    # Sixteen rows per warp: more rows need too many registers at 128 keys.
     warps = max(1, min(8, config.block_m // 16))
-    # On an H100 a third stage makes copies a fifth faster, a fifth one another sixth where blocks
-    # of few keys leave room for it; what registers load gains nothing.
+    # On an H100 a third stage makes TMA copies a fifth faster. Five stages gain another sixth where
+    # small key blocks leave room for them. Loads through registers gain nothing.
     most = 2 if not copies else 5 if config.block_m >= 128 and config.block_n <= 64 else 3
     stages = next(
         stages
@@ -191,13 +179,13 @@ def portable_options(
 
 
 def copy_reasons(dtype: torch.dtype, head_dim: int, target: Target) -> list[str]:
-    """Return why TMA cannot bring the portable kernel its keys and values.
+    """Return why TMA cannot copy keys and values for the portable kernel.
 
-    Strides and first elements must be multiples of 16 bytes besides: that is known at a launch.
+    Strides and addresses must be multiples of 16 bytes too, which only a launch knows.
     """
     reasons = []
     if dtype not in (torch.float16, torch.bfloat16):
-        reasons.append(f"float16 and bfloat16 are copied, got {_word(dtype)}")
+        reasons.append(f"float16 and bfloat16 are copied, got {_dtype_name(dtype)}")
     if head_dim % 8:
         reasons.append(f"head_dim must be a multiple of 8, got {head_dim}")
     return reasons + target.tma_reasons
@@ -209,17 +197,14 @@ def portable_columns(head_dim: int) -> int:
 
 
 def hopper_columns(head_dim: int) -> int:
-    """Return the columns of a tile of the kernel for Hopper.
-
-    They are head_dim or the next size that shared memory takes; zeros fill them up.
-    """
+    """Return the columns of a tile of the kernel for Hopper: head_dim, padded with zeros."""
     return 64 if head_dim <= 64 else 128 if head_dim <= 128 else 256
 
 
 def _triton_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) -> list[str]:
     reasons = []
     if dtype not in (torch.float16, torch.bfloat16, torch.float32):
-        reasons.append(f"computes float16, bfloat16 and float32, got {_word(dtype)}")
+        reasons.append(f"computes float16, bfloat16 and float32, got {_dtype_name(dtype)}")
     if head_dim > 256:
         reasons.append(f"head_dim is at most 256, got {head_dim}")
     for block, most in zip(blocks, (256, 128), strict=True):
@@ -240,31 +225,18 @@ def _hopper_reasons(dtype: torch.dtype, head_dim: int, blocks: tuple[int, int]) 
         sizes = " or ".join(map(str, wanted))
         reasons.append(f"block_n is {sizes} at head_dim {head_dim}, got {blocks[1]}")
     if dtype not in (torch.float16, torch.bfloat16):
-        reasons.append(f"computes float16 and bfloat16, got {_word(dtype)}")
+        reasons.append(f"computes float16 and bfloat16, got {_dtype_name(dtype)}")
     if head_dim > 256 or head_dim % 8:
         reasons.append(f"head_dim is a multiple of 8 up to 256, got {head_dim}")
     return reasons
 
 
-def _stage_reasons(stages: int | None, head_dim: int, block_n: int) -> list[str]:
-    if stages is None:
-        return []
-    # 16 bits a number: the query block, then keys and values of each stage; barriers at the end.
-    needed = 2 * hopper_columns(head_dim) * (128 + 2 * stages * block_n) + 1024
-    if needed <= SHARED_LIMITS[90]:
-        return []
-    return [
-        f"num_stages {stages} takes {needed:,} bytes of shared memory at head_dim {head_dim} and "
-        f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} there are"
-    ]
-
-
 def _portable_bytes(config: KernelConfig, dtype: torch.dtype, head_dim: int, stages: int) -> int:
-    """Bound the shared memory of the portable kernel, as Triton 3.6 and 3.7 lay it out."""
+    """Return an upper bound of the portable kernel's shared memory under Triton 3.6 and 3.7."""
     buffers = 1 if stages == 1 else max(2, (stages + 1) // 2)
     tokens = config.block_m + 2 * buffers * config.block_n
     return dtype.itemsize * portable_columns(head_dim) * tokens + 16 * config.block_m + 64
 
 
-def _word(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

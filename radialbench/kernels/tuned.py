@@ -1,26 +1,39 @@
-"""find_config: the configuration that was tuned for a problem, by the user or by us."""
+"""find_config: the tuned configuration for a problem, from the user's or the shipped records."""
 
+import hashlib
 import os
 import re
+import tokenize
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 
-from radialbench.errors import RecordError
-from radialbench.kernels.arch import cpu_name
-from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
+from radialbench.errors import BackendError, RecordError
+from radialbench.kernels.arch import cpu_name, versions
 from radialbench.records.exported import files_of, read_records
 from radialbench.records.lookup import ConfigChoice, always_feasible, nearest_config
 from radialbench.records.problem import KernelConfig, Problem, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord, key_of
 
 SHIPPED = Path(__file__).parents[1] / "autotune" / "configs"
-"""Folder of the records that come with the package, a file a device."""
+"""Folder of the records that come with the package, one file per device."""
 
 VARIABLE = "RADIALBENCH_CONFIGS"
 """Environment variable that names the user's own records: a file, or a folder of `.jsonl` and
 `.json` files, as `radialbench tune` and `radialbench export --format json` write them."""
+
+FOLDER = Path(__file__).parent
+
+SOURCES: dict[str, tuple[str, ...]] = {
+    "cpu": ("backends/cpu.py",),
+    "hopper": ("triton/forward_hopper.py",),
+    "triton": ("triton/forward.py",),
+}
+"""Source files of the kernel, by tunable backend."""
+
+COMPILERS = {"cpu": "torch", "hopper": "triton", "triton": "triton"}
+"""The library that compiles the kernel, by tunable backend."""
 
 
 def find_config(
@@ -35,18 +48,17 @@ def find_config(
 ) -> ConfigChoice:
     """Choose the configuration for a problem, by the rule of `records.lookup.nearest_config`.
 
-    The records are those of `configs`, or else those that `RADIALBENCH_CONFIGS` names, then those
-    that come with the package.
+    The records of `configs`, or of `RADIALBENCH_CONFIGS`, come before those of the package.
 
     Args:
         problem: What is computed.
-        backend: What computes it.
-        device: Name of the GPU, or of the CPU, as `processor` gives it.
-        default: What to run where nothing is found; the backend's own if not given.
-        feasible: Says why a configuration cannot run this problem; empty if it can.
-        strict: Use no record of another version of the kernel or of what compiles it. Otherwise
-            one is used where nothing else is found, with a warning, once.
-        configs: A file of records or exported configurations, or a folder of such.
+        backend: Name of the backend.
+        device: Name of the GPU or CPU, as `device_name` returns it.
+        default: Configuration if none is found; the backend's own if not given.
+        feasible: Returns why a configuration cannot run this problem; empty if it can.
+        strict: Use no record of another version of the kernel or its compiler. Otherwise one is
+            used if there is no other, with a warning, once.
+        configs: A file of records or exported configurations, or a folder of such files.
 
     Raises:
         RecordError: Records cannot be read.
@@ -63,11 +75,11 @@ def lookup(
     strict: bool = True,
     configs: str | Path | None = None,
 ) -> ConfigChoice:
-    """Choose the configuration for a key; else as `find_config`."""
+    """Choose the configuration for a key, as `find_config` does."""
     if key.backend not in SOURCES:
         plain = default or plain_config(key.backend)
         return ConfigChoice(plain, "default", None, f"{key.backend} is not tuned")
-    found = nearest_config(
+    choice = nearest_config(
         records_of(key.device, configs),
         key,
         default=default,
@@ -76,23 +88,23 @@ def lookup(
         versions=compiler_version(key.backend),
         strict=strict,
     )
-    if found.stale and found.source != "default":
-        _warn(f"{key.backend} runs a configuration {found.reason}; tune again to be sure of it")
-    return found
+    if choice.stale and choice.source != "default":
+        _warn(f"{key.backend} runs a configuration {choice.reason}; tune again to be sure of it")
+    return choice
 
 
 def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRecord, ...]:
-    """Return the records that may say something about a device, the user's own first.
+    """Return the records that may hold for a device, the user's own first.
 
     Args:
-        device: Name of the GPU, or of the CPU.
-        configs: Where the user's own are; where `RADIALBENCH_CONFIGS` says if not given.
+        device: Name of the GPU or CPU.
+        configs: The user's own records; those of `RADIALBENCH_CONFIGS` if not given.
 
     Raises:
         RecordError: Records cannot be read.
     """
     shipped = SHIPPED / file_name(device)
-    files = [*_own(configs), *([shipped] if shipped.exists() else [])]
+    files = [*_user_files(configs), *([shipped] if shipped.exists() else [])]
     return tuple(record for path in files for record in _records(path))
 
 
@@ -106,12 +118,12 @@ def shipped_records() -> tuple[TuningRecord, ...]:
 
 
 def file_name(device: str) -> str:
-    """Return the name of the file of a device's records."""
+    """Return the name of the file that holds the records of a device."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") + ".jsonl"
 
 
-def processor(device: str) -> str:
-    """Return the name of the GPU, or of the CPU, that a device of PyTorch is."""
+def device_name(device: str) -> str:
+    """Return the name of the GPU or CPU of a device of PyTorch."""
     if not device.startswith("cuda"):
         return cpu_name()
     import torch
@@ -119,7 +131,7 @@ def processor(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def _own(configs: str | Path | None) -> list[Path]:
+def _user_files(configs: str | Path | None) -> list[Path]:
     if configs is not None:
         return files_of(Path(configs))
     if not (named := os.environ.get(VARIABLE)):
@@ -131,18 +143,66 @@ def _own(configs: str | Path | None) -> list[Path]:
 
 def _records(path: Path) -> tuple[TuningRecord, ...]:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
-    return _read(path, found.st_mtime_ns, found.st_size)
+    return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=64)
 def _read(path: Path, changed: int, size: int) -> tuple[TuningRecord, ...]:
-    """Read a file once as long as it stays as it is."""
+    """Read a file again only after it changed."""
     return read_records(path)
 
 
 @cache
 def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=4)
+
+
+@cache
+def source_hash(backend: str) -> str:
+    """Return a short hash of the code of a backend's kernel, without comments.
+
+    Raises:
+        BackendError: The backend cannot be tuned.
+    """
+    if backend not in SOURCES:
+        raise BackendError(f"only {', '.join(SOURCES)} can be tuned, got {backend!r}")
+    digest = hashlib.sha256()
+    for name in SOURCES[backend]:
+        for line in code_of(FOLDER / name):
+            digest.update(line.encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+@cache
+def compiler_version(backend: str) -> dict[str, str]:
+    """Return name and version of the library that compiles a backend's kernel.
+
+    Raises:
+        BackendError: The backend cannot be tuned.
+    """
+    if backend not in COMPILERS:
+        raise BackendError(f"only {', '.join(COMPILERS)} can be tuned, got {backend!r}")
+    library = COMPILERS[backend]
+    return versions([library]) or {library: "not installed"}
+
+
+def code_of(path: Path) -> Iterator[str]:
+    """Yield the lines of code of a Python file, without comments, docstrings and spaces."""
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
+    marks = {tokenize.INDENT: ">", tokenize.DEDENT: "<"}
+    line: list[str] = []
+    is_docstring = True
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type in marks:
+                yield marks[token.type]
+            elif token.type == tokenize.NEWLINE:
+                if not is_docstring:
+                    yield "".join(line)
+                line, is_docstring = [], True
+            elif token.type not in silent:
+                line.append(token.string)
+                is_docstring = is_docstring and token.type == tokenize.STRING

@@ -83,8 +83,8 @@ class MaskFigures:
         executed_flops: Of all heads, of the visited blocks.
         longest_row: Blocks of the row that has most.
         imbalance: As a multiple of the mean row's.
-        makespan: Blocks that the busiest processor computes, rows begun as the kernels begin them.
-        over_ideal: As a multiple of an even share.
+        makespan: Blocks that the busiest SM computes, in the order in which rows are launched.
+        load_imbalance: As a multiple of an even share.
     """
 
     pairs: int
@@ -100,7 +100,7 @@ class MaskFigures:
     longest_row: int
     imbalance: float
     makespan: int
-    over_ideal: float
+    load_imbalance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +143,14 @@ class OfflineHead:
     Attributes:
         suite: Name of the suite.
         compiler: Version of Triton, which decides what kernels are.
-        processors: Processors of the GPU for which the masks' work is shared out.
+        sm_count: SMs of the GPU among which the masks' work is divided.
         rows: How many rows follow; fewer are a file that was cut off.
         schema: Version of the stored form.
     """
 
     suite: str
     compiler: str
-    processors: int
+    sm_count: int
     rows: int
     schema: int = SCHEMA
 

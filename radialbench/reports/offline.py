@@ -79,7 +79,7 @@ def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]
     Worse are: a kernel that is gone, more spills, a fast path lost, and a mask whose pairs changed.
 
     Raises:
-        ReportError: The baseline is of another suite, compiler or number of processors.
+        ReportError: The baseline is of another suite, compiler or number of SMs.
     """
     _check_alike(before, now)
     old = {(row.kind, row.name): row for row in before.rows}
@@ -136,7 +136,7 @@ def counted_outcomes(verdicts: Iterable[OfflineVerdict]) -> str:
 
 
 def _check_alike(before: Offline, now: Offline) -> None:
-    for figure in ("suite", "compiler", "processors"):
+    for figure in ("suite", "compiler", "sm_count"):
         was, is_ = getattr(before.head, figure), getattr(now.head, figure)
         if was != is_:
             raise ReportError(

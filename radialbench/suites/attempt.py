@@ -10,11 +10,10 @@ from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
 from radialbench.kernels.backends import Backend, Run, load_backend
 from radialbench.kernels.checks import check_result
-from radialbench.kernels.measure.accuracy import WRONG, compare, leave_nans
+from radialbench.kernels.measure.accuracy import WRONG, Inputs, compare, leave_nans
 from radialbench.kernels.measure.clocks import Clock, HostClock, clock_of
-from radialbench.kernels.measure.inputs import Inputs
-from radialbench.kernels.measure.memory import peak_memory
-from radialbench.kernels.measure.timing import measure
+from radialbench.kernels.measure.telemetry import peak_memory
+from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
@@ -56,7 +55,7 @@ def attempt(
     if case.measure == "attention":
         clock = clock_of(find_device(case.device), cold=protocol.cache == "cold")
     try:
-        timing = measure(call, clock=clock, **sampling(case))
+        (timing,) = measure_together([call], clock=clock, **sampling(case))
     except Exception as error:
         return failed(record, error)
     return timed(record, timing)
@@ -105,7 +104,7 @@ def failed(record: Record, error: Exception) -> Record:
 
 
 def sampling(case: Case) -> dict[str, Any]:
-    """Return the arguments of `measure` for a call that has been made once, its first warm-up."""
+    """Return how `measure_together` samples a call that was made once, its first warm-up."""
     protocol = case.protocol
     names = ("target", "min_samples", "max_samples", "min_seconds", "max_seconds")
     return {name: getattr(protocol, name) for name in names} | {

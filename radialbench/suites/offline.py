@@ -15,9 +15,9 @@ import numpy as np
 
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.arch import ARCHITECTURES
-from radialbench.kernels.codegen.compile import KERNELS, KernelVariant, kernel_figures
 from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
+from radialbench.kernels.triton.compile import KERNELS, KernelVariant, kernel_figures
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
@@ -208,7 +208,7 @@ def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) 
         longest_row=max(works),
         imbalance=max(works) * table.rows / visited,
         makespan=busiest,
-        over_ideal=busiest * SM_COUNT / (visited * heads),
+        load_imbalance=busiest * SM_COUNT / (visited * heads),
     )
 
 
@@ -226,14 +226,14 @@ def attends_hash(table: BlockTable) -> str:
     return found.hexdigest()
 
 
-def makespan(works: Iterable[int], processors: int = SM_COUNT) -> int:
-    """Return the work of the busiest processor, where each takes the next piece when it is free.
+def makespan(works: Iterable[int], sm_count: int = SM_COUNT) -> int:
+    """Return the work of the busiest SM, where each takes the next piece when it is free.
 
     Args:
         works: The pieces, in the order they are launched.
-        processors: How many there are.
+        sm_count: How many SMs there are.
     """
-    loads = [0] * processors
+    loads = [0] * sm_count
     heapify(loads)
     for work in works:
         heapreplace(loads, loads[0] + work)

@@ -11,10 +11,10 @@ from typing import Any
 
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
-from radialbench.kernels.measure.accuracy import Expected, expected
+from radialbench.kernels.device_table import permutation
+from radialbench.kernels.measure.accuracy import Expected, Inputs, expected, make_inputs
 from radialbench.kernels.measure.clocks import clock_of
-from radialbench.kernels.measure.inputs import Inputs, make_inputs, permutation, permute
-from radialbench.kernels.measure.timing import measure
+from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
@@ -187,12 +187,12 @@ def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, fl
     there, back = permutation(table, device=device)
 
     def order() -> Inputs:
-        q, k, v = raster
-        return permute(q, there), permute(k, there), permute(v, there)
+        q, k, v = (tensor.index_select(2, there) for tensor in raster)
+        return q, k, v
 
     ordered = order()
-    timing = measure(
-        lambda: (order(), permute(ordered[0], back)),
+    (timing,) = measure_together(
+        [lambda: (order(), ordered[0].index_select(2, back))],
         min_samples=1,
         max_seconds=PERMUTE_SECONDS,
         warmups=1,

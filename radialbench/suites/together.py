@@ -12,9 +12,8 @@ from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.measure.clocks import Clock, EventClock, clock_of
 from radialbench.kernels.measure.environment import environment
-from radialbench.kernels.measure.inputs import ceiling_matmul
 from radialbench.kernels.measure.telemetry import watch
-from radialbench.kernels.measure.timing import measure_together
+from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
 from radialbench.records.result import Record
 from radialbench.suites.attempt import attempt, failed, prepare, sampling, timed
 from radialbench.suites.plan import Case

@@ -14,8 +14,8 @@ from radialbench.autotune.export.vllm import name_of
 from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store
 from radialbench.errors import AutotuneError, RecordError
-from radialbench.kernels.sources import FOLDER, SOURCES
 from radialbench.kernels.triton.launch import HOPPER_OPTIONS, PREPARE
+from radialbench.kernels.tuned import FOLDER, SOURCES
 from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import WriteError

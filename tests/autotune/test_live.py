@@ -10,7 +10,7 @@ from radialbench.autotune import live
 from radialbench.autotune.live import Live, Precompile, Preload, WorkerPool, trial_of
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.kernels.backends import BACKENDS
-from radialbench.kernels.codegen.precompile import Built
+from radialbench.kernels.triton.precompile import Built
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.suites.plan import Case, ended
@@ -209,7 +209,7 @@ def test_children_start_at_once_where_there_may_be_a_gpu(
 
 def test_a_child_imports_what_compiling_takes() -> None:
     with JobPool(1, limit_s=1200) as pool:
-        names = ("torch", "triton", "radialbench.kernels.codegen.precompile")
+        names = ("torch", "triton", "radialbench.kernels.triton.precompile")
         assert pool.result(Loaded(names, 1)) == ()
         assert pool.result(Preload(0)) is None
         assert pool.result(Loaded(names, 2)) == names
@@ -267,4 +267,4 @@ def test_kernels_and_tables_are_compiled_ahead(
         large = other.quick(KernelConfig(128, 128, num_stages=4), best_ms=1.0)
         assert large.outcome == TrialOutcome.REJECTED
         assert large.reason is not None
-        assert "bytes of shared memory, there are 232,448" in large.reason
+        assert "bytes of shared memory, of 232,448 available" in large.reason

@@ -13,7 +13,7 @@ from radialbench.autotune.live import WorkerPool
 from radialbench.autotune.space import SPACES, Axis, Space
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError, RecordError
-from radialbench.kernels.tuned import processor
+from radialbench.kernels.tuned import device_name
 from radialbench.records.problem import KernelConfig
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import reserved
@@ -97,7 +97,7 @@ def test_what_cannot_run_is_left_out_and_what_fails_is_told(
             assert end.record is not None
             assert (end.record.config, end.record.source) == (FAST, "tuned")
             assert end.record.versions.keys() == {"radialbench", "torch"}
-            assert end.record.key.device == processor("cpu")
+            assert end.record.key.device == device_name("cpu")
     assert [event for event in seen if isinstance(event, tuning.JobEnded)] == ends
     assert read_tuning(tmp_path / "records.jsonl") == tuple(e.record for e in ends if e.record)
 

@@ -13,7 +13,7 @@ from radialbench.kernels.arch import target_of
 from radialbench.kernels.select import config_reasons, kernel_reasons
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.problem import KernelConfig, Problem
-from tests.kernels.test_offline import compiled
+from tests.kernels.test_compile import compiled
 
 PROBLEM = Problem(
     mask_fingerprint="m",

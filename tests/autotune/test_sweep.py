@@ -7,7 +7,7 @@ import pytest
 
 from radialbench.autotune.sweep import current_trials, read_sweep, reopen_sweep
 from radialbench.errors import AutotuneError, RecordError
-from radialbench.kernels.sources import compiler_version, source_hash
+from radialbench.kernels.tuned import compiler_version, source_hash
 from radialbench.records.store import write_whole
 from tests.autotune import landscape
 

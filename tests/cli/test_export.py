@@ -18,7 +18,7 @@ from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store
 from radialbench.cli import main
 from radialbench.kernels import tuned as lookups
-from radialbench.kernels.tuned import file_name, find_config, processor
+from radialbench.kernels.tuned import device_name, file_name, find_config
 from radialbench.maskgen.export import EXPORTERS
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.exported import from_document
@@ -111,7 +111,7 @@ def test_what_is_exported_is_found_by_lookups(cli: Cli, tmp_path: Path) -> None:
     problem = small.case().problem
     out = tmp_path / "mine.json"
     cli.text(study(tmp_path, fresh_for(problem, "cpu")), "--format", "json", "--out", out)
-    found = find_config(problem, "cpu", processor("cpu"), configs=out)
+    found = find_config(problem, "cpu", device_name("cpu"), configs=out)
     assert (found.config, found.source) == (TUNED.config, "tuned")
     # What was exported can be exported again, and is read where a folder is named.
     again = tmp_path / "again.json"
@@ -295,7 +295,7 @@ def test_what_is_of_another_machine_cannot_be_measured_here(
     path = study(tmp_path, TUNED, tuned(heads=40))
     told = cli.refused("--check", path)
     assert told.startswith("the configurations are of Example GPU, and this machine has ")
-    assert told.endswith(f"{processor('cpu')}: nothing can be measured here")
+    assert told.endswith(f"{device_name('cpu')}: nothing can be measured here")
     path = study(tmp_path, fresh("cpu"))
     told = cli.refused("--check", path, "--suite", small.written(tmp_path))
     assert told.startswith("none of the 1 configurations of this machine is of a problem in ")

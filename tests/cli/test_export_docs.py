@@ -14,7 +14,7 @@ from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.autotune.export import CONFIG_FORMATS
 from radialbench.autotune.export.vllm import ENTRY, name_of
 from radialbench.cli import main
-from radialbench.kernels.tuned import processor
+from radialbench.kernels.tuned import device_name
 from radialbench.maskgen.export import EXPORTERS
 from radialbench.records.exported import to_document
 from radialbench.records.problem import KernelConfig, Problem
@@ -95,7 +95,7 @@ def test_the_commands_are_as_the_help_has_them(
         codes.append(end.value.code)
     # No suite has this mask.
     assert codes == [0, 2]
-    assert processor("cpu") in capsys.readouterr().out
+    assert device_name("cpu") in capsys.readouterr().out
 
 
 def test_tables_name_every_format_and_part() -> None:

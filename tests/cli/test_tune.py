@@ -20,8 +20,7 @@ from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress
 from radialbench.cli import main
 from radialbench.cli._tune_progress import watch_tuning
-from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.kernels.tuned import find_config, processor
+from radialbench.kernels.tuned import compiler_version, device_name, find_config, source_hash
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.problem import KernelConfig
@@ -102,7 +101,7 @@ def test_what_is_found_is_kept_and_used(
     ]
     monkeypatch.setenv("RADIALBENCH_CONFIGS", str(out))
     problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
-    found = find_config(problem, "cpu", processor("cpu"))
+    found = find_config(problem, "cpu", device_name("cpu"))
     assert found.record == again[0]
 
 
@@ -291,7 +290,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     path, out = tmp_path / "sweep.jsonl", tmp_path / "records.jsonl"
     problem = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}]).problem
     now: dict[str, Any] = {
-        "key": key_of(problem, "cpu", processor("cpu")), "kernel": source_hash("cpu")
+        "key": key_of(problem, "cpu", device_name("cpu")), "kernel": source_hash("cpu")
     }  # fmt: skip
     swept = [recorded(config, 1.0 + place, **now) for place, config in enumerate(SPACE.configs())]
     swept = [replace(one, versions=compiler_version("cpu")) for one in swept]
@@ -384,7 +383,7 @@ def stored(suite: str, tmp_path: Path, **fields: Any) -> tuple[Path, TuningRecor
     """Write a record of a problem of the small suite."""
     out = tmp_path / "records.jsonl"
     case = small.case(masks=["radial"], grids=[{"frames": 2, "height": 3, "width": 5}])
-    key = key_of(case.problem, "cpu", processor("cpu"))
+    key = key_of(case.problem, "cpu", device_name("cpu"))
     once = {"value": 1.0, "low": 0.9, "high": 1.1}
     facts = {
         "schema": 2, "key": {name: getattr(key, name) for name in key.__slots__},

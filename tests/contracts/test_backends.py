@@ -15,8 +15,7 @@ from torch import Tensor
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels.backends import BACKENDS, Run, load_backend
-from radialbench.kernels.measure.accuracy import compare, expected
-from radialbench.kernels.measure.inputs import Inputs, make_inputs
+from radialbench.kernels.measure.accuracy import Inputs, compare, expected, make_inputs
 from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
@@ -55,17 +54,17 @@ def small_problem(name: str, **fields: object) -> Problem:
 
 @cache
 def device_of(name: str) -> str:
-    """Give the device a backend computes on: the CPU if it does there, in the interpreter too."""
+    """Return the device a backend computes on: the CPU if it does there, in the interpreter too."""
     return "cuda" if load_backend(name).unsupported_reasons(small_problem(name), "cpu") else "cpu"
 
 
 def reasons(name: str, **fields: object) -> list[str]:
-    """Say why a backend does not compute here, whatever the mask."""
+    """Return why a backend does not compute here, whatever the mask."""
     return load_backend(name).unsupported_reasons(small_problem(name, **fields), device_of(name))
 
 
 def blocks_of(name: str, blocks: tuple[int, int], head_dim: int = 32) -> tuple[int, int]:
-    """Give the blocks asked for, or what the backend takes in their place."""
+    """Return the blocks asked for, or what the backend takes in their place."""
     if name == "triton":
         sides = (2 ** max(4, round(math.log2(block))) for block in blocks)
         block_m, block_n = sides
@@ -118,7 +117,7 @@ def mask_of(kind: str, seq_len: int) -> Bool:
 
 
 def table_for(name: str, mask: Bool, *blocks: int, **fields: Any) -> BlockTable:
-    """Give a mask's table in blocks that the backend takes; the dense mask if it knows no other."""
+    """Return a mask's table in the backend's blocks; the dense mask if it takes no other."""
     head_dim = fields.pop("head_dim", 32)
     if name in DENSE:
         mask = np.ones_like(mask)
@@ -142,7 +141,7 @@ def inputs_for(name: str, problem: Problem) -> Inputs:
 def softmax_rows(
     q: Tensor, k: Tensor, v: Tensor, mask: np.ndarray, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Spell the definition out, apart from the package's own."""
+    """Compute attention by its definition, without code of the package."""
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * scale
     weights = scores.exp() * torch.from_numpy(mask).to(q.device)
     total = weights.sum(-1, keepdim=True)
@@ -352,10 +351,10 @@ def test_needs_is_one_line(name: str) -> None:
 
 
 def test_every_backend_computes_here() -> None:
-    """Says of those that do not what they need; no other test of theirs is there."""
+    """Check that backends that do not run here describe what they need."""
     absent = {name: reasons(name, head_dim=64) for name in sorted(BACKENDS)}
-    if told := [f"{name}: {'; '.join(why)}" for name, why in absent.items() if why]:
-        pytest.skip(" | ".join(told))
+    if reasons := [f"{name}: {'; '.join(why)}" for name, why in absent.items() if why]:
+        pytest.skip(" | ".join(reasons))
 
 
 def test_an_unknown_backend_is_named_with_its_neighbour() -> None:

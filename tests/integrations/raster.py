@@ -9,7 +9,7 @@ from radialbench.maskgen.oracle import token_mask
 
 
 def raster_mask(spec: MaskSpec, grid: TokenGrid) -> NDArray[np.bool_]:
-    """Give which query (row) attends which key: [seq_len, seq_len]."""
+    """Return the token mask in raster order: [seq_len, seq_len]."""
     index = spec.order_on(grid).source_index(grid)
     mask = np.empty((grid.seq_len, grid.seq_len), np.bool_)
     mask[np.ix_(index, index)] = token_mask(spec, grid)

@@ -225,7 +225,7 @@ def test_remove_gives_back_what_was_found() -> None:
     ("build", "fields", "message"),
     [
         (lambda: nn.Linear(2, 2), {}, "unknown transformer 'Linear'; known: Hunyuan"),
-        (lambda: SimpleNamespace(unet=1), {}, "wanted is a pipeline with a transformer"),
+        (lambda: SimpleNamespace(unet=1), {}, "expected a pipeline with a transformer"),
         (lambda: wan(patch_size=(1, 1, 1)), {}, r"has patches of \(1, 2, 2\), got one of \(1, 1"),
         (lambda: hunyuan(), {"dense_layers": 4}, "below the 4 layers .* got 4"),
         (lambda: wan(), {"dense_layers": -1}, "dense_layers must be a whole number from 0, got -1"),
@@ -264,7 +264,7 @@ def wan_5b(channels: int = 48) -> Any:
 def test_latents_of_another_size() -> None:
     transformer = wan()
     apply_radial(transformer, size="64x48x13")
-    with pytest.raises(GridError, match="got latents of 5×6×8, .* was told has 4×6×8: apply it"):
+    with pytest.raises(GridError, match="got latents of 5×6×8, .* has 4×6×8: apply it"):
         called(transformer, wan_inputs(900.0))
 
 

@@ -47,11 +47,11 @@ def test_the_module_gives_the_definition(backend: str, mask: str) -> None:
     needs(backend)
     generator = torch.Generator("cuda").manual_seed(0)
     shape = (2, JOINT.seq_len, 3, 128)
-    laid = [
+    in_model_layout = [
         torch.randn(shape, generator=generator, device="cuda", dtype=torch.bfloat16)
         for _ in range(3)
     ]
-    q, k, v = (x.transpose(1, 2) for x in laid)
+    q, k, v = (x.transpose(1, 2) for x in in_model_layout)
     lengths = torch.tensor([30, 4], device="cuda")
     keys = np.arange(JOINT.seq_len) < 1200 + np.array([30, 4])[:, None]
     allowed = raster_mask(load_mask(mask), JOINT) & keys[:, None, None, :]

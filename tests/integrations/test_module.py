@@ -34,7 +34,7 @@ every_backend = pytest.mark.parametrize("backend", [None, "triton"])
 
 
 def inputs(grid: TokenGrid, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """Give q, k and v of two sequences and three heads, laid out as models keep them."""
+    """Return q, k and v of two sequences and three heads, in the layout of models."""
     generator = torch.Generator().manual_seed(0)
     shape = (2, grid.seq_len, 3, 16)
     q, k, v = (torch.randn(shape, generator=generator, dtype=dtype) for _ in range(3))
@@ -136,7 +136,7 @@ def test_compiled_whole(name: str, backend: str | None) -> None:
 def test_compiled_before_anything_is_ready() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(RadialAttention(GRID), fullgraph=True, backend="eager")
-    with pytest.raises(Exception, match="inside torch.compile nothing is ready for 60 tokens"):
+    with pytest.raises(Exception, match="inside torch.compile nothing is prepared for 60 tokens"):
         compiled(*inputs(GRID))
     compiled = torch.compile(radial_attention, fullgraph=True, backend="eager")
     with pytest.raises(Exception, match="inside torch.compile use a RadialAttention"):
@@ -173,7 +173,7 @@ def test_what_does_not_go_together() -> None:
         RadialAttention(GRID, plan("radial"), decay=1)
     with pytest.raises(BackendError, match=r"q must be \[batch, heads, 67, .* with 7 text tokens"):
         RadialAttention(JOINT)(*inputs(GRID))
-    with pytest.raises(BackendError, match="text_len cuts what comes last, and here text comes"):
+    with pytest.raises(BackendError, match="text_len cuts the end, and here text comes"):
         grid = TokenGrid(5, 3, 4, text_tokens=7, text_first=True)
         RadialAttention(grid)(*inputs(grid), text_len=torch.tensor([1, 2]))
     with pytest.raises(BackendError, match="head plan p has masks for 2 heads, the model has 3"):

@@ -3,7 +3,7 @@
 import pytest
 
 from radialbench.errors import IntegrationError
-from radialbench.integrations.schedule import DenseSchedule
+from radialbench.integrations.module import DenseSchedule
 
 
 def walked(schedule: DenseSchedule, timesteps: list[float]) -> list[tuple[int, bool]]:
@@ -38,7 +38,7 @@ def test_no_dense_steps() -> None:
     assert walked(schedule, [1000, 900]) == [(0, False), (1, False)]
 
 
-def test_dense_until_it_is_told_where_it_stands() -> None:
+def test_dense_before_the_first_timestep() -> None:
     assert DenseSchedule(steps=1).dense
 
 

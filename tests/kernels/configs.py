@@ -5,8 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from radialbench.kernels.sources import compiler_version, source_hash
-from radialbench.kernels.tuned import processor
+from radialbench.kernels.tuned import compiler_version, device_name, source_hash
 from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningRecord, key_of
 from radialbench.records.tuning_file import write_tuning
@@ -16,7 +15,7 @@ from tests.records.tuned import tuned
 def fresh(backend: str, device: str = "cpu", **changes: Any) -> TuningRecord:
     """A record of a backend on a device of this machine, not stale."""
     here = {
-        "device": processor(device),
+        "device": device_name(device),
         "kernel": source_hash(backend),
         "versions": compiler_version(backend),
     }
@@ -25,7 +24,7 @@ def fresh(backend: str, device: str = "cpu", **changes: Any) -> TuningRecord:
 
 def fresh_for(problem: Problem, backend: str, device: str = "cpu", **changes: Any) -> TuningRecord:
     """A record of a problem on a device of this machine, not stale."""
-    shape = asdict(key_of(problem, backend, processor(device)))
+    shape = asdict(key_of(problem, backend, device_name(device)))
     shape = {name: shape[name] for name in shape.keys() - {"backend", "device"}}
     return fresh(backend, device, **shape | changes)
 

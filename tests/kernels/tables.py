@@ -46,7 +46,7 @@ def _csr(blocks: Bool) -> Csr:
 
 
 def mixed_mask(seq_len: int, *, seed: int = 0, empty: bool = True) -> Bool:
-    """Give a mask with bands, full stretches, scattered pairs and (if asked) empty rows."""
+    """Return a mask with bands, full stretches, scattered pairs and (if asked) empty rows."""
     generator = np.random.default_rng(seed)
     token = np.arange(seq_len)
     mask = np.abs(token[:, None] - token) < max(1, seq_len // 5)
@@ -60,7 +60,7 @@ def mixed_mask(seq_len: int, *, seed: int = 0, empty: bool = True) -> Bool:
 
 
 def problem_of(table: BlockTable, **fields: object) -> Problem:
-    """Give a problem that fits a table."""
+    """Return a problem that fits a table."""
     given: dict[str, object] = {
         "mask_fingerprint": table.fingerprint,
         "grid": table.grid,
@@ -73,5 +73,5 @@ def problem_of(table: BlockTable, **fields: object) -> Problem:
 
 
 def config_of(table: BlockTable) -> KernelConfig:
-    """Give the configuration a table was made for."""
+    """Return the configuration a table was made for."""
     return KernelConfig(table.block_m, table.block_n)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from radialbench.kernels.measure.accuracy import WRONG, compare, expected
-from radialbench.kernels.measure.inputs import Inputs, make_inputs
+from radialbench.kernels.measure.accuracy import WRONG, Inputs, compare, expected, make_inputs
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.codec import to_dict
 from radialbench.records.measurement import Accuracy

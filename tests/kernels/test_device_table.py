@@ -78,7 +78,7 @@ def test_tables_that_do_not_go_together(place: int) -> None:
 
 def test_heads_and_blocks_that_cannot_be() -> None:
     table = table_of(mixed_mask(96), 32, 32)
-    with pytest.raises(BackendError, match="2 tables need to know which head takes which"):
+    with pytest.raises(BackendError, match="2 tables need group_of_head"):
         upload([table, table], "cpu")
     with pytest.raises(BackendError, match=r"heads take tables 0 to 0, got \[0, 1\]"):
         upload([table], "cpu", [0, 1])

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from radialbench.kernels.arch import cpu_name
+from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure import environment as module
 from radialbench.kernels.measure import telemetry
 from radialbench.kernels.measure.environment import (
@@ -23,9 +23,8 @@ from radialbench.kernels.measure.environment import (
     clock_limits,
     environment,
     gpus,
-    likely_processor,
+    likely_device_name,
     memory_bytes,
-    versions,
 )
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
@@ -45,7 +44,7 @@ def test_the_facts_are_the_systems() -> None:
     assert from_dict(Environment, to_dict(here)) == here
 
 
-def test_machines_are_told_apart_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machines_are_identified_but_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts = set()
     for name in ("alice-workstation", "bob-laptop", "alice-workstation"):
         monkeypatch.setattr(platform, "node", lambda name=name: name)
@@ -55,7 +54,7 @@ def test_machines_are_told_apart_and_not_named(monkeypatch: pytest.MonkeyPatch) 
     assert {len(one or "") for one in hosts} == {12}
 
 
-def test_gpus_of_one_kind_are_told_apart_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_of_one_kind_are_identified_but_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def card_of(**properties: object) -> str | None:
         found = SimpleNamespace(**properties)
         monkeypatch.setattr("torch.cuda.get_device_properties", lambda: found)
@@ -67,7 +66,7 @@ def test_gpus_of_one_kind_are_told_apart_and_not_named(monkeypatch: pytest.Monke
     assert card_of() is None
 
 
-def test_the_bounds_of_a_gpus_clocks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limits_of_a_gpus_clocks_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     import pynvml
 
     @contextmanager
@@ -185,7 +184,7 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus() == ([], "")
 
 
-def test_a_driver_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=failing))
     assert gpus() == ([], "the driver does not answer: Driver Not Loaded")
 
@@ -193,9 +192,9 @@ def test_a_driver_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) 
 def test_where_attention_would_run_is_named_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = ("cpu", "auto", "cuda")
     monkeypatch.setitem(sys.modules, "pynvml", nvml())
-    named = [likely_processor(device) for device in devices]
+    named = [likely_device_name(device) for device in devices]
     assert named == [cpu_name(), "Example 0", "Example 0"]
     for broken in (nvml(nvmlDeviceGetName=failing), None):
         monkeypatch.setitem(sys.modules, "pynvml", broken)
-        named = [likely_processor(device) for device in devices]
+        named = [likely_device_name(device) for device in devices]
         assert named == [cpu_name(), cpu_name(), None]

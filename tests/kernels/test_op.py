@@ -359,7 +359,7 @@ EITHER = [pytest.param("hopper", marks=pytest.mark.gpu), "triton"]
 
 
 def climbing(rise: float, *, head_dim: int = 128) -> tuple[Tensor, Tensor, Tensor]:
-    """Give inputs whose weights grow by 2^rise a block of 128 keys for some queries.
+    """Return inputs whose weights grow by 2^rise per block of 128 keys for some queries.
 
     Of four warps with 16 queries each it is all of the first and one of the second; for the others
     they shrink.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from radialbench.kernels.measure import memory as peak
-from radialbench.kernels.measure.memory import peak_memory
+from radialbench.kernels.measure import telemetry
+from radialbench.kernels.measure.telemetry import peak_memory
 
 
 def test_peak_memory_is_what_a_call_holds_at_once() -> None:
@@ -29,11 +29,11 @@ def test_an_earlier_peak_does_not_count() -> None:
     assert memory.peak_bytes < 8 << 20
 
 
-def test_a_system_without_a_mark_is_told(
+def test_a_system_without_a_mark_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     nowhere = tmp_path_factory.mktemp("proc") / "none" / "clear_refs"
-    monkeypatch.setattr(peak, "_CLEAR", nowhere)
+    monkeypatch.setattr(telemetry, "_CLEAR", nowhere)
     result, memory = peak_memory(lambda: 7)
     assert (result, memory.peak_bytes) == (7, None)
     assert memory.source.startswith("not measured")

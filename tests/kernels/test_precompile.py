@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from radialbench.kernels.codegen.precompile import MOST_STACK_BYTES, Built, over_limits
+from radialbench.kernels.triton.precompile import MOST_STACK_BYTES, Built, over_limits
 from radialbench.records.problem import KernelConfig
 
 COMMON = """
 import json, sys
 import torch
 from radialbench.errors import BackendError
-from radialbench.kernels.codegen import precompile
+from radialbench.kernels.triton import precompile
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
@@ -40,8 +40,8 @@ for case in json.loads(sys.argv[1]):
         print(json.dumps(str(error)))
 """
 
-# The whole way of a launch, on tensors with memory, on the same GPU that is not here: what it
-# launches is compiled, and Triton says whether it was on the disk.
+# The whole way of a launch, on tensors with memory, on the same simulated GPU: Triton compiles what
+# it launches, and reports whether that was on the disk.
 LATER = """
 import triton
 from radialbench.kernels import op
@@ -52,7 +52,7 @@ def listen(*, src, cache_hit, **rest):
     print(json.dumps([src.fn.__name__, cache_hit]))
 
 triton.knobs.compilation.listener = listen
-precompile._present(90)
+triton.runtime.driver.set_active(precompile._simulated_gpu(90))
 op.target_of = lambda device: Target(str(device), 90)
 for case in reversed(json.loads(sys.argv[1])):
     problem, table, config = made(case)
@@ -102,7 +102,7 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_code_tells_configurations_apart_that_differ(tmp_path: Path) -> None:
+def test_code_differs_between_configurations(tmp_path: Path) -> None:
     configs = [KernelConfig(16, 16, 2, stages) for stages in (1, 2, 2)]
     # A second head dimension, as the code is hashed and not the configuration.
     cases = [
@@ -127,10 +127,10 @@ def test_limits() -> None:
     fits = Built("", 255, MOST_STACK_BYTES, 232_448)
     assert over_limits(fits, 90) is None
     assert over_limits(Built("", 168, 0, 232_449), 90) == (
-        "takes 232,449 bytes of shared memory, there are 232,448"
+        "takes 232,449 bytes of shared memory, of 232,448 available"
     )
     assert over_limits(Built("", 255, MOST_STACK_BYTES + 8, 1024), 90) == (
-        "a thread keeps 520 bytes in local memory, beside 255 registers"
+        "spills 520 bytes per thread to local memory, beside 255 registers"
     )
     # The GPU itself says no where nobody has written down what it has.
     assert over_limits(Built("", 168, 0, 999_999), 123) is None

@@ -70,7 +70,7 @@ def forget() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of the user's own records."""
+    """Return the folder of the user's own records."""
     monkeypatch.setenv(tuned.VARIABLE, str(tmp_path))
     return tmp_path
 
@@ -148,7 +148,7 @@ def test_a_table_that_does_not_say_what_it_is_of(folder: Path) -> None:
     run(table)
     assert launched == [DEFAULT]
     found = config_for(inputs()[0], table, backend="triton")
-    assert found.reason == "the table does not say which mask it is of"
+    assert found.reason == "the mask of the table is not known"
 
 
 def test_groups_of_heads_have_a_key_of_their_own(folder: Path) -> None:

@@ -77,12 +77,12 @@ def test_readings_stand_beside_the_samples_as_columns() -> None:
     found = rounds_of(readings)
     assert found is not None
     assert (found.sm_mhz, found.power_w) == ((1400, 1500), (600, 500))
-    assert found.temperature_c == ()  # not told every time
+    assert found.temperature_c == ()  # not reported every time
     assert found.slowed_by == ("power cap", "")
     assert rounds_of([None, None]) is None
 
 
-def test_the_memory_of_this_process_is_told_from_the_others(
+def test_only_the_memory_of_this_process_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextmanager

@@ -4,23 +4,26 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import Any
 
 import pytest
 
 from radialbench.kernels.measure.clocks import Calls, EventClock, HostClock, Orders, Round
 from radialbench.kernels.measure.telemetry import Reading
-from radialbench.kernels.measure.timing import (
-    EXTRA_ROUNDS,
-    measure,
-    measure_together,
-)
+from radialbench.kernels.measure.timing import EXTRA_ROUNDS, measure_together
+from radialbench.records.measurement import Measurement
 
 Clock = Callable[..., Callable[[], None]]
 
 
+def measure(call: Callable[[], None], **limits: Any) -> Measurement:
+    (measured,) = measure_together([call], **limits)
+    return measured
+
+
 @pytest.fixture
 def taking(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give calls that take some milliseconds each on a clock of their own; the last repeats."""
+    """Return calls that take these milliseconds on a simulated clock; the last repeats."""
     now = 0
 
     def calls(*costs_ms: float) -> Callable[[], None]:
@@ -49,7 +52,7 @@ def test_the_first_sample_is_taken_whatever_it_costs(taking: Clock) -> None:
 
 
 @pytest.mark.parametrize(("max_seconds", "samples"), [(0.29, 3), (0.3, 3), (0.31, 4), (10, 40)])
-def test_no_sample_is_begun_when_the_time_is_up(
+def test_no_sample_is_started_when_the_time_is_up(
     taking: Clock, max_seconds: float, samples: int
 ) -> None:
     measured = measure(taking(100), target=0, max_seconds=max_seconds, max_samples=40)
@@ -119,7 +122,7 @@ def test_the_seconds_are_for_all_calls_together(taking: Clock) -> None:
 def test_a_measurement_says_why_sampling_stopped(
     taking: Clock, costs: list[float], limits: dict[str, float], why: str
 ) -> None:
-    assert measure(taking(*costs), **limits).stopped == why  # type: ignore[arg-type]
+    assert measure(taking(*costs), **limits).stopped == why
 
 
 def test_a_call_that_is_known_says_so_though_another_was_waited_for(taking: Clock) -> None:

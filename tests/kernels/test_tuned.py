@@ -11,7 +11,7 @@ import pytest
 from radialbench.errors import RecordError
 from radialbench.kernels import tuned as module
 from radialbench.kernels.arch import cpu_name
-from radialbench.kernels.tuned import SHIPPED, file_name, find_config, processor
+from radialbench.kernels.tuned import SHIPPED, device_name, file_name, find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.exported import to_document
 from radialbench.records.lookup import nearest_config
@@ -27,7 +27,7 @@ MINE, OURS = KernelConfig(64, 64, 4, 1), KernelConfig(64, 64, 4, 2)
 
 @pytest.fixture(autouse=True)
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder for what comes with the package."""
+    """Return an empty folder for what comes with the package."""
     folder = tmp_path / "shipped"
     folder.mkdir()
     monkeypatch.setattr(module, "SHIPPED", folder)
@@ -37,7 +37,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of the user's own records."""
+    """Return the folder of the user's own records."""
     folder = tmp_path / "mine"
     folder.mkdir()
     monkeypatch.setenv(module.VARIABLE, str(folder))
@@ -45,7 +45,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def here(backend: str = "triton") -> tuple[Problem, str, str]:
-    return PROBLEM, backend, processor("cpu")
+    return PROBLEM, backend, device_name("cpu")
 
 
 def test_names_of_files_are_plain() -> None:
@@ -53,8 +53,8 @@ def test_names_of_files_are_plain() -> None:
     assert file_name("AMD EPYC 9004 (x2)") == "amd-epyc-9004-x2.jsonl"
 
 
-def test_the_cpu_is_told_by_its_name() -> None:
-    assert processor("cpu") == cpu_name()
+def test_the_cpu_has_a_name() -> None:
+    assert device_name("cpu") == cpu_name()
 
 
 def test_without_records_there_is_the_default() -> None:
@@ -65,7 +65,7 @@ def test_without_records_there_is_the_default() -> None:
 
 
 def test_what_is_shipped_is_found_by_the_devices_name(shipped: Path) -> None:
-    write_tuning(shipped / file_name(processor("cpu")), [fresh("triton", config=OURS)])
+    write_tuning(shipped / file_name(device_name("cpu")), [fresh("triton", config=OURS)])
     found = find_config(*here())
     assert (found.config, found.source) == (OURS, "tuned")
     assert find_config(PROBLEM, "triton", "Other GPU").source == "default"
@@ -73,7 +73,7 @@ def test_what_is_shipped_is_found_by_the_devices_name(shipped: Path) -> None:
 
 
 def test_the_users_own_come_first(shipped: Path, mine: Path) -> None:
-    write_tuning(shipped / file_name(processor("cpu")), [fresh("triton", config=OURS)])
+    write_tuning(shipped / file_name(device_name("cpu")), [fresh("triton", config=OURS)])
     assert find_config(*here()).config == OURS
     written(mine, fresh("triton", config=MINE), tuned(device="Other GPU"))
     assert find_config(*here()).config == MINE
@@ -107,10 +107,10 @@ def test_what_was_exported_is_read_like_records(
     assert (found.source, found.record) == ("default", None)
 
 
-def test_what_is_handed_over_comes_before_what_is_shipped_and_instead_of_the_variables(
+def test_given_records_come_before_the_shipped_ones_and_replace_the_variables(
     shipped: Path, mine: Path, tmp_path: Path
 ) -> None:
-    write_tuning(shipped / file_name(processor("cpu")), [fresh("triton", config=OURS)])
+    write_tuning(shipped / file_name(device_name("cpu")), [fresh("triton", config=OURS)])
     written(mine, fresh("triton", config=KernelConfig(32, 32)))
     assert find_config(*here(), configs=exported(tmp_path / "none.json")).config == OURS
     given = exported(tmp_path / "mine.json", fresh("triton", config=MINE))
@@ -204,10 +204,10 @@ def test_looking_up_loads_no_torch(mine: Path) -> None:
     written(mine, fresh("triton", config=MINE))
     code = (
         "import sys\n"
-        "from radialbench.kernels.tuned import find_config, processor\n"
+        "from radialbench.kernels.tuned import find_config, device_name\n"
         "from radialbench.maskgen.grid import TokenGrid\n"
         "from radialbench.records.problem import Problem\n"
-        f"found = find_config({PROBLEM!r}, 'triton', processor('cpu'))\n"
+        f"found = find_config({PROBLEM!r}, 'triton', device_name('cpu'))\n"
         "assert found.source == 'tuned', found\n"
         "assert not {'torch', 'triton', 'numpy', 'optuna'} & sys.modules.keys()\n"
     )

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from radialbench import TokenGrid, load_mask
 from radialbench.kernels.op import config_for
-from radialbench.kernels.sources import COMPILERS
-from radialbench.kernels.tuned import SHIPPED, VARIABLE
+from radialbench.kernels.tuned import COMPILERS, SHIPPED, VARIABLE
 from radialbench.records.lookup import FARTHEST, ConfigChoice
 from radialbench.records.tuning import TuningKey
 
@@ -16,8 +15,8 @@ RULE = TEXT[TEXT.index("## Which configuration runs") :]
 
 def test_the_example_of_asking_runs() -> None:
     example = re.findall(r"```python\n(.*?)```", RULE, re.DOTALL)[0]
-    given = {"mask": load_mask("radial"), "grid": TokenGrid(5, 6, 8), "print": lambda *told: None}
-    exec(example.replace('processor("cuda")', 'processor("cpu")'), given)
+    given = {"mask": load_mask("radial"), "grid": TokenGrid(5, 6, 8), "print": lambda *text: None}
+    exec(example.replace('device_name("cuda")', 'device_name("cpu")'), given)
     found = given["found"]
     assert isinstance(found, ConfigChoice)
     assert found.source == "default"
@@ -25,7 +24,7 @@ def test_the_example_of_asking_runs() -> None:
 
 def test_the_rule_names_what_it_goes_by() -> None:
     assert f"more than {FARTHEST:g} away ({2**FARTHEST:g}-fold" in RULE
-    told = RULE[RULE.index("this very problem") : RULE.index("2. **`transferred`**")]
+    rule = RULE[RULE.index("this very problem") : RULE.index("2. **`transferred`**")]
     words = {
         "mask_fingerprint": "mask",
         "tokens_per_frame": "tokens per frame",
@@ -33,7 +32,7 @@ def test_the_rule_names_what_it_goes_by() -> None:
     }
     words |= {"head_dim": "head dimension", "dtype": "type"}
     for name in TuningKey.__dataclass_fields__:
-        assert words.get(name, name) in told, name
+        assert words.get(name, name) in rule, name
 
 
 def test_names_are_those_of_the_code() -> None:

@@ -8,7 +8,7 @@ from radialbench.records.offline import (
     OfflineRow,
 )
 
-HEAD = OfflineHead(suite="small", compiler="triton 3.7.1", processors=132, rows=3)
+HEAD = OfflineHead(suite="small", compiler="triton 3.7.1", sm_count=132, rows=3)
 
 ABSENT = OfflineRow("kernel", "hopper@128x128/d128bf16/sm_80", "needs compute capability 9.0")
 
@@ -57,7 +57,7 @@ MASK = OfflineRow(
         longest_row=2,
         imbalance=4 / 3,
         makespan=2,
-        over_ideal=44.0,
+        load_imbalance=44.0,
     ),
 )
 

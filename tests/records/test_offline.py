@@ -38,7 +38,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
         ("", "is empty"),
         ("{}", ":1: .*missing"),
         ('{"suite": 3}', ":1: "),
-        ('{"suite": "a", "compiler": "b", "processors": 132, "rows": 0, "schema": 9}', "update"),
+        ('{"suite": "a", "compiler": "b", "sm_count": 132, "rows": 0, "schema": 9}', "update"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, words: str) -> None:

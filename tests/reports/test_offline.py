@@ -104,7 +104,7 @@ def test_rows_come_and_go() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"suite": "wan"}, {"compiler": "triton 3.6.0"}, {"processors": 108}]
+    "other", [{"suite": "wan"}, {"compiler": "triton 3.6.0"}, {"sm_count": 108}]
 )
 def test_unlike_baselines_are_refused(other: dict[str, Any]) -> None:
     (figure,) = other

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.kernels.codegen.compile import KernelVariant, absent_reasons
 from radialbench.kernels.row_order import SM_COUNT, row_order
+from radialbench.kernels.triton.compile import KernelVariant, absent_reasons
 from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
@@ -70,7 +70,7 @@ def test_masks_are_counted_exactly() -> None:
     assert found.imbalance == pytest.approx(visited.sum(1).max() / visited.sum(1).mean())
     # Ten rows, each on a processor of its own.
     assert found.makespan == found.longest_row
-    assert found.over_ideal == pytest.approx(found.makespan / (2 * visited.sum() / SM_COUNT))
+    assert found.load_imbalance == pytest.approx(found.makespan / (2 * visited.sum() / SM_COUNT))
 
 
 def test_the_hash_tells_which_pairs_attend() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from radialbench.kernels.backends import BACKENDS
-from radialbench.kernels.measure.inputs import make_inputs
+from radialbench.kernels.measure.accuracy import make_inputs
 from radialbench.records.result import Status
 from radialbench.suites import resources
 from radialbench.suites.plan import Case, batches, plan

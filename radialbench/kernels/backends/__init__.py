@@ -1,4 +1,4 @@
-"""Backend: what computes attention on a block table, ours and our peers'."""
+"""Backend: a way to compute attention on a block table, ours or another library's."""
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -36,11 +36,11 @@ BACKENDS: dict[str, str] = {
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
     "triton": "radialbench.kernels.backends.triton:Triton",
 }
-"""Where each backend lives; its file is imported when it is asked for."""
+"""Class of each backend; its module is imported when it is loaded."""
 
 
 class Backend(Protocol):
-    """A way to compute attention. Never falls back to another one silently.
+    """A way to compute attention. It never falls back to another one silently.
 
     Attributes:
         name: Its key in `BACKENDS`.
@@ -53,7 +53,7 @@ class Backend(Protocol):
         ...
 
     def plan(self, problem: "Problem", table: "BlockTable", config: "KernelConfig") -> Run:
-        """Prepare everything that does not depend on the numbers in q, k and v.
+        """Prepare everything that does not depend on the values of q, k and v.
 
         Raises:
             BackendError: The problem is unsupported, or the table does not fit it.
@@ -61,16 +61,12 @@ class Backend(Protocol):
         ...
 
     def needs(self) -> str:
-        """Describe in a line what the backend needs, and whether it is here."""
+        """Describe in one line what the backend needs, and whether it is here."""
         ...
 
 
 def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend:
-    """Load a backend by name.
-
-    Args:
-        name: Its key.
-        backends: Where each lives, as in `BACKENDS`.
+    """Load a backend by its name in a table such as `BACKENDS`.
 
     Raises:
         BackendError: No backend has this name.

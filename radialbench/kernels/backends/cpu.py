@@ -20,8 +20,8 @@ from radialbench.records.problem import KernelConfig, Problem
 Int64 = NDArray[np.int64]
 
 TILE_SCORES = 256 * 1024
-"""Most scores of a tile: 1 MiB, the L2 cache of a server core. Half as many cost 4% in speed on two
-cores of an AMD EPYC 9004, because more operators wait for the interpreter; more gain nothing."""
+"""Most scores of a tile: 1 MiB, the L2 cache of a server core. Half as many are 4% slower on two
+cores of an AMD EPYC 9004, because more operators wait for the interpreter; more are not faster."""
 
 LOWEST = -1e30
 """Starting maximum of a row: below any score, and finite, so that no step meets inf - inf."""
@@ -30,10 +30,9 @@ LOWEST = -1e30
 class Cpu:
     """Walks the tiles of each query block with a running softmax.
 
-    Keys and values are slices of k and v, never gathered copies. Each thread takes one query
-    block after the other, the longest first, and runs single-threaded operators on it; PyTorch
-    frees the interpreter inside an operator. Computes in float32: 16-bit keys and values are
-    converted once a call.
+    Keys and values are slices of k and v, not copies. Each thread takes query blocks, longest
+    first, and runs single-threaded operators on them; PyTorch releases the GIL inside an operator.
+    Computes in float32: 16-bit keys and values are converted once per call.
     """
 
     name = "cpu"
@@ -83,10 +82,9 @@ class Cpu:
 
 
 def _share(work: list[Any], start: Callable[[], Callable[[Any], None]], *, threads: int) -> None:
-    """Do all items of work on some threads, each with a step of its own.
+    """Process all items of work on some threads, each with its own step.
 
-    Operators inside a thread are single-threaded: the threads of PyTorch's own pools would fight
-    with these.
+    Operators inside a thread are single-threaded: PyTorch's own threads would compete with these.
     """
     queue = deque(work)
 
@@ -110,7 +108,7 @@ def _share(work: list[Any], start: Callable[[], Callable[[Any], None]], *, threa
                 # The pool waits for its threads: after an error or Ctrl-C, not for all the work.
                 queue.clear()
     finally:
-        # A thread's number is also what later threads begin with: give that back.
+        # Later threads start with the number that a thread set: restore it.
         torch.set_num_threads(threads)
 
 
@@ -119,7 +117,7 @@ class Piece:
     """Neighbouring keys of a tile, read as one slice.
 
     Attributes:
-        column: Where their scores begin in the tile.
+        column: First column of their scores in the tile.
         start: First key.
         stop: Key after the last.
     """
@@ -134,9 +132,9 @@ class Masked:
     """Scores of a tile that belong to a partial block.
 
     Attributes:
-        column: Where they begin in the tile.
+        column: First column in the tile.
         width: Keys of the block inside the sequence.
-        bitmap: Which bitmap of the table says what attends.
+        bitmap: Index of its bitmap in the table.
     """
 
     column: int
@@ -160,17 +158,11 @@ class Tile:
 
 
 def cut_tiles(table: BlockTable, tile_tokens: int) -> list[tuple[Tile, ...]]:
-    """Cut every query block's visited blocks, full and partial alike, into tiles.
+    """Return the tiles of each query block, full and partial blocks, in ascending order of keys.
 
-    Blocks that are not neighbours share a tile too, so that scattered blocks cost few softmax
-    steps. The tiles of a query block are of nearly equal width.
-
-    Args:
-        table: The blocks.
-        tile_tokens: Most keys of a tile; a tile has at least one block.
-
-    Returns:
-        The tiles of each query block, in ascending order of keys.
+    Blocks that are not neighbours can share a tile, so that scattered blocks need few softmax
+    steps. The tiles of a query block have nearly equal widths, of at most `tile_tokens` keys, but
+    at least one block.
     """
     rows, columns, bitmaps = _visited(table)
     if not len(rows):
@@ -241,12 +233,12 @@ def _changes(values: Int64) -> NDArray[np.bool_]:
 
 
 class RunningSoftmax:
-    """Buffers and steps of a query block, in float32; each thread has its own.
+    """Buffers and steps of a query block, in float32; one per thread.
 
     Scores are in units of log2, because PyTorch's exp2 is three times as fast as its exp (0.28
-    and 0.82 ns a score on one core of an AMD EPYC 9004). Bitmaps become upper limits of the
-    scores, +inf where a pair attends and -inf where not: a minimum costs a seventh of a
-    `masked_fill`. They stay packed in the table and are spread byte by byte when needed.
+    and 0.82 ns per score on one core of an AMD EPYC 9004). Bitmaps become upper limits of the
+    scores, +inf where a pair attends and -inf elsewhere: a minimum takes a seventh of the time of
+    `masked_fill`. They stay packed in the table and are unpacked when needed.
     """
 
     def __init__(self, table: BlockTable, head_dim: int, widest: int) -> None:
@@ -265,13 +257,9 @@ class RunningSoftmax:
         self._apply = torch.minimum
 
     def begin(self, q: Tensor, sm_scale: float, *, finite: bool) -> None:
-        """Take a query block.
+        """Start a query block of at most block_m rows: [rows, head_dim].
 
-        Args:
-            q: [rows, head_dim], at most block_m rows.
-            sm_scale: Factor of q·k.
-            finite: Whether all of q and k are finite. If not, masked scores may be nan, which
-                only the slower fmin leaves out.
+        If q or k is not `finite`, masked scores may be nan, which only the slower fmin ignores.
         """
         self._rows = rows = len(q)
         self._apply = torch.minimum if finite else torch.fmin
@@ -281,13 +269,7 @@ class RunningSoftmax:
         self._max[:rows].fill_(LOWEST)
 
     def add(self, tile: Tile, keys: Tensor, values: Tensor) -> None:
-        """Attend to a tile's keys.
-
-        Args:
-            tile: Which keys, and which of them only in part.
-            keys: [head_dim, seq_len] float32.
-            values: [seq_len, head_dim] float32.
-        """
+        """Attend to a tile's keys [head_dim, seq_len] and values [seq_len, head_dim], float32."""
         rows = self._rows
         q, acc, total = self._q[:rows], self._acc[:rows], self._sum[:rows]
         old, new, part = self._max[:rows], self._new_max[:rows], self._part[:rows]

@@ -21,7 +21,7 @@ PACKAGE = "fa3-fwd"
 
 
 class Fa3:
-    """`flash_attn_func` of the distribution fa3-fwd, which is built for bfloat16."""
+    """`flash_attn_func` of the distribution fa3-fwd, built for bfloat16, on dense tables only."""
 
     name = "fa3"
 
@@ -31,11 +31,7 @@ class Fa3:
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Fix the scale.
-
-        Raises:
-            BackendError: The table is not dense, or does not fit.
-        """
+        """Load the kernel."""
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         check_dense(self.name, table, "hopper")
         with loading(PACKAGE):

@@ -39,11 +39,7 @@ class Fa4:
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Upload the block lists.
-
-        Raises:
-            BackendError: The problem is unsupported, or the table does not fit.
-        """
+        """Upload the block lists."""
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         sparse: dict[str, Any] = {}
         with loading(PACKAGE):
@@ -68,7 +64,7 @@ class Fa4:
 
 
 def _check_blocks(table: BlockTable, head_dim: int) -> None:
-    """Refuse blocks that do not fit the kernel's tiles, which its authors chose by head_dim."""
+    """Refuse blocks that do not fit the kernel's tiles, which depend on head_dim."""
     most = 128 if head_dim <= 128 else 112 if head_dim <= 192 else 80
     if table.block_m % 128:
         raise BackendError(
@@ -98,7 +94,7 @@ def _sparse_arguments(table: BlockTable) -> dict[str, Any]:
 
 
 def _mask_mod(block_m: int, block_n: int) -> Any:
-    """Return the device function that looks a pair's bit up, as `export.fa4` states it."""
+    """Return the device function that reads the bit of a pair, as in `export.fa4`."""
     from cutlass import Boolean, cute
     from flash_attn.cute.utils import scalar_to_ssa
 

@@ -41,11 +41,7 @@ class FastVideo:
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Upload the block lists, once a head: the kernel has no list for all heads.
-
-        Raises:
-            BackendError: The problem is unsupported, or the table does not fit.
-        """
+        """Upload the block lists of every head: the kernel has no list for all heads."""
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         for side, block in (("block_m", config.block_m), ("block_n", config.block_n)):
             if block != BLOCK:
@@ -54,14 +50,23 @@ class FastVideo:
         with loading(PACKAGE):
             from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
 
-        lists = _lists(table, problem.heads)
-        # The kernel keeps lse as its backward pass wants it: times -√head_dim.
+        lists = Lists.of(table)
+        counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
+        longest = int(lists.full_kv_num_blocks.max())
+        indices = torch.from_numpy(lists.full_kv_indices[..., :longest]).to("cuda")
+        tokens = torch.full((table.columns,), BLOCK, dtype=torch.int32, device="cuda")
+        blocks = (
+            indices.expand(1, problem.heads, -1, -1).contiguous(),
+            counts.expand(1, problem.heads, -1).contiguous(),
+            tokens,
+        )
+        # The kernel returns lse for its backward pass: times -√head_dim.
         factor = -(problem.head_dim**-0.5)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, q, k, v)
             inputs = [tensor.detach().contiguous() for tensor in (q, k, v)]
-            out, lse = block_sparse_fwd(*inputs, *lists)
+            out, lse = block_sparse_fwd(*inputs, *blocks)
             return out, lse[..., 0] * factor
 
         return run
@@ -69,16 +74,3 @@ class FastVideo:
     def needs(self) -> str:
         """Describe what is needed."""
         return hopper_needs(describe(PACKAGE))
-
-
-def _lists(table: BlockTable, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the kernel's indices, counts and tokens of each key block."""
-    lists = Lists.of(table)
-    counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
-    longest = int(lists.full_kv_num_blocks.max())
-    indices = torch.from_numpy(lists.full_kv_indices[..., :longest]).to("cuda")
-    return (
-        indices.expand(1, heads, -1, -1).contiguous(),
-        counts.expand(1, heads, -1).contiguous(),
-        torch.full((table.columns,), BLOCK, dtype=torch.int32, device="cuda"),
-    )

@@ -24,14 +24,14 @@ from radialbench.records.problem import KernelConfig, Problem
 
 PACKAGE = "flashinfer-python"
 WORKSPACE_BYTES = 128 << 20
-"""What its documentation recommends."""
+"""As recommended by the documentation."""
 
 
 class FlashInferFa2:
     """`BlockSparseAttentionWrapper` on its template of FlashAttention 2, whole blocks only.
 
-    The wrapper's mask of single pairs is left alone: it is a byte a pair on the way in. The kernel
-    is built by nvcc at the first plan, which takes minutes, and kept on the disk.
+    The wrapper's mask of single pairs is not used: it takes a byte per pair. nvcc builds the kernel
+    at the first plan, which takes minutes, and keeps it on the disk.
     """
 
     name = "flashinfer_fa2"
@@ -47,11 +47,7 @@ class FlashInferFa2:
         return reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Upload the rows and let the wrapper share the work out.
-
-        Raises:
-            BackendError: The problem is unsupported, or the table does not fit.
-        """
+        """Upload the rows and let the wrapper divide the work."""
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         check_whole_blocks(self.name, table)
         with loading(PACKAGE):
@@ -74,7 +70,7 @@ class FlashInferFa2:
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, q, k, v)
             rows = [tensor.detach()[0].transpose(0, 1) for tensor in (q, k, v)]
-            # Left to itself it allocates an output strided like q, and writes it as if it were not.
+            # By default it allocates an output with the strides of q, and ignores them.
             out = q.new_empty(rows[0].shape)
             _, lse = wrapper.run(*rows, out=out, return_lse=True)
             return out.transpose(0, 1)[None], lse.T[None] * math.log(2)

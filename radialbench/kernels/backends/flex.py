@@ -32,11 +32,7 @@ class Flex:
         return reasons
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Make the block mask.
-
-        Raises:
-            BackendError: The problem is unsupported, or the table does not fit.
-        """
+        """Make the block mask."""
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
         for side, block in (("block_m", config.block_m), ("block_n", config.block_n)):
             if block % 128:
@@ -60,7 +56,7 @@ class Flex:
 
 
 class FlexTma(Flex):
-    """The same with loads by the tensor memory accelerator."""
+    """The same with loads by TMA."""
 
     name = "flex_tma"
     kernel_options: ClassVar[dict[str, Any]] = {"USE_TMA": True}
@@ -68,7 +64,7 @@ class FlexTma(Flex):
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
         reasons = super().unsupported_reasons(problem, device)
-        # Without the accelerator FlexAttention would leave the option out and say nothing.
+        # Without TMA FlexAttention would ignore the option silently.
         if target_of(device).tma_reasons:
             reasons.append("needs a GPU of compute capability 9.0 or newer")
         return reasons
@@ -91,8 +87,7 @@ def _block_mask(table: BlockTable) -> Any:
 
 
 def _compiled() -> Any:
-    # PyTorch counts recompilations per code object and gives up at the eighth; with a code object
-    # of its own, every plan is compiled once.
+    # PyTorch stops compiling a code object after eight times; each plan has its own.
     own = FunctionType(_attend.__code__.replace(), _attend.__globals__, _attend.__name__)
     return torch.compile(own, fullgraph=True, dynamic=False)
 

@@ -14,14 +14,11 @@ from radialbench.maskgen.table import BlockTable, Csr
 from radialbench.records.problem import KernelConfig, Problem
 
 CHUNK_BYTES = 32 << 20
-"""Most bytes of a chunk's scores: four times as many are no faster."""
+"""Most bytes of the scores of a chunk: larger chunks are not faster."""
 
 
 class Reference:
-    """Computes every score, in float64, a chunk of query rows at a time.
-
-    Costs seq_len² work whatever the mask: to be compared with, not to be timed.
-    """
+    """Computes every score in float64, by chunks of query rows: seq_len² work for any mask."""
 
     name = "reference"
 
@@ -56,7 +53,7 @@ class Reference:
 def masked_chunks(
     table: BlockTable, queries: NDArray[np.int64], *, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield chunks of query rows, each with its mask [rows, seq_len]: true where none attends."""
+    """Yield chunks of query rows, each with its mask [rows, seq_len]: true where masked."""
     chunk = max(1, CHUNK_BYTES // (8 * table.seq_len))
     for start in range(0, len(queries), chunk):
         rows = queries[start : start + chunk]
@@ -73,7 +70,7 @@ def attend(
         q: [rows, head_dim] of any dtype.
         k: [seq_len, head_dim] float64.
         v: [seq_len, head_dim] float64.
-        masked: [rows, seq_len] where a query does not attend to a key.
+        masked: [rows, seq_len] true where a query does not attend to a key.
         sm_scale: Factor of q·k.
 
     Returns:
@@ -81,20 +78,15 @@ def attend(
     """
     scores = (q.double() @ k.T).mul_(sm_scale).masked_fill_(masked, -math.inf)
     lse = scores.logsumexp(dim=1)
-    # A row without keys has lse -inf; 0 in its place gives exp(-inf - 0) = 0 for every key.
+    # A row without keys has lse -inf; with 0 instead, exp(-inf - 0) = 0 for every key.
     scores.sub_(lse.masked_fill(lse == -math.inf, 0.0)[:, None]).exp_()
     return scores @ v, lse
 
 
 def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return the rows of the token mask that belong to some queries.
+    """Return rows of the token mask: [rows, seq_len] whether a query attends to each key.
 
-    Args:
-        table: The mask.
-        queries: [rows] positions in the table's order, in any order.
-
-    Returns:
-        [rows, seq_len] whether the query attends to each key.
+    `queries` are [rows] positions in the table's token order.
     """
     blocks, places = np.divmod(queries, table.block_m)
     mask = np.zeros((len(queries), table.columns, table.block_n), np.bool_)
@@ -102,19 +94,16 @@ def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_
     mask[row, table.full.indices[entry]] = True
     row, entry = _entries(table.partial, blocks)
     words = table.bitmaps[table.bitmap_of[entry], places[row]]
-    mask[row, table.partial.indices[entry]] = _bits(words, table.block_n)
+    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
+    bits = np.unpackbits(as_bytes, axis=1, count=table.block_n, bitorder="little")
+    mask[row, table.partial.indices[entry]] = bits.view(np.bool_)
     return mask.reshape(len(queries), table.columns * table.block_n)[:, : table.seq_len]
 
 
 def _entries(csr: Csr, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (place in `blocks`, entry of `csr`) of every entry in the named rows."""
+    """Return (index into `blocks`, entry of `csr`) of every entry in these rows."""
     first = csr.indptr[blocks]
     count = csr.indptr[blocks + 1] - first
     row = np.repeat(np.arange(len(blocks)), count)
     before = np.cumsum(count) - count
     return row, np.arange(len(row)) - np.repeat(before - first, count)
-
-
-def _bits(words: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
-    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
-    return np.unpackbits(as_bytes, axis=1, count=count, bitorder="little").view(np.bool_)

@@ -1,7 +1,6 @@
 """Dense attention as PyTorch ships it: Sdpa on the CPU, Flash and Cudnn on NVIDIA GPUs."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,90 +17,74 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
 
-class Sdpa:
-    """`torch.nn.functional.scaled_dot_product_attention` without a mask, on the CPU.
+class Flash:
+    """FlashAttention 2: the operator of `scaled_dot_product_attention`'s flash backend.
 
-    Calls the flash operator that function itself dispatches to there, because only the operator
-    returns the lse. Runs dense tables only: with a mask it would read every pair all the same.
+    Only the operator returns the lse. It runs dense tables only.
     """
 
-    name = "sdpa"
-
-    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Return why this problem cannot run here."""
-        return host_reasons(problem, device)
-
-    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Fix the scale.
-
-        Raises:
-            BackendError: The table is not dense, or does not fit.
-        """
-        check_plan(self.name, self.unsupported_reasons(problem, "cpu"), problem, table, config)
-        check_dense(self.name, table, "cpu")
-        return _plan(problem, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu)
-
-    def needs(self) -> str:
-        """Describe what is needed."""
-        return f"torch {torch.__version__}, any CPU"
-
-
-class Flash:
-    """FlashAttention 2: the operator of `scaled_dot_product_attention`'s flash backend."""
-
     name = "flash"
+    device: ClassVar[str] = "cuda"
+    instead: ClassVar[str] = "triton"
+    most_head_dim: ClassVar[int] = 256
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        return gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
+        types = ("float16", "bfloat16")
+        return gpu_reasons(problem, device, types, most_head_dim=self.most_head_dim)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Fix the scale.
+        """Fix the scale."""
+        reasons = self.unsupported_reasons(problem, self.device)
+        check_plan(self.name, reasons, problem, table, config)
+        check_dense(self.name, table, self.instead)
 
-        Raises:
-            BackendError: The table is not dense, or does not fit.
-        """
-        check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
-        check_dense(self.name, table, "triton")
-        return _plan(problem, torch.ops.aten._scaled_dot_product_flash_attention)
+        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            check_inputs(problem, q, k, v)
+            out, lse, *_ = self._attend(q.detach(), k.detach(), v.detach(), problem.scale)
+            # The lse may have more tokens, or another dimension.
+            return out, lse[:, :, : problem.seq_len].reshape(q.shape[:3])
+
+        return run
 
     def needs(self) -> str:
         """Describe what is needed."""
         return f"torch {torch.__version__} and an NVIDIA GPU"
 
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Any:
+        return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
 
-class Cudnn:
+
+class Cudnn(Flash):
     """NVIDIA's cuDNN: the operator of `scaled_dot_product_attention`'s cuDNN backend."""
 
     name = "cudnn"
-
-    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Return why this problem cannot run here."""
-        return gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=128)
-
-    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Fix the scale.
-
-        Raises:
-            BackendError: The table is not dense, or does not fit.
-        """
-        check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
-        check_dense(self.name, table, "triton")
-        cudnn = torch.ops.aten._scaled_dot_product_cudnn_attention
-        return _plan(problem, lambda q, k, v, scale: cudnn(q, k, v, None, True, scale=scale))
+    most_head_dim = 128
 
     def needs(self) -> str:
         """Describe what is needed."""
-        found = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
-        return f"torch {torch.__version__} and an NVIDIA GPU; cuDNN {found or 'is not here'}"
+        version = torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None
+        return f"{super().needs()}; cuDNN {version or 'is not here'}"
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Any:
+        attend = torch.ops.aten._scaled_dot_product_cudnn_attention
+        return attend(q, k, v, None, True, scale=scale)
 
 
-def _plan(problem: Problem, attend: Callable[..., Any]) -> Run:
-    """Return a run of an operator, whose lse may have tokens or a dimension more."""
+class Sdpa(Flash):
+    """The CPU's flash operator, which `scaled_dot_product_attention` calls there without a mask."""
 
-    def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        check_inputs(problem, q, k, v)
-        out, lse, *_ = attend(q.detach(), k.detach(), v.detach(), scale=problem.scale)
-        return out, lse[:, :, : problem.seq_len].reshape(q.shape[:3])
+    name = "sdpa"
+    device = "cpu"
+    instead = "cpu"
 
-    return run
+    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
+        """Return why this problem cannot run here."""
+        return host_reasons(problem, device)
+
+    def needs(self) -> str:
+        """Describe what is needed."""
+        return f"torch {torch.__version__}, any CPU"
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Any:
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale)

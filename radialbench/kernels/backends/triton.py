@@ -1,14 +1,20 @@
 """Our own kernels: Triton, which runs wherever Triton does, and Hopper, in Gluon."""
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import Tensor
 
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.backends import Run
-from radialbench.kernels.checks import DTYPES, check_inputs, check_plan, hopper_needs
+from radialbench.kernels.checks import (
+    DTYPES,
+    check_inputs,
+    check_plan,
+    describe,
+    hopper_needs,
+    package_reasons,
+)
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.op import block_sparse_attention
 from radialbench.kernels.select import config_reasons, kernel_reasons
@@ -16,41 +22,71 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
 
-class Triton:
-    """Visits the full blocks without a mask, then the partial ones with their bitmaps.
+class Hopper:
+    """Copies by TMA and asynchronous wgmma."""
 
-    On Hopper and later TMA brings keys and values of 16 bits.
-
-    On a CPU it runs in Triton's interpreter, for tests: set TRITON_INTERPRET=1 before starting.
-    """
-
-    name = "triton"
+    name = "hopper"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here, whatever the blocks."""
-        return self._reasons(problem, device, (128, 128))
+        return self._reasons(problem, device, (128, 64 if problem.head_dim > 128 else 128))
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Upload the table.
-
-        Raises:
-            BackendError: The problem is unsupported, or the table or its blocks do not fit.
-        """
-        device = "cpu" if _interpreted() else "cuda"
+        """Upload the table."""
+        device = self._device()
         reasons = self._reasons(problem, device, (config.block_m, config.block_n))
-        return _plan(self.name, reasons, problem, table, config, device=device)
+        reasons += config_reasons(self.name, config, problem.head_dim)
+        check_plan(self.name, reasons, problem, table, config)
+        uploaded = upload([table], device)
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            check_inputs(problem, q, k, v)
+            return block_sparse_attention(
+                *(q.detach(), k.detach(), v.detach(), uploaded),
+                sm_scale=problem.scale,
+                config=config,
+                backend=self.name,
+                return_lse=True,
+            )
+
+        return run
+
+    def needs(self) -> str:
+        """Describe what is needed."""
+        return hopper_needs("triton")
+
+    def _device(self) -> str:
+        return "cuda"
+
+    def _reasons(self, problem: Problem, device: str, blocks: tuple[int, int]) -> list[str]:
+        dtype, target = DTYPES[problem.dtype], target_of(device)
+        reasons = kernel_reasons(self.name, dtype, problem.head_dim, blocks, target)
+        if problem.direction != "forward":
+            reasons.append(f"computes the forward pass only, got {problem.direction!r}")
+        return reasons
+
+
+class Triton(Hopper):
+    """Visits the full blocks without a mask, then the partial ones with their bitmaps.
+
+    On Hopper and later, TMA copies keys and values of 16 bits. On a CPU the kernel runs in Triton's
+    interpreter, for tests: set TRITON_INTERPRET=1 before starting.
+    """
+
+    name = "triton"
 
     def needs(self) -> str:
         """Describe what is needed."""
         here = "one is here" if torch.cuda.is_available() else "none is here"
         if _interpreted():
             here = "not needed: runs in the interpreter"
-        return f"torch {torch.__version__}, triton {_triton()} and a GPU; {here}"
+        return f"torch {torch.__version__}, {describe('triton')} and a GPU; {here}"
+
+    def _device(self) -> str:
+        return "cpu" if _interpreted() else "cuda"
 
     def _reasons(self, problem: Problem, device: str, blocks: tuple[int, int]) -> list[str]:
-        reasons = _kernel_reasons(self.name, problem, blocks, device)
-        if _triton() == "(not installed)":
-            reasons.append("needs triton: pip install triton")
+        reasons = super()._reasons(problem, device, blocks) + package_reasons("triton")
         if device == "cpu" and not _interpreted():
             reasons.append("runs on a GPU only, got device 'cpu'")
         if device == "cuda" and _interpreted():
@@ -60,74 +96,6 @@ class Triton:
         if _interpreted() and problem.dtype == "bfloat16":
             reasons.append("bfloat16 products are wrong in Triton's interpreter; use float16")
         return reasons
-
-
-class Hopper:
-    """Copies with the tensor memory accelerator, multiplies with asynchronous wgmma."""
-
-    name = "hopper"
-
-    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
-        """Return why this problem cannot run here, whatever the blocks."""
-        blocks = (128, 64 if problem.head_dim > 128 else 128)
-        return _kernel_reasons(self.name, problem, blocks, device)
-
-    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Upload the table.
-
-        Raises:
-            BackendError: The problem is unsupported, or the table or its blocks do not fit.
-        """
-        blocks = (config.block_m, config.block_n)
-        reasons = _kernel_reasons(self.name, problem, blocks, "cuda")
-        return _plan(self.name, reasons, problem, table, config, device="cuda")
-
-    def needs(self) -> str:
-        """Describe what is needed."""
-        return hopper_needs("triton")
-
-
-def _kernel_reasons(
-    kernel: str, problem: Problem, blocks: tuple[int, int], device: str
-) -> list[str]:
-    dtype, target = DTYPES[problem.dtype], target_of(device)
-    reasons = kernel_reasons(kernel, dtype, problem.head_dim, blocks, target)
-    if problem.direction != "forward":
-        reasons.append(f"computes the forward pass only, got {problem.direction!r}")
-    return reasons
-
-
-def _plan(
-    kernel: str,
-    reasons: list[str],
-    problem: Problem,
-    table: BlockTable,
-    config: KernelConfig,
-    *,
-    device: str,
-) -> Run:
-    reasons = reasons + config_reasons(kernel, config, problem.head_dim)
-    check_plan(kernel, reasons, problem, table, config)
-    uploaded = upload([table], device)
-
-    def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        check_inputs(problem, q, k, v)
-        return block_sparse_attention(
-            *(q.detach(), k.detach(), v.detach(), uploaded),
-            sm_scale=problem.scale,
-            config=config,
-            backend=kernel,
-            return_lse=True,
-        )
-
-    return run
-
-
-def _triton() -> str:
-    try:
-        return version("triton")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _interpreted() -> bool:

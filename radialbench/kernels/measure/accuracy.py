@@ -1,8 +1,9 @@
-"""How far a result is from the definition, and how far it may be."""
+"""Inputs of an attention call, and the error of its result against the definition."""
 
 import math
 import sys
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -10,26 +11,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radialbench.kernels.backends.reference import attend, masked_chunks
-from radialbench.kernels.measure.inputs import Inputs
+from radialbench.kernels.checks import DTYPES
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Accuracy
+from radialbench.records.problem import Problem
 
 Int64 = NDArray[np.int64]
 
+Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""q, k and v, each [batch, heads, seq_len, head_dim]."""
+
 WRONG = sys.float_info.max
-"""The error of a number that is nan, or infinite on one side only: finite, so it can be stored."""
+"""The error of nan and of an infinity on one side only: finite, so that it can be stored."""
 
 _LEAST_ROWS_OF_A_HEAD = 64
 
 
+def make_inputs(problem: Problem, *, seed: int = 0, device: str = "cpu") -> Inputs:
+    """Draw q, k and v from a standard normal distribution.
+
+    A seed gives the same numbers in every dtype, up to rounding, on one kind of device.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
+    dtype = DTYPES[problem.dtype]
+    q, k, v = (torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(3))
+    return q, k, v
+
+
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What the definition gives for some query rows of every head, and how far off a result may be.
+    """The exact result for some query rows of every head, and its tolerance.
 
     Attributes:
-        rows: For each head of each sequence, the rows.
-        out: Likewise their outputs, [rows, head_dim] float64.
-        lse: Likewise their log-sum-exps, [rows] float64.
+        rows: The rows, by sequence and head.
+        out: Their outputs, [rows, head_dim] float64.
+        lse: Their log-sum-exps, [rows] float64.
         tolerance: Bound of the errors of both.
     """
 
@@ -49,27 +66,27 @@ def expected(
 
         tolerance = 2·e + u·max|out| + 4·2^-24·(1 + max|score|)·max(1, max|v|)
 
-    e is the largest error, on the same rows, of attention written down in PyTorch with every
-    intermediate in the inputs' dtype: a kernel may sum in another order, so twice that is allowed.
-    The second term is the rounding of the output itself, and matters where e is 0 by luck. The
-    third is what a float32 score that large can be off by, carried to the lse (at most the
-    score's error) and to the output (at most that times |v|). The largest over the heads counts.
+    e is the largest error, on the same rows, of attention in PyTorch with every intermediate in the
+    inputs' dtype: a kernel may sum in another order, so twice that is allowed. The second term is
+    the rounding of the output itself, and matters if e happens to be 0. The third is the error of a
+    float32 score of that size, carried to the lse (at most the score's error) and to the output (at
+    most that times |v|). The largest tolerance of all heads counts.
 
-    A float32 result with one pair too many or too few is off by about that pair's probability,
-    1/keys, and fails; in 16 bits a single pair of very many is below the output's own rounding.
+    A float32 result with one pair too many or too few has an error of about that pair's
+    probability, 1/keys, and fails; in 16 bits one pair of very many is below the output's rounding.
 
     Args:
         inputs: q, k and v, in the table's order.
-        table: What attends to what.
+        table: The mask.
         sm_scale: Factor of q·k.
-        rows: Rows to compute at least, over all heads together; all, if a head has up to four
-            times its share. Every head is sampled on its own.
-        seed: Of the sample.
+        rows: Least number of rows, over all heads together; all, if a head has up to four times its
+            share. Every head has a sample of its own.
+        seed: Seed of the sample.
     """
     q, k, v = (tensor.detach() for tensor in inputs)
     batch, heads = q.shape[:2]
     share = max(-(-rows // (batch * heads)), _LEAST_ROWS_OF_A_HEAD)
-    found = Expected({}, {}, {}, 0.0)
+    exact = Expected({}, {}, {}, 0.0)
     tolerance = 0.0
     for number, head in enumerate(np.ndindex(batch, heads)):
         queries = sample_rows(table, share, seed=seed + number)
@@ -82,13 +99,13 @@ def expected(
             tolerance = max(tolerance, allowed)
             outs.append(out)
             lses.append(lse)
-        found.rows[head] = torch.from_numpy(queries).to(q.device)
-        found.out[head], found.lse[head] = torch.cat(outs), torch.cat(lses)
-    return replace(found, tolerance=tolerance)
+        exact.rows[head] = torch.from_numpy(queries).to(q.device)
+        exact.out[head], exact.lse[head] = torch.cat(outs), torch.cat(lses)
+    return replace(exact, tolerance=tolerance)
 
 
 def compare(result: tuple[Tensor, Tensor], wanted: Expected) -> Accuracy:
-    """Compare a backend's out and lse with what the definition gives."""
+    """Compare a backend's out and lse with the definition."""
     out, lse = result
     compared, squares, out_error, lse_error = 0, 0.0, 0.0, 0.0
     for head, rows in wanted.rows.items():
@@ -111,17 +128,17 @@ def compare(result: tuple[Tensor, Tensor], wanted: Expected) -> Accuracy:
 
 
 def leave_nans(q: Tensor) -> None:
-    """Free memory full of nan in the sizes of out and lse, for the next call's outputs to take.
+    """Free memory full of nan in the sizes of out and lse, for the outputs of the next call.
 
-    What a kernel does not write is then seen. It holds where the allocator gives freed memory out
-    again first, as PyTorch's for GPUs does.
+    This shows what a kernel does not write, if the allocator reuses freed memory first, as
+    PyTorch's does on GPUs.
     """
     torch.full_like(q, math.nan)
     q.new_full(q.shape[:3], math.nan, dtype=torch.float32)
 
 
 def _errors(got: Tensor, exact: Tensor) -> Tensor:
-    """Return absolute errors; equal infinities have none, and what is not a number is WRONG."""
+    """Return absolute errors: 0 for equal infinities, WRONG for nan."""
     got = got.detach().double()
     errors = (got - exact).abs().masked_fill(got == exact, 0.0)
     return errors.nan_to_num(nan=WRONG, posinf=WRONG)
@@ -130,7 +147,7 @@ def _errors(got: Tensor, exact: Tensor) -> Tensor:
 def _tolerance(
     q: Tensor, k: Tensor, v: Tensor, masked: Tensor, exact: Tensor, *, sm_scale: float
 ) -> float:
-    """Return how far some rows of one head may be off; `compare` derives it."""
+    """Return the tolerance of some rows of one head, as in `expected`."""
     k, v = k.detach(), v.detach()
     scores = (q @ k.T).mul_(sm_scale).masked_fill_(masked, 0.0)
     top = max(abs(float(end)) for end in scores.aminmax())
@@ -142,15 +159,11 @@ def _tolerance(
 
 
 def sample_rows(table: BlockTable, rows: int, *, seed: int) -> Int64:
-    """Choose query rows that between them meet every part of a table.
+    """Return [rows] ascending query rows that cover all parts of a table.
 
-    The first and the last row; for up to half as many partial blocks as there are rows to choose,
-    spread over all of them, a row that the bitmap cuts where it has one; and of the other rows one
-    at random in each of as many equal stretches as are missing.
-
-    Returns:
-        [rows] ascending positions without repeats; all rows if the sequence is no longer than
-        4·rows.
+    These are the first and the last row; one row in each of up to rows/2 partial blocks, cut by the
+    bitmap if it cuts one; and for the rest, random rows from equal stretches of the others. All
+    rows, if the sequence has at most 4·rows.
     """
     seq_len = table.seq_len
     if seq_len <= 4 * rows:
@@ -164,7 +177,7 @@ def sample_rows(table: BlockTable, rows: int, *, seed: int) -> Int64:
 
 
 def _cut_rows(table: BlockTable, rows: int, generator: np.random.Generator) -> Int64:
-    """Choose a row in each of up to `rows` partial blocks, one its bitmap cuts if there is one."""
+    """Return a row in each of up to `rows` partial blocks, cut by its bitmap if it cuts one."""
     count = min(rows, table.partial.nnz)
     entries = np.arange(count) * table.partial.nnz // max(count, 1)
     blocks = table.partial.rows[entries]

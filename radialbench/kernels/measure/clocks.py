@@ -1,4 +1,4 @@
-"""How the time of a call is taken: by the host's clock on a CPU, by events on a GPU."""
+"""Clocks for calls: the host's on a CPU, events on a GPU."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -11,18 +11,18 @@ from radialbench.kernels.measure.telemetry import Reading, counters
 
 Calls = Sequence[Callable[[], object]]
 Orders = Iterable[Sequence[int]]
-"""For each round, the places of the calls in the order in which they are made."""
+"""For each round, the indices of the calls in the order in which they run."""
 
 SHORT_MS = 2.0
-"""Calls shorter than this are launched while the GPU is held back, so that it never waits for the
-host between the first event and the call."""
+"""Calls shorter than this are launched while the GPU sleeps, so that it never waits for the host
+between the first event and the call."""
 
 HOLD_S = 3e-4
-"""Seconds that a call is held back for at least, and three times what the host took for it before:
-the host's times vary, and a call it is late for seems as long as the host took."""
+"""Least seconds that the GPU sleeps before a call, and at least three times the host's last time
+for it: the host's times vary, and a late host makes the call seem longer."""
 
 WAKE_S = 3e-3
-"""The same after a pause, when the host has gone cold too."""
+"""The same after a pause, when the host is slower too."""
 
 CYCLES_PER_S = 2e9
 """Clock cycles of a GPU in a second, about as many as any has."""
@@ -30,11 +30,11 @@ CYCLES_PER_S = 2e9
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Every call made once.
+    """One sample of every call.
 
     Attributes:
         times_ms: Milliseconds of each call.
-        reading: What the GPU's counters said when the round had ended; None on a CPU.
+        reading: The GPU's counters at the end of the round; None on a CPU.
     """
 
     times_ms: list[float]
@@ -42,20 +42,20 @@ class Round:
 
     @property
     def throttled(self) -> bool:
-        """Whether heat or the hardware held the clocks back."""
+        """Whether heat or the hardware throttled the clocks."""
         return self.reading is not None and self.reading.throttled
 
 
 class Clock(Protocol):
-    """Takes the time of calls."""
+    """Times calls."""
 
     @property
     def timer(self) -> str:
-        """What measures."""
+        """Name of the timer."""
 
     @property
     def cache(self) -> str:
-        """State of the cache when a call begins: `cold` or `warm`."""
+        """State of the cache at the start of a call: `cold` or `warm`."""
 
     @property
     def launches(self) -> str:
@@ -66,12 +66,12 @@ class Clock(Protocol):
         """Whether the device needs some time under load before its times stay the same."""
 
     def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
-        """Make every call once a round, in the order given for it."""
+        """Yield rounds, each with one sample of every call, in the order given for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostClock:
-    """The host's monotonic clock, around calls that return when they are done."""
+    """The host's monotonic clock, for calls that return when they are done."""
 
     timer: ClassVar[str] = "perf_counter"
     cache: ClassVar[str] = "warm"
@@ -79,13 +79,13 @@ class HostClock:
     settles: ClassVar[bool] = False
 
     def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
-        """Make every call once a round, in the order given for it."""
+        """Yield rounds, each with one sample of every call, in the order given for it."""
         for order in orders:
             times = [0.0] * len(runs)
-            for place in order:
+            for index in order:
                 start = time.perf_counter_ns()
-                runs[place]()
-                times[place] = (time.perf_counter_ns() - start) / 1e6
+                runs[index]()
+                times[index] = (time.perf_counter_ns() - start) / 1e6
             yield Round(times)
 
 
@@ -93,11 +93,11 @@ class HostClock:
 class EventClock:
     """CUDA events around each call, with the next round launched before the last one is read.
 
-    So the GPU goes on without a pause, and what it does is what it does under lasting load.
+    So the GPU never idles, as under sustained load.
 
     Attributes:
-        cold: Whether the L2 cache is filled with something else before each call, outside the time.
-        pause_s: Seconds in which the GPU rests before each call; 0 for launches without a pause.
+        cold: Whether the L2 cache is overwritten before each call, outside the timed span.
+        pause_s: Seconds in which the GPU idles before each call; 0 for launches without a pause.
     """
 
     cold: bool = True
@@ -107,7 +107,7 @@ class EventClock:
 
     @property
     def cache(self) -> str:
-        """State of the L2 cache when a call begins."""
+        """State of the L2 cache at the start of a call."""
         return "cold" if self.cold else "warm"
 
     @property
@@ -117,42 +117,42 @@ class EventClock:
 
     @property
     def settles(self) -> bool:
-        """A GPU that is to rest before each call is not warmed up."""
+        """A GPU that idles before each call is not warmed up."""
         return not self.pause_s
 
     def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
-        """Make every call once a round, in the order given for it."""
+        """Yield rounds, each with one sample of every call, in the order given for it."""
         size = 2 * torch.cuda.get_device_properties().L2_cache_size if self.cold else 0
-        other = torch.empty(size, dtype=torch.uint8, device="cuda")
+        filler = torch.empty(size, dtype=torch.uint8, device="cuda")
         short = [True] * len(runs)
         host_s = [0.0] * len(runs)
-        behind: dict[int, tuple[Any, Any]] = {}
+        pending: dict[int, tuple[Any, Any]] = {}
         least = WAKE_S if self.pause_s else HOLD_S
         with counters() as sensor:
             for order in orders:
                 launched = {}
-                for place in order:
-                    hold_s = max(least, 3 * host_s[place])
-                    held = short[place] or self.pause_s > 0
-                    begin, end = self._prepared(other, hold_s if held else 0.0)
+                for index in order:
+                    hold_s = max(least, 3 * host_s[index])
+                    held = short[index] or self.pause_s > 0
+                    begin, end = self._prepare(filler, hold_s if held else 0.0)
                     start = time.perf_counter()
                     begin.record()
-                    runs[place]()
+                    runs[index]()
                     end.record()
-                    host_s[place] = time.perf_counter() - start
-                    launched[place] = begin, end
-                if behind:
-                    times = _read(behind)
+                    host_s[index] = time.perf_counter() - start
+                    launched[index] = begin, end
+                if pending:
+                    times = _read(pending)
                     short = [ms < SHORT_MS for ms in times]
                     yield Round(times, sensor.read())
-                behind = launched
+                pending = launched
 
-    def _prepared(self, other: torch.Tensor, hold_s: float) -> tuple[Any, Any]:
-        """Bring the cache into its state, keep the GPU busy, and give the events for a call."""
+    def _prepare(self, filler: torch.Tensor, hold_s: float) -> tuple[Any, Any]:
+        """Prepare the cache, let the GPU sleep, and return the events for a call."""
         if self.pause_s:
             torch.cuda.synchronize()
             time.sleep(self.pause_s)
-        other.zero_()
+        filler.zero_()
         if hold_s:
             torch.cuda._sleep(int(hold_s * CYCLES_PER_S))
         return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -162,11 +162,11 @@ def _read(launched: dict[int, tuple[Any, Any]]) -> list[float]:
     for _, end in launched.values():
         end.synchronize()
     times = (begin.elapsed_time(end) for _, (begin, end) in sorted(launched.items()))
-    # Events tick in half microseconds and give a float32: what is beyond a nanosecond is its noise,
-    # and would be most of a stored sample.
+    # Events have a resolution of half a microsecond, as float32: digits below a nanosecond are
+    # noise, and would be most of a stored sample.
     return [round(ms, 6) for ms in times]
 
 
 def clock_of(device: str, *, cold: bool = True) -> Clock:
-    """Return the clock for calls on a device; `cold` is of a GPU's L2 cache."""
+    """Return the clock for calls on a device; `cold` refers to the L2 cache of a GPU."""
     return HostClock() if device == "cpu" else EventClock(cold=cold)

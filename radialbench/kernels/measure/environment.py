@@ -1,18 +1,17 @@
-"""What a measurement depends on besides the problem: machine, versions, source."""
+"""The environment of a measurement: machine, versions, source."""
 
 import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import radialbench
-from radialbench.kernels.arch import cpu_name
+from radialbench.kernels.arch import cpu_name, versions
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -23,7 +22,7 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
     """Describe this process and its machine.
 
     Args:
-        command: What was typed to get here.
+        command: The command line.
         device: Where attention runs, `cpu` or `cuda`.
     """
     import torch
@@ -48,19 +47,16 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
 
 
 def host() -> str:
-    """Return twelve digits of a hash of the machine's name, to tell machines apart."""
+    """Return twelve digits of a hash of the machine's name, which identify the machine."""
     return _hashed(platform.node())
 
 
 def card() -> str | None:
-    """Return twelve digits of a hash of the current GPU's identity, to tell GPUs apart.
-
-    None where the driver gives no identity.
-    """
+    """Return twelve digits of a hash of the current GPU's UUID; None if the driver has none."""
     import torch
 
-    found = getattr(torch.cuda.get_device_properties(), "uuid", None)
-    return None if found is None else _hashed(str(found))
+    uuid = getattr(torch.cuda.get_device_properties(), "uuid", None)
+    return None if uuid is None else _hashed(str(uuid))
 
 
 def _hashed(name: str) -> str:
@@ -75,35 +71,24 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """Return the physical memory; 0 where the system does not say."""
+    """Return the physical memory; 0 if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return 0
 
 
-def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Return the versions of the libraries that are installed."""
-    found = {}
-    for library in libraries:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def _gpu_versions() -> dict[str, str]:
     import torch
 
-    found = versions(PEERS)
+    libraries = versions(PEERS)
     if torch.version.cuda:
-        found["cuda"] = torch.version.cuda
+        libraries["cuda"] = torch.version.cuda
     if torch.backends.cudnn.is_available():
-        found["cudnn"] = str(torch.backends.cudnn.version())
+        libraries["cudnn"] = str(torch.backends.cudnn.version())
     for gpu in gpus()[0][:1]:
-        found["driver"] = gpu.driver
-    return found
+        libraries["driver"] = gpu.driver
+    return libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +96,7 @@ class Gpu:
     """A GPU of the machine.
 
     Attributes:
-        name: What its maker calls it.
+        name: Its product name.
         capability: Compute capability, major and minor.
         memory_bytes: Its memory.
         driver: Version of its driver.
@@ -124,7 +109,7 @@ class Gpu:
 
     @property
     def text(self) -> str:
-        """The facts in a line."""
+        """The GPU in one line."""
         major, minor = self.capability
         memory = f"{self.memory_bytes / 2**30:.0f} GiB"
         return f"{self.name}, compute capability {major}.{minor}, {memory}, driver {self.driver}"
@@ -134,34 +119,36 @@ def gpus() -> tuple[list[Gpu], str]:
     """List the NVIDIA GPUs of the machine, without PyTorch.
 
     Returns:
-        The GPUs, none without their driver, and why they cannot be told; empty if they can.
+        The GPUs, none without a driver; and why they cannot be listed, empty if they can.
     """
     try:
         import pynvml
-    except ImportError:
-        return [], ""
-    try:
+
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except Exception:  # Without the library, or without a driver.
         return [], ""
     try:
         driver = pynvml.nvmlSystemGetDriverVersion()
         handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return [_gpu(handle, driver) for handle in handles], ""
+        return [
+            Gpu(
+                name=pynvml.nvmlDeviceGetName(handle),
+                capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+                memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+                driver=driver,
+            )
+            for handle in handles
+        ], ""
     except pynvml.NVMLError as error:
         return [], f"the driver does not answer: {error}"
     finally:
         pynvml.nvmlShutdown()
 
 
-def likely_processor(device: str) -> str | None:
-    """Return the name of the first GPU that NVML knows, or of the CPU, without PyTorch.
+def likely_device_name(device: str) -> str | None:
+    """Return the name of the first GPU that NVML lists, or of the CPU, without PyTorch.
 
-    Args:
-        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
-
-    Returns:
-        None where there is no such device.
+    `device` is `cpu`, `cuda`, or `auto` for a GPU if there is one. None if there is no such device.
     """
     if device != "cpu":
         for gpu in gpus()[0]:
@@ -170,43 +157,31 @@ def likely_processor(device: str) -> str | None:
 
 
 def clock_limits() -> dict[str, Any]:
-    """Return what bounds the current CUDA device, by field of `Environment`, where it is told."""
+    """Return what limits the current CUDA device, by field of `Environment`, as far as known."""
     from radialbench.kernels.measure.telemetry import nvml
 
-    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     with nvml() as (handle, _):
         if handle is None:
-            return found
+            return limits
         import pynvml
 
-        asked: dict[str, Callable[[], float]] = {
-            "max_sm_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
-            "max_memory_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(
-                handle, pynvml.NVML_CLOCK_MEM
-            ),
+        clock = pynvml.nvmlDeviceGetMaxClockInfo
+        queries: dict[str, Callable[[], float]] = {
+            "max_sm_mhz": lambda: clock(handle, pynvml.NVML_CLOCK_SM),
+            "max_memory_mhz": lambda: clock(handle, pynvml.NVML_CLOCK_MEM),
             "power_limit_w": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3,
         }
-        for name, ask in asked.items():
+        for name, query in queries.items():
             with suppress(pynvml.NVMLError):
-                found[name] = ask()
-    return found
-
-
-def _gpu(handle: object, driver: str) -> Gpu:
-    import pynvml
-
-    return Gpu(
-        name=pynvml.nvmlDeviceGetName(handle),
-        capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
-        memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
-        driver=driver,
-    )
+                limits[name] = query()
+    return limits
 
 
 def _commit(source: Path) -> str | None:
     """Return the checked-out commit, with a + if the package differs from it.
 
-    None outside a checkout, and where the package only lies in some other project's.
+    None outside a checkout, or if the package is not part of the checkout's project.
     """
     folder = source.parent
     if not _git(folder, "ls-files", "--", str(source)):

@@ -1,5 +1,6 @@
-"""What a GPU's own counters say while a call is made again and again."""
+"""What a call does to the device: clocks, power and heat of a GPU, and memory at its peak."""
 
+import ctypes
 import math
 import os
 import time
@@ -7,37 +8,36 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from radialbench.records.measurement import POWER_CAP, Rounds, Telemetry
+from radialbench.records.measurement import POWER_CAP, Memory, Rounds, Telemetry
 
 QUEUED_S = 0.02
-"""Calls that take this long together are launched ahead, at least two: more than the host ever
-needs to come back, so that the GPU never waits for it."""
+"""Calls launched ahead take this long together, and are at least two, so that the GPU never waits
+for the host."""
 
 READ_EVERY_S = 0.01
 
-BESIDE_EVERY_S = 0.05
-"""Beside samples the counters are read more seldom: asking takes some milliseconds, in which a GPU
-with short calls has nothing to do."""
+SAMPLE_EVERY_S = 0.05
+"""Between samples the counters are read less often: a query takes some milliseconds, in which a GPU
+with short calls would idle."""
 
 NVML = "nvml"
 
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+T = TypeVar("T")
+
 
 def watch(run: Callable[[], object], *, seconds: float = 1.0) -> Telemetry | None:
-    """Repeat a call without pauses for some seconds, reading the GPU's counters meanwhile.
+    """Repeat a call without pauses for at least some seconds, and read the GPU's counters.
 
-    Reads only: no clock, power limit or mode is changed.
-
-    Args:
-        run: A call on the current CUDA device.
-        seconds: How long, at least.
-
-    Returns:
-        None where NVML does not answer for the device.
+    Changes no clock, power limit or mode. Returns None if NVML does not report the current device.
     """
     with nvml() as (handle, _):
         if handle is None:
@@ -75,7 +75,7 @@ def _wait(event: Any, readings: "_Readings") -> None:
 
 @contextmanager
 def nvml() -> Iterator[tuple[Any, str]]:
-    """Yield NVML's handle of the current CUDA device and `nvml`; None and why if there is none."""
+    """Yield NVML's handle of the current CUDA device and `nvml`; or None and the reason."""
     try:
         import pynvml
 
@@ -96,7 +96,7 @@ def nvml() -> Iterator[tuple[Any, str]]:
 
 
 def keep_open() -> None:
-    """Leave NVML open until this process ends: opened for each case anew, it takes its time."""
+    """Keep NVML open until this process ends: opening it for each case is slow."""
     with suppress(Exception):
         import pynvml
 
@@ -105,14 +105,14 @@ def keep_open() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the counters said at one moment.
+    """The counters at one moment.
 
     Attributes:
         source: `nvml`, or why nothing was read.
-        sm_mhz: Clock of the SMs; None where the GPU does not report it, as for the others.
+        sm_mhz: Clock of the SMs; None if the GPU does not report it, as for the others.
         power_w: Watts drawn.
         temperature_c: Degrees Celsius.
-        slowed_by: What held the clocks back.
+        slowed_by: What throttled the clocks.
     """
 
     source: str
@@ -123,80 +123,82 @@ class Reading:
 
     @property
     def throttled(self) -> bool:
-        """Whether anything but the power cap held the clocks back."""
-        return any(word != POWER_CAP for word in self.slowed_by)
+        """Whether anything but the power cap throttled the clocks."""
+        return any(cause != POWER_CAP for cause in self.slowed_by)
 
 
 class Sensor:
-    """Reads the counters now and then; in between, the last reading stands."""
+    """Reads the counters at most every `SAMPLE_EVERY_S`; in between it repeats the last reading."""
 
     def __init__(self, handle: Any, source: str) -> None:
         self._handle = handle
         self._last = Reading(source)
-        self._at = -math.inf
+        self._read_at = -math.inf
 
     def read(self) -> Reading:
-        """Return a reading no older than `BESIDE_EVERY_S`."""
+        """Return a reading no older than `SAMPLE_EVERY_S`."""
         now = time.perf_counter()
-        if self._handle is not None and now - self._at >= BESIDE_EVERY_S:
-            self._at, self._last = now, _reading(self._handle, self._last.source)
+        if self._handle is not None and now - self._read_at >= SAMPLE_EVERY_S:
+            self._read_at, self._last = now, _reading(self._handle, self._last.source)
         return self._last
 
 
 @contextmanager
 def counters() -> Iterator[Sensor]:
-    """Yield the sensor of the current CUDA device; without NVML its readings say why not."""
+    """Yield the sensor of the current CUDA device; without NVML its readings state the reason."""
     with nvml() as (handle, source):
         yield Sensor(handle, source)
+
+
+def _query(handle: Any, name: str, *arguments: int) -> int | None:
+    import pynvml
+
+    try:
+        return int(getattr(pynvml, name)(handle, *arguments))
+    except pynvml.NVMLError:
+        return None
 
 
 def _reading(handle: Any, source: str) -> Reading:
     import pynvml
 
-    def ask(name: str, *arguments: int) -> int | None:
-        try:
-            return int(getattr(pynvml, name)(handle, *arguments))
-        except pynvml.NVMLError:
-            return None
-
-    milliwatts = ask("nvmlDeviceGetPowerUsage")
+    milliwatts = _query(handle, "nvmlDeviceGetPowerUsage")
     return Reading(
         source,
-        sm_mhz=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+        sm_mhz=_query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
         power_w=None if milliwatts is None else round(milliwatts / 1e3),
-        temperature_c=ask("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
-        slowed_by=slowed_by(ask("nvmlDeviceGetCurrentClocksEventReasons") or 0),
+        temperature_c=_query(handle, "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
+        slowed_by=slowed_by(_query(handle, "nvmlDeviceGetCurrentClocksEventReasons") or 0),
     )
 
 
 def rounds_of(readings: Sequence[Reading | None]) -> Rounds | None:
-    """Put readings beside the samples of a measurement; None if nothing was to be read.
+    """Return the readings beside the samples of a measurement, by column; None without readings.
 
-    A figure that the GPU did not report every time is left out.
+    A column is empty if the GPU did not report it every time.
     """
-    found = [one for one in readings if one is not None]
-    if not found or len(found) < len(readings):
+    present = [reading for reading in readings if reading is not None]
+    if not present or len(present) < len(readings):
         return None
 
     def column(name: str) -> tuple[float, ...]:
-        values = [getattr(one, name) for one in found]
+        values = [getattr(reading, name) for reading in present]
         return () if None in values else tuple(values)
 
-    reported = found[0].source == NVML
+    source = present[0].source
     return Rounds(
-        source=found[0].source,
+        source=source,
         sm_mhz=column("sm_mhz"),
         power_w=column("power_w"),
         temperature_c=column("temperature_c"),
-        slowed_by=tuple(", ".join(one.slowed_by) for one in found) if reported else (),
+        slowed_by=tuple(", ".join(one.slowed_by) for one in present) if source == NVML else (),
     )
 
 
 def process_bytes() -> int | None:
-    """Return what memory of the current CUDA device this process holds, by NVML.
+    """Return the memory of the current CUDA device that this process holds, by NVML.
 
-    None where NVML does not answer, or knows the process by another number, as from within a
-    container.
+    None if NVML does not report it, or does not know the process, as in a container.
     """
     with nvml() as (handle, _):
         if handle is None:
@@ -213,7 +215,7 @@ def process_bytes() -> int | None:
 
 @dataclass
 class _Readings:
-    """Readings of one stretch."""
+    """Readings during one call of `watch`."""
 
     handle: Any
     last: float = 0.0
@@ -225,35 +227,34 @@ class _Readings:
     reasons: int = 0
 
     def take(self) -> None:
-        """Read everything, unless that was just done."""
+        """Read all counters, at most every `READ_EVERY_S`."""
         import pynvml
 
         now = time.perf_counter()
         if now - self.last < READ_EVERY_S:
             return
         self.last, handle = now, self.handle
-        with suppress(pynvml.NVMLError):
-            joules = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-            if not self.energy or self.energy[-1][1] != joules:
-                self.energy.append((now, joules))
-        with suppress(pynvml.NVMLError):
-            self.power.append(pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3)
-        for kind, values in ((pynvml.NVML_CLOCK_SM, self.sm), (pynvml.NVML_CLOCK_MEM, self.memory)):
-            with suppress(pynvml.NVMLError):
-                values.append(pynvml.nvmlDeviceGetClockInfo(handle, kind))
-        with suppress(pynvml.NVMLError):
-            self.heat.append(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
-        with suppress(pynvml.NVMLError):
-            self.reasons |= pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+        energy = _query(handle, "nvmlDeviceGetTotalEnergyConsumption")
+        if energy is not None and (not self.energy or self.energy[-1][1] != energy):
+            self.energy.append((now, energy))
+        for values, value in (
+            (self.power, _query(handle, "nvmlDeviceGetPowerUsage")),
+            (self.sm, _query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)),
+            (self.memory, _query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)),
+            (self.heat, _query(handle, "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU)),
+        ):
+            if value is not None:
+                values.append(value)
+        self.reasons |= _query(handle, "nvmlDeviceGetCurrentClocksEventReasons") or 0
 
     def summary(self, calls: int, seconds: float) -> Telemetry:
-        """Sum up; `seconds` for all calls."""
+        """Summarize the readings; `seconds` is for all calls."""
         watts = self._watts()
         return Telemetry(
             calls=calls,
             seconds=seconds,
             energy_j=None if watts is None else watts * seconds / calls,
-            power_w=watts if watts is not None else mean(self.power) if self.power else None,
+            power_w=watts if watts is not None else mean(self.power) / 1e3 if self.power else None,
             sm_mhz=median(self.sm) if self.sm else None,
             memory_mhz=median(self.memory) if self.memory else None,
             temperature_c=max(self.heat, default=None),
@@ -261,8 +262,8 @@ class _Readings:
         )
 
     def _watts(self) -> float | None:
-        """Mean power between two ticks of the energy counter, in whose steps it is exact."""
-        ticks = self.energy[1:]  # The first reading is no tick.
+        """Return the mean power between two ticks of the energy counter, where it is exact."""
+        ticks = self.energy[1:]  # The first reading is not a tick.
         if len(ticks) < 3:
             return None
         (begin, first), (end, last) = ticks[0], ticks[-1]
@@ -276,9 +277,58 @@ SLOWING = {
     0x40: "thermal limit (hardware)",
     0x80: "power brake",
 }
-"""NVML's bits for what holds clocks back (nvmlClocksEventReason…); the others are no limit."""
+"""NVML's bits of what throttles clocks (nvmlClocksEventReason…); the others are not limits."""
 
 
 def slowed_by(reasons: int) -> tuple[str, ...]:
-    """Return the names of what NVML's bits say held the clocks back."""
-    return tuple(word for bit, word in SLOWING.items() if reasons & bit)
+    """Return what throttled the clocks, by NVML's bits."""
+    return tuple(cause for bit, cause in SLOWING.items() if reasons & bit)
+
+
+def peak_memory(run: Callable[[], T], *, device: str = "cpu") -> tuple[T, Memory]:
+    """Call once, and measure by how much that raises the peak of the memory in use.
+
+    On a GPU this is the memory that PyTorch's allocator allocates, with and without the outputs,
+    and what the process holds by NVML. On a CPU it is the resident memory by Linux's high-water
+    mark, reset just before the call; memory that the allocator keeps is returned first, if the C
+    library can.
+    """
+    return _host(run) if device == "cpu" else _gpu(run)
+
+
+def _gpu(run: Callable[[], T]) -> tuple[T, Memory]:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    result = run()
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated()
+    # The result still exists: what is allocated beyond `before` is the outputs.
+    workspace = max(0, peak - max(before, torch.cuda.memory_allocated()))
+    source = "growth of the peak of PyTorch's allocator over one call"
+    return result, Memory(max(0, peak - before), source, workspace, process_bytes())
+
+
+def _host(run: Callable[[], T]) -> tuple[T, Memory]:
+    with suppress(AttributeError, OSError, TypeError):  # The C library may lack it.
+        ctypes.CDLL(None).malloc_trim(0)
+    before = _resident_bytes()
+    result = run()
+    if before is None:
+        return result, Memory(None, "not measured: the system has no resettable high-water mark")
+    source = "growth of the resident set's high-water mark (/proc/self) over one call"
+    return result, Memory(max(0, _status_bytes("VmHWM") - before), source)
+
+
+def _resident_bytes() -> int | None:
+    """Reset the high-water mark to the resident memory, and return that."""
+    try:
+        _CLEAR.write_text("5", encoding="ascii")
+        return _status_bytes("VmRSS")
+    except (OSError, KeyError):
+        return None
+
+
+def _status_bytes(key: str) -> int:
+    pairs = (line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
+    return int(dict(pair for pair in pairs if len(pair) == 2)[key].split()[0]) * 1024

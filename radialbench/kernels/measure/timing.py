@@ -1,4 +1,4 @@
-"""How long calls take, sampled until it is known well enough."""
+"""The time of calls, sampled until the median is precise."""
 
 import math
 import random
@@ -8,74 +8,30 @@ from contextlib import closing
 from itertools import chain
 from statistics import median
 
+import torch
+
 from radialbench.kernels.measure.clocks import Clock, HostClock, Round
 from radialbench.kernels.measure.telemetry import rounds_of
 from radialbench.records.measurement import Measurement
+from radialbench.records.result import CEILING_SIZE
 from radialbench.records.statistics import estimate_median
 
 TARGET = 0.005
-"""Half-width of a median's interval, as a share of it, at which it is known well enough."""
+"""Half-width of a median's interval, as a share of it, at which it is precise."""
 
 EXTRA_ROUNDS = 20
-"""Rounds that are taken at most beyond those asked for, in place of throttled ones."""
+"""Most rounds that are taken in place of throttled ones."""
 
 STRETCH_S = 0.05
 SAME = 0.02
 LONGEST_S = 1.0
 """A device is warm when the medians of two successive stretches of rounds differ by less than that
-share, and at the latest after that many seconds: a GPU's clocks take some ten milliseconds to rise,
-and seconds to come down as it heats up, which warming up cannot wait for."""
+share, or after `LONGEST_S`: a GPU's clocks take some ten milliseconds to rise, and seconds to fall
+as it heats up, which is too long to wait for."""
 
 SLOW_S = 0.03
-"""Whether a call is too slow to go on with is judged by the fastest of the calls that take this
-long together: the first may find a GPU's clocks down."""
-
-
-def measure(
-    run: Callable[[], object],
-    *,
-    target: float = TARGET,
-    min_samples: int = 5,
-    max_samples: int = 100,
-    max_seconds: float = 10.0,
-    min_seconds: float = 0.0,
-    warmups: int = 1,
-    give_up_ms: float = math.inf,
-    clock: Clock | None = None,
-) -> Measurement:
-    """Time a call again and again, until its median is known well enough or the time is up.
-
-    Samples taken while heat or the hardware held a GPU's clocks back are kept and flagged; others
-    are taken in their place, up to `EXTRA_ROUNDS`.
-
-    Args:
-        run: The call.
-        target: Once there are `min_samples`, stop when the half-width of the median's 95% interval
-            is below this share of the median.
-        min_samples: Samples to take before that, if the time allows.
-        max_samples: Samples after which to stop in any case.
-        max_seconds: When this much time is spent on samples no other is begun. The first is
-            always taken.
-        min_seconds: Time to spend on samples before the median is taken as known well enough: what
-            disturbs successive calls alike, as a GPU's power limit does, their interval does not
-            show.
-        warmups: Calls that are not timed, at least; a GPU gets more, until its times stay the same.
-        give_up_ms: If the first call that is timed takes longer, it is the only sample. On a GPU
-            all that fit into 30 ms must, the last is the sample, and it is not warmed up for more.
-        clock: What takes the time; the host's clock if not given.
-    """
-    (measured,) = measure_together(
-        [run],
-        target=target,
-        min_samples=min_samples,
-        max_samples=max_samples,
-        max_seconds=max_seconds,
-        min_seconds=min_seconds,
-        warmups=warmups,
-        give_up_ms=give_up_ms,
-        clock=clock,
-    )
-    return measured
+"""Calls are too slow if the fastest of those that take this long together is too slow: a GPU's
+clocks may be low at the first."""
 
 
 def measure_together(
@@ -90,12 +46,27 @@ def measure_together(
     give_up_ms: float = math.inf,
     clock: Clock | None = None,
 ) -> list[Measurement]:
-    """Time calls in turn, round by round, so that what disturbs the machine meets all of them.
+    """Time calls in turn, round by round, until their medians are precise or the time is up.
 
-    Sample i of one call was taken beside sample i of every other: their ratio is a paired sample.
-    Every round has an order of its own, drawn from a fixed seed: the clock of a GPU that its power
-    limits remembers the call before, and none should always follow the same one. Arguments as
-    `measure`; the target holds for every call, the seconds and `give_up_ms` for all together.
+    Whatever disturbs the machine disturbs all calls of a round, so that sample i of one call and
+    sample i of another are a pair. Each round has an order of its own, drawn from a fixed seed: the
+    clock of a power-limited GPU depends on the call before, and no call should always follow the
+    same one. Samples of a throttled GPU are kept and flagged, and up to `EXTRA_ROUNDS` others are
+    taken in their place.
+
+    Args:
+        runs: The calls.
+        target: Once there are `min_samples`, stop when the half-width of the 95% interval of every
+            median is below this share of it.
+        min_samples: Samples to take before that, if the time allows.
+        max_samples: Samples after which to stop in any case.
+        max_seconds: Start no other round once all samples took this long, but take the first.
+        min_seconds: Least time to spend on samples. The interval does not show what disturbs
+            successive calls in the same way, such as a GPU's power limit.
+        warmups: Rounds before the timed ones; a GPU gets more, until its times stay the same.
+        give_up_ms: If the first round takes longer, it is the only one. On a GPU all rounds that
+            fit into 30 ms must take longer; the last is the sample, without more warm-up.
+        clock: The clock; the host's clock if not given.
     """
     clock = clock or HostClock()
     for _ in range(warmups):
@@ -113,11 +84,11 @@ def measure_together(
         if clock.settles:
             count, slow = _settle(rounds, give_up_ms)
             warmups += count
-        for one in chain(slow, rounds):
-            taken.append(one)
-            spent_ms += sum(one.times_ms)
-            if not one.throttled:
-                for samples, ms in zip(steady, one.times_ms, strict=True):
+        for sampled in chain(slow, rounds):
+            taken.append(sampled)
+            spent_ms += sum(sampled.times_ms)
+            if not sampled.throttled:
+                for samples, ms in zip(steady, sampled.times_ms, strict=True):
                     samples.append(ms)
             if spent_ms >= 1000 * min_seconds and all(map(precise, steady)):
                 stopped = "precise"
@@ -129,24 +100,34 @@ def measure_together(
                 break
     return [
         Measurement(
-            samples_ms=tuple(one.times_ms[place] for one in taken),
+            samples_ms=tuple(sampled.times_ms[index] for sampled in taken),
             warmups=warmups,
             cache=clock.cache,
             timer=clock.timer,
             clocks=None,
             launches=clock.launches,
             stopped="precise" if precise(samples) else stopped,
-            rounds=rounds_of([one.reading for one in taken]),
+            rounds=rounds_of([sampled.reading for sampled in taken]),
         )
-        for place, samples in enumerate(steady)
+        for index, samples in enumerate(steady)
     ]
 
 
+def ceiling_matmul(dtype: torch.dtype, device: str) -> Callable[[], object]:
+    """Return a call that multiplies two square matrices of normal numbers, `CEILING_SIZE` wide.
+
+    Its throughput is the ceiling for a kernel timed beside it.
+    """
+    shape = (CEILING_SIZE, CEILING_SIZE)
+    left, right = (torch.randn(shape, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right
+
+
 def _settle(rounds: Iterator[Round], give_up_ms: float) -> tuple[int, list[Round]]:
-    """Let rounds pass until their times stay the same.
+    """Discard rounds until their times stay the same.
 
     Returns:
-        How many, and the next, uncounted, if all took longer than is worth going on for.
+        The number of rounds, and if all took longer than `give_up_ms`, the last, not counted.
     """
     begin, count, before = time.perf_counter_ns(), 0, math.inf
     while True:
@@ -166,7 +147,7 @@ def _settle(rounds: Iterator[Round], give_up_ms: float) -> tuple[int, list[Round
 
 
 def _orders(count: int) -> Iterator[list[int]]:
-    """Yield one random order of the calls after the other, without end."""
+    """Yield random orders of the calls, without end."""
     generator = random.Random(0)
     while True:
         yield generator.sample(range(count), count)

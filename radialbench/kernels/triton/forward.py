@@ -51,12 +51,11 @@ def block_sparse_fwd(
     COPIES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """One query block of one head: its full blocks, the one the keys end in, its partial blocks.
+    """Compute a query block of a head: full blocks, one that the keys end in, partial blocks.
 
-    With COPIES, k_in and v_in are TMA descriptors of blocks [1, 1, BLOCK_N, BLOCK_D], else
-    pointers. The descriptors are made on the host. Automatic warp specialization,
-    with descriptors made here, gave nan whenever a Hopper GPU shared with another process switched
-    between the two; which of them is at fault is not known.
+    With COPIES, k_in and v_in are TMA descriptors of blocks [1, 1, BLOCK_N, BLOCK_D] from the host,
+    else pointers. Automatic warp specialization with descriptors made in the kernel gave nan when a
+    Hopper GPU switched between two processes; the cause is not known.
     """
     off_bh = tl.program_id(1)
     off_b, off_h = off_bh // heads, off_bh % heads
@@ -138,7 +137,7 @@ def block_sparse_fwd(
         words = words & _below(key_len - start_n - 2 * lanes)  # [BLOCK_M, 4]
         attends = (words[:, None, :, None] & bit_of[None, :, None, :]) != 0
         attends = attends.reshape([BLOCK_M, BLOCK_N])
-        # Keys past the end may be anything, nan too, which a weight of 0 would not keep out.
+        # Keys past the end may be nan, which a weight of 0 would not remove.
         inside = (start_n + inner_n < key_len)[:, None]
         if COPIES:
             k = k_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
@@ -168,9 +167,9 @@ def block_sparse_fwd(
 
 @triton.jit
 def _softmax(qk, m_i, l_i, scale_log2):
-    """Weights of a tile's products, the rows' new maximum and sum, and the factor of the old ones.
+    """Return the weights of a tile, the rows' new maximum and sum, and the factor of the old sums.
 
-    Scaling the maximum instead of the products leaves one multiply-add a product; it needs a scale
+    Scaling the maximum instead of the scores leaves one multiply-add per score; it needs a scale
     above 0.
     """
     m_new = tl.maximum(m_i, tl.max(qk, 1) * scale_log2)
@@ -181,14 +180,14 @@ def _softmax(qk, m_i, l_i, scale_log2):
 
 @triton.jit
 def _below(left):
-    """Bits of a word whose columns 8·j + b are below `left`."""
+    """Return the bits of a word whose columns 8·j + b are below `left`."""
     count = tl.where(left > 0, 2 * (left // 8) + tl.minimum(left % 8, 2), 0)
     return tl.where(count >= 32, -1, (1 << tl.minimum(count, 31)) - 1)
 
 
 @triton.jit
 def _lower_bound(indices, begin, end, column):
-    """First entry from `begin` to `end` - 1 that is not below `column`."""
+    """Return the first entry from `begin` to `end` - 1 that is not below `column`."""
     low = begin
     high = end
     while low < high:

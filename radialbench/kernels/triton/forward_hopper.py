@@ -47,7 +47,7 @@ def block_sparse_fwd_hopper(
     RAGGED: gl.constexpr,
     BUFFERS: gl.constexpr,
 ):
-    """One query block of one head: its full blocks, the one the keys end in, its partial blocks."""
+    """Compute a query block of a head: full blocks, one that the keys end in, partial blocks."""
     HALF: gl.constexpr = BLOCK_M // 2
     off_bh = gl.program_id(1)
     off_b = off_bh // heads
@@ -167,7 +167,7 @@ def _produce(
     BLOCK_N: gl.constexpr,
     BUFFERS: gl.constexpr,
 ):
-    """Copy the query block, then keys and values step by step, as buffers come free."""
+    """Copy the query block, then keys and values of each step, as buffers become free."""
     q_bufs, k_bufs, v_bufs = buffers
     q_full, k_full, k_empty, v_full, v_empty = barriers
     columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len = work
@@ -182,7 +182,7 @@ def _produce(
         slot = step % BUFFERS
         phase = (step // BUFFERS) & 1
         start = column * BLOCK_N
-        # The next index is on its way while this step waits for its buffers.
+        # The next index loads while this step waits for its buffers.
         column = _column(work, step + 1, step + 1 < steps)
         mbarrier.wait(k_empty.index(slot), phase ^ 1)
         mbarrier.expect(k_full.index(slot), desc_k.block_type.nbytes)
@@ -245,8 +245,8 @@ def _consume(
     bits = 1 << (gl.expand_dims(in_j, 1) + gl.expand_dims(in_b, 0))
     bit_of = gl.expand_dims(gl.expand_dims(bits, 0), 2)
 
-    # The first step is masked whatever its block is. A query block without keys takes one step, in
-    # which nothing attends.
+    # The first step is always masked. A query block without keys takes one step, in which nothing
+    # attends.
     words = _words(work, 0, steps > 0, place_m, lanes, BLOCK_M, BLOCK_N, LIMITED)
     m_i = gl.full([HALF], LOWEST, gl.float32, row_s)
     l_i = gl.zeros([HALF, 4], gl.float32, word_layout)
@@ -270,7 +270,7 @@ def _consume(
         mbarrier.arrive(k_empty.index(step % BUFFERS), count=1)
         mbarrier.arrive(v_empty.index((step - 1) % BUFFERS), count=1)
 
-    # Words are fetched a step ahead, so that they are there when the scores are.
+    # Words are loaded one step ahead.
     begin = gl.maximum(full_count, 1)
     words = _words(work, begin, begin < steps, place_m, lanes, BLOCK_M, BLOCK_N, LIMITED)
     for step in range(begin, steps):
@@ -319,7 +319,7 @@ def _scores(
     BLOCK_D: gl.constexpr,
     BUFFERS: gl.constexpr,
 ):
-    """Start the scores of a step, when its keys are there."""
+    """Issue the scores of a step once its keys are loaded."""
     slot = step % BUFFERS
     mbarrier.wait(k_full.index(slot), (step // BUFFERS) & 1)
     k = k_bufs.index(slot).reshape([BLOCK_N, BLOCK_D])
@@ -337,7 +337,7 @@ def _values(
     BLOCK_D: gl.constexpr,
     BUFFERS: gl.constexpr,
 ):
-    """Start adding the weighted values of a step, when they are there."""
+    """Issue the weighted values of a step once they are loaded."""
     slot = step % BUFFERS
     mbarrier.wait(v_full.index(slot), (step // BUFFERS) & 1)
     v = v_bufs.index(slot).reshape([BLOCK_N, BLOCK_D])
@@ -346,7 +346,7 @@ def _values(
 
 @gluon.jit
 def _softmax(s, m_i, l_i, scale_log2):
-    """Weights of scores, the rows' new maxima and sums, and what older weights shrink by."""
+    """Return the weights, the rows' new maxima and sums, and the factor of older weights."""
     rows: gl.constexpr = s.shape[0]
     columns: gl.constexpr = s.shape[1]
     m_new = gl.maximum(m_i, gl.max(s, 1) * scale_log2)
@@ -370,7 +370,7 @@ def _words(
     BLOCK_N: gl.constexpr,
     LIMITED: gl.constexpr,
 ):
-    """Bits of a step, [rows of the half, 4]; 0 if it is not real, and of keys behind the last."""
+    """Return the bits of a step, [rows of the half, 4]; 0 if not `real`, and past the last key."""
     columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len = work
     bitmap = gl.load(numbers + step, mask=real & (step >= from_full), other=0)
     words = gl.load(bitmaps + bitmap.to(gl.int64) * BLOCK_M * 4 + place_m)
@@ -382,14 +382,14 @@ def _words(
 
 @gluon.jit
 def _below(left):
-    """Bits of a word whose columns 8·j + b are below `left`."""
+    """Return the bits of a word whose columns 8·j + b are below `left`."""
     count = gl.where(left > 0, 2 * (left // 8) + gl.minimum(left % 8, 2), 0)
     return gl.where(count >= 32, -1, (1 << gl.minimum(count, 31)) - 1)
 
 
 @gluon.jit
 def _masked(s, words, bit_of, BLOCK_N: gl.constexpr, s_layout: gl.constexpr):
-    """Put scores aside where the words say so."""
+    """Set scores to -inf where the bits are 0."""
     rows: gl.constexpr = s.shape[0]
     groups = s.reshape([rows, BLOCK_N // 8, 4, 2])
     attends = (gl.expand_dims(gl.expand_dims(words, 1), 3) & bit_of) != 0
@@ -401,8 +401,8 @@ def _masked(s, words, bit_of, BLOCK_N: gl.constexpr, s_layout: gl.constexpr):
 def _pack(p, dtype: gl.constexpr):
     """Round weights to 16 bits, two neighbouring columns a register.
 
-    Carried through the loop as 16-bit numbers, ptxas 12.8 puts them together in the wrong order and
-    swaps them again before each use: 32 of 485 instructions a step.
+    As 16-bit loop variables, ptxas 12.8 packs them in the wrong order and swaps them before each
+    use: 32 of 485 instructions per step.
     """
     rows: gl.constexpr = p.shape[0]
     columns: gl.constexpr = p.shape[1]
@@ -426,7 +426,7 @@ def _unpack(packed, dtype: gl.constexpr, layout: gl.constexpr):
 
 @gluon.jit
 def _column(work, step, real):
-    """Key block of a step; 0 where there is none."""
+    """Return the key block of a step; 0 if there is none."""
     columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len = work
     full = gl.load(columns + step, mask=real & (step < from_full), other=0)
     partial = gl.load(partials + step, mask=real & (step >= from_full), other=0)
@@ -435,7 +435,7 @@ def _column(work, step, real):
 
 @gluon.jit
 def _lower_bound(indices, begin, end, column):
-    """First entry from `begin` to `end` - 1 that is not below `column`."""
+    """Return the first entry from `begin` to `end` - 1 that is not below `column`."""
     low = begin
     high = end
     while low < high:

@@ -1,4 +1,4 @@
-"""Launches of our own kernels: what decides one is prepared once, and then run on tensors."""
+"""Launches of our own kernels: prepared once for a layout, then run on tensors."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,22 +26,14 @@ Launch = Callable[
 ]
 """Runs a kernel on q, k, v, out, lse, a table's tensors, key_len and sm_scale.
 
-q, k and v lie as it was prepared for, and out as `torch.empty_like(q)` does; lse is contiguous
-float32 [batch, heads, seq_len]. out and lse are filled. key_len is [batch] int32, the valid keys
-of each sequence, or None if all are.
+q, k and v have the prepared layouts, and out that of `torch.empty_like(q)`; lse is contiguous
+float32 [batch, heads, seq_len]. out and lse are written. key_len is [batch] int32, the valid keys
+per sequence, or None if all keys are valid.
 """
 
 
 class Layout(NamedTuple):
-    """How a tensor lies in memory.
-
-    Attributes:
-        shape: Its sizes.
-        strides: In elements.
-        dtype: Of its elements.
-        device: Where it is.
-        aligned: Whether it starts at a multiple of 16 bytes.
-    """
+    """Layout of a tensor in memory: strides in elements; `aligned` if it starts at 16·n bytes."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -51,7 +43,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(x: Tensor) -> Layout:
-    """Return how a tensor lies in memory."""
+    """Return the layout of a tensor."""
     return Layout(x.shape, x.stride(), x.dtype, x.device, x.data_ptr() % 16 == 0)
 
 
@@ -74,7 +66,7 @@ def prepare_triton(
         table: The blocks to visit.
         config: Warps and stages; the block sizes are the table's.
         target: Where it runs.
-        key_lens: Whether sequences have lengths of their own.
+        key_lens: Whether launches pass key_len.
     """
     from triton.tools.tensor_descriptor import TensorDescriptor
 
@@ -88,19 +80,13 @@ def prepare_triton(
         keys, values = (describer(TensorDescriptor(*_operand(x), block)) for x in (k, v))
     strides = [stride for x in (q, k, v, _like(q)) for stride in x.strides[:3]]
     sizes = (heads, seq_len, table.rows)
-    constants: dict[str, Any] = {
-        "BLOCK_M": table.block_m,
-        "BLOCK_N": table.block_n,
+    constants = {
+        **_shared_constants(table, columns, key_lens=key_lens),
         "HEAD_DIM": head_dim,
-        "BLOCK_D": columns,
-        "GROUPED": table.heads > 0,
-        "KEY_LENS": key_lens,
-        "RAGGED": key_lens or seq_len % table.block_n != 0,
         "COPIES": copies,
         "PRECISION": "ieee",
+        **portable_options(config, q.dtype, head_dim, copies=copies, shared=target.shared_bytes),
     }
-    shared = target.shared_bytes
-    constants |= portable_options(config, q.dtype, head_dim, copies=copies, shared=shared)
     launch = launcher(block_sparse_fwd, (table.rows, batch * heads), constants, table.aligned)
 
     def run(
@@ -154,12 +140,7 @@ def prepare_hopper(
     queries, keys, values, outputs = describe
     sizes = (heads, seq_len, table.rows)
     constants = {
-        "BLOCK_M": table.block_m,
-        "BLOCK_N": table.block_n,
-        "BLOCK_D": columns,
-        "GROUPED": table.heads > 0,
-        "KEY_LENS": key_lens,
-        "RAGGED": key_lens or seq_len % table.block_n != 0,
+        **_shared_constants(table, columns, key_lens=key_lens),
         "BUFFERS": config.num_stages or 2,
         **HOPPER_OPTIONS,
     }
@@ -176,7 +157,7 @@ def prepare_hopper(
         key_len: Tensor | None,
         sm_scale: float,
     ) -> None:
-        # TMA fills with zeros what lies outside a head.
+        # TMA reads zeros outside a head.
         tensors = (queries(q), keys(k), values(v), outputs(out))
         lengths = table[-2] if key_len is None else key_len
         launch(*tensors, lse, *table, lengths, *sizes, sm_scale * LOG2_E)
@@ -185,23 +166,23 @@ def prepare_hopper(
 
 
 PREPARE: dict[str, Callable[..., Launch]] = {"hopper": prepare_hopper, "triton": prepare_triton}
-"""What prepares launches of our kernels, by the name of their backend."""
+"""Functions that prepare launches, by the name of the backend."""
 
 
 def launcher(
     kernel: Any, grid: tuple[int, int], constants: Mapping[str, Any], aligned: bool
 ) -> Callable[..., None]:
-    """Return what launches a kernel: with Triton the first time, then as it was compiled.
+    """Return a function that launches a kernel: first by Triton, later as Triton compiled it.
 
-    Triton looks at every argument of every launch for what it compiled the kernel for: types, and
-    which integers and addresses are multiples of 16. A plan has fixed all of them.
+    Triton checks all arguments of every launch for what it specialized the kernel on: types, and
+    which integers and addresses are multiples of 16. A plan has fixed all of these.
 
     Args:
-        kernel: Of Triton or Gluon.
+        kernel: A kernel of Triton or Gluon.
         grid: Thread blocks.
         constants: Its constants and options.
-        aligned: Whether the table's tensors start at multiples of 16 bytes, as all others that a
-            plan does not look at do.
+        aligned: Whether the table's tensors start at multiples of 16 bytes. All other tensors that
+            a plan does not check do.
     """
     last = tuple(constants[name] for name in kernel.arg_names if name in constants)
     compiled = None
@@ -211,16 +192,16 @@ def launcher(
         if compiled is not None:
             compiled(*arguments, *last)
             return
-        found = kernel[grid](*arguments, **constants)
+        result = kernel[grid](*arguments, **constants)
         # Triton's interpreter compiles nothing.
-        if found is not None and aligned:
-            compiled = found[(*grid, 1)]
+        if result is not None and aligned:
+            compiled = result[(*grid, 1)]
 
     return launch
 
 
 def describer(template: Any) -> Callable[[Tensor], Any]:
-    """Return what describes tensors to TMA as the template, which checked how they lie."""
+    """Return a function that makes TMA descriptors like the template, which checked the layout."""
     kind, fields = type(template), dict(template.__dict__)
 
     def describe(tensor: Tensor) -> Any:
@@ -239,7 +220,7 @@ def tma_reasons(**operands: Layout) -> list[str]:
         strides = [s for s, n in zip(x.strides[:3], x.shape, strict=False) if n > 1]
         if not x.aligned or any(stride * x.dtype.itemsize % 16 for stride in strides):
             reasons.append(
-                f"{name} must start at a multiple of 16 bytes, with strides of such, got strides "
+                f"{name} must start at a multiple of 16 bytes, and so must its rows, got strides "
                 f"{x.strides}"
             )
         elif x.strides[2] < x.shape[3]:
@@ -247,16 +228,27 @@ def tma_reasons(**operands: Layout) -> list[str]:
     return reasons
 
 
+def _shared_constants(table: TableKey, columns: int, *, key_lens: bool) -> dict[str, Any]:
+    return {
+        "BLOCK_M": table.block_m,
+        "BLOCK_N": table.block_n,
+        "BLOCK_D": columns,
+        "GROUPED": table.heads > 0,
+        "KEY_LENS": key_lens,
+        "RAGGED": key_lens or table.seq_len % table.block_n != 0,
+    }
+
+
 def _like(q: Layout) -> Layout:
-    """Return how `torch.empty_like` lays out what is like q."""
+    """Return the layout of `torch.empty_like(q)`."""
     made = torch.empty_strided(q.shape, q.strides, dtype=q.dtype, device="meta")
     return layout_of(torch.empty_like(made))
 
 
 def _operand(x: Layout) -> tuple[Tensor, list[int], list[int]]:
-    """Return a tensor that stands for one, its shape, and strides that Triton takes.
+    """Return an empty tensor, the shape, and strides that Triton accepts.
 
-    Where there is a single entry any stride will do, and Triton asks for an even one.
+    The stride of a dimension with one entry does not matter, but Triton requires an even one.
     """
     base = torch.empty(0, dtype=x.dtype, device="meta")
     strides = (stride if n > 1 else 64 for stride, n in zip(x.strides[:3], x.shape, strict=False))

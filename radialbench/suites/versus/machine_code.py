@@ -14,9 +14,9 @@ from typing import Any
 import radialbench
 from radialbench.errors import SuiteError
 from radialbench.kernels.backends import BACKENDS
-from radialbench.kernels.codegen.compile import KERNELS
 from radialbench.kernels.measure.environment import cores
-from radialbench.kernels.sources import SOURCES, code_of
+from radialbench.kernels.triton.compile import KERNELS
+from radialbench.kernels.tuned import SOURCES, code_of
 from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_variants, mask_jobs
 from radialbench.suites.plan import Case, plan, tuned
 from radialbench.suites.pool import Failed, JobPool, PoolJob
@@ -74,12 +74,12 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     if arch is None:
         import torch
 
-        from radialbench.kernels.tuned import processor
+        from radialbench.kernels.tuned import device_name
 
         if not torch.cuda.is_available():
             return NONE
         major, minor = torch.cuda.get_device_capability()
-        arch, cases = 10 * major + minor, tuned(cases, processor("cuda"))
+        arch, cases = 10 * major + minor, tuned(cases, device_name("cuda"))
     ours = [case for case in cases if case.measure == "attention" and case.backend in KERNELS]
     if not ours:
         return NONE

@@ -1,4 +1,4 @@
-"""Compiling launches ahead: what a launch would compile is on the disk when a GPU gets to it."""
+"""Compiling launches ahead of time, into Triton's cache on the disk."""
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
@@ -11,8 +11,8 @@ import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.checks import DTYPES
-from radialbench.kernels.codegen.compile import resource_usage
 from radialbench.kernels.device_table import DeviceTable
+from radialbench.kernels.triton.compile import resource_usage
 from radialbench.kernels.triton.launch import PREPARE, layout_of
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -20,10 +20,10 @@ from radialbench.records.problem import KernelConfig, Problem
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What the kernels of a launch are, and the most that any of them takes.
+    """The compiled kernels of a launch, and the most that any of them takes.
 
     Attributes:
-        code: Hash of their machine code; equal ones run alike.
+        code: Hash of their machine code.
         registers: Registers per thread.
         stack_bytes: Local memory per thread: spills, or arrays the compiler could not keep in
             registers.
@@ -41,11 +41,9 @@ def precompile(
 ) -> Built:
     """Compile what one of our kernels needs to run a problem, into Triton's cache on the disk.
 
-    The launch itself runs, on tensors without memory, and with a driver for a GPU that is not here:
-    Triton compiles, and finds nothing to launch. So types, alignments and options are those of
-    later launches in other processes, which find the kernels in the cache.
-
-    For a process of its own: for Triton it has that GPU from then on.
+    Runs the launch itself, on tensors of the meta device and with a driver that simulates the GPU,
+    so that types, alignments and options are those of later launches in other processes. Call it in
+    a process of its own: from then on Triton uses the simulated GPU there.
 
     Args:
         backend: `hopper` or `triton`.
@@ -57,19 +55,23 @@ def precompile(
     Raises:
         BackendError: It cannot be compiled.
     """
-    gpu, absent = _present(arch), _absent(table)
+    from triton.runtime.driver import driver
+
+    gpu, meta = _simulated_gpu(arch), _meta_table(table)
+    gpu.launched.clear()
+    driver.set_active(gpu)
     shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
     q, k, v, out = (torch.empty(shape, dtype=DTYPES[problem.dtype], device="meta") for _ in "qkvo")
     try:
         launch = PREPARE[backend](
             *map(layout_of, (q, k, v)),
-            table=absent.key,
+            table=meta.key,
             config=config,
             target=Target("cuda", arch),
             key_lens=False,
         )
         lse = torch.empty(shape[:3], device="meta")
-        launch(q, k, v, out, lse, absent.tensors(), None, problem.scale)
+        launch(q, k, v, out, lse, meta.tensors(), None, problem.scale)
     except BackendError:
         raise
     except Exception as error:  # Triton raises many kinds.
@@ -84,37 +86,22 @@ MOST_STACK_BYTES = 512
 
 
 def over_limits(built: Built, arch: int) -> str | None:
-    """Return why a kernel is not worth launching; None if it may be."""
+    """Return why a kernel is not worth launching; None if it may be worth it."""
     limit = SHARED_LIMITS.get(arch)
     if limit is not None and built.shared_bytes > limit:
-        return f"takes {built.shared_bytes:,} bytes of shared memory, there are {limit:,}"
+        return f"takes {built.shared_bytes:,} bytes of shared memory, of {limit:,} available"
     if built.stack_bytes > MOST_STACK_BYTES:
         return (
-            f"a thread keeps {built.stack_bytes:,} bytes in local memory, beside "
+            f"spills {built.stack_bytes:,} bytes per thread to local memory, beside "
             f"{built.registers} registers"
         )
     return None
 
 
-@cache
-def _absent_gpu(arch: int) -> "_AbsentGpu":
-    return _AbsentGpu(arch)
+class _SimulatedGpu:
+    """A driver of Triton for a GPU that this machine lacks: a launch notes what its kernel needs.
 
-
-def _present(arch: int) -> "_AbsentGpu":
-    """Have Triton find a GPU that is not here."""
-    from triton.runtime.driver import driver
-
-    gpu = _absent_gpu(arch)
-    gpu.launched.clear()
-    driver.set_active(gpu)
-    return gpu
-
-
-class _AbsentGpu:
-    """Triton's driver for a GPU that is not here: a launch leaves what its kernel takes.
-
-    Triton passes what `load_binary` gives for a kernel to every launch of it.
+    Triton passes what `load_binary` returns for a kernel to every launch of it.
     """
 
     def __init__(self, arch: int) -> None:
@@ -128,13 +115,13 @@ class _AbsentGpu:
         return GPUTarget("cuda", self.arch, 32)
 
     def get_current_device(self) -> str:
-        return f"absent, {self.arch}"
+        return f"simulated, {self.arch}"
 
     def get_current_stream(self, device: str) -> int:
         return 0
 
     def get_device_properties(self, device: str) -> dict[str, int]:
-        # What a kernel takes is noted here, not refused.
+        # Too much shared memory is noted here, not refused.
         return {"max_shared_mem": 1 << 30}
 
     def load_binary(self, name: str, cubin: bytes, shared: int, device: str) -> tuple[Any, ...]:
@@ -148,8 +135,13 @@ class _AbsentGpu:
         self.launched.append(kernel)
 
 
-def _absent(table: BlockTable) -> DeviceTable:
-    """Return a table's tensors without memory; kernels are compiled for which of them are empty."""
+@cache
+def _simulated_gpu(arch: int) -> _SimulatedGpu:
+    return _SimulatedGpu(arch)
+
+
+def _meta_table(table: BlockTable) -> DeviceTable:
+    """Return a table's tensors on the meta device; Triton specializes kernels for empty ones."""
 
     def tensor(*shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=torch.int32, device="meta")

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from radialbench.errors import BackendError
-from radialbench.kernels import sources
+from radialbench.kernels import tuned
 from radialbench.kernels.backends import BACKENDS
-from radialbench.kernels.sources import FOLDER, SOURCES, compiler_version, source_hash
 from radialbench.kernels.triton.launch import PREPARE
-from radialbench.kernels.tuned import shipped_records
+from radialbench.kernels.tuned import (
+    FOLDER,
+    SOURCES,
+    compiler_version,
+    shipped_records,
+    source_hash,
+)
 
 CODE = '''"""What it is."""
 
@@ -29,8 +34,8 @@ def kernel(x, N: int):
 
 @pytest.fixture
 def hash_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Give the hash of a backend that is one file."""
-    monkeypatch.setattr(sources, "FOLDER", tmp_path)
+    """Return the hash of a backend that is one file."""
+    monkeypatch.setattr(tuned, "FOLDER", tmp_path)
     monkeypatch.setitem(SOURCES, "one", ("one.py",))
 
     def hashed(text: str) -> str:

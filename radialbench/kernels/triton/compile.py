@@ -1,15 +1,16 @@
-"""Compiling our kernels without a GPU: registers, spills and shared memory on any architecture."""
+"""Our kernels compiled without a GPU: registers, spills and instructions on any architecture."""
 
+import hashlib
 import re
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS
-from radialbench.kernels.codegen.sass import Mix, code_hash, mix_of, program_hash
 from radialbench.records.offline import KernelFigures
 from radialbench.records.problem import KernelConfig
 
@@ -18,10 +19,38 @@ KERNELS = ("hopper", "triton")
 _ELEMENTS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
+FIXED = {"lse_ptr": "*fp32", "scale_log2": "fp32", "heads": "i32", "seq_len": "i32", "rows": "i32"}
+"""Types of arguments that every variant has; all others that are not named are tables."""
+
+_LINE = re.compile(r"^\s+(?:/\*[0-9a-f]{4,}\*/(?P<text>.*?);)?\s*/\* (?P<word>0x[0-9a-f]{16}) \*/$")
+_REGISTER = re.compile(r"\b(UR|UP|R|P|B)\d+\b")
+_WAITS = 41
+"""First of the bits that describe waits, in the second word of an instruction, since Volta."""
+
+_FOR_DEBUGGERS = re.compile(r"\.loc\b|\.file\b|\$L__tmp\d+:|\$L__func_\w+:")
+_OPERATION = re.compile(r"\s*(?:@!?\w+\s+)?([A-Z]\w*)")
+
+INSTRUCTIONS = {
+    "wgmma": "[A-Z]GMMA",
+    "tcgen05": "UTC[A-Z]*MMA",
+    "mma": "[A-Z]MMA",
+    "special": "MUFU",
+    "spills": "LDL|STL",
+    "global_loads": "LDG|LDGSTS",
+    "global_stores": "STG",
+    "shared_loads": "LDS|LDSM",
+    "shared_stores": "STS|STSM",
+    "copy_loads": "UTMALDG",
+    "copy_stores": "UTMASTG",
+    "barriers": "BAR",
+    "mbarriers": "SYNCS",
+}
+"""Patterns of instruction names, by the field of `KernelFigures` that counts them."""
+
 
 @dataclass(frozen=True, slots=True)
 class KernelVariant:
-    """One of our kernels, in one configuration, for one architecture: what decides its code.
+    """A kernel, its configuration and its architecture, which decide its machine code.
 
     Attributes:
         kernel: `hopper` or `triton`.
@@ -55,40 +84,8 @@ class KernelVariant:
         return "/".join([f"{self.kernel}@{how}", shape, *flags, f"sm_{self.arch}"])
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What a kernel takes on one architecture.
-
-    Attributes:
-        registers: Registers per thread.
-        stack_bytes: Local memory per thread: spills, or arrays the compiler could not keep in
-            registers.
-        spills: Instructions that store to or load from it.
-        shared_bytes: Shared memory per thread block.
-        matrix: Matmul instructions, in the whole kernel.
-        copies: Instructions that load a tile by TMA.
-        warps: Warps per thread block, with those that specialization adds.
-        scratch_bytes: Global memory per thread block.
-        mix: What its instructions are.
-        code: Hash of its instructions.
-        program: Hash of the program they were assembled from.
-    """
-
-    registers: int
-    stack_bytes: int
-    spills: int
-    shared_bytes: int
-    matrix: int
-    copies: int
-    warps: int
-    scratch_bytes: int
-    mix: Mix
-    code: str
-    program: str
-
-
 def absent_reasons(variant: KernelVariant) -> list[str]:
-    """Return why there is no such kernel; empty if there is."""
+    """Return why a variant does not exist; empty if it does."""
     from radialbench.kernels.checks import DTYPES
     from radialbench.kernels.select import config_reasons, variant_reasons
 
@@ -101,40 +98,50 @@ def absent_reasons(variant: KernelVariant) -> list[str]:
 
 
 def kernel_figures(variant: KernelVariant) -> KernelFigures:
-    """Compile a kernel and return what it takes; no GPU is asked.
+    """Compile a kernel for general arguments and return what it needs, without a GPU.
 
-    For general arguments: a launch can compile a variant of its own, such as for a single head.
+    A launch can compile another variant, such as for a single head.
 
     Raises:
         BackendError: There is no such kernel, it cannot be compiled, or it does not fit.
     """
     if reasons := absent_reasons(variant):
         raise BackendError("; ".join(reasons))
-    found, limit = compile_kernel(variant), SHARED_LIMITS[variant.arch]
-    if found.shared_bytes > limit:
-        raise BackendError(f"takes {found.shared_bytes:,} bytes of shared memory, of {limit:,}")
-    mix = asdict(found.mix)
-    return KernelFigures(
-        registers=found.registers,
-        stack_bytes=found.stack_bytes,
-        spills=mix.pop("local"),
-        shared_bytes=found.shared_bytes,
-        scratch_bytes=found.scratch_bytes,
-        warps=found.warps,
-        code=found.code,
-        program=found.program,
-        **mix,
-    )
+    figures, limit = compile_kernel(variant), SHARED_LIMITS[variant.arch]
+    if figures.shared_bytes > limit:
+        raise BackendError(f"takes {figures.shared_bytes:,} bytes of shared memory, of {limit:,}")
+    return figures
 
 
-def compile_kernel(variant: KernelVariant) -> Compiled:
-    """Compile a kernel, whether it fits or not.
+def compile_kernel(variant: KernelVariant) -> KernelFigures:
+    """Compile a kernel, whether or not it fits, and return what it needs.
 
     Raises:
         BackendError: It cannot be compiled.
     """
+    import triton
+    from triton.backends.compiler import GPUTarget
+
     source, options = (_hopper if variant.kernel == "hopper" else _triton)(variant)
-    return _compile(source, variant.arch, options)
+    try:
+        kernel = triton.compile(source, target=GPUTarget("cuda", variant.arch, 32), options=options)
+    except Exception as error:  # Triton raises many kinds.
+        reason = " ".join(str(error).split())[-300:]
+        raise BackendError(
+            f"{source.fn.__name__} cannot be compiled for {variant.arch}: {reason}"
+        ) from None
+    registers, stack_bytes = resource_usage(kernel.asm["cubin"])
+    listing = _cuobjdump(kernel.asm["cubin"], "-sass")
+    return KernelFigures(
+        registers=registers,
+        stack_bytes=stack_bytes,
+        shared_bytes=int(kernel.metadata.shared),
+        scratch_bytes=int(kernel.metadata.global_scratch_size),
+        warps=int(kernel.metadata.num_warps),
+        code=code_hash(listing),
+        program=program_hash(kernel.asm["ptx"]),
+        **count_instructions(listing),
+    )
 
 
 def _triton(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
@@ -164,9 +171,7 @@ def _triton(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     if copies:
         block = [1, 1, config.block_n, columns]
         kinds |= dict.fromkeys(("k_in", "v_in"), f"tensordesc<{element}{block}>")
-    kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
-    kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
-    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    kinds |= FIXED | {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
     aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
     source = ASTSource(
         kernel,
@@ -204,9 +209,7 @@ def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         "BUFFERS": config.num_stages or 2,
     }
     kinds = dict.fromkeys(("desc_q", "desc_out"), descriptor(config.block_m // 2))
-    kinds |= dict.fromkeys(("desc_k", "desc_v"), descriptor(config.block_n))
-    kinds |= {"lse_ptr": "*fp32", "scale_log2": "fp32"}
-    kinds |= dict.fromkeys(("heads", "seq_len", "rows"), "i32")
+    kinds |= FIXED | dict.fromkeys(("desc_k", "desc_v"), descriptor(config.block_n))
     source = GluonASTSource(
         kernel,
         signature=_signature(kernel, kinds, constants),
@@ -226,50 +229,21 @@ def _constexprs(kernel: Any, constants: dict[str, Any]) -> dict[tuple[int], Any]
     return {(kernel.arg_names.index(name),): value for name, value in constants.items()}
 
 
-def _compile(source: Any, arch: int, options: dict[str, int]) -> Compiled:
-    import triton
-    from triton.backends.compiler import GPUTarget
-
-    try:
-        kernel = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-    except Exception as error:  # Triton raises many kinds.
-        reason = " ".join(str(error).split())[-300:]
-        raise BackendError(
-            f"{source.fn.__name__} cannot be compiled for {arch}: {reason}"
-        ) from None
-    registers, stack_bytes = resource_usage(kernel.asm["cubin"])
-    listing = _ask(kernel.asm["cubin"], "-sass")
-    mix = mix_of(listing)
-    return Compiled(
-        registers=registers,
-        stack_bytes=stack_bytes,
-        spills=mix.local,
-        shared_bytes=int(kernel.metadata.shared),
-        matrix=mix.wgmma + mix.tcgen05 + mix.mma,
-        copies=mix.copy_loads,
-        warps=int(kernel.metadata.num_warps),
-        scratch_bytes=int(kernel.metadata.global_scratch_size),
-        mix=mix,
-        code=code_hash(listing),
-        program=program_hash(kernel.asm["ptx"]),
-    )
-
-
 def resource_usage(cubin: bytes) -> tuple[int, int]:
     """Return the registers per thread, and the bytes of its local memory.
 
     Raises:
-        BackendError: The tool does not say.
+        BackendError: The tool does not report it.
     """
-    usage = _ask(cubin, "-res-usage")
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
-    if found is None:
+    usage = _cuobjdump(cubin, "-res-usage")
+    match = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    if match is None:
         raise BackendError(f"cuobjdump reports no usage of registers: {usage[:200]!r}")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
-def _ask(cubin: bytes, option: str) -> str:
-    """Return what Triton's own copy of NVIDIA's tool says about a kernel."""
+def _cuobjdump(cubin: bytes, option: str) -> str:
+    """Return the output of the copy of NVIDIA's tool that comes with Triton."""
     import triton
 
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -278,3 +252,49 @@ def _ask(cubin: bytes, option: str) -> str:
         path.write_bytes(cubin)
         command = [str(tools / "cuobjdump"), option, str(path)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def count_instructions(listing: str) -> dict[str, int]:
+    """Count the instructions of a listing by kind, as fields of `KernelFigures`."""
+    counts = Counter(
+        operation[1]
+        for line in _lines(listing)
+        if line["text"] and (operation := _OPERATION.match(line["text"]))
+    )
+    kinds = {
+        kind: sum(n for name, n in counts.items() if re.fullmatch(pattern, name))
+        for kind, pattern in INSTRUCTIONS.items()
+    }
+    return {"instructions": counts.total()} | kinds
+
+
+def code_hash(listing: str) -> str:
+    """Return a short hash of a listing's instructions and their waits, without addresses.
+
+    Register numbers do not count: NVIDIA's assembler can choose others for the same program (seen
+    for sm_100).
+    """
+    digest = hashlib.sha256()
+    for line in _lines(listing):
+        if line["text"]:
+            text = " ".join(line["text"].split())
+            digest.update(_REGISTER.sub(r"\1", text).encode())
+        else:
+            digest.update(f" {int(line['word'], 16) >> _WAITS:x}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def program_hash(ptx: str) -> str:
+    """Return a short hash of the program that the assembler gets, without source positions."""
+    digest = hashlib.sha256()
+    for line in ptx.splitlines():
+        text = line.partition("//")[0].strip()
+        if text.startswith(".section"):
+            break  # Debug tables follow.
+        if text and not _FOR_DEBUGGERS.match(text):
+            digest.update(f"{text}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _lines(listing: str) -> list[re.Match[str]]:
+    return [match for line in listing.splitlines() if (match := _LINE.match(line))]

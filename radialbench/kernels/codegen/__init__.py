@@ -1,1 +1,0 @@
-"""Kernels compiled without a GPU: their figures, and what launches find on the disk."""
