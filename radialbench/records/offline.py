@@ -10,7 +10,7 @@ from radialbench.records import _check
 from radialbench.records.codec import VersionError, read_line
 from radialbench.records.store import DISK_FULL, WriteError, write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 
 T = TypeVar("T")
 
