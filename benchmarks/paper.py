@@ -20,10 +20,8 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment, Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
-from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.kernels import Target, find, target_table
 from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import NONE, share, three, times
 from radialbench.reports.paper import (
     PEERS,
     PETA,
@@ -35,8 +33,10 @@ from radialbench.reports.paper import (
     table_of,
     work_table,
 )
+from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.ratios import interleaved_ratio, speedup
 from radialbench.reports.rows import DENSE
-from radialbench.reports.times import ratio, speedup
+from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio, format_sig3
 
 RECORDS = RESULTS / "paper.jsonl"
 TIMES = RESULTS / "paper_step.jsonl"
@@ -134,7 +134,7 @@ class VideoTimes:
     def over(self, part: str, peer: str) -> Estimate | None:
         """How many times as long a part takes with a dense kernel, by samples of one round."""
         dense, own = self.find(part, peer), self.find(part, RADIAL)
-        return ratio(dense.timing, own.timing) if dense and own else None
+        return interleaved_ratio(dense.timing, own.timing) if dense and own else None
 
 
 def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
@@ -166,8 +166,11 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
                     one.video.title,
                     part,
                     str(count),
-                    *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
-                    *(NONE if r is None else times(r.value) for r in over),
+                    *(
+                        EMPTY_CELL if p is None else format_sig3(p.timing.median_ms)
+                        for p in found.values()
+                    ),
+                    *(EMPTY_CELL if r is None else format_ratio(r.value) for r in over),
                 )
             )
     return table(headers, body, words=2)
@@ -188,8 +191,8 @@ def inside_table(videos: Iterable[VideoTimes]) -> str:
             if RADIAL not in taken or len(taken) < 2:
                 continue
             ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
-            told = (three(taken[peer]) if peer in taken else NONE for peer in found)
-            body.append((one.video.title, part, *told, share(ideal / taken[RADIAL])))
+            told = (format_sig3(taken[peer]) if peer in taken else EMPTY_CELL for peer in found)
+            body.append((one.video.title, part, *told, format_percent(ideal / taken[RADIAL])))
     return table(headers, body, words=2) if body else ""
 
 
@@ -202,7 +205,7 @@ def sum_table(videos: Iterable[VideoTimes]) -> str:
             step, blocks = one.find(STEP, attention), one.blocks_ms(attention)
             if step and blocks:
                 whole = step.timing.median_ms
-                row = (three(blocks), three(whole), share(blocks / whole))
+                row = (format_sig3(blocks), format_sig3(whole), format_percent(blocks / whole))
                 body.append((one.video.title, PEERS.get(attention, attention), *row))
     return table(headers, body, words=2)
 
@@ -226,12 +229,18 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
                     one.video.title,
                     name,
                     "whole calls" if one.find(STEP, peer) else "blocks",
-                    three(dense),
-                    three(own),
-                    times(dense / own),
-                    *((NONE, NONE) if told is None else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")),
-                    times(claim.speedup) if claim.speedup and peer == "flash" else NONE,
-                    str(claim.gpus) if told else NONE,
+                    format_sig3(dense),
+                    format_sig3(own),
+                    format_ratio(dense / own),
+                    *(
+                        (EMPTY_CELL, EMPTY_CELL)
+                        if told is None
+                        else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")
+                    ),
+                    format_ratio(claim.speedup)
+                    if claim.speedup and peer == "flash"
+                    else EMPTY_CELL,
+                    str(claim.gpus) if told else EMPTY_CELL,
                 )
             )
     return table(headers, body, words=3)
@@ -251,9 +260,15 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
         body.append(
             (
                 one.video.title,
-                *(NONE if part is None else three(part.timing.median_ms) for part in found),
-                *(NONE if ratio is None else times(ratio.value) for ratio in calls),
-                *(times(dense / own) if dense and own else NONE for dense, own in whole),
+                *(
+                    EMPTY_CELL if part is None else format_sig3(part.timing.median_ms)
+                    for part in found
+                ),
+                *(EMPTY_CELL if ratio is None else format_ratio(ratio.value) for ratio in calls),
+                *(
+                    format_ratio(dense / own) if dense and own else EMPTY_CELL
+                    for dense, own in whole
+                ),
             )
         )
     return table(headers, body, words=1)
@@ -273,7 +288,7 @@ def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate |
     density = table_of(one.video, own.mask).density
     samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
     ideal = tuple(whole - apart + density * attention for whole, apart, attention in samples)
-    return ratio(replace(other.timing, samples_ms=ideal), own.timing)
+    return interleaved_ratio(replace(other.timing, samples_ms=ideal), own.timing)
 
 
 BY_NAME = {(video.model, video.length): video for video in VIDEOS}
@@ -300,7 +315,7 @@ def _saved(video: Video, mask: str) -> float:
 
 
 def _sparsity(video: Video, mask: str) -> str:
-    return share(1 - table_of(video, mask).block_density)
+    return format_percent(1 - table_of(video, mask).block_density)
 
 
 def _wan_dense() -> tuple[str, ...]:
@@ -331,7 +346,9 @@ def _hunyuan_dense() -> tuple[str, ...]:
 def _hunyuan_saved() -> tuple[str, ...]:
     own, first = (_saved(HUNYUAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(HUNYUAN)
-    none, one = (share(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1))
+    none, one = (
+        format_percent(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1)
+    )
     return (
         f"**HunyuanVideo, saved: {own:.1f} against {saved:.0f}.**",
         "Nearly the same, so what the paper counts besides is in both of its columns, and no",
@@ -345,7 +362,7 @@ def _hunyuan_saved() -> tuple[str, ...]:
 def _wan_saved() -> tuple[str, ...]:
     own, first = (_saved(WAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(WAN)
-    needed = share(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
+    needed = format_percent(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
     blocks, pairs = (_without_sink(name) for name in ("radial_blocks", "radial_published"))
     return (
         f"**Wan, saved: {own:.1f} against {saved:.0f}.**",
@@ -360,7 +377,7 @@ def _wan_saved() -> tuple[str, ...]:
 
 def _without_sink(name: str) -> str:
     mask = load_mask(f"{name}:wan_first", decay=WAN.decay, sink_frames=0, empty_rows="own_block")
-    return share(1 - compile_mask(mask, WAN.grid).density)
+    return format_percent(1 - compile_mask(mask, WAN.grid).density)
 
 
 def _sparsities() -> tuple[str, ...]:
@@ -371,8 +388,8 @@ def _sparsities() -> tuple[str, ...]:
         f"whose mask still had the sink: {_sparsity(twice, FIRST)} and",
         f"{_sparsity(fourfold, FIRST)}. For Mochi, whose code was never released, the same rule",
         f"comes within half a point. Wan at 2× has {_sparsity(wan, RELEASED)} (released) or",
-        f"{_sparsity(wan, FIRST)} (first), against {share(wan.claim.sparsity or 0)}, for which no",
-        "reason was found.",
+        f"{_sparsity(wan, FIRST)} (first), against",
+        f"{format_percent(wan.claim.sparsity or 0)}, for which no reason was found.",
     )
 
 

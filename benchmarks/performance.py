@@ -31,11 +31,11 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import append, read
-from radialbench.reports.claims import VIDEOS
 from radialbench.reports.kernels import Target, find, shape_tables, target_table
 from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import three
-from radialbench.reports.times import of_ceiling, ratio
+from radialbench.reports.paper_reference import VIDEOS
+from radialbench.reports.ratios import fraction_of_ceiling, interleaved_ratio
+from radialbench.reports.text import format_sig3
 
 RECORDS = RESULTS / "kernels.jsonl"
 ORDERS = RESULTS / "row_order.jsonl"
@@ -68,7 +68,7 @@ def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
 
     def of(records: Sequence[Record]) -> Estimate | None:
         found = find(records, group, mask, backend)
-        return of_ceiling(found) if found else None
+        return fraction_of_ceiling(found) if found else None
 
     return Target(f"{SHORT[group]} {mask}: {backend} of the matrix product", bound, of)
 
@@ -80,7 +80,7 @@ def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Estimate | No
         one, other = find(records, *above), find(records, *below)
         if one is None or other is None or not one.timing or not other.timing:
             return None
-        return ratio(one.timing, other.timing)
+        return interleaved_ratio(one.timing, other.timing)
 
     return of
 
@@ -228,9 +228,9 @@ def order_table(times: Sequence[OrderTime]) -> str:
     for name, mask in dict.fromkeys((one.name, one.mask) for one in times):
         here = {one.order: one for one in times if (one.name, one.mask) == (name, mask)}
         base = here[LENGTH]
-        over = [ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
+        over = [interleaved_ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
         told = (f"{over[0].value:.3f}", f"{over[1]:.3f}")
-        body.append((name, mask, str(base.heads), three(base.timing.median_ms), *told))
+        body.append((name, mask, str(base.heads), format_sig3(base.timing.median_ms), *told))
     headers = ("video", "mask", "heads", "by length, ms", "as they stand", "ours")
     return table(headers, body, words=2)
 

@@ -29,9 +29,9 @@ from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
 from radialbench.records.store import append, read
-from radialbench.reports.claims import VIDEOS, Claim, Video
 from radialbench.reports.formats.html import render
 from radialbench.reports.paper import attention_rows, attention_table
+from radialbench.reports.paper_reference import VIDEOS, PaperFigures, Video
 from radialbench.reports.summarize import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
@@ -268,5 +268,5 @@ def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_what_the_paper_does_not_say_is_not_claimed() -> None:
-    silent = [video for video in VIDEOS if video.claim == Claim()]
+    silent = [video for video in VIDEOS if video.claim == PaperFigures()]
     assert [video.title for video in silent] == ["Wan2.1 14B, 4×: 321 frames"]

@@ -13,8 +13,8 @@ from radialbench.kernels.row_order import SM_COUNT
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Status
 from radialbench.records.store import append, read
-from radialbench.reports.claims import VIDEOS
 from radialbench.reports.kernels import Target, row_of
+from radialbench.reports.paper_reference import VIDEOS
 from radialbench.suites.offline import launched, makespan
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite

@@ -173,11 +173,11 @@ def _exit_code(found: "CheckResult", *, allow_missing: bool) -> int:
 def _refuse(what: str, options: Mapping[str, object]) -> None:
     """Refuse options that are for another kind of check."""
     from radialbench.errors import ReportError
-    from radialbench.reports.numbers import listed
+    from radialbench.reports.text import join_and
 
     if given := [name for name, value in options.items() if value]:
         raise ReportError(
-            f"{what} does not take {listed(given)}; see which options go together with "
+            f"{what} does not take {join_and(given)}; see which options go together with "
             "radialbench check --help"
         )
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from radialbench.records.result import Environment
-from radialbench.reports.numbers import three
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import protocol
+from radialbench.reports.text import format_sig3
 
 
 def environment_facts(env: Environment, rows: Sequence[Row]) -> dict[str, str]:
@@ -18,7 +18,7 @@ def environment_facts(env: Environment, rows: Sequence[Row]) -> dict[str, str]:
     facts = {
         "Device": env.device,
         "Processor": f"{env.cpu}, {env.threads} threads on {env.cores} cores",
-        "Memory": f"{three(env.memory_bytes / 2**30)} GiB",
+        "Memory": f"{format_sig3(env.memory_bytes / 2**30)} GiB",
         "System": f"{env.os}, Python {env.python}",
         "Versions": ", ".join(f"{name} {version}" for name, version in env.versions.items()),
         "Commit": ", ".join(commits),

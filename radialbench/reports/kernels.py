@@ -7,9 +7,9 @@ from radialbench.records.result import CEILING_FLOPS, CEILING_SIZE, Record
 from radialbench.records.statistics import Estimate
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import NONE, between, times
+from radialbench.reports.ratios import interleaved_ratio, speedup
 from radialbench.reports.rows import DENSE, Row
-from radialbench.reports.times import ratio, speedup
+from radialbench.reports.text import EMPTY_CELL, format_interval, format_ratio
 
 OURS = ("hopper", "triton")
 
@@ -65,7 +65,7 @@ def _ceiling(timed: list[Record]) -> str:
 def _table(timed: list[Record]) -> str:
     def beside_peer(row: Row) -> str:
         peer = against_best_peer(row.record, timed)
-        return NONE if peer is None else f"{times(peer[1].value)} {text(peer[0])}"
+        return EMPTY_CELL if peer is None else f"{format_ratio(peer[1].value)} {text(peer[0])}"
 
     view: View = {
         **named("mask", "backend"),
@@ -103,7 +103,7 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Est
         return None
     best = min(peers, key=lambda other: other.timing.median_ms if other.timing else 0.0)
     assert best.timing is not None
-    return best.backend or "", ratio(best.timing, record.timing)
+    return best.backend or "", interleaved_ratio(best.timing, record.timing)
 
 
 def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
@@ -128,8 +128,8 @@ def _speedup(row: Row) -> str:
     """Return the ratio of pairs, with the time of the mask's token order."""
     assert row.dense is not None
     found = speedup(row.dense, row.record)
-    ends = between(found, times)
-    return f"{times(found.value)} ({ends})" if ends else times(found.value)
+    ends = format_interval(found, format_ratio)
+    return f"{format_ratio(found.value)} ({ends})" if ends else format_ratio(found.value)
 
 
 SPEEDUPS: View = {
@@ -175,8 +175,8 @@ def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
     body = []
     for target in targets:
         value = target.of(records)
-        shown = NONE if value is None else f"{value:.2f}"
-        met = NONE if value is None else "yes" if target.met(value.value) else "**no**"
+        shown = EMPTY_CELL if value is None else f"{value:.2f}"
+        met = EMPTY_CELL if value is None else "yes" if target.met(value.value) else "**no**"
         asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
         body.append((target.text, asked, shown, met))
     return table(("what", "asked", "measured", "met"), body, words=1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 
 def table(headers: Sequence[str], body: Iterable[Sequence[str]], *, words: int) -> str:
@@ -21,5 +21,5 @@ def table(headers: Sequence[str], body: Iterable[Sequence[str]], *, words: int) 
 
 def text(words: str) -> str:
     """Escape stored text, so that Markdown shows it and does nothing else."""
-    shown = plain(words).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    shown = printable(words).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([|`*]|(?<!\w)_|_(?!\w)|(?<=\])\()", r"\\\1", shown)

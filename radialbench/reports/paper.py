@@ -7,13 +7,13 @@ from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.maskgen.work import call_work, video_work
 from radialbench.records.result import Record
-from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.columns import cell
 from radialbench.reports.kernels import OURS, find, row_of
 from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import NONE, share, times
+from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.ratios import speedup, total_ms
 from radialbench.reports.rows import DENSE
-from radialbench.reports.times import speedup, total_ms
+from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -76,7 +76,7 @@ def _work_rows(video: Video) -> list[tuple[str, ...]]:
                 video.title,
                 VARIANTS[variant],
                 f"{video.grid.seq_len:,}",
-                share(call.self_attention / call.total),
+                format_percent(call.self_attention / call.total),
                 f"{dense:,.1f}",
                 _whole(claim.dense_pflop),
                 f"{pflop(video, variant, visited=False):,.1f}",
@@ -84,14 +84,14 @@ def _work_rows(video: Video) -> list[tuple[str, ...]]:
                 _whole(claim.pflop),
                 f"{dense - blocks:,.1f}",
                 _whole(told),
-                times(dense / blocks),
+                format_ratio(dense / blocks),
             )
         )
     return rows
 
 
 def _whole(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.0f}"
+    return EMPTY_CELL if value is None else f"{value:,.0f}"
 
 
 SPARSITY = (
@@ -112,11 +112,11 @@ def sparsity_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
                     video.title,
                     VARIANTS[variant],
                     f"{video.decay:g}",
-                    share(1 - found.density),
-                    share(1 - found.block_density),
-                    NONE if claim.sparsity is None else share(claim.sparsity),
-                    times(1 / found.block_density),
-                    NONE if claim.saved is None else f"{claim.saved:g}×",
+                    format_percent(1 - found.density),
+                    format_percent(1 - found.block_density),
+                    EMPTY_CELL if claim.sparsity is None else format_percent(claim.sparsity),
+                    format_ratio(1 / found.block_density),
+                    EMPTY_CELL if claim.saved is None else f"{claim.saved:g}×",
                 )
             )
     return body
@@ -169,9 +169,12 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
                 best.backend or "",
                 cell(row_of(best), "{latency_ms}"),
                 cell(row_of(best), "{block_density}"),
-                *(NONE if found is None else times(found.value) for found in over.values()),
-                share(reached) if reached else NONE,
-                NONE if claim is None else times(claim),
+                *(
+                    EMPTY_CELL if found is None else format_ratio(found.value)
+                    for found in over.values()
+                ),
+                format_percent(reached) if reached else EMPTY_CELL,
+                EMPTY_CELL if claim is None else format_ratio(claim),
             )
         )
     return rows

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from radialbench.records.result import Record
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.markdown_tables import table, text
+from radialbench.reports.narrative import work_lines
 from radialbench.reports.rows import rows_of
 from radialbench.reports.summary import Summary
-from radialbench.reports.told import work_lines
 
 COMPILED: View = {
     **named("mask", "grid", "tokens"),

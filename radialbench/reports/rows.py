@@ -10,7 +10,7 @@ from radialbench.maskgen.identity import told_apart
 from radialbench.records.measurement import Telemetry
 from radialbench.records.result import CEILING_FLOPS, Environment, Record, Status, TableStats
 from radialbench.records.statistics import Estimate
-from radialbench.reports.times import of_ceiling, ratio_of_totals, total_ms
+from radialbench.reports.ratios import fraction_of_ceiling, ratio_of_totals, total_ms
 
 DENSE = "dense"
 """The library's mask every comparison is with."""
@@ -149,7 +149,7 @@ class Row:
     @property
     def of_ceiling(self) -> float | None:
         """Rate on the visited blocks as a share of the matrix product's beside it."""
-        found = of_ceiling(self.record)
+        found = fraction_of_ceiling(self.record)
         return found.value if found else None
 
     @property

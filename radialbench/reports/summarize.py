@@ -10,10 +10,10 @@ from radialbench.records.store import RESULTS, ReadResult, read
 from radialbench.reports.breakeven import break_evens
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.numbers import listed, plain
 from radialbench.reports.rows import Row, differing, rows_of
 from radialbench.reports.scaling import scaling
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import join_and, printable
 
 
 def load_summary(
@@ -126,22 +126,22 @@ def _notes(
     skipped: list[str],
 ) -> Iterable[str]:
     for line in skipped:
-        yield f"{plain(line)}; skipped"
+        yield f"{printable(line)}; skipped"
     if replaced := len(records) - len(rows):
         s = "s" * (replaced > 1)
         yield f"{replaced} earlier record{s} of the same case left out: the last counts"
     if len(environments) > 1:
         yield (
             f"the records come from {len(environments)} environments "
-            f"({plain('; '.join(differing(environments)))}): times are compared within one only"
+            f"({printable('; '.join(differing(environments)))}): times are compared within one only"
         )
     commits = list(dict.fromkeys(row.record.environment.commit or "none" for row in rows))
     if len(commits) > 1:
-        yield f"the records come from several commits: {plain(listed(commits))}"
+        yield f"the records come from several commits: {printable(join_and(commits))}"
     cards = {(env.device, env.card) for row in rows if (env := row.record.environment).card}
     for device, count in Counter(device for device, _ in sorted(cards)).items():
         if count > 1:
-            yield f"{count} GPUs were used ({plain(device)}): times of two may be 1% apart"
+            yield f"{count} GPUs were used ({printable(device)}): times of two may be 1% apart"
     if single := sum(len(row.samples_ms) == 1 for row in rows):
         timed = sum(row.ok for row in rows)
         yield f"{single} of {timed} times are of one sample: how much they vary is not known"

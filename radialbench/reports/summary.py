@@ -8,10 +8,10 @@ from radialbench.records.result import Environment, Status
 from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, Value, case_values
-from radialbench.reports.numbers import listed, plain, span
+from radialbench.reports.narrative import Section, describe_scaling
 from radialbench.reports.rows import Row, counts
 from radialbench.reports.scaling import Scaling
-from radialbench.reports.told import Told, tell
+from radialbench.reports.text import format_range, join_and, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,9 +79,9 @@ class Summary:
         return tuple(one for one in self.break_evens if one.shortest < one.longest)
 
     @property
-    def told(self) -> tuple[Told, ...]:
+    def told(self) -> tuple[Section, ...]:
         """Growth in plain sentences."""
-        return tell(self.scaling)
+        return describe_scaling(self.scaling)
 
     @property
     def counted(self) -> str:
@@ -123,11 +123,11 @@ def protocol(rows: Iterable[Row]) -> str:
     if not timings:
         return "nothing was timed"
     told = {
-        "samples": span([len(timing.samples_ms) for timing in timings]),
-        "warm-ups": span([timing.warmups for timing in timings]),
-        "cache": listed(sorted({timing.cache for timing in timings})),
-        "timer": listed(sorted({plain(timing.timer) for timing in timings})),
+        "samples": format_range([len(timing.samples_ms) for timing in timings]),
+        "warm-ups": format_range([timing.warmups for timing in timings]),
+        "cache": join_and(sorted({timing.cache for timing in timings})),
+        "timer": join_and(sorted({printable(timing.timer) for timing in timings})),
     }
-    clocks = listed(sorted({plain(timing.clocks) for timing in timings if timing.clocks}))
+    clocks = join_and(sorted({printable(timing.clocks) for timing in timings if timing.clocks}))
     told |= {"clocks": clocks} if clocks else {}
     return ", ".join(f"{name} {text}" for name, text in told.items())

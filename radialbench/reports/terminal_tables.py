@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 WIDEST = 100
 """Signs to a line of a paragraph: longer ones are hard to read."""
@@ -31,7 +31,7 @@ def paragraph(line: str, width: int | None = None, *, indent: str = "", hang: st
         hang: What all but the first begin with besides.
     """
     return textwrap.fill(
-        plain(line),
+        printable(line),
         min(width or WIDEST, WIDEST),
         initial_indent=indent,
         subsequent_indent=indent + hang,
@@ -61,7 +61,7 @@ def terminal_table(
         spare: Columns that may be left out, the least important first; all but the first two, from
             the right, if not given.
     """
-    lines = [[plain(str(cell)) for cell in line] for line in (headings, *body)]
+    lines = [[printable(str(cell)) for cell in line] for line in (headings, *body)]
     wide = {column[0]: max(map(len, column)) for column in zip(*lines, strict=True)}
     least = {h: min(size, EASY) if h in words else size for h, size in wide.items()}
     left_out: list[str] = []

@@ -18,8 +18,8 @@ from radialbench.reports.kernels import (
     shape_tables,
     target_table,
 )
+from radialbench.reports.ratios import fraction_of_ceiling, interleaved_ratio
 from radialbench.reports.rows import busy
-from radialbench.reports.times import of_ceiling, ratio
 from tests.records.sample import RECORD, failed
 
 GROUP = "21x30x52/h12d128bf16"
@@ -45,8 +45,8 @@ def case(backend: str, *samples: float, mask: str = "radial", **fields: Any) -> 
 
 def test_the_share_of_the_product_is_by_executed_work() -> None:
     record = case("hopper", 2.0, 4.0, 2.0)
-    assert of_ceiling(record) == Estimate(0.5)
-    assert of_ceiling(replace(record, ceiling=None)) is None
+    assert fraction_of_ceiling(record) == Estimate(0.5)
+    assert fraction_of_ceiling(replace(record, ceiling=None)) is None
 
 
 def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
@@ -128,7 +128,7 @@ def test_targets_are_met_from_their_side() -> None:
         own, other = (find(found, GROUP, "radial", name) for name in ("hopper", "fa4"))
         assert own is not None and other is not None
         assert own.timing is not None and other.timing is not None
-        return ratio(other.timing, own.timing)
+        return interleaved_ratio(other.timing, own.timing)
 
     shown = target_table(
         records,

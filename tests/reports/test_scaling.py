@@ -8,9 +8,9 @@ from radialbench.records.measurement import Memory
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
 from radialbench.reports.growth import LOG, Verdict
+from radialbench.reports.narrative import describe_scaling
 from radialbench.reports.rows import DENSE, rows_of
 from radialbench.reports.scaling import Scaling, scaling
-from radialbench.reports.told import tell
 from tests.reports.factory import ended, made, swept, table
 
 FRAMES = (5, 9, 17, 33, 65, 129, 257)
@@ -24,7 +24,7 @@ def found(records: list[Record]) -> Scaling:
 
 
 def said(records: list[Record], topic: str) -> list[str]:
-    told = {one.topic.split(",")[0]: one.lines for one in tell(found(records))}
+    told = {one.topic.split(",")[0]: one.lines for one in describe_scaling(found(records))}
     return list(told.get(topic, ()))
 
 
@@ -101,7 +101,7 @@ def test_masks_with_the_same_work_share_a_line() -> None:
 
 def test_a_single_length_has_no_growth() -> None:
     assert said([made()], "Growth of the work") == []
-    assert tell(found([made()])) == ()
+    assert describe_scaling(found([made()])) == ()
 
 
 def test_latency_in_proportion_to_executed_work() -> None:

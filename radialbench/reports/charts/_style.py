@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from radialbench.reports.numbers import plain
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import printable
 
 INK = "#1a1a1a"
 GREY = "#767676"
@@ -170,7 +170,7 @@ def label_ends(axes: Axes, ends: Sequence[End], size: float = 11) -> None:
     places = spread([height for height, *_ in lines], size * 1.25)
     for place, (height, text, end, color) in zip(places, lines, strict=True):
         axes.annotate(
-            plain(text),
+            printable(text),
             end,
             xytext=(9, place - height),
             textcoords="offset points",

@@ -14,10 +14,10 @@ from radialbench.reports.charts._style import (
     log_values,
     looks,
 )
-from radialbench.reports.numbers import MIB
 from radialbench.reports.rows import Row
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import MIB
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:

@@ -8,9 +8,9 @@ from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.environments import environment_facts
 from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import listed
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import join_and
 
 CASE = named("mask", "backend", "frames", "tokens")
 
@@ -67,7 +67,7 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     shown = [
         f"![{text(words)}]({name})\n\n{text(words)}" for name, words in (pictures or {}).items()
     ]
-    parts = [f"# {text(listed(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
+    parts = [f"# {text(join_and(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
     parts += _bullets("Break-even with dense", _break_evens(summary))
     parts += _baseline(summary.check)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from radialbench.reports.charts._style import COLOURS, GREY, GRID, INK
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ def inline(figure: "Figure", name: str, label: str) -> Markup:
         'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     where = Markup(box[0] if box else "")
-    return opening.format(where, width * 4 / 3, plain(label)) + Markup(text[start:])
+    return opening.format(where, width * 4 / 3, printable(label)) + Markup(text[start:])
 
 
 def _font(found: re.Match[str]) -> str:

@@ -1,8 +1,6 @@
 """Put the page together."""
 
-from radialbench.reports.claims import PAPER, VIDEOS
 from radialbench.reports.environments import environment_facts
-from radialbench.reports.numbers import listed
 from radialbench.reports.page.pictures import charts_of, masks_of
 from radialbench.reports.page.results import results
 from radialbench.reports.page.summary import baseline, overview
@@ -15,7 +13,9 @@ from radialbench.reports.paper import (
     sparsity_rows,
     work_rows,
 )
+from radialbench.reports.paper_reference import PAPER, VIDEOS
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import join_and
 
 PAPER_SUITE = "paper"
 
@@ -49,7 +49,7 @@ def page(summary: Summary) -> str:
     return render(
         "page.html",
         **overview(summary),
-        title=listed(list(summary.suites)) or "No results",
+        title=join_and(list(summary.suites)) or "No results",
         counted=summary.counted,
         source=summary.source,
         against=f"Against {check.baseline}: {check.headline}." if check else "",

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from radialbench.maskgen.picture import shaded_png
 from radialbench.reports.charts import CHARTS, load_chart
 from radialbench.reports.masks import pictured
-from radialbench.reports.numbers import share
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import format_percent
 
 MOST_CHARTS = 24
 """Charts of a page: what more sweeps hold is in the tables."""
@@ -99,6 +99,7 @@ def masks_of(summary: Summary) -> MaskPictures | None:
     drawn, missing = pictured(summary.rows)
     found = []
     for name, table in drawn:
-        facts = f"{table.grid.label.replace('x', '×')} tokens, {share(table.density)} of the pairs"
+        grid = table.grid.label.replace("x", "×")
+        facts = f"{grid} tokens, {format_percent(table.density)} of the pairs"
         found.append(MaskPicture(name, facts, b64encode(shaded_png(table, CELLS)).decode()))
     return MaskPictures(found, ", ".join(missing)) if found else None

@@ -8,11 +8,18 @@ from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import cell
 from radialbench.reports.headlines import Headline, headlines
-from radialbench.reports.numbers import NONE, between, listed, span, three, times
 from radialbench.reports.page.template import Table, render
+from radialbench.reports.ratios import total_ms
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
-from radialbench.reports.times import total_ms
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_interval,
+    format_range,
+    format_ratio,
+    format_sig3,
+    join_and,
+)
 
 MOST_TABLES = 12
 """Sweeps with a table of headlines."""
@@ -48,13 +55,13 @@ def _lead(summary: Summary) -> str:
     told = []
     if summary.timed:
         kernels = list(dict.fromkeys(row.backend for row in summary.timed))
-        lengths = span([row.tokens for row in summary.timed])
+        lengths = format_range([row.tokens for row in summary.timed])
         told.append(
             f"{_count(len(masks), 'mask')} on {_count(len(kernels), 'kernel')} at {lengths} tokens "
-            f"on {listed(devices)}: {protocol(summary.timed)}."
+            f"on {join_and(devices)}: {protocol(summary.timed)}."
         )
     if summary.compiled:
-        lengths = span([row.tokens for row in summary.compiled])
+        lengths = format_range([row.tokens for row in summary.compiled])
         told.append(f"Block tables compiled at {lengths} tokens.")
     return " ".join(told) or "Nothing was measured."
 
@@ -79,7 +86,7 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
     caption = (
         f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
         f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
-        f"{first.dense.backend}, which takes {three(total_ms(first.dense).value)} ms."
+        f"{first.dense.backend}, which takes {format_sig3(total_ms(first.dense).value)} ms."
     )
     headers = (
         *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
@@ -97,7 +104,7 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
         row.mask + elsewhere,
         cell(row, "{speedup}"),
         cell(row, "{speedup_low} to {speedup_high}"),
-        NONE if line.reached is None else f"{line.reached:.0%}",
+        EMPTY_CELL if line.reached is None else f"{line.reached:.0%}",
         _even(line.even),
         cell(row, "{latency_ms}"),
         cell(row, "{density}"),
@@ -108,7 +115,7 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
 def _even(even: BreakEven | None) -> str:
     """From how many tokens on, with the interval."""
     if even is None:
-        return NONE
+        return EMPTY_CELL
     if even.shortest == even.longest:
         return f"{'yes' if even.above else 'no'}, at this length"
     if even.above is None:
@@ -145,8 +152,8 @@ def baseline(check: CheckResult) -> Baseline:
             one.reason,
             format_value(one.metric, one.before or 0),
             format_value(one.metric, one.now or 0),
-            NONE if one.ratio is None else times(one.ratio),
-            between(one.interval, times) or NONE,
+            EMPTY_CELL if one.ratio is None else format_ratio(one.ratio),
+            format_interval(one.interval, format_ratio) or EMPTY_CELL,
         )
         for one in check.compared
     ]

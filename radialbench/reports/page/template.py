@@ -7,7 +7,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def stored(name: str) -> Markup:
 
 
 def _printable(value: object) -> object:
-    return value if isinstance(value, Markup) else plain(str(value))
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 ENVIRONMENT = Environment(

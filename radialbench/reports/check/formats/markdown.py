@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import NONE, between, times
+from radialbench.reports.text import EMPTY_CELL, format_interval, format_ratio
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
@@ -48,8 +48,8 @@ def _cells(one: Verdict) -> tuple[str, ...]:
         text(one.case),
         one.metric,
         text(one.reason),
-        NONE if one.before is None else format_value(one.metric, one.before),
-        NONE if one.now is None else format_value(one.metric, one.now),
-        NONE if one.ratio is None else times(one.ratio),
-        between(one.interval, times) or NONE,
+        EMPTY_CELL if one.before is None else format_value(one.metric, one.before),
+        EMPTY_CELL if one.now is None else format_value(one.metric, one.now),
+        EMPTY_CELL if one.ratio is None else format_ratio(one.ratio),
+        format_interval(one.interval, format_ratio) or EMPTY_CELL,
     )

@@ -8,8 +8,14 @@ from radialbench.records.measurement import Measurement, Rounds
 from radialbench.records.result import CEILING_FLOPS
 from radialbench.records.statistics import INDEPENDENT_ERRORS, ORDER_STATISTICS, Estimate
 from radialbench.reports.check.metrics import METRICS
+from radialbench.reports.ratios import (
+    fraction_of_ceiling,
+    interleaved_ratio,
+    ratio_of_totals,
+    speedup,
+    total_ms,
+)
 from radialbench.reports.rows import rows_of
-from radialbench.reports.times import of_ceiling, ratio, ratio_of_totals, speedup, total_ms
 from tests.reports.factory import made, on_gpu
 
 DRIFT = (1.0, 2.0, 1.5, 3.0, 1.2, 1.1, 2.5)
@@ -22,10 +28,10 @@ def test_pairs_of_which_one_was_throttled_are_left_out() -> None:
 
     hot = timing((1.0, 9.0, 1.0), "power cap", "thermal limit (hardware)", "")
     plain = timing((2.0, 2.0, 2.0, 7.0))
-    assert ratio(hot, plain) == Estimate(0.5)
-    assert ratio(plain, hot) == Estimate(2.0)
+    assert interleaved_ratio(hot, plain) == Estimate(0.5)
+    assert interleaved_ratio(plain, hot) == Estimate(2.0)
     burning = timing((1.0, 9.0, 1.0), *["hardware slowdown"] * 3)
-    assert ratio(burning, plain) == Estimate(0.5)
+    assert interleaved_ratio(burning, plain) == Estimate(0.5)
 
 
 def test_the_token_order_counts_on_both_sides() -> None:
@@ -58,7 +64,7 @@ def test_the_share_of_the_ceiling_is_one_figure_wherever_it_is_shown() -> None:
     beside = tuple(3 * ms for ms in DRIFT)
     share = 3 * record.table.executed_flops / CEILING_FLOPS
     record = replace(record, ceiling=replace(record.ceiling, samples_ms=beside))
-    found = of_ceiling(record)
+    found = fraction_of_ceiling(record)
     assert found is not None
     assert (found.value, found.low, found.high) == pytest.approx((share,) * 3)
     (row,) = rows_of([record])[0]
@@ -66,4 +72,4 @@ def test_the_share_of_the_ceiling_is_one_figure_wherever_it_is_shown() -> None:
     assert cost is not None and cost.interval is not None
     assert row.of_ceiling == found.value
     assert cost.interval.inverse().value == pytest.approx(share)
-    assert of_ceiling(replace(record, ceiling=None)) is None
+    assert fraction_of_ceiling(replace(record, ceiling=None)) is None

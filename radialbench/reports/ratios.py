@@ -23,7 +23,7 @@ def steady_pairs(above: Measurement, below: Measurement) -> list[tuple[float, fl
     return [pair for pair, slow in zip(both, flags, strict=True) if not any(slow)] or both
 
 
-def ratio(above: Measurement, below: Measurement) -> Estimate:
+def interleaved_ratio(above: Measurement, below: Measurement) -> Estimate:
     """Return the ratio of two times whose samples were taken in turn."""
     return paired_ratio(*zip(*steady_pairs(above, below), strict=True))
 
@@ -48,13 +48,13 @@ def ratio_of_totals(above: Record, below: Record) -> Estimate:
     return apart
 
 
-def of_ceiling(record: Record) -> Estimate | None:
+def fraction_of_ceiling(record: Record) -> Estimate | None:
     """Return the rate on the visited blocks as a share of that of the matrix product beside it."""
-    shares = ceiling_shares(record)
+    shares = ceiling_fractions(record)
     return estimate_median(shares) if shares else None
 
 
-def ceiling_shares(record: Record) -> list[float]:
+def ceiling_fractions(record: Record) -> list[float]:
     """Return that share for every round; nothing where it was not measured."""
     timing, ceiling, table = record.timing, record.ceiling, record.table
     if record.measure != "attention" or not (timing and ceiling and table):

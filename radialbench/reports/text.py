@@ -7,11 +7,11 @@ from radialbench.records.statistics import Estimate
 
 MIB = 1 << 20
 
-NONE = "–"
+EMPTY_CELL = "–"
 """What stands in a table where there is nothing."""
 
 
-def three(value: float) -> str:
+def format_sig3(value: float) -> str:
     """Three figures, thousands apart, never an exponent: 0.0120, 4.56, 78.9, 1,234."""
     if value == 0:
         return "0"
@@ -19,40 +19,40 @@ def three(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def share(value: float) -> str:
+def format_percent(value: float) -> str:
     """A share as a percentage."""
     return f"{value:.1%}"
 
 
-def times(value: float) -> str:
+def format_ratio(value: float) -> str:
     """A ratio: `2.56×`."""
-    return f"{value:.2f}×" if 0.1 <= value < 10 else f"{three(value)}×"
+    return f"{value:.2f}×" if 0.1 <= value < 10 else f"{format_sig3(value)}×"
 
 
-def between(estimate: Estimate | None, form: Callable[[float], str]) -> str:
+def format_interval(estimate: Estimate | None, form: Callable[[float], str]) -> str:
     """Format the ends of an interval: `2.51× to 2.60×`; empty without one."""
     ends = estimate and estimate.ends
     return " to ".join(map(form, ends)) if ends else ""
 
 
-def mib(count: float) -> str:
+def format_mib(count: float) -> str:
     """Bytes in MiB."""
-    return three(count / MIB)
+    return format_sig3(count / MIB)
 
 
-def span(values: list[int]) -> str:
+def format_range(values: list[int]) -> str:
     """The ends of a range: `5–257`, or the one value there is."""
     low, high = min(values), max(values)
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Stored text without what a terminal would obey: control characters become `�`."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
-def listed(words: list[str]) -> str:
+def join_and(words: list[str]) -> str:
     """Words as a sentence has them: `a`, `a and b`, `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
