@@ -20,8 +20,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment, Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
-from radialbench.reports.kernels import Target, find, target_table
-from radialbench.reports.markdown_tables import table
+from radialbench.reports.doc_tables import PerformanceTarget, find, target_table
 from radialbench.reports.paper import (
     PEERS,
     PETA,
@@ -34,9 +33,14 @@ from radialbench.reports.paper import (
     work_table,
 )
 from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
-from radialbench.reports.ratios import interleaved_ratio, speedup
-from radialbench.reports.rows import DENSE
-from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio, format_sig3
+from radialbench.reports.rows import DENSE, interleaved_ratio, speedup
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_percent,
+    format_ratio,
+    format_sig3,
+    markdown_table,
+)
 
 RECORDS = RESULTS / "paper.jsonl"
 TIMES = RESULTS / "paper_step.jsonl"
@@ -173,7 +177,7 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
                     *(EMPTY_CELL if r is None else format_ratio(r.value) for r in over),
                 )
             )
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def inside_table(videos: Iterable[VideoTimes]) -> str:
@@ -193,7 +197,7 @@ def inside_table(videos: Iterable[VideoTimes]) -> str:
             ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
             told = (format_sig3(taken[peer]) if peer in taken else EMPTY_CELL for peer in found)
             body.append((one.video.title, part, *told, format_percent(ideal / taken[RADIAL])))
-    return table(headers, body, words=2) if body else ""
+    return markdown_table(headers, body, text_columns=2) if body else ""
 
 
 def sum_table(videos: Iterable[VideoTimes]) -> str:
@@ -207,7 +211,7 @@ def sum_table(videos: Iterable[VideoTimes]) -> str:
                 whole = step.timing.median_ms
                 row = (format_sig3(blocks), format_sig3(whole), format_percent(blocks / whole))
                 body.append((one.video.title, PEERS.get(attention, attention), *row))
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def video_table(videos: Iterable[VideoTimes]) -> str:
@@ -243,7 +247,7 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
                     str(claim.gpus) if told else EMPTY_CELL,
                 )
             )
-    return table(headers, body, words=3)
+    return markdown_table(headers, body, text_columns=3)
 
 
 def call_table(videos: Iterable[VideoTimes]) -> str:
@@ -271,7 +275,7 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
                 ),
             )
         )
-    return table(headers, body, words=1)
+    return markdown_table(headers, body, text_columns=1)
 
 
 def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate | None:
@@ -405,7 +409,7 @@ def _nine() -> tuple[str, ...]:
     )
 
 
-def kernel_target(video: Video, peer: str) -> Target:
+def kernel_target(video: Video, peer: str) -> PerformanceTarget:
     """Attention with the radial mask against a dense kernel's time × density."""
 
     def of(records: Sequence[Record]) -> Estimate | None:
@@ -415,10 +419,10 @@ def kernel_target(video: Video, peer: str) -> Target:
             return None
         return speedup(dense, own).times(own.table.density)
 
-    return Target(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
+    return PerformanceTarget(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
 
 
-def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
+def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
     """A step against Amdahl's law, and whole videos against FA2."""
     steps = [
         _step_target(one, peer, rest)
@@ -430,23 +434,23 @@ def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
     return [*steps, *filter(None, map(_video_target, videos))]
 
 
-def _step_target(one: VideoTimes, peer: str, rest: str | None) -> Target:
+def _step_target(one: VideoTimes, peer: str, rest: str | None) -> PerformanceTarget:
     what = "step of Amdahl's law" if rest is None else "the same with the radial call's own rest"
     text = f"{one.video.title}: {what}, over {PEERS[peer]}"
-    return Target(text, 0.97, lambda _: amdahl(one, peer, rest=rest))
+    return PerformanceTarget(text, 0.97, lambda _: amdahl(one, peer, rest=rest))
 
 
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
 """How much faster a whole video should be than on FA2."""
 
 
-def _video_target(one: VideoTimes) -> Target | None:
+def _video_target(one: VideoTimes) -> PerformanceTarget | None:
     bound = AGAINST_FA2.get((one.video.model, one.video.length))
     dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
     if not bound or not dense or not own:
         return None
     found = Estimate(dense / own)
-    return Target(f"{one.video.title}: video over FA2", bound, lambda _: found)
+    return PerformanceTarget(f"{one.video.title}: video over FA2", bound, lambda _: found)
 
 
 def parts() -> dict[str, str]:

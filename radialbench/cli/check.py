@@ -118,7 +118,7 @@ def check(
     from radialbench.cli._console import at_width
     from radialbench.cli._judge import judge_of
     from radialbench.reports.check.formats import load_check_format
-    from radialbench.reports.summarize import whole_results
+    from radialbench.reports.summary import whole_results
 
     load_check_format(format)
     judge = judge_of(gate, gates, noise_floor, across_versions)

@@ -38,8 +38,8 @@ def history(
     from radialbench.reports.check.gates import choose_gates
     from radialbench.reports.check.history import history, run_of
     from radialbench.reports.check.history_text import facts, terminal
-    from radialbench.reports.summarize import whole_results
-    from radialbench.reports.terminal_tables import terminal_width
+    from radialbench.reports.summary import whole_results
+    from radialbench.reports.text import terminal_width
 
     asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]

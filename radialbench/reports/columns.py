@@ -11,8 +11,7 @@ from typing import Any
 
 from radialbench.maskgen.identity import value_text
 from radialbench.reports.check.verdict import Verdict
-from radialbench.reports.ratios import total_ms
-from radialbench.reports.rows import Row
+from radialbench.reports.rows import Row, total_ms
 from radialbench.reports.text import (
     EMPTY_CELL,
     MIB,
@@ -273,7 +272,7 @@ def show(
     view: View,
     rows: Iterable[Row],
     *,
-    text: Callable[[str], str] = str,
+    escape: Callable[[str], str] = str,
     optional: Collection[str] = (),
 ) -> tuple[list[str], list[list[str]]]:
     """Return the headings of a table for people, and its cells row by row.
@@ -281,10 +280,10 @@ def show(
     Args:
         view: What the table shows.
         rows: Its cases.
-        text: Escapes stored text.
+        escape: Escapes stored text.
         optional: Headings that are left out where no row has anything.
     """
-    body = [[cell(row, one, text=text) for one in view.values()] for row in rows]
+    body = [[cell(row, one, escape=escape) for one in view.values()] for row in rows]
     kept = [
         place
         for place, heading in enumerate(view)
@@ -294,7 +293,7 @@ def show(
     return [headings[place] for place in kept], [[cells[p] for p in kept] for cells in body]
 
 
-def cell(row: Row, shown: Cell, *, text: Callable[[str], str] = str) -> str:
+def cell(row: Row, shown: Cell, *, escape: Callable[[str], str] = str) -> str:
     """Return what a cell says of a row; a dash where the row has nothing of it."""
     if callable(shown):
         return shown(row)
@@ -307,7 +306,7 @@ def cell(row: Row, shown: Cell, *, text: Callable[[str], str] = str) -> str:
             value = column.get(row)
             if value is None:
                 break
-            words.append(text(form(value)) if column.dtype == "string" else form(value))
+            words.append(escape(form(value)) if column.dtype == "string" else form(value))
         else:
             return "".join(words)
     return EMPTY_CELL

@@ -20,7 +20,7 @@ SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
 def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
     """Return each changed series' file name without its ending, and it as PNG and as SVG."""
     from radialbench.reports.charts import slug
-    from radialbench.reports.charts._style import drawing, rendered
+    from radialbench.reports.charts._drawing import drawing, rendered
 
     for one in found.changed:
         with drawing():
@@ -33,7 +33,7 @@ def draw(one: MetricHistory, found: History) -> "Figure":
     """Draw a series."""
     from matplotlib.figure import Figure
 
-    from radialbench.reports.charts._style import COLOURS, GREY, WIDTH
+    from radialbench.reports.charts._drawing import COLOURS, GREY, WIDTH
 
     scale, unit = SCALES.get(one.metric, (1.0, UNITS.get(one.metric, "")))
     figure = Figure(figsize=(WIDTH, 4.2))

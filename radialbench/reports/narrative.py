@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from radialbench.reports.growth import SQUARE, Growth, Verdict
-from radialbench.reports.scaling import Latency, Resolution, Scaling, Work
+from radialbench.reports.scaling import SQUARE, Growth, Latency, Resolution, Scaling, Verdict, Work
 from radialbench.reports.text import format_mib, format_ratio, join_and, printable
 
 WIDE = 0.2

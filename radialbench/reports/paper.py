@@ -8,12 +8,10 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.maskgen.work import call_work, video_work
 from radialbench.records.result import Record
 from radialbench.reports.columns import cell
-from radialbench.reports.kernels import OURS, find, row_of
-from radialbench.reports.markdown_tables import table
+from radialbench.reports.doc_tables import OURS, find, row_of
 from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
-from radialbench.reports.ratios import speedup, total_ms
-from radialbench.reports.rows import DENSE
-from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio
+from radialbench.reports.rows import DENSE, speedup, total_ms
+from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio, markdown_table
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -62,7 +60,7 @@ def work_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
 
 def work_table(videos: Iterable[Video] = VIDEOS) -> str:
     """The same as a table."""
-    return table(WORK, work_rows(videos), words=2)
+    return markdown_table(WORK, work_rows(videos), text_columns=2)
 
 
 def _work_rows(video: Video) -> list[tuple[str, ...]]:
@@ -124,7 +122,7 @@ def sparsity_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
 
 def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
     """The same as a table."""
-    return table(SPARSITY, sparsity_rows(videos), words=2)
+    return markdown_table(SPARSITY, sparsity_rows(videos), text_columns=2)
 
 
 ATTENTION = (
@@ -144,7 +142,7 @@ def attention_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 def attention_table(records: Sequence[Record]) -> str:
     """The same as a table."""
-    return table(ATTENTION, attention_rows(records), words=3)
+    return markdown_table(ATTENTION, attention_rows(records), text_columns=3)
 
 
 def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]]:

@@ -13,9 +13,9 @@ from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
 from radialbench.reports.formats.html import render
 from radialbench.reports.masks import pictured
-from radialbench.reports.page import pictures, template
+from radialbench.reports.page import pictures, render_template
 from radialbench.reports.rows import DENSE, Row
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
 from radialbench.reports.text import printable
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made, many, on_gpu, swept
@@ -146,7 +146,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_template_that_lacks_a_value_fails() -> None:
     with pytest.raises(UndefinedError, match="'lead' is undefined"):
-        template.render("notebook.html", tables=[], left_out=0, failed=[], notes=[])
+        render_template("notebook.html", tables=[], left_out=0, failed=[], notes=[])
 
 
 def test_a_notebook_shows_the_headlines_and_what_failed() -> None:

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import several_kernels
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     GREY,
     GRID,
     INK,
@@ -15,6 +14,7 @@ from radialbench.reports.charts._style import (
     Look,
     kernel_looks,
     log_ticks,
+    several_kernels,
     short,
 )
 from radialbench.reports.rows import Row

@@ -7,17 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.charts._series import (
+from radialbench.reports.charts._drawing import (
     FEWEST,
-    Series,
-    dash_of,
-    fitted,
-    leading,
-    plot,
-    series,
-    several_kernels,
-)
-from radialbench.reports.charts._style import (
     FORM_DASHES,
     GREY,
     INK,
@@ -25,11 +16,18 @@ from radialbench.reports.charts._style import (
     WIDTH,
     End,
     Look,
+    Series,
+    dash_of,
+    fitted,
     label_ends,
+    leading,
     log_tokens,
     log_values,
     looks,
+    plot,
     seconds,
+    series,
+    several_kernels,
 )
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary

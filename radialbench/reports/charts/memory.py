@@ -3,16 +3,18 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from radialbench.reports.charts._series import leading, plot, series
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     OVER,
     WIDTH,
     End,
     Look,
     label_ends,
+    leading,
     log_tokens,
     log_values,
     looks,
+    plot,
+    series,
 )
 from radialbench.reports.rows import Row
 from radialbench.reports.scaling import Work

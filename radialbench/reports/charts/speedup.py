@@ -3,8 +3,16 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import leading, plot, series
-from radialbench.reports.charts._style import INK, WIDTH, label_ends, log_tokens, looks
+from radialbench.reports.charts._drawing import (
+    INK,
+    WIDTH,
+    label_ends,
+    leading,
+    log_tokens,
+    looks,
+    plot,
+    series,
+)
 from radialbench.reports.summary import Summary
 from radialbench.reports.text import format_ratio, join_and
 

@@ -9,8 +9,7 @@ from radialbench.reports.check.change_points import FEWEST
 from radialbench.reports.check.history import History, MetricChange, MetricHistory, Point, Run
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import PLACES
-from radialbench.reports.terminal_tables import paragraph, terminal_table
-from radialbench.reports.text import format_interval, printable
+from radialbench.reports.text import format_interval, paragraph, printable, terminal_table
 
 MOST = 20
 """Histories of a metric that are shown at most."""
@@ -106,7 +105,7 @@ def _series(one: MetricHistory, runs: tuple[Run, ...], width: int | None) -> str
     table = terminal_table(
         ("result", one.metric, "95%", "of", "change"),
         [_row(one.metric, point, runs[point.run], marks) for point in one.points],
-        words=("95%", "of", "change"),
+        text_columns=("95%", "of", "change"),
         width=None if width is None else width - len(indent),
         spare=("of", "95%"),
     )

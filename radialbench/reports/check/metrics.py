@@ -8,8 +8,7 @@ from statistics import median, stdev
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate, estimate_median
-from radialbench.reports.ratios import ceiling_fractions
-from radialbench.reports.rows import busy
+from radialbench.reports.rows import busy, ceiling_fractions
 from radialbench.reports.text import format_mib, format_sig3
 
 RUNS_GPU = 0.005

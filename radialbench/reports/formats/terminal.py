@@ -7,8 +7,7 @@ from radialbench.reports.check.verdict import CheckResult, Outcome
 from radialbench.reports.columns import Cell, View, cell, named, show
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
-from radialbench.reports.terminal_tables import paragraph, terminal_table
-from radialbench.reports.text import format_range, join_and, printable
+from radialbench.reports.text import format_range, join_and, paragraph, printable, terminal_table
 
 FIRST = 3
 """Cases that are named of those with the same reason."""
@@ -80,7 +79,7 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     for row, before, line in zip(rows[1:], rows, body[1:], strict=False):
         line[:2] = ["", ""] if row.tokens == before.tokens else line[:2]
     words = ("mask", "backend")
-    shown = terminal_table(headings, body, words=words, width=width, spare=SPARE)
+    shown = terminal_table(headings, body, text_columns=words, width=width, spare=SPARE)
     over = sorted({row.dense.backend or "" for row in rows if row.dense})
     notes = (
         [f"speed-up over the fastest dense result of each length ({join_and(over)})"]
@@ -116,7 +115,7 @@ def _compiling(summary: Summary, sweep: str, width: int | None) -> list[str]:
     if not body:
         return []
     headings = ("table of", "frames", *COMPILING)
-    shown = terminal_table(headings, body, words=("table of",), width=width)
+    shown = terminal_table(headings, body, text_columns=("table of",), width=width)
     return [f"{printable(sweep)}: tables\n\n{shown}"]
 
 

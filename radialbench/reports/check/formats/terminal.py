@@ -1,8 +1,7 @@
 """Plain text, the worst first; what passes is counted only."""
 
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.terminal_tables import paragraph
-from radialbench.reports.text import join_and, printable
+from radialbench.reports.text import join_and, paragraph, printable
 
 MOST = 40
 """Verdicts that are shown at most; cases with the same one are told together."""

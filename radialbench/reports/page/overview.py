@@ -1,4 +1,4 @@
-"""What comes first: what was measured, how much faster masks are and how surely, what failed."""
+"""What the page shows first: what was measured, how much faster masks are, what failed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,10 +7,8 @@ from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import cell
-from radialbench.reports.headlines import Headline, headlines
-from radialbench.reports.page.template import Table, render
-from radialbench.reports.ratios import total_ms
-from radialbench.reports.rows import Row
+from radialbench.reports.page import Table, render_template
+from radialbench.reports.rows import Row, total_ms
 from radialbench.reports.summary import Summary, protocol
 from radialbench.reports.text import (
     EMPTY_CELL,
@@ -21,6 +19,54 @@ from radialbench.reports.text import (
     join_and,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A mask on its fastest kernel, at the longest length with a dense result.
+
+    Attributes:
+        row: That case; it has a speed-up.
+        even: From which length on that kernel's mask beats dense; None if it is not known.
+    """
+
+    row: Row
+    even: BreakEven | None
+
+    @property
+    def ideal(self) -> float | None:
+        """Speed-up in proportion to the pairs: one over the density."""
+        table = self.row.table
+        return 1 / table.density if table and table.density else None
+
+    @property
+    def reached(self) -> float | None:
+        """Share of the ideal speed-up."""
+        return self.row.speedup / self.ideal if self.row.speedup and self.ideal else None
+
+
+def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
+    """Give the headlines of each sweep and environment, the fastest mask first."""
+    found: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in summary.timed:
+        if row.speedup is not None and not row.is_dense:
+            best = found.setdefault((row.sweep, row.place), {})
+            if row.mask not in best or _better(row, best[row.mask]):
+                best[row.mask] = row
+    evens = {(one.sweep, one.place, one.mask, one.backend): one for one in summary.break_evens}
+    return {where: tuple(_sorted(where, best.values(), evens)) for where, best in found.items()}
+
+
+def _better(row: Row, other: Row) -> bool:
+    return (row.tokens, row.speedup or 0) > (other.tokens, other.speedup or 0)
+
+
+def _sorted(
+    where: tuple[str, int], rows: Iterable[Row], evens: dict[tuple[str, int, str, str], BreakEven]
+) -> list[Headline]:
+    ordered = sorted(rows, key=lambda row: -(row.speedup or 0))
+    return [Headline(row, evens.get((*where, row.mask, row.backend))) for row in ordered]
+
+
 MOST_TABLES = 12
 """Sweeps with a table of headlines."""
 
@@ -30,7 +76,7 @@ FIRST = 6
 
 def fragment(summary: Summary) -> str:
     """Render the page's first part without its style, as a notebook shows it."""
-    return render("notebook.html", **overview(summary))
+    return render_template("notebook.html", **overview(summary))
 
 
 def overview(summary: Summary) -> dict[str, object]:
@@ -93,7 +139,7 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
         *("density", "kernel"),
     )
     rows = [_headline(line, first) for line in lines]
-    return Table(name, caption, headers, rows, words=1)
+    return Table(name, caption, headers, rows, text_columns=1)
 
 
 def _headline(line: Headline, first: Row) -> tuple[str, ...]:
@@ -159,6 +205,6 @@ def baseline(check: CheckResult) -> Baseline:
     ]
     caption = f"Beside {check.baseline}: {check.headline}"
     return Baseline(
-        Table("compared", caption, headers, rows, words=4, sortable=True) if rows else None,
+        Table("compared", caption, headers, rows, text_columns=4, sortable=True) if rows else None,
         [f"{words}: {named(cases)}" if cases else words for words, cases in check.notes],
     )
