@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from radialbench.autotune.space import format_config
-from radialbench.reports.terminal_tables import terminal_table, terminal_width
+from radialbench.reports.text import terminal_table, terminal_width
 
 if TYPE_CHECKING:
     from radialbench.autotune.jobs import TuningEstimate
@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from radialbench.autotune.run import JobEnded, Verification
     from radialbench.autotune.tuner import Tuned
 
-TEXT = ("problem", "configuration", "at an edge", "mattered", "rejected", "gain now", "verdict")
+TEXT_COLUMNS = (
+    "problem",
+    "configuration",
+    "at an edge",
+    "mattered",
+    "rejected",
+    "gain now",
+    "verdict",
+)
 SPARE = (
     *("mattered", "at an edge", "gain when tuned", "rejected", "default ms", "candidates"),
     *("best ms", "configuration"),
@@ -79,4 +87,6 @@ def _cells(tuned: "Tuned") -> tuple[str, ...]:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    return terminal_table(headings, rows, words=TEXT, width=terminal_width(), spare=SPARE)
+    return terminal_table(
+        headings, rows, text_columns=TEXT_COLUMNS, width=terminal_width(), spare=SPARE
+    )

@@ -121,7 +121,7 @@ def check(
         raise typer.Exit(code)
     from radialbench.reports.check.formats import load_check_format
     from radialbench.reports.check.remeasure import mark_unrepeated
-    from radialbench.reports.summarize import whole_results
+    from radialbench.reports.summary import whole_results
 
     load_check_format(format)
     compare = checker(gate, gates, noise_floor, across_versions)
@@ -164,11 +164,11 @@ def _exit_code(result: "CheckResult", *, allow_missing: bool) -> int:
 
 def _refuse(what: str, options: Mapping[str, object]) -> None:
     """Refuse options that are for another kind of check."""
-    from radialbench.reports.numbers import listed
+    from radialbench.reports.text import join_and
 
     if given := [name for name, value in options.items() if value]:
         raise ReportError(
-            f"{what} does not take {listed(given)}; see which options go together with "
+            f"{what} does not take {join_and(given)}; see which options go together with "
             "radialbench check --help"
         )
 
@@ -324,7 +324,7 @@ def _check_offline(
         strict: Whether a figure that changed fails, too.
     """
     from radialbench.records.offline import read_offline, write_offline
-    from radialbench.reports.offline import compare_offline, offline_exit_code
+    from radialbench.reports.offline_diff import compare_offline, offline_exit_code
     from radialbench.reports.offline_text import (
         OfflineChecked,
         check_offline_format,

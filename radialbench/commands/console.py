@@ -56,18 +56,22 @@ def print_table(
     headings: Sequence[str],
     body: Iterable[Sequence[object]],
     *,
-    words: Collection[str],
+    text_columns: Collection[str],
     spare: Sequence[str] | None = None,
 ) -> None:
     """Print a table that is as wide as the terminal; see `terminal_table`."""
-    from radialbench.reports.terminal_tables import terminal_table, terminal_width
+    from radialbench.reports.text import terminal_table, terminal_width
 
-    say(terminal_table(headings, body, words=words, width=terminal_width(), spare=spare))
+    say(
+        terminal_table(
+            headings, body, text_columns=text_columns, width=terminal_width(), spare=spare
+        )
+    )
 
 
 def at_width(format: str, render: Callable[..., str]) -> Callable[[Any], str]:
     """Bind the format `terminal` to the width of the terminal; others stay as they are."""
-    from radialbench.reports.terminal_tables import terminal_width
+    from radialbench.reports.text import terminal_width
 
     return partial(render, width=terminal_width()) if format == "terminal" else render
 

@@ -34,8 +34,8 @@ def history(
     from radialbench.reports.check.history import history, in_commit_order, run_of
     from radialbench.reports.check.history_text import facts, terminal
     from radialbench.reports.history_chart import write_pictures
-    from radialbench.reports.summarize import whole_results
-    from radialbench.reports.terminal_tables import terminal_width
+    from radialbench.reports.summary import whole_results
+    from radialbench.reports.text import terminal_width
 
     chosen = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]

@@ -83,7 +83,7 @@ def models(json: Json = False) -> None:
             )
             for preset, grid in zip(presets, grids, strict=True)
         ],
-        words=("model", "size", "grid"),
+        text_columns=("model", "size", "grid"),
     )
 
 

@@ -54,7 +54,7 @@ def report(
     """
     from radialbench.reports.check.remeasure import mark_unrepeated
     from radialbench.reports.formats import load_format
-    from radialbench.reports.summarize import load_summary, results_file
+    from radialbench.reports.summary import load_summary, results_file
 
     if json and format not in (None, "json"):
         raise ReportError(f"--json and --format {format} are two formats; choose one")
@@ -70,7 +70,7 @@ def report(
     if summary.check:
         summary = replace(summary, check=mark_unrepeated(summary.check))
     if out and out.suffix == ".parquet":
-        from radialbench.reports.parquet import parquet_bytes
+        from radialbench.reports.files import parquet_bytes
 
         out.write_bytes(parquet_bytes(summary))
         typer.echo(f"{len(summary.rows):,} cases: {out}")
@@ -81,7 +81,7 @@ def report(
 
 def _write(summary: "Summary", out: Path) -> str:
     """Write the files, and return where they are."""
-    from radialbench.reports.folder import write_page, write_report
+    from radialbench.reports.files import write_page, write_report
 
     if out.suffix == ".html":
         write_page(summary, out)

@@ -161,7 +161,7 @@ def _print_estimate(name: str, estimate: "RunEstimate", *, json: bool) -> None:
             )
             for one in estimate.estimates
         ],
-        words=("configuration", "case"),
+        text_columns=("configuration", "case"),
         spare=("configuration",),
     )
     free = ""

@@ -143,6 +143,6 @@ def plan(
     print_table(
         ("tokens", "configuration", "case"),
         [(f"{case.problem.seq_len:,}", case.config_source, case.id) for case in cases],
-        words=("configuration", "case"),
+        text_columns=("configuration", "case"),
         spare=("configuration",),
     )

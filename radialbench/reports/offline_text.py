@@ -8,7 +8,7 @@ from typing import Any
 from radialbench.errors import ReportError, unknown
 from radialbench.records.offline import Offline, OfflineRow
 from radialbench.reports.check.formats import load_check_format
-from radialbench.reports.offline import OfflineVerdict, as_check_result, counted_outcomes
+from radialbench.reports.offline_diff import OfflineVerdict, as_check_result, counted_outcomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ def test_bad_input_is_told_before_anything_is_measured(cli: Cli) -> None:
         "does not take --baseline": ["--baseline", cli.suite],
         "does not take --strict": ["--strict"],
         "needs a suite and no more": ["smoke"],
-        "unknown form": ["--format", "csv"],
+        "unknown format": ["--format", "csv"],
         "cannot write": ["-o", "json=nowhere/file"],
     }
     for words, given in bad.items():

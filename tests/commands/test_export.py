@@ -180,7 +180,10 @@ def test_what_cannot_be_exported_is_bad_input(cli: Cli, tmp_path: Path) -> None:
     cases: list[tuple[list[object], str]] = [
         ([tmp_path / "none.jsonl", *to], "cannot read "),
         ([tmp_path / "t4.json", *to], f"{tmp_path / 't4.json'}: not an export of radialbench"),
-        ([path, "--format", "jsonl", "-o", out], "unknown form of configurations 'jsonl'; did you"),
+        (
+            [path, "--format", "jsonl", "-o", out],
+            "unknown format of configurations 'jsonl'; did you",
+        ),
         ([path, *to, "-b", "trito"], f"{path}: unknown backend 'trito'; did you mean 'triton'?"),
         ([path, *to, "-d", "H100"], f"{path} has nothing of a kernel on 'H100'; it has Example GP"),
         ([path, "--format", "json", "-o", path / "x"], f"cannot write {path / 'x'}: "),

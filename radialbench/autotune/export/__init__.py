@@ -51,7 +51,7 @@ def load_config_format(name: str) -> Render:
     Raises:
         RecordError: No form has this name.
     """
-    kind = "form of configurations"
+    kind = "format of configurations"
     render: Render = load_plugin(CONFIG_FORMATS, name, kind=kind, error=RecordError)
     return render
 
