@@ -159,14 +159,19 @@ def _query(handle: Any, name: str, *arguments: int) -> int | None:
         return None
 
 
+def _power_w(handle: Any) -> float | None:
+    milliwatts = _query(handle, "nvmlDeviceGetPowerUsage")
+    return None if milliwatts is None else milliwatts / 1e3
+
+
 def _reading(handle: Any, source: str) -> Reading:
     import pynvml
 
-    milliwatts = _query(handle, "nvmlDeviceGetPowerUsage")
+    watts = _power_w(handle)
     return Reading(
         source,
         sm_mhz=_query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
-        power_w=None if milliwatts is None else round(milliwatts / 1e3),
+        power_w=None if watts is None else round(watts),
         temperature_c=_query(handle, "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
         slowed_by=slowed_by(_query(handle, "nvmlDeviceGetCurrentClocksEventReasons") or 0),
     )
@@ -238,7 +243,7 @@ class _Readings:
         if energy is not None and (not self.energy or self.energy[-1][1] != energy):
             self.energy.append((now, energy))
         for values, value in (
-            (self.power, _query(handle, "nvmlDeviceGetPowerUsage")),
+            (self.power, _power_w(handle)),
             (self.sm, _query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)),
             (self.memory, _query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)),
             (self.heat, _query(handle, "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU)),
@@ -254,7 +259,7 @@ class _Readings:
             calls=calls,
             seconds=seconds,
             energy_j=None if watts is None else watts * seconds / calls,
-            power_w=watts if watts is not None else mean(self.power) / 1e3 if self.power else None,
+            power_w=watts if watts is not None else mean(self.power) if self.power else None,
             sm_mhz=median(self.sm) if self.sm else None,
             memory_mhz=median(self.memory) if self.memory else None,
             temperature_c=max(self.heat, default=None),
