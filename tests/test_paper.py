@@ -30,7 +30,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
 from radialbench.records.store import append, read
 from radialbench.reports.claims import VIDEOS, Claim, Video
-from radialbench.reports.formats.html import render
+from radialbench.reports.page.assemble import page as render
 from radialbench.reports.paper import attention_rows, attention_table
 from radialbench.reports.summarize import summarize
 from radialbench.suites.plan import plan

@@ -12,7 +12,7 @@ def files_of(settings: Iterable[str], keep: Iterable[Path]) -> dict[Path, str]:
     """
     from radialbench.errors import ReportError
     from radialbench.records.store import RESULTS
-    from radialbench.reports.check.formats import load_check_format
+    from radialbench.reports.formats import load_check_format
 
     kept = {each.resolve() for path in keep for each in (path, path / RESULTS)}
     files = {}

@@ -23,7 +23,7 @@ def asked(study: Path | None, backends: Sequence[str], device: str | None) -> "l
     """
     from radialbench.errors import RecordError, unknown
     from radialbench.kernels.tuned import shipped_records
-    from radialbench.records.exported import files_of, read_records
+    from radialbench.records.tuning_file import files_of, read_records
 
     if study is None:
         found = list(shipped_records())

@@ -19,7 +19,7 @@ def judge_of(
     """
     from radialbench.cli._options import noise_share
     from radialbench.reports.check.compare import check
-    from radialbench.reports.check.gates import choose_gates
+    from radialbench.reports.check.metrics import choose_gates
 
     chosen = choose_gates(gates, gate)
 

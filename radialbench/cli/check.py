@@ -117,7 +117,7 @@ def check(
     from radialbench.cli._check_files import files_of, write_files
     from radialbench.cli._console import at_width
     from radialbench.cli._judge import judge_of
-    from radialbench.reports.check.formats import load_check_format
+    from radialbench.reports.formats import load_check_format
     from radialbench.reports.summarize import whole_results
 
     load_check_format(format)

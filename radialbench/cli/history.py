@@ -35,9 +35,8 @@ def history(
     Exits with 0 whether something changed or not, and with 2 on bad input.
     """
     from radialbench.cli._console import errors, print_json
-    from radialbench.reports.check.gates import choose_gates
-    from radialbench.reports.check.history import history, run_of
-    from radialbench.reports.check.history_text import facts, terminal
+    from radialbench.reports.check.history import history, history_document, history_text, run_of
+    from radialbench.reports.check.metrics import choose_gates
     from radialbench.reports.summarize import whole_results
     from radialbench.reports.terminal_tables import terminal_width
 
@@ -52,9 +51,9 @@ def history(
     if out is not None:
         _draw(found, out)
     if json:
-        print_json(facts(found))
+        print_json(history_document(found))
     else:
-        typer.echo(terminal(found, width=terminal_width()), nl=False)
+        typer.echo(history_text(found, width=terminal_width()), nl=False)
 
 
 def _in_order(runs: "list[Run]") -> "tuple[list[Run], str]":

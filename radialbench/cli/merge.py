@@ -20,8 +20,8 @@ def merge(
     """
     from radialbench.cli import FAILED
     from radialbench.cli._console import console, fail, print_json
-    from radialbench.records.merge import merge as merge_files
     from radialbench.records.store import RESULTS, WriteError
+    from radialbench.records.store import merge as merge_files
 
     files = [path / RESULTS if path.is_dir() else path for path in results]
     try:

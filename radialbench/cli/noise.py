@@ -39,7 +39,7 @@ def noise(
     """
     from radialbench.cli import FAILED, INTERRUPTED
     from radialbench.cli._console import console, errors, fail, print_json
-    from radialbench.reports.check.noise import FEWEST
+    from radialbench.reports.check.noise import MIN_RUNS
     from radialbench.suites.noise import RunFailedError, record_runs
     from radialbench.suites.read import load_suite
 
@@ -60,12 +60,12 @@ def noise(
     if json:
         print_json(_facts(path, found))
         return
-    lines = _lines(found) if len(found) >= FEWEST else []
+    lines = _lines(found) if len(found) >= MIN_RUNS else []
     lines += [f"runs: {path}, {len(found)} of {found[0][0].environment.processor}"] if found else []
     if len(found) < runs:
         lines.append(f"the time was up; go on with: {shlex.join(words)}")
     elif not lines[1:]:
-        lines.append(f"what runs differ by takes {FEWEST} of them: give --runs {FEWEST}")
+        lines.append(f"what runs differ by takes {MIN_RUNS} of them: give --runs {MIN_RUNS}")
     else:
         lines.append(f"check with it: radialbench check RESULTS --noise-floor {path}")
     for line in lines:
@@ -98,9 +98,9 @@ def _lines(found: "list[Run]") -> list[str]:
 def _facts(path: Path, found: "list[Run]") -> dict[str, object]:
     from dataclasses import asdict
 
-    from radialbench.reports.check.noise import FEWEST, equal_codes, spreads
+    from radialbench.reports.check.noise import MIN_RUNS, equal_codes, spreads
 
-    enough = len(found) >= FEWEST
+    enough = len(found) >= MIN_RUNS
     return {
         "file": str(path),
         "runs": len(found),

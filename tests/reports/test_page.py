@@ -11,10 +11,10 @@ from markupsafe import escape
 
 from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
-from radialbench.reports.formats.html import render
 from radialbench.reports.masks import pictured
 from radialbench.reports.numbers import plain
 from radialbench.reports.page import pictures, template
+from radialbench.reports.page.assemble import page as render
 from radialbench.reports.rows import DENSE, Row
 from radialbench.reports.summarize import summarize
 from tests.reports import golden

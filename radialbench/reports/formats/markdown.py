@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from radialbench.records.result import Environment
-from radialbench.reports.check.formats.markdown import verdict_table
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.environments import environment_facts
+from radialbench.reports.formats.check_markdown import verdict_table
 from radialbench.reports.markdown_tables import table, text
 from radialbench.reports.numbers import listed
 from radialbench.reports.rows import Row
