@@ -39,7 +39,7 @@ def check_offline(
         render_offline,
     )
     from radialbench.records.offline import read_offline, write_offline
-    from radialbench.reports.offline import compare_offline, offline_exit_code
+    from radialbench.reports.offline_diff import compare_offline, offline_exit_code
     from radialbench.suites.offline import offline
     from radialbench.suites.plan import plan
 

@@ -17,7 +17,7 @@ errors = Console(stderr=True)
 
 def at_width(form: str, render: Callable[..., str]) -> Callable[[Any], str]:
     """Bind the form `terminal` to the width of the terminal; other forms stay as they are."""
-    from radialbench.reports.terminal_tables import terminal_width
+    from radialbench.reports.text import terminal_width
 
     return partial(render, width=terminal_width()) if form == "terminal" else render
 
@@ -30,10 +30,10 @@ def print_table(
     spare: Sequence[str] | None = None,
 ) -> None:
     """Print a table that is as wide as the terminal; see `terminal_table`."""
-    from radialbench.reports.terminal_tables import terminal_table, terminal_width
+    from radialbench.reports.text import terminal_table, terminal_width
 
     width = terminal_width()
-    text = terminal_table(headings, body, words=words, width=width, spare=spare)
+    text = terminal_table(headings, body, text_columns=words, width=width, spare=spare)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -37,7 +37,7 @@ def forecast_facts(name: str, told: "RunEstimate") -> dict[str, Any]:
 
 def forecast_lines(name: str, told: "RunEstimate") -> list[str]:
     """Format a forecast for people: a line a case, then the sum and what it rests on."""
-    from radialbench.reports.terminal_tables import terminal_table, terminal_width
+    from radialbench.reports.text import terminal_table, terminal_width
     from radialbench.suites.estimate import METHOD
 
     cases = [
@@ -48,7 +48,7 @@ def forecast_lines(name: str, told: "RunEstimate") -> list[str]:
         terminal_table(
             ("seconds", "GiB", "configuration", "case"),
             cases,
-            words=("configuration", "case"),
+            text_columns=("configuration", "case"),
             width=terminal_width(),
             spare=("configuration",),
         )

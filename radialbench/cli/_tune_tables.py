@@ -79,6 +79,6 @@ def _cells(tuned: Any) -> tuple[str, ...]:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    from radialbench.reports.terminal_tables import terminal_table, terminal_width
+    from radialbench.reports.text import terminal_table, terminal_width
 
-    return terminal_table(headings, rows, words=WORDS, width=terminal_width(), spare=SPARE)
+    return terminal_table(headings, rows, text_columns=WORDS, width=terminal_width(), spare=SPARE)

@@ -23,7 +23,7 @@ def update(
 ) -> None:
     """Put results into a baseline, in place of those of the same case and device."""
     from radialbench.reports.check.baseline import update
-    from radialbench.reports.summarize import whole_results
+    from radialbench.reports.summary import whole_results
 
     _, records = whole_results(current)
     replaced, new = update(out, records, reason=reason)

@@ -118,7 +118,7 @@ def check(
     from radialbench.cli._console import at_width
     from radialbench.cli._judge import judge_of
     from radialbench.reports.formats import load_check_format
-    from radialbench.reports.summarize import whole_results
+    from radialbench.reports.summary import whole_results
 
     load_check_format(format)
     judge = judge_of(gate, gates, noise_floor, across_versions)
@@ -173,11 +173,11 @@ def _exit_code(found: "CheckResult", *, allow_missing: bool) -> int:
 def _refuse(what: str, options: Mapping[str, object]) -> None:
     """Refuse options that are for another kind of check."""
     from radialbench.errors import ReportError
-    from radialbench.reports.numbers import listed
+    from radialbench.reports.text import join_and
 
     if given := [name for name, value in options.items() if value]:
         raise ReportError(
-            f"{what} does not take {listed(given)}; see which options go together with "
+            f"{what} does not take {join_and(given)}; see which options go together with "
             "radialbench check --help"
         )
 

@@ -37,8 +37,8 @@ def history(
     from radialbench.cli._console import errors, print_json
     from radialbench.reports.check.history import history, history_document, history_text, run_of
     from radialbench.reports.check.metrics import choose_gates
-    from radialbench.reports.summarize import whole_results
-    from radialbench.reports.terminal_tables import terminal_width
+    from radialbench.reports.summary import whole_results
+    from radialbench.reports.text import terminal_width
 
     asked = choose_gates(gates, gate)
     runs = [run_of(*whole_results(path)) for path in results]

@@ -48,7 +48,7 @@ def report(
     from radialbench.cli._judge import judge_of
     from radialbench.errors import ReportError
     from radialbench.reports.formats import load_format
-    from radialbench.reports.summarize import load_summary, results_file
+    from radialbench.reports.summary import load_summary, results_file
 
     if json and format not in (None, "json"):
         raise ReportError(f"--json and --format {format} are two forms; choose one")
@@ -73,7 +73,7 @@ def report(
 
 
 def _write_parquet(summary: "Summary", out: Path) -> None:
-    from radialbench.reports.parquet import parquet_bytes
+    from radialbench.reports.files import parquet_bytes
 
     out.write_bytes(parquet_bytes(summary))
     typer.echo(f"{len(summary.rows):,} cases: {out}")
@@ -81,7 +81,7 @@ def _write_parquet(summary: "Summary", out: Path) -> None:
 
 def _write(summary: "Summary", out: Path) -> str:
     """Write the files, and say where."""
-    from radialbench.reports.folder import write_page, write_report
+    from radialbench.reports.files import write_page, write_report
 
     if out.suffix == ".html":
         write_page(summary, out)

@@ -12,7 +12,6 @@ from pyarrow import parquet
 from radialbench.cli import main
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, append
-from radialbench.reports import terminal_tables
 from radialbench.reports.rows import DENSE
 from tests.records.sample import failed
 from tests.reports.factory import elsewhere, ended, made
@@ -80,7 +79,7 @@ def test_tables_take_the_width_of_the_terminal(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     for width, whole in ((None, True), (60, False)):
-        monkeypatch.setattr(terminal_tables, "terminal_width", lambda width=width: width)
+        monkeypatch.setattr("radialbench.reports.text.terminal_width", lambda width=width: width)
         assert report(monkeypatch, run_folder, "--format", "terminal") == 0
         out = capsys.readouterr().out
         assert ("peak MiB" in out.splitlines()[6]) == whole == ("no room for" not in out)

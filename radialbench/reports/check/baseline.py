@@ -10,7 +10,7 @@ from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
 from radialbench.records.result import UNSOUND, Environment, Record
 from radialbench.records.store import record_of, write_bytes
-from radialbench.reports.numbers import listed, plain
+from radialbench.reports.text import join_and, printable
 
 Key = tuple[str, str, str, str]
 
@@ -44,7 +44,7 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
     for record in latest.values():
         if record.status in UNSOUND:
             raise ReportError(
-                f"{plain(record.case)} is {record.status}: in a baseline it would let the same "
+                f"{printable(record.case)} is {record.status}: in a baseline it would let the same "
                 "fault pass. Measure it again, or leave it out"
             )
     lines = _lines(path) if path.exists() else {}
@@ -90,15 +90,15 @@ def environment_diff(
         ours |= dict.fromkeys(_cards(old, new))
     if machines:
         raise ReportError(
-            f"the baseline is of another machine ({plain('; '.join(machines))}), and times of two "
-            "machines are not compared. Measure a baseline on this one"
+            f"the baseline is of another machine ({printable('; '.join(machines))}), and times of "
+            "two machines are not compared. Measure a baseline on this one"
         )
     if versions and not across_versions:
         raise ReportError(
-            f"the baseline is of another environment ({plain('; '.join(versions))}). "
+            f"the baseline is of another environment ({printable('; '.join(versions))}). "
             "Measure it again in this one, or compare them as they are with --across-versions"
         )
-    return tuple(map(plain, (*versions, *ours)))
+    return tuple(map(printable, (*versions, *ours)))
 
 
 def mismatch_reason(old: Record, new: Record) -> str:
@@ -108,11 +108,11 @@ def mismatch_reason(old: Record, new: Record) -> str:
     one, other = old.problem, new.problem
     changed = [name for name in names if getattr(one, name) != getattr(other, name)]
     if changed:
-        return f"another problem than in the baseline: its {listed(changed)} changed"
+        return f"another problem than in the baseline: its {join_and(changed)} changed"
     if old.measure == "compile" and _fields(old.environment, new.environment, PROCESSOR):
         return "tables were compiled on another processor"
     if old.timing and new.timing and (protocol := old.timing.protocol_diff(new.timing)):
-        return f"measured differently ({plain('; '.join(protocol))})"
+        return f"measured differently ({printable('; '.join(protocol))})"
     return ""
 
 
@@ -121,7 +121,7 @@ def config_diffs(pairs: Iterable[tuple[Record, Record]]) -> dict[str, tuple[str,
     cases: dict[str, tuple[str, ...]] = {}
     for old, new in pairs:
         names = [each.name for each in fields(old.config)]
-        if text := plain(", ".join(_fields(old.config, new.config, names))):
+        if text := printable(", ".join(_fields(old.config, new.config, names))):
             cases[text] = (*cases.get(text, ()), new.case)
     return cases
 

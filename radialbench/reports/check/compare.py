@@ -33,7 +33,7 @@ from radialbench.reports.check.verdict import (
     apply_gate,
     worst_first,
 )
-from radialbench.reports.numbers import between, plain
+from radialbench.reports.text import format_interval, printable
 
 Pair = tuple[Record, Record]
 """A case in the baseline, and now."""
@@ -175,7 +175,9 @@ def _judge_sampled(one: _SampledChange, is_worse: bool, is_better: bool) -> Verd
     # The gate, or what two runs of the same code may differ by.
     least = max(one.gate.share, one.gate.least / one.before.value, 2 * one.change.runs)
     ratio, interval = _ratio(one.metric, one.before, one.now), metric.shown_interval(change)
-    text = f"{_describe(one.metric, change.value, ratio)} (95% {between(interval, _percent)})"
+    text = (
+        f"{_describe(one.metric, change.value, ratio)} (95% {format_interval(interval, _percent)})"
+    )
     bounds = Bounds(
         *(1, 1 / (1 + least), 1 + least, (1 + least) ** 2),
         *(f"{100 * least:.3g}%", f"{200 * least:.3g}%"),
@@ -234,7 +236,7 @@ def _compare_status(old: Record, new: Record) -> Verdict | None:
     if old.timing and new.timing:
         return None
     was, now = old.status.value, new.status.value
-    why = f": {plain(new.reason)}" if new.reason else ""
+    why = f": {printable(new.reason)}" if new.reason else ""
     text = f"{now} as before{why}" if was == now else f"was {was}, is {now}{why}"
     outcome = Outcome.REGRESSED if _severity(new) > _severity(old) else Outcome.PASS
     return Verdict(new.case, "status", outcome, text)

@@ -33,8 +33,7 @@ from radialbench.reports.check.significance import (
     segment_medians,
 )
 from radialbench.reports.check.verdict import PLACES, Outcome
-from radialbench.reports.numbers import between, plain
-from radialbench.reports.terminal_tables import paragraph, terminal_table
+from radialbench.reports.text import format_interval, paragraph, printable, terminal_table
 
 Key = tuple[str, str]
 
@@ -280,7 +279,7 @@ def history_text(history: History, *, width: int | None = None) -> str:
         lines.append(f"with fewer than {MIN_VALUES} results no change can be told from chance")
     lines += [f"gates: {', '.join(history.gates)}"] if history.gates else []
     for why, count in history.left_out.items():
-        lines.append(f"left out: {count} case{'s' * (count != 1)}, {plain(why)}")
+        lines.append(f"left out: {count} case{'s' * (count != 1)}, {printable(why)}")
     return "\n".join([*parts, *lines]) + "\n"
 
 
@@ -347,19 +346,19 @@ def _series_text(one: MetricHistory, runs: tuple[Run, ...], width: int | None) -
     table = terminal_table(
         ("result", one.metric, "95%", "of", "change"),
         [_row(one.metric, point, runs[point.run], marks) for point in one.points],
-        words=("95%", "of", "change"),
+        text_columns=("95%", "of", "change"),
         width=None if width is None else width - len(indent),
         spare=("of", "95%"),
     )
     lines += ["", textwrap.indent(table, indent), ""]
-    return "\n".join([f"{worst}  {plain(one.case)}: {one.metric}", *lines])
+    return "\n".join([f"{worst}  {printable(one.case)}: {one.metric}", *lines])
 
 
 def _row(metric: str, point: Point, run: Run, marks: dict[int, str]) -> tuple[str, ...]:
-    ends = between(point.interval, partial(format_value, metric))
+    ends = format_interval(point.interval, partial(format_value, metric))
     place, mark = str(point.run + 1), marks.get(point.run, "")
     return place, format_value(metric, point.value), ends, _name(run), mark
 
 
 def _name(run: Run) -> str:
-    return plain(f"{run.commit or run.source}, {run.created[:10]}")
+    return printable(f"{run.commit or run.source}, {run.created[:10]}")

@@ -13,9 +13,8 @@ from radialbench.records.gate import Gate, gate_text, read_gate, setting_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate, estimate_median
-from radialbench.reports.numbers import MIB, mib, plain, three
-from radialbench.reports.rows import busy
-from radialbench.reports.times import ceiling_shares
+from radialbench.reports.rows import busy, ceiling_fractions
+from radialbench.reports.text import MIB, format_mib, format_sig3, printable
 
 RUNS_GPU = 0.005
 """How much two runs of the same code on one GPU differ by, as a standard deviation of the ratio:
@@ -74,7 +73,7 @@ def cycles(record: Record) -> MetricValue | None:
 
 def ceiling(record: Record) -> MetricValue | None:
     """Return the matmul's rate over that of the visited blocks, timed in turn."""
-    shares = ceiling_shares(record)
+    shares = ceiling_fractions(record)
     return _sampled([1 / share for share in shares], RUNS_GPU) if shares else None
 
 
@@ -146,10 +145,10 @@ METRICS: dict[str, Metric] = {
 def format_value(metric: str, value: float) -> str:
     """Format a metric's value with its unit: `1.05 ms`, `12.0 MiB`, `71.3%`."""
     if metric == "memory":
-        return f"{mib(value)} MiB"
+        return f"{format_mib(value)} MiB"
     if metric == "ceiling":
         return f"{value:.1%}"
-    return f"{three(value)} {METRICS[metric].unit if metric in METRICS else ''}".rstrip()
+    return f"{format_sig3(value)} {METRICS[metric].unit if metric in METRICS else ''}".rstrip()
 
 
 def _timed(record: Record) -> MetricValue | None:
@@ -273,7 +272,7 @@ def describe_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
     for text, count in counts.items():
         cases = f", {count} case{'s' * (count != 1)}" if count < len(latest) else ""
         lines.append(f"{text} (suite{cases})")
-    return tuple(map(plain, lines))
+    return tuple(map(printable, lines))
 
 
 @lru_cache(maxsize=64)

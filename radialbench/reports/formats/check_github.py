@@ -1,7 +1,7 @@
 """Annotations as GitHub's runner reads them from a step's output."""
 
 from radialbench.reports.check.verdict import CheckResult, Outcome
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 LEVELS = {
     Outcome.REGRESSED: "error",
@@ -24,7 +24,7 @@ def render(result: CheckResult) -> str:
 
 def _message(text: str) -> str:
     """Return text with what would end a command escaped."""
-    return "%0A".join(plain(line).replace("%", "%25") for line in text.splitlines())
+    return "%0A".join(printable(line).replace("%", "%25") for line in text.splitlines())
 
 
 def _property(text: str) -> str:

@@ -1,8 +1,7 @@
 """Plain text, the worst first; passes are only counted."""
 
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.numbers import listed, plain
-from radialbench.reports.terminal_tables import paragraph
+from radialbench.reports.text import join_and, paragraph, printable
 
 MAX_SHOWN = 40
 """Verdicts that are shown at most; cases with the same one are shown together."""
@@ -20,8 +19,8 @@ def render(result: CheckResult, *, width: int | None = None) -> str:
     """
     cases_of: dict[tuple[str, str, str], list[str]] = {}
     for one in result.notable:
-        cases_of.setdefault((one.outcome, one.metric, plain(one.reason)), []).append(
-            plain(one.case)
+        cases_of.setdefault((one.outcome, one.metric, printable(one.reason)), []).append(
+            printable(one.case)
         )
     shown = list(cases_of.items())[:MAX_SHOWN]
     room = max((len(outcome) for (outcome, *_), _ in shown), default=0)
@@ -40,4 +39,4 @@ def render(result: CheckResult, *, width: int | None = None) -> str:
 
 def _named(cases: list[str]) -> str:
     more = len(cases) - MAX_NAMED
-    return listed(cases[:MAX_NAMED] + ([f"{more} more"] if more > 0 else []))
+    return join_and(cases[:MAX_NAMED] + ([f"{more} more"] if more > 0 else []))

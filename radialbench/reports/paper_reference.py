@@ -11,7 +11,7 @@ PAPER = "arXiv 2506.19852v2"
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PaperFigures:
     """The paper's figures; None where it gives none.
 
     Attributes:
@@ -54,7 +54,7 @@ class Video:
     masks: tuple[tuple[str, str], ...]
     decay: float
     schedule: Schedule
-    claim: Claim
+    claim: PaperFigures
 
     @property
     def preset(self) -> Model:
@@ -93,32 +93,32 @@ _MOCHI = ((FIRST, "radial_blocks:hunyuan_first"),)
 VIDEOS = (
     Video(
         *("hunyuanvideo", "1280x768x117", 1, _HUNYUAN, 0.95, Schedule(50, 12, 0)),
-        Claim(dense_pflop=612, pflop=339, speedup=1.88, seconds=(1649, 876)),
+        PaperFigures(dense_pflop=612, pflop=339, speedup=1.88, seconds=(1649, 876)),
     ),
     Video(
         *("wan2.1-14b", "1280x768x69", 1, _WAN, 0.2, Schedule(50, 12, 1)),
-        Claim(dense_pflop=560, pflop=323, speedup=1.77, seconds=(1630, 917)),
+        PaperFigures(dense_pflop=560, pflop=323, speedup=1.77, seconds=(1630, 917)),
     ),
-    Video("mochi-1", "848x480x163", 1, _MOCHI, 1.0, Schedule(64, 12, 0), Claim(gpus=8)),
+    Video("mochi-1", "848x480x163", 1, _MOCHI, 1.0, Schedule(64, 12, 0), PaperFigures(gpus=8)),
     Video(
         *("hunyuanvideo", "1280x720x253", 2, _HUNYUAN, 1.0, Schedule(50, 2, 2)),
-        Claim(sparsity=0.808, speedup=2.35, seconds=(797, 339), gpus=8),
+        PaperFigures(sparsity=0.808, speedup=2.35, seconds=(797, 339), gpus=8),
     ),
     Video(
         *("wan2.1-14b", "1280x720x161", 2, _WAN, 1.0, Schedule(50, 2, 2)),
-        Claim(sparsity=0.736, speedup=2.01, seconds=(5735, 2847)),
+        PaperFigures(sparsity=0.736, speedup=2.01, seconds=(5735, 2847)),
     ),
     Video(
         *("mochi-1", "848x480x331", 2, _MOCHI, 1.0, Schedule(64, 2, 2)),
-        Claim(sparsity=0.764, speedup=1.63, seconds=(302, 185), gpus=8),
+        PaperFigures(sparsity=0.764, speedup=1.63, seconds=(302, 185), gpus=8),
     ),
     Video(
         *("hunyuanvideo", "1280x720x509", 4, _HUNYUAN, 1.0, Schedule(50, 2, 2)),
-        Claim(sparsity=0.883, speedup=3.71, seconds=(2895, 781), gpus=8, saved=9),
+        PaperFigures(sparsity=0.883, speedup=3.71, seconds=(2895, 781), gpus=8, saved=9),
     ),
-    Video("wan2.1-14b", "1280x720x321", 4, _WAN, 1.0, Schedule(50, 2, 2), Claim()),
+    Video("wan2.1-14b", "1280x720x321", 4, _WAN, 1.0, Schedule(50, 2, 2), PaperFigures()),
     Video(
         *("mochi-1", "848x480x667", 4, _MOCHI, 1.0, Schedule(64, 2, 2)),
-        Claim(sparsity=0.855, speedup=2.57, seconds=(992, 386), gpus=8),
+        PaperFigures(sparsity=0.855, speedup=2.57, seconds=(992, 386), gpus=8),
     ),
 )

@@ -1,4 +1,4 @@
-"""The page of our kernels beside their peers: pairs of samples, targets, what has no time."""
+"""Tables of the documentation: kernels beside their peers, targets, sweeps, compile times."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,17 +10,21 @@ from radialbench.records.measurement import Measurement, Memory, Rounds, Telemet
 from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE, Record, Status, TableStats
 from radialbench.records.statistics import Estimate
-from radialbench.reports.kernels import (
-    Target,
+from radialbench.reports.doc_tables import (
+    PerformanceTarget,
     against_best_peer,
+    compile_table,
     find,
+    growth_lines,
     row_of,
     shape_tables,
+    sweep_table,
     target_table,
 )
-from radialbench.reports.rows import busy
-from radialbench.reports.times import of_ceiling, ratio
+from radialbench.reports.rows import DENSE, busy, fraction_of_ceiling, interleaved_ratio
+from radialbench.reports.summary import summarize
 from tests.records.sample import RECORD, failed
+from tests.reports.factory import ended, made, swept
 
 GROUP = "21x30x52/h12d128bf16"
 WORK = 2 * CEILING_SIZE**3
@@ -45,8 +49,8 @@ def case(backend: str, *samples: float, mask: str = "radial", **fields: Any) -> 
 
 def test_the_share_of_the_product_is_by_executed_work() -> None:
     record = case("hopper", 2.0, 4.0, 2.0)
-    assert of_ceiling(record) == Estimate(0.5)
-    assert of_ceiling(replace(record, ceiling=None)) is None
+    assert fraction_of_ceiling(record) == Estimate(0.5)
+    assert fraction_of_ceiling(replace(record, ceiling=None)) is None
 
 
 def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
@@ -128,15 +132,15 @@ def test_targets_are_met_from_their_side() -> None:
         own, other = (find(found, GROUP, "radial", name) for name in ("hopper", "fa4"))
         assert own is not None and other is not None
         assert own.timing is not None and other.timing is not None
-        return ratio(other.timing, own.timing)
+        return interleaved_ratio(other.timing, own.timing)
 
     shown = target_table(
         records,
         [
-            Target("low", 1.5, against),
-            Target("high", 1.6, against),
-            Target("most", 1.4, against, at_most=True),
-            Target("unknown", 1.0, lambda found: None),
+            PerformanceTarget("low", 1.5, against),
+            PerformanceTarget("high", 1.6, against),
+            PerformanceTarget("most", 1.4, against, at_most=True),
+            PerformanceTarget("unknown", 1.0, lambda found: None),
         ],
     )
     ends = [line.split("|")[-2].strip() for line in shown.splitlines()[2:]]
@@ -151,3 +155,60 @@ def test_a_mask_is_found_whatever_its_parameters() -> None:
     assert own.label == "radial_blocks(sink_frames=0)"
     assert find([hunyuan], GROUP, "radial_blocks", "hopper") is hunyuan
     assert find([hunyuan], GROUP, "radial", "hopper") is None
+
+
+def test_compile_times() -> None:
+    records = [
+        replace(
+            made("radial", 21, backend=None, share=0.5, samples=(30.0, 50.0, 40.0)),
+            memory=Memory(3 << 20, "rss"),
+        ),
+        ended(Status.OOM, "too big", made("sta", 21, backend=None)),
+        made("radial", 21),
+    ]
+    head, _, radial, sta = compile_table(records).splitlines()
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == [
+        *("mask", "grid", "tokens", "first ms", "ms (IQR; samples)", "peak MiB", "full", "partial")
+    ]
+    assert [cell.strip() for cell in radial.split("|")[1:-1]] == [
+        *("radial", "21×30×52", "32,760", "32.8", "40.0 (10.0; 3)", "3.00", "32,768", "16,384")
+    ]
+    assert [cell.strip() for cell in sta.split("|")[5:7]] == ["oom", "–"]
+
+
+def test_the_sweep() -> None:
+    records = [
+        made(DENSE, 5, samples=(100.0,), backend="sdpa", share=1.0),
+        made(DENSE, 5, samples=(120.0,), share=1.0),
+        made("radial", 5, samples=(40.0,), share=0.4, order=10.0),
+        made("radial", 9, samples=(90.0,), share=0.3),
+        made("sta", 5, samples=(10.0,)),
+    ]
+    lines = sweep_table(summarize(records)).splitlines()
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[::2]] == [
+        [
+            "dense on",
+            "frames",
+            "tokens",
+            "dense ms (IQR; samples)",
+            "radial ms (IQR; samples)",
+            "speed-up",
+            "pairs of dense",
+            "executed of dense",
+        ],
+        ["sdpa", "5", "7,800", "100 (0; 1)", "50.0 (0; 1)", "2.00×", "40.0%", "60.0%"],
+    ]
+    assert "sta ms (IQR; samples)" in sweep_table(summarize(records), "sta")
+    assert len(sweep_table(summarize(records), DENSE).splitlines()) == 2
+
+
+def test_growth() -> None:
+    shares = dict.fromkeys((5, 9, 17, 33, 65, 129), 0.25)
+    records = [*swept(DENSE, dict.fromkeys(shares, 1.0)), *swept("band_a", shares)]
+    summary = summarize(records)
+    about, dense, band = growth_lines(summary).splitlines()
+    assert about.startswith("- n tokens, F frames")
+    assert dense == "- dense: every pair attends: n² by definition."
+    assert "follows a·n + b·n² (RMS log-residual under 0.001;" in band
+    assert "Quadratic, as dense is, with 25.0% of its pairs." in band
+    assert growth_lines(summarize([])) == ""

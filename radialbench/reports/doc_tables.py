@@ -1,4 +1,4 @@
-"""Kernels beside their peers, as Markdown: cases of one shape that were sampled in turn."""
+"""Markdown tables of the documentation: kernels beside their peers, sweeps, compile times."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,16 @@ from dataclasses import dataclass, replace
 from radialbench.records.result import CEILING_FLOPS, CEILING_SIZE, Record
 from radialbench.records.statistics import Estimate
 from radialbench.reports.columns import View, named, show
-from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import NONE, between, times
-from radialbench.reports.rows import DENSE, Row
-from radialbench.reports.times import ratio, speedup
+from radialbench.reports.narrative import work_lines
+from radialbench.reports.rows import DENSE, Row, interleaved_ratio, rows_of, speedup
+from radialbench.reports.summary import Summary
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    escape,
+    format_interval,
+    format_ratio,
+    markdown_table,
+)
 
 OURS = ("hopper", "triton")
 
@@ -31,8 +37,8 @@ def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
         ceiling = _ceiling(timed)
         told = f"{tokens:,} tokens, {heads} heads. {ceiling}"
         lines = [
-            f"- {text(record.mask.label)} on {text(record.backend or '')}: {record.status.value}: "
-            f"{text(record.reason or '')}"
+            f"- {escape(record.mask.label)} on {escape(record.backend or '')}: {record.status}: "
+            f"{escape(record.reason or '')}"
             for record in of_group
             if not record.timing
         ]
@@ -47,10 +53,11 @@ def _throttled(record: Record) -> str:
     flags = record.timing.throttled
     if not any(flags):
         return ""
-    told = f"{sum(flags)} of {len(flags)} samples were taken while heat or the hardware held the"
-    left = "no other were to be had" if all(flags) else "the figures are of the others"
+    counted = "there are no others" if all(flags) else "the figures are of the others"
     return (
-        f"- {text(record.mask.label)} on {text(record.backend or '')}: {told} clocks back; {left}"
+        f"- {escape(record.mask.label)} on {escape(record.backend or '')}: "
+        f"{sum(flags)} of {len(flags)} samples were taken while heat or the "
+        f"hardware held the clocks back; {counted}"
     )
 
 
@@ -65,7 +72,7 @@ def _ceiling(timed: list[Record]) -> str:
 def _table(timed: list[Record]) -> str:
     def beside_peer(row: Row) -> str:
         peer = against_best_peer(row.record, timed)
-        return NONE if peer is None else f"{times(peer[1].value)} {text(peer[0])}"
+        return EMPTY_CELL if peer is None else f"{format_ratio(peer[1].value)} {escape(peer[0])}"
 
     view: View = {
         **named("mask", "backend"),
@@ -82,7 +89,7 @@ def _table(timed: list[Record]) -> str:
         "error / tolerance": "{max_abs_error} / {tolerance}",
         "MiB besides outputs": "{workspace_bytes:MiB}",
     }
-    return table(*show(view, map(row_of, timed), text=text), words=2)
+    return markdown_table(*show(view, map(row_of, timed), escape=escape), text_columns=2)
 
 
 def row_of(record: Record) -> Row:
@@ -103,7 +110,7 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Est
         return None
     best = min(peers, key=lambda other: other.timing.median_ms if other.timing else 0.0)
     assert best.timing is not None
-    return best.backend or "", ratio(best.timing, record.timing)
+    return best.backend or "", interleaved_ratio(best.timing, record.timing)
 
 
 def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
@@ -119,17 +126,17 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
         for mask in masks if dense else ():
             best = min((r for r in timed if r.mask == mask), key=_median_ms)
             found.append((title, replace(row_of(best), dense=dense)))
-    headings, cells = show(SPEEDUPS, (row for _, row in found), text=text)
+    headings, cells = show(SPEEDUPS, (row for _, row in found), escape=escape)
     body = [(title, *line) for (title, _), line in zip(found, cells, strict=True)]
-    return table(("shape", *headings), body, words=3)
+    return markdown_table(("shape", *headings), body, text_columns=3)
 
 
 def _speedup(row: Row) -> str:
     """Return the ratio of pairs, with the time of the mask's token order."""
     assert row.dense is not None
     found = speedup(row.dense, row.record)
-    ends = between(found, times)
-    return f"{times(found.value)} ({ends})" if ends else times(found.value)
+    ends = format_interval(found, format_ratio)
+    return f"{format_ratio(found.value)} ({ends})" if ends else format_ratio(found.value)
 
 
 SPEEDUPS: View = {
@@ -150,17 +157,17 @@ def _median_ms(record: Record) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PerformanceTarget:
     """What a kernel should reach.
 
     Attributes:
-        text: What is measured.
+        what: What is measured.
         bound: What it should be at least, or at most.
         of: Finds it in the records of one run; None if they do not hold it.
         at_most: Whether the bound is one from above.
     """
 
-    text: str
+    what: str
     bound: float
     of: Callable[[Sequence[Record]], Estimate | None]
     at_most: bool = False
@@ -170,16 +177,16 @@ class Target:
         return value <= self.bound if self.at_most else value >= self.bound
 
 
-def target_table(records: Sequence[Record], targets: Iterable[Target]) -> str:
+def target_table(records: Sequence[Record], targets: Iterable[PerformanceTarget]) -> str:
     """What was asked, and what was measured: the ratio with its 95% interval."""
     body = []
     for target in targets:
         value = target.of(records)
-        shown = NONE if value is None else f"{value:.2f}"
-        met = NONE if value is None else "yes" if target.met(value.value) else "**no**"
+        shown = EMPTY_CELL if value is None else f"{value:.2f}"
+        met = EMPTY_CELL if value is None else "yes" if target.met(value.value) else "**no**"
         asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
-        body.append((target.text, asked, shown, met))
-    return table(("what", "asked", "measured", "met"), body, words=1)
+        body.append((target.what, asked, shown, met))
+    return markdown_table(("what", "asked", "measured", "met"), body, text_columns=1)
 
 
 def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
@@ -189,3 +196,44 @@ def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Reco
         if record.timing and (record.group, name, record.backend) == (group, mask, backend):
             return record
     return None
+
+
+COMPILED: View = {
+    **named("mask", "grid", "tokens"),
+    "first ms": "{compile_ms}",
+    "ms (IQR; samples)": ("{median_ms} ({iqr_ms}; {samples})", "{status}"),
+    "peak MiB": "{peak_bytes}",
+    "full": "{full_blocks}",
+    "partial": "{partial_blocks}",
+}
+
+
+def compile_table(records: Iterable[Record]) -> str:
+    """Return times to compile tables, as Markdown; a case that is not ok has its status instead."""
+    rows, _ = rows_of(record for record in records if record.measure == "compile")
+    return markdown_table(*show(COMPILED, rows, escape=escape), text_columns=2)
+
+
+def sweep_table(summary: Summary, mask: str = "radial") -> str:
+    """Return one mask beside the fastest dense result of every length, as Markdown.
+
+    Args:
+        summary: Holds the results; lengths without a speed-up are left out.
+        mask: Label of the mask.
+    """
+    view: View = {
+        "dense on": "{dense_backend}",
+        **named("frames", "tokens"),
+        "dense ms (IQR; samples)": "{dense_ms} ({dense_iqr_ms}; {dense_samples})",
+        f"{mask} ms (IQR; samples)": "{latency_ms} ({iqr_ms}; {samples})",
+        "speed-up": "{speedup}",
+        "pairs of dense": "{density}",
+        "executed of dense": "{block_density}",
+    }
+    rows = [row for row in summary.timed if row.mask == mask and row.dense and not row.is_dense]
+    return markdown_table(*show(view, rows, escape=escape), text_columns=1)
+
+
+def growth_lines(summary: Summary) -> str:
+    """Return how the masks' exact work grows, as a Markdown list."""
+    return "\n".join(f"- {escape(line)}" for line in work_lines(summary.scaling.works))

@@ -7,7 +7,7 @@ import pytest
 
 from radialbench.errors import ReportError
 from radialbench.records.offline import KernelFigures, MaskFigures, Offline, OfflineRow
-from radialbench.reports.offline import (
+from radialbench.reports.offline_diff import (
     OfflineOutcome,
     OfflineVerdict,
     compare_offline,

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from radialbench.reports.growth import SQUARE, Growth, Verdict
-from radialbench.reports.numbers import listed, mib, plain, times
-from radialbench.reports.scaling import Latency, Resolution, Scaling, Work
+from radialbench.reports.scaling import SQUARE, Growth, Latency, Resolution, Scaling, Verdict, Work
+from radialbench.reports.text import format_mib, format_ratio, join_and, printable
 
 WIDE = 0.2
 """Width of an interval around 1 that no longer says that two things are in proportion."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Section:
     """Sentences on one topic.
 
     Attributes:
@@ -24,7 +23,7 @@ class Told:
     lines: tuple[str, ...]
 
 
-def tell(found: Scaling) -> tuple[Told, ...]:
+def describe_scaling(found: Scaling) -> tuple[Section, ...]:
     """Say how work, latency and memory grow; topics without anything to say are left out."""
     topics = {
         "Growth of the work, exact from the tables": work_lines(found.works),
@@ -32,7 +31,7 @@ def tell(found: Scaling) -> tuple[Told, ...]:
         "Memory": _memory(found),
         "Resolution": _resolutions(found.resolutions),
     }
-    return tuple(Told(topic, tuple(lines)) for topic, lines in topics.items() if lines)
+    return tuple(Section(topic, tuple(lines)) for topic, lines in topics.items() if lines)
 
 
 def work_lines(works: Iterable[Work]) -> list[str]:
@@ -41,12 +40,12 @@ def work_lines(works: Iterable[Work]) -> list[str]:
     several = len({work.sweep for work in works}) > 1
     lines = []
     for alike in _alike(works):
-        work, masks = alike[0], list(dict.fromkeys(plain(work.mask) for work in alike))
-        where = f", {plain(work.sweep)}" if several else ""
+        work, masks = alike[0], list(dict.fromkeys(printable(work.mask) for work in alike))
+        where = f", {printable(work.sweep)}" if several else ""
         told = [_exact(work)]
         if not work.every_pair:
             told += [_executed(one) for one in {one.blocks: one for one in alike}.values()]
-        lines.append(f"{listed(masks)}{where}: {' '.join(told)}")
+        lines.append(f"{join_and(masks)}{where}: {' '.join(told)}")
     if lines:
         lines.insert(
             0,
@@ -75,7 +74,7 @@ def _exact(work: Work) -> str:
     if exact.verdict is Verdict.CANNOT_TELL:
         return f"{exact.why}. The exact work grows {_ends(exact)}."
     best, *others = exact.fits
-    rest = listed([f"{fit.form} leaves {_small(fit.residual)}" for fit in others])
+    rest = join_and([f"{fit.form} leaves {_small(fit.residual)}" for fit in others])
     line = (
         f"{over} the exact work follows {best.form} (RMS log-residual {_small(best.residual)}; "
         f"{rest}), {_ends(exact)}."
@@ -94,8 +93,8 @@ def _executed(work: Work) -> str:
     first, last = (work.tables[end].executed_flops / work.tables[end].flops for end in (0, -1))
     frames = work.exact.frames
     line = (
-        f"Blocks of {sizes}, computed whole, execute {times(first)} that work at {frames[0]} "
-        f"frames and {times(last)} at {frames[-1]}"
+        f"Blocks of {sizes}, computed whole, execute {format_ratio(first)} that work at "
+        f"{frames[0]} frames and {format_ratio(last)} at {frames[-1]}"
     )
     exact, executed = work.exact, work.executed
     if exact.verdict is not Verdict.FOLLOWS:
@@ -150,11 +149,11 @@ def _latency(latency: Latency, *, several: bool, places: bool) -> str:
         verdict = "too uncertain to say more"
     else:
         verdict = "in proportion"
-    where = f", {plain(latency.sweep)}" if several else ""
+    where = f", {printable(latency.sweep)}" if several else ""
     where += f", environment {latency.place + 1}" if places else ""
     return (
-        f"{plain(latency.mask)} on {plain(latency.backend)}{where}: {found:.2f}, {verdict}; "
-        f"n^{latency.exponents[0]:.2f}, n^{latency.exponents[-1]:.2f}; "
+        f"{printable(latency.mask)} on {printable(latency.backend)}{where}: {found:.2f}, "
+        f"{verdict}; n^{latency.exponents[0]:.2f}, n^{latency.exponents[-1]:.2f}; "
         f"{len(latency.tokens)} lengths."
     )
 
@@ -180,24 +179,25 @@ def _memory(found: Scaling) -> list[str]:
 def _peaks(calls: Sequence[Latency], *, several: bool) -> str:
     longest = max(latency.peaks[-1][0] for latency in calls)
     sizes = [
-        f"{plain(one.mask)} on {plain(one.backend)} {mib(one.peaks[-1][1])} MiB "
+        f"{printable(one.mask)} on {printable(one.backend)} {format_mib(one.peaks[-1][1])} MiB "
         f"(n^{one.peak_exponents[-1]:.2f})"
         for one in calls
         if one.peaks[-1][0] == longest
     ]
-    where = f", {plain(calls[0].sweep)}" if several else ""
-    return f"A call at {longest:,} tokens{where} adds at its peak: {listed(sizes)}."
+    where = f", {printable(calls[0].sweep)}" if several else ""
+    return f"A call at {longest:,} tokens{where} adds at its peak: {join_and(sizes)}."
 
 
 def _tables(works: Sequence[Work], *, several: bool) -> str:
     longest = max(work.exact.tokens[-1] for work in works)
     sizes = [
-        f"{plain(one.mask)} {mib(one.tables[-1].nbytes)} MiB (n^{one.table_exponents[-1]:.2f})"
+        f"{printable(one.mask)} {format_mib(one.tables[-1].nbytes)} MiB "
+        f"(n^{one.table_exponents[-1]:.2f})"
         for one in works
         if one.exact.tokens[-1] == longest
     ]
-    where = f", {plain(works[0].sweep)}" if several else ""
-    return f"Tables at {longest:,} tokens{where}: {listed(sizes)}."
+    where = f", {printable(works[0].sweep)}" if several else ""
+    return f"Tables at {longest:,} tokens{where}: {join_and(sizes)}."
 
 
 def _resolutions(found: Iterable[Resolution]) -> list[str]:
@@ -210,8 +210,8 @@ def _resolutions(found: Iterable[Resolution]) -> list[str]:
         low, high = f"{min(exponents):.2f}", f"{max(exponents):.2f}"
         power = f"n^{low}" if low == high else f"n^{low} to n^{high}"
         sizes = sorted({size for one in several for size in one.frame_tokens})
-        told = listed([f"{size:,}" for size in sizes])
-        lines.append(f"{plain(mask)}, {told} tokens a frame: {power}.")
+        told = join_and([f"{size:,}" for size in sizes])
+        lines.append(f"{printable(mask)}, {told} tokens a frame: {power}.")
     if lines:
         lines.insert(
             0,

@@ -1,4 +1,4 @@
-"""What comes first: what was measured, how much faster masks are and how surely, what failed."""
+"""What the page shows first: what was measured, how much faster masks are, what failed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,12 +7,65 @@ from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import cell
-from radialbench.reports.headlines import Headline, headlines
-from radialbench.reports.numbers import NONE, between, listed, span, three, times
-from radialbench.reports.page.template import Table, render
-from radialbench.reports.rows import Row
+from radialbench.reports.page import Table, render_template
+from radialbench.reports.rows import Row, total_ms
 from radialbench.reports.summary import Summary, protocol
-from radialbench.reports.times import total_ms
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_interval,
+    format_range,
+    format_ratio,
+    format_sig3,
+    join_and,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A mask on its fastest kernel, at the longest length with a dense result.
+
+    Attributes:
+        row: That case; it has a speed-up.
+        even: From which length on that kernel's mask beats dense; None if it is not known.
+    """
+
+    row: Row
+    even: BreakEven | None
+
+    @property
+    def ideal(self) -> float | None:
+        """Speed-up in proportion to the pairs: one over the density."""
+        table = self.row.table
+        return 1 / table.density if table and table.density else None
+
+    @property
+    def reached(self) -> float | None:
+        """Share of the ideal speed-up."""
+        return self.row.speedup / self.ideal if self.row.speedup and self.ideal else None
+
+
+def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
+    """Give the headlines of each sweep and environment, the fastest mask first."""
+    found: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in summary.timed:
+        if row.speedup is not None and not row.is_dense:
+            best = found.setdefault((row.sweep, row.place), {})
+            if row.mask not in best or _better(row, best[row.mask]):
+                best[row.mask] = row
+    evens = {(one.sweep, one.place, one.mask, one.backend): one for one in summary.break_evens}
+    return {where: tuple(_sorted(where, best.values(), evens)) for where, best in found.items()}
+
+
+def _better(row: Row, other: Row) -> bool:
+    return (row.tokens, row.speedup or 0) > (other.tokens, other.speedup or 0)
+
+
+def _sorted(
+    where: tuple[str, int], rows: Iterable[Row], evens: dict[tuple[str, int, str, str], BreakEven]
+) -> list[Headline]:
+    ordered = sorted(rows, key=lambda row: -(row.speedup or 0))
+    return [Headline(row, evens.get((*where, row.mask, row.backend))) for row in ordered]
+
 
 MOST_TABLES = 12
 """Sweeps with a table of headlines."""
@@ -23,7 +76,7 @@ FIRST = 6
 
 def fragment(summary: Summary) -> str:
     """Render the page's first part without its style, as a notebook shows it."""
-    return render("notebook.html", **overview(summary))
+    return render_template("notebook.html", **overview(summary))
 
 
 def overview(summary: Summary) -> dict[str, object]:
@@ -48,13 +101,13 @@ def _lead(summary: Summary) -> str:
     told = []
     if summary.timed:
         kernels = list(dict.fromkeys(row.backend for row in summary.timed))
-        lengths = span([row.tokens for row in summary.timed])
+        lengths = format_range([row.tokens for row in summary.timed])
         told.append(
             f"{_count(len(masks), 'mask')} on {_count(len(kernels), 'kernel')} at {lengths} tokens "
-            f"on {listed(devices)}: {protocol(summary.timed)}."
+            f"on {join_and(devices)}: {protocol(summary.timed)}."
         )
     if summary.compiled:
-        lengths = span([row.tokens for row in summary.compiled])
+        lengths = format_range([row.tokens for row in summary.compiled])
         told.append(f"Block tables compiled at {lengths} tokens.")
     return " ".join(told) or "Nothing was measured."
 
@@ -79,14 +132,14 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
     caption = (
         f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
         f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
-        f"{first.dense.backend}, which takes {three(total_ms(first.dense).value)} ms."
+        f"{first.dense.backend}, which takes {format_sig3(total_ms(first.dense).value)} ms."
     )
     headers = (
         *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
         *("density", "kernel"),
     )
     rows = [_headline(line, first) for line in lines]
-    return Table(name, caption, headers, rows, words=1)
+    return Table(name, caption, headers, rows, text_columns=1)
 
 
 def _headline(line: Headline, first: Row) -> tuple[str, ...]:
@@ -97,7 +150,7 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
         row.mask + elsewhere,
         cell(row, "{speedup}"),
         cell(row, "{speedup_low} to {speedup_high}"),
-        NONE if line.reached is None else f"{line.reached:.0%}",
+        EMPTY_CELL if line.reached is None else f"{line.reached:.0%}",
         _even(line.even),
         cell(row, "{latency_ms}"),
         cell(row, "{density}"),
@@ -108,7 +161,7 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
 def _even(even: BreakEven | None) -> str:
     """From how many tokens on, with the interval."""
     if even is None:
-        return NONE
+        return EMPTY_CELL
     if even.shortest == even.longest:
         return f"{'yes' if even.above else 'no'}, at this length"
     if even.above is None:
@@ -145,13 +198,13 @@ def baseline(check: CheckResult) -> Baseline:
             one.reason,
             format_value(one.metric, one.before or 0),
             format_value(one.metric, one.now or 0),
-            NONE if one.ratio is None else times(one.ratio),
-            between(one.interval, times) or NONE,
+            EMPTY_CELL if one.ratio is None else format_ratio(one.ratio),
+            format_interval(one.interval, format_ratio) or EMPTY_CELL,
         )
         for one in check.compared
     ]
     caption = f"Beside {check.baseline}: {check.headline}"
     return Baseline(
-        Table("compared", caption, headers, rows, words=4, sortable=True) if rows else None,
+        Table("compared", caption, headers, rows, text_columns=4, sortable=True) if rows else None,
         [f"{words}: {named(cases)}" if cases else words for words, cases in check.notes],
     )
