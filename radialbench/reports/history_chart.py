@@ -1,7 +1,9 @@
 """A series of a history as a picture: figures, their intervals, levels between changes."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from radialbench.errors import ReportError
 from radialbench.reports.check.history import History, MetricHistory, describe_change
 from radialbench.reports.check.metrics import METRICS
 from radialbench.reports.text import MIB, printable
@@ -26,6 +28,23 @@ def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
             figure = draw(one, found)
             name = slug(f"{one.metric}-{one.case}")
             yield name, rendered(figure, "png"), rendered(figure, "svg")
+
+
+def write_pictures(found: History, folder: Path) -> None:
+    """Write the picture of each changed series as PNG and SVG.
+
+    Raises:
+        ReportError: The folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, png, svg in pictures(found):
+            (folder / f"{name}.png").write_bytes(png)
+            (folder / f"{name}.svg").write_bytes(svg)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --out"
+        ) from None
 
 
 def draw(one: MetricHistory, found: History) -> "Figure":

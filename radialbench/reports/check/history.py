@@ -1,9 +1,12 @@
 """Results in order of time: the history of each case and metric, and where it changes."""
 
+import re
+import subprocess
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 from itertools import pairwise
 from statistics import median
@@ -142,6 +145,34 @@ def run_of(source: str, records: Sequence[Record]) -> Run:
     latest = {(record.measure, record.case): record for record in records}
     last = max(latest.values(), key=lambda record: record.created)
     return Run(source, latest, last.environment.commit, last.created)
+
+
+def in_commit_order(runs: Sequence[Run]) -> tuple[list[Run], str]:
+    """Sort by the time of the commits, or of measuring where git does not know one of them.
+
+    Returns:
+        The runs, and the reason if the order is that of measuring.
+    """
+    measured = sorted(runs, key=lambda run: datetime.fromisoformat(run.created))
+    times = {run.commit: _commit_time(run.commit) for run in runs}
+    known = {commit: time for commit, time in times.items() if time is not None}
+    if unknown := [commit for commit in times if commit not in known]:
+        name = unknown[0]
+        return measured, f"git does not know commit {name} here" if name else "some name no commit"
+    # Results of one commit stay in the order in which they were measured.
+    return sorted(measured, key=lambda run: known[run.commit]), ""
+
+
+def _commit_time(commit: str | None) -> int | None:
+    """Return a commit's time by git, in seconds; a + marks changes that are not in the commit."""
+    if commit is None or not re.fullmatch(r"[0-9a-f]{4,40}\+?", commit):
+        return None
+    command = ["git", "show", "--no-patch", "--format=%ct", commit.rstrip("+"), "--"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return int(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 def history(runs: Sequence[Run], asked: Gates = NO_GATES, *, noise_floor: float = 0.0) -> History:

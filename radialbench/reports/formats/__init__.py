@@ -44,6 +44,6 @@ def load_check_format(name: str) -> "Callable[[CheckResult], str]":
         ReportError: No format has this name.
     """
     render: Callable[[CheckResult], str] = load_plugin(
-        CHECK_FORMATS, name, kind="form of a check", error=ReportError
+        CHECK_FORMATS, name, kind="format of a check", error=ReportError
     )
     return render
