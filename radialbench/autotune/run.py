@@ -72,7 +72,7 @@ class JobEnded:
     reason: str | None
 
 
-Event = JobProgress | JobEnded
+TuneEvent = JobProgress | JobEnded
 
 
 def run(
@@ -87,7 +87,7 @@ def run(
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
     sweep: Path | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[TuneEvent], None] = lambda event: None,
 ) -> list[JobEnded]:
     """Tune; a search that was cut off goes on, and one that has ended only gives its record again.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from radialbench.reports.check.verdict import CheckResult
-    from radialbench.suites.versus.versions import Version
+    from radialbench.suites.versus import Version
 
 Judge = Callable[[Path, Path], "CheckResult"]
 """Compares a folder of results with another one's."""
@@ -40,8 +40,8 @@ def check_against(
     from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_path
+    from radialbench.suites.versus import checked_out, this_version
     from radialbench.suites.versus.rounds import BEFORE, NOW, ROUNDS, measure_rounds
-    from radialbench.suites.versus.versions import checked_out, this_version
 
     spec = load_suite(suite)
     cases = plan(spec)
@@ -56,7 +56,7 @@ def check_against(
         def judged(ids: Iterable[str], out: Path) -> "CheckResult":
             wanted = frozenset(ids)
             part = [case for case in cases if case.id in wanted]
-            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, say=_say)
+            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, on_round=_say)
             return judge(out / NOW, out / BEFORE)
 
         left = [case.id for case in cases if case.id not in same]

@@ -18,9 +18,9 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from radialbench.records.result import Record
-    from radialbench.suites.run import Event
+    from radialbench.suites.run import RunEvent
 
-Watcher = Callable[["Event"], None]
+Watcher = Callable[["RunEvent"], None]
 
 
 class _TimeLeft(ProgressColumn):
@@ -65,12 +65,12 @@ def _bar(console: Console) -> Progress:
 
 
 def _on_bar(progress: Progress) -> Watcher:
-    from radialbench.suites.run import CaseBegins
+    from radialbench.suites.run import CaseStarted
 
     task = progress.add_task("", count="", gpu="", seconds=0.0)
 
-    def on_event(event: "Event") -> None:
-        if isinstance(event, CaseBegins):
+    def on_event(event: "RunEvent") -> None:
+        if isinstance(event, CaseStarted):
             progress.update(
                 task,
                 total=event.work_total,
@@ -90,10 +90,10 @@ def _on_bar(progress: Progress) -> Watcher:
 
 
 def _on_lines(console: Console) -> Watcher:
-    from radialbench.suites.run import CaseEnds
+    from radialbench.suites.run import CaseEnded
 
-    def on_event(event: "Event") -> None:
-        if isinstance(event, CaseEnds):
+    def on_event(event: "RunEvent") -> None:
+        if isinstance(event, CaseEnded):
             line = _line(event.place, event.total, event.record)
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 

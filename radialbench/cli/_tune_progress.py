@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 if TYPE_CHECKING:
-    from radialbench.autotune.run import Event, JobEnded, JobProgress
+    from radialbench.autotune.run import JobEnded, JobProgress, TuneEvent
 
-Watcher = Callable[["Event"], None]
+Watcher = Callable[["TuneEvent"], None]
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def watch_tuning(console: Console, *, quiet: bool) -> Iterator[Watcher | None]:
 def _on_bar(bar: Progress, row: TaskID) -> Watcher:
     from radialbench.autotune.run import JobProgress
 
-    def on_event(event: "Event") -> None:
+    def on_event(event: "TuneEvent") -> None:
         if isinstance(event, JobProgress):
             bar.update(
                 row,
@@ -62,7 +62,7 @@ def _on_lines(console: Console) -> Watcher:
 
     best: dict[int, object] = {}
 
-    def on_event(event: "Event") -> None:
+    def on_event(event: "TuneEvent") -> None:
         if isinstance(event, JobProgress):
             now = event.progress.best
             if now is None or now == best.get(event.place):

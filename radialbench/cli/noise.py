@@ -9,7 +9,7 @@ import typer
 from radialbench.cli._options import seconds_of
 
 if TYPE_CHECKING:
-    from radialbench.suites.noise import Run
+    from radialbench.suites.noise import RunRecords
 
 
 def noise(
@@ -32,7 +32,7 @@ def noise(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Run a suite again and again, each run a process, and tell what two runs differ by.
+    """RunRecords a suite again and again, each run a process, and tell what two runs differ by.
 
     Runs that the file holds are kept: the same command goes on, and only tells where there are
     enough. `check --noise-floor FILE` takes what they differ by.
@@ -72,7 +72,7 @@ def noise(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _lines(found: "list[Run]") -> list[str]:
+def _lines(found: "list[RunRecords]") -> list[str]:
     from tabulate import tabulate
 
     from radialbench.reports.check.noise import (
@@ -95,7 +95,7 @@ def _lines(found: "list[Run]") -> list[str]:
     ]
 
 
-def _facts(path: Path, found: "list[Run]") -> dict[str, object]:
+def _facts(path: Path, found: "list[RunRecords]") -> dict[str, object]:
     from dataclasses import asdict
 
     from radialbench.reports.check.noise import FEWEST, equal_codes, spreads

@@ -10,7 +10,7 @@ from radialbench.cli._options import seconds_of
 
 if TYPE_CHECKING:
     from radialbench.cli._progress import Watcher
-    from radialbench.suites.run import Event, RunOutcome
+    from radialbench.suites.run import RunEvent, RunOutcome
     from radialbench.suites.schema import SuiteSpec
 
 
@@ -94,7 +94,7 @@ def run(
     except (WriteError, WorkerError) as error:
         fail(f"{error}. Go on with: {again}", FAILED)
     _tell(spec, outcome, again, json=json)
-    if not outcome.sound:
+    if not outcome.ok:
         raise typer.Exit(FAILED)
 
 
@@ -120,13 +120,13 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
     """Print events as lines of JSON, and show them."""
     from radialbench.cli._console import print_json_line
     from radialbench.records.codec import to_dict
-    from radialbench.suites.run import CaseBegins
+    from radialbench.suites.run import CaseStarted
 
-    def on_event(event: "Event") -> None:
+    def on_event(event: "RunEvent") -> None:
         if shown is not None:
             shown(event)
         facts: dict[str, object] = {"place": event.place, "total": event.total}
-        if isinstance(event, CaseBegins):
+        if isinstance(event, CaseStarted):
             print_json_line({"event": "begins", **facts, "case": event.case.id})
         else:
             print_json_line({"event": "ends", **facts, "record": to_dict(event.record)})

@@ -223,11 +223,11 @@ def _tell(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: b
 
 def _streamed(shown: "Watcher | None") -> "Watcher":
     """Print events as lines of JSON, and show them."""
-    from radialbench.autotune.run import Event, JobProgress
+    from radialbench.autotune.run import JobProgress, TuneEvent
     from radialbench.cli._console import print_json_line
     from radialbench.records.codec import to_dict
 
-    def on_event(event: Event) -> None:
+    def on_event(event: TuneEvent) -> None:
         if shown is not None:
             shown(event)
         facts: dict[str, object] = {

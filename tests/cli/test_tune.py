@@ -471,7 +471,7 @@ def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
 FASTER = Trial(KernelConfig(64, 128), TrialOutcome.OK, None, (1.5,))
 
 
-def shown(*events: tuning.Event, terminal: bool) -> str:
+def shown(*events: tuning.TuneEvent, terminal: bool) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
     with watch_tuning(console, quiet=False) as watcher:
         assert watcher is not None
@@ -484,7 +484,7 @@ def shown(*events: tuning.Event, terminal: bool) -> str:
 
 def test_progress_is_a_line_for_each_better_configuration() -> None:
     job = moved(None).job
-    events: list[tuning.Event] = [
+    events: list[tuning.TuneEvent] = [
         moved(None),
         moved(moved(None).progress.default, seconds_left=None),
         moved(FASTER),

@@ -10,8 +10,8 @@ import pytest
 
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
+from radialbench.suites.versus import Version, this_version
 from radialbench.suites.versus.machine_code import FactsError, facts, unchanged
-from radialbench.suites.versus.versions import Version, this_version
 from tests.suites import small
 from tests.suites.versions import BARRIER, NOTHING, changed, one_kernel
 

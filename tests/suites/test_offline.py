@@ -23,7 +23,7 @@ from radialbench.suites.offline import (
     KernelJob,
     attends_hash,
     kernel_variants,
-    launched,
+    launched_blocks,
     makespan,
     mask_figures,
     mask_jobs,
@@ -98,7 +98,7 @@ def test_work_goes_to_the_processor_that_is_free_first() -> None:
     assert makespan([], 3) == 0
     one = table()
     begun = one.any_blocks().sum(1)[row_order(one)].tolist()
-    assert launched(one, 2) == begun + begun
+    assert launched_blocks(one, 2) == begun + begun
 
 
 def test_kernels_of_a_suite_are_listed_once() -> None:

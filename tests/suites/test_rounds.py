@@ -82,12 +82,12 @@ def test_records_of_another_form_are_told(tmp_path: Path) -> None:
         measure_rounds(SUITE, CASES, {"now": fake("v0", CASES, foreign)}, tmp_path, rounds=1)
 
 
-def test_ids_are_asked_for_exactly() -> None:
+def test_ids_are_asked_for_pattern() -> None:
     short, long = (small.case(backends=["cpu"], block_m=size).id for size in (128, 16))
     assert short != long
     odd = replace(CASES[0], id=f"{CASES[0].id}@[x]*")
     for case in (*CASES, odd):
-        pattern = rounds_of._exactly(case.id)
+        pattern = rounds_of._pattern(case.id)
         assert ids_of(["-f", pattern], [*CASES, odd]) == [case.id]
 
 
