@@ -100,8 +100,8 @@ def _state(event: "JobProgress", *, terse: bool = False) -> str:
 
 def ended_line(event: "JobEnded") -> str:
     """Say in a line what came of a search."""
-    from radialbench.autotune.runoff import format_ms
     from radialbench.autotune.space import format_config
+    from radialbench.autotune.tuner import format_ms
 
     head = f"[{event.place}/{event.total}] {event.job.name}  "
     if event.tuned is None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from radialbench.autotune.jobs import TuningEstimate
-    from radialbench.autotune.regret import Replayed
+    from radialbench.autotune.replay import Replayed
     from radialbench.autotune.run import JobEnded, Verification
 
 WORDS = ("problem", "configuration", "at an edge", "mattered", "rejected", "gain now", "verdict")
@@ -40,7 +40,7 @@ def verdict_table(verdicts: Sequence["Verification"]) -> str:
             format_config(one.record.config),
             f"{one.record.ratio:.3f}",
             one.reason if one.now is None else f"{one.now:.3f}",
-            one.word,
+            one.state,
         )
         for one in verdicts
     ]

@@ -27,9 +27,9 @@ def tell_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool) 
         told.append(one)
         if json:
             now = None if one.now is None else to_dict(one.now)
-            facts = {"problem": one.job.name, "verdict": one.word, "reason": one.reason}
+            facts = {"problem": one.job.name, "verdict": one.state, "reason": one.reason}
             print_json_line({**facts, "record": to_dict(one.record), "now": now})
-    sound = sum(one.sound for one in told)
+    sound = sum(one.ok for one in told)
     if not json:
         lines = [verdict_table(told)] if told else []
         lines.append(f"{len(told)} measured again, {sound} of them sound; {rest}")

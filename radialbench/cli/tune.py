@@ -248,7 +248,7 @@ def _streamed(shown: "Watcher | None") -> "Watcher":
 
 def _known(reused: Path | None, record: Path | None, jobs: "list[TuningJob]") -> "Known":
     """Read the trials that are not made again: of a sweep, and of the one that is recorded."""
-    from radialbench.autotune.sweep import current_trials, read_sweep
+    from radialbench.autotune.trials import current_trials, read_sweep
     from radialbench.errors import AutotuneError
 
     keys = [job.key for job in jobs]
@@ -310,8 +310,8 @@ def _verify(jobs: "list[TuningJob]", pool: "WorkerPool", out: Path, *, json: boo
 def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
     from statistics import median
 
-    from radialbench.autotune.regret import replay_all
-    from radialbench.autotune.sweep import read_sweep
+    from radialbench.autotune.replay import replay_all
+    from radialbench.autotune.trials import read_sweep
     from radialbench.cli._console import print_json_line
     from radialbench.cli._tune_tables import replayed_table
     from radialbench.records.codec import to_dict

@@ -5,13 +5,14 @@ from functools import cache
 
 import pytest
 
-from radialbench.autotune.regret import (
+from radialbench.autotune.replay import (
     RegretSummary,
+    by_problem,
     compare_searches,
-    summarize_regrets,
+    summary_of,
     transfer_regrets,
+    true_times,
 )
-from radialbench.autotune.replay import by_problem, true_times
 from radialbench.autotune.trials import TrialOutcome
 from tests.autotune import landscape
 
@@ -24,7 +25,10 @@ def sums() -> dict[tuple[str, float], RegretSummary]:
     """Replay three searches on four kernels, of about 190 configurations each."""
     sweep = landscape.sweep(landscape.shape(seed) for seed in range(4))
     rows = compare_searches(sweep, ["tpe", "random", "exhaustive"], SEEDS, SHARES)
-    return {(one.search, one.share): one for one in summarize_regrets(rows)}
+    regrets: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        regrets.setdefault((row.search, row.share), []).append(row.regret)
+    return {group: summary_of(*group, found) for group, found in regrets.items()}
 
 
 @pytest.mark.slow
@@ -76,8 +80,8 @@ def test_rejected_configurations_are_no_measurements() -> None:
 def test_summaries() -> None:
     sweep = landscape.sweep([landscape.shape(2)])
     rows = compare_searches(sweep, ["random"], range(20), (0.1,))
-    (found,) = summarize_regrets(rows)
     regrets = sorted(row.regret for row in rows)
+    found = summary_of("random", 0.1, regrets)
     assert found.searches == 20
     assert found.median == (regrets[9] + regrets[10]) / 2
     assert (found.high, found.worst) == (regrets[18], regrets[19])

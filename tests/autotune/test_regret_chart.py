@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from radialbench.autotune.regret import RegretSummary, draw_regrets
+from radialbench.autotune.replay import RegretSummary, draw_regrets
 from radialbench.reports.charts._style import drawing, rendered
 
 SUMMARIES = [

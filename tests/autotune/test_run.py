@@ -65,7 +65,7 @@ class Recorded:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TuningJob]:
     monkeypatch.setattr(Recorded, "asked", [], raising=False)
     monkeypatch.setattr(Recorded, "compiled", [], raising=False)
-    monkeypatch.setattr(tuning, "Live", Recorded)
+    monkeypatch.setattr(tuning, "LiveEvaluator", Recorded)
     monkeypatch.setitem(SPACES, "cpu", SPACE)
     monkeypatch.delenv("RADIALBENCH_CONFIGS", raising=False)
     cases = small.cases(masks=["dense", "radial"], backends=["hopper", "cpu"])

@@ -65,7 +65,7 @@ def test_a_version_that_cannot_run_the_suite_is_told(tmp_path: Path) -> None:
         measure_rounds(SUITE, CASES, {"before": bad, "now": fine}, tmp_path / "a", rounds=1)
     # A run that fails has exit code 1 as well, but leaves records.
     silent = fake("v0.1", CASES, lambda folder, ids: [], code=1)
-    with pytest.raises(SuiteError, match="exits with 1 and says nothing"):
+    with pytest.raises(SuiteError, match="exits with 1 and prints nothing"):
         measure_rounds(SUITE, CASES, {"before": silent, "now": fine}, tmp_path / "b", rounds=1)
     broken = fake("v0.1", CASES, lambda folder, ids: [failed(case=case) for case in ids], code=1)
     measure_rounds(SUITE, CASES, {"before": broken, "now": fine}, tmp_path / "c", rounds=1)
