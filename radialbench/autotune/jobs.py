@@ -139,33 +139,27 @@ def estimate_tuning(
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
 ) -> list[TuningEstimate]:
-    """Estimate the cost of tuning, by the default's blocks and a usual rate.
-
-    Args:
-        jobs: The problems.
-        trials: Trials of a problem, at most.
-        seconds: Time for the trials of a problem.
-        known: Trials that are not repeated.
-    """
-    return [_estimate(job, trials, seconds, known.get(job.key, ())) for job in jobs]
-
-
-def _estimate(
-    job: TuningJob, trials: int, seconds: float | None, known: Sequence[Trial]
-) -> TuningEstimate:
-    if job.candidates is None:
-        return TuningEstimate(job, 0, {job.reason or "": 0}, 0, 0.0)
-    case, feasible, default = job.case, job.candidates.feasible, job.candidates.default
-    table = compile_mask(case.mask, case.grid, default.block_m, default.block_n)
-    flops = table.executed_flops(case.problem.batch * case.problem.heads, case.problem.head_dim)
-    call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)
-    count = max(0, min(trials - measured(known), len(feasible) - len(known)))
-    samples = min(QUICK["max_samples"] * call, QUICK["max_seconds"])
-    search = count * (TRIAL_S[case.device] + 2 * call + samples)
-    search = search if seconds is None else min(search, seconds)
-    # The best few, and the default twice.
-    runoff = min((BEST + 2) * RUNOFF["max_samples"] * call, RUNOFF["max_seconds"])
-    return TuningEstimate(job, len(feasible), job.candidates.rejections, count, search + runoff)
+    """Estimate the cost of tuning, by the default's blocks and a usual rate; arguments as `run`."""
+    estimates = []
+    for job in jobs:
+        if job.candidates is None:
+            estimates.append(TuningEstimate(job, 0, {job.reason or "": 0}, 0, 0.0))
+            continue
+        case, feasible, default = job.case, job.candidates.feasible, job.candidates.default
+        done = known.get(job.key, ())
+        table = compile_mask(case.mask, case.grid, default.block_m, default.block_n)
+        heads = case.problem.batch * case.problem.heads
+        flops = table.executed_flops(heads, case.problem.head_dim)
+        call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)
+        count = max(0, min(trials - measured(done), len(feasible) - len(done)))
+        samples = min(QUICK["max_samples"] * call, QUICK["max_seconds"])
+        search = count * (TRIAL_S[case.device] + 2 * call + samples)
+        search = search if seconds is None else min(search, seconds)
+        # The best few, and the default twice.
+        runoff = min((BEST + 2) * RUNOFF["max_samples"] * call, RUNOFF["max_seconds"])
+        rejections = job.candidates.rejections
+        estimates.append(TuningEstimate(job, len(feasible), rejections, count, search + runoff))
+    return estimates
 
 
 def _key(case: Case) -> TuningKey:

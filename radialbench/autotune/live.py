@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from radialbench.autotune.space import format_config
@@ -80,14 +79,7 @@ class Preload:
 class Precompile:
     """Compile the block table and the kernel of a configuration before its trial.
 
-    Attributes:
-        mask: The mask.
-        grid: The token layout.
-        problem: The problem.
-        backend: The backend.
-        config: The configuration.
-        arch: Compute capability of the GPU, times ten.
-        folder: Folder of the table; the kernel goes to Triton's cache.
+    The table goes to the folder, and the kernel to Triton's cache.
     """
 
     mask: MaskSpec
@@ -141,15 +133,10 @@ class WorkerPool:
             self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, *error: Any) -> None:
         """End the processes, all at the same time."""
         self.worker.hang_up()
-        self._open.__exit__(kind, error, trace)
+        self._open.__exit__(kind, *error)
 
     @cached_property
     def arch(self) -> int | None:

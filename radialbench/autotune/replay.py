@@ -174,16 +174,9 @@ def replay_all(
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """The result of one search of one problem after a share of the measurements.
+    """What one search of one problem has found after a share of an exhaustive one's measurements.
 
-    Attributes:
-        key: The problem.
-        search: The sampler.
-        seed: Its seed.
-        share: Share of the measurements of an exhaustive search.
-        trials: Number of measurements.
-        regret: By how much the chosen configuration is slower than the best recorded one.
-        default: By how much the default is.
+    Both regrets, of the search and of the default, are over the best recorded configuration.
     """
 
     key: TuningKey
@@ -208,12 +201,7 @@ def compare_searches(
     The result after a share of the trials is what `tune` would decide on then, with its runoff,
     whose samples do not count as trials.
 
-    Args:
-        sweep: The recorded trials.
-        searches: The samplers.
-        seeds: Seeds of each.
-        shares: Shares of the measurements of an exhaustive search.
-        first: Configurations each problem's search begins with, after the default.
+    `first` has the configurations that each problem's search begins with, after the default.
     """
     seeds = list(seeds)
     return [
@@ -252,16 +240,7 @@ def _regret(times: Mapping[KernelConfig, float], config: KernelConfig) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RegretSummary:
-    """Regrets of one search after a share of the measurements, over problems and seeds.
-
-    Attributes:
-        search: The sampler.
-        share: Share of the measurements of an exhaustive search.
-        searches: Number of searches.
-        median: Median regret.
-        high: The 95th percentile.
-        worst: The largest.
-    """
+    """Regrets of one search after a share of the measurements; `high` is the 95th percentile."""
 
     search: str
     share: float
@@ -294,14 +273,7 @@ def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
 class Transfer:
     """The configuration that an untuned problem gets from the records of others.
 
-    Attributes:
-        key: The problem.
-        label: The mask's name, for people.
-        source: `transferred` or `default`.
-        reason: Why, in a few words.
-        config: The configuration.
-        regret: By how much it is slower than the best recorded one.
-        default: By how much the default is.
+    Both regrets, of that and of the default, are over the best recorded configuration.
     """
 
     key: TuningKey

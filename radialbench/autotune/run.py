@@ -44,14 +44,7 @@ PRECOMPILED = 16
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job has started, or has progressed.
-
-    Attributes:
-        place: Its place, from 1.
-        total: Number of jobs.
-        job: The job.
-        progress: Its progress.
-    """
+    """A job has started, or has progressed; `place` counts from 1."""
 
     place: int
     total: int
@@ -68,7 +61,7 @@ class JobEnded:
         total: Number of jobs.
         job: The job.
         tuned: The result of the search; None if it failed.
-        record: Its stored record.
+        record: Its stored record; None if it failed.
         reason: Why it failed.
     """
 

@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from radialbench.autotune.space import Candidates
-from radialbench.autotune.trials import Trial, TrialOutcome
+from radialbench.autotune.trials import Store, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.kernels.measure.environment import host
 from radialbench.records.problem import KernelConfig
@@ -39,7 +39,7 @@ LINE = b'{"op_code":'
 """Start of a line of a journal."""
 
 
-class Study:
+class Study(Store):
     """A `Store` in a study of Optuna's, which other processes may share.
 
     Args:
@@ -77,7 +77,7 @@ class Study:
     def trials(self) -> list[Trial]:
         """Return those that have ended."""
         with _reported(self._url):
-            return [_trial(one) for one in self._kept() if _ended(one)]
+            return [_trial(one.user_attrs) for one in self._kept() if _ended(one)]
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Add trials that ended elsewhere, of configurations that have none."""
@@ -138,7 +138,7 @@ class Study:
             kept = self._study.user_attrs.get("final", {"after": -1})
             if kept["after"] != len(self.trials()):
                 return []
-            return [_read(entry, entry["config"]) for entry in kept["trials"]]
+            return [_trial(entry) for entry in kept["trials"]]
 
     def keep_finals(self, finals: Sequence[Trial]) -> None:
         """Keep the trials of the runoff."""
@@ -186,7 +186,7 @@ class Study:
         for one in self._kept():
             if one.state == TrialState.RUNNING and self._is_abandoned(one):
                 if _ended(one):
-                    self._close(one.number, _trial(one))
+                    self._close(one.number, _trial(one.user_attrs))
                 else:
                     self._study.tell(one.number, state=TrialState.FAIL, skip_if_finished=True)
         kept = self._kept()
@@ -197,7 +197,8 @@ class Study:
             if deaths[config] < LOSSES:
                 self._put(config)
             else:
-                self._give_up(config)
+                reason = f"the tuning process ended {LOSSES} times while it was tried"
+                self._add(Trial(config, TrialOutcome.CRASHED, reason))
 
     def _is_abandoned(self, one: FrozenTrial) -> bool:
         """Return whether the process of a running trial is dead."""
@@ -205,10 +206,6 @@ class Study:
         # What this process queued has its name until the process that runs it adds its own.
         taken = owner.split()[:3] == trial_owner().split()[:3] and _config(one) in self._queued
         return not taken and not is_alive(owner)
-
-    def _give_up(self, config: KernelConfig) -> None:
-        reason = f"the tuning process ended {LOSSES} times while it was tried"
-        self._add(Trial(config, TrialOutcome.CRASHED, reason))
 
     def _add(self, trial: Trial) -> None:
         kept = {"config": asdict(trial.config), "owner": trial_owner()}
@@ -224,11 +221,7 @@ class Study:
 
 
 def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
-    """Return the trials of studies that have ended, by the study's name.
-
-    Args:
-        url: The storage.
-        names: Names of studies; those that the storage does not have are left out.
+    """Return the trials that have ended by the name of their study, of studies that exist.
 
     Raises:
         AutotuneError: The storage cannot be read.
@@ -242,7 +235,7 @@ def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
             if name in known
         }
         return {
-            name: [_trial(one) for one in _own_trials(study) if _ended(one)]
+            name: [_trial(one.user_attrs) for one in _own_trials(study) if _ended(one)]
             for name, study in studies.items()
         }
 
@@ -261,13 +254,9 @@ def _config(one: FrozenTrial) -> KernelConfig:
     return KernelConfig(**one.user_attrs["config"])
 
 
-def _trial(one: FrozenTrial) -> Trial:
-    return _read(one.user_attrs, one.user_attrs["config"])
-
-
-def _read(kept: dict[str, Any], config: dict[str, Any]) -> Trial:
-    outcome = TrialOutcome(kept["outcome"])
-    return Trial(KernelConfig(**config), outcome, kept.get("reason"), kept["samples_ms"])
+def _trial(kept: dict[str, Any]) -> Trial:
+    config, outcome = KernelConfig(**kept["config"]), TrialOutcome(kept["outcome"])
+    return Trial(config, outcome, kept.get("reason"), kept["samples_ms"])
 
 
 def _attributes(trial: Trial) -> dict[str, Any]:

@@ -206,43 +206,11 @@ class Evaluator(Protocol):
         """Release resources."""
 
 
-class Store(Protocol):
-    """The trials of a search, in the order in which they started."""
+class Store:
+    """The trials of a search, in the order in which they started.
 
-    def trials(self) -> list[Trial]:
-        """Return those that have ended."""
-
-    def add(self, trials: Iterable[Trial]) -> None:
-        """Add trials that ended elsewhere, of configurations that have none."""
-
-    def taken(self) -> frozenset[KernelConfig]:
-        """Return the configurations that other processes are trying at this moment."""
-
-    def waiting(self) -> KernelConfig | None:
-        """Return a configuration that a dead process left, to be tried first."""
-
-    def begin(self, config: KernelConfig) -> KernelConfig | None:
-        """Mark a configuration as running: this one, or one that was waiting.
-
-        Returns:
-            What to try; None if another process has started it at the same moment.
-        """
-
-    def end(self, trial: Trial) -> None:
-        """Keep the running trial's result."""
-
-    def put_back(self) -> None:
-        """Mark the running trial as interrupted, so that it is tried again."""
-
-    def finals(self) -> list[Trial]:
-        """Return the trials of the runoff, if nothing was tried since."""
-
-    def keep_finals(self, finals: Sequence[Trial]) -> None:
-        """Keep the trials of the runoff."""
-
-
-class MemoryStore:
-    """A `Store` that ends with the process, and that no other process shares."""
+    This one ends with the process; a `Study` keeps them in a storage that processes share.
+    """
 
     def __init__(self) -> None:
         self._trials: dict[KernelConfig, Trial] = {}
@@ -258,15 +226,19 @@ class MemoryStore:
             self._trials.setdefault(trial.config, trial)
 
     def taken(self) -> frozenset[KernelConfig]:
-        """Return nothing."""
+        """Return the configurations that other processes are trying, or have queued."""
         return frozenset()
 
     def waiting(self) -> KernelConfig | None:
-        """Return nothing."""
+        """Return a configuration that a dead process left, to be tried first."""
         return None
 
-    def begin(self, config: KernelConfig) -> KernelConfig:
-        """Return the configuration."""
+    def begin(self, config: KernelConfig) -> KernelConfig | None:
+        """Start a configuration: this one, or one that was waiting.
+
+        Returns:
+            What to try; None if another process has started it at the same moment.
+        """
         return config
 
     def end(self, trial: Trial) -> None:
@@ -275,7 +247,7 @@ class MemoryStore:
         self._finals = []
 
     def put_back(self) -> None:
-        """Do nothing."""
+        """Mark the running trial as interrupted, so that it is tried again."""
 
     def finals(self) -> list[Trial]:
         """Return the trials of the runoff, if nothing was tried since."""

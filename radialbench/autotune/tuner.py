@@ -8,7 +8,6 @@ from radialbench.autotune.search import Search, importance
 from radialbench.autotune.space import Candidates
 from radialbench.autotune.trials import (
     Evaluator,
-    MemoryStore,
     Store,
     Trial,
     TrialOutcome,
@@ -125,15 +124,7 @@ class Tuned:
         versions: dict[str, str],
         created: str,
     ) -> TuningRecord:
-        """Return the record to store.
-
-        Args:
-            key: The problem.
-            mask: The mask.
-            kernel: Hash of the source of the kernel that was timed.
-            versions: Versions of the libraries, by name.
-            created: Time in ISO 8601 with its zone.
-        """
+        """Return the record to store; `kernel` is the hash of the source that was timed."""
         decision = self.decision
         return TuningRecord(
             schema=SCHEMA,
@@ -211,11 +202,12 @@ def tune(
         finals = measure_finals(evaluator, candidates.default, best_of(ended, candidates.default))
         store.keep_finals(finals)
     decision = decide(finals)
+    rejected = len(ended) - measured(ended)
     return Tuned(
         decision=decision,
         default=candidates.default,
         trials=tuple(ended),
-        rejections=_rejections(candidates, ended),
+        rejections=candidates.rejections | ({"trying": rejected} if rejected else {}),
         search=search,
         seed=seed,
         edges=candidates.space.edges(decision.config),
@@ -228,8 +220,7 @@ def open_store(url: str | None, study: str, candidates: Candidates) -> Store:
     """Open the store of a search, or create it.
 
     Args:
-        url: `journal:PATH`, or a URL of SQLAlchemy's, such as `sqlite:///PATH` or
-            `postgresql://USER@HOST/NAME`; in memory if None.
+        url: As for `Study`; in memory if None.
         study: Name of the search there.
         candidates: The configurations of the search.
 
@@ -237,7 +228,7 @@ def open_store(url: str | None, study: str, candidates: Candidates) -> Store:
         AutotuneError: It cannot be opened, or holds a search of another space under this name.
     """
     if url is None:
-        return MemoryStore()
+        return Store()
     from radialbench.autotune.storage import Study
 
     return Study(url, study, candidates)
@@ -313,11 +304,6 @@ class _Meter:
         return min(bounds, default=None)
 
 
-def _rejections(candidates: Candidates, trials: Iterable[Trial]) -> dict[str, int]:
-    tried = sum(one.outcome == TrialOutcome.REJECTED for one in trials)
-    return candidates.rejections | ({"trying": tried} if tried else {})
-
-
 def measure_finals(
     evaluator: Evaluator, default: KernelConfig, best: Sequence[KernelConfig]
 ) -> list[Trial]:
@@ -337,7 +323,8 @@ def measure_finals(
         places = [place for place, one in enumerate(finals) if one.outcome == TrialOutcome.OK]
         more = _paired(evaluator.runoff([finals[place].config for place in places]))
         for place, new in zip(places, more, strict=True):
-            finals[place] = _joined(finals[place], new)
+            samples = finals[place].samples_ms + new.samples_ms
+            finals[place] = new if new.ms is None else replace(new, samples_ms=samples)
     return finals
 
 
@@ -391,12 +378,6 @@ def _ratio(above: Trial, below: Trial) -> Estimate:
 def _noise(finals: Sequence[Trial]) -> float:
     default, again, *_ = finals
     return max(NOISE_FLOOR, abs(_ratio(default, again).value - 1))
-
-
-def _joined(old: Trial, new: Trial) -> Trial:
-    if new.outcome != TrialOutcome.OK:
-        return new
-    return Trial(old.config, TrialOutcome.OK, None, old.samples_ms + new.samples_ms)
 
 
 def _paired(finals: Sequence[Trial]) -> list[Trial]:

@@ -57,12 +57,7 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:=+-]*$", max_len
 
 @dataclass(frozen=True, slots=True)
 class MaskChoice:
-    """A mask of a suite.
-
-    Attributes:
-        identity: Which mask it is; its label stands in case ids and reports.
-        spec: The mask.
-    """
+    """A mask of a suite; the label of its identity is in case ids and reports."""
 
     identity: MaskIdentity
     spec: MaskSpec
@@ -75,14 +70,7 @@ class MaskChoice:
 
 @dataclass(frozen=True, slots=True)
 class GridChoice:
-    """A token grid of a suite.
-
-    Attributes:
-        grid: The token layout.
-        model: The model's preset, if it is a model's grid.
-        heads: Heads of the model, if it is a model's grid.
-        head_dim: Head dimension of the model, if it is a model's grid.
-    """
+    """A token grid of a suite, with the preset, heads and head dimension of its model if any."""
 
     grid: TokenGrid
     model: str | None = None
@@ -274,11 +262,7 @@ class BackendChoice(Strict):
         return self
 
     def config(self, **options: int | None) -> tuple[KernelConfig, str]:
-        """Return its configuration with the source of that, as `configured` does.
-
-        Args:
-            options: Options of the matrix, which its own replace.
-        """
+        """Return its configuration and the source; its own options replace those of the matrix."""
         own = self.model_dump(exclude={"name"}, exclude_none=True)
         return configured(self.name, **(options | own))
 

@@ -47,12 +47,9 @@ METHOD = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The assumed speed of a backend.
+    """The assumed speed of a backend in visited blocks.
 
-    Attributes:
-        backend: The backend.
-        flops_per_s: FLOP/s in visited blocks.
-        records: Records of this machine whose median it is; 0 for a default.
+    It is the median of `records` records of this machine, or a default if there are none.
     """
 
     backend: str
@@ -62,13 +59,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class CaseEstimate:
-    """What a case takes at most.
-
-    Attributes:
-        case: The case.
-        seconds: Time.
-        nbytes: Memory: tensors, the comparison, and the table.
-    """
+    """The time and the memory (tensors, comparison, table) that a case takes at most."""
 
     case: Case
     seconds: float
@@ -117,13 +108,8 @@ def estimate_run(
 ) -> RunEstimate:
     """Estimate what a run takes: compile its tables, and run and write nothing.
 
-    Args:
-        spec: The suite.
-        out: Folder of the run's results. The rates of backends come from records of this machine
-            in it, and in the folders beside it.
-        resume: As `run`.
-        filter: As `run`.
-        shard: As `run`.
+    Arguments are as of `run`. The rates of backends come from records of this machine in the folder
+    of results, and in the folders beside it.
 
     Raises:
         SuiteError: Nothing is planned, or the folder holds results of another suite.
@@ -147,13 +133,7 @@ def _records_beside(out: Path) -> Iterator[Record]:
 def estimate_cases(
     spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] = ()
 ) -> RunEstimate:
-    """Estimate what cases of a suite take.
-
-    Args:
-        spec: The suite.
-        cases: The cases to run.
-        records: Results so far; the rates of backends come from those of this machine.
-    """
+    """Estimate what cases of a suite take; rates come from records of this machine."""
     missing = None
     try:
         device = find_device(spec.device)

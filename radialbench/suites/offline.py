@@ -183,14 +183,7 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
 
 
 def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) -> MaskFigures:
-    """Return the figures of a table, exact and the same on every machine.
-
-    Args:
-        table: The table.
-        heads: Heads of all sequences.
-        head_dim: Numbers per head and token.
-        attends: The `attends_hash` of the table.
-    """
+    """Return the figures of a table for the heads of all sequences, the same on every machine."""
     works = launched_blocks(table, heads)
     visited = max(1, table.nnz)
     busiest = makespan(works)
@@ -227,12 +220,7 @@ def attends_hash(table: BlockTable) -> str:
 
 
 def makespan(works: Iterable[int], sms: int = SM_COUNT) -> int:
-    """Return the work of the busiest SM, where each takes the next thread block when it is free.
-
-    Args:
-        works: The work of each thread block, in the order they are launched.
-        sms: How many SMs there are.
-    """
+    """Return the work of the busiest SM; each takes the next thread block when it is free."""
     loads = [0] * sms
     heapify(loads)
     for work in works:

@@ -168,9 +168,7 @@ def plan(
 def tuned(cases: Iterable[Case], processor: str | None) -> tuple[Case, ...]:
     """Return the cases, with tuned configurations where the suite leaves them open.
 
-    Args:
-        cases: The cases; their ids stay the same.
-        processor: Name of the GPU, or of the CPU, that they run on; nothing changes if None.
+    Their ids stay the same. Nothing changes without the name of a GPU or CPU.
 
     Raises:
         RecordError: The tuned configurations cannot be read.

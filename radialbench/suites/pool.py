@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import IO, Any, Protocol
 
 from radialbench.errors import RadialBenchError
@@ -29,11 +28,7 @@ NICENESS = 10
 def start_child(module: str, output: int | IO[bytes], **env: str) -> tuple[Any, Any]:
     """Start a process that calls `serve` of a module with its end of a pipe.
 
-    Args:
-        module: The module.
-        output: Where its standard output goes; its errors go to this process's standard error, or
-            to the same file.
-        env: Environment variables to set.
+    Its standard output goes to a descriptor, or its output and errors to a file.
 
     Returns:
         The `Popen` of the process, and this process's end of the pipe.
@@ -95,11 +90,7 @@ class PoolJob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The result of a job that raised, hung, or ended its process.
-
-    Attributes:
-        reason: Why.
-    """
+    """The result of a job that raised, hung, or ended its process, and the reason."""
 
     reason: str
 
@@ -147,12 +138,7 @@ class JobPool:
     def __enter__(self) -> "JobPool":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, *error: Any) -> None:
         """End the children, whatever they do."""
         self.close()
 

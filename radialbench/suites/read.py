@@ -69,19 +69,14 @@ def parse_suite(text: str, source: str = "suite", folder: Path | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A suite file, one of a chain that extend one another.
-
-    Attributes:
-        file: The file.
-        suffix: End of its matrices' places in messages; empty for the last of the chain.
-        included: Matrices of the suites it includes.
-        devices: Devices of those that name one, with the place that includes them.
-    """
+    """A suite file, one of a chain that extend one another."""
 
     file: SuiteFile
     suffix: str
+    """End of its matrices' places in messages; empty for the last of the chain."""
     included: tuple[Matrix, ...]
     devices: tuple[tuple[str, str], ...]
+    """Devices of included suites that name one, with the place that includes them."""
 
 
 class _Reader:

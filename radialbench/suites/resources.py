@@ -53,11 +53,7 @@ class Tables:
         self._most = SHARED_TABLES if folder else CACHED_TABLES
 
     def table(self, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TimedTable:
-        """Return a table, and the milliseconds it took to compile.
-
-        Raises:
-            SpecError: The mask does not fit the grid.
-        """
+        """Return a table, and the milliseconds it took to compile; errors as `compile_mask`."""
         key = _key(mask, grid, config)
         if key not in self._kept:
             shared = _read(self._folder, key) if self._folder else None
@@ -69,11 +65,7 @@ class Tables:
 
 
 def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> BlockTable:
-    """Return a table from a folder of this program's own; compile and write it if it is missing.
-
-    Raises:
-        SpecError: The mask does not fit the grid.
-    """
+    """Return a table from a folder that processes share; compile and write it if it is missing."""
     key = _key(mask, grid, config)
     timed = _read(folder, key)
     if timed is None:
@@ -131,11 +123,6 @@ class Workbench:
     Args:
         environment: Where they run.
         folder: Folder of tables that other processes have compiled.
-        backends: Module and class of each backend.
-
-    Attributes:
-        environment: Where they run.
-        tables: The tables compiled so far.
         backends: Module and class of each backend.
     """
 

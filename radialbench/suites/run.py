@@ -21,15 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CaseStarted:
-    """A case is about to be tried.
-
-    Attributes:
-        place: Its place in the run, from 1.
-        total: Cases of the run.
-        work_done: Work of the cases before it, in the unit of `Case.work`.
-        work_total: Work of all cases.
-        case: The case.
-    """
+    """A case is about to be tried; `place` counts from 1, work is in the unit of `Case.work`."""
 
     place: int
     total: int
@@ -40,14 +32,7 @@ class CaseStarted:
 
 @dataclass(frozen=True, slots=True)
 class CaseEnded:
-    """A case has ended and its record is on the disk.
-
-    Attributes:
-        place: Its place in the run, from 1.
-        total: Cases of the run.
-        work_done: Work of the cases so far, in the unit of `Case.work`.
-        record: Its record.
-    """
+    """A case has ended, and its record is on the disk; other fields as `CaseStarted`."""
 
     place: int
     total: int
@@ -60,7 +45,7 @@ RunEvent = CaseStarted | CaseEnded
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         results: The file of results.

@@ -58,7 +58,7 @@ class Protocol(Settings):
         default=10.0,
         gt=0,
         le=86400,
-        description="Time after which no sample is begun; the first always is",
+        description="Time after which no sample starts, except the first",
     )
     min_seconds: float = Field(
         default=0.5,
@@ -270,13 +270,13 @@ class SuiteFile(Strict):
     description: str = Field(default="", description="What the suite is for", max_length=2000)
     extends: OtherSuite | None = Field(
         default=None,
-        description="A suite to start from: what is not said here is as there, and its cases come "
-        "first",
+        description="A suite to start from: its settings hold unless they are set here, and its "
+        "cases come first",
         examples=["smoke", "base.yaml"],
     )
     include: OneOrMany[OtherSuite] | None = Field(
         default=None,
-        description="Suites whose cases are added as they are there",
+        description="Suites to add, with their own protocols and gates",
         examples=[["wan", "hunyuan"]],
     )
     tags: list[Word] = Field(default_factory=list, description="Words to find it by")
@@ -298,16 +298,7 @@ class SuiteFile(Strict):
 
 @dataclass(frozen=True, slots=True)
 class SuiteSpec:
-    """A suite.
-
-    Attributes:
-        name: Its name.
-        description: What it is for.
-        tags: Words to find it by.
-        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
-        source: The file, for messages.
-        cases: Its matrices.
-    """
+    """A suite: the fields of its file, with `source`, the file's name for messages."""
 
     name: str
     description: str

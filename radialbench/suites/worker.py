@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from radialbench.errors import SuiteError
@@ -49,23 +48,14 @@ class _Lost:
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """A case is about to be prepared.
-
-    Attributes:
-        place: Its place in its batch, from 0.
-    """
+    """A case is about to be prepared; `place` in its batch counts from 0."""
 
     place: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """All cases of a batch are prepared; those that can be are sampled from here on.
-
-    Attributes:
-        records: The record of each, so far.
-        sampled: Whether each is sampled; the record of one that is not has its final status.
-    """
+    """All cases of a batch are prepared: the record of each, and whether it is sampled now."""
 
     records: tuple[Record, ...]
     sampled: tuple[bool, ...]
@@ -131,12 +121,7 @@ class Worker:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, *error: Any) -> None:
         """Let the process end; kill it if it never answered, after an error, or if it does not."""
         if kind is None and self._process is not None and self._environment is not None:
             self.hang_up()

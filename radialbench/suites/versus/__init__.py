@@ -22,12 +22,7 @@ END_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A tree with a version of radialbench in it, to be run with this process's libraries.
-
-    Attributes:
-        name: For people.
-        root: The folder that holds the package.
-    """
+    """A version of radialbench, run with this process's libraries; `root` holds its package."""
 
     name: str
     root: Path
@@ -79,10 +74,6 @@ def checked_out(ref: str, package: Path = PACKAGE) -> Iterator[Version]:
     """Check out a commit of a package's repository into a temporary tree.
 
     The repository's own tree and index are left alone.
-
-    Args:
-        ref: A branch, tag or commit.
-        package: The package's folder.
 
     Raises:
         SuiteError: The package is in no repository, there is no such commit, or it cannot be

@@ -121,13 +121,10 @@ def _write(out: Path, folders: Iterable[Path]) -> None:
 
 
 def pooled(records: Sequence[Record]) -> Record:
-    """Pool a case's records into one: all samples, one process after the other.
+    """Pool a case's records, each of a process of its own, into one with all samples.
 
     If the case failed in some process, the result is the first of those records, with the number
     of such processes in its reason.
-
-    Args:
-        records: At least one of the case, each of a process of its own.
     """
     bad = [record for record in records if record.status != Status.OK]
     if bad:
