@@ -145,11 +145,7 @@ class WorkerPool:
         Raises:
             BackendError: The machine has no such device.
         """
-        if self.device == "cpu":
-            return None
-        from radialbench.kernels.arch import find_device, target_of
-
-        return target_of(find_device(self.device)).arch
+        return _arch(self.device)
 
     @cached_property
     def jobs(self) -> JobPool | None:
@@ -280,3 +276,11 @@ def trial_of(config: KernelConfig, record: Record) -> Trial:
     reason = record.reason or record.status.value
     known = [outcome for start, outcome in ERRORS.items() if reason.startswith(start)]
     return Trial(config, known[0] if known else OUTCOMES[record.status], reason)
+
+
+def _arch(device: str) -> int | None:
+    if device == "cpu":
+        return None
+    from radialbench.kernels.arch import find_device, target_of
+
+    return target_of(find_device(device)).arch
