@@ -315,7 +315,7 @@ def draw_regrets(summaries: Sequence[RegretSummary]) -> "tuple[Figure, str]":
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-    from radialbench.reports.charts._style import COLOURS, GREY, MARKERS, WIDTH
+    from radialbench.reports.charts._drawing import COLOURS, GREY, MARKERS, WIDTH
 
     figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots(1, 2, sharey=True)

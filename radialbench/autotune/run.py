@@ -73,7 +73,7 @@ class JobEnded:
     reason: str | None
 
 
-TuneEvent = JobProgress | JobEnded
+TuningEvent = JobProgress | JobEnded
 
 
 def run(
@@ -88,7 +88,7 @@ def run(
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
     sweep: Path | None = None,
-    on_event: Callable[[TuneEvent], None] = lambda event: None,
+    on_event: Callable[[TuningEvent], None] = lambda event: None,
 ) -> list[JobEnded]:
     """Tune; an interrupted search continues, and a complete one only returns its record again.
 

@@ -16,7 +16,7 @@ from radialbench.autotune.replay import (
     true_times,
 )
 from radialbench.autotune.trials import TrialOutcome
-from radialbench.reports.charts._style import drawing, rendered
+from radialbench.reports.charts._drawing import drawing, rendered
 from tests.autotune import landscape
 
 SEEDS = range(20)

@@ -83,7 +83,7 @@ def test_what_cannot_run_is_left_out_and_what_fails_is_told(
     assert [job.name for job in jobs if job.candidates is None] == [
         f"{mask}/{frames}x3x5/h2d8/hopper" for frames in (2, 3) for mask in ("dense", "radial")
     ]
-    seen: list[tuning.TuneEvent] = []
+    seen: list[tuning.TuningEvent] = []
     ends = tuned(jobs, tmp_path, on_event=seen.append)
     assert [(end.place, end.total, end.job.case.mask.label) for end in ends] == [
         (1, 4, "dense"), (2, 4, "radial"), (3, 4, "dense"), (4, 4, "radial")
