@@ -167,7 +167,7 @@ def checker(
         ReportError: A gate cannot be read.
     """
     from radialbench.reports.check.compare import check
-    from radialbench.reports.check.gates import choose_gates
+    from radialbench.reports.check.metrics import choose_gates
 
     chosen = choose_gates(gates, gate)
 

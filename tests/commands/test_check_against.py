@@ -166,7 +166,7 @@ def test_no_more_are_measured_again_than_there_may_be(monkeypatch: pytest.Monkey
         own = ("a/2x3", "a/4x3") if metric == "scaling" else ()
         return Verdict(case, metric, Outcome.REGRESSED, f"{worse}", worse=worse, cases=own)
 
-    monkeypatch.setattr(remeasure, "MOST", 3)
+    monkeypatch.setattr(remeasure, "MAX_REPEATED", 3)
     cases = ["a/2x3", "a/4x3", "b/2x3", "c/2x3", "d/2x3"]
     found = [slower("b/2x3", 1.5), slower("a/Fx3", 2.0, "scaling"), slower("c/2x3", 1.1)]
     found += [slower("d/2x3", 9.0, "status")]

@@ -21,10 +21,9 @@ from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import file_name, find_config, processor
 from radialbench.maskgen.export import EXPORTERS
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.records.exported import from_document
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
-from radialbench.records.tuning_file import write_tuning
+from radialbench.records.tuning_file import from_document, write_tuning
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from tests.autotune.fake import among

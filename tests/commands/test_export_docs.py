@@ -16,9 +16,8 @@ from radialbench.autotune.export.vllm import ENTRY, name_of
 from radialbench.cli import main
 from radialbench.kernels.tuned import processor
 from radialbench.maskgen.export import EXPORTERS
-from radialbench.records.exported import to_document
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.tuning_file import write_tuning
+from radialbench.records.tuning_file import to_document, write_tuning
 from tests.kernels.configs import fresh_for
 from tests.records.tuned import KEY
 
