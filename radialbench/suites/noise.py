@@ -79,7 +79,7 @@ def record_runs(
     Args:
         suite: A shipped suite, or a file.
         path: The file; runs that it holds are kept and counted.
-        count: Runs there are to be.
+        count: Number of runs.
         time_limit: No run starts after so many seconds.
         on_run: Called after each run with its number, from 1, and the seconds it took.
 

@@ -41,7 +41,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 _VARYING = re.compile(r"0x[0-9a-f]+|(?:/[\w.+-]+){2,}|\btmp\w{8}\b[\w.]*")
 
 Shape = tuple[int, int]
-"""Heads of all sequences, and numbers per head and token."""
+"""Heads of all sequences, and the head dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def offline(
     Args:
         suites: Cases by the name of their suite.
         architectures: Compute capabilities times ten.
-        children: Processes that work at a time; one for each core if not given.
+        children: Processes; one for each core if not given.
 
     Returns:
         The figures of each suite, in their order.

@@ -15,16 +15,10 @@ from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status
-from radialbench.suites.entries import GridChoice, MaskChoice
 from radialbench.suites.schema import Matrix, Protocol, SuiteSpec
 
 MAX_CASES = 100_000
 WORK_FLOOR = 50.0
-
-Axes = tuple[
-    tuple[GridChoice, ...], tuple[MaskChoice, ...], tuple[tuple[str | None, KernelConfig, str], ...]
-]
-"""Grids, masks, and backends with their configurations, backends innermost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +139,7 @@ def plan(
         SuiteError: Nothing is left to run, there are too many cases, two have one id, or there is
             no such shard.
     """
-    points = sum(prod(map(len, _axes(matrix))) for matrix in spec.cases)
+    points = sum(prod(map(len, matrix.axes())) for matrix in spec.cases)
     if points > MAX_CASES:
         raise SuiteError(f"{spec.source}: plans {points:,} cases; at most {MAX_CASES:,} are run")
     cases: dict[str, Case] = {}
@@ -222,12 +216,8 @@ def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, 
     return tuple(case for case in cases if case.id in own)
 
 
-def _axes(matrix: Matrix) -> Axes:
-    return (*matrix.grid_choices(),), (*matrix.mask_choices(),), (*matrix.configs(),)
-
-
 def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
-    for place, mask, (backend, config, source) in product(*_axes(matrix)):
+    for place, mask, (backend, config, source) in product(*matrix.axes()):
         tokens = place.grid.seq_len
         if any(rule.matches(mask.id, backend, tokens) for rule in matrix.exclude or ()):
             continue

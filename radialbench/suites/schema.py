@@ -1,6 +1,5 @@
 """The schema of a suite file: its protocols, gates and matrices, as they run."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -173,6 +172,12 @@ class Gates(Settings):
         return tuple(sorted(getattr(self, metric) for metric in self.model_fields_set))
 
 
+Axes = tuple[
+    tuple[GridChoice, ...], tuple[MaskChoice, ...], tuple[tuple[str | None, KernelConfig, str], ...]
+]
+"""Grids, masks, and backends with their configurations and the sources of those."""
+
+
 class Matrix(Strict):
     """Masks × grids × backends; every combination is a case."""
 
@@ -232,25 +237,18 @@ class Matrix(Strict):
         merged._where = where
         return merged
 
-    def mask_choices(self) -> Iterator[MaskChoice]:
-        """Yield the masks, each of a sweep on its own."""
-        for mask in self.masks:
-            yield from mask.choices()
+    def grid_choices(self) -> tuple[GridChoice, ...]:
+        """Return the grids, each of a sweep on its own."""
+        return tuple(choice for grid in self.grids for choice in grid.choices())
 
-    def grid_choices(self) -> Iterator[GridChoice]:
-        """Yield the grids, each of a sweep on its own."""
-        for grid in self.grids:
-            yield from grid.choices()
-
-    def configs(self) -> Iterator[tuple[str | None, KernelConfig, str]]:
-        """Yield each backend with its configuration and the source of that, as `configured` does.
-
-        Where only tables are compiled there is one, without a backend.
-        """
+    def axes(self) -> Axes:
+        """Return the axes, whose combinations are the cases; compile has no backend."""
+        blocks = {"block_m": self.block_m, "block_n": self.block_n}
+        masks = tuple(choice for mask in self.masks for choice in mask.choices())
         if self.backends is None:
-            yield None, *configured(None, block_m=self.block_m, block_n=self.block_n)
-        for backend in self.backends or ():
-            yield backend.name, *backend.config(block_m=self.block_m, block_n=self.block_n)
+            return self.grid_choices(), masks, ((None, *configured(None, **blocks)),)
+        configs = tuple((one.name, *one.config(**blocks)) for one in self.backends)
+        return self.grid_choices(), masks, configs
 
 
 OtherSuite = Annotated[str, Field(min_length=1, max_length=200)]

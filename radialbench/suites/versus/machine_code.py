@@ -43,10 +43,7 @@ def unchanged(
     Python files that prepare, launch and time kernels. Kernels are compiled for general arguments:
     a launch may compile a variant of its own, such as for a single head.
 
-    Args:
-        suite: The suite's file.
-        versions: The versions.
-        arch: Compute capability times ten, instead of that of this machine's GPU.
+    The architecture is a compute capability times ten, or that of this machine's GPU.
 
     Raises:
         FactsError: A version cannot report it, such as one older than the hash of machine code.
@@ -61,10 +58,7 @@ def unchanged(
 def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     """Describe the cases of a suite that our kernels run.
 
-    Args:
-        suite: The suite's file.
-        arch: Compute capability times ten, for the default configurations; that of this machine's
-            GPU, and what was tuned for it, if not given.
+    Without an architecture it is that of this machine's GPU, with its tuned configurations.
 
     Returns:
         `launches`, a hash of the code around the kernels, and `cases`: by id, a hash of the rest
