@@ -232,7 +232,7 @@ def compiled(
     from time import perf_counter
 
     from radialbench.errors import SpecError
-    from radialbench.maskgen.compiler.compile import compile_mask
+    from radialbench.maskgen.compiler import compile_mask
 
     begin = perf_counter()
     try:

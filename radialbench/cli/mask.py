@@ -19,8 +19,7 @@ from radialbench.cli._options import (
 
 if TYPE_CHECKING:
     from radialbench.cli._options import Scene
-    from radialbench.maskgen.language.heads import HeadPlan
-    from radialbench.maskgen.language.spec import MaskSpec
+    from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
 

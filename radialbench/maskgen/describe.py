@@ -5,7 +5,7 @@ from base64 import b64encode
 from typing import Any
 
 from radialbench.errors import RadialBenchError, SpecError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import Model, TokenGrid
 from radialbench.maskgen.language.expressions import COORDINATES, SEGMENTS
 from radialbench.maskgen.language.spec import MaskSpec

@@ -15,7 +15,7 @@ from radialbench.kernels.measure.clocks import Clock, HostClock, clock_of
 from radialbench.kernels.measure.inputs import Inputs
 from radialbench.kernels.measure.memory import peak_memory
 from radialbench.kernels.measure.timing import measure
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from radialbench.errors import RecordError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity, told_apart
 from radialbench.maskgen.library import load_mask, mask_names, parse_mask

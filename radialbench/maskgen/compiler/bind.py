@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.compiler.bounds import Interval, bound_nodes
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.evaluate import (
+    Interval,
+    bound_nodes,
     evaluate,
     first_case,
     fold,

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.bounds import Array, Interval, bound, bound_nodes
-from radialbench.maskgen.compiler.pool import unique_rows
+from radialbench.maskgen.compiler.blocks import unique_rows
 from radialbench.maskgen.compiler.strips import GROUP, Boxes, PairBoxes, Side
-from radialbench.maskgen.language.evaluate import fold
+from radialbench.maskgen.language.evaluate import Array, Interval, bound, bound_nodes, fold
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr, constant, name
 
 Int64 = NDArray[np.int64]

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.bounds import Interval
+from radialbench.maskgen.language.evaluate import Interval
 from radialbench.maskgen.language.expressions import SEGMENTS
 from radialbench.maskgen.order import Coordinates
 

@@ -29,10 +29,17 @@ from radialbench.maskgen.language.document import (
     named,
 )
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.language.heads import HeadGroup, HeadPlan, parse_heads
-from radialbench.maskgen.language.parameters import Param
 from radialbench.maskgen.language.parser import parse
-from radialbench.maskgen.language.spec import DEFAULT_TEXT, MaskSpec, OrderRule, SpecErrorAt, at_key
+from radialbench.maskgen.language.spec import (
+    DEFAULT_TEXT,
+    HeadGroup,
+    HeadPlan,
+    MaskSpec,
+    OrderRule,
+    SpecErrorAt,
+    at_key,
+    parse_heads,
+)
 from radialbench.maskgen.language.tree import (
     AllOf,
     AnyOf,
@@ -40,6 +47,7 @@ from radialbench.maskgen.language.tree import (
     KeepRule,
     MaskNode,
     Not,
+    Param,
     Rounded,
     Share,
     TokenRule,

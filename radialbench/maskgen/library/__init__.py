@@ -17,9 +17,8 @@ from radialbench.maskgen.language.document import (
     read_document,
 )
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 
 FOLDER = Path(__file__).parent
 

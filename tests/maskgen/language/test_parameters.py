@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.language.parameters import Param
+from radialbench.maskgen.language.tree import Param
 
 
 def param(kind: str = "float", default: Any = 1, **fields: Any) -> Param:

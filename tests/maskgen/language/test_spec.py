@@ -8,7 +8,6 @@ import yaml
 from radialbench import TokenGrid, parse_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.language.expressions import Expr, constant, name
-from radialbench.maskgen.language.parameters import Param
 from radialbench.maskgen.language.spec import MAX_LEVELS, MaskSpec, OrderRule
 from radialbench.maskgen.language.tree import (
     AllOf,
@@ -16,6 +15,7 @@ from radialbench.maskgen.language.tree import (
     KeepRule,
     MaskNode,
     Not,
+    Param,
     Rounded,
     Share,
     TokenRule,

@@ -6,14 +6,14 @@ the distance along a line is evaluated once per diagonal; what depends on one ax
 tabulated for the few values the axis has; the rest is evaluated pair by pair.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.classify import CellPairs
-from radialbench.maskgen.compiler.pool import Pool, Words, unique_rows
+from radialbench.maskgen.compiler.blocks import BlockSet, Pool, Words, unique_rows
+from radialbench.maskgen.compiler.classify import CellPairs, Classified, classify, products
 from radialbench.maskgen.compiler.strips import Side
 from radialbench.maskgen.language.evaluate import Value, evaluate
 from radialbench.maskgen.language.expressions import Expr
@@ -24,6 +24,97 @@ Float = NDArray[np.float64]
 
 CHUNK_BITS = 1 << 23
 """Pairs evaluated in one go: what fits the cache, in float64, with some temporaries."""
+Bool = NDArray[np.bool_]
+
+Judge = Callable[[Int64, Int64], Bool]
+"""Decides by contents, and by how many pairs the cells have, which cell pairs to keep."""
+
+
+def rule_blocks(
+    rule: Expr,
+    strips: tuple[Int64, Int64],
+    sides: tuple[Side, Side],
+    pool: Pool,
+    columns: int,
+    judge: Judge | None = None,
+) -> BlockSet:
+    """Find what a rule keeps of the pairs of some strips.
+
+    Args:
+        rule: What decides, bound to the grid.
+        strips: Strips of queries and of keys that take part.
+        sides: The queries and the keys.
+        pool: Where the contents are kept.
+        columns: Key blocks of the sequence.
+        judge: Keeps some of the cell pairs that attend anything.
+
+    Returns:
+        One piece per cell pair, in no order; blocks that strips share appear more than once.
+    """
+    q, k = sides
+    found = classify(rule, q, k, *strips)
+    evaluated = evaluate_mixed(found.rule, found.constants, found.open, q, k, pool)
+    kept = evaluated >= 0
+    partial, contents = found.open.take(kept), evaluated[kept]
+    full_contents = _rectangles(found.full, q, k, pool)
+    cells = CellPairs(
+        np.concatenate([found.full.template, partial.template]),
+        np.concatenate([found.full.q, partial.q]),
+        np.concatenate([found.full.k, partial.k]),
+    )
+    contents = np.concatenate([full_contents, contents])
+    whole, whole_contents = _whole(found.whole, q, k, pool)
+    if judge is not None:
+        chosen = judge(contents, _area(cells, q, k))
+        cells, contents = cells.take(chosen), contents[chosen]
+        chosen = judge(whole_contents, _area(whole, q, k))
+        whole, whole_contents = whole.take(chosen), whole_contents[chosen]
+    spread = _spread(found, cells, contents, q, k, columns)
+    whole_key = q.cell_block[whole.q] * columns + k.cell_block[whole.k]
+    return BlockSet(
+        np.concatenate([whole_key, spread.key]), np.concatenate([whole_contents, spread.content])
+    )
+
+
+def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
+    return pool.rectangles(
+        q.cell_low[cells.q], q.cell_high[cells.q], k.cell_low[cells.k], k.cell_high[cells.k]
+    )
+
+
+def _spread(
+    found: Classified, cells: CellPairs, contents: Int64, q: Side, k: Side, columns: int
+) -> BlockSet:
+    """Copy the templates' cells to all strip pairs they stand for."""
+    templates = len(found.sample[0])
+    order = np.argsort(cells.template, kind="stable")
+    cells, contents = cells.take(order), contents[order]
+    count = np.bincount(cells.template, minlength=templates)
+    first = np.cumsum(count) - count
+    # Blocks relative to the sample's first block.
+    row = q.cell_block[cells.q] - _first_block(q)[found.sample[0]][cells.template]
+    column = k.cell_block[cells.k] - _first_block(k)[found.sample[1]][cells.template]
+    sizes = count[found.template_of]
+    base = _first_block(q)[found.mixed[0]] * columns + _first_block(k)[found.mixed[1]]
+    shift = first[found.template_of] - (np.cumsum(sizes) - sizes)
+    at = np.arange(sizes.sum()) + np.repeat(shift, sizes)
+    return BlockSet((row * columns + column)[at] + np.repeat(base, sizes), contents[at])
+
+
+def _first_block(side: Side) -> Int64:
+    return side.cell_block[side.cell_ptr[:-1]]
+
+
+def _whole(strips: tuple[Int64, Int64], q: Side, k: Side, pool: Pool) -> tuple[CellPairs, Int64]:
+    cells = products(
+        q.cell_ptr[strips[0]], q.cells[strips[0]], k.cell_ptr[strips[1]], k.cells[strips[1]]
+    )
+    return cells, _rectangles(cells, q, k, pool)
+
+
+def _area(cells: CellPairs, q: Side, k: Side) -> Int64:
+    rows = (q.cell_stop - q.cell_start)[cells.q]
+    return rows * (k.cell_stop - k.cell_start)[cells.k]
 
 
 def evaluate_mixed(
