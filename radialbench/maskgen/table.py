@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -42,7 +41,7 @@ ARRAYS: dict[str, tuple[type[np.generic], int]] = {
 
 @dataclass(frozen=True, eq=False)
 class Csr:
-    """Column indices of each row, one row after the other.
+    """Column indices of each row, row by row.
 
     With rows {0: [2, 5], 1: [], 2: [0]}, `indptr` is [0, 2, 2, 3] and `indices` is [2, 5, 0].
 
@@ -66,7 +65,7 @@ class Csr:
 
     @classmethod
     def from_sorted(cls, rows: Int64, columns: Int64, row_count: int) -> "Csr":
-        """Build from entries sorted by row, then column."""
+        """Return the CSR of entries sorted by row, then column."""
         indptr = np.zeros(row_count + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=row_count), out=indptr[1:])
         return cls(indptr, columns.astype(np.int32))
@@ -74,7 +73,7 @@ class Csr:
 
 @dataclass(frozen=True)
 class Runs:
-    """Neighbouring full blocks of a row, taken together.
+    """Runs of neighbouring full blocks of each row.
 
     Attributes:
         indptr: [rows + 1] int64; row r owns runs `indptr[r]` to `indptr[r + 1]`.
@@ -97,16 +96,14 @@ class BlockTable:
     A 5-token sequence that may look back one token, with 2×2 blocks:
 
     ```text
-    token mask   1 . | . . | .     full      none
-                 1 1 | . . | .     partial   indptr [0, 1, 3, 5], indices [0, 0, 1, 1, 2]
-                 ----+-----+--     bitmap_of [0, 1, 0, 1, 2]
-                 . 1 | 1 . | .     bitmaps   0: 1.   1: .1   2: 1
-                 . . | 1 1 | .               11      ..
+    token mask   1 . | . . | .     full      indptr [0, 0, 0, 1], indices [2]
+                 1 1 | . . | .     partial   indptr [0, 1, 3, 4], indices [0, 0, 1, 1]
+                 ----+-----+--     bitmap_of [0, 1, 0, 1]
+                 . 1 | 1 . | .     bitmaps   0: 1.   1: .1
+                 . . | 1 1 | .                  11      ..
                  ----+-----+--
                  . . | . 1 | 1     the last block is 1×1: its one pair attends, so it is full
     ```
-
-    (so in truth block (2, 2) is in `full`, and bitmap 2 does not exist).
 
     Attributes:
         grid: Token layout the mask was compiled for.
@@ -118,7 +115,7 @@ class BlockTable:
         bitmap_of: [partial.nnz] int32, index into `bitmaps`.
         bitmaps: [distinct, block_m, ⌈block_n / 32⌉] uint32; bit b of word w says whether key
             column 32·w + b attends. Bits outside the sequence are 0.
-        mask: Which mask it was compiled from; None for a table that was made otherwise.
+        mask: The mask it was compiled from; None for a table of another origin.
     """
 
     grid: TokenGrid
@@ -143,7 +140,7 @@ class BlockTable:
 
     @property
     def label(self) -> str:
-        """What people call the mask."""
+        """Name of the mask for people."""
         return self.mask.label if self.mask else "the table"
 
     @property
@@ -196,8 +193,7 @@ class BlockTable:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.full.indptr, self.full.indices, self.partial.indptr, self.partial.indices)
-        return sum(a.nbytes for a in arrays) + self.bitmap_of.nbytes + self.bitmaps.nbytes
+        return sum(array.nbytes for array in self._arrays().values())
 
     @property
     def runs(self) -> Runs:
@@ -221,15 +217,15 @@ class BlockTable:
         return digest.hexdigest()
 
     def flops(self, heads: int, head_dim: int) -> int:
-        """Floating point operations that the mask asks for: 4·heads·head_dim·pairs."""
+        """Return the floating point operations of the mask: 4·heads·head_dim·pairs."""
         return 4 * heads * head_dim * self.pairs
 
     def executed_flops(self, heads: int, head_dim: int) -> int:
-        """Floating point operations of the visited blocks, computed whole."""
+        """Return the floating point operations of the visited blocks, computed whole."""
         return 4 * heads * head_dim * self.nnz * self.block_m * self.block_n
 
     def transpose(self) -> "BlockTable":
-        """Swap queries and keys, as a backward pass wants the table."""
+        """Swap queries and keys, for a backward pass."""
         bits = self.unpacked_bitmaps().transpose(0, 2, 1)
         full, _ = _transposed(self.full, self.columns)
         partial, origin = _transposed(self.partial, self.columns)
@@ -279,8 +275,8 @@ class BlockTable:
         """Describe arrays as the bytes of a JSON object.
 
         Args:
-            format_name: What the arrays are.
-            **facts: What else there is to say.
+            format_name: Format of the arrays.
+            **facts: Further entries.
         """
         header = {
             "format": format_name,
@@ -295,23 +291,23 @@ class BlockTable:
         return np.frombuffer(json.dumps(header | facts).encode(), np.uint8)
 
     def content(self) -> dict[str, NDArray[np.generic]]:
-        """Return what a file holds: the header and all arrays."""
+        """Return the content of a file: the header and all arrays."""
         return {"header": self.header(), **self._arrays()}
 
     @classmethod
     def from_content(cls, content: Mapping[str, NDArray[np.generic]]) -> "BlockTable":
-        """Put a table together from what `content` returned.
+        """Build a table from its `content`.
 
         Raises:
-            TableError: The arrays are not a table of this version, or were changed.
+            TableError: The arrays are no table of this version, or were changed.
         """
         header = _header(content)
         for name, (dtype, dimensions) in ARRAYS.items():
             array = content.get(name)
             if array is None or array.dtype != dtype or array.ndim != dimensions:
-                found = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
+                got = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
                 raise TableError(
-                    f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions, got {found}"
+                    f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions, got {got}"
                 )
         part: Mapping[str, Any] = content
         try:
@@ -336,7 +332,7 @@ class BlockTable:
         return table
 
     def save(self, path: str | Path) -> None:
-        """Write a versioned npz file; its readers see the old one or the new one, never a part.
+        """Write a versioned npz file, whole or not at all.
 
         Raises:
             TableError: The file cannot be written.
@@ -345,7 +341,7 @@ class BlockTable:
 
     @classmethod
     def load(cls, path: str | Path) -> "BlockTable":
-        """Read what `save` wrote.
+        """Read a file of `save`.
 
         Raises:
             TableError: The file is missing, damaged, foreign, or of another version.
@@ -403,7 +399,7 @@ def pack_bits(bits: Bool) -> NDArray[np.uint32]:
 
 
 def unpack_bits(words: NDArray[np.uint32], count: int) -> Bool:
-    """Undo `pack_bits` where the last axis had `count` bits."""
+    """Unpack the words of `pack_bits`, where the last axis had `count` bits."""
     as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
     return np.unpackbits(as_bytes, axis=-1, count=count, bitorder="little").view(np.bool_)
 
@@ -453,24 +449,11 @@ def _broken_csr(csr: Csr, rows: int, columns: int) -> str | None:
 
 
 MAX_BYTES = 8 << 30
-"""A file whose arrays are larger is refused: no table for 2^31 tokens of video comes close."""
-
-_DAMAGE = (
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+"""Largest size of a file's arrays; tables for 2^31 tokens of video are far smaller."""
 
 
 def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
-    """Read arrays of an npz file; those that are missing are left out.
+    """Read arrays of an npz file; missing ones are left out.
 
     Raises:
         TableError: The file is missing, damaged, foreign or too large.
@@ -486,7 +469,9 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.
             return {name: file[name] for name in names if name in file}
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror or error}") from error
-    except _DAMAGE as error:
+    except TableError:
+        raise
+    except Exception as error:  # Damaged files make zipfile and NumPy raise almost anything.
         raise TableError(f"cannot read {path}: not an npz file, or damaged ({error})") from error
 
 
@@ -496,13 +481,6 @@ def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
     Raises:
         TableError: It cannot be written.
     """
-    try:
-        _replace(target, arrays)
-    except OSError as error:
-        raise TableError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def _replace(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with temporary.open("wb") as file:
@@ -510,5 +488,7 @@ def _replace(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+    except OSError as error:
+        raise TableError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)

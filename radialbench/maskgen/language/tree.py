@@ -1,4 +1,4 @@
-"""The tree of a mask: token-level rules, block rounding and run-time tables, joined."""
+"""The parts of a mask: its parameters, and the tree of token rules, rounding and tables."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any, ClassVar, Union
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.identity import value_text
 from radialbench.maskgen.language.expressions import MAX_NUMBER, Expr, substitute
 
 KINDS = ("int", "float", "bool")
@@ -19,14 +18,14 @@ class Param:
     """A parameter and its value.
 
     Attributes:
-        name: As the expressions write it.
+        name: Name in the expressions.
         kind: `int`, `float` or `bool`.
-        default: Value if nothing else is said.
-        value: Value in force.
+        default: Value if no other is set.
+        value: Current value.
         least: Smallest value allowed.
         above: Every value allowed is greater than this.
         most: Greatest value allowed.
-        help: One line for people.
+        help: One line of help.
     """
 
     name: str
@@ -50,13 +49,8 @@ class Param:
         object.__setattr__(self, "value", self.check(self.value))
 
     @property
-    def shown(self) -> str:
-        """The value as people write it."""
-        return value_text(self.value)
-
-    @property
     def bounds(self) -> str:
-        """The bounds as people write them, such as `(0, 16]`; empty if there are none."""
+        """The bounds as text, such as `(0, 16]`; empty if there are none."""
         if self.kind == "bool" or (self.least is self.above is self.most is None):
             return ""
         low = f"({self.above:g}" if self.above is not None else "(-inf"
@@ -65,7 +59,7 @@ class Param:
         return f"{low}, {self.most:g}]" if self.most is not None else f"{low}, inf)"
 
     def to_mapping(self) -> dict[str, Any]:
-        """Write the parameter as the plain mapping of its YAML document."""
+        """Return the parameter as the plain mapping of its YAML document."""
         entries: dict[str, Any] = {"type": self.kind, "default": self.default}
         if self.value != self.default:
             entries["value"] = self.value
@@ -84,8 +78,8 @@ class Param:
                 raise SpecError(f"{self.name} must be true or false, got {_brief(value)}")
             return value
         whole = self.kind == "int"
-        right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not right or value != value:
+        valid = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not valid or value != value:
             wanted = "a whole number" if whole else "a number"
             raise SpecError(f"{self.name} must be {wanted}, got {_brief(value)}")
         assert isinstance(value, (int, float))
@@ -169,14 +163,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class KeepRule:
-    """When a block of a rounded mask is kept.
+    """The rule that decides whether a block of a rounded mask is kept.
 
     Attributes:
         rule: `any` pair, `all` pairs, the pair of its `centre` tokens (start + ⌊size / 2⌋), or a
             `share` of its key columns.
         columns: For `share`: of the columns with any pair, this share must be dense.
-        rows: For `share`: a column is dense if this share of the block's rows (the block size,
-            also where the block holds fewer tokens) attends it.
+        rows: For `share`: a column is dense if this share of the block's rows attends it. The
+            rows are the block size, also where the block holds fewer tokens.
     """
 
     rule: str
@@ -191,9 +185,9 @@ class Rounded:
     Attributes:
         of: The token-level rule.
         block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
-        per: `sequence`: a block is judged whole. `frame_pair`: each pair of frames judges its own
-            part of a block, and one vote is enough.
-        keep: The judgement.
+        per: `sequence`: the rule is applied to a whole block. `frame_pair`: it is applied to the
+            part of each pair of frames, and one part that is kept is enough.
+        keep: The rule.
         overhang: For `frame_pair`, `drop` ignores the tokens of a frame that reach into one more
             block than ⌈frame_tokens / block⌉, as some published code does; `keep` does not.
     """
@@ -210,7 +204,7 @@ class BlockInput:
     """Whole blocks listed in a table that is passed when the mask is compiled.
 
     Attributes:
-        name: Under which name the table is passed.
+        name: Name of the table among those passed.
         block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
     """
 
@@ -219,7 +213,7 @@ class BlockInput:
 
 
 def expressions(node: MaskNode) -> list[Expr]:
-    """All expressions of a tree with the kind each must have: rules first, then block sizes."""
+    """Return the rules of a tree."""
     match node:
         case TokenRule():
             return [node.expression]
@@ -234,7 +228,7 @@ def expressions(node: MaskNode) -> list[Expr]:
 
 
 def block_sizes(node: MaskNode) -> list[Expr]:
-    """The block sizes of a tree's rounded parts and tables."""
+    """Return the block sizes of a tree's rounded parts and tables."""
     match node:
         case TokenRule():
             return []
@@ -247,10 +241,10 @@ def block_sizes(node: MaskNode) -> list[Expr]:
 
 
 def joined(node: MaskNode, depth: int = 0) -> MaskNode:
-    """Write a tree in its one form: neighbouring token-level rules become one expression.
+    """Normalise a tree: neighbouring token-level rules become one expression.
 
     Raises:
-        SpecError: A part is nested very deep, or joins nothing.
+        SpecError: A part is nested too deep, or joins nothing.
     """
     if depth > MAX_DEPTH:
         raise SpecError(f"parts are nested more than {MAX_DEPTH} deep")
@@ -290,7 +284,7 @@ def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
 
 
 def to_plain(node: MaskNode) -> Any:
-    """Write a tree as the plain values of its YAML document."""
+    """Return a tree as the plain values of its YAML document."""
     match node:
         case TokenRule():
             return str(node.expression)
@@ -310,7 +304,7 @@ def to_plain(node: MaskNode) -> Any:
 
 
 def plain_size(tree: Expr) -> int | str:
-    """Write a size as a number, if it is one."""
+    """Return a size as a number, if it is one."""
     text = str(tree)
     return int(text) if text.isdigit() else text
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from radialbench.maskgen.identity import told_apart
+from radialbench.maskgen.identity import distinct_names
 from radialbench.records.gate import Gate
 from radialbench.records.problem import backend_id, group_id, plain_config
 from radialbench.records.result import Record
@@ -126,7 +126,7 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
 def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
     """Cases that went well, by what is the same along a sweep, and then by frames."""
     found: dict[str, dict[int, Record]] = {}
-    names = told_apart(record.mask for record in records.values())
+    names = distinct_names(record.mask for record in records.values())
     for record in records.values():
         if record.timing and record.measure == "attention":
             case = _sweep_id(record, names[record.mask.label, record.mask.fingerprint])
