@@ -1,4 +1,4 @@
-"""Mask files and head plans: the schema of both, and from there to MaskSpec and HeadPlan."""
+"""The schema of mask files and head plans, and how they become MaskSpec and HeadPlan."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -57,10 +57,9 @@ from radialbench.maskgen.language.tree import (
 MAX_PARTS = 200
 
 Loader = Callable[[str], MaskSpec]
-"""Loads a mask by the word that a file names it with."""
+"""Loads a mask by its name in a file."""
 
 T = TypeVar("T")
-Built = TypeVar("Built")
 
 
 def _form(value: Any) -> str:
@@ -112,7 +111,7 @@ ShareText = Annotated[
     WithJsonSchema({"type": "string", "pattern": Share.PATTERN, "examples": [">3/5"]}),
 ]
 Words = Annotated[dict[str, T], Field(max_length=MAX_PARTS)]
-"""Entries by names of the author's own."""
+"""Entries by names that the author chooses."""
 
 Node = Annotated[
     Annotated["PartEntry", Tag("(mapping)")] | Annotated[Expression, Tag("(short)")],
@@ -124,13 +123,13 @@ Nodes = Annotated[list[Node], Field(min_length=1, max_length=MAX_PARTS)]
 
 
 def _absent() -> Any:
-    """Stand for a key that is not there; one that is there is never null."""
+    """Return None for a missing key; a key of a file is never null."""
 
 
 class Entry(Strict):
     """A mapping of a mask file."""
 
-    # Most models are parts of another and need no validator of their own.
+    # Most models are parts of another: they need no validator of their own.
     model_config = ConfigDict(defer_build=True)
 
 
@@ -368,7 +367,7 @@ Group = Annotated[
     BeforeValidator(named),
     Or(lambda _: {"type": "string"}),
 ]
-"""A mask of a head plan: named, named with parameters, or written out."""
+"""A mask of a head plan: its name, its name with parameters, or the whole mask."""
 
 
 class HeadPlanFile(Entry):
@@ -416,11 +415,11 @@ def read_mask(document: Document, use: Loader) -> MaskSpec:
     """Read a mask from a document.
 
     Args:
-        document: What was read.
+        document: The document.
         use: Loads a mask that `use` names.
 
     Raises:
-        SpecError: The document is not a mask; the message says where.
+        SpecError: The document is not a mask; the message has line and column.
     """
     return _built(document, MaskFile, MaskFile.spec, {"use": use})
 
@@ -429,12 +428,12 @@ def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
     """Read a head plan from a document.
 
     Args:
-        document: What was read.
+        document: The document.
         load: Loads the mask of a group.
-        use: Loads a mask that `use` names in a mask that is written out.
+        use: Loads a mask that `use` names, in a mask inside the plan.
 
     Raises:
-        SpecError: The document is no head plan; the message says where.
+        SpecError: The document is no head plan; the message has line and column.
     """
     return _built(document, HeadPlanFile, HeadPlanFile.plan, {"load": load, "use": use})
 
@@ -442,9 +441,9 @@ def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
 def _built(
     document: Document,
     model: "type[FileModel]",
-    build: "Callable[[FileModel], Built]",
+    build: "Callable[[FileModel], T]",
     context: Mapping[str, Loader],
-) -> Built:
+) -> T:
     try:
         return build(check_document(document, model, context=context))
     except DocumentError as error:

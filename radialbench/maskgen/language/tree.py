@@ -1,9 +1,10 @@
 """The parts of a mask: its parameters, and the tree of token rules, rounding and tables."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from typing import Any, ClassVar, Union
 
@@ -212,32 +213,27 @@ class BlockInput:
     block: Expr
 
 
+def leaves(node: MaskNode) -> Iterator[TokenRule | Rounded | BlockInput]:
+    """Iterate over the parts of a tree that join no others."""
+    match node:
+        case AnyOf() | AllOf():
+            for part in node.parts:
+                yield from leaves(part)
+        case Not():
+            yield from leaves(node.part)
+        case _:
+            yield node
+
+
 def expressions(node: MaskNode) -> list[Expr]:
     """Return the rules of a tree."""
-    match node:
-        case TokenRule():
-            return [node.expression]
-        case AnyOf() | AllOf():
-            return [tree for part in node.parts for tree in expressions(part)]
-        case Not():
-            return expressions(node.part)
-        case Rounded():
-            return [node.of]
-        case BlockInput():
-            return []
+    rules = [leaf for leaf in leaves(node) if not isinstance(leaf, BlockInput)]
+    return [leaf.of if isinstance(leaf, Rounded) else leaf.expression for leaf in rules]
 
 
 def block_sizes(node: MaskNode) -> list[Expr]:
     """Return the block sizes of a tree's rounded parts and tables."""
-    match node:
-        case TokenRule():
-            return []
-        case AnyOf() | AllOf():
-            return [size for part in node.parts for size in block_sizes(part)]
-        case Not():
-            return block_sizes(node.part)
-        case Rounded() | BlockInput():
-            return [node.block]
+    return [leaf.block for leaf in leaves(node) if not isinstance(leaf, TokenRule)]
 
 
 def joined(node: MaskNode, depth: int = 0) -> MaskNode:
@@ -252,10 +248,8 @@ def joined(node: MaskNode, depth: int = 0) -> MaskNode:
         case AnyOf() | AllOf():
             word = "or" if isinstance(node, AnyOf) else "and"
             parts = [joined(part, depth + 1) for part in node.parts]
-            runs = [
-                list(run) for _, run in groupby(parts, lambda part: isinstance(part, TokenRule))
-            ]
-            parts = [part for run in runs for part in _merged(word, run)]
+            runs = groupby(parts, lambda part: isinstance(part, TokenRule))
+            parts = [part for _, run in runs for part in _merged(word, list(run))]
             if not parts:
                 raise SpecError("any and all join at least one part")
             return parts[0] if len(parts) == 1 else type(node)(tuple(parts))
@@ -265,22 +259,27 @@ def joined(node: MaskNode, depth: int = 0) -> MaskNode:
     return node
 
 
-def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
-    """Replace names by expressions in all of a tree."""
+def map_expressions(
+    node: MaskNode, rule: Callable[[Expr], Expr], size: Callable[[Expr], Expr]
+) -> MaskNode:
+    """Apply functions to the rules and to the block sizes of a tree."""
     match node:
         case TokenRule():
-            return TokenRule(substitute(node.expression, values))
-        case AnyOf():
-            return AnyOf(tuple(written_out(part, values) for part in node.parts))
-        case AllOf():
-            return AllOf(tuple(written_out(part, values) for part in node.parts))
+            return TokenRule(rule(node.expression))
+        case AnyOf() | AllOf():
+            return type(node)(tuple(map_expressions(part, rule, size) for part in node.parts))
         case Not():
-            return Not(written_out(node.part, values))
+            return Not(map_expressions(node.part, rule, size))
         case Rounded():
-            of, block = substitute(node.of, values), substitute(node.block, values)
-            return Rounded(of, block, node.per, node.keep, node.overhang)
+            return replace(node, of=rule(node.of), block=size(node.block))
         case BlockInput():
-            return BlockInput(node.name, substitute(node.block, values))
+            return replace(node, block=size(node.block))
+
+
+def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
+    """Replace names by expressions in all of a tree."""
+    filled = partial(substitute, values=values)
+    return map_expressions(node, filled, filled)
 
 
 def to_plain(node: MaskNode) -> Any:
