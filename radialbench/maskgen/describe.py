@@ -52,14 +52,7 @@ def mask_facts(spec: MaskSpec) -> Facts:
 
 
 def table_facts(table: BlockTable, heads: int, head_dim: int, seconds: float) -> Facts:
-    """Return the cost of a mask: its blocks, and the operations of one layer's attention.
-
-    Args:
-        table: The mask on a grid.
-        heads: Attention heads.
-        head_dim: Elements per head and token.
-        seconds: Time of the compilation.
-    """
+    """Return the cost of a mask: its blocks, the operations of one layer, and the compile time."""
     return {
         "seq_len": table.seq_len,
         "order": str(table.order),

@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -404,6 +405,12 @@ def unpack_bits(words: NDArray[np.uint32], count: int) -> Bool:
     return np.unpackbits(as_bytes, axis=-1, count=count, bitorder="little").view(np.bool_)
 
 
+def ranges(first: Int64, count: Int64) -> tuple[Int64, Int64]:
+    """Return `count[j]` neighbours from `first[j]` on, for every j: each one's j, and itself."""
+    owner = np.repeat(np.arange(len(count)), count)
+    return owner, np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
+
+
 def block_lengths(seq_len: int, block: int) -> Int64:
     """[blocks] tokens of each block inside the sequence."""
     lengths = np.full(-(-seq_len // block), block, np.int64)
@@ -475,20 +482,28 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.
         raise TableError(f"cannot read {path}: not an npz file, or damaged ({error})") from error
 
 
+@contextmanager
+def replacement(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces the one at the path once it is complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
     """Write an npz file, whole or not at all.
 
     Raises:
         TableError: It cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
+        with replacement(target) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
     except OSError as error:
         raise TableError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""compile_mask: from a mask and a grid to the blocks a kernel has to visit."""
+"""compile_mask: from a mask and a grid to the blocks that a kernel visits."""
 
 from collections.abc import Mapping
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,14 @@ from radialbench.maskgen.language.tree import (
     TokenRule,
 )
 from radialbench.maskgen.order import Coordinates
-from radialbench.maskgen.table import BlockTable, Csr, block_lengths, pack_bits, unpack_bits
+from radialbench.maskgen.table import (
+    BlockTable,
+    Csr,
+    block_lengths,
+    pack_bits,
+    ranges,
+    unpack_bits,
+)
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -55,7 +63,7 @@ def compile_mask(
     *,
     tables: Mapping[str, Bool] | None = None,
 ) -> BlockTable:
-    """Compile a mask into the blocks a kernel has to visit, exactly.
+    """Compile a mask into the blocks that a kernel visits, exactly.
 
     Never builds the token matrix: time and memory grow with the blocks kept, not with seq_len².
 
@@ -64,7 +72,7 @@ def compile_mask(
         grid: Token layout.
         block_m: Query tokens of a block, 1 to 8,192.
         block_n: Key tokens of a block, 1 to 8,192.
-        tables: Block tables that the mask asks for by name: [blocks, blocks] booleans over the
+        tables: Block tables of the mask by name: [blocks, blocks] booleans over the
             whole sequence in the mask's order, in blocks of the size the mask states.
 
     Raises:
@@ -85,7 +93,7 @@ def compile_mask(
 def compile_heads(
     plan: HeadPlan, grid: TokenGrid, block_m: int = 128, block_n: int = 128
 ) -> tuple[BlockTable, ...]:
-    """Compile the table of each group of a plan, in the plan's order; equal masks once.
+    """Compile the table of each group of a plan, in the plan's order; equal masks share one.
 
     Raises:
         SpecError: As `compile_mask`; the message names the heads.
@@ -102,10 +110,10 @@ def compile_heads(
 
 
 def _reuse_memory() -> None:
-    """Make the C library reuse the memory of freed arrays, instead of fetching new pages for each.
+    """Make the C library reuse the memory of freed arrays, instead of fetching new pages.
 
-    glibc does that for arrays up to the largest that was ever freed, if below 32 MiB. So one is
-    made, never touched, and freed: a process's first table takes 10 to 20% less time.
+    glibc does so for arrays up to the largest one freed before, below 32 MiB. Freeing one that was
+    never touched makes a process's first table 10 to 20% faster.
     """
     np.empty((1 << 25) - (1 << 13), np.uint8)
 
@@ -125,37 +133,31 @@ class _Compiler:
         self.k = cut(self.at, block_n)
 
     def all_pairs(self) -> BlockSet:
-        """Blocks of the whole mask: pairs of video tokens, and pairs with text."""
+        """Return the blocks of the whole mask: pairs of video tokens, and pairs with text."""
         q_video, k_video = np.flatnonzero(~self.q.text), np.flatnonzero(~self.k.text)
         q_text, k_text = np.flatnonzero(self.q.text), np.flatnonzero(self.k.text)
-        found = self.node(self.bound.mask)
+        pieces = self.node(self.bound.mask)
         if not len(q_text):
-            return found
+            return pieces
         for strips in ((q_video, k_text), (q_text, k_video), (q_text, k_text)):
             extra = rule_blocks(self.bound.text, strips, (self.q, self.k), self.pool, self.columns)
-            found = BlockSet(
-                np.concatenate([found.key, extra.key]),
-                np.concatenate([found.content, extra.content]),
-            )
-        return merged(found, self.pool)
+            pieces = pieces.with_pieces(extra)
+        return merged(pieces, self.pool)
 
     def node(self, node: MaskNode) -> BlockSet:
         match node:
             case TokenRule():
                 return self.rule(node)
             case Rounded():
-                return self.regridded(kept_blocks(node, self.at), node.block)
+                return self.regridded(_kept_blocks(node, self.at), node.block)
             case BlockInput():
-                return self.regridded(self.given(node), node.block)
+                return self.regridded(self.input_blocks(node), node.block)
             case Not():
                 every = self.rule(TokenRule(constant(True)))
                 return complement(self.node(node.part), every, self.pool)
         join = union if isinstance(node, AnyOf) else intersection
         assert isinstance(node, (AnyOf, AllOf))
-        found = self.node(node.parts[0])
-        for part in node.parts[1:]:
-            found = join(found, self.node(part), self.pool)
-        return found
+        return reduce(lambda a, b: join(a, b, self.pool), map(self.node, node.parts))
 
     def rule(self, node: TokenRule) -> BlockSet:
         strips = (np.flatnonzero(~self.q.text), np.flatnonzero(~self.k.text))
@@ -163,9 +165,9 @@ class _Compiler:
         return merged(pieces, self.pool)
 
     def regridded(self, keys: Int64, block: Expr) -> BlockSet:
-        return regrid(keys, int(block.value or 0), self.at, self.pool, self.columns)
+        return _regrid(keys, int(block.value or 0), self.at, self.pool, self.columns)
 
-    def given(self, node: BlockInput) -> Int64:
+    def input_blocks(self, node: BlockInput) -> Int64:
         if node.name not in self.tables:
             raise SpecError(unknown("table", node.name, self.tables) + " Pass it as tables={…}")
         block = int(node.block.value or 0)
@@ -179,7 +181,7 @@ class _Compiler:
         return np.flatnonzero(blocks)
 
     def fill_empty_rows(self, pieces: BlockSet) -> BlockSet:
-        """Fill or refuse query tokens that attend nothing, as the mask says."""
+        """Fill or refuse query tokens that attend nothing, by the mask's `empty_rows`."""
         if self.bound.empty_rows == "keep":
             return pieces
         empty = self.empty_tokens(pieces)
@@ -192,19 +194,16 @@ class _Compiler:
         first = empty // own * own
         last = np.minimum(first + own, self.grid.seq_len)
         low, high = first // block_n, (last - 1) // block_n
-        count = high - low + 1
-        token = np.repeat(np.arange(len(empty)), count)
-        column = low[token] + np.arange(len(token)) - np.repeat(np.cumsum(count) - count, count)
+        token, column = ranges(low, high - low + 1)
         start = np.maximum(first[token] - column * block_n, 0)
         stop = np.minimum(last[token] - column * block_n, block_n)
         row, place = empty[token] // block_m, empty[token] % block_m
         content = self.pool.rectangles(place, place + 1, start, stop)
-        return union(
-            pieces, merged(BlockSet(row * self.columns + column, content), self.pool), self.pool
-        )
+        own_blocks = merged(BlockSet(row * self.columns + column, content), self.pool)
+        return union(pieces, own_blocks, self.pool)
 
     def empty_tokens(self, pieces: BlockSet) -> Int64:
-        """Positions of query tokens (padding apart) that attend nothing."""
+        """Return the positions of query tokens, except padding, that attend nothing."""
         row = pieces.key // self.columns
         covered = np.zeros(self.rows, np.bool_)
         covered[row[pieces.content == FULL]] = True
@@ -245,7 +244,9 @@ class _Compiler:
         is_full[other] = self.pool.pairs()[pieces.content[other]] == tokens
         partial = ~is_full
         numbers, bitmap_of = ranked(pieces.content[partial], len(self.pool.bits))
-        bitmaps, first = self._distinct(numbers)
+        # Contents of the pool can be equal; those of a table are distinct.
+        distinct = Pool(self.pool.block_m, self.pool.block_n)
+        first = distinct.add(self.pool.bits[numbers]) - 1
         return BlockTable(
             grid=self.grid,
             order=self.bound.order,
@@ -254,25 +255,15 @@ class _Compiler:
             full=Csr.from_sorted(row[is_full], column[is_full], self.rows),
             partial=Csr.from_sorted(row[partial], column[partial], self.rows),
             bitmap_of=first[bitmap_of].astype(np.int32),
-            bitmaps=bitmaps,
+            bitmaps=distinct.bits[1:],
             mask=mask,
         )
 
-    def _distinct(self, numbers: Int64) -> tuple[NDArray[np.uint32], Int64]:
-        """The contents of some numbers, each once, and where each number's content is."""
-        last = Pool(self.pool.block_m, self.pool.block_n)
-        first = last.add(self.pool.bits[numbers]) - 1
-        return last.bits[1:], first
 
+def _kept_blocks(node: Rounded, at: Coordinates) -> Int64:
+    """Return the blocks that a rounded rule keeps.
 
-def kept_blocks(node: Rounded, at: Coordinates) -> Int64:
-    """Find the blocks that a rounded rule keeps.
-
-    Returns:
-        Ascending row · columns + column on the node's own grid of blocks.
-
-    Raises:
-        SpecError: Frame pairs are to judge, but frames are not whole in the mask's order.
+    Each is row · columns + column on the node's own grid of blocks, in ascending order.
     """
     block = int(node.block.value or 0)
     by_frame = node.per == "frame_pair"
@@ -285,14 +276,14 @@ def kept_blocks(node: Rounded, at: Coordinates) -> Int64:
     video = np.flatnonzero(~side.text)
     if node.keep.rule == "centre":
         return _by_centre(node, side, video, columns)
-    # A block larger than the sequence needs no bits for what is not there.
+    # A block larger than the sequence needs no bits beyond its end.
     size = min(block, at.grid.seq_len)
     if size > MAX_SIDE:
         raise SpecError(f"rules are rounded to blocks of at most {MAX_SIDE:,} tokens, got {size:,}")
     pool = Pool(size, size)
 
     def judge(contents: Int64, areas: Int64) -> Bool:
-        return _judge(node.keep, contents, areas, pool, block)
+        return _is_kept(node.keep, contents, areas, pool, block)
 
     if by_frame:
         pieces = rule_blocks(node.of, (video, video), (side, side), pool, columns, judge)
@@ -303,19 +294,8 @@ def kept_blocks(node: Rounded, at: Coordinates) -> Int64:
     return pieces.key[judge(pieces.content, areas)]
 
 
-def regrid(keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int) -> BlockSet:
-    """Write whole blocks of one size as blocks of another, with contents.
-
-    Args:
-        keys: Blocks of `block` × `block` tokens, as `kept_blocks` gives them.
-        block: Their size.
-        at: Coordinates of the tokens.
-        pool: Contents of the new blocks, and their size.
-        columns: New blocks in a row.
-
-    Returns:
-        The video pairs inside the blocks.
-    """
+def _regrid(keys: Int64, block: int, at: Coordinates, pool: Pool, columns: int) -> BlockSet:
+    """Convert whole blocks of one size to blocks of the pool's size, with their video pairs."""
     grid = at.grid
     begin, end = grid.video_start, grid.video_start + grid.video_tokens
     old_columns = -(-grid.seq_len // block)
@@ -336,7 +316,7 @@ class _Parts:
     Attributes:
         first: [old blocks] first part of each old block.
         count: [old blocks] its parts.
-        block: [parts] new block a part lies in.
+        block: [parts] new block of the part.
         low: [parts] its first place in the new block.
         high: [parts] the place after its last.
     """
@@ -354,20 +334,20 @@ class _Parts:
         self.high = stop - self.block * new
 
 
-def _judge(keep: KeepRule, contents: Int64, areas: Int64, pool: Pool, block: int) -> Bool:
-    """Judge contents; `areas` says how many pairs they could attend."""
+def _is_kept(keep: KeepRule, contents: Int64, areas: Int64, pool: Pool, block: int) -> Bool:
+    """Decide which contents are kept; `areas` are the pairs that they could attend."""
     if keep.rule == "any":
         return np.ones(len(contents), np.bool_)
     if keep.rule == "all":
         every: Bool = pool.pairs()[contents] == areas
         return every
     numbers, place = ranked(contents, len(pool.bits))
-    verdict = np.zeros(len(numbers), np.bool_)
+    kept = np.zeros(len(numbers), np.bool_)
     step = max(1, (1 << 24) // pool.block_m // pool.block_n)
     for start in range(0, len(numbers), step):
         part = slice(start, start + step)
-        verdict[part] = _by_share(keep, pool.bits[numbers[part]], pool.block_n, block)
-    return verdict[place]
+        kept[part] = _by_share(keep, pool.bits[numbers[part]], pool.block_n, block)
+    return kept[place]
 
 
 def _by_share(keep: KeepRule, words: Words, columns: int, block: int) -> Bool:
@@ -399,7 +379,7 @@ def _by_centre(node: Rounded, side: Side, video: Int64, columns: int) -> Int64:
     middle = np.clip(
         block * side.block + side.block // 2, side.cell_start[cells], side.cell_stop[cells] - 1
     )
-    found = []
+    keys = []
     step = max(1, (1 << 20) // max(1, len(cells)))
     for start in range(0, len(cells), step):
         part = slice(start, start + step)
@@ -410,5 +390,5 @@ def _by_centre(node: Rounded, side: Side, video: Int64, columns: int) -> Int64:
             values[word] = {"q": q, "k": k, "r": q - k}[word[0]]
         shape = (len(middle[part]), len(middle))
         a, b = np.nonzero(np.broadcast_to(evaluate(node.of, values), shape))
-        found.append(block[part][a] * columns + block[b])
-    return np.unique(np.concatenate(found))
+        keys.append(block[part][a] * columns + block[b])
+    return np.unique(np.concatenate(keys))

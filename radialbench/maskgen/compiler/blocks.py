@@ -1,7 +1,7 @@
-"""Contents of blocks, kept once each, and equal things found fast.
+"""Sparse sets of blocks, their contents in a pool, and fast searches for equal values.
 
 NumPy's own `unique` sorts everything, which would take most of the compiler's time: here a table or
-a sort finds what is equal, whichever is smaller.
+a sort, whichever is smaller, finds equal values.
 """
 
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ FULL = 0
 """Number of the content in which every pair of a block attends."""
 
 MAX_SIDE = 8192
-"""Tokens of a block's side, at most: the bits of one such block fill 8 MiB."""
+"""Most tokens of a block's side: the bits of one such block fill 8 MiB."""
 
 TABLE = 8
-"""Entries a value up to which a table is faster than a sort."""
+"""Entries per value up to which a table is faster than a sort."""
 
 
 def span(start: Int64, stop: Int64, size: int) -> Bool:
@@ -34,7 +34,7 @@ def span(start: Int64, stop: Int64, size: int) -> Bool:
 
 
 class Pool:
-    """Contents of blocks, each kept once; content 0 is a whole block.
+    """Contents of blocks, each stored once; content 0 is a whole block.
 
     Attributes:
         block_m: Query tokens of a block.
@@ -60,7 +60,7 @@ class Pool:
         return self._whole
 
     def add(self, bits: Words) -> Int64:
-        """Keep contents; returns their numbers. Equal contents of one call get equal numbers."""
+        """Store contents and return their numbers, equal for equal contents of one call."""
         first, inverse = self._distinct(bits)
         self._chunks.append(bits[first])
         numbers = self._count + inverse
@@ -68,7 +68,7 @@ class Pool:
         return numbers
 
     def rectangles(self, top: Int64, bottom: Int64, left: Int64, right: Int64) -> Int64:
-        """Keep contents in which rows top … bottom - 1 attend columns left … right - 1."""
+        """Store contents in which rows top … bottom - 1 attend columns left … right - 1."""
         numbers = np.zeros(len(top), np.int64)
         part = (top > 0) | (bottom < self.block_m) | (left > 0) | (right < self.block_n)
         if part.any():
@@ -89,7 +89,7 @@ class Pool:
         return pairs
 
     def combine(self, a: Int64, b: Int64, *, union: bool) -> Int64:
-        """Keep the union or the intersection of contents, pair by pair."""
+        """Store the union or the intersection of contents, pair by pair."""
         some, kind = unique_rows((a, b))
         left, right = self.bits[a[some]], self.bits[b[some]]
         return self.add(left | right if union else left & right)[kind]
@@ -113,8 +113,8 @@ class Pool:
 def ascending(values: Int64) -> Int64:
     """Sort numbers that mostly come in ascending runs, and keep each once."""
     # The stable sort of 64-bit numbers merges such runs: ten times faster than the default.
-    found = np.sort(values, kind="stable")
-    return found[starts(found)]
+    ordered = np.sort(values, kind="stable")
+    return ordered[starts(ordered)]
 
 
 def starts(values: Int64) -> Bool:
@@ -125,7 +125,7 @@ def starts(values: Int64) -> Bool:
 
 
 def ranked(values: Int64, below: int) -> tuple[Int64, Int64]:
-    """Find the distinct numbers in 0 … below - 1, and the place of each value among them."""
+    """Return the distinct values, all in 0 … below - 1, and the place of each value among them."""
     if below > TABLE * len(values):
         distinct, place = np.unique(values, return_inverse=True)
         return distinct, place
@@ -141,7 +141,7 @@ def unique_rows(columns: Iterable[NDArray[Any]]) -> tuple[Int64, Int64]:
         columns: [n] each, at least one; whole numbers or floats.
 
     Returns:
-        A row of each kind, and for every row the kind it is of; rows of a kind are equal.
+        A row of each kind, and the kind of every row; rows of a kind are equal.
     """
     numbered = map(_numbered, columns)
     key, below = next(numbered)
@@ -158,14 +158,14 @@ def unique_rows(columns: Iterable[NDArray[Any]]) -> tuple[Int64, Int64]:
 
 
 def _weights(count: int) -> NDArray[np.uint64]:
-    """Multipliers of a hash. Not NumPy's random numbers: importing them takes 10 ms."""
+    """Return multipliers of a hash, without NumPy's random numbers: importing them takes 10 ms."""
     mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     return (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
 
 
 def _numbered(column: NDArray[Any]) -> tuple[Int64, int]:
-    """Small numbers from 0 on that are equal where the column is, and their bound."""
+    """Return small numbers from 0 on that are equal where the column is, and their bound."""
     if column.dtype.kind == "i" and len(column):
         low = int(column.min())
         return column - low, int(column.max()) - low + 1
@@ -188,6 +188,11 @@ class BlockSet:
     def __len__(self) -> int:
         return len(self.key)
 
+    def with_pieces(self, other: "BlockSet") -> "BlockSet":
+        """Return the pieces of both, in no order."""
+        key = np.concatenate([self.key, other.key])
+        return BlockSet(key, np.concatenate([self.content, other.content]))
+
 
 def merged(pieces: BlockSet, pool: Pool) -> BlockSet:
     """Sort blocks and join those that appear more than once."""
@@ -202,15 +207,14 @@ def merged(pieces: BlockSet, pool: Pool) -> BlockSet:
 
 
 def union(a: BlockSet, b: BlockSet, pool: Pool) -> BlockSet:
-    """Blocks of either, with what either attends."""
+    """Return the blocks of either, with the pairs of either."""
     if not len(a) or not len(b):
         return a if len(a) else b
-    both = BlockSet(np.concatenate([a.key, b.key]), np.concatenate([a.content, b.content]))
-    return merged(both, pool)
+    return merged(a.with_pieces(b), pool)
 
 
 def intersection(a: BlockSet, b: BlockSet, pool: Pool) -> BlockSet:
-    """Blocks of both, with what both attend."""
+    """Return the blocks of both, with the pairs of both."""
     key, at_a, at_b = np.intersect1d(a.key, b.key, assume_unique=True, return_indices=True)
     content = pool.combine(a.content[at_a], b.content[at_b], union=False)
     some = pool.pairs()[content] > 0
@@ -218,7 +222,7 @@ def intersection(a: BlockSet, b: BlockSet, pool: Pool) -> BlockSet:
 
 
 def complement(a: BlockSet, inside: BlockSet, pool: Pool) -> BlockSet:
-    """Blocks of `inside`, with what `a` does not attend."""
+    """Return the blocks of `inside`, without the pairs of `a`."""
     _, at_inside, at_a = np.intersect1d(inside.key, a.key, assume_unique=True, return_indices=True)
     numbers, place = ranked(a.content, len(pool.bits))
     flipped = pool.add(~pool.bits[numbers])[place]

@@ -162,7 +162,7 @@ class Or:
 
 
 def named(value: Any) -> Any:
-    """Return a mapping with the name alone, if a name is given."""
+    """Return a name as a mapping that holds it; leave other values."""
     return {"name": value} if isinstance(value, str) else value
 
 

@@ -85,7 +85,7 @@ def refuse_undefined(
     Args:
         node: The operation.
         args: Values of its operands.
-        values: Values of the coordinates; all along axes of their own.
+        values: Values of the coordinates, each along an axis of its own.
 
     Raises:
         SpecError: It is undefined; the message names the first case.
@@ -229,17 +229,12 @@ Interval = tuple[Array, Array]
 
 
 def bound(tree: Expr, boxes: Mapping[str, Interval]) -> Interval:
-    """Bound an expression on boxes of coordinates."""
+    """Bound an expression by the bounds of its names."""
     return bound_nodes(tree, boxes)[tree]
 
 
 def bound_nodes(tree: Expr, boxes: Mapping[str, Interval]) -> dict[Expr, Interval]:
-    """Bound an expression and every part of it on boxes of coordinates.
-
-    Args:
-        tree: The expression.
-        boxes: For every name in it, its least and greatest value in each box.
-    """
+    """Bound an expression and every part of it by the bounds of its names."""
     done: dict[Expr, Interval] = {}
     with np.errstate(all="ignore"):
         for node in tree.walk():
@@ -257,14 +252,6 @@ def _rising(op: str, *args: Interval) -> Interval:
     """Bound an operator that grows with every operand."""
     f = OPERATIONS[op]
     return f(*(low for low, _ in args)), f(*(high for _, high in args))
-
-
-def _minus(op: str, a: Interval, b: Interval) -> Interval:
-    return a[0] - b[1], a[1] - b[0]
-
-
-def _neg(op: str, a: Interval) -> Interval:
-    return -a[1], -a[0]
 
 
 def _abs(op: str, a: Interval) -> Interval:
@@ -327,28 +314,15 @@ def _sqrt(op: str, a: Interval) -> Interval:
     return _known(low, -np.inf), _known(high, np.inf)
 
 
-def _bit_length(op: str, a: Interval) -> Interval:
-    return _rising(op, _abs("abs", a))
-
-
 def _less(op: str, a: Interval, b: Interval) -> Interval:
     f = OPERATIONS[op]
     return _truth(f(a[1], b[0]), f(a[0], b[1]))
-
-
-def _greater(op: str, a: Interval, b: Interval) -> Interval:
-    f = OPERATIONS[op]
-    return _truth(f(a[0], b[1]), f(a[1], b[0]))
 
 
 def _equal(op: str, a: Interval, b: Interval) -> Interval:
     certain = (a[0] == a[1]) & (b[0] == b[1]) & (a[0] == b[0])
     possible = (a[0] <= b[1]) & (b[0] <= a[1])
     return _truth(certain, possible) if op == "==" else _truth(~possible, ~certain)
-
-
-def _not(op: str, a: Interval) -> Interval:
-    return 1.0 - a[1], 1.0 - a[0]
 
 
 def _both(op: str, a: Interval, b: Interval) -> Interval:
@@ -371,22 +345,22 @@ def _known(value: Array, otherwise: float) -> Array:
 
 _RULES: dict[str, Callable[..., Interval]] = {
     "+": _rising,
-    "-": _minus,
+    "-": lambda op, a, b: (a[0] - b[1], a[1] - b[0]),
     "*": _corners,
     "/": _divide,
     "//": _divide,
     "%": _mod,
     "**": _power,
-    "neg": _neg,
+    "neg": lambda op, a: (-a[1], -a[0]),
     "<": _less,
     "<=": _less,
-    ">": _greater,
-    ">=": _greater,
+    ">": lambda op, a, b: _less("<", b, a),
+    ">=": lambda op, a, b: _less("<=", b, a),
     "==": _equal,
     "!=": _equal,
     "and": _both,
     "or": _both,
-    "not": _not,
+    "not": lambda op, a: (1.0 - a[1], 1.0 - a[0]),
     "abs": _abs,
     "min": _rising,
     "max": _rising,
@@ -394,6 +368,6 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "ceil": _rising,
     "sqrt": _sqrt,
     "log2": _log2,
-    "bit_length": _bit_length,
+    "bit_length": lambda op, a: _rising(op, _abs("abs", a)),
     "where": _where,
 }

@@ -1,7 +1,8 @@
 """Expressions of the mask language: trees over token coordinates, and the text they print as."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -203,15 +204,17 @@ def call(function: str, *arguments: Operand) -> Expr:
         wanted = f"{least}" if least == most else f"at least {least}"
         plural = "" if least == 1 else "s"
         raise SpecError(f"{function}() takes {wanted} argument{plural}, got {len(arguments)}")
-    nodes = tuple(_node(argument) for argument in arguments)
+    nodes = tuple(map(_node, arguments))
     if function in ("min", "max"):
-        joined = nodes[0]
-        for node in nodes[1:]:
-            joined = Expr(function, (joined, node))
-        return joined
+        return join(function, nodes)
     if function == "clamp":
         return Expr("min", (Expr("max", (nodes[0], nodes[1])), nodes[2]))
     return Expr(function, nodes)
+
+
+def join(op: str, parts: Iterable[Expr]) -> Expr:
+    """Join expressions by a binary operator, from the left."""
+    return reduce(lambda left, right: Expr(op, (left, right)), parts)
 
 
 def substitute(tree: Expr, values: Mapping[str, Expr]) -> Expr:
@@ -228,12 +231,7 @@ def substitute(tree: Expr, values: Mapping[str, Expr]) -> Expr:
 
 
 def extent(tree: Expr, known: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """Count the nodes and levels of an expression after substitution, without doing it.
-
-    Args:
-        tree: The expression.
-        known: Nodes and levels of what its names stand for; 1 and 1 if not given.
-    """
+    """Count the nodes and levels of an expression if its names had those in `known`, or 1 each."""
     done: dict[Expr, tuple[int, int]] = {}
     for node in tree.walk():
         if node.op == "name":

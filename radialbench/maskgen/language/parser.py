@@ -19,6 +19,7 @@ from radialbench.maskgen.language.expressions import (
     call,
     constant,
     extent,
+    join,
     name,
     short,
     unparse,
@@ -119,11 +120,7 @@ def check_readable(tree: Expr) -> None:
 
 
 def typecheck(tree: Expr, types: Mapping[str, str]) -> str:
-    """Check the operands of an expression, and return its type: a number or a truth value.
-
-    Args:
-        tree: The expression.
-        types: Type of every name it may mention.
+    """Check the operands of an expression by the types of its names, and return its own type.
 
     Raises:
         SpecError: A name is unknown, or an operand is of the wrong type.
@@ -161,7 +158,7 @@ class _Parser:
                 )
             case ast.BoolOp():
                 word = "and" if isinstance(node.op, ast.And) else "or"
-                return _joined(word, [self.read(part, depth + 1) for part in node.values])
+                return join(word, [self.read(part, depth + 1) for part in node.values])
             case ast.Compare():
                 return self.comparison(node, depth)
             case ast.Call(func=ast.Name(id=word), keywords=[]):
@@ -185,19 +182,12 @@ class _Parser:
             if type(operator) not in _COMPARE:
                 raise self.refusal(node, "`in` and `is` are not part of the language")
             links.append(Expr(_COMPARE[type(operator)], (left, right)))
-        return _joined("and", links)
+        return join("and", links)
 
     def refusal(self, node: ast.expr, reason: str) -> SpecError:
         # ast counts bytes of UTF-8.
         before = self.source.encode()[: node.col_offset]
         return _error(self.source, len(before.decode()), reason)
-
-
-def _joined(word: str, parts: list[Expr]) -> Expr:
-    joined = parts[0]
-    for part in parts[1:]:
-        joined = Expr(word, (joined, part))
-    return joined
 
 
 def _error(source: str, offset: int, reason: str) -> SpecError:

@@ -46,8 +46,7 @@ from radialbench.maskgen.language.tree import (
     to_plain,
     written_out,
 )
-from radialbench.maskgen.order import KINDS as ORDERS
-from radialbench.maskgen.order import TokenOrder
+from radialbench.maskgen.order import ORDERS, TokenOrder
 
 ARGUMENTS = ("self", "name_or_path", "preset", "empty_rows")
 """Arguments of `load_mask` and `with_params`: no parameter may have one of these names."""
@@ -213,10 +212,7 @@ class MaskSpec:
     def value(self, part: str, grid: TokenGrid, **coordinates: float) -> float | bool:
         """Compute a parameter or named part on a grid.
 
-        Args:
-            part: Name under `let` or `params`.
-            grid: Token layout.
-            **coordinates: Values of the token coordinates it depends on, such as `dt=3`.
+        The coordinates are those that the part depends on, such as `dt=3`.
 
         Raises:
             SpecError: The part is unknown, or a coordinate it depends on is not given.
