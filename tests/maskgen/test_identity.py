@@ -1,4 +1,4 @@
-"""What people call a mask is made from fields, and two masks are never called the same."""
+"""Labels of masks are made from fields, and two masks never share a name."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_what_is_shown_has_a_value() -> None:
         replace(RADIAL, name="")
 
 
-def test_masks_of_one_label_are_told_apart() -> None:
+def test_masks_of_one_label_have_distinct_names() -> None:
     near = MaskIdentity("m", "0" * 16, "m", file="a/m.yaml")
     far = replace(near, fingerprint="1" * 16, file="b/m.yaml")
     assert list(distinct_names([near, far, near, RADIAL]).values()) == [

@@ -95,8 +95,10 @@ def test_pickled_objects_are_not_loaded(table: BlockTable, tmp_path: Path) -> No
 @pytest.mark.parametrize("version", [1, 3, None])
 def test_another_version(version: object, table: BlockTable, tmp_path: Path) -> None:
     arrays = with_header(Npz.of(table).arrays(), version=version, mask="radial d1f1af82ff44f151")
-    told = f"written in version {version}; this version reads 2: compile the mask again, or install"
-    with pytest.raises(TableError, match=told):
+    message = (
+        f"written in version {version}; this version reads 2: compile the mask again, or install"
+    )
+    with pytest.raises(TableError, match=message):
         BlockTable.load(write(tmp_path / "table.npz", arrays))
 
 

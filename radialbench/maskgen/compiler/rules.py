@@ -57,13 +57,15 @@ def rule_blocks(
         One piece per cell pair, in no order; blocks that strips share appear more than once.
     """
     q, k = sides
-    found = classify(rule, q, k, *strips)
-    evaluated = _MixedEvaluator(found.rule, found.constants, q, k, pool).numbers(found.open)
+    classified = classify(rule, q, k, *strips)
+    evaluated = _MixedEvaluator(classified.rule, classified.constants, q, k, pool).numbers(
+        classified.open
+    )
     kept = evaluated >= 0
-    partial, contents = found.open.take(kept), evaluated[kept]
-    cells = concatenated([found.full, partial])
-    contents = np.concatenate([_rectangles(found.full, q, k, pool), contents])
-    a, b = found.whole
+    partial, contents = classified.open.take(kept), evaluated[kept]
+    cells = concatenated([classified.full, partial])
+    contents = np.concatenate([_rectangles(classified.full, q, k, pool), contents])
+    a, b = classified.whole
     whole = products(q.cell_ptr[a], q.cells[a], k.cell_ptr[b], k.cells[b])
     whole_contents = _rectangles(whole, q, k, pool)
     if judge is not None:
@@ -72,7 +74,7 @@ def rule_blocks(
         chosen = judge(whole_contents, _area(whole, q, k))
         whole, whole_contents = whole.take(chosen), whole_contents[chosen]
     pieces = BlockSet(q.cell_block[whole.q] * columns + k.cell_block[whole.k], whole_contents)
-    return pieces.with_pieces(_spread(found, cells, contents, q, k, columns))
+    return pieces.with_pieces(_spread(classified, cells, contents, q, k, columns))
 
 
 def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
@@ -82,20 +84,20 @@ def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
 
 
 def _spread(
-    found: Classified, cells: CellPairs, contents: Int64, q: Side, k: Side, columns: int
+    classified: Classified, cells: CellPairs, contents: Int64, q: Side, k: Side, columns: int
 ) -> BlockSet:
     """Copy the templates' cells to all their strip pairs."""
-    templates = len(found.sample[0])
+    templates = len(classified.sample[0])
     order = np.argsort(cells.template, kind="stable")
     cells, contents = cells.take(order), contents[order]
     count = np.bincount(cells.template, minlength=templates)
     first = np.cumsum(count) - count
     # Blocks relative to the sample's first block.
-    row = q.cell_block[cells.q] - _first_block(q)[found.sample[0]][cells.template]
-    column = k.cell_block[cells.k] - _first_block(k)[found.sample[1]][cells.template]
-    sizes = count[found.template_of]
-    base = _first_block(q)[found.mixed[0]] * columns + _first_block(k)[found.mixed[1]]
-    strip_pair, at = ranges(first[found.template_of], sizes)
+    row = q.cell_block[cells.q] - _first_block(q)[classified.sample[0]][cells.template]
+    column = k.cell_block[cells.k] - _first_block(k)[classified.sample[1]][cells.template]
+    sizes = count[classified.template_of]
+    base = _first_block(q)[classified.mixed[0]] * columns + _first_block(k)[classified.mixed[1]]
+    strip_pair, at = ranges(first[classified.template_of], sizes)
     return BlockSet((row * columns + column)[at] + base[strip_pair], contents[at])
 
 

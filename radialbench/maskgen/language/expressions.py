@@ -99,12 +99,12 @@ class Expr:
     ) -> "Expr":
         """Return the one node with this operator, these operands and this value."""
         key = (op, value, *map(id, args))
-        found = _INTERNED.get(key)
-        if found is None:
-            found = super().__new__(cls)
-            found.op, found.args, found.value = op, args, value
-            _INTERNED[key] = found
-        return found
+        node = _INTERNED.get(key)
+        if node is None:
+            node = super().__new__(cls)
+            node.op, node.args, node.value = op, args, value
+            _INTERNED[key] = node
+        return node
 
     def __reduce__(self) -> tuple[type["Expr"], tuple[object, ...]]:
         return Expr, (self.op, self.args, self.value)

@@ -147,7 +147,8 @@ class RoundedEntry(Entry):
 
     block: Expression = Field(description="Tokens of a block's side", examples=[128])
     per: Literal["sequence", "frame_pair"] = Field(
-        default="sequence", description="What judges a block: the sequence, or each two frames"
+        default="sequence",
+        description="What a block is judged by: the whole sequence, or each pair of frames",
     )
     keep: Annotated[
         Annotated[SharesEntry, Tag("(mapping)")]
@@ -244,9 +245,9 @@ class ParamEntry(Entry):
     """A parameter."""
 
     type: Literal["int", "float", "bool"] = Field(description="Type of its values")
-    default: Scalar = Field(description="Value if nothing else is said")
+    default: Scalar = Field(description="Value if no other is set")
     value: Scalar = Field(
-        default_factory=_absent, description="Value in force, if it is not the default"
+        default_factory=_absent, description="Current value, if it is not the default"
     )
     min: Number = Field(default_factory=_absent, description="Smallest value allowed")
     above: Number = Field(
@@ -273,7 +274,7 @@ class TilesEntry(Entry):
 class MaskFile(Entry):
     """A radialbench mask: which pairs of tokens attend."""
 
-    name: str = Field(description="What people call it", min_length=1)
+    name: str = Field(description="Name for people", min_length=1)
     paper: str = Field(default="", description="Where it was published")
     about: str = Field(default="", description="What it does, and where published code differs")
     order: Annotated[
@@ -295,7 +296,7 @@ class MaskFile(Entry):
         default_factory=_absent, description="The rule for pairs with a text token (not kpad)"
     )
     empty_rows: Literal["error", "keep", "own_block"] = Field(
-        default="error", description="What happens to a token that would attend nothing"
+        default="error", description="Treatment of a token that would attend nothing"
     )
 
     def spec(self) -> MaskSpec:
@@ -339,7 +340,7 @@ class GroupEntry(Entry):
     params: Words[Scalar] = Field(default_factory=dict, description="Parameter values")
     empty_rows: Literal["error", "keep", "own_block"] = Field(
         default_factory=_absent,
-        description="Overrides what the mask says of tokens that attend nothing",
+        description="Overrides the mask's treatment of tokens that attend nothing",
     )
     _spec: MaskSpec = PrivateAttr()
 
@@ -373,7 +374,7 @@ Group = Annotated[
 class HeadPlanFile(Entry):
     """A radialbench head plan: a mask for each group of attention heads."""
 
-    name: str = Field(description="What people call it")
+    name: str = Field(description="Name for people")
     about: str = Field(default="", description="What it does")
     paper: str = Field(default="", description="Where it was published")
     heads: dict[str, Group] = Field(
