@@ -20,10 +20,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment, Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
-from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
-from radialbench.reports.kernels import Target, find, target_table
-from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import NONE, share, three, times
+from radialbench.reports.doc_tables import PerformanceTarget, find, target_table
 from radialbench.reports.paper import (
     PEERS,
     PETA,
@@ -35,8 +32,15 @@ from radialbench.reports.paper import (
     table_of,
     work_table,
 )
-from radialbench.reports.rows import DENSE
-from radialbench.reports.times import ratio, speedup
+from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.rows import DENSE, interleaved_ratio, speedup
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_percent,
+    format_ratio,
+    format_sig3,
+    markdown_table,
+)
 
 RECORDS = RESULTS / "paper.jsonl"
 TIMES = RESULTS / "paper_step.jsonl"
@@ -134,7 +138,7 @@ class VideoTimes:
     def over(self, part: str, peer: str) -> Estimate | None:
         """How many times as long a part takes with a dense kernel, by samples of one round."""
         dense, own = self.find(part, peer), self.find(part, RADIAL)
-        return ratio(dense.timing, own.timing) if dense and own else None
+        return interleaved_ratio(dense.timing, own.timing) if dense and own else None
 
 
 def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
@@ -166,11 +170,14 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
                     one.video.title,
                     part,
                     str(count),
-                    *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
-                    *(NONE if r is None else times(r.value) for r in over),
+                    *(
+                        EMPTY_CELL if p is None else format_sig3(p.timing.median_ms)
+                        for p in found.values()
+                    ),
+                    *(EMPTY_CELL if r is None else format_ratio(r.value) for r in over),
                 )
             )
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def inside_table(videos: Iterable[VideoTimes]) -> str:
@@ -188,9 +195,9 @@ def inside_table(videos: Iterable[VideoTimes]) -> str:
             if RADIAL not in taken or len(taken) < 2:
                 continue
             ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
-            told = (three(taken[peer]) if peer in taken else NONE for peer in found)
-            body.append((one.video.title, part, *told, share(ideal / taken[RADIAL])))
-    return table(headers, body, words=2) if body else ""
+            told = (format_sig3(taken[peer]) if peer in taken else EMPTY_CELL for peer in found)
+            body.append((one.video.title, part, *told, format_percent(ideal / taken[RADIAL])))
+    return markdown_table(headers, body, text_columns=2) if body else ""
 
 
 def sum_table(videos: Iterable[VideoTimes]) -> str:
@@ -202,9 +209,9 @@ def sum_table(videos: Iterable[VideoTimes]) -> str:
             step, blocks = one.find(STEP, attention), one.blocks_ms(attention)
             if step and blocks:
                 whole = step.timing.median_ms
-                row = (three(blocks), three(whole), share(blocks / whole))
+                row = (format_sig3(blocks), format_sig3(whole), format_percent(blocks / whole))
                 body.append((one.video.title, PEERS.get(attention, attention), *row))
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def video_table(videos: Iterable[VideoTimes]) -> str:
@@ -226,15 +233,21 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
                     one.video.title,
                     name,
                     "whole calls" if one.find(STEP, peer) else "blocks",
-                    three(dense),
-                    three(own),
-                    times(dense / own),
-                    *((NONE, NONE) if told is None else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")),
-                    times(claim.speedup) if claim.speedup and peer == "flash" else NONE,
-                    str(claim.gpus) if told else NONE,
+                    format_sig3(dense),
+                    format_sig3(own),
+                    format_ratio(dense / own),
+                    *(
+                        (EMPTY_CELL, EMPTY_CELL)
+                        if told is None
+                        else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")
+                    ),
+                    format_ratio(claim.speedup)
+                    if claim.speedup and peer == "flash"
+                    else EMPTY_CELL,
+                    str(claim.gpus) if told else EMPTY_CELL,
                 )
             )
-    return table(headers, body, words=3)
+    return markdown_table(headers, body, text_columns=3)
 
 
 def call_table(videos: Iterable[VideoTimes]) -> str:
@@ -251,12 +264,18 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
         body.append(
             (
                 one.video.title,
-                *(NONE if part is None else three(part.timing.median_ms) for part in found),
-                *(NONE if ratio is None else times(ratio.value) for ratio in calls),
-                *(times(dense / own) if dense and own else NONE for dense, own in whole),
+                *(
+                    EMPTY_CELL if part is None else format_sig3(part.timing.median_ms)
+                    for part in found
+                ),
+                *(EMPTY_CELL if ratio is None else format_ratio(ratio.value) for ratio in calls),
+                *(
+                    format_ratio(dense / own) if dense and own else EMPTY_CELL
+                    for dense, own in whole
+                ),
             )
         )
-    return table(headers, body, words=1)
+    return markdown_table(headers, body, text_columns=1)
 
 
 def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate | None:
@@ -273,7 +292,7 @@ def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate |
     density = table_of(one.video, own.mask).density
     samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
     ideal = tuple(whole - apart + density * attention for whole, apart, attention in samples)
-    return ratio(replace(other.timing, samples_ms=ideal), own.timing)
+    return interleaved_ratio(replace(other.timing, samples_ms=ideal), own.timing)
 
 
 BY_NAME = {(video.model, video.length): video for video in VIDEOS}
@@ -300,7 +319,7 @@ def _saved(video: Video, mask: str) -> float:
 
 
 def _sparsity(video: Video, mask: str) -> str:
-    return share(1 - table_of(video, mask).block_density)
+    return format_percent(1 - table_of(video, mask).block_density)
 
 
 def _wan_dense() -> tuple[str, ...]:
@@ -331,7 +350,9 @@ def _hunyuan_dense() -> tuple[str, ...]:
 def _hunyuan_saved() -> tuple[str, ...]:
     own, first = (_saved(HUNYUAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(HUNYUAN)
-    none, one = (share(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1))
+    none, one = (
+        format_percent(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1)
+    )
     return (
         f"**HunyuanVideo, saved: {own:.1f} against {saved:.0f}.**",
         "Nearly the same, so what the paper counts besides is in both of its columns, and no",
@@ -345,7 +366,7 @@ def _hunyuan_saved() -> tuple[str, ...]:
 def _wan_saved() -> tuple[str, ...]:
     own, first = (_saved(WAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(WAN)
-    needed = share(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
+    needed = format_percent(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
     blocks, pairs = (_without_sink(name) for name in ("radial_blocks", "radial_published"))
     return (
         f"**Wan, saved: {own:.1f} against {saved:.0f}.**",
@@ -360,7 +381,7 @@ def _wan_saved() -> tuple[str, ...]:
 
 def _without_sink(name: str) -> str:
     mask = load_mask(f"{name}:wan_first", decay=WAN.decay, sink_frames=0, empty_rows="own_block")
-    return share(1 - compile_mask(mask, WAN.grid).density)
+    return format_percent(1 - compile_mask(mask, WAN.grid).density)
 
 
 def _sparsities() -> tuple[str, ...]:
@@ -371,8 +392,8 @@ def _sparsities() -> tuple[str, ...]:
         f"whose mask still had the sink: {_sparsity(twice, FIRST)} and",
         f"{_sparsity(fourfold, FIRST)}. For Mochi, whose code was never released, the same rule",
         f"comes within half a point. Wan at 2× has {_sparsity(wan, RELEASED)} (released) or",
-        f"{_sparsity(wan, FIRST)} (first), against {share(wan.claim.sparsity or 0)}, for which no",
-        "reason was found.",
+        f"{_sparsity(wan, FIRST)} (first), against",
+        f"{format_percent(wan.claim.sparsity or 0)}, for which no reason was found.",
     )
 
 
@@ -388,7 +409,7 @@ def _nine() -> tuple[str, ...]:
     )
 
 
-def kernel_target(video: Video, peer: str) -> Target:
+def kernel_target(video: Video, peer: str) -> PerformanceTarget:
     """Attention with the radial mask against a dense kernel's time × density."""
 
     def of(records: Sequence[Record]) -> Estimate | None:
@@ -398,10 +419,10 @@ def kernel_target(video: Video, peer: str) -> Target:
             return None
         return speedup(dense, own).times(own.table.density)
 
-    return Target(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
+    return PerformanceTarget(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
 
 
-def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
+def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
     """A step against Amdahl's law, and whole videos against FA2."""
     steps = [
         _step_target(one, peer, rest)
@@ -413,23 +434,23 @@ def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
     return [*steps, *filter(None, map(_video_target, videos))]
 
 
-def _step_target(one: VideoTimes, peer: str, rest: str | None) -> Target:
+def _step_target(one: VideoTimes, peer: str, rest: str | None) -> PerformanceTarget:
     what = "step of Amdahl's law" if rest is None else "the same with the radial call's own rest"
     text = f"{one.video.title}: {what}, over {PEERS[peer]}"
-    return Target(text, 0.97, lambda _: amdahl(one, peer, rest=rest))
+    return PerformanceTarget(text, 0.97, lambda _: amdahl(one, peer, rest=rest))
 
 
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
 """How much faster a whole video should be than on FA2."""
 
 
-def _video_target(one: VideoTimes) -> Target | None:
+def _video_target(one: VideoTimes) -> PerformanceTarget | None:
     bound = AGAINST_FA2.get((one.video.model, one.video.length))
     dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
     if not bound or not dense or not own:
         return None
     found = Estimate(dense / own)
-    return Target(f"{one.video.title}: video over FA2", bound, lambda _: found)
+    return PerformanceTarget(f"{one.video.title}: video over FA2", bound, lambda _: found)
 
 
 def parts() -> dict[str, str]:
