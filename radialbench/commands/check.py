@@ -102,7 +102,7 @@ def check(
     """Report a verdict for every case and metric, against a baseline or another version.
 
     Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
-    samples cannot tell.
+    samples do not decide.
     """
     of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
     of_results |= {"--across-versions": across_versions}
