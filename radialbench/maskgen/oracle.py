@@ -1,4 +1,4 @@
-"""The definition of a mask, pair by pair: slow and short, and what the tests compare with."""
+"""The definition of a mask, pair by pair: slow and short; every table is compared with it."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -69,7 +69,7 @@ class Sheet:
 
     @classmethod
     def of(cls, panels: int, width_px: int, caption: str) -> "Sheet":
-        """Return a sheet for so many panels."""
+        """Return an empty sheet for a number of panels."""
         from matplotlib.figure import Figure
 
         rows = -(-panels // PER_ROW)

@@ -1,4 +1,4 @@
-"""BlockTable: the blocks of a sparse attention mask that a kernel has to visit."""
+"""BlockTable: the blocks of a sparse attention mask that a kernel visits."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -227,19 +227,16 @@ class BlockTable:
 
     def transpose(self) -> "BlockTable":
         """Swap queries and keys, for a backward pass."""
-        bits = self.unpacked_bitmaps().transpose(0, 2, 1)
         full, _ = _transposed(self.full, self.columns)
         partial, origin = _transposed(self.partial, self.columns)
-        return BlockTable(
-            grid=self.grid,
-            order=self.order,
+        return replace(
+            self,
             block_m=self.block_n,
             block_n=self.block_m,
             full=full,
             partial=partial,
             bitmap_of=self.bitmap_of[origin],
-            bitmaps=pack_bits(bits),
-            mask=self.mask,
+            bitmaps=pack_bits(self.unpacked_bitmaps().transpose(0, 2, 1)),
         )
 
     def any_blocks(self) -> Bool:
@@ -273,12 +270,7 @@ class BlockTable:
         return table_html(self)
 
     def header(self, format_name: str = FORMAT, **facts: object) -> NDArray[np.uint8]:
-        """Describe arrays as the bytes of a JSON object.
-
-        Args:
-            format_name: Format of the arrays.
-            **facts: Further entries.
-        """
+        """Describe arrays of a format, with further facts, as the bytes of a JSON object."""
         header = {
             "format": format_name,
             "version": VERSION,
@@ -393,8 +385,7 @@ class BlockTable:
 def pack_bits(bits: Bool) -> NDArray[np.uint32]:
     """Pack the last axis into 32-bit words, lowest bit first."""
     packed = np.packbits(bits, axis=-1, bitorder="little")
-    spare = -packed.shape[-1] % 4
-    if spare:
+    if spare := -packed.shape[-1] % 4:
         packed = np.pad(packed, [(0, 0)] * (packed.ndim - 1) + [(0, spare)])
     return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
 

@@ -105,7 +105,7 @@ Partial: TypeAlias = Literal["refuse", "full"]
 class BlockLists:
     """Lists of partial and of full blocks, and a lookup of the pairs in partial ones.
 
-    Memory grows with rows × columns: the formats that inherit this want it.
+    Memory grows with rows × columns, as these formats require.
 
     Attributes:
         names: Names of the four lists in the other library.

@@ -14,7 +14,7 @@ Int32 = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Bsr:
-    """What `flashinfer.BlockSparseAttentionWrapper.plan` takes.
+    """The arguments of `flashinfer.BlockSparseAttentionWrapper.plan`.
 
     That wrapper reads every key block whole, so seq_len has to be a multiple of block_n.
     `VariableBlockSparseAttentionWrapper` also takes the block sizes, so any seq_len works.

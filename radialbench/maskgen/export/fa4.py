@@ -8,15 +8,15 @@ from radialbench.maskgen.export import BlockLists
 
 @dataclass(frozen=True, eq=False)
 class Fa4(BlockLists):
-    """What `flash_attn.cute.block_sparsity.BlockSparseTensorsTorch` holds, as CUDA tensors there.
+    """The content of `flash_attn.cute.block_sparsity.BlockSparseTensorsTorch`, there CUDA tensors.
 
-    The kernels call a `mask_mod` on every pair of the blocks in `mask_block_idx`. Written in the
-    CuTe DSL, with `aux_tensors=[bitmap_at, bits]`, it has to compute
+    The kernels call a `mask_mod` on every pair of the blocks in `mask_block_idx`. In the CuTe DSL,
+    with `aux_tensors=[bitmap_at, bits]`, it has to compute
 
         bits[bitmap_at[q // block_m, k // block_n], q % block_m, k % block_n // 32] >> (k % 32) & 1
 
     with `k % 32` counted in the block (the same thing where block_n is a multiple of 32). The
-    kernels want block_n to be a multiple of their tile's keys, and block_m of its queries.
+    kernels require block_n to be a multiple of their tile's keys, and block_m of its queries.
     """
 
     names: ClassVar[tuple[str, ...]] = (

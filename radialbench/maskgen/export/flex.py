@@ -9,7 +9,7 @@ from radialbench.maskgen.export import BlockLists, Int32, mask_mod
 
 @dataclass(frozen=True, eq=False)
 class Flex(BlockLists):
-    """What `torch.nn.attention.flex_attention.BlockMask.from_kv_blocks` takes.
+    """The arguments of `torch.nn.attention.flex_attention.BlockMask.from_kv_blocks`.
 
     flex = Flex.of(table)
     upload = lambda array: torch.from_numpy(array).cuda()

@@ -18,7 +18,7 @@ OTHER_BLOCK_SIZE = (128, 64)
 
 @dataclass(frozen=True, eq=False)
 class Sparge:
-    """What `spas_sage_attn.block_sparse_sage2_attn_cuda` takes as `mask_id`.
+    """The `mask_id` of `spas_sage_attn.block_sparse_sage2_attn_cuda`.
 
     Attributes:
         mask_id: [1, heads, rows, columns] int8, 1 where a block attends.

@@ -163,13 +163,11 @@ class RoundedEntry(Entry):
 
     def node(self) -> Rounded:
         """Return the part of the mask."""
-        keep = self.keep
-        rule = (
-            KeepRule("share", keep.columns, keep.rows)
-            if isinstance(keep, SharesEntry)
-            else KeepRule(keep)
-        )
-        return Rounded(self.of, self.block, self.per, rule, self.overhang)
+        if isinstance(self.keep, SharesEntry):
+            keep = KeepRule("share", self.keep.columns, self.keep.rows)
+        else:
+            keep = KeepRule(self.keep)
+        return Rounded(self.of, self.block, self.per, keep, self.overhang)
 
 
 class TableEntry(Entry):
