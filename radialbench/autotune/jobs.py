@@ -11,7 +11,7 @@ from radialbench.autotune.tuner import BEST
 from radialbench.errors import AutotuneError, unknown
 from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.tuned import processor
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.estimate import RATES

@@ -119,7 +119,7 @@ def check(
             strict=strict,
         )
         raise typer.Exit(code)
-    from radialbench.reports.check.remeasure import mark_unrepeated
+    from radialbench.reports.check.verdict import mark_unrepeated
     from radialbench.reports.formats import load_check_format
     from radialbench.reports.summary import whole_results
 
@@ -251,13 +251,13 @@ def _check_against(
     skip_unchanged: bool,
 ) -> "CheckResult":
     """Measure a suite with this version and a commit's in turn, suspects twice, and compare."""
-    from radialbench.reports.check.remeasure import (
+    from radialbench.reports.check.verdict import (
+        CheckResult,
         cases_to_repeat,
         merge_repeated,
         passed_unchanged,
         suspects,
     )
-    from radialbench.reports.check.verdict import CheckResult
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_path
     from radialbench.suites.versus import checked_out, this_version

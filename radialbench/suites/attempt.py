@@ -18,7 +18,7 @@ from radialbench.kernels.measure.inputs import Inputs, ceiling_matmul
 from radialbench.kernels.measure.memory import peak_memory
 from radialbench.kernels.measure.telemetry import watch
 from radialbench.kernels.measure.timing import measure, measure_together
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status

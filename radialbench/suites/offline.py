@@ -18,7 +18,7 @@ from radialbench.kernels.arch import ARCHITECTURES
 from radialbench.kernels.codegen.compile import KERNELS, KernelVariant, kernel_figures
 from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable

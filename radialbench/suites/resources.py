@@ -15,7 +15,7 @@ from radialbench.kernels.measure.accuracy import Expected, expected
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.inputs import Inputs, make_inputs, permutation, permute
 from radialbench.kernels.measure.timing import measure
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder

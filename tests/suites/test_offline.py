@@ -11,7 +11,7 @@ import pytest
 from radialbench.errors import SuiteError
 from radialbench.kernels.codegen.compile import KernelVariant, absent_reasons
 from radialbench.kernels.row_order import SM_COUNT, row_order
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.table import BlockTable
