@@ -19,7 +19,7 @@ from radialbench.reports.check import verdict as verdicts
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
-from radialbench.suites.versus.versions import PACKAGE, Version
+from radialbench.suites.versus import PACKAGE, Version
 from tests.records.sample import failed
 from tests.reports.check.noise import record
 from tests.suites import small
@@ -55,8 +55,8 @@ class Cli:
         def checked_out(ref: str) -> Iterator[Version]:
             yield version
 
-        self.patch.setattr("radialbench.suites.versus.versions.checked_out", checked_out)
-        self.patch.setattr("radialbench.suites.versus.versions.this_version", lambda: version)
+        self.patch.setattr("radialbench.suites.versus.checked_out", checked_out)
+        self.patch.setattr("radialbench.suites.versus.this_version", lambda: version)
         results = ["--results", str(self.folder / "out")]
         line = ["radialbench", "check", str(self.suite), "--against", "main", *results]
         self.patch.setattr(sys, "argv", [*line, *map(str, words)])
