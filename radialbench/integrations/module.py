@@ -11,8 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
 from radialbench.integrations.prepared import Prepared, Shape, keys_below, prepare
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.heads import HeadPlan
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
 from radialbench.records.lookup import ConfigChoice
 

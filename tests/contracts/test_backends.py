@@ -353,8 +353,8 @@ def test_needs_is_one_line(name: str) -> None:
 def test_every_backend_computes_here() -> None:
     """Check that backends that do not run here describe what they need."""
     absent = {name: reasons(name, head_dim=64) for name in sorted(BACKENDS)}
-    if reasons := [f"{name}: {'; '.join(why)}" for name, why in absent.items() if why]:
-        pytest.skip(" | ".join(reasons))
+    if lines := [f"{name}: {'; '.join(why)}" for name, why in absent.items() if why]:
+        pytest.skip(" | ".join(lines))
 
 
 def test_an_unknown_backend_is_named_with_its_neighbour() -> None:

@@ -187,7 +187,7 @@ def test_torch_compile_takes_it_whole() -> None:
     torch.testing.assert_close(
         compiled(*qkv), block_sparse_attention(*qkv, table, backend="triton") + 1
     )
-    with pytest.raises(Exception, match="inside torch.compile a table is a DeviceTable"):
+    with pytest.raises(Exception, match="inside torch.compile a table must be a DeviceTable"):
         torch.compile(block_sparse_attention, fullgraph=True, backend="eager")(*qkv, table)
 
 

@@ -16,7 +16,6 @@ from radialbench.kernels.checks import (
     loading,
     package_reasons,
 )
-from radialbench.maskgen.export.flex import Flex as Lists
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -50,10 +49,10 @@ class FastVideo:
         with loading(PACKAGE):
             from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
 
-        lists = Lists.of(table)
-        counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
-        longest = int(lists.full_kv_num_blocks.max())
-        indices = torch.from_numpy(lists.full_kv_indices[..., :longest]).to("cuda")
+        lists = FlexTable.of(table)
+        counts = torch.from_numpy(lists.full_counts).to("cuda")
+        longest = int(lists.full_counts.max())
+        indices = torch.from_numpy(lists.full_indices[..., :longest]).to("cuda")
         tokens = torch.full((table.columns,), BLOCK, dtype=torch.int32, device="cuda")
         blocks = (
             indices.expand(1, problem.heads, -1, -1).contiguous(),
