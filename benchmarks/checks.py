@@ -174,17 +174,17 @@ From recorded noise: {runs} runs of the {cases} cases of `benchmarks/noise.yaml`
 process of its own (`radialbench noise`), in {sittings}, on {machine}.
 Suites, comparisons and columns are those above. A case of a suite is one of the recorded cases; its
 two runs are two of the recorded processes of one sitting, whose calls are drawn in stretches of
-ten, each from about its place. *{default}* ends sampling as a suite does that says nothing of its
-protocol, after {taken:.0f} calls in the mean.
+ten, each from about its place. *{default}* ends sampling by the default protocol of a suite, after
+{taken:.0f} calls in the mean.
 
 {rates}
 
 {aim}
 
-What runs of one sitting differ by, as a standard deviation: *calls* is that of the calls of one
-run, *two medians* that of the ratio of two runs' medians, and *two runs* what is left of it without
-the uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
-`radialbench/reports/check/metrics.py` stands for.
+Differences between runs of one sitting, as standard deviations: *calls* is that of the calls of one
+run, *two medians* that of the ratio of two runs' medians, and *two runs* the rest of it without the
+uncertainty that each run's own samples show. The check assumes a value for this last one: `RUNS_GPU`
+in `radialbench/reports/check/metrics.py`.
 
 {spreads}
 
@@ -200,8 +200,8 @@ runs' medians, over those of the first sitting:
 
 {table}
 
-That is up to {most:.1%}, and all cases of a suite may move alike: compare with a baseline that was
-measured in the same sitting, as `--against` does, or say `--noise-floor 1`."""
+That is up to {most:.1%}, and all cases of a suite may move together: compare with a baseline that
+was measured in the same sitting, as `--against` does, or pass `--noise-floor 1`."""
 
 
 def simulate_assumed(like: Record) -> list[Row]:
