@@ -36,7 +36,7 @@ from radialbench.reports.check.noise import (
     spreads,
 )
 from radialbench.reports.check.verdict import Outcome, exit_code
-from radialbench.reports.markdown_tables import table
+from radialbench.reports.text import markdown_table
 from radialbench.suites.noise import Run, read_runs
 from radialbench.suites.schema import Protocol
 
@@ -98,7 +98,7 @@ def rates_table(rates: Iterable[Row]) -> str:
         )
         for row in rates
     ]
-    return table(headers, rows, words=1)
+    return markdown_table(headers, rows, text_columns=1)
 
 
 def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[bool, bool]:
@@ -183,8 +183,8 @@ ten, each from about its place. *{default}* ends sampling by the default protoco
 
 Differences between runs of one sitting, as standard deviations: *calls* is that of the calls of one
 run, *two medians* that of the ratio of two runs' medians, and *two runs* the rest of it without the
-uncertainty that each run's own samples show. The check assumes a value for this last one: `RUNS_GPU`
-in `radialbench/reports/check/metrics.py`.
+uncertainty that each run's own samples show. The check assumes this last one to be `RUNS_GPU` in
+`radialbench/reports/check/metrics.py`.
 
 {spreads}
 
@@ -273,7 +273,7 @@ def history_table(rates: Iterable[Row]) -> str:
         )
         for row in rates
     ]
-    return table(headers, rows, words=0)
+    return markdown_table(headers, rows, text_columns=0)
 
 
 def recorded_text(rates: Sequence[Row], runs: Sequence[Run]) -> str:
@@ -303,7 +303,7 @@ def spread_table(runs: Sequence[Run]) -> str:
     columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
     cells = map(spread_cells, spreads(runs))
     rows = [[row[place] for place in columns] for row in cells]
-    return table([COLUMNS[place] for place in columns], rows, words=1)
+    return markdown_table([COLUMNS[place] for place in columns], rows, text_columns=1)
 
 
 def sittings_table(runs: Sequence[Run]) -> str:
@@ -314,7 +314,7 @@ def sittings_table(runs: Sequence[Run]) -> str:
         (record.case, "1", *(f"{ratio:.4f}" for ratio in ratios))
         for record, ratios in zip(runs[0], _over_first(runs), strict=True)
     ]
-    return table(headers, rows, words=1) if len(parts) > 1 else ""
+    return markdown_table(headers, rows, text_columns=1) if len(parts) > 1 else ""
 
 
 def farthest(runs: Sequence[Run]) -> float:
@@ -368,7 +368,7 @@ def draw(rates: Sequence[Row]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    from radialbench.reports.charts import _style as style
+    from radialbench.reports.charts import _drawing as style
 
     with style.drawing():
         figure = Figure(figsize=(style.WIDTH * 0.8, 5.0))

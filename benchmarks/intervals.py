@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.parts import RESULTS
 from radialbench.records.statistics import drawn_ranks, interval_rank
 from radialbench.records.store import read
-from radialbench.reports.markdown_tables import table
+from radialbench.reports.text import markdown_table
 
 STORED = RESULTS / "intervals.json"
 
@@ -234,7 +234,7 @@ def coverage_table(results: Results) -> str:
             worst, pairs = min((held, n) for held, n in found if n != "5")
             cells.append(f"{worst:.1%} ({pairs})")
         rows.append((noise, *cells))
-    return table(("noise of the ratios", *INTERVALS), rows, words=1)
+    return markdown_table(("noise of the ratios", *INTERVALS), rows, text_columns=1)
 
 
 def width_table(results: Results) -> str:
@@ -249,7 +249,7 @@ def width_table(results: Results) -> str:
             for name in others
         ]
         rows.append((pairs, f"{min(held):.1%}", *cells))
-    return table(("pairs", "order statistics hold", *others), rows, words=0)
+    return markdown_table(("pairs", "order statistics hold", *others), rows, text_columns=0)
 
 
 def parts() -> dict[str, str]:

@@ -18,10 +18,9 @@ from benchmarks.parts import RESULTS, ROOT, read_lines, source_of
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.maskgen.picture import save_pictures
 from radialbench.records.store import read
+from radialbench.reports.doc_tables import compile_table, growth_lines, speedup_table, sweep_table
 from radialbench.reports.formats import load_format
-from radialbench.reports.kernels import speedup_table
-from radialbench.reports.readme import compile_table, growth_lines, sweep_table
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 

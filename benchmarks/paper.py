@@ -19,10 +19,7 @@ from radialbench.maskgen.work import call_work
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
-from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
-from radialbench.reports.kernels import Target, find, target_table
-from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import NONE, share, three, times
+from radialbench.reports.doc_tables import PerformanceTarget, find, target_table
 from radialbench.reports.paper import (
     PEERS,
     PETA,
@@ -34,8 +31,15 @@ from radialbench.reports.paper import (
     table_of,
     work_table,
 )
-from radialbench.reports.rows import DENSE
-from radialbench.reports.times import ratio, speedup
+from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.rows import DENSE, interleaved_ratio, speedup
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_percent,
+    format_ratio,
+    format_sig3,
+    markdown_table,
+)
 
 RECORDS = RESULTS / "paper.jsonl"
 TIMES = RESULTS / "paper_step.jsonl"
@@ -110,6 +114,11 @@ class VideoTimes:
         sparse_steps = schedule.steps - schedule.dense_steps
         return calls * (schedule.dense_steps * dense + sparse_steps * (sparse + still)) / 1e3
 
+    def video_ratio(self, peer: str) -> Estimate | None:
+        """Return how many times as long a video takes with a dense kernel alone."""
+        dense, own = self.video_s(peer, radial=False), self.video_s(peer, radial=True)
+        return Estimate(dense / own) if dense and own else None
+
     def _still_dense_ms(self, peer: str) -> float | None:
         """Return the time that layers that stay dense add to a sparse call."""
         layers, kinds = self.video.schedule.dense_layers, self.kinds()
@@ -121,7 +130,7 @@ class VideoTimes:
     def over(self, part: str, peer: str) -> Estimate | None:
         """Return the paired ratio of a part's times, dense kernel over radial."""
         dense, own = self.find(part, peer), self.find(part, RADIAL)
-        return ratio(dense.timing, own.timing) if dense and own else None
+        return interleaved_ratio(dense.timing, own.timing) if dense and own else None
 
 
 def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
@@ -131,6 +140,14 @@ def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
         parts.setdefault((one.model, one.size), []).append(one)
     keys = ((video, (video.model, video.size)) for video in VIDEOS)
     return [VideoTimes(video, tuple(parts[key])) for video, key in keys if key in parts]
+
+
+def _ms(part: PartTime | None) -> str:
+    return format_sig3(part.timing.median_ms) if part else EMPTY_CELL
+
+
+def _times(ratio: Estimate | None) -> str:
+    return format_ratio(ratio.value) if ratio else EMPTY_CELL
 
 
 def part_table(videos: Iterable[VideoTimes]) -> str:
@@ -143,17 +160,9 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
         for part in dict.fromkeys(part.part for part in one.parts):
             found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
             count = next(part.count for part in found.values() if part)
-            over = [one.over(part, peer) for peer in PEERS]
-            body.append(
-                (
-                    one.video.title,
-                    part,
-                    str(count),
-                    *(NONE if p is None else three(p.timing.median_ms) for p in found.values()),
-                    *(NONE if r is None else times(r.value) for r in over),
-                )
-            )
-    return table(headers, body, words=2)
+            over = map(_times, (one.over(part, peer) for peer in PEERS))
+            body.append((one.video.title, part, str(count), *map(_ms, found.values()), *over))
+    return markdown_table(headers, body, text_columns=2)
 
 
 def inside_table(videos: Iterable[VideoTimes]) -> str:
@@ -171,9 +180,9 @@ def inside_table(videos: Iterable[VideoTimes]) -> str:
             if RADIAL not in taken or len(taken) < 2:
                 continue
             ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
-            shown = (three(taken[peer]) if peer in taken else NONE for peer in found)
-            body.append((one.video.title, part, *shown, share(ideal / taken[RADIAL])))
-    return table(headers, body, words=2)
+            shown = (format_sig3(taken[peer]) if peer in taken else EMPTY_CELL for peer in found)
+            body.append((one.video.title, part, *shown, format_percent(ideal / taken[RADIAL])))
+    return markdown_table(headers, body, text_columns=2)
 
 
 def sum_table(videos: Iterable[VideoTimes]) -> str:
@@ -185,9 +194,9 @@ def sum_table(videos: Iterable[VideoTimes]) -> str:
             step, blocks = one.find(STEP, attention), one.blocks_ms(attention)
             if step and blocks:
                 whole = step.timing.median_ms
-                row = (three(blocks), three(whole), share(blocks / whole))
+                row = (format_sig3(blocks), format_sig3(whole), format_percent(blocks / whole))
                 body.append((one.video.title, PEERS.get(attention, attention), *row))
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def video_table(videos: Iterable[VideoTimes]) -> str:
@@ -204,20 +213,21 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
             if dense is None or own is None:
                 continue
             claimed_s = claim.seconds if peer == "flash" else None
+            paper_ratio = claim.speedup if peer == "flash" else None
             body.append(
                 (
                     one.video.title,
                     name,
                     "whole calls" if one.find(STEP, peer) else "blocks",
-                    three(dense),
-                    three(own),
-                    times(dense / own),
-                    *((f"{s:,.0f}" for s in claimed_s) if claimed_s else (NONE, NONE)),
-                    times(claim.speedup) if claim.speedup and peer == "flash" else NONE,
-                    str(claim.gpus) if claimed_s else NONE,
+                    format_sig3(dense),
+                    format_sig3(own),
+                    format_ratio(dense / own),
+                    *((f"{s:,.0f}" for s in claimed_s) if claimed_s else (EMPTY_CELL, EMPTY_CELL)),
+                    format_ratio(paper_ratio) if paper_ratio else EMPTY_CELL,
+                    str(claim.gpus) if claimed_s else EMPTY_CELL,
                 )
             )
-    return table(headers, body, words=3)
+    return markdown_table(headers, body, text_columns=3)
 
 
 def call_table(videos: Iterable[VideoTimes]) -> str:
@@ -228,18 +238,11 @@ def call_table(videos: Iterable[VideoTimes]) -> str:
     for one in videos:
         found = [one.find(STEP, attention) for attention in (RADIAL, *SHOWN)]
         calls = [one.over(STEP, peer) for peer in SHOWN]
-        whole = [(one.video_s(p, radial=False), one.video_s(p, radial=True)) for p in SHOWN]
-        if None in found or None in calls:
-            continue
-        body.append(
-            (
-                one.video.title,
-                *(NONE if part is None else three(part.timing.median_ms) for part in found),
-                *(NONE if ratio is None else times(ratio.value) for ratio in calls),
-                *(times(dense / own) if dense and own else NONE for dense, own in whole),
-            )
-        )
-    return table(headers, body, words=1)
+        whole = [one.video_ratio(peer) for peer in SHOWN]
+        if None not in found and None not in calls:
+            cells = (*map(_ms, found), *map(_times, calls), *map(_times, whole))
+            body.append((one.video.title, *cells))
+    return markdown_table(headers, body, text_columns=1)
 
 
 def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate | None:
@@ -256,7 +259,7 @@ def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate |
     density = table_of(one.video, own.mask).density
     samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
     ideal = tuple(whole - own_ms + density * dense_ms for whole, own_ms, dense_ms in samples)
-    return ratio(replace(other.timing, samples_ms=ideal), own.timing)
+    return interleaved_ratio(replace(other.timing, samples_ms=ideal), own.timing)
 
 
 BY_NAME = {(video.model, video.length): video for video in VIDEOS}
@@ -283,7 +286,7 @@ def _saved(video: Video, mask: str) -> float:
 
 
 def _sparsity(video: Video, mask: str) -> str:
-    return share(1 - table_of(video, mask).block_density)
+    return format_percent(1 - table_of(video, mask).block_density)
 
 
 def _wan_dense() -> tuple[str, ...]:
@@ -314,7 +317,7 @@ def _hunyuan_dense() -> tuple[str, ...]:
 def _hunyuan_saved() -> tuple[str, ...]:
     own, first = (_saved(HUNYUAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(HUNYUAN)
-    none, one = (share(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1))
+    none, one = (format_percent(sparsity_for(HUNYUAN, saved, dense_layers=n)) for n in (0, 1))
     return (
         f"**HunyuanVideo, saved: {own:.1f} against {saved:.0f}.**",
         "Nearly the same, so what the paper counts besides is in both of its columns, and no",
@@ -328,7 +331,7 @@ def _hunyuan_saved() -> tuple[str, ...]:
 def _wan_saved() -> tuple[str, ...]:
     own, first = (_saved(WAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(WAN)
-    needed = share(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
+    needed = format_percent(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
     blocks, pairs = (_without_sink(name) for name in ("radial_blocks", "radial_published"))
     return (
         f"**Wan, saved: {own:.1f} against {saved:.0f}.**",
@@ -343,7 +346,7 @@ def _wan_saved() -> tuple[str, ...]:
 
 def _without_sink(name: str) -> str:
     mask = load_mask(f"{name}:wan_first", decay=WAN.decay, sink_frames=0, empty_rows="own_block")
-    return share(1 - compile_mask(mask, WAN.grid).density)
+    return format_percent(1 - compile_mask(mask, WAN.grid).density)
 
 
 def _sparsities() -> tuple[str, ...]:
@@ -354,8 +357,8 @@ def _sparsities() -> tuple[str, ...]:
         f"whose mask still had the sink: {_sparsity(twice, FIRST)} and",
         f"{_sparsity(fourfold, FIRST)}. For Mochi, whose code was never released, the same rule",
         f"comes within half a point. Wan at 2× has {_sparsity(wan, RELEASED)} (released) or",
-        f"{_sparsity(wan, FIRST)} (first), against {share(wan.claim.sparsity or 0)}, for which no",
-        "reason was found.",
+        f"{_sparsity(wan, FIRST)} (first), against",
+        f"{format_percent(wan.claim.sparsity or 0)}, for which no reason was found.",
     )
 
 
@@ -371,7 +374,7 @@ def _nine() -> tuple[str, ...]:
     )
 
 
-def kernel_target(video: Video, peer: str) -> Target:
+def kernel_target(video: Video, peer: str) -> PerformanceTarget:
     """Return the target of radial attention against a dense kernel's time × density."""
 
     def of(records: Sequence[Record]) -> Estimate | None:
@@ -381,14 +384,14 @@ def kernel_target(video: Video, peer: str) -> Target:
             return None
         return speedup(dense, own).times(own.table.density)
 
-    return Target(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
+    return PerformanceTarget(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
 
 
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
 """How much faster a whole video should be than on FA2."""
 
 
-def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
+def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
     """Return the targets of steps against Amdahl's law, and of whole videos against FA2."""
     whats = {None: "step of Amdahl's law", RADIAL: "the same with the radial call's own rest"}
     targets = [
@@ -402,15 +405,14 @@ def step_targets(videos: Sequence[VideoTimes]) -> list[Target]:
     ]
     for one in videos:
         bound = AGAINST_FA2.get((one.video.model, one.video.length))
-        dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
-        if bound and dense and own:
-            text = f"{one.video.title}: video over FA2"
-            targets.append(_target(text, bound, Estimate(dense / own)))
+        ratio = one.video_ratio("flash")
+        if bound and ratio:
+            targets.append(_target(f"{one.video.title}: video over FA2", bound, ratio))
     return targets
 
 
-def _target(text: str, bound: float, found: Estimate | None) -> Target:
-    return Target(text, bound, lambda _: found)
+def _target(text: str, bound: float, found: Estimate | None) -> PerformanceTarget:
+    return PerformanceTarget(text, bound, lambda _: found)
 
 
 def parts() -> dict[str, str]:

@@ -33,8 +33,8 @@ from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.grid import TokenGrid, load_model
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.store import append
-from radialbench.reports.claims import VIDEOS, Video
 from radialbench.reports.paper import PEERS
+from radialbench.reports.paper_reference import VIDEOS, Video
 from radialbench.reports.rows import DENSE
 
 Call = Callable[[], Any]

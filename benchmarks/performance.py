@@ -28,11 +28,10 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import append, read
-from radialbench.reports.claims import VIDEOS
-from radialbench.reports.kernels import Target, find, shape_tables, target_table
-from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import three
-from radialbench.reports.times import of_ceiling, ratio
+from radialbench.reports.doc_tables import PerformanceTarget, find, shape_tables, target_table
+from radialbench.reports.paper_reference import VIDEOS
+from radialbench.reports.rows import fraction_of_ceiling, interleaved_ratio
+from radialbench.reports.text import format_sig3, markdown_table
 
 RECORDS = RESULTS / "kernels.jsonl"
 ORDERS = RESULTS / "row_order.jsonl"
@@ -60,14 +59,14 @@ Case = tuple[str, str, str]
 """Group, mask and backend."""
 
 
-def ceiling(group: str, mask: str, backend: str, bound: float) -> Target:
+def ceiling(group: str, mask: str, backend: str, bound: float) -> PerformanceTarget:
     """Return the target of a rate as a share of the matmul's."""
 
     def of(records: Sequence[Record]) -> Estimate | None:
         found = find(records, group, mask, backend)
-        return of_ceiling(found) if found else None
+        return fraction_of_ceiling(found) if found else None
 
-    return Target(f"{SHORT[group]} {mask}: {backend} of the matmul", bound, of)
+    return PerformanceTarget(f"{SHORT[group]} {mask}: {backend} of the matmul", bound, of)
 
 
 def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Estimate | None]:
@@ -75,25 +74,25 @@ def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Estimate | No
 
     def of(records: Sequence[Record]) -> Estimate | None:
         one, other = find(records, *above), find(records, *below)
-        return ratio(timing_of(one), timing_of(other)) if one and other else None
+        return interleaved_ratio(timing_of(one), timing_of(other)) if one and other else None
 
     return of
 
 
-def against(group: str, mask: str, backend: str, peer: str, bound: float) -> Target:
+def against(group: str, mask: str, backend: str, peer: str, bound: float) -> PerformanceTarget:
     """Return the target of a peer's time over ours on the same mask."""
     found = over((group, mask, peer), (group, mask, backend))
-    return Target(f"{SHORT[group]} {mask}: {backend} against {peer}", bound, found)
+    return PerformanceTarget(f"{SHORT[group]} {mask}: {backend} against {peer}", bound, found)
 
 
-def exact(group: str) -> Target:
+def exact(group: str) -> PerformanceTarget:
     """Return the target of the cost of exact blocks over whole ones."""
     found = over((group, "radial", "hopper"), (group, "radial_whole", "hopper"))
     text = f"{SHORT[group]} radial: exact over whole blocks, hopper"
-    return Target(text, 1.10, found, at_most=True)
+    return PerformanceTarget(text, 1.10, found, at_most=True)
 
 
-def small(mask: str) -> Target:
+def small(mask: str) -> PerformanceTarget:
     """Return the target of a short sequence against dense attention times density."""
     over_dense = over((SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
 
@@ -102,7 +101,7 @@ def small(mask: str) -> Target:
         return found.times(1 / own.table.density) if found and own and own.table else None
 
     text = f"small launch {mask}: hopper over dense cudnn × density"
-    return Target(text, 1.30, of, at_most=True)
+    return PerformanceTarget(text, 1.30, of, at_most=True)
 
 
 TARGETS = (
@@ -208,11 +207,11 @@ def order_table(times: Sequence[OrderTime]) -> str:
     for name, mask in dict.fromkeys((one.name, one.mask) for one in times):
         here = {one.order: one for one in times if (one.name, one.mask) == (name, mask)}
         base = here[LENGTH]
-        over = [ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
+        over = [interleaved_ratio(base.timing, here[order].timing) for order in (STANDS, OURS)]
         ratios = (f"{over[0].value:.3f}", f"{over[1]:.3f}")
-        body.append((name, mask, str(base.heads), three(base.timing.median_ms), *ratios))
+        body.append((name, mask, str(base.heads), format_sig3(base.timing.median_ms), *ratios))
     headers = ("video", "mask", "heads", "by length, ms", "as they stand", "ours")
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def parts() -> dict[str, str]:

@@ -44,7 +44,7 @@ from radialbench.kernels.tuned import shipped_records
 from radialbench.records.lookup import FARTHEST, MATCHED, distance
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
-from radialbench.reports.markdown_tables import table, text
+from radialbench.reports.text import escape, markdown_table
 
 SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"
 SWEEP = RESULTS / "tuning_sweep.jsonl"
@@ -149,7 +149,7 @@ def search_table(rates: Rates) -> str:
         trials = median(row["trials"] for row in rows)
         figures = (f"{value:.2%}" for value in (one.median, one.high, one.worst))
         body.append((f"`{one.search}`", f"{one.share:.0%}", f"{trials:.0f}", *figures))
-    return table(headers, body, words=1)
+    return markdown_table(headers, body, text_columns=1)
 
 
 def search_targets(rates: Rates) -> list[tuple[str, float, float]]:
@@ -200,7 +200,7 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
     headers = ("mask", "frames × tokens", "heads", "kernel", "given", "regret", "default's")
     body = [
         (
-            text(row.label),
+            escape(row.label),
             f"{row.key.frames} × {row.key.tokens_per_frame:,}",
             str(row.key.batch * row.key.heads),
             f"`{row.key.backend}`",
@@ -210,7 +210,7 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
         )
         for row in rows
     ]
-    return table(headers, body, words=5)
+    return markdown_table(headers, body, text_columns=5)
 
 
 def transfer_targets(rows: Sequence[Transfer]) -> list[tuple[str, float, float]]:
@@ -229,9 +229,9 @@ def worst_transfer(rows: Sequence[Transfer]) -> str:
     worst = max(rows, key=lambda row: row.regret)
     key = worst.key
     return (
-        f"The worst is {text(worst.label)} on {key.frames} × {key.tokens_per_frame:,} tokens with "
-        f"{key.batch * key.heads} heads on `{key.backend}`: {worst.regret:.2%} slower than the "
-        f"best ({text(worst.reason)})."
+        f"The worst is {escape(worst.label)} on {key.frames} × {key.tokens_per_frame:,} tokens "
+        f"with {key.batch * key.heads} heads on `{key.backend}`: {worst.regret:.2%} slower "
+        f"than the best ({escape(worst.reason)})."
     )
 
 
@@ -248,7 +248,7 @@ def distance_table(pairs: Iterable[Pair]) -> str:
                 slower = sum(one.regret > one.default for one in some)
                 shown = (f"{figure:.2%}" for figure in figures)
                 body.append((f"{far - 1} to {far}", mask, str(len(some)), *shown, str(slower)))
-    return table(headers, body, words=2)
+    return markdown_table(headers, body, text_columns=2)
 
 
 def suggested(pairs: Iterable[Pair]) -> float | None:
@@ -290,7 +290,7 @@ def target_table(targets: Iterable[tuple[str, float, float]]) -> str:
         (what, f"at most {bound:.0%}", f"{found:.3%}", "yes" if found <= bound else "**no**")
         for what, bound, found in targets
     ]
-    return table(("what", "asked", "measured", "met"), body, words=1)
+    return markdown_table(("what", "asked", "measured", "met"), body, text_columns=1)
 
 
 def gains(records: Sequence[TuningRecord]) -> str:
@@ -306,7 +306,7 @@ def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:
     headers = ("mask", "frames × tokens", "heads", "kernel", "changed", "default ms", "best ms")
     body = [
         (
-            text(one.mask.label),
+            escape(one.mask.label),
             f"{one.key.frames} × {one.key.tokens_per_frame:,}",
             str(one.key.batch * one.key.heads),
             f"`{one.key.backend}`",
@@ -322,7 +322,7 @@ def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in records[-1].versions.items())
     days = sorted({one.created[:10] for one in records})
     return (
-        f"{table((*headers, 'gain'), body, words=5)}\n\n"
+        f"{markdown_table((*headers, 'gain'), body, text_columns=5)}\n\n"
         f"{len(gained)} of {len(records)} run faster than with the default{most}. "
         f"{device}; {versions}; {' to '.join(dict.fromkeys((days[0], days[-1])))}."
     )
@@ -392,7 +392,7 @@ def measured_parts(sweep: Sequence[SweepTrial], rates: Rates) -> dict[str, str]:
 
 def save_picture(path: Path) -> None:
     """Draw the regret of each search against its cost, as SVG."""
-    from radialbench.reports.charts._style import drawing, rendered
+    from radialbench.reports.charts._drawing import drawing, rendered
 
     with drawing():
         figure, _ = draw_regrets(summaries(json.loads(RATES.read_text(encoding="utf-8"))))

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.library import load_mask, parse_mask
     from radialbench.maskgen.table import BlockTable
-    from radialbench.reports.summarize import load_summary, summarize
-    from radialbench.reports.summary import Summary
+    from radialbench.reports.summary import Summary, load_summary, summarize
 
 __version__ = "0.1.0.dev0"
 
@@ -46,9 +45,9 @@ _HOMES = {
     "block_sparse_attention": "radialbench.kernels.op",
     "compile_mask": "radialbench.maskgen.compiler.compile",
     "load_mask": "radialbench.maskgen.library",
-    "load_summary": "radialbench.reports.summarize",
+    "load_summary": "radialbench.reports.summary",
     "parse_mask": "radialbench.maskgen.library",
-    "summarize": "radialbench.reports.summarize",
+    "summarize": "radialbench.reports.summary",
 }
 
 

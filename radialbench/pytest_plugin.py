@@ -158,10 +158,10 @@ class _File(pytest.File):
         self._verdicts = verdicts
 
     def collect(self) -> Iterator[pytest.Item]:
-        from radialbench.reports.numbers import plain
+        from radialbench.reports.text import printable
 
         for one in self._verdicts:
-            name = f"{plain(one['case'])}[{one['metric']}]"
+            name = f"{printable(one['case'])}[{one['metric']}]"
             yield _Verdict.from_parent(self, name=name, facts=one)
 
 
@@ -173,10 +173,10 @@ class _Verdict(pytest.Item):
         self._facts = facts
 
     def runtest(self) -> None:
-        from radialbench.reports.numbers import plain
+        from radialbench.reports.text import printable
 
         outcome = self._facts["outcome"]
-        reason = f"{outcome}: {plain(self._facts['reason'])}"
+        reason = f"{outcome}: {printable(self._facts['reason'])}"
         if outcome == "inconclusive":
             outcome = _given(self.config, "inconclusive")
         if outcome == "skip":

@@ -84,7 +84,7 @@ def launch_all() -> int:
 def tables(
     blocks: tuple[int, int],
 ) -> Iterator[tuple[str, DeviceTable, torch.Tensor, torch.Tensor | None]]:
-    """Yield variants of tables: label, table, mask [batch, heads, queries, keys], and key lengths."""
+    """Yield variants: label, table, mask [batch, heads, queries, keys], and key lengths."""
     for seq_len in (1, 129, 384):
         mask = mixed_mask(seq_len)
         uploaded = upload([table_of(mask, *blocks)], "cuda")

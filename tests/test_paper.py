@@ -30,10 +30,10 @@ from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
 from radialbench.records.store import append, read
-from radialbench.reports.claims import VIDEOS, Claim, Video
 from radialbench.reports.formats.html import render
 from radialbench.reports.paper import attention_rows, attention_table
-from radialbench.reports.summarize import summarize
+from radialbench.reports.paper_reference import VIDEOS, PaperFigures, Video
+from radialbench.reports.summary import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from tests.records.sample import ENVIRONMENT
@@ -246,7 +246,7 @@ def test_attention_inside_a_part_is_listed_where_it_was_timed() -> None:
 
 
 def test_targets_are_of_what_was_measured() -> None:
-    names = [target.text for target in paper.step_targets(of_videos((*PARTS, *WHOLE)))]
+    names = [target.what for target in paper.step_targets(of_videos((*PARTS, *WHOLE)))]
     assert names == [
         f"{HUNYUAN.title}: step of Amdahl's law, over FA2",
         f"{HUNYUAN.title}: the same with the radial call's own rest, over FA2",
@@ -266,5 +266,5 @@ def test_times_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_what_the_paper_does_not_say_is_not_claimed() -> None:
-    silent = [video for video in VIDEOS if video.claim == Claim()]
+    silent = [video for video in VIDEOS if video.claim == PaperFigures()]
     assert [video.title for video in silent] == ["Wan2.1 14B, 4×: 321 frames"]

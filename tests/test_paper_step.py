@@ -8,7 +8,7 @@ import torch
 from benchmarks import paper_step
 from radialbench import TokenGrid
 from radialbench.maskgen.grid import load_model
-from radialbench.reports.claims import VIDEOS
+from radialbench.reports.paper_reference import VIDEOS
 
 SMALL: dict[str, dict[str, Any]] = {
     "wan2.1-14b": {"ffn_dim": 64},

@@ -14,8 +14,8 @@ from radialbench.kernels.row_order import SM_COUNT
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Status
 from radialbench.records.store import append, read
-from radialbench.reports.claims import VIDEOS
-from radialbench.reports.kernels import Target, row_of
+from radialbench.reports.doc_tables import PerformanceTarget, row_of
+from radialbench.reports.paper_reference import VIDEOS
 from radialbench.suites.offline import launched, makespan
 from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
@@ -40,9 +40,9 @@ def test_none_failed_and_what_has_a_time_was_accurate() -> None:
             assert record.accuracy.rows >= 4096
 
 
-@pytest.mark.parametrize("target", performance.TARGETS, ids=lambda target: target.text)
-def test_every_target_finds_its_cases(target: Target) -> None:
-    assert (target.of(RECORDS) is None) == ("fastvideo" in target.text)
+@pytest.mark.parametrize("target", performance.TARGETS, ids=lambda target: target.what)
+def test_every_target_finds_its_cases(target: PerformanceTarget) -> None:
+    assert (target.of(RECORDS) is None) == ("fastvideo" in target.what)
 
 
 def test_our_kernels_take_little_memory_besides_their_outputs() -> None:

@@ -301,7 +301,7 @@ def draw_regrets(summaries: Sequence[RegretSummary]) -> "tuple[Figure, str]":
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-    from radialbench.reports.charts._style import COLOURS, MARKERS, WIDTH
+    from radialbench.reports.charts._drawing import COLOURS, MARKERS, WIDTH
 
     figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots(1, 2, sharey=True)
@@ -343,7 +343,7 @@ def _share(point: tuple[float, RegretSummary]) -> float:
 
 
 def _title(axes: "Axes", title: str, aim: float) -> None:
-    from radialbench.reports.charts._style import GREY
+    from radialbench.reports.charts._drawing import GREY
 
     axes.set_title(title)
     axes.axhline(aim, color=GREY, linestyle=(0, (4, 2)), linewidth=1)

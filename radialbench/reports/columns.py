@@ -11,9 +11,15 @@ from typing import Any
 
 from radialbench.maskgen.identity import value_text
 from radialbench.reports.check.verdict import Verdict
-from radialbench.reports.numbers import MIB, NONE, mib, share, three, times
-from radialbench.reports.rows import Row
-from radialbench.reports.times import total_ms
+from radialbench.reports.rows import Row, total_ms
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    MIB,
+    format_mib,
+    format_percent,
+    format_ratio,
+    format_sig3,
+)
 
 Value = str | int | float | None
 """What a case has in a column; None where it has nothing."""
@@ -67,7 +73,7 @@ def _count(name: str, get: Get, help: str, format: Callable[[int], str] = "{:,}"
     return Column(name, "Int64", _getter(get), help, format)
 
 
-def _number(name: str, get: Get, help: str, format: Callable[[float], str] = three) -> Column:
+def _number(name: str, get: Get, help: str, format: Callable[[float], str] = format_sig3) -> Column:
     return Column(name, "float64", _getter(get), help, format)
 
 
@@ -147,15 +153,16 @@ COLUMNS = (
     _text("dtype", "record.problem.dtype", "type of q, k and v"),
     # Its block table
     _count("pairs", "table.pairs", "(query, key) pairs that attend"),
-    _number("density", "table.density", "share of all pairs that attend", share),
-    _number("block_density", "table.block_density", "share of all blocks that are visited", share),
+    _number("density", "table.density", "share of all pairs that attend", format_percent),
+    _number("block_density", "table.block_density", "share of all blocks that are visited",
+            format_percent),
     _number("effective_tflop", _over("table.flops", 1e12), "operations of the pairs that attend"),
     _number("executed_tflop", _over("table.executed_flops", 1e12),
             "operations of the visited blocks, computed whole"),
     _count("full_blocks", "table.full", "blocks whose every pair attends"),
     _count("partial_blocks", "table.partial", "other visited blocks"),
     _count("bitmaps", "table.bitmaps", "distinct bitmaps of the partial blocks"),
-    _count("table_bytes", "table.nbytes", "size of the table", mib),
+    _count("table_bytes", "table.nbytes", "size of the table", format_mib),
     _number("compile_ms", "table.compile_ms", "first compilation of the table in the run"),
     # How it ended, and its time
     _text("status", "record.status.value", "how the case ended"),
@@ -180,16 +187,16 @@ COLUMNS = (
     _number("dense_iqr_ms", "dense.timing.iqr_ms", "its `iqr_ms`"),
     _count("dense_samples", lambda row: len(row.dense.timing.samples_ms)
            if row.dense and row.dense.timing else None, "its `samples`", str),
-    _number("speedup", "speedup", "`dense_ms` over `latency_ms`", times),
-    _number("speedup_low", "speedup_interval.low", "lower end of its 95% interval", times),
-    _number("speedup_high", "speedup_interval.high", "upper end", times),
+    _number("speedup", "speedup", "`dense_ms` over `latency_ms`", format_ratio),
+    _number("speedup_low", "speedup_interval.low", "lower end of its 95% interval", format_ratio),
+    _number("speedup_high", "speedup_interval.high", "upper end", format_ratio),
     # Rates, and what a GPU's counters said
     _number("effective_tflop_per_s", _over("gflops", 1e3), "`effective_tflop` over `median_ms`"),
     _number("executed_tflop_per_s", _over("executed_gflops", 1e3),
             "`executed_tflop` over `median_ms`"),
     _number("ceiling_tflop_per_s", "ceiling_tflops", "rate of the matrix product timed in turn"),
     _number("of_ceiling", "of_ceiling",
-            "`executed_tflop_per_s` as a share of that rate: median of the rounds", share),
+            "`executed_tflop_per_s` as a share of that rate: median of the rounds", format_percent),
     _number("isolated_ms", "record.isolated.median_ms",
             "median of launches that each follow a pause"),
     _number("alone_ms", _alone_ms, "mean of calls one after the other, while counters were read"),
@@ -199,9 +206,10 @@ COLUMNS = (
     _number("temperature_c", "counters.temperature_c", "highest temperature meanwhile"),
     _text("slowed_by", _slowed_by, "what held the clocks back meanwhile"),
     # Memory and accuracy
-    _count("peak_bytes", "record.memory.peak_bytes", "what a call adds to memory at its peak", mib),
+    _count("peak_bytes", "record.memory.peak_bytes", "what a call adds to memory at its peak",
+           format_mib),
     _count("workspace_bytes", "workspace_bytes",
-           "the same without the output and the log-sum-exp", mib),
+           "the same without the output and the log-sum-exp", format_mib),
     _number("max_abs_error", "record.accuracy.max_abs_error",
             "largest error of the output against the definition", _exponent),
     _number("max_lse_error", "record.accuracy.max_lse_error",
@@ -219,9 +227,10 @@ COLUMNS = (
 
 BASELINE_COLUMNS = (
     _number("baseline_ms", "before", "the baseline's time, as `radialbench check` compares it"),
-    _number("baseline_ratio", "ratio", "time now over `baseline_ms`; above 1 is slower", times),
-    _number("baseline_low", "interval.low", "lower end of its 95% interval", times),
-    _number("baseline_high", "interval.high", "upper end", times),
+    _number("baseline_ratio", "ratio", "time now over `baseline_ms`; above 1 is slower",
+            format_ratio),
+    _number("baseline_low", "interval.low", "lower end of its 95% interval", format_ratio),
+    _number("baseline_high", "interval.high", "upper end", format_ratio),
     _text("baseline_verdict", "outcome.value",
           "verdict of `radialbench check` on the time, or on the status"),
 )  # fmt: skip
@@ -252,9 +261,9 @@ def named(*names: str) -> View:
 
 
 FORMS: dict[str, Callable[[Any], str]] = {
-    "giga": lambda tera: three(1e3 * tera),
+    "giga": lambda tera: format_sig3(1e3 * tera),
     "MiB": lambda count: f"{count / MIB:.2f}",
-    "above 0": lambda value: three(value) if value else NONE,
+    "above 0": lambda value: format_sig3(value) if value else EMPTY_CELL,
 }
 """Forms of a number that a table may ask for by name."""
 
@@ -263,7 +272,7 @@ def show(
     view: View,
     rows: Iterable[Row],
     *,
-    text: Callable[[str], str] = str,
+    escape: Callable[[str], str] = str,
     optional: Collection[str] = (),
 ) -> tuple[list[str], list[list[str]]]:
     """Return the headings of a table for people, and its cells row by row.
@@ -271,20 +280,20 @@ def show(
     Args:
         view: What the table shows.
         rows: Its cases.
-        text: Escapes stored text.
+        escape: Escapes stored text.
         optional: Headings that are left out where no row has anything.
     """
-    body = [[cell(row, one, text=text) for one in view.values()] for row in rows]
+    body = [[cell(row, one, escape=escape) for one in view.values()] for row in rows]
     kept = [
         place
         for place, heading in enumerate(view)
-        if heading not in optional or any(cells[place] != NONE for cells in body)
+        if heading not in optional or any(cells[place] != EMPTY_CELL for cells in body)
     ]
     headings = list(view)
     return [headings[place] for place in kept], [[cells[p] for p in kept] for cells in body]
 
 
-def cell(row: Row, shown: Cell, *, text: Callable[[str], str] = str) -> str:
+def cell(row: Row, shown: Cell, *, escape: Callable[[str], str] = str) -> str:
     """Return what a cell says of a row; a dash where the row has nothing of it."""
     if callable(shown):
         return shown(row)
@@ -297,10 +306,10 @@ def cell(row: Row, shown: Cell, *, text: Callable[[str], str] = str) -> str:
             value = column.get(row)
             if value is None:
                 break
-            words.append(text(form(value)) if column.dtype == "string" else form(value))
+            words.append(escape(form(value)) if column.dtype == "string" else form(value))
         else:
             return "".join(words)
-    return NONE
+    return EMPTY_CELL
 
 
 @lru_cache

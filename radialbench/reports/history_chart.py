@@ -1,11 +1,13 @@
 """A series of a history as a picture: figures, their intervals, levels between changes."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from radialbench.errors import ReportError
 from radialbench.reports.check.history import History, MetricHistory
 from radialbench.reports.check.history_text import describe_change
 from radialbench.reports.check.metrics import UNITS
-from radialbench.reports.numbers import MIB, plain
+from radialbench.reports.text import MIB, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +22,7 @@ SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
 def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
     """Return each changed series' file name without its ending, and it as PNG and as SVG."""
     from radialbench.reports.charts import slug
-    from radialbench.reports.charts._style import drawing, rendered
+    from radialbench.reports.charts._drawing import drawing, rendered
 
     for one in found.changed:
         with drawing():
@@ -29,11 +31,28 @@ def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
             yield name, rendered(figure, "png"), rendered(figure, "svg")
 
 
+def write_pictures(found: History, folder: Path) -> None:
+    """Write the picture of each changed series as PNG and SVG.
+
+    Raises:
+        ReportError: The folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, png, svg in pictures(found):
+            (folder / f"{name}.png").write_bytes(png)
+            (folder / f"{name}.svg").write_bytes(svg)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --out"
+        ) from None
+
+
 def draw(one: MetricHistory, found: History) -> "Figure":
     """Draw a series."""
     from matplotlib.figure import Figure
 
-    from radialbench.reports.charts._style import COLOURS, GREY, WIDTH
+    from radialbench.reports.charts._drawing import COLOURS, GREY, WIDTH
 
     scale, unit = SCALES.get(one.metric, (1.0, UNITS.get(one.metric, "")))
     figure = Figure(figsize=(WIDTH, 4.2))
@@ -57,14 +76,16 @@ def draw(one: MetricHistory, found: History) -> "Figure":
         axes.axvline(change.run - 0.5, color=COLOURS[1], linestyle=(0, (4, 2)), linewidth=1.2)
     _names(axes, found, runs)
     axes.set_ylabel(f"{one.metric} [{unit}]" if unit else one.metric)
-    axes.set_title(plain(one.case), parse_math=False)
+    axes.set_title(printable(one.case), parse_math=False)
     told = "\n".join(describe_change(change, one.metric, found.runs) for change in one.changes)
-    axes.set_xlabel("\n".join(map(plain, told.splitlines())), color=COLOURS[1], parse_math=False)
+    axes.set_xlabel(
+        "\n".join(map(printable, told.splitlines())), color=COLOURS[1], parse_math=False
+    )
     return figure
 
 
 def _names(axes: "Axes", found: History, runs: list[int]) -> None:
     """Name runs by their commits, as many as there is room for."""
     shown = runs[:: -(-len(runs) // 15)]
-    names = [plain((found.runs[run].commit or str(run + 1))[:8]) for run in shown]
+    names = [printable((found.runs[run].commit or str(run + 1))[:8]) for run in shown]
     axes.set_xticks(shown, names, rotation=30, ha="right", parse_math=False)

@@ -11,8 +11,8 @@ from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import load_mask, mask_names
 from radialbench.maskgen.picture import save_pictures
 from radialbench.maskgen.table import BlockTable
-from radialbench.reports.numbers import listed, plain
 from radialbench.reports.rows import Row
+from radialbench.reports.text import join_and, printable
 
 MOST_TOKENS = 25_000
 """Longest sequence to draw: its tables compile in moments, and a picture shows no more."""
@@ -74,7 +74,7 @@ def pictured(rows: Sequence[Row]) -> tuple[list[tuple[str, BlockTable]], list[st
             spec = known_mask(mask)
             with suppress(RadialBenchError):
                 tables |= {row.mask: compile_mask(spec, row.record.problem.grid)} if spec else {}
-    return list(tables.items()), [plain(mask) for mask in masks if mask not in tables]
+    return list(tables.items()), [printable(mask) for mask in masks if mask not in tables]
 
 
 def draw_masks(rows: Sequence[Row], folder: Path) -> tuple[Path, str] | None:
@@ -89,7 +89,9 @@ def draw_masks(rows: Sequence[Row], folder: Path) -> tuple[Path, str] | None:
     path = folder / "masks.png"
     grid = titled[0][1].grid.label.replace("x", "×")
     save_pictures(path, titled, caption=f"{grid} tokens, each mask in its own token order")
-    others = {plain(row.mask) for row in rows if not row.is_dense} - {name for name, _ in titled}
-    left = f" Not drawn: {listed(sorted(others))}." if others else ""
-    names = listed([plain(name) for name, _ in titled])
+    others = {printable(row.mask) for row in rows if not row.is_dense} - {
+        name for name, _ in titled
+    }
+    left = f" Not drawn: {join_and(sorted(others))}." if others else ""
+    names = join_and([printable(name) for name, _ in titled])
     return path, f"Masks at {grid} tokens: {names}; queries down, keys across.{left}"

@@ -7,13 +7,11 @@ from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.maskgen.work import call_work, video_work
 from radialbench.records.result import Record
-from radialbench.reports.claims import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.columns import cell
-from radialbench.reports.kernels import OURS, find, row_of
-from radialbench.reports.markdown_tables import table
-from radialbench.reports.numbers import NONE, share, times
-from radialbench.reports.rows import DENSE
-from radialbench.reports.times import speedup, total_ms
+from radialbench.reports.doc_tables import OURS, find, row_of
+from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports.rows import DENSE, speedup, total_ms
+from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio, markdown_table
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -62,7 +60,7 @@ def work_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
 
 def work_table(videos: Iterable[Video] = VIDEOS) -> str:
     """The same as a table."""
-    return table(WORK, work_rows(videos), words=2)
+    return markdown_table(WORK, work_rows(videos), text_columns=2)
 
 
 def _work_rows(video: Video) -> list[tuple[str, ...]]:
@@ -76,7 +74,7 @@ def _work_rows(video: Video) -> list[tuple[str, ...]]:
                 video.title,
                 VARIANTS[variant],
                 f"{video.grid.seq_len:,}",
-                share(call.self_attention / call.total),
+                format_percent(call.self_attention / call.total),
                 f"{dense:,.1f}",
                 _whole(claim.dense_pflop),
                 f"{pflop(video, variant, visited=False):,.1f}",
@@ -84,14 +82,14 @@ def _work_rows(video: Video) -> list[tuple[str, ...]]:
                 _whole(claim.pflop),
                 f"{dense - blocks:,.1f}",
                 _whole(told),
-                times(dense / blocks),
+                format_ratio(dense / blocks),
             )
         )
     return rows
 
 
 def _whole(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.0f}"
+    return EMPTY_CELL if value is None else f"{value:,.0f}"
 
 
 SPARSITY = (
@@ -112,11 +110,11 @@ def sparsity_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
                     video.title,
                     VARIANTS[variant],
                     f"{video.decay:g}",
-                    share(1 - found.density),
-                    share(1 - found.block_density),
-                    NONE if claim.sparsity is None else share(claim.sparsity),
-                    times(1 / found.block_density),
-                    NONE if claim.saved is None else f"{claim.saved:g}×",
+                    format_percent(1 - found.density),
+                    format_percent(1 - found.block_density),
+                    EMPTY_CELL if claim.sparsity is None else format_percent(claim.sparsity),
+                    format_ratio(1 / found.block_density),
+                    EMPTY_CELL if claim.saved is None else f"{claim.saved:g}×",
                 )
             )
     return body
@@ -124,7 +122,7 @@ def sparsity_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
 
 def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
     """The same as a table."""
-    return table(SPARSITY, sparsity_rows(videos), words=2)
+    return markdown_table(SPARSITY, sparsity_rows(videos), text_columns=2)
 
 
 ATTENTION = (
@@ -144,7 +142,7 @@ def attention_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 def attention_table(records: Sequence[Record]) -> str:
     """The same as a table."""
-    return table(ATTENTION, attention_rows(records), words=3)
+    return markdown_table(ATTENTION, attention_rows(records), text_columns=3)
 
 
 def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]]:
@@ -169,9 +167,12 @@ def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]
                 best.backend or "",
                 cell(row_of(best), "{latency_ms}"),
                 cell(row_of(best), "{block_density}"),
-                *(NONE if found is None else times(found.value) for found in over.values()),
-                share(reached) if reached else NONE,
-                NONE if claim is None else times(claim),
+                *(
+                    EMPTY_CELL if found is None else format_ratio(found.value)
+                    for found in over.values()
+                ),
+                format_percent(reached) if reached else EMPTY_CELL,
+                EMPTY_CELL if claim is None else format_ratio(claim),
             )
         )
     return rows

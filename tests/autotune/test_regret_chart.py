@@ -3,7 +3,7 @@
 import numpy as np
 
 from radialbench.autotune.regret import RegretSummary, draw_regrets
-from radialbench.reports.charts._style import drawing, rendered
+from radialbench.reports.charts._drawing import drawing, rendered
 
 SUMMARIES = [
     RegretSummary("tpe", 0.2, 80, 0.0, 0.01, 0.02),

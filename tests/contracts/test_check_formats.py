@@ -1,4 +1,4 @@
-"""What every form of a check promises: text of the verdicts alone, whatever is in them."""
+"""What every format of a check promises: text of the verdicts alone, whatever is in them."""
 
 import json
 from dataclasses import replace
@@ -127,7 +127,9 @@ def test_json_has_no_infinity() -> None:
 
 
 def test_an_unknown_form_is_named_with_its_neighbour() -> None:
-    with pytest.raises(ReportError, match="unknown form of a check 'junti'; did you mean 'junit'"):
+    with pytest.raises(
+        ReportError, match="unknown format of a check 'junti'; did you mean 'junit'"
+    ):
         load_check_format("junti")
 
 

@@ -219,7 +219,7 @@ def test_texts_can_be_written(name: str) -> None:
 
 def test_unknown_format() -> None:
     with pytest.raises(
-        RecordError, match="unknown form of configurations 'jason'; did you mean 'j"
+        RecordError, match="unknown format of configurations 'jason'; did you mean 'j"
     ):
         load_config_format("jason")
 

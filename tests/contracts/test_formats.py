@@ -13,7 +13,7 @@ from radialbench.records.result import Record, Status
 from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.formats.terminal import render as render_terminal
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made
 

@@ -12,10 +12,9 @@ from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
 from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS
 from radialbench.reports.formats import FORMATS, load_format
-from radialbench.reports.markdown_tables import table
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summarize import summarize
-from radialbench.reports.summary import Summary
+from radialbench.reports.summary import Summary, summarize
+from radialbench.reports.text import markdown_table
 from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 FOLDER = Path(__file__).parent / "golden"
@@ -67,7 +66,7 @@ def documented(text: str) -> str:
         (f"`{column.name}`", f"`{column.dtype}`", column.unit, column.help)
         for column in (*COLUMNS, *BASELINE_COLUMNS)
     ]
-    made = table(("column", "type", "unit", "meaning"), body, words=4)
+    made = markdown_table(("column", "type", "unit", "meaning"), body, text_columns=4)
     part = r"(<!-- columns: made by tests/reports/golden.py -->\n).*(<!-- /columns -->)"
     new, count = re.subn(part, lambda mark: f"{mark[1]}{made}\n{mark[2]}", text, flags=re.DOTALL)
     assert count == 1

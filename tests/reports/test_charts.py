@@ -17,14 +17,20 @@ from matplotlib.image import imread
 import radialbench.reports.charts as folder
 from radialbench.records.result import Record, Status
 from radialbench.reports.charts import CHARTS, charts, load_chart, slug
-from radialbench.reports.charts._series import fitted, leading, series
-from radialbench.reports.charts._style import looks, seconds, short, spread
+from radialbench.reports.charts._drawing import (
+    fitted,
+    leading,
+    looks,
+    seconds,
+    series,
+    short,
+    spread,
+)
 from radialbench.reports.charts.ideal import draw as draw_ideal
 from radialbench.reports.charts.kernels import draw as draw_kernels
 from radialbench.reports.charts.latency import draw as draw_latency
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summarize import summarize
-from radialbench.reports.summary import Summary
+from radialbench.reports.summary import Summary, summarize
 from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
 
 SHORT = (3, 5, 9, 17, 33)

@@ -9,7 +9,7 @@ from radialbench import load_summary
 from radialbench.records.store import RESULTS, append
 from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, UNITS, View, cell, show
 from radialbench.reports.rows import DENSE, rows_of
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
 from tests.reports import golden
 from tests.reports.factory import made, on_gpu
 
@@ -85,7 +85,7 @@ def test_a_cell_is_the_first_pattern_that_the_row_has() -> None:
     assert cell(radial, (ends, "{speedup}")) == "4.00×"
     assert cell(radial, ends) == "–"
     assert cell(radial, (ends, "none")) == "none"
-    assert cell(dense, "{mask} on {backend}", text=str.upper) == "DENSE on CPU"
+    assert cell(dense, "{mask} on {backend}", escape=str.upper) == "DENSE on CPU"
     assert cell(radial, "{latency_ms:.1f} = {latency_ms}") == "2.0 = 2.00"
     assert cell(radial, lambda row: row.sweep) == radial.sweep
 

@@ -1,8 +1,8 @@
 import pytest
 
-from radialbench.reports.headlines import headlines
+from radialbench.reports.page.overview import headlines
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
 from tests.reports.factory import made
 
 SWEEP = ("Fx30x52 h1d128f32", 0)

@@ -13,10 +13,10 @@ from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
 from radialbench.reports.formats.html import render
 from radialbench.reports.masks import pictured
-from radialbench.reports.numbers import plain
-from radialbench.reports.page import pictures, template
+from radialbench.reports.page import pictures, render_template
 from radialbench.reports.rows import DENSE, Row
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
+from radialbench.reports.text import printable
 from tests.reports import golden
 from tests.reports.factory import elsewhere, ended, made, many, on_gpu, swept
 from tests.reports.test_masks import case
@@ -137,7 +137,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {(tag, attribute): "" for tag, attribute, _ in reader.attributes}
     for tag, attribute, value in reader.attributes:
         found[tag, attribute] += value
-    assert plain(sweep) in found["svg", "aria-label"]
+    assert printable(sweep) in found["svg", "aria-label"]
     assert f"Enlarge {shown}" in found["button", "aria-label"]
     assert f"Mask {shown}: " in found["img", "alt"]
     assert f"<b>{escape(shown)}</b>" in text
@@ -146,7 +146,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_template_that_lacks_a_value_fails() -> None:
     with pytest.raises(UndefinedError, match="'lead' is undefined"):
-        template.render("notebook.html", tables=[], left_out=0, failed=[], notes=[])
+        render_template("notebook.html", tables=[], left_out=0, failed=[], notes=[])
 
 
 def test_a_notebook_shows_the_headlines_and_what_failed() -> None:

@@ -14,7 +14,7 @@ import pytest
 from radialbench.reports.check.compare import check
 from radialbench.reports.formats.html import render
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summarize import summarize
+from radialbench.reports.summary import summarize
 from tests.reports import golden
 from tests.reports.factory import made, on_gpu
 from tests.reports.test_masks import case

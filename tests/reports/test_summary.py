@@ -2,8 +2,7 @@ from dataclasses import replace
 
 from radialbench.records.result import Status
 from radialbench.reports.rows import DENSE
-from radialbench.reports.summarize import summarize
-from radialbench.reports.summary import protocol
+from radialbench.reports.summary import protocol, summarize
 from tests.reports.factory import elsewhere, ended, made
 
 SOUND = [made(DENSE, samples=(4.0, 4.0)), made(samples=(1.0, 2.0, 4.0))]

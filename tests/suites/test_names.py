@@ -5,11 +5,10 @@ from typing import Any
 
 import yaml
 
-from radialbench.reports.charts._series import series
-from radialbench.reports.charts._style import looks
+from radialbench.reports.charts._drawing import looks, series
 from radialbench.reports.formats import FORMATS, load_format
-from radialbench.reports.headlines import headlines
-from radialbench.reports.summarize import summarize
+from radialbench.reports.page.overview import headlines
+from radialbench.reports.summary import summarize
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.run import run

@@ -18,7 +18,7 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.offline import KernelFigures, Offline, OfflineHead, OfflineRow
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import written
-from radialbench.reports.offline import OfflineOutcome, compare_offline
+from radialbench.reports.offline_diff import OfflineOutcome, compare_offline
 from radialbench.suites.offline import (
     KernelJob,
     attends_hash,

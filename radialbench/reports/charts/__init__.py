@@ -33,7 +33,7 @@ def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
     A chart is drawn for every sweep that has something to show in it; with several sweeps the
     file's name says which.
     """
-    from radialbench.reports.charts._style import drawing, rendered
+    from radialbench.reports.charts._drawing import drawing, rendered
 
     several = len(summary.sweeps) > 1
     for name in CHARTS:

@@ -3,14 +3,16 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import leading, plot, series
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     WIDTH,
     label_ends,
+    leading,
     log_tokens,
     log_values,
     looks,
+    plot,
     seconds,
+    series,
 )
 from radialbench.reports.summary import Summary
 

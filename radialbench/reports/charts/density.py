@@ -3,7 +3,14 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._style import OVER, WIDTH, label_ends, log_tokens, log_values, looks
+from radialbench.reports.charts._drawing import (
+    OVER,
+    WIDTH,
+    label_ends,
+    log_tokens,
+    log_values,
+    looks,
+)
 from radialbench.reports.summary import Summary
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     FORM_DASHES,
     GREY,
     OVER,

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     GREY,
     INK,
     WIDTH,

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import several_kernels
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     GREY,
     GRID,
     INK,
@@ -15,11 +14,12 @@ from radialbench.reports.charts._style import (
     Look,
     kernel_looks,
     log_ticks,
+    several_kernels,
     short,
 )
-from radialbench.reports.numbers import listed, plain, times
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import format_ratio, join_and, printable
 
 FEW = 2
 """Lengths that are all shown; of more, the longest with a dense result."""
@@ -136,7 +136,7 @@ def _names(axes: Axes, lines: list[tuple[int, str, list[Row]]], *, several: bool
         table = kernels[0].table
         kept = f"{mask}  {table.block_density:.0%}" if table else mask
         head = f"{tokens:,} tokens\n" if several and tokens != last else ""
-        names.append(head + plain(kept))
+        names.append(head + printable(kept))
         last = tokens
     axes.set_yticks(range(len(names)), names, parse_math=False)
 
@@ -147,7 +147,7 @@ def _speedups(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
         best = max((row.speedup or 0 for row in kernels), default=0)
         if best and not kernels[0].is_dense:
             axes.annotate(
-                times(best),
+                format_ratio(best),
                 (1, place),
                 xycoords=("axes fraction", "data"),
                 xytext=(4, 0),
@@ -162,7 +162,9 @@ def _legend(figure: Figure, looked: dict[str, Look]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=look.color, marker=look.marker, linestyle="none", label=plain(name))
+        Line2D(
+            [], [], color=look.color, marker=look.marker, linestyle="none", label=printable(name)
+        )
         for name, look in looked.items()
     ]
     figure.legend(
@@ -177,7 +179,7 @@ def _legend(figure: Figure, looked: dict[str, Look]) -> None:
 
 
 def _caption(lines: list[tuple[int, str, list[Row]]], titles: list[str]) -> str:
-    lengths = listed([f"{tokens:,}" for tokens in dict.fromkeys(line[0] for line in lines)])
+    lengths = join_and([f"{tokens:,}" for tokens in dict.fromkeys(line[0] for line in lines)])
     told = [
         f"Each kernel on each mask at {lengths} tokens; behind a mask, the share of its blocks."
     ]

@@ -7,17 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.charts._series import (
+from radialbench.reports.charts._drawing import (
     FEWEST,
-    Series,
-    dash_of,
-    fitted,
-    leading,
-    plot,
-    series,
-    several_kernels,
-)
-from radialbench.reports.charts._style import (
     FORM_DASHES,
     GREY,
     INK,
@@ -25,15 +16,22 @@ from radialbench.reports.charts._style import (
     WIDTH,
     End,
     Look,
+    Series,
+    dash_of,
+    fitted,
     label_ends,
+    leading,
     log_tokens,
     log_values,
     looks,
+    plot,
     seconds,
+    series,
+    several_kernels,
 )
-from radialbench.reports.numbers import listed, plain, times
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import format_ratio, join_and, printable
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
@@ -94,7 +92,9 @@ def _latency(
     _speedups(below, [ratio for ratio in ratios if ratio])
     below.set_xlabel("tokens")
     over = sorted({row.dense.backend or "" for line in lines for row in line.rows if row.dense})
-    compared = f", and the speed-up over the fastest dense result ({listed(over)})" if over else ""
+    compared = (
+        f", and the speed-up over the fastest dense result ({join_and(over)})" if over else ""
+    )
     curved = any(fitted(line) for line in lines)
     curves = "; the curves are powers of the executed work, fitted to the medians" if curved else ""
     rings = " Rings: from how many tokens on a mask is faster than dense." if evens else ""
@@ -125,7 +125,7 @@ def _mark(axes: Axes, even: BreakEven, look: Look, place: int) -> None:
         [even.tokens], [even.latency_ms], "o", ms=12, mfc="none", mec=look.color, mew=1.8, zorder=5
     )
     axes.annotate(
-        f"{plain(even.mask)} from about {even.about}",
+        f"{printable(even.mask)} from about {even.about}",
         (even.tokens, even.latency_ms),
         xytext=(0.03, 0.97 - 0.075 * place),
         textcoords="axes fraction",
@@ -148,7 +148,7 @@ def _speedups(axes: Axes, ends: list[End]) -> None:
     axes.set_ylabel("speed-up\nover dense")
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    label_ends(axes, [(times(y), x, y, color) for _, x, y, color in ends], 10)
+    label_ends(axes, [(format_ratio(y), x, y, color) for _, x, y, color in ends], 10)
 
 
 def _distinct(works: list[Work]) -> list[Work]:

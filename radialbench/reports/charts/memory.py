@@ -3,21 +3,23 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from radialbench.reports.charts._series import leading, plot, series
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     OVER,
     WIDTH,
     End,
     Look,
     label_ends,
+    leading,
     log_tokens,
     log_values,
     looks,
+    plot,
+    series,
 )
-from radialbench.reports.numbers import MIB
 from radialbench.reports.rows import Row
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import MIB
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:

@@ -4,14 +4,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import Series, leading, plot, series
-from radialbench.reports.charts._style import (
+from radialbench.reports.charts._drawing import (
     INK,
     WIDTH,
+    Series,
     label_ends,
+    leading,
     log_tokens,
     log_values,
     looks,
+    plot,
+    series,
     short,
 )
 from radialbench.reports.rows import Row

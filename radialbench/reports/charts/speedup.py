@@ -3,10 +3,18 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._series import leading, plot, series
-from radialbench.reports.charts._style import INK, WIDTH, label_ends, log_tokens, looks
-from radialbench.reports.numbers import listed, times
+from radialbench.reports.charts._drawing import (
+    INK,
+    WIDTH,
+    label_ends,
+    leading,
+    log_tokens,
+    looks,
+    plot,
+    series,
+)
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import format_ratio, join_and
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
@@ -21,7 +29,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     for line in lines:
         end = plot(axes, line, looked[line.mask], lambda row: row.speedup)
         if end:
-            ends.append((f"{end[0]}  {times(end[2])}", *end[1:]))
+            ends.append((f"{end[0]}  {format_ratio(end[2])}", *end[1:]))
     axes.axhline(1, color=INK, linewidth=2, zorder=1)
     log_tokens(axes, [row.tokens for line in lines for row in line.rows])
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
@@ -29,7 +37,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     axes.set_xlabel("tokens")
     axes.set_title("Speed-up over dense")
     label_ends(axes, ends)
-    over = listed(sorted({row.dense.backend or "" for row in rows if row.dense}))
+    over = join_and(sorted({row.dense.backend or "" for row in rows if row.dense}))
     return figure, (
         f"Speed-up over the fastest dense result of each length ({over}), with the time of the "
         "token order on both sides."

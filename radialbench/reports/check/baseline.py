@@ -10,7 +10,7 @@ from radialbench.errors import RecordError, ReportError
 from radialbench.records.codec import to_dict
 from radialbench.records.result import UNSOUND, Record
 from radialbench.records.store import record_of
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 Key = tuple[str, str, str, str]
 
@@ -46,7 +46,7 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
     for record in latest.values():
         if record.status in UNSOUND:
             raise ReportError(
-                f"{plain(record.case)} is {record.status}: in a baseline it would let the same "
+                f"{printable(record.case)} is {record.status}: in a baseline it would let the same "
                 "fault pass. Measure it again, or leave it out"
             )
     lines = _lines(path) if path.exists() else {}

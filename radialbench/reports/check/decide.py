@@ -9,7 +9,7 @@ from radialbench.records.statistics import Estimate
 from radialbench.reports.check.metrics import METRICS, MetricValue, format_value
 from radialbench.reports.check.significance import Change
 from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.numbers import between, plain
+from radialbench.reports.text import format_interval, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def compare_sampled(one: SampledChange, is_worse: bool, is_better: bool) -> Verd
     change, least = one.change.estimate, _least(one)
     *_, ratio, ends = _shown(one.metric, one.before, one.now, change)
     told = _told(one.metric, change.value, ratio)
-    interval = f"95% {between(ends, _percent)}"
+    interval = f"95% {format_interval(ends, _percent)}"
     gate = f"{100 * least:.3g}%"
     outcome, why = Outcome.PASS, f"{told} ({interval}), within {gate}"
     if change.value >= 1 + least and is_worse:
@@ -109,7 +109,7 @@ def compare_status(old: Record, new: Record) -> Verdict | None:
     if old.timing and new.timing:
         return None
     was, now = old.status.value, new.status.value
-    why = f": {plain(new.reason)}" if new.reason else ""
+    why = f": {printable(new.reason)}" if new.reason else ""
     told = f"{now} as before{why}" if was == now else f"was {was}, is {now}{why}"
     outcome = Outcome.REGRESSED if _badness(new) > _badness(old) else Outcome.PASS
     return Verdict(new.case, "status", outcome, told)

@@ -6,7 +6,7 @@ from dataclasses import fields
 from radialbench.errors import ReportError
 from radialbench.records.problem import Problem
 from radialbench.records.result import Environment, Record
-from radialbench.reports.numbers import listed, plain
+from radialbench.reports.text import join_and, printable
 
 PROCESSOR = ("cpu", "cores", "threads")
 SYSTEM = ("os", "python", "clocks")
@@ -38,15 +38,15 @@ def environment_diff(
         ours |= dict.fromkeys(_cards(there, here))
     if apart:
         raise ReportError(
-            f"the baseline is of another machine ({plain('; '.join(apart))}), and times of two "
+            f"the baseline is of another machine ({printable('; '.join(apart))}), and times of two "
             "machines are not compared. Measure a baseline on this one"
         )
     if versions and not across_versions:
         raise ReportError(
-            f"the baseline is of another environment ({plain('; '.join(versions))}). "
+            f"the baseline is of another environment ({printable('; '.join(versions))}). "
             "Measure it again in this one, or compare them as they are with --across-versions"
         )
-    return tuple(map(plain, (*versions, *ours)))
+    return tuple(map(printable, (*versions, *ours)))
 
 
 def why_unlike(old: Record, new: Record) -> str:
@@ -56,11 +56,11 @@ def why_unlike(old: Record, new: Record) -> str:
     one, other = old.problem, new.problem
     changed = [name for name in names if getattr(one, name) != getattr(other, name)]
     if changed:
-        return f"another problem than in the baseline: its {listed(changed)} changed"
+        return f"another problem than in the baseline: its {join_and(changed)} changed"
     if old.measure == "compile" and _fields(old.environment, new.environment, PROCESSOR):
         return "tables were compiled on another processor"
     if old.timing and new.timing and (told := old.timing.unlike(new.timing)):
-        return f"measured differently ({plain('; '.join(told))})"
+        return f"measured differently ({printable('; '.join(told))})"
     return ""
 
 
@@ -69,7 +69,7 @@ def config_diffs(pairs: Iterable[tuple[Record, Record]]) -> dict[str, tuple[str,
     found: dict[str, tuple[str, ...]] = {}
     for old, new in pairs:
         names = [each.name for each in fields(old.config)]
-        if words := plain(", ".join(_fields(old.config, new.config, names))):
+        if words := printable(", ".join(_fields(old.config, new.config, names))):
             found[words] = (*found.get(words, ()), new.case)
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from radialbench.errors import RecordError, ReportError
 from radialbench.records.gate import Gate, gate_text, read_gate, setting_of
 from radialbench.records.result import Record
-from radialbench.reports.numbers import MIB, plain
+from radialbench.reports.text import MIB, printable
 
 Gates = Mapping[str, Gate | None]
 """Gates by metric; None switches one off, and a metric that is not there keeps what else holds."""
@@ -95,7 +95,7 @@ def describe_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
     told = [f"{metric} {gate_text(metric, gate)} (asked for)" for metric, gate in asked.items()]
     for words, count in found.items():
         told.append(f"{words} (suite{_cases(count) if count < len(latest) else ''})")
-    return tuple(map(plain, told))
+    return tuple(map(printable, told))
 
 
 @lru_cache(maxsize=64)

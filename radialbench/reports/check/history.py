@@ -1,8 +1,11 @@
 """Several sets of results in order: the series of each case and metric, and where they change."""
 
+import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from statistics import median
 
 from radialbench.errors import ReportError
@@ -261,3 +264,31 @@ def _interval(metric: Metric, value: MetricValue) -> Estimate | None:
     if ends is None or not metric.share:
         return ends
     return ends.inverse()
+
+
+def in_commit_order(runs: Sequence[Run]) -> tuple[list[Run], str]:
+    """Sort by the time of the commits, or of measuring where git does not know one of them.
+
+    Returns:
+        The runs, and the reason if the order is that of measuring.
+    """
+    measured = sorted(runs, key=lambda run: datetime.fromisoformat(run.created))
+    times = {run.commit: _commit_time(run.commit) for run in runs}
+    known = {commit: time for commit, time in times.items() if time is not None}
+    if unknown := [commit for commit in times if commit not in known]:
+        name = unknown[0]
+        return measured, f"git does not know commit {name} here" if name else "some name no commit"
+    # Results of one commit stay in the order in which they were measured.
+    return sorted(measured, key=lambda run: known[run.commit]), ""
+
+
+def _commit_time(commit: str | None) -> int | None:
+    """Return a commit's time by git, in seconds; a + marks changes that are not in the commit."""
+    if commit is None or not re.fullmatch(r"[0-9a-f]{4,40}\+?", commit):
+        return None
+    command = ["git", "show", "--no-patch", "--format=%ct", commit.rstrip("+"), "--"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return int(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None

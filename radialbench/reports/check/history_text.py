@@ -9,8 +9,7 @@ from radialbench.reports.check.change_points import FEWEST
 from radialbench.reports.check.history import History, MetricChange, MetricHistory, Point, Run
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import PLACES
-from radialbench.reports.numbers import between, plain
-from radialbench.reports.terminal_tables import paragraph, terminal_table
+from radialbench.reports.text import format_interval, paragraph, printable, terminal_table
 
 MOST = 20
 """Histories of a metric that are shown at most."""
@@ -31,7 +30,7 @@ def terminal(found: History, *, width: int | None = None) -> str:
         lines.append(f"with fewer than {FEWEST} results no change can be told from chance")
     lines += [f"gates: {', '.join(found.gates)}"] if found.gates else []
     for why, count in found.left_out.items():
-        lines.append(f"left out: {count} case{'s' * (count != 1)}, {plain(why)}")
+        lines.append(f"left out: {count} case{'s' * (count != 1)}, {printable(why)}")
     return "\n".join([*parts, *lines]) + "\n"
 
 
@@ -106,19 +105,19 @@ def _series(one: MetricHistory, runs: tuple[Run, ...], width: int | None) -> str
     table = terminal_table(
         ("result", one.metric, "95%", "of", "change"),
         [_row(one.metric, point, runs[point.run], marks) for point in one.points],
-        words=("95%", "of", "change"),
+        text_columns=("95%", "of", "change"),
         width=None if width is None else width - len(indent),
         spare=("of", "95%"),
     )
     lines += ["", textwrap.indent(table, indent), ""]
-    return "\n".join([f"{worst}  {plain(one.case)}: {one.metric}", *lines])
+    return "\n".join([f"{worst}  {printable(one.case)}: {one.metric}", *lines])
 
 
 def _row(metric: str, point: Point, run: Run, marks: dict[int, str]) -> tuple[str, ...]:
-    ends = between(point.interval, partial(format_value, metric))
+    ends = format_interval(point.interval, partial(format_value, metric))
     place, mark = str(point.run + 1), marks.get(point.run, "")
     return place, format_value(metric, point.value), ends, _name(run), mark
 
 
 def _name(run: Run) -> str:
-    return plain(f"{run.commit or run.source}, {run.created[:10]}")
+    return printable(f"{run.commit or run.source}, {run.created[:10]}")

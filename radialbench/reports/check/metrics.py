@@ -8,9 +8,8 @@ from statistics import median, stdev
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate, estimate_median
-from radialbench.reports.numbers import mib, three
-from radialbench.reports.rows import busy
-from radialbench.reports.times import ceiling_shares
+from radialbench.reports.rows import busy, ceiling_fractions
+from radialbench.reports.text import format_mib, format_sig3
 
 RUNS_GPU = 0.005
 """How much two runs of the same code on one GPU differ by, as a standard deviation of the ratio:
@@ -69,7 +68,7 @@ def cycles(record: Record) -> MetricValue | None:
 
 def ceiling(record: Record) -> MetricValue | None:
     """The matrix product's rate over that of the visited blocks, timed in turn."""
-    shares = ceiling_shares(record)
+    shares = ceiling_fractions(record)
     return _sampled([1 / share for share in shares], RUNS_GPU) if shares else None
 
 
@@ -138,10 +137,10 @@ UNITS = {"latency": "ms", "compile": "ms", "energy": "J"}
 def format_value(metric: str, value: float) -> str:
     """Format a metric's value with its unit: `1.05 ms`, `12.0 MiB`, `71.3%`."""
     if metric == "memory":
-        return f"{mib(value)} MiB"
+        return f"{format_mib(value)} MiB"
     if metric == "ceiling":
         return f"{value:.1%}"
-    return f"{three(value)} {UNITS.get(metric, '')}".rstrip()
+    return f"{format_sig3(value)} {UNITS.get(metric, '')}".rstrip()
 
 
 def _timed(record: Record) -> MetricValue | None:

@@ -19,7 +19,7 @@ from radialbench.reports.check.compare import check
 from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.significance import Z
 from radialbench.reports.check.verdict import exit_code
-from radialbench.reports.numbers import between, three
+from radialbench.reports.text import format_interval, format_sig3
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
@@ -140,7 +140,8 @@ def describe_noise(one: Spread, *, device: str) -> str:
         where = "lies below"
     return (
         f"{one.runs.value:.2%} over all cases; its 95% interval, "
-        f"{between(one.runs, '{:.2%}'.format)}, {where} the {assumed:.1%} that a check assumes"
+        f"{format_interval(one.runs, '{:.2%}'.format)}, "
+        f"{where} the {assumed:.1%} that a check assumes"
     )
 
 
@@ -148,12 +149,12 @@ def spread_cells(one: Spread) -> tuple[str, ...]:
     """Return a spread as cells of `COLUMNS`, in percent."""
     return (
         one.case,
-        "" if one.median_ms is None else three(one.median_ms),
+        "" if one.median_ms is None else format_sig3(one.median_ms),
         f"{one.calls:.2%}",
         "–" if one.in_turn is None else f"{one.in_turn:.2%}",
         f"{one.ratio:.2%}",
         f"{one.runs.value:.2%}",
-        between(one.runs, "{:.2%}".format),
+        format_interval(one.runs, "{:.2%}".format),
     )
 
 

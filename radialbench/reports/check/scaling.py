@@ -13,8 +13,8 @@ from radialbench.reports.check.gates import Gates, gates_of
 from radialbench.reports.check.metrics import latency
 from radialbench.reports.check.significance import Change, change_of, slope_of
 from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.numbers import span
 from radialbench.reports.scaling import APART
+from radialbench.reports.text import format_range
 
 METRIC = "scaling"
 
@@ -110,7 +110,7 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
         case=one.case,
         metric=METRIC,
         outcome=outcome,
-        reason=f"{why}; over {len(one.frames)} lengths of {span(list(one.frames))} frames",
+        reason=f"{why}; over {len(one.frames)} lengths of {format_range(list(one.frames))} frames",
         before=before,
         now=now,
         ratio=now / before if above else None,

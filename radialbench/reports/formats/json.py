@@ -9,8 +9,7 @@ from radialbench.records.codec import to_dict
 from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.formats.json import facts as check_facts
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.growth import Growth
-from radialbench.reports.scaling import Latency, Work
+from radialbench.reports.scaling import Growth, Latency, Work
 from radialbench.reports.summary import Summary
 
 

@@ -6,11 +6,9 @@ from radialbench.records.result import Environment
 from radialbench.reports.check.formats.markdown import verdict_table
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
-from radialbench.reports.environments import environment_facts
-from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import listed
 from radialbench.reports.rows import Row
-from radialbench.reports.summary import Summary
+from radialbench.reports.summary import Summary, environment_facts
+from radialbench.reports.text import escape, join_and, markdown_table
 
 CASE = named("mask", "backend", "frames", "tokens")
 
@@ -65,14 +63,14 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
         pictures: Captions of the pictures to embed, by file name; the first opens the report.
     """
     shown = [
-        f"![{text(words)}]({name})\n\n{text(words)}" for name, words in (pictures or {}).items()
+        f"![{escape(words)}]({name})\n\n{escape(words)}" for name, words in (pictures or {}).items()
     ]
-    parts = [f"# {text(listed(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
+    parts = [f"# {escape(join_and(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
     parts += _bullets("Break-even with dense", _break_evens(summary))
     parts += _baseline(summary.check)
     for told in summary.told:
-        parts += _bullets(told.topic, map(text, told.lines))
+        parts += _bullets(told.topic, map(escape, told.lines))
     parts += ["## Charts", *shown[1:]] if shown[1:] else []
     parts += _tables(
         "Latency",
@@ -100,7 +98,7 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     )
     parts += _bullets("Not measured", _unsound(summary))
     parts += _environments(summary)
-    parts += _bullets("Notes", map(text, summary.notes))
+    parts += _bullets("Notes", map(escape, summary.notes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -111,9 +109,9 @@ def _tables(title: str, about: str, view: View, rows: Sequence[Row], *, numbered
         here = [row for row in rows if row.sweep == sweep]
         several = len({row.place for row in here}) > 1
         shown = {**view, numbered: f"{view[numbered]} [{{environment}}]"} if several else view
-        headings, body = show(shown, here, text=text, optional=ON_GPU)
+        headings, body = show(shown, here, escape=escape, optional=ON_GPU)
         words = list(view).index(numbered) + 1
-        parts += [f"### {text(sweep)}", table(headings, body, words=words)]
+        parts += [f"### {escape(sweep)}", markdown_table(headings, body, text_columns=words)]
     return parts
 
 
@@ -126,8 +124,8 @@ def _break_evens(summary: Summary) -> list[str]:
     several = len({one.sweep for one in summary.crossings}) > 1
     places = len(summary.environments) > 1
     return [
-        f"{text(one.mask)} on {text(one.backend)}"
-        + (f", {text(one.sweep)}" if several else "")
+        f"{escape(one.mask)} on {escape(one.backend)}"
+        + (f", {escape(one.sweep)}" if several else "")
         + (f", environment {one.place + 1}" if places else "")
         + f": {one.text}"
         for one in summary.crossings
@@ -137,10 +135,10 @@ def _break_evens(summary: Summary) -> list[str]:
 def _baseline(check: CheckResult | None) -> list[str]:
     if check is None:
         return []
-    head = f"Beside {text(check.baseline)}: {check.headline}."
+    head = f"Beside {escape(check.baseline)}: {check.headline}."
     shown = [verdict_table(check.compared)] if check.compared else []
     lines = [
-        f"- {text(words)}: {', '.join(map(text, cases))}" if cases else f"- {text(words)}"
+        f"- {escape(words)}: {', '.join(map(escape, cases))}" if cases else f"- {escape(words)}"
         for words, cases in check.notes
     ]
     return ["## Against the baseline", head, *shown, *filter(None, ["\n".join(lines)])]
@@ -148,7 +146,7 @@ def _baseline(check: CheckResult | None) -> list[str]:
 
 def _unsound(summary: Summary) -> list[str]:
     return [
-        f"**{status}**, {text(reason)}: {', '.join(map(text, cases))}"
+        f"**{status}**, {escape(reason)}: {', '.join(map(escape, cases))}"
         for (status, reason), cases in summary.reasons.items()
     ]
 
@@ -163,4 +161,4 @@ def _environments(summary: Summary) -> list[str]:
 
 
 def _facts(env: Environment, rows: Sequence[Row]) -> list[str]:
-    return [f"{name}: {text(words)}" for name, words in environment_facts(env, rows).items()]
+    return [f"{name}: {escape(words)}" for name, words in environment_facts(env, rows).items()]

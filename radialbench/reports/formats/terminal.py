@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome
 from radialbench.reports.columns import Cell, View, cell, named, show
-from radialbench.reports.numbers import listed, plain, span
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
-from radialbench.reports.terminal_tables import paragraph, terminal_table
+from radialbench.reports.text import format_range, join_and, paragraph, printable, terminal_table
 
 FIRST = 3
 """Cases that are named of those with the same reason."""
@@ -55,7 +54,7 @@ def render(summary: Summary, *, width: int | None = None) -> str:
 
 
 def _head(summary: Summary) -> list[str]:
-    lines = [f"{listed(list(summary.suites)) or 'no suite'}: {summary.counted}"]
+    lines = [f"{join_and(list(summary.suites)) or 'no suite'}: {summary.counted}"]
     for place, env in enumerate(summary.environments, start=1):
         number = f"{place}: " if len(summary.environments) > 1 else ""
         torch = env.versions.get("torch", "not installed")
@@ -80,10 +79,12 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     for row, before, line in zip(rows[1:], rows, body[1:], strict=False):
         line[:2] = ["", ""] if row.tokens == before.tokens else line[:2]
     words = ("mask", "backend")
-    shown = terminal_table(headings, body, words=words, width=width, spare=SPARE)
+    shown = terminal_table(headings, body, text_columns=words, width=width, spare=SPARE)
     over = sorted({row.dense.backend or "" for row in rows if row.dense})
     notes = (
-        [f"speed-up over the fastest dense result of each length ({listed(over)})"] if over else []
+        [f"speed-up over the fastest dense result of each length ({join_and(over)})"]
+        if over
+        else []
     )
     if any(row.record.permute_ms for row in rows):
         notes.append("ms has the time to bring q, k, v into the mask's order and the output back")
@@ -91,7 +92,7 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     notes.append(f"{unit} of the operations the blocks execute")
     if rated:
         notes.append("of max is their share of the matrix product timed in turn with them")
-    return [f"{plain(sweep)}\n\n{shown}\n{paragraph('; '.join(notes) + '.', width)}"]
+    return [f"{printable(sweep)}\n\n{shown}\n{paragraph('; '.join(notes) + '.', width)}"]
 
 
 COMPILING: View = {
@@ -110,12 +111,12 @@ def _compiling(summary: Summary, sweep: str, width: int | None) -> list[str]:
     for mask in dict.fromkeys(row.mask for row in compiled):
         rows = [row for row in compiled if row.mask == mask]
         ends = (_ends(rows, pattern) for pattern in COMPILING.values())
-        body.append((mask, span([row.frames for row in rows]), *ends))
+        body.append((mask, format_range([row.frames for row in rows]), *ends))
     if not body:
         return []
     headings = ("table of", "frames", *COMPILING)
-    shown = terminal_table(headings, body, words=("table of",), width=width)
-    return [f"{plain(sweep)}: tables\n\n{shown}"]
+    shown = terminal_table(headings, body, text_columns=("table of",), width=width)
+    return [f"{printable(sweep)}: tables\n\n{shown}"]
 
 
 def _ends(rows: Sequence[Row], pattern: Cell) -> str:
@@ -138,18 +139,18 @@ def _baseline(check: CheckResult | None) -> list[str]:
     """What a check decided, the worst first; what passes is counted only."""
     if check is None:
         return []
-    lines = [f"{plain(check.baseline)}: {check.headline}"]
+    lines = [f"{printable(check.baseline)}: {check.headline}"]
     notable = [one for one in check.compared if one.outcome is not Outcome.PASS]
     for one in notable[:MOST]:
         before, now = (format_value(one.metric, value or 0) for value in (one.before, one.now))
         lines.append(
-            f"{one.outcome}: {plain(one.case)}: {one.metric}, {before} to {now}: "
-            f"{plain(one.reason)}"
+            f"{one.outcome}: {printable(one.case)}: {one.metric}, {before} to {now}: "
+            f"{printable(one.reason)}"
         )
     if (more := len(notable) - MOST) > 0:
         lines.append(f"and {more} more")
     lines += [
-        f"{plain(words)}: {_first(cases)}" if cases else plain(words)
+        f"{printable(words)}: {_first(cases)}" if cases else printable(words)
         for words, cases in check.notes
     ]
     return lines

@@ -1,12 +1,9 @@
 """Put the page together."""
 
-from radialbench.reports.claims import PAPER, VIDEOS
-from radialbench.reports.environments import environment_facts
-from radialbench.reports.numbers import listed
+from radialbench.reports.columns import View, named, show
+from radialbench.reports.page import Table, page_file, render_template
+from radialbench.reports.page.overview import baseline, overview
 from radialbench.reports.page.pictures import charts_of, masks_of
-from radialbench.reports.page.results import results
-from radialbench.reports.page.summary import baseline, overview
-from radialbench.reports.page.template import Table, render, stored
 from radialbench.reports.paper import (
     ATTENTION,
     SPARSITY,
@@ -15,7 +12,44 @@ from radialbench.reports.paper import (
     sparsity_rows,
     work_rows,
 )
-from radialbench.reports.summary import Summary
+from radialbench.reports.paper_reference import PAPER, VIDEOS
+from radialbench.reports.summary import Summary, environment_facts
+from radialbench.reports.text import join_and
+
+COLUMNS: View = {
+    **named("tokens", "status"),
+    "ms": "{latency_ms}",
+    "95% interval, ms": "{latency_low_ms} to {latency_high_ms}",
+    "speed-up": ("{speedup} ({speedup_low} to {speedup_high})", "{speedup}"),
+    "density": "{density}",
+    "executed TFLOP/s": "{executed_tflop_per_s}",
+    **named("of_ceiling"),
+    "J": "{energy_j}",
+    "W": "{power_w}",
+    "SM MHz": "{sm_mhz}",
+    "isolated ms": "{isolated_ms}",
+    "peak MiB": "{peak_bytes}",
+    **named("samples"),
+    "error / tolerance": "{error_share}",
+    **named("frames"),
+}
+"""What stands between the kernel and the sweep; columns that no row has are left out."""
+
+
+def results(summary: Summary) -> Table | None:
+    """Return the table of all cases; None without rows."""
+    rows = summary.rows
+    if not rows:
+        return None
+    number = " [{environment}]" if len(summary.environments) > 1 else ""
+    kernel = ("{backend}" + number, "compile" + number)
+    view: View = {**named("mask"), "kernel": kernel, **COLUMNS, **named("sweep")}
+    if all(row.ok for row in rows):
+        view = {heading: cell for heading, cell in view.items() if heading != "status"}
+    headers, body = show(view, rows, optional=COLUMNS)
+    caption = "Every case. Headers sort; the time has the token order."
+    return Table("results-table", caption, headers, body, text_columns=2, sortable=True)
+
 
 PAPER_SUITE = "paper"
 
@@ -46,10 +80,10 @@ METHOD = (
 def page(summary: Summary) -> str:
     """Build the page."""
     check = summary.check
-    return render(
+    return render_template(
         "page.html",
         **overview(summary),
-        title=listed(list(summary.suites)) or "No results",
+        title=join_and(list(summary.suites)) or "No results",
         counted=summary.counted,
         source=summary.source,
         against=f"Against {check.baseline}: {check.headline}." if check else "",
@@ -62,8 +96,8 @@ def page(summary: Summary) -> str:
         results=results(summary),
         environments=_environments(summary),
         method=METHOD,
-        style=stored("style.css"),
-        script=stored("script.js"),
+        style=page_file("style.css"),
+        script=page_file("script.js"),
     )
 
 
@@ -74,7 +108,9 @@ def _environments(summary: Summary) -> list[Table]:
         rows = [row for row in summary.rows if row.place == place]
         facts = tuple(environment_facts(env, rows).items())
         caption = f"Environment{number}"
-        tables.append(Table(f"environment{place}", caption, ("what", "value"), facts, words=2))
+        tables.append(
+            Table(f"environment{place}", caption, ("what", "value"), facts, text_columns=2)
+        )
     return tables
 
 
@@ -93,7 +129,7 @@ def _beside_the_paper(summary: Summary) -> list[Table]:
     work = "Operations of whole videos in 10¹⁵, exact: all steps, by the paper's schedule."
     sparsity = "Sparsity of the authors' mask, as released now and first, text counted."
     return [
-        Table("paper-attention", times, ATTENTION, rows, words=3),
-        Table("paper-work", work, WORK, work_rows(videos), words=2),
-        Table("paper-sparsity", sparsity, SPARSITY, sparsity_rows(videos), words=2),
+        Table("paper-attention", times, ATTENTION, rows, text_columns=3),
+        Table("paper-work", work, WORK, work_rows(videos), text_columns=2),
+        Table("paper-sparsity", sparsity, SPARSITY, sparsity_rows(videos), text_columns=2),
     ]

@@ -1,15 +1,23 @@
 """Charts and masks, inside the page."""
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from radialbench.maskgen.picture import shaded_png
 from radialbench.reports.charts import CHARTS, load_chart
+from radialbench.reports.charts._drawing import COLOURS, GREY, GRID, INK
 from radialbench.reports.masks import pictured
-from radialbench.reports.numbers import share
 from radialbench.reports.summary import Summary
+from radialbench.reports.text import format_percent, printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 MOST_CHARTS = 24
 """Charts of a page: what more sweeps hold is in the tables."""
@@ -68,8 +76,7 @@ class MaskPictures:
 
 def charts_of(summary: Summary) -> Charts | None:
     """Draw the charts of each sweep; None without any."""
-    from radialbench.reports.charts._style import drawing
-    from radialbench.reports.page._svg import inline
+    from radialbench.reports.charts._drawing import drawing
 
     most = MOST_CHARTS if len(summary.rows) <= MANY else MOST_OF_MANY
     sweeps: dict[str, list[Chart]] = {}
@@ -99,6 +106,65 @@ def masks_of(summary: Summary) -> MaskPictures | None:
     drawn, missing = pictured(summary.rows)
     found = []
     for name, table in drawn:
-        facts = f"{table.grid.label.replace('x', '×')} tokens, {share(table.density)} of the pairs"
+        grid = table.grid.label.replace("x", "×")
+        facts = f"{grid} tokens, {format_percent(table.density)} of the pairs"
         found.append(MaskPicture(name, facts, b64encode(shaded_png(table, CELLS)).decode()))
     return MaskPictures(found, ", ".join(missing)) if found else None
+
+
+VARIABLES = {
+    INK: "--ink",
+    GREY: "--quiet",
+    GRID: "--grid",
+    "#ffffff": "--paper",
+    **{colour: f"--c{place}" for place, colour in enumerate(COLOURS)},
+}
+"""Colours of the charts, and what the page calls them in light and in dark."""
+
+
+def inline(figure: "Figure", name: str, label: str) -> Markup:
+    """Draw a figure as an SVG element.
+
+    Args:
+        figure: Drawn in the charts' style.
+        name: Set before names inside, unique on the page.
+        label: Said in its place by a screen reader.
+    """
+    import matplotlib
+
+    buffer = BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(
+            buffer, format="svg", bbox_inches="tight", pad_inches=0.1, metadata={"Date": None}
+        )
+    text = buffer.getvalue().decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL
+    )
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)
+    text = re.sub(r"font: ?(?:bold )?[^;\"]*px[^;\"]*", _font, text)
+    text = re.sub(r"#[0-9a-f]{6}\b", _variable, text)
+    text = re.sub(r"\s*\n\s*", "\n", text)
+    size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', text)
+    width = float(size[1]) if size else 600.0
+    start = text.index(">") + 1
+    box = re.search(r'viewBox="[^"]*"', text[:start])
+    opening = Markup(
+        '<svg {} style="--width:{:.0f}px" role="img" aria-label="{}" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    where = Markup(box[0] if box else "")
+    return opening.format(where, width * 4 / 3, printable(label)) + Markup(text[start:])
+
+
+def _font(found: re.Match[str]) -> str:
+    size = re.search(r"[\d.]+px", found[0])
+    bold = ";font-weight:700" if "bold" in found[0] or "700" in found[0] else ""
+    return f"font-size:{size[0] if size else '11px'}{bold}"
+
+
+def _variable(found: re.Match[str]) -> str:
+    name = VARIABLES.get(found[0])
+    return f"var({name})" if name else found[0]

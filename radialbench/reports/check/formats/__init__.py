@@ -28,6 +28,6 @@ def load_check_format(name: str) -> Render:
     Raises:
         ReportError: No format has this name.
     """
-    kind = "form of a check"
+    kind = "format of a check"
     render: Render = load_plugin(CHECK_FORMATS, name, kind=kind, error=ReportError)
     return render

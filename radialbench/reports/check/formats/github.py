@@ -1,7 +1,7 @@
 """Annotations as GitHub's runner reads them from a step's output."""
 
 from radialbench.reports.check.verdict import CheckResult, Outcome
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 LEVELS = {
     Outcome.REGRESSED: "error",
@@ -24,7 +24,7 @@ def render(result: CheckResult) -> str:
 
 def _message(words: str) -> str:
     """A command's text, whose lines are joined by what the runner takes for a new line."""
-    return "%0A".join(plain(line).replace("%", "%25") for line in words.splitlines())
+    return "%0A".join(printable(line).replace("%", "%25") for line in words.splitlines())
 
 
 def _property(words: str) -> str:

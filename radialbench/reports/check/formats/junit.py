@@ -3,7 +3,7 @@
 from xml.etree import ElementTree as Tree
 
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 TAGS = {
     Outcome.REGRESSED: "failure",
@@ -27,9 +27,9 @@ def render(result: CheckResult) -> str:
 
 def _case(suite: Tree.Element, one: Verdict) -> None:
     case = Tree.SubElement(
-        suite, "testcase", classname=f"radialbench.{one.metric}", name=plain(one.case)
+        suite, "testcase", classname=f"radialbench.{one.metric}", name=printable(one.case)
     )
-    reason = f"{one.outcome}: {plain(one.reason)}"
+    reason = f"{one.outcome}: {printable(one.reason)}"
     if one.outcome in TAGS:
         Tree.SubElement(case, TAGS[one.outcome], message=reason)
     else:

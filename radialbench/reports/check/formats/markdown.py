@@ -4,8 +4,13 @@ from collections.abc import Iterable
 
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
-from radialbench.reports.markdown_tables import table, text
-from radialbench.reports.numbers import NONE, between, times
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    escape,
+    format_interval,
+    format_ratio,
+    markdown_table,
+)
 
 MOST = 100
 """Rows at most: a summary has a limit of size."""
@@ -24,13 +29,13 @@ def render(result: CheckResult) -> str:
     """Render the summary in a line, and a table of what does not just pass."""
     sign = SIGNS[result.verdicts[0].outcome] if result.verdicts else ""
     parts = [f"## {sign} {result.headline}"]
-    parts.append(f"{text(result.source)} against {text(result.baseline)}.")
+    parts.append(f"{escape(result.source)} against {escape(result.baseline)}.")
     if result.notable:
         parts.append(verdict_table(result.notable[:MOST]))
     if (more := len(result.notable) - MOST) > 0:
         parts.append(f"And {more} more.")
-    notes = [f"- changed: {text(words)}" for words in result.changed]
-    notes += [f"- gate: {text(words)}" for words in result.gates]
+    notes = [f"- changed: {escape(words)}" for words in result.changed]
+    notes += [f"- gate: {escape(words)}" for words in result.gates]
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
@@ -39,17 +44,17 @@ def render(result: CheckResult) -> str:
 def verdict_table(verdicts: Iterable[Verdict]) -> str:
     """Render verdicts as a table: outcome, case, metric, why, both values and their ratio."""
     headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
-    return table(headers, map(_cells, verdicts), words=4)
+    return markdown_table(headers, map(_cells, verdicts), text_columns=4)
 
 
 def _cells(one: Verdict) -> tuple[str, ...]:
     return (
         f"{SIGNS[one.outcome]} {one.outcome}",
-        text(one.case),
+        escape(one.case),
         one.metric,
-        text(one.reason),
-        NONE if one.before is None else format_value(one.metric, one.before),
-        NONE if one.now is None else format_value(one.metric, one.now),
-        NONE if one.ratio is None else times(one.ratio),
-        between(one.interval, times) or NONE,
+        escape(one.reason),
+        EMPTY_CELL if one.before is None else format_value(one.metric, one.before),
+        EMPTY_CELL if one.now is None else format_value(one.metric, one.now),
+        EMPTY_CELL if one.ratio is None else format_ratio(one.ratio),
+        format_interval(one.interval, format_ratio) or EMPTY_CELL,
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from radialbench import __version__
 from radialbench.reports.check.metrics import METRICS
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
-from radialbench.reports.numbers import plain
+from radialbench.reports.text import printable
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -39,9 +39,9 @@ def render(result: CheckResult) -> str:
         "results": [_result(one, rules, result.source) for one in result.notable],
         "properties": {
             "summary": result.headline,
-            "baseline": plain(result.baseline),
-            "changed": list(map(plain, result.changed)),
-            "gates": list(map(plain, result.gates)),
+            "baseline": printable(result.baseline),
+            "changed": list(map(printable, result.changed)),
+            "gates": list(map(printable, result.gates)),
         },
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
@@ -69,7 +69,7 @@ def _result(one: Verdict, rules: list[str], source: str) -> dict[str, Any]:
         "ruleIndex": rules.index(one.metric),
         "kind": kind,
         "level": level,
-        "message": {"text": plain(f"{one.outcome}: {one.case}, {one.metric}: {one.reason}")},
+        "message": {"text": printable(f"{one.outcome}: {one.case}, {one.metric}: {one.reason}")},
         "locations": [{"physicalLocation": place}],
         "partialFingerprints": {"case/v1": same},
     }

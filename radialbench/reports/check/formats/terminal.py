@@ -1,8 +1,7 @@
 """Plain text, the worst first; what passes is counted only."""
 
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.numbers import listed, plain
-from radialbench.reports.terminal_tables import paragraph
+from radialbench.reports.text import join_and, paragraph, printable
 
 MOST = 40
 """Verdicts that are shown at most; cases with the same one are told together."""
@@ -20,7 +19,9 @@ def render(result: CheckResult, *, width: int | None = None) -> str:
     """
     alike: dict[tuple[str, str, str], list[str]] = {}
     for one in result.notable:
-        alike.setdefault((one.outcome, one.metric, plain(one.reason)), []).append(plain(one.case))
+        alike.setdefault((one.outcome, one.metric, printable(one.reason)), []).append(
+            printable(one.case)
+        )
     shown = list(alike.items())[:MOST]
     room = max((len(outcome) for (outcome, *_), _ in shown), default=0)
     lines = []
@@ -38,4 +39,4 @@ def render(result: CheckResult, *, width: int | None = None) -> str:
 
 def _named(cases: list[str]) -> str:
     more = len(cases) - FIRST
-    return listed(cases[:FIRST] + ([f"{more} more"] if more > 0 else []))
+    return join_and(cases[:FIRST] + ([f"{more} more"] if more > 0 else []))

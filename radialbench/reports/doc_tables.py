@@ -1,0 +1,239 @@
+"""Markdown tables of the documentation: kernels beside their peers, sweeps, compile times."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from radialbench.records.result import CEILING_FLOPS, CEILING_SIZE, Record
+from radialbench.records.statistics import Estimate
+from radialbench.reports.columns import View, named, show
+from radialbench.reports.narrative import work_lines
+from radialbench.reports.rows import DENSE, Row, interleaved_ratio, rows_of, speedup
+from radialbench.reports.summary import Summary
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    escape,
+    format_interval,
+    format_ratio,
+    markdown_table,
+)
+
+OURS = ("hopper", "triton")
+
+
+def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
+    """A heading and a table for every group of cases; what has no time is listed below it.
+
+    Args:
+        records: Of one run on a GPU.
+        titles: Headings of the groups, by their names.
+    """
+    parts = []
+    records = list(records)
+    for group in dict.fromkeys(record.group for record in records):
+        of_group = [record for record in records if record.group == group]
+        timed = [record for record in of_group if record.timing]
+        heading = f"### {titles.get(group, group)}"
+        tokens, heads = of_group[0].problem.seq_len, of_group[0].problem.heads
+        ceiling = _ceiling(timed)
+        told = f"{tokens:,} tokens, {heads} heads. {ceiling}"
+        lines = [
+            f"- {escape(record.mask.label)} on {escape(record.backend or '')}: {record.status}: "
+            f"{escape(record.reason or '')}"
+            for record in of_group
+            if not record.timing
+        ]
+        lines += filter(None, map(_throttled, timed))
+        parts.append("\n\n".join(filter(None, (heading, told, _table(timed), "\n".join(lines)))))
+    return "\n\n".join(parts)
+
+
+def _throttled(record: Record) -> str:
+    """Say how many samples heat or the hardware slowed, if there are any."""
+    assert record.timing is not None
+    flags = record.timing.throttled
+    if not any(flags):
+        return ""
+    counted = "there are no others" if all(flags) else "the figures are of the others"
+    return (
+        f"- {escape(record.mask.label)} on {escape(record.backend or '')}: "
+        f"{sum(flags)} of {len(flags)} samples were taken while heat or the "
+        f"hardware held the clocks back; {counted}"
+    )
+
+
+def _ceiling(timed: list[Record]) -> str:
+    for record in timed:
+        if record.ceiling:
+            rate = CEILING_FLOPS / record.ceiling.median_ms / 1e9
+            return f"The matrix product of {CEILING_SIZE}³ in turn with them: {rate:,.0f} TFLOP/s."
+    return ""
+
+
+def _table(timed: list[Record]) -> str:
+    def beside_peer(row: Row) -> str:
+        peer = against_best_peer(row.record, timed)
+        return EMPTY_CELL if peer is None else f"{format_ratio(peer[1].value)} {escape(peer[0])}"
+
+    view: View = {
+        **named("mask", "backend"),
+        "blocks": "{block_density}",
+        "ms in turn (IQR; samples)": "{median_ms} ({iqr_ms}; {samples})",
+        "TFLOP/s": "{executed_tflop_per_s:,.0f}",
+        "of the product": "{of_ceiling:.2f}",
+        "against best peer": beside_peer,
+        "ms alone": "{alone_ms}",
+        "ms isolated": "{isolated_ms}",
+        "J": "{energy_j}",
+        "SM MHz": "{sm_mhz}",
+        "order ms": "{order_ms:above 0}",
+        "error / tolerance": "{max_abs_error} / {tolerance}",
+        "MiB besides outputs": "{workspace_bytes:MiB}",
+    }
+    return markdown_table(*show(view, map(row_of, timed), escape=escape), text_columns=2)
+
+
+def row_of(record: Record) -> Row:
+    """Return a record as a row of its own, which is compared with nothing."""
+    return Row(record, record.mask.label, 0)
+
+
+def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Estimate] | None:
+    """The fastest peer on the same mask, and how many times as long it takes as our kernel."""
+    peers = [
+        other
+        for other in timed
+        if other.timing
+        and other.mask.fingerprint == record.mask.fingerprint
+        and other.backend not in OURS
+    ]
+    if record.backend not in OURS or not peers or record.timing is None:
+        return None
+    best = min(peers, key=lambda other: other.timing.median_ms if other.timing else 0.0)
+    assert best.timing is not None
+    return best.backend or "", interleaved_ratio(best.timing, record.timing)
+
+
+def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
+    """Return every mask on its fastest kernel beside the fastest dense kernel of the same shape.
+
+    The time of the mask's token order counts. Shapes without a dense result are left out.
+    """
+    found: list[tuple[str, Row]] = []
+    for group, title in titles.items():
+        timed = [record for record in records if record.timing and record.group == group]
+        dense = min((r for r in timed if r.mask.dense), key=_median_ms, default=None)
+        masks = dict.fromkeys(record.mask for record in timed if not record.mask.dense)
+        for mask in masks if dense else ():
+            best = min((r for r in timed if r.mask == mask), key=_median_ms)
+            found.append((title, replace(row_of(best), dense=dense)))
+    headings, cells = show(SPEEDUPS, (row for _, row in found), escape=escape)
+    body = [(title, *line) for (title, _), line in zip(found, cells, strict=True)]
+    return markdown_table(("shape", *headings), body, text_columns=3)
+
+
+def _speedup(row: Row) -> str:
+    """Return the ratio of pairs, with the time of the mask's token order."""
+    assert row.dense is not None
+    found = speedup(row.dense, row.record)
+    ends = format_interval(found, format_ratio)
+    return f"{format_ratio(found.value)} ({ends})" if ends else format_ratio(found.value)
+
+
+SPEEDUPS: View = {
+    "mask": "{mask}",
+    "kernel": "{backend}",
+    "ms": "{latency_ms}",
+    "dense kernel": "{dense_backend}",
+    "dense ms": "{dense_ms}",
+    "speed-up": _speedup,
+    "pairs of dense": "{density}",
+    "blocks of dense": "{block_density}",
+}
+
+
+def _median_ms(record: Record) -> float:
+    assert record.timing is not None
+    return record.timing.median_ms
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceTarget:
+    """What a kernel should reach.
+
+    Attributes:
+        what: What is measured.
+        bound: What it should be at least, or at most.
+        of: Finds it in the records of one run; None if they do not hold it.
+        at_most: Whether the bound is one from above.
+    """
+
+    what: str
+    bound: float
+    of: Callable[[Sequence[Record]], Estimate | None]
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        """Tell whether a value is on the right side."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+def target_table(records: Sequence[Record], targets: Iterable[PerformanceTarget]) -> str:
+    """What was asked, and what was measured: the ratio with its 95% interval."""
+    body = []
+    for target in targets:
+        value = target.of(records)
+        shown = EMPTY_CELL if value is None else f"{value:.2f}"
+        met = EMPTY_CELL if value is None else "yes" if target.met(value.value) else "**no**"
+        asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
+        body.append((target.what, asked, shown, met))
+    return markdown_table(("what", "asked", "measured", "met"), body, text_columns=1)
+
+
+def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
+    """Find a case that has a time; the mask by its name, any dense one by `dense`."""
+    for record in records:
+        name = DENSE if record.mask.dense else record.mask.name
+        if record.timing and (record.group, name, record.backend) == (group, mask, backend):
+            return record
+    return None
+
+
+COMPILED: View = {
+    **named("mask", "grid", "tokens"),
+    "first ms": "{compile_ms}",
+    "ms (IQR; samples)": ("{median_ms} ({iqr_ms}; {samples})", "{status}"),
+    "peak MiB": "{peak_bytes}",
+    "full": "{full_blocks}",
+    "partial": "{partial_blocks}",
+}
+
+
+def compile_table(records: Iterable[Record]) -> str:
+    """Return times to compile tables, as Markdown; a case that is not ok has its status instead."""
+    rows, _ = rows_of(record for record in records if record.measure == "compile")
+    return markdown_table(*show(COMPILED, rows, escape=escape), text_columns=2)
+
+
+def sweep_table(summary: Summary, mask: str = "radial") -> str:
+    """Return one mask beside the fastest dense result of every length, as Markdown.
+
+    Args:
+        summary: Holds the results; lengths without a speed-up are left out.
+        mask: Label of the mask.
+    """
+    view: View = {
+        "dense on": "{dense_backend}",
+        **named("frames", "tokens"),
+        "dense ms (IQR; samples)": "{dense_ms} ({dense_iqr_ms}; {dense_samples})",
+        f"{mask} ms (IQR; samples)": "{latency_ms} ({iqr_ms}; {samples})",
+        "speed-up": "{speedup}",
+        "pairs of dense": "{density}",
+        "executed of dense": "{block_density}",
+    }
+    rows = [row for row in summary.timed if row.mask == mask and row.dense and not row.is_dense]
+    return markdown_table(*show(view, rows, escape=escape), text_columns=1)
+
+
+def growth_lines(summary: Summary) -> str:
+    """Return how the masks' exact work grows, as a Markdown list."""
+    return "\n".join(f"- {escape(line)}" for line in work_lines(summary.scaling.works))

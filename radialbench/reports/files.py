@@ -1,0 +1,116 @@
+"""A report as files: report.html, report.md with its pictures, report.csv, charts, Parquet."""
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from radialbench.errors import ReportError
+from radialbench.records.codec import to_dict
+from radialbench.records.result import Record
+from radialbench.reports.charts import charts
+from radialbench.reports.formats import csv, markdown
+from radialbench.reports.formats.html import render as page
+from radialbench.reports.masks import draw_masks
+from radialbench.reports.summary import Summary
+
+PAGE = "report.html"
+
+
+def write_report(summary: Summary, folder: Path) -> list[Path]:
+    """Write a report, and give its files, report.md first.
+
+    Files of an earlier report are written over.
+
+    Raises:
+        ReportError: The folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _written(summary, folder)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write the report to {folder}: {error.strerror or error}; "
+            "choose another folder with --out"
+        ) from None
+
+
+def write_page(summary: Summary, path: Path) -> None:
+    """Write the report as one HTML page, and nothing else.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(summary), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(
+            f"cannot write the report to {path}: {error.strerror or error}; "
+            "choose another file with --out"
+        ) from None
+
+
+def _written(summary: Summary, folder: Path) -> list[Path]:
+    files: list[Path] = []
+    pictures: dict[str, str] = {}
+    for name, caption, png, svg in charts(summary):
+        for suffix, content in ((".png", png), (".svg", svg)):
+            files.append(folder / f"{name}{suffix}")
+            files[-1].write_bytes(content)
+        pictures[f"{name}.png"] = caption
+    if drawn := draw_masks(summary.rows, folder):
+        path, caption = drawn
+        files.append(path)
+        pictures[path.name] = caption
+    texts = {
+        "report.md": markdown.render(summary, pictures=pictures),
+        "report.csv": csv.render(summary),
+        PAGE: page(summary),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts] + files
+
+
+STORED = "record"
+"""What the names of columns begin with that hold a record as it is stored."""
+
+
+def parquet_bytes(summary: Summary) -> bytes:
+    """Return the contents of a file with the columns of `Summary.frame()`, and the records.
+
+    A key within a key of a record is a column such as `record.problem.heads`, samples are a list
+    in one cell, a mask's parameters JSON in one, and what a record does not have is null.
+
+    Raises:
+        ReportError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ReportError("Parquet needs pyarrow, which is not here: pip install pyarrow") from None
+    table = pyarrow.Table.from_pandas(summary.frame(), preserve_index=False)
+    stored = [dict(_flat(STORED, _stored(row.record))) for row in summary.rows]
+    for name in dict.fromkeys(name for record in stored for name in record):
+        table = table.append_column(name, pyarrow.array([record.get(name) for record in stored]))
+    file = BytesIO()
+    parquet.write_table(table, file)
+    return file.getvalue()
+
+
+def _stored(record: Record) -> dict[str, Any]:
+    """Return a record as it is stored; parameters of several masks have no types in common."""
+    document = to_dict(record)
+    document["mask"]["params"] = json.dumps(document["mask"]["params"])
+    return document
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _flat(f"{name}.{key}", inner)

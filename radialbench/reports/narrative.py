@@ -1,0 +1,222 @@
+"""Growth in plain sentences: what a sweep shows, and what it cannot."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from radialbench.reports.scaling import SQUARE, Growth, Latency, Resolution, Scaling, Verdict, Work
+from radialbench.reports.text import format_mib, format_ratio, join_and, printable
+
+WIDE = 0.2
+"""Width of an interval around 1 that no longer says that two things are in proportion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Sentences on one topic.
+
+    Attributes:
+        topic: What they are about.
+        lines: A sentence or two each.
+    """
+
+    topic: str
+    lines: tuple[str, ...]
+
+
+def describe_scaling(found: Scaling) -> tuple[Section, ...]:
+    """Say how work, latency and memory grow; topics without anything to say are left out."""
+    topics = {
+        "Growth of the work, exact from the tables": work_lines(found.works),
+        "Latency against executed work": _latencies(found.latencies),
+        "Memory": _memory(found),
+        "Resolution": _resolutions(found.resolutions),
+    }
+    return tuple(Section(topic, tuple(lines)) for topic, lines in topics.items() if lines)
+
+
+def work_lines(works: Iterable[Work]) -> list[str]:
+    """Say how the work of each mask grows, exact and executed; masks with equal work together."""
+    works = [work for work in works if len(work.tables) > 1]
+    several = len({work.sweep for work in works}) > 1
+    lines = []
+    for alike in _alike(works):
+        work, masks = alike[0], list(dict.fromkeys(printable(work.mask) for work in alike))
+        where = f", {printable(work.sweep)}" if several else ""
+        told = [_exact(work)]
+        if not work.every_pair:
+            told += [_executed(one) for one in {one.blocks: one for one in alike}.values()]
+        lines.append(f"{join_and(masks)}{where}: {' '.join(told)}")
+    if lines:
+        lines.insert(
+            0,
+            "n tokens, F frames; a and b are fitted to the logarithms, so that every length counts "
+            "alike. a may be negative: the ends of a video have neighbours on one side only.",
+        )
+    return lines
+
+
+def _alike(works: Iterable[Work]) -> list[list[Work]]:
+    """Masks of a sweep with the same work at every length, told together."""
+    groups: dict[tuple[object, ...], list[Work]] = {}
+    for work in works:
+        groups.setdefault((work.sweep, work.exact.tokens, work.exact.values), []).append(work)
+    return list(groups.values())
+
+
+def _exact(work: Work) -> str:
+    if work.every_pair:
+        return "every pair attends: n² by definition."
+    exact = work.exact
+    frames = exact.frames[exact.start :] or exact.frames
+    over = f"over {frames[0]} to {frames[-1]} frames of {work.frame_tokens:,} tokens"
+    if exact.verdict is Verdict.NONE_FITS:
+        return f"{over} no form fits the exact work: {exact.why}. It grows {_ends(exact)}."
+    if exact.verdict is Verdict.CANNOT_TELL:
+        return f"{exact.why}. The exact work grows {_ends(exact)}."
+    best, *others = exact.fits
+    rest = join_and([f"{fit.form} leaves {_small(fit.residual)}" for fit in others])
+    line = (
+        f"{over} the exact work follows {best.form} (RMS log-residual {_small(best.residual)}; "
+        f"{rest}), {_ends(exact)}."
+    )
+    if best.form == SQUARE:
+        line += f" Quadratic, as dense is, with {work.tables[-1].density:.1%} of its pairs."
+    return line
+
+
+def _small(residual: float) -> str:
+    return f"{residual:.2g}" if residual >= 0.001 else "under 0.001"
+
+
+def _executed(work: Work) -> str:
+    sizes = "{}×{}".format(*work.blocks)
+    first, last = (work.tables[end].executed_flops / work.tables[end].flops for end in (0, -1))
+    frames = work.exact.frames
+    line = (
+        f"Blocks of {sizes}, computed whole, execute {format_ratio(first)} that work at "
+        f"{frames[0]} frames and {format_ratio(last)} at {frames[-1]}"
+    )
+    exact, executed = work.exact, work.executed
+    if exact.verdict is not Verdict.FOLLOWS:
+        return f"{line}."
+    if executed.verdict is Verdict.NONE_FITS:
+        last = executed.exponents[-1]
+        return f"{line}; what is executed follows no form and ends with n^{last:.2f}."
+    if executed.verdict is Verdict.CANNOT_TELL:
+        return f"{line}; the form of what is executed cannot be told."
+    if executed.fits[0].form != exact.fits[0].form:
+        return f"{line}; what is executed follows {executed.fits[0].form}."
+    return f"{line}, and follow the same form."
+
+
+def _ends(found: Growth) -> str:
+    first, last = found.exponents[0], found.exponents[-1]
+    if len(found.exponents) == 1:
+        return f"like n^{last:.2f} from {found.frames[0]} to {found.frames[1]} frames"
+    return (
+        f"from n^{first:.2f} between {found.frames[0]} and {found.frames[1]} frames to "
+        f"n^{last:.2f} between {found.frames[-2]} and {found.frames[-1]}"
+    )
+
+
+def _latencies(latencies: Iterable[Latency]) -> list[str]:
+    latencies = [latency for latency in latencies if latency.executed]
+    several = len({latency.sweep for latency in latencies}) > 1
+    places = len({latency.place for latency in latencies}) > 1
+    lines = [_latency(latency, several=several, places=places) for latency in latencies]
+    if lines:
+        lines.insert(
+            0,
+            "Exponents of the median latency, token order apart, against the work the blocks "
+            "execute, with bootstrap 95% intervals over samples and lengths; 1 is in proportion. "
+            "Behind them the exponents in n, between the two shortest and the two longest lengths.",
+        )
+    if any(latency.executed and not latency.sampled for latency in latencies):
+        lines.append(
+            "Where a case has one sample, the interval covers the scatter of the lengths about the "
+            "line alone, not the spread of repeated calls."
+        )
+    return lines
+
+
+def _latency(latency: Latency, *, several: bool, places: bool) -> str:
+    found = latency.executed
+    assert found is not None and found.ends is not None
+    low, high = found.ends
+    if not found.holds(1):
+        verdict = "less than in proportion" if found.value < 1 else "more than in proportion"
+    elif high - low > WIDE:
+        verdict = "too uncertain to say more"
+    else:
+        verdict = "in proportion"
+    where = f", {printable(latency.sweep)}" if several else ""
+    where += f", environment {latency.place + 1}" if places else ""
+    return (
+        f"{printable(latency.mask)} on {printable(latency.backend)}{where}: {found:.2f}, "
+        f"{verdict}; n^{latency.exponents[0]:.2f}, n^{latency.exponents[-1]:.2f}; "
+        f"{len(latency.tokens)} lengths."
+    )
+
+
+def _memory(found: Scaling) -> list[str]:
+    lines = []
+    calls = [latency for latency in found.latencies if len(latency.peaks) > 1]
+    if calls:
+        lines.append(
+            "The output and the log-sum-exp are head_dim + 1 numbers a token and head: attention's "
+            "own memory is linear in n for every mask. Exponents are between the two longest "
+            "lengths."
+        )
+    several = len({work.sweep for work in found.works}) > 1
+    for sweep in dict.fromkeys(latency.sweep for latency in calls):
+        lines.append(_peaks([one for one in calls if one.sweep == sweep], several=several))
+    for sweep in dict.fromkeys(work.sweep for work in found.works):
+        works = [work for work in found.works if work.sweep == sweep and len(work.tables) > 1]
+        lines += [_tables(works, several=several)] if works else []
+    return lines
+
+
+def _peaks(calls: Sequence[Latency], *, several: bool) -> str:
+    longest = max(latency.peaks[-1][0] for latency in calls)
+    sizes = [
+        f"{printable(one.mask)} on {printable(one.backend)} {format_mib(one.peaks[-1][1])} MiB "
+        f"(n^{one.peak_exponents[-1]:.2f})"
+        for one in calls
+        if one.peaks[-1][0] == longest
+    ]
+    where = f", {printable(calls[0].sweep)}" if several else ""
+    return f"A call at {longest:,} tokens{where} adds at its peak: {join_and(sizes)}."
+
+
+def _tables(works: Sequence[Work], *, several: bool) -> str:
+    longest = max(work.exact.tokens[-1] for work in works)
+    sizes = [
+        f"{printable(one.mask)} {format_mib(one.tables[-1].nbytes)} MiB "
+        f"(n^{one.table_exponents[-1]:.2f})"
+        for one in works
+        if one.exact.tokens[-1] == longest
+    ]
+    where = f", {printable(works[0].sweep)}" if several else ""
+    return f"Tables at {longest:,} tokens{where}: {join_and(sizes)}."
+
+
+def _resolutions(found: Iterable[Resolution]) -> list[str]:
+    lines = []
+    masks: dict[str, list[Resolution]] = {}
+    for one in found:
+        masks.setdefault(one.mask, []).append(one)
+    for mask, several in masks.items():
+        exponents = [value for one in several for value in one.exponents]
+        low, high = f"{min(exponents):.2f}", f"{max(exponents):.2f}"
+        power = f"n^{low}" if low == high else f"n^{low} to n^{high}"
+        sizes = sorted({size for one in several for size in one.frame_tokens})
+        told = join_and([f"{size:,}" for size in sizes])
+        lines.append(f"{printable(mask)}, {told} tokens a frame: {power}.")
+    if lines:
+        lines.insert(
+            0,
+            "With the frames fixed, a mask whose widths follow the frame's size or a density keeps "
+            "its share of the pairs: it is quadratic by construction, which says nothing about "
+            "longer videos. Windows of a fixed number of tokens grow more slowly.",
+        )
+    return lines

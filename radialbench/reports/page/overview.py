@@ -1,0 +1,210 @@
+"""What the page shows first: what was measured, how much faster masks are, what failed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from radialbench.reports.breakeven import BreakEven
+from radialbench.reports.check.metrics import format_value
+from radialbench.reports.check.verdict import CheckResult
+from radialbench.reports.columns import cell
+from radialbench.reports.page import Table, render_template
+from radialbench.reports.rows import Row, total_ms
+from radialbench.reports.summary import Summary, protocol
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_interval,
+    format_range,
+    format_ratio,
+    format_sig3,
+    join_and,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A mask on its fastest kernel, at the longest length with a dense result.
+
+    Attributes:
+        row: That case; it has a speed-up.
+        even: From which length on that kernel's mask beats dense; None if it is not known.
+    """
+
+    row: Row
+    even: BreakEven | None
+
+    @property
+    def ideal(self) -> float | None:
+        """Speed-up in proportion to the pairs: one over the density."""
+        table = self.row.table
+        return 1 / table.density if table and table.density else None
+
+    @property
+    def reached(self) -> float | None:
+        """Share of the ideal speed-up."""
+        return self.row.speedup / self.ideal if self.row.speedup and self.ideal else None
+
+
+def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
+    """Give the headlines of each sweep and environment, the fastest mask first."""
+    found: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in summary.timed:
+        if row.speedup is not None and not row.is_dense:
+            best = found.setdefault((row.sweep, row.place), {})
+            if row.mask not in best or _better(row, best[row.mask]):
+                best[row.mask] = row
+    evens = {(one.sweep, one.place, one.mask, one.backend): one for one in summary.break_evens}
+    return {where: tuple(_sorted(where, best.values(), evens)) for where, best in found.items()}
+
+
+def _better(row: Row, other: Row) -> bool:
+    return (row.tokens, row.speedup or 0) > (other.tokens, other.speedup or 0)
+
+
+def _sorted(
+    where: tuple[str, int], rows: Iterable[Row], evens: dict[tuple[str, int, str, str], BreakEven]
+) -> list[Headline]:
+    ordered = sorted(rows, key=lambda row: -(row.speedup or 0))
+    return [Headline(row, evens.get((*where, row.mask, row.backend))) for row in ordered]
+
+
+MOST_TABLES = 12
+"""Sweeps with a table of headlines."""
+
+FIRST = 6
+"""Cases that are named of those with the same reason."""
+
+
+def fragment(summary: Summary) -> str:
+    """Render the page's first part without its style, as a notebook shows it."""
+    return render_template("notebook.html", **overview(summary))
+
+
+def overview(summary: Summary) -> dict[str, object]:
+    """Return what the templates show first: the headlines, what failed, and notes."""
+    tables = headline_tables(summary)
+    return {
+        "lead": _lead(summary),
+        "tables": tables[:MOST_TABLES],
+        "left_out": len(tables[MOST_TABLES:]),
+        "failed": [
+            f"{status}: {reason}: {named(cases)}"
+            for (status, reason), cases in summary.reasons.items()
+        ],
+        "notes": summary.notes,
+    }
+
+
+def _lead(summary: Summary) -> str:
+    """Describe in a sentence or two what was measured, where and how."""
+    devices = list(dict.fromkeys(env.device for env in summary.environments))
+    masks = list(dict.fromkeys(row.mask for row in summary.rows))
+    told = []
+    if summary.timed:
+        kernels = list(dict.fromkeys(row.backend for row in summary.timed))
+        lengths = format_range([row.tokens for row in summary.timed])
+        told.append(
+            f"{_count(len(masks), 'mask')} on {_count(len(kernels), 'kernel')} at {lengths} tokens "
+            f"on {join_and(devices)}: {protocol(summary.timed)}."
+        )
+    if summary.compiled:
+        lengths = format_range([row.tokens for row in summary.compiled])
+        told.append(f"Block tables compiled at {lengths} tokens.")
+    return " ".join(told) or "Nothing was measured."
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def headline_tables(summary: Summary) -> list[Table]:
+    """Return a table of the fastest kernels of each sweep, with what dense does there."""
+    tables = []
+    for place, ((sweep, where), lines) in enumerate(headlines(summary).items()):
+        number = f" [{where + 1}]" if len(summary.environments) > 1 else ""
+        tables.append(_headlines(f"headline{place}", f"{sweep}{number}", lines))
+    return tables
+
+
+def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
+    first = lines[0].row
+    assert first.dense
+    problem = first.record.problem
+    caption = (
+        f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
+        f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
+        f"{first.dense.backend}, which takes {format_sig3(total_ms(first.dense).value)} ms."
+    )
+    headers = (
+        *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
+        *("density", "kernel"),
+    )
+    rows = [_headline(line, first) for line in lines]
+    return Table(name, caption, headers, rows, text_columns=1)
+
+
+def _headline(line: Headline, first: Row) -> tuple[str, ...]:
+    row = line.row
+    # A mask may lack a result where the others have their longest.
+    elsewhere = "" if row.tokens == first.tokens else f" at {row.tokens:,} tokens"
+    return (
+        row.mask + elsewhere,
+        cell(row, "{speedup}"),
+        cell(row, "{speedup_low} to {speedup_high}"),
+        EMPTY_CELL if line.reached is None else f"{line.reached:.0%}",
+        _even(line.even),
+        cell(row, "{latency_ms}"),
+        cell(row, "{density}"),
+        row.backend,
+    )
+
+
+def _even(even: BreakEven | None) -> str:
+    """From how many tokens on, with the interval."""
+    if even is None:
+        return EMPTY_CELL
+    if even.shortest == even.longest:
+        return f"{'yes' if even.above else 'no'}, at this length"
+    if even.above is None:
+        return f"not up to {even.longest:,}"
+    if even.below is None:
+        sure = even.interval and even.interval[1] <= even.shortest
+        return f"from {even.shortest:,}{'' if sure or not even.sure else f' ({even.sure})'}"
+    return f"from {even.about}" + (f" ({even.sure})" if even.sure else "")
+
+
+def named(cases: Iterable[str]) -> str:
+    """The first few cases, and how many more there are."""
+    names = list(cases)
+    more = f", and {len(names) - FIRST} more" if len(names) > FIRST else ""
+    return ", ".join(names[:FIRST]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a check decided: a table of what was compared, and lines on the rest."""
+
+    table: Table | None
+    notes: list[str]
+
+
+def baseline(check: CheckResult) -> Baseline:
+    """Return what a check decided of each case, the worst first."""
+    headers = ("case", "metric", "verdict", "why", "before", "now", "now / before", "95% interval")
+    rows = [
+        (
+            one.case,
+            one.metric,
+            one.outcome,
+            one.reason,
+            format_value(one.metric, one.before or 0),
+            format_value(one.metric, one.now or 0),
+            EMPTY_CELL if one.ratio is None else format_ratio(one.ratio),
+            format_interval(one.interval, format_ratio) or EMPTY_CELL,
+        )
+        for one in check.compared
+    ]
+    caption = f"Beside {check.baseline}: {check.headline}"
+    return Baseline(
+        Table("compared", caption, headers, rows, text_columns=4, sortable=True) if rows else None,
+        [f"{words}: {named(cases)}" if cases else words for words, cases in check.notes],
+    )
