@@ -102,7 +102,7 @@ def check(
     """Report a verdict for every case and metric, against a baseline or another version.
 
     Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
-    samples cannot tell.
+    samples do not decide.
     """
     of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
     of_results |= {"--across-versions": across_versions}
@@ -119,8 +119,8 @@ def check(
             strict=strict,
         )
         raise typer.Exit(code)
-    from radialbench.reports.check.formats import load_check_format
     from radialbench.reports.check.remeasure import mark_unrepeated
+    from radialbench.reports.formats import load_check_format
     from radialbench.reports.summary import whole_results
 
     load_check_format(format)
@@ -197,7 +197,7 @@ def _output_files(settings: Iterable[str], keep: Iterable[Path]) -> dict[Path, s
         ReportError: A setting is none, or its file is one to keep or cannot be written.
     """
     from radialbench.records.store import RESULTS
-    from radialbench.reports.check.formats import load_check_format
+    from radialbench.reports.formats import load_check_format
 
     kept = {each.resolve() for path in keep for each in (path, path / RESULTS)}
     files = {}

@@ -30,9 +30,14 @@ def history(
 
     Exits with 0 whether something changed or not, and with 2 on bad input.
     """
-    from radialbench.reports.check.gates import choose_gates
-    from radialbench.reports.check.history import history, in_commit_order, run_of
-    from radialbench.reports.check.history_text import facts, terminal
+    from radialbench.reports.check.history import (
+        history,
+        history_document,
+        history_text,
+        in_commit_order,
+        run_of,
+    )
+    from radialbench.reports.check.metrics import choose_gates
     from radialbench.reports.history_chart import write_pictures
     from radialbench.reports.summary import whole_results
     from radialbench.reports.text import terminal_width
@@ -48,6 +53,6 @@ def history(
     if out is not None:
         write_pictures(changes, out)
     if json:
-        print_json(facts(changes))
+        print_json(history_document(changes))
     else:
-        typer.echo(terminal(changes, width=terminal_width()), nl=False)
+        typer.echo(history_text(changes, width=terminal_width()), nl=False)

@@ -22,8 +22,8 @@ def merge(
     Of two records of one case, the later counts if the earlier is one that a run would try again;
     otherwise that is an error.
     """
-    from radialbench.records.merge import merge as merge_files
     from radialbench.records.store import RESULTS, WriteError
+    from radialbench.records.store import merge as merge_files
 
     files = [path / RESULTS if path.is_dir() else path for path in results]
     try:

@@ -34,7 +34,7 @@ def noise(
     Runs that the file holds are kept: the same command continues, and only reports if the file has
     enough of them. `check --noise-floor FILE` uses the result.
     """
-    from radialbench.reports.check.noise import FEWEST
+    from radialbench.reports.check.noise import MIN_RUNS
     from radialbench.suites.noise import RunFailedError, record_runs
     from radialbench.suites.read import load_suite
 
@@ -54,12 +54,12 @@ def noise(
     if json:
         print_json(_facts(path, kept))
         return
-    lines = _lines(kept) if len(kept) >= FEWEST else []
+    lines = _lines(kept) if len(kept) >= MIN_RUNS else []
     lines += [f"runs: {path}, {len(kept)} of {kept[0][0].environment.processor}"] if kept else []
     if len(kept) < runs:
         lines.append(f"the time limit was reached; continue with: {command}")
-    elif len(kept) < FEWEST:
-        lines.append(f"differences between runs need {FEWEST} of them: give --runs {FEWEST}")
+    elif len(kept) < MIN_RUNS:
+        lines.append(f"differences between runs need {MIN_RUNS} of them: give --runs {MIN_RUNS}")
     else:
         lines.append(f"check with it: radialbench check RESULTS --noise-floor {path}")
     say("\n".join(lines))
@@ -90,12 +90,12 @@ def _lines(runs: "list[Run]") -> list[str]:
 def _facts(path: Path, runs: "list[Run]") -> dict[str, object]:
     from dataclasses import asdict
 
-    from radialbench.reports.check.noise import FEWEST, equal_codes, spreads
+    from radialbench.reports.check.noise import MIN_RUNS, equal_codes, spreads
 
     return {
         "file": str(path),
         "runs": len(runs),
         "device": runs[0][0].environment.processor if runs else None,
-        "spreads": [asdict(one) for one in spreads(runs)] if len(runs) >= FEWEST else [],
+        "spreads": [asdict(one) for one in spreads(runs)] if len(runs) >= MIN_RUNS else [],
         "exit_codes": equal_codes(runs) if runs else [],
     }

@@ -35,7 +35,7 @@ def _model_names() -> list[str]:
 MaskName = Annotated[
     str,
     typer.Argument(
-        help="A mask of the library, with a preset if wanted (name:preset), or a YAML file.",
+        help="A mask of the library, also with a preset (name:preset), or a YAML file.",
         autocompletion=_mask_names,
     ),
 ]
@@ -167,7 +167,7 @@ def checker(
         ReportError: A gate cannot be read.
     """
     from radialbench.reports.check.compare import check
-    from radialbench.reports.check.gates import choose_gates
+    from radialbench.reports.check.metrics import choose_gates
 
     chosen = choose_gates(gates, gate)
 
@@ -293,9 +293,9 @@ def _parse_grid(text: str) -> "TokenGrid":
     """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`."""
     from radialbench.maskgen.grid import TokenGrid
 
-    words = r"(?:(\d{1,9})of)?(\d{1,9})"
+    count = r"(?:(\d{1,9})of)?(\d{1,9})"
     sides = r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})"
-    match = re.fullmatch(rf"(?:{words}\+)?{sides}(?:\+{words})?", text.strip())
+    match = re.fullmatch(rf"(?:{count}\+)?{sides}(?:\+{count})?", text.strip())
     if not match or (match[2] and match[7]):
         raise GridError(
             "a grid is frames×rows×columns in tokens, such as 21x45x80, or 33x45x80+256 with text "

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radialbench.errors import ReportError
-from radialbench.reports.check.history import History, MetricHistory
-from radialbench.reports.check.history_text import describe_change
-from radialbench.reports.check.metrics import UNITS
+from radialbench.reports.check.history import History, MetricHistory, describe_change
+from radialbench.reports.check.metrics import METRICS
 from radialbench.reports.text import MIB, printable
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def draw(one: MetricHistory, found: History) -> "Figure":
 
     from radialbench.reports.charts._drawing import COLOURS, GREY, WIDTH
 
-    scale, unit = SCALES.get(one.metric, (1.0, UNITS.get(one.metric, "")))
+    scale, unit = SCALES.get(one.metric, (1.0, METRICS[one.metric].unit))
     figure = Figure(figsize=(WIDTH, 4.2))
     axes = figure.subplots()
     runs = [point.run for point in one.points]

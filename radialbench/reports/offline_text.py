@@ -7,7 +7,7 @@ from typing import Any
 
 from radialbench.errors import ReportError, unknown
 from radialbench.records.offline import Offline, OfflineRow
-from radialbench.reports.check.formats import load_check_format
+from radialbench.reports.formats import load_check_format
 from radialbench.reports.offline_diff import OfflineVerdict, as_check_result, counted_outcomes
 
 

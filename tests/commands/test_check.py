@@ -51,11 +51,11 @@ def check(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture, *arguments: str | Path) -> str:
     assert check(monkeypatch, *arguments) == 2
-    out, told = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert not out
-    assert told.startswith("radialbench: ")
-    assert told.count("\n") == 1
-    return told
+    assert printed.startswith("radialbench: ")
+    assert printed.count("\n") == 1
+    return printed
 
 
 def test_the_same_passes(before: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -67,10 +67,10 @@ def test_a_regression_is_1_and_is_named(
     before: Path, now: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     assert check(monkeypatch, now, "--baseline", before) == 1
-    told = capsys.readouterr().out
-    assert told.startswith("regressed  a: latency\n           8.0% slower (95% ")
-    assert "; not measured again" in " ".join(told.split())
-    assert "2 cases: 1 regressed, 5 pass" in told
+    printed = capsys.readouterr().out
+    assert printed.startswith("regressed  a: latency\n           8.0% slower (95% ")
+    assert "; not measured again" in " ".join(printed.split())
+    assert "2 cases: 1 regressed, 5 pass" in printed
     assert check(monkeypatch, before, "--baseline", now) == 0
 
 
@@ -128,10 +128,10 @@ def test_missing_cases_are_2_unless_allowed(
 ) -> None:
     part = folder(tmp_path / "part", [case()])
     assert check(monkeypatch, part, "--baseline", before) == 2
-    out, told = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert "missing  b: status" in out
-    assert "1 cases of the baseline are missing" in told
-    assert "--allow-missing" in told
+    assert "1 cases of the baseline are missing" in printed
+    assert "--allow-missing" in printed
     assert check(monkeypatch, part, "--baseline", before, "--allow-missing") == 0
 
 
@@ -149,11 +149,11 @@ def test_another_device_and_other_versions(
 ) -> None:
     both = [case(), case(name="b")]
     there = folder(tmp_path / "there", elsewhere(both, device="Other GPU"))
-    told = refused(monkeypatch, capsys, before, "--baseline", there, "--across-versions")
-    assert "device: Other GPU and Example GPU" in told
+    printed = refused(monkeypatch, capsys, before, "--baseline", there, "--across-versions")
+    assert "device: Other GPU and Example GPU" in printed
     older = folder(tmp_path / "older", elsewhere(both, versions={"torch": "2.12.0"}))
-    told = refused(monkeypatch, capsys, before, "--baseline", older)
-    assert "torch: 2.12.0 and 2.13.0" in told
+    printed = refused(monkeypatch, capsys, before, "--baseline", older)
+    assert "torch: 2.12.0 and 2.13.0" in printed
     assert check(monkeypatch, before, "--baseline", older, "--across-versions") == 0
     assert "changed: torch: 2.12.0 and 2.13.0" in capsys.readouterr().out
 
@@ -207,8 +207,8 @@ def test_what_cannot_be_written_overwrites_nothing(
     kept.write_text("kept")
     pair = (now, "--baseline", before, "-o", f"json={kept}")
     for bad in (tmp_path / "gone" / "a.xml", tmp_path, kept / "a.xml"):
-        told = refused(monkeypatch, capsys, *pair, "-o", f"junit={bad}")
-        assert f"cannot write {bad}" in told
+        printed = refused(monkeypatch, capsys, *pair, "-o", f"junit={bad}")
+        assert f"cannot write {bad}" in printed
     assert kept.read_text() == "kept"
     assert not list(tmp_path.rglob("*.part"))
     for held in (now / RESULTS, before / RESULTS):

@@ -42,7 +42,7 @@ class Cli:
         self.cases = plan(load_suite(str(self.suite)))
 
     def __call__(self, slowed: Slowed, *words: object, **how: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
 
         def made(folder: Path, ids: Sequence[str]) -> list[Record]:
             is_now = folder.name.startswith("now-")
@@ -62,8 +62,8 @@ class Cli:
         self.patch.setattr(sys, "argv", [*line, *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
     def record(self, case: str, factor: float) -> Record:
         if factor == 0:
@@ -117,16 +117,18 @@ def test_a_slowdown_that_does_not_repeat_is_none(cli: Cli) -> None:
     file = cli.folder / "check.json"
     code, out, _ = cli(at_first, "-o", f"json={file}")
     assert (code, out) == (0, "4 cases: 12 pass\n")
-    (told,) = [one for one in json.loads(file.read_text())["verdicts"] if "again" in one["reason"]]
-    assert (told["case"], told["outcome"]) == (SLOW, "pass")
-    assert told["reason"].startswith("measured again: 0.0% slower")
+    (printed,) = [
+        one for one in json.loads(file.read_text())["verdicts"] if "again" in one["reason"]
+    ]
+    assert (printed["case"], printed["outcome"]) == (SLOW, "pass")
+    assert printed["reason"].startswith("measured again: 0.0% slower")
 
 
 def test_processes_that_differ_among_themselves_are_no_regression(cli: Cli) -> None:
-    def apart(folder: Path, case: str) -> float:
+    def noisy(folder: Path, case: str) -> float:
         return (1.0, 1.06, 1.02, 1.08)[int(folder.name[-1]) - 1]
 
-    code, out, err = cli(apart)
+    code, out, err = cli(noisy)
     assert "suspected" not in err
     assert (code, out) == (0, "4 cases: 12 pass\n")
 
@@ -139,7 +141,7 @@ def test_a_crash_in_one_process_is_not_tried_away(cli: Cli) -> None:
     assert "suspected" not in err
 
 
-def test_bad_input_is_told_before_anything_is_measured(cli: Cli) -> None:
+def test_bad_input_is_reported_before_anything_is_measured(cli: Cli) -> None:
     def never(folder: Path, case: str) -> float:
         raise AssertionError
 
@@ -166,7 +168,7 @@ def test_no_more_are_measured_again_than_there_may_be(monkeypatch: pytest.Monkey
         own = ("a/2x3", "a/4x3") if metric == "scaling" else ()
         return Verdict(case, metric, Outcome.REGRESSED, f"{worse}", worse=worse, cases=own)
 
-    monkeypatch.setattr(remeasure, "MOST", 3)
+    monkeypatch.setattr(remeasure, "MAX_REPEATED", 3)
     cases = ["a/2x3", "a/4x3", "b/2x3", "c/2x3", "d/2x3"]
     found = [slower("b/2x3", 1.5), slower("a/Fx3", 2.0, "scaling"), slower("c/2x3", 1.1)]
     found += [slower("d/2x3", 9.0, "status")]
@@ -193,8 +195,10 @@ def test_what_is_unchanged_is_not_timed(cli: Cli, monkeypatch: pytest.MonkeyPatc
     assert (code, out) == (0, "4 cases: 6 pass\n")
     assert "cases with unchanged machine code, which are not timed: 3" in err
     verdicts = json.loads(file.read_text())["verdicts"]
-    told = {one["case"] for one in verdicts if one["reason"] == "unchanged machine code, not timed"}
-    assert told == kept
+    printed = {
+        one["case"] for one in verdicts if one["reason"] == "unchanged machine code, not timed"
+    }
+    assert printed == kept
     assert [one.case for one in read(cli.folder / "out/now" / RESULTS).records] == [cli.cases[0].id]
 
 
@@ -228,10 +232,10 @@ def test_a_change_in_the_tree_is_measured_against_the_commit(tmp_path: Path) -> 
         "--results",
         out,
     ]
-    code, told, err = Version("now", top).run(["-m", "radialbench", *words])
-    assert code == 1, told + err
-    assert "regressed  " in told
-    assert "changed: commit: " in told
+    code, printed, err = Version("now", top).run(["-m", "radialbench", *words])
+    assert code == 1, printed + err
+    assert "regressed  " in printed
+    assert "changed: commit: " in printed
     assert subprocess.run([*git, "status", "--short"], capture_output=True).stdout == before
     trees = subprocess.run([*git, "worktree", "list"], capture_output=True, check=True).stdout
     assert len(trees.splitlines()) == 1

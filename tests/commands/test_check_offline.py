@@ -28,13 +28,13 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
         line = ["radialbench", "check", *map(str, words)]
         self.monkeypatch.setattr(sys, "argv", line)
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_mask_that_loses_blocks_fails_and_is_named(cli: Cli, suite: Path, tmp_
     assert out.startswith("**small: 1 regressed, 1 pass**\n\n| outcome | row | what changed |")
 
 
-def test_rows_that_are_gone_are_told(cli: Cli, suite: Path, tmp_path: Path) -> None:
+def test_rows_that_are_gone_are_reported(cli: Cli, suite: Path, tmp_path: Path) -> None:
     base = tmp_path / "base.jsonl"
     cli("--offline", suite, "--write", base)
     suite.write_text(suite.read_text().replace("- dense\n", ""), encoding="utf-8")
@@ -98,7 +98,7 @@ def test_rows_that_are_gone_are_told(cli: Cli, suite: Path, tmp_path: Path) -> N
     assert cli("--offline", suite, "--baseline", base, "--allow-missing")[0] == 0
 
 
-def test_bad_input_is_told_before_anything_is_compiled(
+def test_bad_input_is_reported_before_anything_is_compiled(
     cli: Cli, suite: Path, tmp_path: Path
 ) -> None:
     base, empty = tmp_path / "base.jsonl", tmp_path / "empty.jsonl"
@@ -122,10 +122,10 @@ def test_bad_input_is_told_before_anything_is_compiled(
         (["--offline"], "needs suites"),
         ([suite, "--baseline", base, "--strict", "--write", base], "take --write and --strict"),
     ]
-    for words, told in bad:
+    for words, printed in bad:
         code, out, err = cli(*words)
         assert (code, out) == (2, ""), words
-        assert told in " ".join(err.split()), words
+        assert printed in " ".join(err.split()), words
     assert base.read_text(encoding="utf-8") == "kept"
 
 
@@ -170,11 +170,11 @@ def test_a_planted_slowdown_is_caught_without_a_gpu(tmp_path: Path) -> None:
     suite = small.written(tmp_path, small.text_of(one_kernel))
     base = tmp_path / "base.jsonl"
     check: list[str | Path] = ["-m", "radialbench", "check", "--offline", suite]
-    code, _, told = this_version().run([*check, "--write", base])
-    assert (code, told) == (0, "")
+    code, _, printed = this_version().run([*check, "--write", base])
+    assert (code, printed) == (0, "")
     for name, plant in {"a stage less": STAGE, "a barrier more": BARRIER}.items():
         version = changed(tmp_path / name, *plant)
-        code, out, told = version.run([*check, "--baseline", base, "--strict"])
-        assert (code, told) == (1, ""), name
+        code, out, printed = version.run([*check, "--baseline", base, "--strict"])
+        assert (code, printed) == (1, ""), name
         assert "changed  kernel triton@16x16/d64f16/ragged/sm_90\n" in out
         assert out.endswith("small: 5 changed, 1 pass\n")

@@ -30,8 +30,8 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_help_lists_every_verb(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert run(monkeypatch, "--help") == 0
-    told = capsys.readouterr().out
-    assert all(f" {verb} " in told for verb in cli.VERBS)
+    printed = capsys.readouterr().out
+    assert all(f" {verb} " in printed for verb in cli.VERBS)
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
@@ -98,10 +98,10 @@ def test_an_unforeseen_error_asks_for_a_report(
 ) -> None:
     raising(monkeypatch, error)
     assert run(monkeypatch, "doctor") == 70
-    told = capsys.readouterr().err
-    assert told.startswith(f"radialbench: unexpected error, {text}. Please report it")
-    assert "Traceback" not in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"radialbench: unexpected error, {text}. Please report it")
+    assert "Traceback" not in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "doctor"], ["doctor", "--debug"]])

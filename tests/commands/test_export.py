@@ -21,10 +21,9 @@ from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import file_name, find_config, processor
 from radialbench.maskgen.export import EXPORTERS
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.records.exported import from_document
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
-from radialbench.records.tuning_file import write_tuning
+from radialbench.records.tuning_file import from_document, write_tuning
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from tests.autotune.fake import among
@@ -45,21 +44,21 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
         self.monkeypatch.setattr(sys, "argv", ["radialbench", "export", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
     def text(self, *words: object) -> str:
-        code, told, err = self(*words)
+        code, printed, err = self(*words)
         assert (code, err) == (0, "")
-        return told
+        return printed
 
     def refused(self, *words: object) -> str:
-        code, told, err = self(*words)
-        assert (code, told) == (2, "")
+        code, printed, err = self(*words)
+        assert (code, printed) == (2, "")
         assert err.startswith("radialbench: ")
         assert err.count("\n") == 1
         return err.removeprefix("radialbench: ").rstrip("\n")
@@ -72,7 +71,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder for what comes with the package."""
+    """Return an empty folder for what comes with the package."""
     folder = tmp_path / "shipped"
     folder.mkdir()
     monkeypatch.setattr(lookups, "SHIPPED", folder)
@@ -89,9 +88,9 @@ def study(folder: Path, *records: TuningRecord) -> Path:
 def test_a_study_is_written_in_every_format(cli: Cli, name: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     records = fresh("triton"), replace(kept(heads=40), **_now())
-    told = cli.text(study(tmp_path, *records), "--format", name, "-o", out)
+    printed = cli.text(study(tmp_path, *records), "--format", name, "-o", out)
     devices = ", ".join(sorted({records[0].key.device, KEY.device}))
-    assert told == (
+    assert printed == (
         f"{out}: 2 configurations of {devices}, the default for 1 of them, where nothing was "
         "faster by more than the noise\n"
     )
@@ -121,9 +120,11 @@ def test_what_is_exported_is_found_by_lookups(cli: Cli, tmp_path: Path) -> None:
     assert again.read_text(encoding="utf-8") == out.read_text(encoding="utf-8")
 
 
-def test_records_of_another_version_are_told(cli: Cli, tmp_path: Path) -> None:
-    told = cli.text(study(tmp_path, TUNED), "--format", "json", "-o", tmp_path / "x.json")
-    assert told.splitlines()[1].startswith("1 are of another version of the kernel or its compiler")
+def test_records_of_another_version_are_reported(cli: Cli, tmp_path: Path) -> None:
+    printed = cli.text(study(tmp_path, TUNED), "--format", "json", "-o", tmp_path / "x.json")
+    assert printed.splitlines()[1].startswith(
+        "1 are of another version of the kernel or its compiler"
+    )
 
 
 def test_a_part_can_be_chosen(cli: Cli, tmp_path: Path) -> None:
@@ -269,16 +270,16 @@ def test_what_was_exported_is_measured_again(
         *(of(replace(keys[0], mask_fingerprint="none"), TUNED), TUNED),
     ]
     cli.text(study(tmp_path, *records), "--format", "json", "-o", out)
-    told = cli.text("--check", out, "--suite", suite)
-    assert told.splitlines()[-1] == (
+    printed = cli.text("--check", out, "--suite", suite)
+    assert printed.splitlines()[-1] == (
         "1 measured again, 1 of them sound; 1 are of problems in none of the suites, 1 keep the "
         "default, 1 are of other devices"
     )
     assert measured.asked == [("radial", [gains.default, gains.config])]
     measured.factor = 1.5
-    code, told, _ = cli(out, "--check", "--suite", suite, "--json")
+    code, printed, _ = cli(out, "--check", "--suite", suite, "--json")
     assert code == 1
-    (fact,) = map(json.loads, told.splitlines())
+    (fact,) = map(json.loads, printed.splitlines())
     assert (fact["problem"], fact["verdict"]) == ("radial/2x3x5/h2d8/cpu", "slower")
 
 
@@ -287,8 +288,8 @@ def test_problems_are_found_in_the_shipped_suites(
 ) -> None:
     jobs = jobs_of(tunable_cases(plan(load_suite("smoke")), "cpu", ["cpu"]))
     path = study(tmp_path, *(of(job.key, TUNED) for job in jobs))
-    told = cli.text("--check", path)
-    assert told.splitlines()[-1].startswith(f"{len(jobs)} measured again, {len(jobs)} of them ")
+    printed = cli.text("--check", path)
+    assert printed.splitlines()[-1].startswith(f"{len(jobs)} measured again, {len(jobs)} of them ")
     assert len(measured.asked) == len(jobs)
 
 
@@ -296,13 +297,13 @@ def test_what_is_of_another_machine_cannot_be_measured_here(
     cli: Cli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     path = study(tmp_path, TUNED, tuned(heads=40))
-    told = cli.refused("--check", path)
-    assert told.startswith("the configurations are of Example GPU, and this machine has ")
-    assert told.endswith(f"{processor('cpu')}: nothing can be measured here")
+    printed = cli.refused("--check", path)
+    assert printed.startswith("the configurations are of Example GPU, and this machine has ")
+    assert printed.endswith(f"{processor('cpu')}: nothing can be measured here")
     path = study(tmp_path, fresh("cpu"))
-    told = cli.refused("--check", path, "--suite", small.written(tmp_path))
-    assert told.startswith("none of the 1 configurations of this machine is of a problem in ")
-    assert told.endswith("small.yaml; name a suite that has it with --suite")
+    printed = cli.refused("--check", path, "--suite", small.written(tmp_path))
+    assert printed.startswith("none of the 1 configurations of this machine is of a problem in ")
+    assert printed.endswith("small.yaml; name a suite that has it with --suite")
     assert cli.refused("--check", path).endswith("a problem in the shipped suites; name a suite "
                                                  "that has it with --suite")  # fmt: skip
     assert cli.refused("--check", path, "--suite", "waan").startswith("unknown suite 'waan'")
@@ -336,8 +337,8 @@ def test_partial_blocks_are_refused_or_filled(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "table.npz"
     words = ["table", "radial", *SMALL, "--format", "bsr", "-o", file]
     table = compile_mask(load_mask("radial"), GRID, 16, 16)
-    told = cli.refused(*words)
-    assert told.startswith("BSR has no partial blocks, and radial")
+    printed = cli.refused(*words)
+    assert printed.startswith("BSR has no partial blocks, and radial")
     assert not file.exists()
     lines = cli.text(*words, "--fill-partial").splitlines()
     with np.load(file, allow_pickle=False) as arrays:
@@ -367,9 +368,9 @@ def test_what_a_format_cannot_say_is_refused(
     assert not out.exists()
 
 
-def test_help_is_told_of_both(cli: Cli) -> None:
-    told = cli.text("--help")
-    assert "configs" in told
-    assert "table" in told
+def test_both_have_help(cli: Cli) -> None:
+    printed = cli.text("--help")
+    assert "configs" in printed
+    assert "table" in printed
     for verb in ("configs", "table"):
         assert f"radialbench export {verb}" in cli.text(verb, "--help")

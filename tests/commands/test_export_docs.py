@@ -16,9 +16,8 @@ from radialbench.autotune.export.vllm import ENTRY, name_of
 from radialbench.cli import main
 from radialbench.kernels.tuned import processor
 from radialbench.maskgen.export import EXPORTERS
-from radialbench.records.exported import to_document
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.tuning_file import write_tuning
+from radialbench.records.tuning_file import to_document, write_tuning
 from tests.kernels.configs import fresh_for
 from tests.records.tuned import KEY
 
@@ -48,7 +47,7 @@ def test_the_ten_lines_for_a_pipeline_run(tmp_path: Path, monkeypatch: pytest.Mo
     Path("wan.json").write_text(to_document([record]), encoding="utf-8")
     monkeypatch.setattr("radialbench.maskgen.grid.load_model", lambda name: Model())
     code = example("### In a serving pipeline").replace('"hopper"', '"triton"')
-    given: dict[str, Any] = {"print": lambda *told: None}
+    given: dict[str, Any] = {"print": lambda *printed: None}
     exec(code.replace('"cuda"', '"cpu"'), given)
     assert (given["found"].source, given["found"].config) == ("tuned", BLOCKS)
     assert sum(bool(line.strip()) and "import" not in line for line in code.splitlines()) <= 10

@@ -49,29 +49,29 @@ def runs(tmp_path: Path) -> list[Path]:
     return [put(tmp_path, place) for place in range(10)]
 
 
-def first_slow(told: str) -> str:
+def first_slow(printed: str) -> str:
     """Where the results come from of the run that a change begins with."""
-    facts = json.loads(told)
+    facts = json.loads(printed)
     by_metric = {one["metric"]: one for one in facts["series"]}
     (change,) = by_metric["latency"]["changes"]
     source: str = facts["runs"][change["run"]]["source"]
     return Path(source).parent.name
 
 
-def test_a_change_is_told(runs: list[Path], monkeypatch: Patch, capsys: Capture) -> None:
+def test_a_change_is_reported(runs: list[Path], monkeypatch: Patch, capsys: Capture) -> None:
     assert asked(monkeypatch, *runs) == 0
-    out, told = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert out.startswith("regressed  a: latency\n           1.00 ms, then 1.05 ms (+5.0%)")
     assert out.endswith("10 results: 1 change in 1 case\n")
-    assert "in the order in which they were measured, as some name no commit" in told
+    assert "in the order in which they were measured, as some name no commit" in printed
 
 
 def test_gates(runs: list[Path], monkeypatch: Patch, capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "gates.yaml").write_text("latency: 6%\n")
     for gates in (("--gate", "latency=6%"), ("--gates", tmp_path / "gates.yaml")):
         assert asked(monkeypatch, *runs, *gates) == 0
-        told = capsys.readouterr().out
-        assert told == "10 results: no changes in 1 case\ngates: latency 6% (asked for)\n"
+        printed = capsys.readouterr().out
+        assert printed == "10 results: no changes in 1 case\ngates: latency 6% (asked for)\n"
 
 
 def test_results_stand_in_the_order_of_measuring_unless_asked_otherwise(
@@ -119,13 +119,13 @@ def test_commits_that_git_knows_give_the_order(
     ]
     monkeypatch.chdir(tmp_path / "source")
     assert asked(monkeypatch, *runs[::-1], "--json") == 0
-    out, told = capsys.readouterr()
-    assert (first_slow(out), told) == (f"run{SLOW}", "")
+    out, printed = capsys.readouterr()
+    assert (first_slow(out), printed) == (f"run{SLOW}", "")
     monkeypatch.chdir(tmp_path)
     assert asked(monkeypatch, *runs[::-1], "--json") == 0
-    out, told = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert first_slow(out) == f"run{SLOW - 1}"
-    assert f"git does not know commit {known[9]}" in told
+    assert f"git does not know commit {known[9]}" in printed
 
 
 def test_pictures(runs: list[Path], monkeypatch: Patch, tmp_path: Path, capsys: Capture) -> None:
@@ -159,11 +159,11 @@ def test_bad_input_is_2(
     if how == "gate":
         given += ["--gate", "5%"]
     assert asked(monkeypatch, *given, "--keep-order") == 2
-    out, told = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert not out
-    assert told.startswith("radialbench: ")
-    assert told.count("\n") == 1
-    assert why in told
+    assert printed.startswith("radialbench: ")
+    assert printed.count("\n") == 1
+    assert why in printed
 
 
 def test_a_history_needs_no_torch(runs: list[Path]) -> None:

@@ -138,18 +138,18 @@ def test_models(cli: Cli) -> None:
 def test_show_tells_the_table_s_facts(cli: Cli) -> None:
     facts = cli.facts("show", "radial", *SMALL, "--set", "decay=0.5")
     table = compile_mask(load_mask("radial", decay=0.5), GRID, 16, 16)
-    told = facts["table"]
-    assert told["pairs"] == table.pairs
-    assert told["density"] == table.density
-    assert told["block_density"] == table.block_density
-    assert (told["full"], told["partial"]) == (table.full.nnz, table.partial.nnz)
-    assert told["bitmaps"] == len(table.bitmaps)
-    assert told["table_bytes"] == table.nbytes
-    assert told["fingerprint"] == table.fingerprint
-    assert told["flops"] == table.flops(1, 128)
-    assert told["dense_flops"] == 4 * 128 * 120**2
-    assert told["executed_flops"] == 4 * 128 * 256 * table.nnz
-    assert told["compile_seconds"] > 0
+    printed = facts["table"]
+    assert printed["pairs"] == table.pairs
+    assert printed["density"] == table.density
+    assert printed["block_density"] == table.block_density
+    assert (printed["full"], printed["partial"]) == (table.full.nnz, table.partial.nnz)
+    assert printed["bitmaps"] == len(table.bitmaps)
+    assert printed["table_bytes"] == table.nbytes
+    assert printed["fingerprint"] == table.fingerprint
+    assert printed["flops"] == table.flops(1, 128)
+    assert printed["dense_flops"] == 4 * 128 * 120**2
+    assert printed["executed_flops"] == 4 * 128 * 256 * table.nnz
+    assert printed["compile_seconds"] > 0
     assert facts["mask"]["params"][0]["value"] == 0.5
     assert facts["scene"]["grid"] == "4x5x6"
     assert facts["parts"]["reach"] == {"0-1": 30, "2-3": 7.5}
@@ -244,8 +244,8 @@ def test_a_head_plan_is_shown_group_by_group(cli: Cli, plan: Path, tmp_path: Pat
     assert text.startswith("head plan halves: 4 heads; wan2.1-1.3b has 12\n")
     assert "\nheads 0-1,3: radial(decay=0.5)\n" in text
     assert "\nheads 2: svg_temporal\n" in text
-    told = cli.refused("show", plan, "--set", "decay=1")
-    assert "is a head plan: its masks have their parameters in the file" in told
+    printed = cli.refused("show", plan, "--set", "decay=1")
+    assert "is a head plan: its masks have their parameters in the file" in printed
 
 
 @pytest.mark.parametrize("name", ["mask.png", "mask.svg"])
@@ -324,7 +324,7 @@ def test_check_compiles_nothing(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "place", "told"),
+    ("document", "place", "printed"),
     [
         ("name: x\nmask: dt <= rech\n", "2:1", "mask: unknown name 'rech'"),
         ("name: x\nmsk: true\n", "2:1", "unknown key 'msk'; did you mean 'mask'?"),
@@ -336,18 +336,18 @@ def test_check_compiles_nothing(cli: Cli, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("command", ["validate", "show"])
 def test_a_bad_file_is_placed(
-    cli: Cli, command: str, document: str, place: str, told: str, tmp_path: Path
+    cli: Cli, command: str, document: str, place: str, printed: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(document, encoding="utf-8")
     _, error = cli.run(command, file, code=2)
     assert error.startswith(f"radialbench: {file}:{place}: ")
-    assert told in error
+    assert printed in error
     assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "printed"),
     [
         (["show", "radail"], "unknown mask 'radail'; did you mean 'radial'?"),
         (["show", "radial:wan"], "unknown preset of radial 'wan'; known: none."),
@@ -412,8 +412,8 @@ def test_a_bad_file_is_placed(
         (["validate", "/no/such/mask.yaml"], "cannot read /no/such/mask.yaml: No such file or"),
     ],
 )
-def test_bad_input(cli: Cli, arguments: list[str], told: str) -> None:
-    assert cli.refused(*arguments).startswith(told)
+def test_bad_input(cli: Cli, arguments: list[str], printed: str) -> None:
+    assert cli.refused(*arguments).startswith(printed)
 
 
 def test_empty_rows_can_be_settled(cli: Cli) -> None:
@@ -473,14 +473,14 @@ def test_the_documented_commands_run(
     (tmp_path / "keyframes.yaml").write_text(documented("yaml")[0], encoding="utf-8")
     lines = [line.partition("#")[0].split() for line in "".join(documented("sh")).splitlines()]
     assert len(lines) == 10
-    told = [cli.text(*line[2:]) for line in lines if line[:2] == ["radialbench", "mask"]]
-    assert len(told) == len(lines)
-    (shown,) = [text for text in told if text.startswith("keyframes\n")]
+    printed = [cli.text(*line[2:]) for line in lines if line[:2] == ["radialbench", "mask"]]
+    assert len(printed) == len(lines)
+    (shown,) = [text for text in printed if text.startswith("keyframes\n")]
     for fact in documented("text")[0].splitlines():
         assert f"\n{fact}\n" in shown
 
 
-def test_the_documented_error_is_what_is_said(
+def test_the_documented_error_is_printed(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -24,12 +24,12 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
         self.monkeypatch.setattr(sys, "argv", ["radialbench", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def test_the_shards_of_a_run_become_what_the_whole_run_gives(cli: Cli, tmp_path:
     assert (code, out.splitlines()[0]) == (0, "small: nothing left to run, 4 kept from before")
 
 
-def test_what_was_not_plain_is_told(cli: Cli, folders: list[Path], tmp_path: Path) -> None:
+def test_skipped_and_replaced_records_are_reported(
+    cli: Cli, folders: list[Path], tmp_path: Path
+) -> None:
     for folder, records in zip(folders, ([failed(), RECORD], [RECORD]), strict=True):
         for record in records:
             append(folder / RESULTS, record)

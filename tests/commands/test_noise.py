@@ -27,12 +27,12 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
         self.monkeypatch.setattr(sys, "argv", ["radialbench", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture
@@ -41,18 +41,18 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
     return Cli(monkeypatch, capsys)
 
 
-def test_what_runs_differ_by_is_told_once_there_are_enough(cli: Cli, tmp_path: Path) -> None:
+def test_the_noise_is_printed_once_there_are_enough_runs(cli: Cli, tmp_path: Path) -> None:
     suite, path = small.written(tmp_path), tmp_path / "noise.jsonl"
     words = ("noise", suite, "-o", path)
-    code, told, err = cli(*words, "--runs", 3)
+    code, printed, err = cli(*words, "--runs", 3)
     assert code == 0
     assert [line.split(":")[0] for line in err.splitlines()] == ["run 1/3", "run 2/3", "run 3/3"]
-    assert told.splitlines() == [
+    assert printed.splitlines() == [
         f"runs: {path}, 3 of Example GPU", "differences between runs need 8 of them: give --runs 8"
     ]  # fmt: skip
-    code, told, err = cli(*words, "--runs", 9, "--quiet")
+    code, printed, err = cli(*words, "--runs", 9, "--quiet")
     assert (code, err) == (0, "")
-    lines = told.splitlines()
+    lines = printed.splitlines()
     assert lines[0].split() == [
         *("case", "ms", "calls", "in", "turn", "two", "medians", "two", "runs", "95%", "of", "it")
     ]
@@ -77,9 +77,9 @@ def test_as_json(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_limit_of_time_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
     suite, path = small.written(tmp_path), tmp_path / "noise.jsonl"
-    code, told, _ = cli("noise", suite, "-o", path, "--time-limit", 0)
+    code, printed, _ = cli("noise", suite, "-o", path, "--time-limit", 0)
     again = f"radialbench noise {suite} -o {path} --runs 12"
-    assert (code, told) == (0, f"the time limit was reached; continue with: {again}\n")
+    assert (code, printed) == (0, f"the time limit was reached; continue with: {again}\n")
 
 
 def test_a_run_that_fails_is_no_bad_input(
@@ -89,8 +89,8 @@ def test_a_run_that_fails_is_no_bad_input(
         raise RunFailedError("a run failed, and those before it are kept: 1 crashed")
 
     monkeypatch.setattr(recording, "_one_run", failing)
-    code, told, err = cli("noise", small.written(tmp_path), "-o", tmp_path / "noise.jsonl")
-    assert (code, told) == (1, "")
+    code, printed, err = cli("noise", small.written(tmp_path), "-o", tmp_path / "noise.jsonl")
+    assert (code, printed) == (1, "")
     assert err == "radialbench: a run failed, and those before it are kept: 1 crashed\n"
     assert cli("noise", "nowhere")[0] == 2
 
@@ -129,6 +129,6 @@ def test_noise_of_something_else_is_refused(cli: Cli, tmp_path: Path) -> None:
         "loud": "--noise-floor takes a percentage or a file that `radialbench noise` wrote, got",
     }
     for given, message in wrong.items():
-        code, told, err = cli(*words, given)
-        assert (code, told) == (2, "")
+        code, printed, err = cli(*words, given)
+        assert (code, printed) == (2, "")
         assert message in err

@@ -50,10 +50,10 @@ def test_a_folder_or_its_file(
     part: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     assert report(monkeypatch, run_folder / part) == 0
-    told = capsys.readouterr()
-    assert "4.00×" in told.out
-    assert f"report: {run_folder / 'report.md'}, with" in told.out
-    assert not told.err
+    printed = capsys.readouterr()
+    assert "4.00×" in printed.out
+    assert f"report: {run_folder / 'report.md'}, with" in printed.out
+    assert not printed.err
     assert {"report.md", "report.csv", "report.html", "latency.png"} <= set(files(run_folder))
 
 
@@ -126,10 +126,10 @@ def test_a_baseline(
     before = written(tmp_path / "before", made(samples=(3.0,)))
     page = tmp_path / "page.html"
     assert report(monkeypatch, run_folder, "--baseline", before, "-o", page) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert f"{before / RESULTS}: 2 cases: 1 inconclusive, 1 new, 2 pass" in told
-    assert "latency, 3.00 ms to 2.00 ms: too few samples to tell" in told
-    assert "new: the baseline does not have this case: dense/3x30x52/h1d128f32/sdpa" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{before / RESULTS}: 2 cases: 1 inconclusive, 1 new, 2 pass" in printed
+    assert "latency, 3.00 ms to 2.00 ms: too few samples to tell" in printed
+    assert "new: the baseline does not have this case: dense/3x30x52/h1d128f32/sdpa" in printed
     assert "0.67×" in page.read_text(encoding="utf-8")
     assert report(monkeypatch, run_folder, "--baseline", before, "--json") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
@@ -152,8 +152,8 @@ def test_report_and_check_say_the_same(
     before = elsewhere(before, versions={"torch": "2.0"}, commit="beef")
     pair = (written(tmp_path / "now", *now), "--baseline", written(tmp_path / "before", *before))
     for verb in ("check", "report"):
-        told = refused(monkeypatch, capsys, *pair, verb=verb)
-        assert "compare them as they are with --across-versions" in told
+        printed = refused(monkeypatch, capsys, *pair, verb=verb)
+        assert "compare them as they are with --across-versions" in printed
     asked = ("--across-versions", "--gate", "latency=4%", "--noise-floor", "0.1")
     assert report(monkeypatch, *pair, *asked, "--format", "json", verb="check") == 1
     checked = json.loads(capsys.readouterr().out)
@@ -184,23 +184,23 @@ def test_report_and_check_say_the_same(
 def test_options_of_a_check_need_a_baseline(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    told = refused(monkeypatch, capsys, run_folder, "--gate", "latency=5%")
-    assert "--gate is for a check; give what to compare with as --baseline" in told
+    printed = refused(monkeypatch, capsys, run_folder, "--gate", "latency=5%")
+    assert "--gate is for a check; give what to compare with as --baseline" in printed
 
 
 def test_a_baseline_that_is_not_there(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
-    told = refused(monkeypatch, capsys, run_folder, "--baseline", tmp_path / "gone")
-    assert f"there are no results at {tmp_path / 'gone'};" in told
+    printed = refused(monkeypatch, capsys, run_folder, "--baseline", tmp_path / "gone")
+    assert f"there are no results at {tmp_path / 'gone'};" in printed
 
 
 def test_a_page_that_cannot_be_written(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    told = refused(monkeypatch, capsys, run_folder, "-o", run_folder / RESULTS / "page.html")
-    assert "cannot write the report to" in told
-    assert "choose another file with --out" in told
+    printed = refused(monkeypatch, capsys, run_folder, "-o", run_folder / RESULTS / "page.html")
+    assert "cannot write the report to" in printed
+    assert "choose another file with --out" in printed
 
 
 def test_json(run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
@@ -236,18 +236,18 @@ def refused(
     verb: str = "report",
 ) -> str:
     assert report(monkeypatch, *arguments, verb=verb) == 2
-    out, told = capsys.readouterr()
+    out, printed = capsys.readouterr()
     assert not out
-    assert told.startswith("radialbench: ")
-    assert told.count("\n") == 1
-    return told
+    assert printed.startswith("radialbench: ")
+    assert printed.count("\n") == 1
+    return printed
 
 
 def test_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    told = refused(monkeypatch, capsys, tmp_path)
-    assert f"there are no results at {tmp_path / RESULTS}; give a folder that" in told
-    told = refused(monkeypatch, capsys, tmp_path / "nowhere")
-    assert f"there are no results at {tmp_path / 'nowhere'};" in told
+    printed = refused(monkeypatch, capsys, tmp_path)
+    assert f"there are no results at {tmp_path / RESULTS}; give a folder that" in printed
+    printed = refused(monkeypatch, capsys, tmp_path / "nowhere")
+    assert f"there are no results at {tmp_path / 'nowhere'};" in printed
 
 
 @pytest.mark.parametrize(
@@ -268,18 +268,18 @@ def test_a_newer_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: C
 def test_a_folder_that_cannot_be_written(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    told = refused(monkeypatch, capsys, run_folder, "-o", run_folder / RESULTS)
-    assert f"cannot write the report to {run_folder / RESULTS}" in told
-    assert "choose another folder with --out" in told
+    printed = refused(monkeypatch, capsys, run_folder, "-o", run_folder / RESULTS)
+    assert f"cannot write the report to {run_folder / RESULTS}" in printed
+    assert "choose another folder with --out" in printed
 
 
 def test_options_that_contradict(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    told = refused(monkeypatch, capsys, run_folder, "--json", "--format", "csv")
-    assert "--json and --format csv" in told
-    told = refused(monkeypatch, capsys, run_folder, "--json", "-o", run_folder)
-    assert "leave one out" in told
+    printed = refused(monkeypatch, capsys, run_folder, "--json", "--format", "csv")
+    assert "--json and --format csv" in printed
+    printed = refused(monkeypatch, capsys, run_folder, "--json", "-o", run_folder)
+    assert "leave one out" in printed
     assert "did you mean 'csv'" in refused(monkeypatch, capsys, run_folder, "--format", "cvs")
 
 

@@ -44,13 +44,13 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error; cases are tried in this process."""
+        """Return exit code, standard output and standard error; cases are tried in this process."""
         typed = [*map(str, words), *(["--in-process"] if words[0] == "run" else [])]
         self.monkeypatch.setattr(sys, "argv", ["radialbench", *typed])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture
@@ -215,13 +215,13 @@ def test_a_shard_has_a_folder_of_its_own(
 def test_going_on(cli: Cli, suite: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli("run", suite, "-o", out, "-f", "radial")[0] == 0
-    code, told, _ = cli("run", suite, "-o", out, "--resume")
-    assert (code, told.splitlines()[0]) == (0, "small: 2 ok, 2 kept from before")
-    code, told, _ = cli("run", suite, "-o", out, "--resume")
-    assert (code, told.splitlines()[0]) == (0, "small: nothing left to run, 4 kept from before")
+    code, printed, _ = cli("run", suite, "-o", out, "--resume")
+    assert (code, printed.splitlines()[0]) == (0, "small: 2 ok, 2 kept from before")
+    code, printed, _ = cli("run", suite, "-o", out, "--resume")
+    assert (code, printed.splitlines()[0]) == (0, "small: nothing left to run, 4 kept from before")
 
 
-def test_a_line_that_was_cut_off_is_told(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_reported(cli: Cli, suite: str, tmp_path: Path) -> None:
     cli("run", suite, "-o", tmp_path)
     results = tmp_path / RESULTS
     results.write_bytes(results.read_bytes()[:-9])
@@ -233,7 +233,7 @@ def test_a_line_that_was_cut_off_is_told(cli: Cli, suite: str, tmp_path: Path) -
     ]
 
 
-def test_a_case_that_failed_is_told_with_its_reason(
+def test_a_case_that_failed_is_reported_with_its_reason(
     cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -361,7 +361,7 @@ def test_a_run_that_is_stopped_loses_at_most_the_case_that_was_running(
         time.sleep(0.1)
         process.send_signal(kind)
         code = process.wait(timeout=600)
-        told = process.stderr.read()
+        printed = process.stderr.read()
     before = results.read_bytes()
     kept = read(results).records
     assert 2 <= len(kept) <= 4
@@ -369,7 +369,7 @@ def test_a_run_that_is_stopped_loses_at_most_the_case_that_was_running(
     assert read(results).skipped == ()
     if kind == signal.SIGINT:
         assert code == 130
-        assert told.endswith(f"Continue with: radialbench {shlex.join(typed)} --resume\n")
+        assert printed.endswith(f"Continue with: radialbench {shlex.join(typed)} --resume\n")
     code, out, _ = cli(*typed, "--resume", "-q")
     assert code == 0
     assert out.startswith(f"small: {10 - len(kept)} ok, {len(kept)} kept from before\n")
@@ -412,11 +412,11 @@ def test_the_gpus_clock_and_temperature_are_those_beside_the_last_sample() -> No
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "printed"),
     [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")],
 )
-def test_times_are_written_for_people(seconds: float, told: str) -> None:
-    assert format_duration(seconds) == told
+def test_times_are_written_for_people(seconds: float, printed: str) -> None:
+    assert format_duration(seconds) == printed
 
 
 def test_a_bar_on_a_terminal_shows_the_time_left(suite: str, tmp_path: Path) -> None:

@@ -28,15 +28,15 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
         self.monkeypatch.setattr(sys, "argv", ["radialbench", "suite", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
     def json(self, *words: object) -> Any:
-        """Give what is printed as JSON."""
+        """Return what is printed as JSON."""
         code, out, _ = self(*words, "--json")
         assert code == 0
         return json.loads(out)
@@ -81,7 +81,7 @@ def test_show_prints_the_file(name: str, cli: Cli) -> None:
     assert (code, out) == (0, (LIBRARY / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def test_show_as_json_has_what_is_not_said(cli: Cli) -> None:
+def test_show_as_json_has_the_defaults(cli: Cli) -> None:
     facts = cli.json("show", "smoke")
     assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 3)
     matrix = facts["cases"][0]
@@ -148,7 +148,7 @@ def test_schema_is_one_of_suites(cli: Cli) -> None:
     assert errors(schema, small.DOCUMENT | {"casess": 1})
 
 
-def test_bad_files_are_told_with_line_and_column(cli: Cli, tmp_path: Path) -> None:
+def test_bad_files_are_reported_with_line_and_column(cli: Cli, tmp_path: Path) -> None:
     path = small.written(tmp_path, small.text_of(lambda d: d.update(casess=1)))
     for verb in ("validate", "plan", "show"):
         code, out, err = cli(verb, path)

@@ -43,12 +43,12 @@ class Cli:
         self.capsys = capsys
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Give exit code, standard output and standard error."""
+        """Return exit code, standard output and standard error."""
         self.monkeypatch.setattr(sys, "argv", ["radialbench", "tune", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main()
-        told = self.capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        printed = self.capsys.readouterr()
+        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_what_is_found_is_kept_and_used(
     cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "deep" / "records.jsonl"
-    code, told, err = cli(suite, "-o", out, "--json", "--trials", 4)
+    code, printed, err = cli(suite, "-o", out, "--json", "--trials", 4)
     assert code == 0
-    *events, done = map(json.loads, told.splitlines())
+    *events, done = map(json.loads, printed.splitlines())
     records = read_tuning(out)
     assert done == {
         "event": "done",
@@ -93,9 +93,9 @@ def test_what_is_found_is_kept_and_used(
     assert len(err.splitlines()) >= 4
     # A search that has ended is not made again: the process that measures is asked for nothing.
     monkeypatch.setattr("radialbench.suites.worker.Worker.attempt", None)
-    code, told, _ = cli(suite, "-o", out, "--quiet", "--trials", 4)
+    code, printed, _ = cli(suite, "-o", out, "--quiet", "--trials", 4)
     assert code == 0
-    assert "records.jsonl; they are used where RADIALBENCH_CONFIGS" in told
+    assert "records.jsonl; they are used where RADIALBENCH_CONFIGS" in printed
     again = read_tuning(out)
     assert [replace(one, created=old.created) for one, old in zip(again, records, strict=True)] == [
         *records
@@ -170,8 +170,8 @@ def test_what_cannot_be_tuned_is_bad_input(
         ([suite, "-o", out, "--storage", "nowhere"], "cannot use the storage nowhere"),
     ]
     for place, (words, message) in enumerate(cases):
-        code, told, err = cli(*words)
-        assert (code, told) == (2, ""), words
+        code, printed, err = cli(*words)
+        assert (code, printed) == (2, ""), words
         assert message in err
         assert len(err.splitlines()) == 1
         # What PyTorch has no part in is found out before.
@@ -216,8 +216,8 @@ def test_a_process_that_does_not_start_ends_the_search(
     cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    code, told, err = cli(suite, "-o", tmp_path / "records.jsonl", "--quiet")
-    assert (code, told) == (1, "")
+    code, printed, err = cli(suite, "-o", tmp_path / "records.jsonl", "--quiet")
+    assert (code, printed) == (1, "")
     assert err.startswith("radialbench: cannot start the process that tries the cases: the process")
     assert "exited with code 1 while it was started. Continue with: radialbench tune" in err
 
@@ -225,17 +225,17 @@ def test_a_process_that_does_not_start_ends_the_search(
 def test_a_forecast_counts_candidates(
     cli: Cli, suite: str, started: list[subprocess.Popen[bytes]]
 ) -> None:
-    code, told, _ = cli(suite, "--dry-run", "--json", "--trials", 5, "-f", "radial")
+    code, printed, _ = cli(suite, "--dry-run", "--json", "--trials", 5, "-f", "radial")
     assert code == 0
-    facts = json.loads(told)
+    facts = json.loads(printed)
     assert facts["seconds"] == pytest.approx(sum(one["seconds"] for one in facts["problems"]))
     for one, frames in zip(facts["problems"], (2, 3), strict=True):
         assert one["problem"] == f"radial/{frames}x3x5/h2d8/cpu"
         assert (one["candidates"], one["rejected"], one["trials"]) == (6, {}, 5)
-    code, told, _ = cli(suite, "--dry-run")
+    code, printed, _ = cli(suite, "--dry-run")
     assert code == 0
-    assert "radial/2x3x5/h2d8/cpu" in told
-    assert "and some seconds to start" in told
+    assert "radial/2x3x5/h2d8/cpu" in printed
+    assert "and some seconds to start" in printed
     assert not started
 
 
@@ -270,16 +270,16 @@ def test_a_sweep_is_replayed_without_measuring(cli: Cli, tmp_path: Path) -> None
             recorded(KernelConfig(), 4.0, key=replace(KEY, frames=3), mask=DENSE),
         ],
     )
-    code, told, _ = cli("--replay", path, "--json")
+    code, printed, _ = cli("--replay", path, "--json")
     assert code == 0
-    first, second = map(json.loads, told.splitlines())
+    first, second = map(json.loads, printed.splitlines())
     assert first["problem"] == "radial/2x15/h2d8/cpu"
     assert from_dict(KernelConfig, first["config"]) == best
     assert (first["source"], first["measured"], first["regret"]) == ("tuned", 1.0, 0.0)
     assert (second["problem"], second["source"]) == ("dense/3x15/h2d8/cpu", "default")
-    code, told, _ = cli("--replay", path, "-f", "radial", "--trials", 1)
+    code, printed, _ = cli("--replay", path, "-f", "radial", "--trials", 1)
     assert code == 0
-    assert "1 problems: 99.01% slower than the best at the median, 99.01% at most" in told
+    assert "1 problems: 99.01% slower than the best at the median, 99.01% at most" in printed
     code, _, err = cli("--replay", path, "-f", "sta")
     assert code == 2
     assert "no recorded problem fits 'sta'; names look like radial/2x15/h2d8/cpu" in err
@@ -297,8 +297,8 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     swept = [replace(one, versions=compiler_version("cpu")) for one in swept]
     write_whole(path, swept[:5])
     words = (suite, "-f", "radial/2x", "-o", out, "--reuse-trials", path)
-    code, told, _ = cli(*words, "--dry-run", "--json")
-    (planned,) = json.loads(told)["problems"]
+    code, printed, _ = cli(*words, "--dry-run", "--json")
+    (planned,) = json.loads(printed)["problems"]
     assert (code, planned["candidates"], planned["trials"]) == (0, 6, 1)
     assert json.loads(cli(*words, "--dry-run", "--json", "--trials", 5)[1])["problems"][0][
         "trials"
@@ -320,7 +320,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
             pass
 
     monkeypatch.setattr(tuning, "Live", Measured)
-    code, told, _ = cli(*words, "--trials", 5, "--quiet")
+    code, printed, _ = cli(*words, "--trials", 5, "--quiet")
     assert code == 0
     best = [one.config for one in swept if one.config != KernelConfig()][:3]
     assert asked == [KernelConfig(), KernelConfig(), *best]
@@ -328,12 +328,12 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
     assert (record.source, record.trials.ok) == ("default", 5)
     elsewhere = replace(KEY, device="another CPU")
     write_whole(path, [replace(one, key=elsewhere) for one in swept])
-    code, told, err = cli(*words)
-    assert (code, told) == (2, "")
+    code, printed, err = cli(*words)
+    assert (code, printed) == (2, "")
     assert f"{path} holds nothing of what is to be tuned on this device" in err
     write_whole(path, [replace(one, kernel="another") for one in swept])
-    code, told, err = cli(*words)
-    assert (code, told) == (2, "")
+    code, printed, err = cli(*words)
+    assert (code, printed) == (2, "")
     assert "another version of the cpu kernel, or of what compiles it; record another" in err
 
 
@@ -361,13 +361,13 @@ def test_a_sweep_is_recorded_goes_on_and_is_replayed(
     assert cli(*words)[0] == 0
     again = path.read_bytes().splitlines(keepends=True)
     assert (again[:7], len(again)) == (lines[:7], 12)
-    code, told, _ = cli("--replay", path, "--json")
-    found = [json.loads(line) for line in told.splitlines()]
+    code, printed, _ = cli("--replay", path, "--json")
+    found = [json.loads(line) for line in printed.splitlines()]
     assert (code, [one["measured"] for one in found]) == (0, [1.0, 1.0])
     assert [one["problem"] for one in found] == ["dense/2x15/h2d8/cpu", "dense/3x15/h2d8/cpu"]
     write_whole(path, [replace(one, kernel="another") for one in trials])
-    code, told, err = cli(*words)
-    assert (code, told) == (2, "")
+    code, printed, err = cli(*words)
+    assert (code, printed) == (2, "")
     assert "another version of the cpu kernel" in err
 
 
@@ -375,8 +375,8 @@ def test_a_sweep_keeps_the_trials_in_place_of_a_storage(
     cli: Cli, suite: str, tmp_path: Path
 ) -> None:
     words = (suite, "--record", tmp_path / "sweep.jsonl", "--storage", "sqlite:///x.db")
-    code, told, err = cli(*words)
-    assert (code, told) == (2, "")
+    code, printed, err = cli(*words)
+    assert (code, printed) == (2, "")
     assert "in a sweep (--record) or in a storage (--storage)" in err
 
 
@@ -434,29 +434,29 @@ def test_records_are_verified(
             ]
 
     monkeypatch.setattr(tuning, "Live", Measured)
-    ended, told, _ = cli(suite, "-o", out, "--verify", "--json")
-    (fact,) = map(json.loads, told.splitlines())
+    ended, printed, _ = cli(suite, "-o", out, "--verify", "--json")
+    (fact,) = map(json.loads, printed.splitlines())
     assert (ended, fact["verdict"]) == (code, word)
     assert asked == [[record.default, record.config]]
     assert fact["reason"] == (None if chosen else "wrong: off by 1")
-    ended, told, _ = cli(suite, "-o", out, "--verify")
+    ended, printed, _ = cli(suite, "-o", out, "--verify")
     assert ended == code
-    assert f"1 measured again, {1 - code} of them sound; 3 problems have no record" in told
+    assert f"1 measured again, {1 - code} of them sound; 3 problems have no record" in printed
 
 
 def test_records_that_keep_the_default_have_nothing_to_verify(
     cli: Cli, suite: str, tmp_path: Path
 ) -> None:
     out, _ = stored(suite, tmp_path, source="default", config={})
-    code, told, _ = cli(suite, "-o", out, "--verify")
+    code, printed, _ = cli(suite, "-o", out, "--verify")
     assert code == 0
-    assert told == (
+    assert printed == (
         "0 measured again, 0 of them sound; 3 problems have no record, 1 keep the default\n"
     )
 
 
 def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
-    """Give the progress of a search whose default took 2 ms."""
+    """Return the progress of a search whose default took 2 ms."""
     case = small.case()
     default = Trial(KernelConfig(), TrialOutcome.OK, None, (2.0,))
     outcomes = Outcomes(ok=3, compile_failed=1)
@@ -501,7 +501,7 @@ def test_progress_is_a_line_for_each_better_configuration() -> None:
 
 
 def test_progress_on_a_terminal_is_a_bar() -> None:
-    told = "trial 4/9, best 1.5 ms, default 2 ms, 3 ok, 1 compile failed"
-    assert f"{told}, 0:01:04 left" in shown(moved(FASTER), terminal=True)
+    printed = "trial 4/9, best 1.5 ms, default 2 ms, 3 ok, 1 compile failed"
+    assert f"{printed}, 0:01:04 left" in shown(moved(FASTER), terminal=True)
     last = shown(moved(FASTER), moved(FASTER, stage="final"), terminal=True)
-    assert f"{told}, the best few in turn" in last
+    assert f"{printed}, the best few in turn" in last

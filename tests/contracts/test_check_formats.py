@@ -10,8 +10,8 @@ from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.statistics import Estimate
 from radialbench.reports.check.compare import check
-from radialbench.reports.check.formats import CHECK_FORMATS, load_check_format
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
+from radialbench.reports.formats import CHECK_FORMATS, load_check_format
 from tests.reports.check.noise import record
 
 every_format = pytest.mark.parametrize("name", CHECK_FORMATS)

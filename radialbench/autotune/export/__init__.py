@@ -13,9 +13,9 @@ from typing import Any
 from radialbench.errors import RecordError, load_plugin, unknown
 from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
 from radialbench.kernels.tuned import shipped_records
-from radialbench.records.exported import files_of, read_records
 from radialbench.records.store import DISK_FULL, WriteError, write_bytes
 from radialbench.records.tuning import TuningKey, TuningRecord
+from radialbench.records.tuning_file import files_of, read_records
 
 CONFIG_FORMATS: dict[str, str] = {
     "json": "radialbench.autotune.export.json:render",

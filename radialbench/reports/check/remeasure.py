@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict, worst_first
 
-MOST = 20
+MAX_REPEATED = 20
 """Cases that are measured again, at most: where so many are slower, noise is not the reason."""
 
 UNCHANGED = "unchanged machine code, not timed"
@@ -18,11 +18,11 @@ def suspects(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def cases_to_repeat(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[str]:
-    """Return the cases of the worst suspects, `MOST` of them at most."""
+    """Return the cases of the worst suspects, `MAX_REPEATED` of them at most."""
     chosen: set[str] = set()
     for verdict in suspects(verdicts):
         more = chosen | (set(cases) & set(verdict.cases or (verdict.case,)))
-        if len(more) <= MOST:
+        if len(more) <= MAX_REPEATED:
             chosen = more
     return chosen
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from radialbench.records.result import Environment
-from radialbench.reports.check.formats.markdown import verdict_table
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
+from radialbench.reports.formats.check_markdown import verdict_table
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, environment_facts
 from radialbench.reports.text import escape, join_and, markdown_table

@@ -8,23 +8,23 @@ from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 
 def render(result: CheckResult) -> str:
     """Render all verdicts, those that pass included, as one JSON document."""
-    return json.dumps(facts(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(check_document(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def facts(result: CheckResult) -> dict[str, Any]:
-    """Return the facts of a check by name."""
+def check_document(result: CheckResult) -> dict[str, Any]:
+    """Return a check as JSON's own types."""
     outcomes = [one.outcome for one in result.verdicts]
     return {
         "source": result.source,
         "baseline": result.baseline,
-        "counts": {word.value: outcomes.count(word) for word in Outcome},
+        "counts": {one.value: outcomes.count(one) for one in Outcome},
         "changed": list(result.changed),
         "gates": list(result.gates),
-        "verdicts": list(map(_facts, result.verdicts)),
+        "verdicts": list(map(_verdict, result.verdicts)),
     }
 
 
-def _facts(one: Verdict) -> dict[str, Any]:
+def _verdict(one: Verdict) -> dict[str, Any]:
     return {
         "case": one.case,
         "metric": one.metric,

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import VersionError, to_dict
-from radialbench.records.exported import (
+from radialbench.records.tuning_file import (
+    DOCUMENT_SCHEMA,
     FORMAT,
-    SCHEMA,
     files_of,
     from_document,
     read_records,
     to_document,
+    write_tuning,
 )
-from radialbench.records.tuning_file import write_tuning
 from tests.records.tuned import TUNED, kept, tuned
 
 RECORDS = (TUNED, kept(heads=40), tuned(frames=9, edges=()))
@@ -44,7 +44,7 @@ def test_whatever_they_say(label: str, device: str, ms: float) -> None:
 def test_a_document_says_what_it_is() -> None:
     document = json.loads(to_document(RECORDS))
     assert list(document) == ["format", "schema", "records"]
-    assert (document["format"], document["schema"]) == (FORMAT, SCHEMA)
+    assert (document["format"], document["schema"]) == (FORMAT, DOCUMENT_SCHEMA)
     assert [one["source"] for one in document["records"]] == ["tuned", "default", "tuned"]
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_such_document_is_told(text: str, message: str, tmp_path: Pat
 
 
 def test_what_a_newer_version_wrote_is_told() -> None:
-    for text in (changed(schema=SCHEMA + 1), changed(records=[ENTRY | {"schema": 99}])):
+    for text in (changed(schema=DOCUMENT_SCHEMA + 1), changed(records=[ENTRY | {"schema": 99}])):
         with pytest.raises(VersionError, match="this version reads .: update radialbench"):
             from_document(text.encode())
 

@@ -13,7 +13,7 @@ LEVELS = {
 
 
 def render(result: CheckResult) -> str:
-    """Render a workflow command a verdict that does not just pass, and the summary as a line."""
+    """Render a workflow command for each verdict but passes, and the summary as a line."""
     lines = [
         f"::{LEVELS[one.outcome]} title={_property(f'{one.outcome}: {one.case}, {one.metric}')}"
         f"::{_message(one.reason)}"
@@ -22,10 +22,10 @@ def render(result: CheckResult) -> str:
     return "\n".join([*lines, result.headline]) + "\n"
 
 
-def _message(words: str) -> str:
-    """A command's text, whose lines are joined by what the runner takes for a new line."""
-    return "%0A".join(printable(line).replace("%", "%25") for line in words.splitlines())
+def _message(text: str) -> str:
+    """Return text with what would end a command escaped."""
+    return "%0A".join(printable(line).replace("%", "%25") for line in text.splitlines())
 
 
-def _property(words: str) -> str:
-    return _message(words).replace(":", "%3A").replace(",", "%2C")
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

@@ -12,8 +12,8 @@ from radialbench.reports.text import (
     markdown_table,
 )
 
-MOST = 100
-"""Rows at most: a summary has a limit of size."""
+MAX_ROWS = 100
+"""GitHub limits the size of a summary."""
 
 SIGNS = {
     Outcome.REGRESSED: "❌",
@@ -26,23 +26,23 @@ SIGNS = {
 
 
 def render(result: CheckResult) -> str:
-    """Render the summary in a line, and a table of what does not just pass."""
+    """Render the summary in a line, and a table of all verdicts but passes."""
     sign = SIGNS[result.verdicts[0].outcome] if result.verdicts else ""
     parts = [f"## {sign} {result.headline}"]
     parts.append(f"{escape(result.source)} against {escape(result.baseline)}.")
     if result.notable:
-        parts.append(verdict_table(result.notable[:MOST]))
-    if (more := len(result.notable) - MOST) > 0:
+        parts.append(verdict_table(result.notable[:MAX_ROWS]))
+    if (more := len(result.notable) - MAX_ROWS) > 0:
         parts.append(f"And {more} more.")
-    notes = [f"- changed: {escape(words)}" for words in result.changed]
-    notes += [f"- gate: {escape(words)}" for words in result.gates]
+    notes = [f"- changed: {escape(line)}" for line in result.changed]
+    notes += [f"- gate: {escape(line)}" for line in result.gates]
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> str:
-    """Render verdicts as a table: outcome, case, metric, why, both values and their ratio."""
+    """Render verdicts as a table."""
     headers = ("outcome", "case", "metric", "why", "before", "now", "now / before", "95%")
     return markdown_table(headers, map(_cells, verdicts), text_columns=4)
 

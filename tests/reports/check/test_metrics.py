@@ -6,15 +6,15 @@ import pytest
 
 from radialbench.errors import ReportError
 from radialbench.records.gate import UNITS, Gate, gate_text, read_gate
-from radialbench.reports.check.gates import (
+from radialbench.reports.check.metrics import (
     GATES,
+    METRICS,
     NO_GATES,
     describe_gates,
     gates_of,
     read_gates,
     set_gates,
 )
-from radialbench.reports.check.metrics import METRICS
 from tests.reports.factory import made
 
 

@@ -1,4 +1,4 @@
-"""SARIF 2.1.0, the OASIS standard that code scanning reads: what does not pass, a rule a metric."""
+"""SARIF 2.1.0, the OASIS standard of code scanning: all verdicts but passes, a rule a metric."""
 
 import json
 from hashlib import sha256
@@ -22,11 +22,11 @@ KINDS = {
     Outcome.NEW: ("informational", "none"),
     Outcome.FASTER: ("informational", "none"),
 }
-"""Kind and level; what is no failure has no level."""
+"""Kind and level."""
 
 
 def render(result: CheckResult) -> str:
-    """Render one run, whose results are in the file of results: a case has no line of source."""
+    """Render one run. Results point at the file of results: a case has no line of source."""
     rules = list(dict.fromkeys(one.metric for one in result.notable))
     run = {
         "tool": {
@@ -49,8 +49,8 @@ def render(result: CheckResult) -> str:
 
 
 def _rule(metric: str) -> dict[str, Any]:
-    what = f"{METRICS[metric].worse} than the baseline" if metric in METRICS else OTHERS[metric]
-    return {"id": metric, "shortDescription": {"text": what.capitalize()}}
+    text = f"{METRICS[metric].worse} than the baseline" if metric in METRICS else OTHERS[metric]
+    return {"id": metric, "shortDescription": {"text": text.capitalize()}}
 
 
 OTHERS = {
@@ -62,8 +62,8 @@ OTHERS = {
 def _result(one: Verdict, rules: list[str], source: str) -> dict[str, Any]:
     kind, level = KINDS[one.outcome]
     place = {"artifactLocation": {"uri": _uri(source)}, "region": {"startLine": 1}}
-    # Results of two uploads are the same if this is: numbers differ in every run.
-    same = sha256(f"{one.case}\n{one.metric}".encode()).hexdigest()
+    # Equal for the same result in two uploads, whose values differ.
+    fingerprint = sha256(f"{one.case}\n{one.metric}".encode()).hexdigest()
     return {
         "ruleId": one.metric,
         "ruleIndex": rules.index(one.metric),
@@ -71,7 +71,7 @@ def _result(one: Verdict, rules: list[str], source: str) -> dict[str, Any]:
         "level": level,
         "message": {"text": printable(f"{one.outcome}: {one.case}, {one.metric}: {one.reason}")},
         "locations": [{"physicalLocation": place}],
-        "partialFingerprints": {"case/v1": same},
+        "partialFingerprints": {"case/v1": fingerprint},
     }
 
 

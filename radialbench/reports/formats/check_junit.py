@@ -1,4 +1,4 @@
-"""JUnit XML: a test suite a metric, a test a case."""
+"""JUnit XML: a test suite for each metric, a test for each case."""
 
 from xml.etree import ElementTree as Tree
 
@@ -14,7 +14,7 @@ TAGS = {
 
 
 def render(result: CheckResult) -> str:
-    """Render regressions as failures, missing cases as errors, what cannot be told as skipped."""
+    """Render regressions as failures, missing cases as errors, inconclusive ones as skipped."""
     root = Tree.Element("testsuites", {"name": "radialbench check"} | _counts(result.verdicts))
     for metric in dict.fromkeys(one.metric for one in result.verdicts):
         verdicts = tuple(one for one in result.verdicts if one.metric == metric)

@@ -1,7 +1,7 @@
 """Bencher Metric Format, https://bencher.dev/docs/reference/bencher-metric-format: figures alone.
 
-Version 0, which Bencher reads unless told otherwise. Times are in nanoseconds, the unit of its own
-measure `latency`; Bencher makes the other measures when it first meets them.
+Version 0, the default of Bencher. Times are in nanoseconds, the unit of its own measure `latency`;
+Bencher creates the other measures.
 """
 
 import json
@@ -9,16 +9,16 @@ import json
 from radialbench.reports.check.verdict import CheckResult, Verdict
 
 NS = {"latency": 1e6, "compile": 1e6}
-"""What these metrics, which are in ms, are multiplied by."""
+"""Factors of the metrics in ms."""
 
 
 def render(result: CheckResult) -> str:
-    """Render the figures of every case that has some, with the interval from its own samples."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    """Render the values of every case that has some, with the interval from its own samples."""
+    measures: dict[str, dict[str, dict[str, float]]] = {}
     for one in result.verdicts:
         if one.now is not None:
-            found.setdefault(one.case, {})[one.metric] = _metric(one, one.now)
-    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            measures.setdefault(one.case, {})[one.metric] = _metric(one, one.now)
+    return json.dumps(measures, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _metric(one: Verdict, now: float) -> dict[str, float]:
