@@ -393,12 +393,12 @@ AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
 
 def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
     """Return the targets of steps against Amdahl's law, and of whole videos against FA2."""
-    whats = {None: "step of Amdahl's law", RADIAL: "the same with the radial call's own rest"}
+    lines = {None: "step of Amdahl's law", RADIAL: "the same with the radial call's own rest"}
     targets = [
         _target(
             f"{one.video.title}: {what}, over {PEERS[peer]}", 0.97, amdahl(one, peer, rest=rest)
         )
-        for rest, what in whats.items()
+        for rest, what in lines.items()
         for one in videos
         for peer in PEERS
         if one.find(STEP, peer)
