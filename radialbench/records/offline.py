@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import VersionError, check_choice, check_text, read_line
-from radialbench.records.store import write_errors, write_whole
+from radialbench.records.codec import check_choice, check_text
+from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 
 SCHEMA = 1
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +180,14 @@ def read_offline(path: Path) -> Offline:
     Raises:
         RecordError: The file cannot be read, or is not whole; the message names the line.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+    what, hint = "what an offline check wrote", "Write the baseline anew"
+    lines = numbered_lines(path)
     if not lines:
         raise RecordError(f"{path} is empty; write a baseline with --write")
-    head = _read(path, 1, lines[0], OfflineHead)
+    head = read_at(f"{path}:1", lines[0][1], OfflineHead, SCHEMA, what=what, hint=hint)
     rows: dict[tuple[str, str], OfflineRow] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        row = _read(path, number, line, OfflineRow)
+    for number, line in lines[1:]:
+        row = read_at(f"{path}:{number}", line, OfflineRow, SCHEMA, what=what, hint=hint)
         if rows.setdefault((row.kind, row.name), row) is not row:
             raise RecordError(f"{path}:{number}: {row.kind} {row.name} is there twice; remove one")
     if len(rows) != head.rows:
@@ -200,14 +195,3 @@ def read_offline(path: Path) -> Offline:
             f"{path} is not whole: it says {head.rows} rows and has {len(rows)}; write it anew"
         )
     return Offline(head, tuple(rows.values()))
-
-
-def _read(path: Path, number: int, line: bytes, kind: type[T]) -> T:
-    try:
-        return read_line(line, kind, SCHEMA)
-    except VersionError as error:
-        raise VersionError(f"{path}:{number}: {error}") from None
-    except RecordError as error:
-        raise RecordError(
-            f"{path}:{number}: not what an offline check wrote: {error}. Write the baseline anew"
-        ) from None

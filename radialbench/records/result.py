@@ -111,7 +111,7 @@ class TableStats:
         pairs: Attending (query, key) pairs.
         density: Share of all pairs.
         block_density: Visited blocks as a share of all blocks.
-        full: Blocks whose every pair attends.
+        full: Blocks with only attending pairs.
         partial: Other visited blocks.
         bitmaps: Distinct bitmaps of the partial blocks.
         nbytes: Bytes of the table.
@@ -147,7 +147,7 @@ class Record:
         case: The case's id, unique in its suite and the same in every run.
         measure: `attention`, or `compile` for the time to compile the mask's table.
         mask: The mask.
-        model: The preset whose grid it is; None where the grid is no model's.
+        model: The preset of the grid; None where it is no model's.
         problem: What was computed.
         backend: What computed it; None where only a table was compiled.
         config: The kernel's configuration.

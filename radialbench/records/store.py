@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import VersionError, read_line, to_json
 from radialbench.records.result import SCHEMA, UNSOUND, Record
+
+T = TypeVar("T")
 
 RESULTS = "results.jsonl"
 """Name of the file of results in an output folder."""
@@ -65,8 +67,8 @@ def reserved(path: Path) -> Iterator[None]:
 def append(path: Path, record: object) -> None:
     """Add one record, of a case or of a trial, and return when it is on the disk.
 
-    A line that a kill left unfinished is closed first; a write that fails is taken back, so that
-    the file stays readable.
+    The rest of a line after a kill is ended first, and a failed write is undone: the file stays
+    readable.
 
     Raises:
         RecordError: The record holds a number that is not finite.
@@ -76,7 +78,8 @@ def append(path: Path, record: object) -> None:
     try:
         with path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
-            start = b"" if _ends_line(file, size) else b"\n"
+            file.seek(max(0, size - 1))
+            start = b"" if file.read(1) in (b"", b"\n") else b"\n"
             _write(file.fileno(), start + line, size)
     except OSError as error:
         raise WriteError(
@@ -100,12 +103,7 @@ def write_errors(path: Path, hint: str = "choose another folder") -> Iterator[No
 
 
 def write_whole(path: Path, records: Iterable[object]) -> None:
-    """Write a file of records, or nothing: the former file is kept until all are on the disk.
-
-    Raises:
-        RecordError: A record holds a number that is not finite.
-        OSError: It cannot be written.
-    """
+    """Write a file of records as `write_bytes` does; errors as that, and as `to_json`."""
     write_bytes(path, map(_line, records))
 
 
@@ -138,22 +136,39 @@ def record_of(line: bytes) -> Record:
     return read_line(line, Record, SCHEMA, strict=False)
 
 
+def numbered_lines(path: Path) -> list[tuple[int, bytes]]:
+    """Return the lines of a file that are not blank, with their numbers.
+
+    Raises:
+        RecordError: The file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def read_at(place: str, line: bytes, kind: type[T], version: int, *, what: str, hint: str) -> T:
+    """Read one line of a file that is read whole or not at all; errors as `read_line`."""
+    try:
+        return read_line(line, kind, version)
+    except VersionError as error:
+        raise VersionError(f"{place}: {error}") from None
+    except RecordError as error:
+        raise RecordError(f"{place}: not {what}: {error}. {hint}") from None
+
+
 def read(path: Path) -> ReadResult:
     """Read a file of results; lines that are cut off or foreign are skipped and reported.
 
     Raises:
         RecordError: The file cannot be read, or was written in another version.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     records: list[Record] = []
     skipped: list[str] = []
     with _paused_collector():
-        for number, line in enumerate(lines, start=1):
-            if not line or line.isspace():
-                continue
+        for number, line in numbered_lines(path):
             try:
                 records.append(record_of(line))
             except VersionError as error:
@@ -177,13 +192,6 @@ def _paused_collector() -> Iterator[None]:
 
 def _line(record: object) -> bytes:
     return to_json(record).encode() + b"\n"
-
-
-def _ends_line(file: Any, size: int) -> bool:
-    if size == 0:
-        return True
-    file.seek(size - 1)
-    return bool(file.read(1) == b"\n")
 
 
 def _write(handle: int, data: bytes, size: int) -> None:
@@ -234,11 +242,11 @@ def merge(files: Sequence[Path], out: Path) -> Merged:
     skipped: list[str] = []
     same = 0
     for file in files:
-        found = read(file)
-        skipped += [f"{file}: {line}" for line in found.skipped]
-        if not found.records:
+        results = read(file)
+        skipped += [f"{file}: {line}" for line in results.skipped]
+        if not results.records:
             raise RecordError(f"{file} holds no records; leave it out")
-        for record in found.records:
+        for record in results.records:
             suites.setdefault(record.suite, file)
             known = by_case.setdefault(record.case, [])
             if any(record == other for other, _ in known):
@@ -250,13 +258,13 @@ def merge(files: Sequence[Path], out: Path) -> Merged:
         raise RecordError(f"results of different suites, {names}; merge those of one suite")
     records = tuple(map(_valid_record, by_case.values()))
     replaced = sum(map(len, by_case.values())) - len(records)
-    results = out / RESULTS
-    with write_errors(results):
+    merged = out / RESULTS
+    with write_errors(merged):
         out.mkdir(parents=True, exist_ok=True)
-        if results.exists() and results.stat().st_size:
-            raise RecordError(f"{results} already holds results; choose another folder")
-        write_whole(results, records)
-    return Merged(results, next(iter(suites)), records, same, replaced, tuple(skipped))
+        if merged.exists() and merged.stat().st_size:
+            raise RecordError(f"{merged} already holds results; choose another folder")
+        write_whole(merged, records)
+    return Merged(merged, next(iter(suites)), records, same, replaced, tuple(skipped))
 
 
 def _valid_record(known: list[tuple[Record, Path]]) -> Record:

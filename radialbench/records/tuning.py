@@ -163,6 +163,6 @@ class TuningRecord:
         """
         moved = kernel is not None and self.kernel != kernel
         reasons = ["the kernel's source has changed"] if moved else []
-        then = {name: self.versions.get(name, "not told") for name in versions}
+        then = {name: self.versions.get(name, "not recorded") for name in versions}
         changed = [name for name in versions if then[name] != versions[name]]
         return reasons + [f"{name} was {then[name]} and is {versions[name]}" for name in changed]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import VersionError, check_version, read_line, to_dict
-from radialbench.records.store import write_errors, write_whole
+from radialbench.records.codec import check_version, read_line, to_dict
+from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 from radialbench.records.tuning import SCHEMA, TuningKey, TuningRecord
 
 
@@ -18,28 +18,15 @@ def read_tuning(path: Path) -> tuple[TuningRecord, ...]:
         RecordError: The file cannot be read, a line is no tuning record of this version, or two are
             of one key; the message names the line.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
-    places: dict[object, int] = {}
+    hint = "Mend the line, or remove it"
+    places: dict[TuningKey, int] = {}
     records = []
-    for number, line in enumerate(lines, start=1):
-        if not line or line.isspace():
-            continue
-        try:
-            record = read_line(line, TuningRecord, SCHEMA)
-        except VersionError as error:
-            raise VersionError(f"{path}:{number}: {error}") from None
-        except RecordError as error:
-            raise RecordError(
-                f"{path}:{number}: not a tuning record: {error}. Mend the line, or remove it"
-            ) from None
-        if record.key in places:
-            raise RecordError(
-                f"{path}:{number}: of the same problem as line {places[record.key]}; remove one"
-            )
-        places[record.key] = number
+    for number, line in numbered_lines(path):
+        place = f"{path}:{number}"
+        record = read_at(place, line, TuningRecord, SCHEMA, what="a tuning record", hint=hint)
+        first = places.setdefault(record.key, number)
+        if first != number:
+            raise RecordError(f"{place}: of the same problem as line {first}; remove one")
         records.append(record)
     return tuple(records)
 

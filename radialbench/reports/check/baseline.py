@@ -9,7 +9,7 @@ from radialbench.errors import RecordError, ReportError
 from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
 from radialbench.records.result import UNSOUND, Environment, Record
-from radialbench.records.store import record_of, write_bytes
+from radialbench.records.store import numbered_lines, record_of, write_bytes
 from radialbench.reports.text import join_and, printable
 
 Key = tuple[str, str, str, str]
@@ -138,14 +138,12 @@ def _lines(path: Path) -> dict[Key, bytes]:
     """Read the lines as they are, with their reasons."""
     records: dict[Key, bytes] = {}
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise ReportError(f"cannot read {path}: {error.strerror or error}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+        lines = numbered_lines(path)
+    except RecordError as error:
+        raise ReportError(str(error)) from None
+    for number, line in lines:
         try:
-            records[_key(record_of(line))] = line + b"\n"
+            records[_key(record_of(line))] = line.rstrip(b"\r") + b"\n"
         except RecordError as error:
             raise ReportError(
                 f"{path}:{number} is no record: {error}. Take the line out, or choose another file"

@@ -296,12 +296,7 @@ def _counts(
 
 
 def history_text(history: History, *, width: int | None = None) -> str:
-    """Render each series with a change: its changes, and its values.
-
-    Args:
-        history: The history.
-        width: Columns of the terminal, if there is one.
-    """
+    """Render each series with a change, for a terminal of some width if there is one."""
     parts = [_series_text(one, history.runs, width) for one in history.changed[:MAX_SHOWN]]
     more = len(history.changed) - MAX_SHOWN
     lines = [f"and {more} more; all are in --format json"] if more > 0 else []

@@ -70,10 +70,10 @@ def exponent_changes(
             frames: change for frames, pair in pairs.items() if (change := _change(*pair, runs))
         }
         if _long({frames: new[case][frames] for frames in changes}):
-            tokens = [pairs[frames][1].problem.seq_len for frames in changes]
+            tokens = [new[case][frames].problem.seq_len for frames in changes]
             was, now_is = (
-                exponent(tokens, [_samples(pairs[frames][side]) for frames in changes])
-                for side in (0, 1)
+                exponent(tokens, [one.timing.steady_ms for one in records if one.timing])
+                for records in zip(*(pairs[frames] for frames in changes), strict=True)
             )
             assert was is not None and now_is is not None
             slope = slope_of(tokens, list(changes.values()))
@@ -92,13 +92,7 @@ def exponent_changes(
 
 
 def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verdict:
-    """Judge a change of an exponent.
-
-    Args:
-        one: The change.
-        is_worse: Whether chance is ruled out as the cause of a higher one, over all cases.
-        is_better: The same for a lower one.
-    """
+    """Judge a change of an exponent; whether chance is ruled out is known over all cases."""
     slope, before, now = one.change.estimate, one.before.value, one.now.value
     low, high = slope.ends or (slope.value, slope.value)
     least = max(one.gate.share * abs(before), one.gate.least, 2 * one.change.runs)
@@ -150,8 +144,3 @@ def _change(old: Record, new: Record, runs: float) -> Change | None:
     if mismatch_reason(old, new) or before is None or now is None or before.source != now.source:
         return None
     return change_of(before, now, runs)
-
-
-def _samples(record: Record) -> tuple[float, ...]:
-    assert record.timing is not None
-    return tuple(record.timing.steady_ms)

@@ -120,9 +120,7 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Change:
 
 
 def benjamini_hochberg(chances: Sequence[float], false: float = FALSE_SHARE) -> list[bool]:
-    """Choose the changes that are real, so that few of those chosen are not.
-
-    The procedure of Benjamini and Hochberg (1995).
+    """Return which changes are significant, by the procedure of Benjamini and Hochberg (1995).
 
     Args:
         chances: Probability of each by chance alone.
@@ -182,11 +180,7 @@ class ChangePoint:
 
 
 def change_points(values: Sequence[float]) -> list[ChangePoint]:
-    """Find the change points of a series, in order.
-
-    Args:
-        values: In the order of time.
-    """
+    """Return the change points of a series of values in the order of time."""
     series = np.asarray(values, np.float64)
     rng = np.random.default_rng(SEED)
     steps: list[ChangePoint] = []
@@ -204,12 +198,9 @@ def change_points(values: Sequence[float]) -> list[ChangePoint]:
 def drop_small(
     values: Sequence[float], steps: Sequence[ChangePoint], counts: Callable[[float, float], bool]
 ) -> list[ChangePoint]:
-    """Drop steps that do not count, the smallest first, until all that are left do.
+    """Drop change points that do not count, the smallest first, until all that are left do.
 
-    Args:
-        values: The series.
-        steps: Its change points.
-        counts: Decides from the medians before and after a step whether the change counts.
+    `counts` decides from the medians before and after a step whether the change counts.
     """
     left = list(steps)
     while left:

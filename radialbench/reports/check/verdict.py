@@ -130,12 +130,12 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a change is compared with: a ratio, or a difference.
+    """Values of a change, a ratio or a difference, at the gate; with text of the gate.
 
     Attributes:
         none: No change.
-        better: From here on down the change counts as better.
-        worse: From here on up it counts as worse.
+        better: The largest change that counts as better.
+        worse: The smallest that counts as worse.
         twice: A change of twice the gate.
         gate: The gate, for people.
         twice_gate: Twice the gate.
@@ -152,14 +152,10 @@ class Bounds:
 def apply_gate(
     change: Estimate, bounds: Bounds, is_worse: bool, is_better: bool, text: str
 ) -> tuple[Outcome, str]:
-    """Return the outcome of a change that varies from run to run, and the reason.
+    """Return the outcome of a change of a cost that varies from run to run, and the reason.
 
-    Args:
-        change: As a cost: more is worse.
-        bounds: What it is compared with.
-        is_worse: Whether chance is ruled out as the cause of a worse value, over all cases.
-        is_better: The same for a better one.
-        text: The change, for people.
+    `is_worse` and `is_better` are whether chance is ruled out, over all cases; `text` is the change
+    for people.
     """
     low, high = change.ends or (change.value, change.value)
     reached = f"{text}, at least {bounds.gate}"

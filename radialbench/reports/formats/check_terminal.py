@@ -11,12 +11,7 @@ MAX_NAMED = 3
 
 
 def render(result: CheckResult, *, width: int | None = None) -> str:
-    """Render the cases, the metric and the reason of each verdict.
-
-    Args:
-        result: The check.
-        width: Columns of the terminal, if there is one.
-    """
+    """Render cases, metric and reason of each verdict, for a terminal of some width if any."""
     cases_of: dict[tuple[str, str, str], list[str]] = {}
     for one in result.notable:
         cases_of.setdefault((one.outcome, one.metric, printable(one.reason)), []).append(

@@ -63,13 +63,13 @@ def _work(work: Work) -> dict[str, Any]:
     }
 
 
-def _growth(found: Growth) -> dict[str, Any]:
+def _growth(growth: Growth) -> dict[str, Any]:
     return {
-        "tflop": list(found.values),
-        "exponents": list(found.exponents),
-        "fits": [asdict(fit) for fit in found.fits],
-        "verdict": found.verdict.value,
-        "why": found.why,
+        "tflop": list(growth.values),
+        "exponents": list(growth.exponents),
+        "fits": [asdict(fit) for fit in growth.fits],
+        "verdict": growth.verdict.value,
+        "why": growth.why,
     }
 
 
