@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
+from typer import Context
 from typer.main import get_command
 
 from benchmarks.parts import ROOT
@@ -74,7 +74,7 @@ def subcommands(command: Any) -> list[str]:
 
 
 COMMAND = get_command(app)
-CONTEXT = click.Context(COMMAND)
+CONTEXT = Context(COMMAND)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: str(page.relative_to(ROOT)))

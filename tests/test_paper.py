@@ -209,8 +209,8 @@ def test_the_kernel_alone_is_judged_with_the_same_rest_on_both_sides() -> None:
     assert reached.value == pytest.approx((100 + 1200 * density) / 500, rel=1e-6)
 
 
-def test_what_the_page_says_of_passing_amdahls_law_is_what_the_records_say() -> None:
-    assert "Over FA3 and FA4 it passes 1 only because all but attention takes less time" in TEXT
+def test_calls_exceed_amdahls_law_as_the_page_describes() -> None:
+    assert "Over FA3 and FA4 it exceeds 1 only because all but attention takes less time" in TEXT
     found = [one for one in of_videos(read_lines(paper.TIMES, PartTime)) if one.find(STEP, RADIAL)]
     assert found
     for one in found:
