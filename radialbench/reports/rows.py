@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 from statistics import quantiles
 
-from radialbench.maskgen.identity import told_apart
+from radialbench.maskgen.identity import distinct_names
 from radialbench.records.measurement import Measurement, Telemetry
 from radialbench.records.result import CEILING_FLOPS, Environment, Record, Status, TableStats
 from radialbench.records.statistics import (
@@ -270,7 +270,7 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
             environments.append(record.environment)
         placed.append((place, record))
     dense = _dense(placed)
-    names = told_apart(record.mask for record in latest)
+    names = distinct_names(record.mask for record in latest)
     rows = [
         Row(
             record,
