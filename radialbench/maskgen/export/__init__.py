@@ -18,8 +18,8 @@ from radialbench.maskgen.table import BlockTable, Csr, write_arrays
 
 EXPORTERS: dict[str, str] = {
     "bsr": "radialbench.maskgen.export.bsr:Bsr",
-    "fa4": "radialbench.maskgen.export.fa4:Fa4",
-    "flex": "radialbench.maskgen.export.flex:Flex",
+    "fa4": "radialbench.maskgen.export.fa4:Fa4Table",
+    "flex": "radialbench.maskgen.export.flex:FlexTable",
     "npz": "radialbench.maskgen.export.npz:Npz",
     "sparge": "radialbench.maskgen.export.sparge:Sparge",
 }

@@ -7,7 +7,7 @@ from radialbench.maskgen.export import BlockLists
 
 
 @dataclass(frozen=True, eq=False)
-class Fa4(BlockLists):
+class Fa4Table(BlockLists):
     """The content of `flash_attn.cute.block_sparsity.BlockSparseTensorsTorch`, there CUDA tensors.
 
     The kernels call a `mask_mod` on every pair of the blocks in `mask_block_idx`. In the CuTe DSL,

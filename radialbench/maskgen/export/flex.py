@@ -8,10 +8,10 @@ from radialbench.maskgen.export import BlockLists, Int32, mask_mod
 
 
 @dataclass(frozen=True, eq=False)
-class Flex(BlockLists):
+class FlexTable(BlockLists):
     """The arguments of `torch.nn.attention.flex_attention.BlockMask.from_kv_blocks`.
 
-    flex = Flex.of(table)
+    flex = FlexTable.of(table)
     upload = lambda array: torch.from_numpy(array).cuda()
     mask = BlockMask.from_kv_blocks(
         *map(upload, flex.block_arrays().values()),
