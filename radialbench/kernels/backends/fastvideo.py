@@ -16,6 +16,7 @@ from radialbench.kernels.checks import (
     loading,
     package_reasons,
 )
+from radialbench.maskgen.export.flex import FlexTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
