@@ -13,7 +13,7 @@ from radialbench.reports.check.gates import Gates, gates_of
 from radialbench.reports.check.metrics import latency
 from radialbench.reports.check.significance import Change, change_of, slope_of
 from radialbench.reports.check.verdict import Outcome, Verdict
-from radialbench.reports.scaling import APART
+from radialbench.reports.scaling import LEAST_SPAN
 from radialbench.reports.text import format_range
 
 METRIC = "scaling"
@@ -144,7 +144,7 @@ def _sweep_id(record: Record, mask: str) -> str:
 
 def _long(sweep: Mapping[int, Record]) -> bool:
     tokens = [record.problem.seq_len for record in sweep.values()]
-    return len(tokens) >= FEWEST_SIZES and max(tokens) >= APART * min(tokens)
+    return len(tokens) >= FEWEST_SIZES and max(tokens) >= LEAST_SPAN * min(tokens)
 
 
 def _change(old: Record, new: Record, runs: float) -> Change | None:
@@ -179,5 +179,5 @@ def _samples(record: Record) -> tuple[float, ...]:
 def _short(compared: int, lengths: int) -> str:
     return (
         f"{compared} of the baseline's {lengths} lengths can be compared, with six samples in both "
-        f"runs: an exponent takes {FEWEST_SIZES}, the longest {APART:g} times the shortest"
+        f"runs: an exponent takes {FEWEST_SIZES}, the longest {LEAST_SPAN:g} times the shortest"
     )

@@ -29,7 +29,7 @@ def facts(summary: Summary) -> dict[str, Any]:
         "work": [_work(work) for work in summary.scaling.works],
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
-        "told": {told.topic: list(told.lines) for told in summary.told},
+        "narrative": {section.topic: list(section.lines) for section in summary.narrative},
         "baseline": _baseline(summary.check),
         "notes": list(summary.notes),
     }

@@ -43,7 +43,7 @@ def render(summary: Summary, *, width: int | None = None) -> str:
     sections = {
         "Break-even with dense": _break_evens(summary),
         "Against the baseline": _baseline(summary.check),
-        **{told.topic: told.lines for told in summary.told},
+        **{section.topic: section.lines for section in summary.narrative},
         "Not measured": _unsound(summary),
         "Notes": summary.notes,
     }
