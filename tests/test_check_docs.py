@@ -4,10 +4,9 @@ import re
 
 from benchmarks.parts import ROOT
 from radialbench.records.gate import Gate, gate_text
-from radialbench.reports.check.formats import CHECK_FORMATS
-from radialbench.reports.check.gates import GATES
-from radialbench.reports.check.metrics import METRICS, RUNS_CPU, RUNS_ENERGY, RUNS_GPU
+from radialbench.reports.check.metrics import GATES, METRICS, RUNS_CPU, RUNS_ENERGY, RUNS_GPU
 from radialbench.reports.check.verdict import Outcome
+from radialbench.reports.formats import CHECK_FORMATS
 
 TEXT = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
 

@@ -29,7 +29,7 @@ from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
 from radialbench.records.store import append, read
-from radialbench.reports.formats.html import render
+from radialbench.reports.page.assemble import page as render
 from radialbench.reports.paper import attention_rows, attention_table
 from radialbench.reports.paper_reference import VIDEOS, PaperFigures, Video
 from radialbench.reports.summary import summarize

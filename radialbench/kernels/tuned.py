@@ -10,10 +10,10 @@ from pathlib import Path
 from radialbench.errors import RecordError
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
-from radialbench.records.exported import files_of, read_records
 from radialbench.records.lookup import ConfigChoice, always_feasible, nearest_config
 from radialbench.records.problem import KernelConfig, Problem, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord, key_of
+from radialbench.records.tuning_file import files_of, read_records
 
 SHIPPED = Path(__file__).parents[1] / "autotune" / "configs"
 """Folder of the records that come with the package, a file a device."""

@@ -1,10 +1,16 @@
-"""Stored types as JSON, and back: msgspec reads and checks the dataclasses, and names the place."""
+"""Stored types: as JSON and back, and what their fields are checked for when they are made.
+
+msgspec checks the types of what is read and names the place. Bounds are checked by the types
+themselves, so that they hold for values from Python, too.
+"""
 
 import json
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -32,14 +38,14 @@ def to_json(value: object) -> str:
     try:
         return json.dumps(plain, allow_nan=False, ensure_ascii=False)
     except ValueError:
-        found = _not_finite(plain, "$")
-        raise RecordError(f"only finite numbers are stored, got {found}") from None
+        number = _not_finite(plain, "$")
+        raise RecordError(f"only finite numbers are stored, got {number}") from None
 
 
 def to_dict(value: object) -> dict[str, Any]:
     """Turn a stored value into JSON's own types; errors as `to_json`."""
-    made: dict[str, Any] = json.loads(to_json(value))
-    return made
+    document: dict[str, Any] = json.loads(to_json(value))
+    return document
 
 
 def from_json(text: bytes, kind: type[T], *, strict: bool = True) -> T:
@@ -47,8 +53,8 @@ def from_json(text: bytes, kind: type[T], *, strict: bool = True) -> T:
 
     Args:
         text: JSON as the standard has it: without NaN and infinities.
-        kind: What it is.
-        strict: Refuse keys that the type does not know; otherwise they are passed over.
+        kind: Its type.
+        strict: Refuse keys that the type does not know; otherwise they are ignored.
 
     Raises:
         RecordError: It is not JSON, a key is missing or unknown, or a value is of the wrong kind or
@@ -56,7 +62,9 @@ def from_json(text: bytes, kind: type[T], *, strict: bool = True) -> T:
     """
     try:
         value: T = _decoder(cast(Any, kind)).decode(text)
-        strange = _strange_key(text, value) if strict else ""
+        strange = ""
+        if strict:
+            strange = _strange(msgspec.json.decode(text), msgspec.to_builtins(value), "$")
     except msgspec.ValidationError as error:
         raise RecordError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -80,7 +88,7 @@ def read_line(line: bytes, kind: type[T], version: int, *, strict: bool = True) 
 
     Args:
         line: The line.
-        kind: What it is a record of.
+        kind: Its type.
         version: The version that this release reads.
         strict: As `from_json`.
 
@@ -121,31 +129,93 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _strange_key(text: bytes, value: object) -> str:
-    return _strange(msgspec.json.decode(text), msgspec.to_builtins(value), "$")
-
-
 def _strange(given: Any, known: Any, place: str) -> str:
-    """Name the first key that a value was read without; empty if there is none."""
+    """Describe the first key that a value was read without; empty if there is none."""
     if isinstance(given, dict) and isinstance(known, dict):
         for name in given.keys() - known.keys():
             return f"{unknown('key', name, known)} - at `{place}`"
-        parts = [(given[name], known[name], f"{place}.{name}") for name in given]
-    elif isinstance(given, list) and isinstance(known, tuple):
-        parts = [(one, known[i], f"{place}[{i}]") for i, one in enumerate(given)]
-    else:
+    elif not (isinstance(given, list) and isinstance(known, tuple)):
         return ""
-    return next(filter(None, (_strange(*part) for part in parts)), "")
+    parts = (_strange(one, known[key], path) for one, key, path in _parts(given, place))
+    return next(filter(None, parts), "")
 
 
 def _not_finite(value: Any, place: str) -> str:
-    """Name the first number that is not finite; empty if there is none."""
+    """Describe the first number that is not finite; empty if there is none."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} - at `{place}`"
+    parts = (_not_finite(one, path) for one, _, path in _parts(value, place))
+    return next(filter(None, parts), "")
+
+
+def _parts(value: Any, place: str) -> Iterator[tuple[Any, Any, str]]:
+    """Return the parts of a value of JSON, with key and path."""
     if isinstance(value, dict):
-        parts = [(one, f"{place}.{name}") for name, one in value.items()]
+        yield from ((one, key, f"{place}.{key}") for key, one in value.items())
     elif isinstance(value, list | tuple):
-        parts = [(one, f"{place}[{i}]") for i, one in enumerate(value)]
-    else:
-        return ""
-    return next(filter(None, (_not_finite(*part) for part in parts)), "")
+        yield from ((one, index, f"{place}[{index}]") for index, one in enumerate(value))
+
+
+def check_ints(owner: object, *names: str, at_least: int) -> None:
+    """Refuse fields that are not whole numbers of at least a bound; None passes."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and (type(value) is not int or value < at_least):
+            _refuse(owner, name, f" must be a whole number of at least {at_least}", value)
+
+
+def check_numbers(owner: object, *names: str, above: float | None = None) -> None:
+    """Refuse fields that are not finite numbers of at least 0 (or above a bound); None passes."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not _is_finite(value, above):
+            bound = "at least 0" if above is None else f"above {above:g}"
+            _refuse(owner, name, f" must be a finite number {bound}", value)
+
+
+def check_positive(owner: object, name: str) -> None:
+    """Refuse a field with a number that is not finite and above 0."""
+    values = getattr(owner, name)
+    # Files have many thousands of numbers: without these three, each costs a call in Python.
+    if set(map(type, values)) <= {float, int} and min(values) > 0 and math.isfinite(sum(values)):
+        return
+    for value in values:
+        if not _is_finite(value, 0):
+            _refuse(owner, name, " must be finite numbers above 0", value)
+
+
+def check_choice(owner: object, name: str, known: Collection[str]) -> None:
+    """Refuse a field whose value is not a known one."""
+    value = getattr(owner, name)
+    if value not in known:
+        message = unknown("value", value, tuple(known))
+        raise RecordError(f"{type(owner).__name__}.{name}: {message}")
+
+
+def check_text(owner: object, *names: str) -> None:
+    """Refuse fields that are not text, or empty."""
+    for name in names:
+        value = getattr(owner, name)
+        if type(value) is not str or not value:
+            _refuse(owner, name, " must be text", value)
+
+
+def check_time(owner: object, name: str) -> None:
+    """Refuse a field that is not an ISO 8601 time with its zone."""
+    value = getattr(owner, name)
+    try:
+        zone = datetime.fromisoformat(value).tzinfo
+    except (TypeError, ValueError):
+        zone = None
+    if zone is None:
+        _refuse(owner, name, " must be an ISO 8601 time with its zone", value)
+
+
+def _refuse(owner: object, name: str, rule: str, value: object) -> NoReturn:
+    raise RecordError(f"{type(owner).__name__}.{name}{rule}, got {value!r}")
+
+
+def _is_finite(value: object, above: float | None) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return False
+    return value >= 0 if above is None else value > above

@@ -1,4 +1,4 @@
-"""Gates: the least change of a metric that counts, as people write it and as it is compared."""
+"""Gates: the least change of a metric that counts, read from text and written as text."""
 
 import math
 import re
@@ -15,15 +15,15 @@ UNITS: dict[str, dict[str, float]] = {
     "compile": {"s": 1e3, "ms": 1.0},
     "scaling": {"": 1.0},
 }
-"""Every metric, and what the absolute part of its gate may be given in, the largest first."""
+"""Every metric, and the units of the absolute part of its gate, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a change must reach to count, in both respects.
+    """The least change that counts; it must reach both.
 
     Attributes:
-        share: As a share of the figure before: 0.02 is 2%.
+        share: As a share of the value before: 0.02 is 2%.
         least: In the metric's own unit.
     """
 
@@ -47,7 +47,7 @@ def read_gate(setting: str) -> tuple[str, Gate | None]:
         raise RecordError(unknown("metric", metric, UNITS))
     if text.lower() == "off":
         return metric, None
-    # A size given alone is the whole gate: what was there in the other unit no longer holds.
+    # A size in one unit is the whole gate: a former size in the other no longer holds.
     gate = Gate(0.0)
     for part in text.split(","):
         gate = _part(gate, metric, part.strip())
@@ -67,14 +67,14 @@ def gate_text(metric: str, gate: Gate | None) -> str:
 
 
 def setting_of(metric: str, size: object) -> str:
-    """Write what a YAML file says of a metric as a setting: YAML reads `off` as false."""
+    """Return a metric's size in YAML as a setting: YAML reads `off` as false."""
     return f"{metric}={'off' if size is False else size}"
 
 
 def _part(gate: Gate, metric: str, text: str) -> Gate:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z%×]*)", text)
-    size = float(found[1]) if found else math.nan
-    unit = found[2].lower() if found else ""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z%×]*)", text)
+    size = float(match[1]) if match else math.nan
+    unit = match[2].lower() if match else ""
     sizes = {name.lower(): each for name, each in UNITS[metric].items()}
     if unit == "%" and 0 < size < 1000:
         return replace(gate, share=size / 100)

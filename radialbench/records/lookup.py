@@ -1,4 +1,4 @@
-"""nearest_config: the configuration to run a problem with, by what was tuned."""
+"""nearest_config: the configuration to run a problem with, from tuning records."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from radialbench.records.problem import KernelConfig, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord
 
 MATCHED = ("backend", "device", "head_dim", "dtype", "direction")
-"""What a record must share with a problem to say anything about it."""
+"""Fields that a record must share with a problem."""
 
 FARTHEST = 6.0
 """Distance up to which a configuration is transferred: 64-fold, over all that may differ."""
@@ -20,9 +20,9 @@ class ConfigChoice:
 
     Attributes:
         config: What to run.
-        source: `tuned` for this very problem, `transferred` from one that is near, or `default`.
-        record: What it rests on; None where no record does.
-        reason: Why this one, in a few words.
+        source: `tuned` for this problem, `transferred` from a near one, or `default`.
+        record: The record it comes from, if any.
+        reason: Why it was chosen.
         stale: Whether the record is of another version of the kernel or its compiler.
     """
 
@@ -34,7 +34,7 @@ class ConfigChoice:
 
 
 def always_feasible(config: KernelConfig) -> list[str]:
-    """Take every configuration for feasible."""
+    """Return no reason against any configuration."""
     return []
 
 
@@ -50,29 +50,29 @@ def nearest_config(
 ) -> ConfigChoice:
     """Choose the configuration for a problem.
 
-    1. The record of this very key: `tuned`.
+    1. The record of this key: `tuned`.
     2. Else the nearest record of the same backend, device, head dimension, dtype and direction:
        `transferred`. Records of the same mask come before those of others; among these the one with
        the smallest distance: the sum of |log2| of the ratios of tokens per frame, of frames and of
        batch × heads, at most `FARTHEST`.
     3. Else, and where the record says that nothing beat the default: `default`.
 
-    A record that is stale, or whose configuration is not feasible, is passed over.
+    Stale records, and those with a configuration that is not feasible, are skipped.
 
     Args:
-        records: What was tuned; of several as near the first counts.
+        records: The tuning records; of several at one distance the first counts.
         key: The problem.
-        default: What to run where nothing is found; the backend's own if not given.
-        feasible: Says why a configuration cannot run this problem; empty if it can.
-        kernel: Hash of the kernel's source as it is now; any will do if not given.
-        versions: Versions that count as they are now, by library; any will do if not given.
-        strict: Use no stale record. Otherwise one is used where nothing else is found.
+        default: What to run if no record fits; the backend's own default if not given.
+        feasible: Returns why a configuration cannot run this problem; empty if it can.
+        kernel: Hash of the kernel's source now; not compared if not given.
+        versions: Relevant versions now, by library; not compared if not given.
+        strict: Use no stale record. Otherwise one is used if no other fits.
     """
     default = default or plain_config(key.backend)
     ranked = [(rank, r) for r in records if (rank := _rank(r.key, key)) is not None]
     ranked.sort(key=lambda pair: pair[0])
     judged = [(rank, r, r.stale_reasons(kernel, versions or {})) for rank, r in ranked]
-    passed_over = []
+    skipped = []
     for rank, record, stale in sorted(judged, key=lambda one: bool(one[2])):
         if stale and strict:
             why = f"is stale, {'; '.join(stale)}: tune again, or ask with strict=False"
@@ -80,9 +80,9 @@ def nearest_config(
             why = f"cannot run here: {'; '.join(reasons)}"
         else:
             return _choice(record, key, stale, default)
-        passed_over.append((rank, f"the record of {_of(record, key)} {why}"))
-    if passed_over:
-        reason = min(passed_over, key=lambda pair: pair[0])[1]
+        skipped.append((rank, f"the record of {_of(record, key)} {why}"))
+    if skipped:
+        reason = min(skipped, key=lambda pair: pair[0])[1]
     else:
         wanted = f"head_dim {key.head_dim}, {key.dtype}, {key.direction}"
         reason = f"nothing near was tuned for {key.backend} on {key.device} with {wanted}"
@@ -90,7 +90,7 @@ def nearest_config(
 
 
 def distance(tuned: TuningKey, key: TuningKey) -> float:
-    """Return how far apart two problems are: the sum of |log2| of three ratios."""
+    """Return the distance of two problems: the sum of |log2| of three ratios."""
     ratios = (
         tuned.tokens_per_frame / key.tokens_per_frame,
         tuned.frames / key.frames,
@@ -100,7 +100,7 @@ def distance(tuned: TuningKey, key: TuningKey) -> float:
 
 
 def _rank(tuned: TuningKey, key: TuningKey) -> tuple[int, float] | None:
-    """Return how near a record is, the least first; None if it says nothing about a problem."""
+    """Return a sort key, the nearest record first; None if it cannot serve a problem."""
     if tuned == key:
         return 0, 0.0
     if any(getattr(tuned, name) != getattr(key, name) for name in MATCHED):
@@ -124,7 +124,7 @@ def _choice(
 
 
 def _of(record: TuningRecord, key: TuningKey) -> str:
-    """Describe what a record is of, as seen from a problem."""
+    """Describe the problem of a record, relative to another one."""
     tuned = record.key
     if tuned == key:
         return "this problem"

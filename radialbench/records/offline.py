@@ -1,43 +1,38 @@
-"""What a suite's kernels and masks are on a machine without a GPU, and the file that keeps it."""
+"""Offline facts of a suite: its compiled kernels and its masks' tables, and their file."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from radialbench.errors import RecordError
-from radialbench.records import _check
-from radialbench.records.codec import VersionError, read_line
-from radialbench.records.store import DISK_FULL, WriteError, write_whole
+from radialbench.records.codec import check_choice, check_text
+from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 
 SCHEMA = 1
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class KernelFigures:
-    """What a compiled kernel takes, and what its instructions are.
+    """Resources of a compiled kernel, and counts of its instructions.
 
     Attributes:
-        registers: Of a thread.
-        stack_bytes: Local memory of a thread.
-        spills: Instructions that store to or load from it.
-        shared_bytes: Of a thread block.
-        scratch_bytes: Global memory of a thread block.
-        warps: Of a thread block, with those that specialization adds.
-        instructions: Of every kind, in the whole kernel.
-        wgmma: Matrix products of a warp group, on Hopper.
-        tcgen05: Matrix products in tensor memory, on Blackwell's servers.
-        mma: Matrix products of a warp.
-        special: Of the special functions' unit, such as exponentials.
+        registers: Registers per thread.
+        stack_bytes: Local memory per thread.
+        spills: Loads from and stores to local memory.
+        shared_bytes: Shared memory per thread block.
+        scratch_bytes: Global memory per thread block.
+        warps: Warps per thread block, with those that warp specialization adds.
+        instructions: All instructions of the kernel.
+        wgmma: Matmuls of a warp group, on Hopper.
+        tcgen05: Matmuls in tensor memory, on Blackwell's data center GPUs.
+        mma: Matmuls of a warp.
+        special: Instructions of the special function units, such as exponentials.
         global_loads: Loads from global memory.
         global_stores: Stores to global memory.
         shared_loads: Loads from shared memory.
         shared_stores: Stores to shared memory.
-        copy_loads: Tiles that the copy engine brings.
-        copy_stores: Tiles that it takes away.
-        barriers: Of the threads of a block.
+        copy_loads: Tiles that TMA loads.
+        copy_stores: Tiles that TMA stores.
+        barriers: Barriers of the threads of a block.
         mbarriers: Operations on barriers in shared memory.
         code: Hash of its instructions, whichever registers they name.
         program: Hash of the program they were assembled from.
@@ -68,23 +63,23 @@ class KernelFigures:
 
 @dataclass(frozen=True, slots=True)
 class MaskFigures:
-    """What a mask's table holds, and how even its work is.
+    """Contents of a mask's block table, and the balance of its work.
 
     Attributes:
-        pairs: Attending pairs of a head.
-        density: As a share of all pairs.
-        attends: Hash of which pairs they are, in blocks of one size and one order of tokens.
-        full: Full blocks of a head.
-        partial: Partial blocks of a head.
+        pairs: Attending pairs per head.
+        density: Attending pairs as a share of all pairs.
+        attends: Hash of the attending pairs, in blocks of one size and one order of tokens.
+        full: Full blocks per head.
+        partial: Partial blocks per head.
         block_density: Visited blocks as a share of all blocks.
         bitmaps: Distinct bitmaps.
-        nbytes: Of the table.
-        flops: Of all heads, of the attending pairs.
-        executed_flops: Of all heads, of the visited blocks.
-        longest_row: Blocks of the row that has most.
-        imbalance: As a multiple of the mean row's.
-        makespan: Blocks that the busiest processor computes, rows begun as the kernels begin them.
-        over_ideal: As a multiple of an even share.
+        nbytes: Bytes of the table.
+        flops: FLOPs of the attending pairs, over all heads.
+        executed_flops: FLOPs of the visited blocks, over all heads.
+        longest_row: Blocks of the longest row.
+        imbalance: Blocks of the longest row over those of the mean row.
+        makespan: Blocks of the busiest SM, with rows launched in the kernels' order.
+        over_ideal: The makespan over an even share.
     """
 
     pairs: int
@@ -109,7 +104,7 @@ class OfflineRow:
 
     Attributes:
         kind: `kernel` or `mask`.
-        name: Says which; once in a file.
+        name: Unique for its kind in a file.
         reason: Why it has no figures; empty if it has.
         kernel: Figures of a kernel.
         mask: Figures of a mask.
@@ -122,8 +117,8 @@ class OfflineRow:
     mask: MaskFigures | None = None
 
     def __post_init__(self) -> None:
-        _check.one_of(self, "kind", ("kernel", "mask"))
-        _check.filled(self, "name")
+        check_choice(self, "kind", ("kernel", "mask"))
+        check_text(self, "name")
         own, other = (self.kernel, self.mask)[:: 1 if self.kind == "kernel" else -1]
         if other is not None or (own is None) != bool(self.reason):
             raise RecordError(
@@ -138,13 +133,13 @@ class OfflineRow:
 
 @dataclass(frozen=True, slots=True)
 class OfflineHead:
-    """What the rows of a file have in common; the first line of the file.
+    """The first line of a file: what its rows share.
 
     Attributes:
         suite: Name of the suite.
-        compiler: Version of Triton, which decides what kernels are.
-        processors: Processors of the GPU for which the masks' work is shared out.
-        rows: How many rows follow; fewer are a file that was cut off.
+        compiler: Version of Triton, which compiled the kernels.
+        processors: SMs of the GPU that the masks' work is scheduled for.
+        rows: How many rows follow; fewer are a truncated file.
         schema: Version of the stored form.
     """
 
@@ -160,7 +155,7 @@ class Offline:
     """All rows of a suite.
 
     Attributes:
-        head: What they have in common.
+        head: What they share.
         rows: Sorted by kind and name.
     """
 
@@ -168,21 +163,15 @@ class Offline:
     rows: tuple[OfflineRow, ...]
 
 
-def write_offline(path: Path, found: Offline) -> None:
-    """Write a file, in place of the one that is there, if any: whole or not at all.
+def write_offline(path: Path, offline: Offline) -> None:
+    """Write a file, in place of the former one: whole or not at all.
 
     Raises:
         RecordError: It cannot be written there.
-        WriteError: The disk is full; the file that was there is kept.
+        WriteError: The disk is full; the former file is kept.
     """
-    lines: Sequence[object] = (found.head, *found.rows)
-    try:
-        write_whole(path, lines)
-    except OSError as error:
-        kind = WriteError if error.errno in DISK_FULL else RecordError
-        raise kind(
-            f"cannot write {path}: {error.strerror or error}; choose another place"
-        ) from None
+    with write_errors(path, "choose another place"):
+        write_whole(path, (offline.head, *offline.rows))
 
 
 def read_offline(path: Path) -> Offline:
@@ -191,34 +180,18 @@ def read_offline(path: Path) -> Offline:
     Raises:
         RecordError: The file cannot be read, or is not whole; the message names the line.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+    what, hint = "what an offline check wrote", "Write the baseline anew"
+    lines = numbered_lines(path)
     if not lines:
         raise RecordError(f"{path} is empty; write a baseline with --write")
-    head = _parsed(path, 1, lines[0], OfflineHead)
-    rows = tuple(
-        _parsed(path, number, line, OfflineRow) for number, line in enumerate(lines[1:], start=2)
-    )
-    names: set[tuple[str, str]] = set()
-    for number, row in enumerate(rows, start=2):
-        if (row.kind, row.name) in names:
+    head = read_at(f"{path}:1", lines[0][1], OfflineHead, SCHEMA, what=what, hint=hint)
+    rows: dict[tuple[str, str], OfflineRow] = {}
+    for number, line in lines[1:]:
+        row = read_at(f"{path}:{number}", line, OfflineRow, SCHEMA, what=what, hint=hint)
+        if rows.setdefault((row.kind, row.name), row) is not row:
             raise RecordError(f"{path}:{number}: {row.kind} {row.name} is there twice; remove one")
-        names.add((row.kind, row.name))
     if len(rows) != head.rows:
         raise RecordError(
             f"{path} is not whole: it says {head.rows} rows and has {len(rows)}; write it anew"
         )
-    return Offline(head, rows)
-
-
-def _parsed(path: Path, number: int, line: bytes, kind: type[T]) -> T:
-    try:
-        return read_line(line, kind, SCHEMA)
-    except VersionError as error:
-        raise VersionError(f"{path}:{number}: {error}") from None
-    except RecordError as error:
-        raise RecordError(
-            f"{path}:{number}: not what an offline check wrote: {error}. Write the baseline anew"
-        ) from None
+    return Offline(head, tuple(rows.values()))

@@ -1,9 +1,9 @@
-"""Problem: what is computed. KernelConfig: how."""
+"""Problem: the attention to compute. KernelConfig: how a kernel computes it."""
 
 from dataclasses import dataclass
 
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.records import _check
+from radialbench.records.codec import check_choice, check_ints, check_numbers, check_text
 
 DTYPES = ("float32", "float16", "bfloat16")
 DIRECTIONS = ("forward", "backward")
@@ -35,11 +35,11 @@ class Problem:
     direction: str = "forward"
 
     def __post_init__(self) -> None:
-        _check.filled(self, "mask_fingerprint")
-        _check.whole(self, "batch", "heads", "head_dim", at_least=1)
-        _check.one_of(self, "dtype", DTYPES)
-        _check.one_of(self, "direction", DIRECTIONS)
-        _check.finite(self, "sm_scale", above=0)
+        check_text(self, "mask_fingerprint")
+        check_ints(self, "batch", "heads", "head_dim", at_least=1)
+        check_choice(self, "dtype", DTYPES)
+        check_choice(self, "direction", DIRECTIONS)
+        check_numbers(self, "sm_scale", above=0)
 
     @property
     def frames(self) -> int:
@@ -79,17 +79,17 @@ class KernelConfig:
     num_stages: int | None = None
 
     def __post_init__(self) -> None:
-        _check.whole(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)
+        check_ints(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)
 
 
 def group_id(problem: Problem, model: str | None, *, sweep: bool = False, joint: str = "/") -> str:
-    """Name what cases share that differ in mask and backend alone.
+    """Return the name of the cases that differ only in mask and backend.
 
     Args:
         problem: What is computed.
-        model: The preset whose grid it is, if it is one's.
-        sweep: Whether they may differ in their frames too, for which there is an F.
-        joint: Stands between the parts.
+        model: The preset of the grid, if it has one.
+        sweep: Whether they may differ in their frames too; F stands for the frames.
+        joint: Text between the parts.
     """
     grid = problem.grid.sweep_label if sweep else problem.grid.label
     batch = f"b{problem.batch}" if problem.batch > 1 else ""
@@ -98,13 +98,13 @@ def group_id(problem: Problem, model: str | None, *, sweep: bool = False, joint:
 
 
 def backend_id(backend: str | None, config: KernelConfig) -> str:
-    """Name a backend, or compiling, with what differs from its plain configuration."""
+    """Return the name of a backend, or of compiling, with what differs from its plain config."""
     plain = plain_config(backend)
     blocks = (config.block_m, config.block_n)
-    written = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
-    written += f"w{config.num_warps}" if config.num_warps else ""
-    written += f"s{config.num_stages}" if config.num_stages else ""
-    return f"{backend or 'compile'}@{written}" if written else backend or "compile"
+    text = f"{blocks[0]}x{blocks[1]}" if blocks != (plain.block_m, plain.block_n) else ""
+    text += f"w{config.num_warps}" if config.num_warps else ""
+    text += f"s{config.num_stages}" if config.num_stages else ""
+    return f"{backend or 'compile'}@{text}" if text else backend or "compile"
 
 
 BLOCKS = {"triton": (128, 64)}
@@ -112,5 +112,5 @@ BLOCKS = {"triton": (128, 64)}
 
 
 def plain_config(backend: str | None) -> KernelConfig:
-    """Give what a backend runs where nothing is said: its blocks, the rest of its own choice."""
+    """Return the default configuration of a backend: its blocks, and the rest its own choice."""
     return KernelConfig(*BLOCKS.get(backend or "", ()))

@@ -1,11 +1,17 @@
-"""Record: what one case gave, with everything needed to believe it."""
+"""Record: the outcome of one case, with everything needed to verify it."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.records import _check
+from radialbench.records.codec import (
+    check_choice,
+    check_ints,
+    check_numbers,
+    check_text,
+    check_time,
+)
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
 from radialbench.records.problem import KernelConfig, Problem, group_id
 
@@ -14,7 +20,7 @@ SCHEMA = 2
 
 MEASURES = ("attention", "compile")
 CEILING_SIZE = 8192
-"""Rows and columns of the matrices whose product `Record.ceiling` times."""
+"""Rows and columns of the matrices of `Record.ceiling`."""
 
 CEILING_FLOPS = 2 * CEILING_SIZE**3
 
@@ -32,10 +38,7 @@ class Status(StrEnum):
 
 
 UNSOUND = (Status.TIMEOUT, Status.CRASHED, Status.FAILED, Status.INACCURATE)
-"""What makes a run fail, is tried again when it goes on, and gives way to a later record."""
-
-
-STATUSES = frozenset(Status)
+"""Statuses that fail a run, are tried again on resume, and are replaced by a later record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,13 @@ class Environment:
         python: Version of Python.
         versions: Versions of the libraries present, by name.
         commit: Commit of the source, `+` after it if changed; None outside a checkout.
-        command: What was typed.
-        host: A short hash of the machine's name: tells machines apart, and names none.
-        max_sm_mhz: Highest clock of a GPU's SMs; None on a CPU or where it is not told, as the next
-            two.
+        command: The command line.
+        host: A short hash of the machine's name.
+        max_sm_mhz: Highest clock of a GPU's SMs; None on a CPU or if not known, as the next two.
         max_memory_mhz: Highest clock of its memory.
-        power_limit_w: What its power is held to.
-        card: A short hash of the GPU's serial identity: tells GPUs of one kind apart, and names
-            none; None on a CPU or where it is not told.
+        power_limit_w: Its power limit.
+        card: A short hash of the GPU's serial number, which distinguishes GPUs of one kind; None on
+            a CPU or if not known.
     """
 
     device: str
@@ -79,42 +81,42 @@ class Environment:
     card: str | None = None
 
     def __post_init__(self) -> None:
-        _check.filled(self, "device")
-        _check.whole(self, "cores", "threads", at_least=1)
-        _check.whole(self, "memory_bytes", at_least=0)
+        check_text(self, "device")
+        check_ints(self, "cores", "threads", at_least=1)
+        check_ints(self, "memory_bytes", at_least=0)
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
 
     @property
     def clocks(self) -> str | None:
-        """What bounds a GPU's clocks and power: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
+        """Limits of a GPU's clocks and power: `SM 1980 MHz, memory 2619 MHz, power 700 W`."""
         limits = (
             ("SM", self.max_sm_mhz, "MHz"),
             ("memory", self.max_memory_mhz, "MHz"),
             ("power", self.power_limit_w, "W"),
         )
-        told = [f"{name} {most:.0f} {unit}" for name, most, unit in limits if most is not None]
-        return ", ".join(told) or None
+        known = [f"{name} {most:.0f} {unit}" for name, most, unit in limits if most is not None]
+        return ", ".join(known) or None
 
     @property
     def processor(self) -> str:
-        """Name of what attention ran on: the GPU's, or the CPU's."""
+        """Name of the GPU or CPU that attention ran on."""
         return self.cpu if self.device == "cpu" else self.device
 
 
 @dataclass(frozen=True, slots=True)
 class TableStats:
-    """What a block table holds, and what it costs.
+    """Contents and cost of a block table.
 
     Attributes:
         pairs: Attending (query, key) pairs.
         density: Share of all pairs.
         block_density: Visited blocks as a share of all blocks.
-        full: Blocks whose every pair attends.
+        full: Blocks with only attending pairs.
         partial: Other visited blocks.
         bitmaps: Distinct bitmaps of the partial blocks.
         nbytes: Bytes of the table.
-        flops: Operations the mask asks for, over all sequences and heads.
-        executed_flops: Operations of the visited blocks, computed whole.
+        flops: FLOPs of the attending pairs, over all sequences and heads.
+        executed_flops: FLOPs of the visited blocks, computed whole.
         compile_ms: Time to compile the table, once.
     """
 
@@ -131,8 +133,8 @@ class TableStats:
 
     def __post_init__(self) -> None:
         counts = ("pairs", "full", "partial", "bitmaps", "nbytes", "flops", "executed_flops")
-        _check.whole(self, *counts, at_least=0)
-        _check.finite(self, "density", "block_density", "compile_ms")
+        check_ints(self, *counts, at_least=0)
+        check_numbers(self, "density", "block_density", "compile_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,10 @@ class Record:
         case: The case's id, unique in its suite and the same in every run.
         measure: `attention`, or `compile` for the time to compile the mask's table.
         mask: The mask.
-        model: The preset whose grid it is; None where the grid is no model's.
+        model: The preset of the grid; None where it is no model's.
         problem: What was computed.
         backend: What computed it; None where only a table was compiled.
-        config: How.
+        config: The kernel's configuration.
         config_source: Where the configuration comes from.
         table: The block table; None if it could not be compiled.
         status: How the case ended.
@@ -161,11 +163,10 @@ class Record:
         environment: Where it ran.
         created: When it ended, in ISO 8601 with its zone.
         isolated: Samples of launches that each follow a pause, on a GPU.
-        ceiling: Samples of a matrix product of `CEILING_SIZE`³ in the inputs' dtype, taken in turn
-            with `timing`: what the GPU gave at that moment.
-        telemetry: What the GPU's own counters said during a stretch of calls.
-        gates: The least change of a metric that counts in a check, as the suite that was run says
-            it: `latency=5%`. Where it says nothing there is none.
+        ceiling: Samples of a matmul of `CEILING_SIZE`³ in the inputs' dtype, taken in turn with
+            `timing`: the GPU's rate at that moment.
+        telemetry: The GPU's counters over repeated calls.
+        gates: The suite's gates, the least changes that count in a check: `latency=5%`.
     """
 
     schema: int
@@ -194,13 +195,12 @@ class Record:
     gates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check.whole(self, "schema", at_least=1)
-        _check.filled(self, "suite", "case", "config_source")
+        check_ints(self, "schema", at_least=1)
+        check_text(self, "suite", "case", "config_source")
         if self.mask.fingerprint != self.problem.mask_fingerprint:
             raise RecordError(f"Record.mask is not the mask of Record.problem ({self.case})")
-        _check.one_of(self, "measure", MEASURES)
-        _check.one_of(self, "status", STATUSES)
-        _check.finite(self, "permute_ms", "plan_ms")
+        check_choice(self, "measure", MEASURES)
+        check_numbers(self, "permute_ms", "plan_ms")
         ok = self.status == Status.OK
         if ok != (self.timing is not None):
             raise RecordError(f"Record.timing is set exactly when a case is ok ({self.case})")
@@ -212,14 +212,14 @@ class Record:
             raise RecordError(f"attention needs a backend ({self.case})")
         if ok and self.measure == "attention" and not (self.accuracy and self.accuracy.passed):
             raise RecordError(f"no time without an accurate result ({self.case})")
-        _check.zoned_time(self, "created")
+        check_time(self, "created")
 
     @property
     def group(self) -> str:
-        """What cases share that are compared with one another: all but mask and backend."""
+        """Name of the cases that are compared with each other: all but mask and backend."""
         return group_id(self.problem, self.model)
 
     @property
     def sweep(self) -> str:
-        """What cases share that differ in mask, backend and frames alone: F is for the frames."""
+        """Name of the cases that differ only in mask, backend and frames; F is for the frames."""
         return group_id(self.problem, self.model, sweep=True, joint=" ")

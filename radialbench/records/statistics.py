@@ -1,4 +1,4 @@
-"""Estimates with their 95% intervals: how samples become medians, ratios and exponents."""
+"""Estimates with their 95% intervals: medians, ratios and exponents of samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-FEWEST_SAMPLES = 6
-"""Samples that a median's interval takes: all of fewer lie on one side of the median too often."""
+MIN_SAMPLES = 6
+"""Samples that a median's interval takes: fewer lie too often all on one side of the median."""
 
-FEWEST_SIZES = 3
+MIN_SIZES = 3
 """Different sizes that an exponent takes."""
 
 ORDER_STATISTICS = "order statistics"
@@ -41,7 +41,7 @@ class Estimate:
         value: The estimate itself.
         low: Lower end of the interval; None where there are too few samples for one.
         high: Upper end, likewise.
-        how: How the interval was made, such as `order statistics`; empty without one.
+        how: Method of the interval, such as `order statistics`; empty without one.
     """
 
     value: float
@@ -51,17 +51,15 @@ class Estimate:
 
     def __post_init__(self) -> None:
         low, high = self.ends or (self.value, self.value)
-        asked = ""
+        rule = ""
         if (self.low is None) != (self.high is None):
-            asked = "have both ends of its interval or none"
+            rule = "have both ends of its interval or none"
         elif not (isfinite(self.value) and isfinite(low) and isfinite(high)):
-            asked = "be made of finite numbers"
+            rule = "be made of finite numbers"
         elif not low <= self.value <= high:
-            asked = "lie within its interval"
-        if asked:
-            raise RecordError(
-                f"Estimate must {asked}, got {self.value} ({self.low} to {self.high})"
-            )
+            rule = "lie within its interval"
+        if rule:
+            raise RecordError(f"Estimate must {rule}, got {self.value} ({self.low} to {self.high})")
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -86,11 +84,11 @@ class Estimate:
         return self.high is not None and self.high < bound
 
     def plus(self, shift: float) -> "Estimate":
-        """Return the same, moved by something that is known exactly."""
+        """Return the estimate plus an exact number."""
         return self._moved(self.value + shift, [end + shift for end in self.ends or ()])
 
     def times(self, factor: float) -> "Estimate":
-        """Return the same, multiplied by something that is known exactly and above 0."""
+        """Return the estimate times an exact number above 0."""
         return self._moved(self.value * factor, [end * factor for end in self.ends or ()])
 
     def inverse(self) -> "Estimate":
@@ -123,7 +121,7 @@ def estimate_median(samples: Sequence[float]) -> Estimate:
     at least 95 of 100 cases is taken (Thompson 1936; it inverts the sign test).
 
     Args:
-        samples: At least one, which do not depend on each other; fewer than `FEWEST_SAMPLES` have
+        samples: At least one, which do not depend on each other; fewer than `MIN_SAMPLES` have
             no interval.
     """
     ordered = sorted(samples)
@@ -153,9 +151,9 @@ def interval_rank(count: int) -> int:
 def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
     """Return the median of the ratios of samples that were taken in turn, and its interval.
 
-    What disturbed both samples of a pair at once is no uncertainty of their ratio. The interval is
-    that of a median, which holds the true ratio in 95 of 100 cases under every noise that leaves
-    pairs independent. Others were simulated (docs/measurement.md, `benchmarks/intervals.py`): a
+    A disturbance of both samples of a pair is no uncertainty of their ratio. The interval is that
+    of a median, which holds the true ratio in 95 of 100 cases under every noise that leaves pairs
+    independent. Others were simulated (docs/measurement.md, `benchmarks/intervals.py`): a
     percentile bootstrap of the median falls to 92%; interpolation between order statistics
     (Hettmansperger and Sheather 1986) to 91% where ratios have two modes, as those of two kernels
     in random order have on a GPU that its power limits; the signed rank interval (Hodges and
@@ -166,13 +164,13 @@ def paired_ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
 
     Args:
         above: Samples, at least one.
-        below: Those taken beside them, in the same order.
+        below: The other sample of each pair, in the same order.
     """
     return estimate_median([one / other for one, other in zip(above, below, strict=True)])
 
 
 def unpaired_ratio(above: Estimate, below: Estimate) -> Estimate:
-    """Return the ratio of two positive numbers that were measured apart.
+    """Return the ratio of two positive numbers that were measured independently.
 
     The distances of the ends, as logarithms, add up as independent errors do: by their squares
     (the method of variance estimates recovery, Zou and Donner 2008, doi:10.1002/sim.3095).
@@ -201,9 +199,9 @@ def exponent(sizes: Sequence[float], samples: Sequence[Sequence[float]]) -> Esti
     Returns:
         None with fewer than three different sizes.
     """
-    if len(set(sizes)) < FEWEST_SIZES:
+    if len(set(sizes)) < MIN_SIZES:
         return None
-    import numpy as np  # Not needed to read records, so not before it is.
+    import numpy as np  # Records are read without it.
 
     x = np.log(np.asarray(sizes, np.float64))
     cases = [np.asarray(case, np.float64) for case in samples]
@@ -218,11 +216,7 @@ def exponent(sizes: Sequence[float], samples: Sequence[Sequence[float]]) -> Esti
 
 
 def _drawn_medians(ordered: "Floats", rng: "Generator") -> "Floats":
-    """Return medians of samples drawn again.
-
-    The rank that the median of a draw has does not depend on the samples: ranks are drawn once a
-    number of samples, and come in another order for every case.
-    """
+    """Return medians of resamples, whose ranks are drawn once per number of samples."""
     lower, upper = drawn_ranks(len(ordered), RESAMPLES)
     return rng.permutation((ordered[lower] + ordered[upper]) / 2)
 

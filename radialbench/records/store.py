@@ -1,24 +1,28 @@
-"""Results on disk: one JSON line a record, safe against kills and full disks."""
+"""Results on disk: one JSON line a record, safe against kills and full disks; and their merge."""
 
 import errno
 import fcntl
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import VersionError, read_line, to_json
-from radialbench.records.result import SCHEMA, Record
+from radialbench.records.result import SCHEMA, UNSOUND, Record
+
+T = TypeVar("T")
 
 RESULTS = "results.jsonl"
 """Name of the file of results in an output folder."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says when there is no room left, or none left for this user."""
+"""Errors of the system for a full disk, or a full quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,9 @@ class WriteError(RecordError):
 
 @contextmanager
 def reserved(path: Path) -> Iterator[None]:
-    """Keep other processes that ask for the same from appending; makes the file if need be.
+    """Lock a file against other runs; creates it if it does not exist.
 
-    The system lets go of the file when the process ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
 
     Raises:
         RecordError: Another process has reserved the file.
@@ -56,26 +60,26 @@ def reserved(path: Path) -> Iterator[None]:
                 f"another run is writing to {path}; wait for its end, or choose another folder"
             ) from None
         except OSError:
-            # Some network file systems have no locks; runs are not kept apart there.
-            pass
+            pass  # Some network file systems have no locks.
         yield
 
 
 def append(path: Path, record: object) -> None:
     """Add one record, of a case or of a trial, and return when it is on the disk.
 
-    A line that a kill left unfinished is closed first; a write that fails is taken back, so that
-    the file stays readable.
+    The rest of a line after a kill is ended first, and a failed write is undone: the file stays
+    readable.
 
     Raises:
         RecordError: The record holds a number that is not finite.
         WriteError: The file cannot be written.
     """
-    line = written(record)
+    line = _line(record)
     try:
         with path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
-            start = b"" if _ends_line(file, size) else b"\n"
+            file.seek(max(0, size - 1))
+            start = b"" if file.read(1) in (b"", b"\n") else b"\n"
             _write(file.fileno(), start + line, size)
     except OSError as error:
         raise WriteError(
@@ -83,27 +87,28 @@ def append(path: Path, record: object) -> None:
         ) from None
 
 
-def written(record: object) -> bytes:
-    """Write a record, of a case or of a tuned problem, as a line.
+@contextmanager
+def write_errors(path: Path, hint: str = "choose another folder") -> Iterator[None]:
+    """Report that a file cannot be written as an error of this package.
 
     Raises:
-        RecordError: The record holds a number that is not finite.
+        WriteError: The disk is full.
+        RecordError: It cannot be written for another reason.
     """
-    return to_json(record).encode() + b"\n"
+    try:
+        yield
+    except OSError as error:
+        kind = WriteError if error.errno in DISK_FULL else RecordError
+        raise kind(f"cannot write {path}: {error.strerror or error}; {hint}") from None
 
 
 def write_whole(path: Path, records: Iterable[object]) -> None:
-    """Write a file of records, or nothing: what was there is kept until all are on the disk.
-
-    Raises:
-        RecordError: A record holds a number that is not finite.
-        OSError: It cannot be written.
-    """
-    write_bytes(path, map(written, records))
+    """Write a file of records as `write_bytes` does; errors as that, and as `to_json`."""
+    write_bytes(path, map(_line, records))
 
 
 def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file, or nothing: what was there is kept until all is on the disk.
+    """Write a file, or nothing: the former file is kept until all is on the disk.
 
     Raises:
         OSError: It cannot be written.
@@ -122,7 +127,7 @@ def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def record_of(line: bytes) -> Record:
-    """Read one line of results; keys that this version does not know are passed over.
+    """Read one line of results; keys that this version does not know are ignored.
 
     Raises:
         VersionError: It is written in another version.
@@ -131,22 +136,39 @@ def record_of(line: bytes) -> Record:
     return read_line(line, Record, SCHEMA, strict=False)
 
 
+def numbered_lines(path: Path) -> list[tuple[int, bytes]]:
+    """Return the lines of a file that are not blank, with their numbers.
+
+    Raises:
+        RecordError: The file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def read_at(place: str, line: bytes, kind: type[T], version: int, *, what: str, hint: str) -> T:
+    """Read one line of a file that is read whole or not at all; errors as `read_line`."""
+    try:
+        return read_line(line, kind, version)
+    except VersionError as error:
+        raise VersionError(f"{place}: {error}") from None
+    except RecordError as error:
+        raise RecordError(f"{place}: not {what}: {error}. {hint}") from None
+
+
 def read(path: Path) -> ReadResult:
     """Read a file of results; lines that are cut off or foreign are skipped and reported.
 
     Raises:
         RecordError: The file cannot be read, or was written in another version.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     records: list[Record] = []
     skipped: list[str] = []
-    with _nothing_collected():
-        for number, line in enumerate(lines, start=1):
-            if not line or line.isspace():
-                continue
+    with _paused_collector():
+        for number, line in numbered_lines(path):
             try:
                 records.append(record_of(line))
             except VersionError as error:
@@ -157,8 +179,8 @@ def read(path: Path) -> ReadResult:
 
 
 @contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Look for no cycles meanwhile: records have none, and the search grows with their number."""
+def _paused_collector() -> Iterator[None]:
+    """Pause the search for reference cycles, which grows with the number of records."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -168,11 +190,8 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
-def _ends_line(file: Any, size: int) -> bool:
-    if size == 0:
-        return True
-    file.seek(size - 1)
-    return bool(file.read(1) == b"\n")
+def _line(record: object) -> bytes:
+    return to_json(record).encode() + b"\n"
 
 
 def _write(handle: int, data: bytes, size: int) -> None:
@@ -183,3 +202,87 @@ def _write(handle: int, data: bytes, size: int) -> None:
     except OSError:
         os.ftruncate(handle, size)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The result of a merge.
+
+    Attributes:
+        results: The file of results.
+        suite: Name of the suite.
+        records: In the order of the first record of each case.
+        same: Records that another file holds too.
+        replaced: Unsound records replaced by a later one of their case.
+        skipped: Lines that are no records, as `file: line 12: reason`.
+    """
+
+    results: Path
+    suite: str
+    records: tuple[Record, ...]
+    same: int
+    replaced: int
+    skipped: tuple[str, ...]
+
+
+def merge(files: Sequence[Path], out: Path) -> Merged:
+    """Merge files of results; of a case's records, a later one counts if the earlier was unsound.
+
+    Args:
+        files: The files.
+        out: Folder for the merged one; created if it does not exist.
+
+    Raises:
+        RecordError: A file cannot be read or holds no record, two are of different suites or hold
+            sound records of one case, or the folder holds results or cannot be used.
+        WriteError: The disk is full.
+    """
+    by_case: dict[str, list[tuple[Record, Path]]] = {}
+    suites: dict[str, Path] = {}
+    skipped: list[str] = []
+    same = 0
+    for file in files:
+        results = read(file)
+        skipped += [f"{file}: {line}" for line in results.skipped]
+        if not results.records:
+            raise RecordError(f"{file} holds no records; leave it out")
+        for record in results.records:
+            suites.setdefault(record.suite, file)
+            known = by_case.setdefault(record.case, [])
+            if any(record == other for other, _ in known):
+                same += 1
+            else:
+                known.append((record, file))
+    if len(suites) > 1:
+        names = " and ".join(f"{name!r} in {file}" for name, file in suites.items())
+        raise RecordError(f"results of different suites, {names}; merge those of one suite")
+    records = tuple(map(_valid_record, by_case.values()))
+    replaced = sum(map(len, by_case.values())) - len(records)
+    merged = out / RESULTS
+    with write_errors(merged):
+        out.mkdir(parents=True, exist_ok=True)
+        if merged.exists() and merged.stat().st_size:
+            raise RecordError(f"{merged} already holds results; choose another folder")
+        write_whole(merged, records)
+    return Merged(merged, next(iter(suites)), records, same, replaced, tuple(skipped))
+
+
+def _valid_record(known: list[tuple[Record, Path]]) -> Record:
+    """Return the record of a case that counts."""
+    # Sorting is stable: of one second, the later in the order given.
+    ordered = sorted(known, key=lambda pair: datetime.fromisoformat(pair[0].created))
+    for (earlier, first), (later, second) in pairwise(ordered):
+        # A configuration that the suite leaves open may be tuned between two runs.
+        fixed = {earlier.config_source, later.config_source} == {"suite"}
+        if earlier.problem != later.problem or (fixed and earlier.config != later.config):
+            raise RecordError(
+                f"{first} and {second} hold {earlier.case} for different masks or shapes: the "
+                "suite has changed between them, and their results do not belong together"
+            )
+        if earlier.status not in UNSOUND:
+            raise RecordError(
+                f"{first} and {second} both hold {earlier.case}: {earlier.status} at "
+                f"{earlier.created}, then {later.status} at {later.created}; merge shards that do "
+                "not overlap, or leave one of the two out"
+            )
+    return ordered[-1][0]

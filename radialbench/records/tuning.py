@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass, field, fields
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.records import _check
+from radialbench.records.codec import check_choice, check_ints, check_text, check_time
 from radialbench.records.problem import DIRECTIONS, DTYPES, KernelConfig, Problem
 from radialbench.records.statistics import Estimate
 
@@ -46,24 +46,18 @@ class TuningKey:
     direction: str = "forward"
 
     def __post_init__(self) -> None:
-        _check.filled(self, "backend", "device", "mask_fingerprint")
-        _check.whole(
+        check_text(self, "backend", "device", "mask_fingerprint")
+        check_ints(
             self,
             *("frames", "tokens_per_frame", "seq_len", "batch", "heads", "head_dim"),
             at_least=1,
         )
-        _check.one_of(self, "dtype", DTYPES)
-        _check.one_of(self, "direction", DIRECTIONS)
+        check_choice(self, "dtype", DTYPES)
+        check_choice(self, "direction", DIRECTIONS)
 
 
 def key_of(problem: Problem, backend: str, device: str) -> TuningKey:
-    """Give the key of a problem.
-
-    Args:
-        problem: What is computed.
-        backend: What computes it.
-        device: Name of the GPU, or of the CPU.
-    """
+    """Return the key of a problem for a backend and a device, a GPU's or CPU's name."""
     names = [each.name for each in fields(TuningKey) if each.name not in ("backend", "device")]
     shape = {name: getattr(problem, name) for name in names}
     return TuningKey(backend=backend, device=device, **shape)
@@ -71,14 +65,14 @@ def key_of(problem: Problem, backend: str, device: str) -> TuningKey:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How many trials of a search ended how.
+    """Counts of a search's trials by outcome.
 
     Attributes:
-        rejected: Never measured: constraints, shared memory or spills spoke against them.
+        rejected: Not measured, because of constraints, shared memory or spills.
         compile_failed: Did not compile.
-        crashed: Took their process with them, or raised an error.
+        crashed: Ended their process, or raised an error.
         timeout: Took too long.
-        wrong: Were further from the definition than the tolerance.
+        wrong: Had errors above the tolerance.
         ok: Were measured.
     """
 
@@ -90,7 +84,7 @@ class Outcomes:
     ok: int = 0
 
     def __post_init__(self) -> None:
-        _check.whole(self, *self.__dataclass_fields__, at_least=0)
+        check_ints(self, *self.__dataclass_fields__, at_least=0)
 
     @property
     def total(self) -> int:
@@ -100,22 +94,22 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class TuningRecord:
-    """What tuning a problem gave.
+    """The result of tuning a problem.
 
     Attributes:
         schema: Version of the stored form.
-        key: What was tuned.
+        key: The problem that was tuned.
         mask: The mask.
         config: The configuration to run: the fastest, or the default.
         default: The default configuration it was compared with.
         source: `tuned`, or `default` where nothing beat the default by more than the noise.
         ms: Time of a call with `config`.
-        default_ms: Time of a call with `default`, sampled in turn with the former.
-        ratio: Of `default_ms` over `ms`, sample by sample; above 1 where `config` is faster.
-        trials: How the trials ended.
-        sampler: Who proposed them.
-        seed: What that one drew from.
-        edges: Fields of `config` that lie on the border of what was searched.
+        default_ms: Time of a call with `default`, sampled in turn with `ms`.
+        ratio: `default_ms` over `ms`, sample by sample; above 1 where `config` is faster.
+        trials: Counts of the trials by outcome.
+        sampler: What proposed them.
+        seed: Seed of the sampler.
+        edges: Fields of `config` on the border of the search space.
         kernel: Hash of the source of the kernel that was timed.
         versions: Versions of the libraries, by name.
         created: When, in ISO 8601 with its zone.
@@ -139,15 +133,14 @@ class TuningRecord:
     created: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "edges", tuple(self.edges))
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
-        _check.whole(self, "schema", at_least=1)
-        _check.whole(self, "seed", at_least=0)
-        _check.filled(self, "sampler", "kernel")
+        check_ints(self, "schema", at_least=1)
+        check_ints(self, "seed", at_least=0)
+        check_text(self, "sampler", "kernel")
         if self.mask.fingerprint != self.key.mask_fingerprint:
             raise RecordError("TuningRecord.mask is not the mask of TuningRecord.key")
-        _check.one_of(self, "source", CHOICES)
-        _check.zoned_time(self, "created")
+        check_choice(self, "source", CHOICES)
+        check_time(self, "created")
         for name in ("ms", "default_ms", "ratio"):
             estimate: Estimate = getattr(self, name)
             if min(estimate.ends or (estimate.value,)) <= 0:
@@ -162,17 +155,14 @@ class TuningRecord:
             )
 
     def stale_reasons(self, kernel: str | None, versions: Mapping[str, str]) -> list[str]:
-        """Say what has moved since it was made; empty if nothing that counts has.
+        """Return what has changed since it was tuned; empty if nothing relevant has.
 
         Args:
-            kernel: Hash of the kernel's source as it is now; any will do if None.
-            versions: Versions that count as they are now, by library.
+            kernel: Hash of the kernel's source now; not compared if None.
+            versions: Relevant versions now, by library.
         """
-        reasons = []
-        if kernel is not None and self.kernel != kernel:
-            reasons.append("the kernel's source has changed")
-        for name, now in versions.items():
-            then = self.versions.get(name, "not told")
-            if then != now:
-                reasons.append(f"{name} was {then} and is {now}")
-        return reasons
+        moved = kernel is not None and self.kernel != kernel
+        reasons = ["the kernel's source has changed"] if moved else []
+        then = {name: self.versions.get(name, "not recorded") for name in versions}
+        changed = [name for name in versions if then[name] != versions[name]]
+        return reasons + [f"{name} was {then[name]} and is {versions[name]}" for name in changed]

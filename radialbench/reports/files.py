@@ -12,8 +12,8 @@ from radialbench.records.codec import to_dict
 from radialbench.records.result import Record
 from radialbench.reports.charts import charts
 from radialbench.reports.formats import csv, markdown
-from radialbench.reports.formats.html import render as page
 from radialbench.reports.masks import draw_masks
+from radialbench.reports.page.assemble import page
 from radialbench.reports.summary import Summary
 
 PAGE = "report.html"

@@ -1,10 +1,11 @@
 """Chart of a metric over runs: values, their intervals, levels between change points."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radialbench.reports.check.history import History, MetricHistory
-from radialbench.reports.check.history_text import describe_change
-from radialbench.reports.check.metrics import UNITS
+from radialbench.errors import ReportError
+from radialbench.reports.check.history import History, MetricHistory, describe_change
+from radialbench.reports.check.metrics import METRICS
 from radialbench.reports.text import MIB, printable
 
 if TYPE_CHECKING:
@@ -29,13 +30,30 @@ def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
             yield name, rendered(figure, "png"), rendered(figure, "svg")
 
 
+def write_pictures(found: History, folder: Path) -> None:
+    """Write the picture of each changed series as PNG and SVG.
+
+    Raises:
+        ReportError: The folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, png, svg in pictures(found):
+            (folder / f"{name}.png").write_bytes(png)
+            (folder / f"{name}.svg").write_bytes(svg)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --out"
+        ) from None
+
+
 def draw(one: MetricHistory, found: History) -> "Figure":
     """Draw a metric of a case over the runs."""
     from matplotlib.figure import Figure
 
     from radialbench.reports.charts._drawing import COLOURS, GREY, WIDTH
 
-    scale, unit = SCALES.get(one.metric, (1.0, UNITS.get(one.metric, "")))
+    scale, unit = SCALES.get(one.metric, (1.0, METRICS[one.metric].unit))
     figure = Figure(figsize=(WIDTH, 4.2))
     axes = figure.subplots()
     runs = [point.run for point in one.points]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from radialbench.reports.scaling import (
     SQUARE,
+    FitOutcome,
     Growth,
-    GrowthVerdict,
     Latency,
     Resolution,
     Scaling,
@@ -72,9 +72,9 @@ def _exact(work: Work) -> str:
     exact = work.exact
     frames = exact.frames[exact.start :] or exact.frames
     over = f"over {frames[0]} to {frames[-1]} frames of {work.frame_tokens:,} tokens"
-    if exact.verdict is GrowthVerdict.NONE_FITS:
+    if exact.verdict is FitOutcome.NONE_FITS:
         return f"{over} no form fits the exact work: {exact.why}. It grows {_ends(exact)}."
-    if exact.verdict is GrowthVerdict.CANNOT_TELL:
+    if exact.verdict is FitOutcome.CANNOT_TELL:
         return f"{exact.why}. The exact work grows {_ends(exact)}."
     best, *others = exact.fits
     rest = join_and(f"{fit.form} leaves {_small(fit.residual)}" for fit in others)
@@ -100,12 +100,12 @@ def _executed(work: Work) -> str:
         f"{frames[0]} frames and {format_ratio(last)} at {frames[-1]}"
     )
     exact, executed = work.exact, work.executed
-    if exact.verdict is not GrowthVerdict.FOLLOWS:
+    if exact.verdict is not FitOutcome.FOLLOWS:
         return f"{line}."
-    if executed.verdict is GrowthVerdict.NONE_FITS:
+    if executed.verdict is FitOutcome.NONE_FITS:
         last = executed.exponents[-1]
         return f"{line}; what is executed follows no form and ends with n^{last:.2f}."
-    if executed.verdict is GrowthVerdict.CANNOT_TELL:
+    if executed.verdict is FitOutcome.CANNOT_TELL:
         return f"{line}; the form of what is executed cannot be told."
     if executed.fits[0].form != exact.fits[0].form:
         return f"{line}; what is executed follows {executed.fits[0].form}."

@@ -341,9 +341,12 @@ def _baseline(place: int, record: Record, dense: Dense) -> tuple[Record | None, 
     if not here:
         return None, "dense ran in another environment"
     for where, result in found:
-        if where == place and result.timing and not result.timing.unlike(record.timing):
+        if where == place and result.timing and not result.timing.protocol_diff(record.timing):
             return result, None
-    return None, f"dense was measured differently ({'; '.join(here[0].unlike(record.timing))})"
+    return (
+        None,
+        f"dense was measured differently ({'; '.join(here[0].protocol_diff(record.timing))})",
+    )
 
 
 def _shape(record: Record) -> object:

@@ -41,7 +41,7 @@ CLEAR = 2.0
 """How many times the best form's residual the second best must have."""
 
 
-class GrowthVerdict(StrEnum):
+class FitOutcome(StrEnum):
     """What a sweep shows about its form of growth."""
 
     FOLLOWS = "follows"
@@ -89,7 +89,7 @@ class Growth:
     tokens: tuple[int, ...]
     values: tuple[float, ...]
     fits: tuple[Fit, ...]
-    verdict: GrowthVerdict
+    verdict: FitOutcome
     why: str
 
     @property
@@ -149,27 +149,27 @@ def local_exponents(sizes: Sequence[float], values: Sequence[float]) -> tuple[fl
 
 def _judge(
     fits: Sequence[Fit], frames: Sequence[int], tokens: Sequence[int], values: Sequence[float]
-) -> tuple[GrowthVerdict, str]:
+) -> tuple[FitOutcome, str]:
     if len(frames) < FEWEST or max(frames) < LONGEST:
         here = f"{len(frames)} lengths up to {max(frames)} frames" if frames else "these lengths"
-        return GrowthVerdict.CANNOT_TELL, (
+        return FitOutcome.CANNOT_TELL, (
             f"{here} cannot tell the forms apart; {FEWEST} from {SHORTEST} frames on, up to "
             f"{LONGEST}, may"
         )
     best, second = fits[:2]
     if best.residual > CLOSE:
-        return GrowthVerdict.NONE_FITS, f"the best leaves a residual of {best.residual:.2f}"
+        return FitOutcome.NONE_FITS, f"the best leaves a residual of {best.residual:.2f}"
     last = local_exponents(tokens[-2:], values[-2:])[0]
     own = local_exponents(tokens[-2:], best.at(frames[-2:], tokens[-2:]).tolist())[0]
     if abs(last - own) > CLOSE:
-        return GrowthVerdict.NONE_FITS, (
+        return FitOutcome.NONE_FITS, (
             f"the best, {best.form}, ends with the exponent {own:.2f} where {last:.2f} is found"
         )
     if second.residual < CLEAR * best.residual:
-        return GrowthVerdict.CANNOT_TELL, (
+        return FitOutcome.CANNOT_TELL, (
             f"the forms cannot be told apart, as {second.form} fits nearly as well as {best.form}"
         )
-    return GrowthVerdict.FOLLOWS, ""
+    return FitOutcome.FOLLOWS, ""
 
 
 LEAST_SPAN = 1.5
@@ -209,7 +209,7 @@ class Work:
     @property
     def bends(self) -> bool:
         """Whether the work follows a form that grows more slowly than dense."""
-        return self.exact.verdict is GrowthVerdict.FOLLOWS and self.exact.fits[0].form != SQUARE
+        return self.exact.verdict is FitOutcome.FOLLOWS and self.exact.fits[0].form != SQUARE
 
     @property
     def table_exponents(self) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What every form of a check promises: text of the verdicts alone, whatever is in them."""
+"""What every format of a check promises: text of the verdicts alone, whatever is in them."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,8 @@ from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.statistics import Estimate
 from radialbench.reports.check.compare import check
-from radialbench.reports.check.formats import CHECK_FORMATS, load_check_format
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
+from radialbench.reports.formats import CHECK_FORMATS, load_check_format
 from tests.reports.check.noise import record
 
 every_format = pytest.mark.parametrize("name", CHECK_FORMATS)
@@ -127,7 +127,9 @@ def test_json_has_no_infinity() -> None:
 
 
 def test_an_unknown_form_is_named_with_its_neighbour() -> None:
-    with pytest.raises(ReportError, match="unknown form of a check 'junti'; did you mean 'junit'"):
+    with pytest.raises(
+        ReportError, match="unknown format of a check 'junti'; did you mean 'junit'"
+    ):
         load_check_format("junti")
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from radialbench.autotune.export import CONFIG_FORMATS, Chosen, Texts, load_config_format
 from radialbench.errors import RecordError
 from radialbench.records.codec import from_dict
-from radialbench.records.exported import from_document
 from radialbench.records.problem import DTYPES, KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
+from radialbench.records.tuning_file import from_document
 from tests.records.tuned import TUNED, kept, tuned
 
 Read = dict[TuningKey, KernelConfig]
@@ -219,7 +219,7 @@ def test_texts_can_be_written(name: str) -> None:
 
 def test_unknown_format() -> None:
     with pytest.raises(
-        RecordError, match="unknown form of configurations 'jason'; did you mean 'j"
+        RecordError, match="unknown format of configurations 'jason'; did you mean 'j"
     ):
         load_config_format("jason")
 

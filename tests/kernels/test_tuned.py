@@ -13,11 +13,10 @@ from radialbench.kernels import tuned as module
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import SHIPPED, file_name, find_config, processor
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.records.exported import to_document
 from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.tuning import TuningRecord
-from radialbench.records.tuning_file import read_tuning, write_tuning
+from radialbench.records.tuning_file import read_tuning, to_document, write_tuning
 from tests.kernels.configs import fresh, written
 from tests.records.tuned import tuned
 

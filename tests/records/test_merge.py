@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from radialbench.errors import RecordError
-from radialbench.records.merge import merge
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import UNSOUND, Record, Status
-from radialbench.records.store import RESULTS, WriteError, append, read
+from radialbench.records.store import RESULTS, WriteError, append, merge, read
 from tests.records.sample import RECORD, failed
 
 
@@ -131,7 +130,9 @@ def test_a_folder_that_holds_results_is_left_alone(tmp_path: Path) -> None:
     merge([one], tmp_path / "out")
     with pytest.raises(RecordError, match=r"out/results.jsonl already holds results; choose"):
         merge([one], tmp_path / "out")
-    with pytest.raises(RecordError, match=r"cannot write results to .*a.jsonl/x: Not a directory"):
+    with pytest.raises(
+        RecordError, match=r"cannot write .*a.jsonl/x/results.jsonl: Not a directory"
+    ):
         merge([one], one / "x")
 
 
@@ -143,6 +144,6 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     one = written(tmp_path, "a", [case(1)])
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WriteError, match=r"cannot write results to .*: No space left on device"):
+    with pytest.raises(WriteError, match=r"cannot write .*: No space left on device"):
         merge([one], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

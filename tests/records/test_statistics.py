@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from radialbench.errors import RecordError
 from radialbench.records.statistics import (
     BOOTSTRAP,
-    FEWEST_SAMPLES,
     INDEPENDENT_ERRORS,
+    MIN_SAMPLES,
     ORDER_STATISTICS,
     Estimate,
     estimate_median,
@@ -72,14 +72,14 @@ def test_nothing_is_sure_without_an_interval() -> None:
     )
 
 
-@pytest.mark.parametrize("count", range(1, FEWEST_SAMPLES))
+@pytest.mark.parametrize("count", range(1, MIN_SAMPLES))
 def test_fewer_than_six_samples_hold_the_median_too_seldom(count: int) -> None:
     # The median lies outside all of them if every one is above it, or every one below.
     assert 2 * 0.5**count > 0.05
     assert estimate_median([1.0] * count) == Estimate(1.0)
 
 
-@pytest.mark.parametrize("count", range(FEWEST_SAMPLES, 13))
+@pytest.mark.parametrize("count", range(MIN_SAMPLES, 13))
 def test_the_interval_is_the_narrowest_that_is_sure_enough(count: int) -> None:
     """Counts, over every way samples can fall below and above the median, when it lies between."""
     found = estimate_median([float(sample) for sample in reversed(range(count))])

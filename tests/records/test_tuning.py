@@ -61,7 +61,7 @@ def test_what_has_moved_is_told() -> None:
     assert TUNED.stale_reasons(None, {}) == []
     assert TUNED.stale_reasons("old", now) == ["the kernel's source has changed"]
     assert TUNED.stale_reasons("abc", {"triton": "3.8.0"}) == ["triton was 3.7.1 and is 3.8.0"]
-    assert TUNED.stale_reasons("abc", {"cutlass": "4"}) == ["cutlass was not told and is 4"]
+    assert TUNED.stale_reasons("abc", {"cutlass": "4"}) == ["cutlass was not recorded and is 4"]
 
 
 RECORDS = (TUNED, kept(heads=40), tuned(frames=9, edges=(), trials=Outcomes()))

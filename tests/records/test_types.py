@@ -82,8 +82,8 @@ def test_what_stands_beside_samples_is_as_long_as_they_are() -> None:
 def test_measurements_taken_differently_are_unlike() -> None:
     warm = Measurement((1.0,), 0, "warm", "perf_counter", None)
     cold = replace(warm, cache="cold", clocks="1980 MHz")
-    assert warm.unlike(replace(warm, samples_ms=(9.0,), warmups=5)) == []
-    assert warm.unlike(cold) == ["cache: warm and cold", "clocks: None and 1980 MHz"]
+    assert warm.protocol_diff(replace(warm, samples_ms=(9.0,), warmups=5)) == []
+    assert warm.protocol_diff(cold) == ["cache: warm and cold", "clocks: None and 1980 MHz"]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from markupsafe import escape
 
 from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
-from radialbench.reports.formats.html import render
 from radialbench.reports.masks import pictured
 from radialbench.reports.page import pictures, render_template
+from radialbench.reports.page.assemble import page as render
 from radialbench.reports.rows import DENSE, Row
 from radialbench.reports.summary import summarize
 from radialbench.reports.text import printable

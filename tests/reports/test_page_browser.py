@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from radialbench.reports.check.compare import check
-from radialbench.reports.formats.html import render
+from radialbench.reports.page.assemble import page as render
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import summarize
 from tests.reports import golden

@@ -19,8 +19,8 @@ from radialbench.reports.scaling import (
     LOG,
     POWER,
     SQUARE,
+    FitOutcome,
     Growth,
-    GrowthVerdict,
     Scaling,
     fit,
     growth,
@@ -59,7 +59,7 @@ def test_a_form_is_found_again(form: str, ratio: float, scale: float) -> None:
 @pytest.mark.parametrize("ratio", [-0.5, 0.0, 0.3])
 def test_a_form_is_told_from_its_rivals(form: str, ratio: float) -> None:
     found = growth(FRAMES, TOKENS, relative(form, ratio))
-    assert found.verdict is GrowthVerdict.FOLLOWS
+    assert found.verdict is FitOutcome.FOLLOWS
     assert found.fits[0].form == form
     assert [one.residual for one in found.fits] == sorted(one.residual for one in found.fits)
 
@@ -85,12 +85,12 @@ def test_the_residual_is_of_the_logarithms() -> None:
 
 def test_a_short_sweep_cannot_tell() -> None:
     short = growth(FRAMES[:4], TOKENS[:4], relative(LOG, 0)[:4])
-    assert short.verdict is GrowthVerdict.CANNOT_TELL
+    assert short.verdict is FitOutcome.CANNOT_TELL
     assert short.why.startswith("4 lengths up to 33 frames cannot tell the forms apart;")
     sparse = growth(FRAMES[::3], TOKENS[::3], relative(LOG, 0)[::3])
-    assert sparse.verdict is GrowthVerdict.CANNOT_TELL
+    assert sparse.verdict is FitOutcome.CANNOT_TELL
     nothing = growth((1, 2), (10, 20), (1.0, 2.0))
-    assert (nothing.verdict, nothing.fits) == (GrowthVerdict.CANNOT_TELL, ())
+    assert (nothing.verdict, nothing.fits) == (FitOutcome.CANNOT_TELL, ())
 
 
 def test_lengths_below_five_frames_are_not_fitted() -> None:
@@ -105,7 +105,7 @@ def test_a_form_that_misses_is_not_claimed() -> None:
     # Quadratic up to 17 frames, linear beyond: a window that fills up.
     kinked = [float(n * min(n, 26520)) for n in TOKENS]
     found = growth(FRAMES, TOKENS, kinked)
-    assert found.verdict is GrowthVerdict.NONE_FITS
+    assert found.verdict is FitOutcome.NONE_FITS
     assert found.exponents[0] == pytest.approx(2)
     assert found.exponents[-1] == pytest.approx(1)
 
@@ -115,7 +115,7 @@ def test_a_form_with_another_end_is_not_claimed() -> None:
     bent[-1] *= 1.12
     found = growth(FRAMES, TOKENS, bent)
     assert found.fits[0].residual < 0.1
-    assert found.verdict is GrowthVerdict.NONE_FITS
+    assert found.verdict is FitOutcome.NONE_FITS
     assert "ends with the exponent" in found.why
 
 
@@ -126,7 +126,7 @@ def test_two_forms_that_fit_alike_are_not_told_apart() -> None:
     ]
     found = growth(FRAMES, TOKENS, between)
     assert found.fits[1].residual < 2 * found.fits[0].residual
-    assert found.verdict is GrowthVerdict.CANNOT_TELL
+    assert found.verdict is FitOutcome.CANNOT_TELL
     assert "fits nearly as well" in found.why
 
 
@@ -146,7 +146,7 @@ def exact(mask: str) -> Growth:
 def test_radial_grows_as_n_log_n() -> None:
     found = exact("radial")
     residuals = {one.form: one.residual for one in found.fits}
-    assert found.verdict is GrowthVerdict.FOLLOWS
+    assert found.verdict is FitOutcome.FOLLOWS
     assert found.fits[0].form == LOG
     assert residuals[LOG] == pytest.approx(0.037, abs=0.002)
     assert residuals[POWER] == pytest.approx(0.122, abs=0.003)
@@ -156,13 +156,13 @@ def test_radial_grows_as_n_log_n() -> None:
 @pytest.mark.slow
 def test_a_band_of_fixed_density_is_quadratic() -> None:
     found = exact("svg_spatial")
-    assert (found.verdict, found.fits[0].form) == (GrowthVerdict.FOLLOWS, SQUARE)
+    assert (found.verdict, found.fits[0].form) == (FitOutcome.FOLLOWS, SQUARE)
 
 
 @pytest.mark.slow
 def test_a_window_of_fixed_size_ends_linear() -> None:
     found = exact("sta")
-    assert found.verdict is GrowthVerdict.NONE_FITS
+    assert found.verdict is FitOutcome.NONE_FITS
     assert found.exponents[-1] == pytest.approx(1, abs=0.02)
 
 
@@ -220,7 +220,7 @@ def test_growth_is_told_with_its_rivals() -> None:
 
 def test_a_short_sweep_claims_nothing() -> None:
     (work,) = found(swept("radial", SHORT)).works
-    assert work.exact.verdict is GrowthVerdict.CANNOT_TELL
+    assert work.exact.verdict is FitOutcome.CANNOT_TELL
     assert not work.bends
     (line,) = said(swept("radial", SHORT), "Growth of the work")[1:]
     assert line.startswith("radial: 4 lengths up to 33 frames cannot tell the forms apart;")
@@ -239,7 +239,7 @@ def test_executed_work_of_another_form_is_told() -> None:
         for r in records
     ]
     (work,) = found(grown).works
-    assert (work.exact.verdict, work.exact.fits[0].form) == (GrowthVerdict.FOLLOWS, LOG)
+    assert (work.exact.verdict, work.exact.fits[0].form) == (FitOutcome.FOLLOWS, LOG)
     assert work.bends
     (line,) = said(grown, "Growth of the work")[1:]
     assert "what is executed" in line

@@ -15,9 +15,9 @@ from radialbench.maskgen.compiler.compile import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.table import BlockTable
+from radialbench.records.codec import to_json
 from radialbench.records.offline import KernelFigures, Offline, OfflineHead, OfflineRow
 from radialbench.records.problem import KernelConfig
-from radialbench.records.store import written
 from radialbench.reports.offline_diff import OfflineOutcome, compare_offline
 from radialbench.suites.offline import (
     KernelJob,
@@ -142,7 +142,7 @@ def test_two_checks_are_identical_whatever_is_cached(
     for place in ("one", "one", "other"):
         monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / place))
         found += offline({"small": cases}, (80, 100), children=2)
-    lines = [b"".join(map(written, (one.head, *one.rows))) for one in found]
+    lines = ["".join(map(to_json, (one.head, *one.rows))) for one in found]
     assert lines[0] == lines[1] == lines[2]
     rows = {row.name: row for row in found[0].rows}
     assert list(rows) == [row.name for row in sorted(rows.values(), key=lambda r: (r.kind, r.name))]

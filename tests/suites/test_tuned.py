@@ -9,10 +9,9 @@ from radialbench.errors import RecordError, SuiteError
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import VARIABLE
 from radialbench.maskgen.compiler.compile import compile_mask
-from radialbench.records.merge import merge
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
-from radialbench.records.store import RESULTS, append, read
+from radialbench.records.store import RESULTS, append, merge, read
 from radialbench.suites.estimate import estimate_cases
 from radialbench.suites.plan import batches, plan, tuned
 from radialbench.suites.run import run

@@ -5,14 +5,17 @@ their names. None of them is pickled, and what data is in them is data for their
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from radialbench.errors import RecordError, load_plugin
+from radialbench.errors import RecordError, load_plugin, unknown
+from radialbench.kernels.sources import SOURCES, compiler_version, source_hash
+from radialbench.kernels.tuned import shipped_records
 from radialbench.records.store import DISK_FULL, WriteError, write_bytes
-from radialbench.records.tuning import TuningRecord
+from radialbench.records.tuning import TuningKey, TuningRecord
+from radialbench.records.tuning_file import files_of, read_records
 
 CONFIG_FORMATS: dict[str, str] = {
     "json": "radialbench.autotune.export.json:render",
@@ -48,9 +51,54 @@ def load_config_format(name: str) -> Render:
     Raises:
         RecordError: No form has this name.
     """
-    kind = "form of configurations"
+    kind = "format of configurations"
     render: Render = load_plugin(CONFIG_FORMATS, name, kind=kind, error=RecordError)
     return render
+
+
+def choose_records(
+    study: Path | None, backends: Sequence[str], device: str | None
+) -> list[TuningRecord]:
+    """Return the records of some kernels and devices; of one problem the first, as lookups do.
+
+    Args:
+        study: A file or a folder of records; those that come with the package if None.
+        backends: The kernels; any if empty.
+        device: Part of the names of their GPUs; any if None.
+
+    Raises:
+        RecordError: They cannot be read, or there are none.
+    """
+    if study is None:
+        every, where = list(shipped_records()), "this package"
+    else:
+        every = [record for path in files_of(study) for record in read_records(path)]
+        where = str(study)
+    if not every:
+        raise RecordError(f"{where} has no tuned configurations; name a file that tune has written")
+    known = {record.key.backend for record in every}
+    for name in backends:
+        if name not in known:
+            raise RecordError(f"{where}: {unknown('backend', name, known)}")
+    kept: dict[TuningKey, TuningRecord] = {}
+    for record in every:
+        key = record.key
+        if (device or "").lower() in key.device.lower() and key.backend in (backends or known):
+            kept.setdefault(key, record)
+    if not kept:
+        raise RecordError(
+            f"{where} has nothing of {' or '.join(backends) or 'a kernel'} on {device!r}; it has "
+            f"{', '.join(sorted({record.key.device for record in every}))}"
+        )
+    return list(kept.values())
+
+
+def is_stale(record: TuningRecord) -> bool:
+    """Return whether a record is of another version of the kernel or its compiler than this one."""
+    backend = record.key.backend
+    if backend not in SOURCES:
+        return True
+    return bool(record.stale_reasons(source_hash(backend), compiler_version(backend)))
 
 
 def write_texts(out: Path, texts: Texts) -> list[Path]:

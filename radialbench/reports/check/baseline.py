@@ -1,40 +1,38 @@
-"""Baselines as files in git: the last good record of each case and device, and why it is there."""
+"""Baselines as files in git, and which of their records may be compared with others."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 from radialbench.errors import RecordError, ReportError
 from radialbench.records.codec import to_dict
-from radialbench.records.result import UNSOUND, Record
-from radialbench.records.store import record_of
-from radialbench.reports.text import printable
+from radialbench.records.problem import Problem
+from radialbench.records.result import UNSOUND, Environment, Record
+from radialbench.records.store import numbered_lines, record_of, write_bytes
+from radialbench.reports.text import join_and, printable
 
 Key = tuple[str, str, str, str]
 
-
-def of_the_same_devices(baseline: Sequence[Record], current: Iterable[Record]) -> list[Record]:
-    """Return a baseline's records of the devices of others; all, if it has none of those."""
-    devices = {_place(record) for record in current}
-    return [one for one in baseline if _place(one) in devices] or list(baseline)
+PROCESSOR = ("cpu", "cores", "threads")
+SYSTEM = ("os", "python", "clocks")
+OURS = "radialbench"
 
 
 def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, int]:
     """Put records into a baseline, in place of those of the same case and device.
 
-    Each line is a record with one key more, `baseline`, that holds the reason. The file is made if
-    it is not there, sorted, so that a difference in git shows the cases that changed, and replaced
-    whole or not at all.
+    Each line is a record with one more key, `baseline`, that holds the reason. The file is created
+    if it does not exist, sorted, so that a difference in git shows the cases that changed, and
+    replaced whole or not at all.
 
     Args:
         path: The baseline.
-        current: Records that are the measure from now on; the last of a case counts.
+        current: The new records; the last of a case counts.
         reason: Why, for those who read it later.
 
     Returns:
-        How many records are in the place of others, and how many are new.
+        How many records replace others, and how many are new.
 
     Raises:
         ReportError: The reason is empty, a case did not go well, or the baseline cannot be read or
@@ -52,51 +50,132 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
     lines = _lines(path) if path.exists() else {}
     replaced = len(lines.keys() & latest.keys())
     lines |= {key: _line(record, reason.strip()) for key, record in latest.items()}
-    _write(path, [lines[key] for key in sorted(lines)])
+    try:
+        write_bytes(path, [lines[key] for key in sorted(lines)])
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror or error}") from None
     return replaced, len(latest) - replaced
 
 
-def _place(record: Record) -> tuple[str, str]:
+def same_devices(baseline: Sequence[Record], current: Iterable[Record]) -> list[Record]:
+    """Return a baseline's records of the devices of others; all, if it has none of those."""
+    devices = {_device(record) for record in current}
+    return [one for one in baseline if _device(one) in devices] or list(baseline)
+
+
+def environment_diff(
+    pairs: Iterable[tuple[Record, Record]], *, across_versions: bool = False
+) -> tuple[str, ...]:
+    """Describe what differs between the environments of pairs of records: before, and now.
+
+    Our own version and commit may differ: a check compares them. So may the GPU, if it is of the
+    same kind.
+
+    Raises:
+        ReportError: Device or processor differ, or libraries and system differ without
+            `across_versions`.
+    """
+    # Equal environments once, in order.
+    environments = {(old.environment, new.environment): None for old, new in pairs}
+    machines: dict[str, None] = {}
+    versions: dict[str, None] = {}
+    ours: dict[str, None] = {}
+    for old, new in environments:
+        # A GPU's times do not depend on the processor beside it.
+        fixed = ("device", *PROCESSOR) if old.device == "cpu" else ("device",)
+        machines |= dict.fromkeys(_fields(old, new, fixed))
+        others = [name for name in (*SYSTEM, *PROCESSOR) if name not in fixed]
+        versions |= dict.fromkeys([*_fields(old, new, others), *_versions(old, new)])
+        ours |= dict.fromkeys([*_versions(old, new, ours=True), *_fields(old, new, ["commit"])])
+        ours |= dict.fromkeys(_cards(old, new))
+    if machines:
+        raise ReportError(
+            f"the baseline is of another machine ({printable('; '.join(machines))}), and times of "
+            "two machines are not compared. Measure a baseline on this one"
+        )
+    if versions and not across_versions:
+        raise ReportError(
+            f"the baseline is of another environment ({printable('; '.join(versions))}). "
+            "Measure it again in this one, or compare them as they are with --across-versions"
+        )
+    return tuple(map(printable, (*versions, *ours)))
+
+
+def mismatch_reason(old: Record, new: Record) -> str:
+    """Return why two records of a case are not compared; empty if they are."""
+    # 1/√head_dim, given or not, is the same scale.
+    names = ["scale" if each.name == "sm_scale" else each.name for each in fields(Problem)]
+    one, other = old.problem, new.problem
+    changed = [name for name in names if getattr(one, name) != getattr(other, name)]
+    if changed:
+        return f"another problem than in the baseline: its {join_and(changed)} changed"
+    if old.measure == "compile" and _fields(old.environment, new.environment, PROCESSOR):
+        return "tables were compiled on another processor"
+    if old.timing and new.timing and (protocol := old.timing.protocol_diff(new.timing)):
+        return f"measured differently ({printable('; '.join(protocol))})"
+    return ""
+
+
+def config_diffs(pairs: Iterable[tuple[Record, Record]]) -> dict[str, tuple[str, ...]]:
+    """Return the cases with another configuration of the kernel, by `block_n: 128 and 64`."""
+    cases: dict[str, tuple[str, ...]] = {}
+    for old, new in pairs:
+        names = [each.name for each in fields(old.config)]
+        if text := printable(", ".join(_fields(old.config, new.config, names))):
+            cases[text] = (*cases.get(text, ()), new.case)
+    return cases
+
+
+def _device(record: Record) -> tuple[str, str]:
     return record.environment.device, record.environment.processor
 
 
 def _key(record: Record) -> Key:
-    return (*_place(record), record.measure, record.case)
+    return (*_device(record), record.measure, record.case)
 
 
 def _lines(path: Path) -> dict[Key, bytes]:
-    """The lines there are, as they are: what they say of themselves is kept."""
-    found: dict[Key, bytes] = {}
+    """Read the lines as they are, with their reasons."""
+    records: dict[Key, bytes] = {}
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise ReportError(f"cannot read {path}: {error.strerror or error}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+        lines = numbered_lines(path)
+    except RecordError as error:
+        raise ReportError(str(error)) from None
+    for number, line in lines:
         try:
-            found[_key(record_of(line))] = line + b"\n"
+            records[_key(record_of(line))] = line.rstrip(b"\r") + b"\n"
         except RecordError as error:
             raise ReportError(
                 f"{path}:{number} is no record: {error}. Take the line out, or choose another file"
             ) from None
-    return found
+    return records
 
 
 def _line(record: Record, reason: str) -> bytes:
-    facts = to_dict(record) | {"baseline": {"reason": reason}}
-    return json.dumps(facts, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    document = to_dict(record) | {"baseline": {"reason": reason}}
+    return json.dumps(document, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
-def _write(path: Path, lines: list[bytes]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise ReportError(f"cannot write {path}: {error.strerror or error}") from None
+def _fields(old: object, new: object, names: Iterable[str]) -> list[str]:
+    return [
+        f"{name}: {getattr(old, name)} and {getattr(new, name)}"
+        for name in names
+        if getattr(old, name) != getattr(new, name)
+    ]
+
+
+def _cards(old: Environment, new: Environment) -> list[str]:
+    if None in (old.card, new.card) or old.card == new.card:
+        return []
+    return [
+        f"card: {old.card} and {new.card}, two GPUs of one kind, whose times may be 1% apart: "
+        "see --noise-floor"
+    ]
+
+
+def _versions(old: Environment, new: Environment, *, ours: bool = False) -> list[str]:
+    names = sorted(name for name in {*old.versions, *new.versions} if (name == OURS) == ours)
+    pairs = (
+        (name, old.versions.get(name, "none"), new.versions.get(name, "none")) for name in names
+    )
+    return [f"{name}: {was} and {now}" for name, was, now in pairs if was != now]

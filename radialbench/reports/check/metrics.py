@@ -1,20 +1,25 @@
-"""What is compared of a record: one figure a metric, as a cost, with what its samples say of it."""
+"""What is compared of a record, one value a metric, and the least change of it that counts."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log, sqrt
+from pathlib import Path
 from statistics import median, stdev
 
+from radialbench.errors import RecordError, ReportError
+from radialbench.records.gate import Gate, gate_text, read_gate, setting_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate, estimate_median
 from radialbench.reports.rows import busy, ceiling_fractions
-from radialbench.reports.text import format_mib, format_sig3
+from radialbench.reports.text import MIB, format_mib, format_sig3, printable
 
 RUNS_GPU = 0.005
 """How much two runs of the same code on one GPU differ by, as a standard deviation of the ratio:
-samples of one run do not show it. Above what runs on an H100 did, which `radialbench
-noise` recorded and docs/check.md tells; the two below are taken, not measured."""
+samples of one run do not show it. Above that of runs on an H100, recorded by `radialbench noise`
+(docs/check.md); the two below are assumed, not measured."""
 
 RUNS_CPU = 0.03
 RUNS_ENERGY = 0.02
@@ -26,15 +31,15 @@ two runs of 24 cases of `smoke` had it up to 2.3 MiB apart. PyTorch's allocator 
 
 @dataclass(frozen=True, slots=True)
 class MetricValue:
-    """A figure of one record, as a cost: more is worse.
+    """A value of one record, as a cost: more is worse.
 
     Attributes:
         value: In the metric's unit.
-        runs: What two runs of the same code differ by, as a share; 0 for what is the same.
+        runs: What two runs of the same code differ by, as a share; 0 for an exact metric.
         slack: The same, in the metric's unit.
         interval: The value with its interval, from its samples; None if they are too few.
-        samples: How many there are; None for what has none.
-        source: What was measured; figures of two sources are not compared.
+        samples: How many there are; None for a metric without samples.
+        source: What was measured; values of two sources are not compared.
     """
 
     value: float
@@ -46,17 +51,17 @@ class MetricValue:
 
 
 def latency(record: Record) -> MetricValue | None:
-    """Time of a call, in ms, token order apart."""
+    """Return the time of a call in ms, without that of the token order."""
     return _timed(record) if record.measure == "attention" else None
 
 
 def compiling(record: Record) -> MetricValue | None:
-    """Time to compile a mask's table, in ms."""
+    """Return the time to compile a mask's table, in ms."""
     return _timed(record) if record.measure == "compile" else None
 
 
 def cycles(record: Record) -> MetricValue | None:
-    """Cycles of the GPU's processors that a call takes, in thousands."""
+    """Return the cycles of the GPU's SMs that a call takes, in thousands."""
     timing = record.timing
     clocks = timing.rounds.sm_mhz if timing and timing.rounds else ()
     if timing is None or not clocks or min(clocks) <= 0:
@@ -67,39 +72,35 @@ def cycles(record: Record) -> MetricValue | None:
 
 
 def ceiling(record: Record) -> MetricValue | None:
-    """The matrix product's rate over that of the visited blocks, timed in turn."""
+    """Return the matmul's rate over that of the visited blocks, timed in turn."""
     shares = ceiling_fractions(record)
     return _sampled([1 / share for share in shares], RUNS_GPU) if shares else None
 
 
 def energy(record: Record) -> MetricValue | None:
-    """Joules of a call."""
+    """Return the joules of a call."""
     counters = busy(record)
-    if counters is None or not counters.energy_j:
-        return None
-    return MetricValue(counters.energy_j, RUNS_ENERGY)
+    energy_j = counters.energy_j if counters else None
+    return MetricValue(energy_j, RUNS_ENERGY) if energy_j else None
 
 
 def memory(record: Record) -> MetricValue | None:
-    """What a call adds to memory at its peak, in bytes."""
-    found = record.memory
-    if found is None or found.peak_bytes is None or record.timing is None:
+    """Return what a call adds to memory at its peak, in bytes."""
+    usage = record.memory
+    if usage is None or usage.peak_bytes is None or record.timing is None:
         return None
-    if "resident set" in found.source:
-        return MetricValue(
-            found.peak_bytes, RESIDENT, source=found.source, slack=float(RESIDENT_BYTES)
-        )
-    return MetricValue(found.peak_bytes, source=found.source)
+    resident = "resident set" in usage.source
+    runs, slack = (RESIDENT, float(RESIDENT_BYTES)) if resident else (0.0, 0.0)
+    return MetricValue(usage.peak_bytes, runs, source=usage.source, slack=slack)
 
 
 def accuracy(record: Record) -> MetricValue | None:
-    """The largest error, as a share of the tolerance."""
-    found = record.accuracy
-    if found is None:
+    """Return the largest error, as a share of the tolerance."""
+    errors = record.accuracy
+    if errors is None:
         return None
-    return MetricValue(
-        max(found.max_abs_error, found.max_lse_error) / found.tolerance, source=found.reference
-    )
+    largest = max(errors.max_abs_error, errors.max_lse_error)
+    return MetricValue(largest / errors.tolerance, source=errors.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +108,38 @@ class Metric:
     """A metric that is compared.
 
     Attributes:
-        value_of: Finds it in a record; None where the record has none.
+        value_of: Returns its value in a record; None where the record has none.
         worse: What more of it is called.
         better: What less of it is called.
-        sampled: Whether it varies from run to run, so that a change needs to be told from chance.
-        share: Whether people read one over the cost, as a share.
+        unit: Of the value as it is shown.
+        sampled: Whether it varies from run to run, so that a change may be chance.
+        share: Whether it is shown as one over the cost, as a share.
     """
 
     value_of: Callable[[Record], MetricValue | None]
     worse: str
     better: str
+    unit: str = ""
     sampled: bool = True
     share: bool = False
 
+    def shown(self, cost: float) -> float:
+        """Return a value as it is shown."""
+        return 1 / cost if self.share else cost
+
+    def shown_interval(self, cost: Estimate | None) -> Estimate | None:
+        """Return an interval, of a value or of a ratio, as it is shown."""
+        return cost.inverse() if cost and self.share else cost
+
 
 METRICS: dict[str, Metric] = {
-    "latency": Metric(latency, "slower", "faster"),
+    "latency": Metric(latency, "slower", "faster", "ms"),
     "ceiling": Metric(ceiling, "less of the ceiling", "more of the ceiling", share=True),
-    "energy": Metric(energy, "more energy", "less energy"),
+    "energy": Metric(energy, "more energy", "less energy", "J"),
     "memory": Metric(memory, "more memory", "less memory", sampled=False),
     "accuracy": Metric(accuracy, "more error", "less error", sampled=False),
-    "compile": Metric(compiling, "slower to compile", "faster to compile"),
+    "compile": Metric(compiling, "slower to compile", "faster to compile", "ms"),
 }
-
-
-UNITS = {"latency": "ms", "compile": "ms", "energy": "J"}
 
 
 def format_value(metric: str, value: float) -> str:
@@ -140,7 +148,7 @@ def format_value(metric: str, value: float) -> str:
         return f"{format_mib(value)} MiB"
     if metric == "ceiling":
         return f"{value:.1%}"
-    return f"{format_sig3(value)} {UNITS.get(metric, '')}".rstrip()
+    return f"{format_sig3(value)} {METRICS[metric].unit if metric in METRICS else ''}".rstrip()
 
 
 def _timed(record: Record) -> MetricValue | None:
@@ -154,25 +162,119 @@ def _timed(record: Record) -> MetricValue | None:
 def _sampled(
     samples: Sequence[float], runs: float, timing: Measurement | None = None
 ) -> MetricValue:
-    found = estimate_median(samples)
+    estimate = estimate_median(samples)
     return MetricValue(
-        value=found.value,
-        runs=max(runs, _drift(samples), _apart(timing) if timing else 0.0),
-        interval=found if found.ends else None,
+        value=estimate.value,
+        runs=max(runs, _drift(samples), _process_spread(timing) if timing else 0.0),
+        interval=estimate if estimate.ends else None,
         samples=len(samples),
         source=", ".join((timing.cache, timing.timer, timing.launches)) if timing else "",
     )
 
 
 def _drift(samples: Sequence[float]) -> float:
-    """Half of what the medians of a run's halves differ by: a run that drifts knows itself less."""
+    """Return half of what the medians of a run's halves differ by."""
     half = len(samples) // 2
     if half < 10:
         return 0.0
     return abs(log(median(samples[:half]) / median(samples[half:]))) / 2
 
 
-def _apart(timing: Measurement) -> float:
-    """What two such figures differ by for what their processes do: the processes are the units."""
-    middles = [log(ms) for ms in timing.process_medians_ms]
-    return stdev(middles) * sqrt(2 / len(middles)) if len(middles) > 1 else 0.0
+def _process_spread(timing: Measurement) -> float:
+    """Return what two such values differ by because their processes do."""
+    medians = [log(ms) for ms in timing.process_medians_ms]
+    return stdev(medians) * sqrt(2 / len(medians)) if len(medians) > 1 else 0.0
+
+
+Gates = Mapping[str, Gate | None]
+"""Gates by metric; None switches one off. Others keep their suite's or default."""
+
+GATES: dict[str, Gate | None] = {
+    "latency": Gate(0.02),
+    "ceiling": Gate(0.03),
+    "energy": Gate(0.10),
+    "memory": Gate(0.01, MIB),
+    "accuracy": Gate(0.5, 0.05),
+    "compile": Gate(0.10),
+    "scaling": Gate(0.0, 0.05),
+}
+"""The defaults. A change that is caught nine times in ten has to be larger than the gate, by 1.3
+times what two runs of the same code differ by: hence 2% and not 3% for latency."""
+
+NO_GATES: dict[str, Gate | None] = {}
+"""Those of the suite, or the defaults."""
+
+
+def set_gates(gates: Gates, settings: Iterable[str]) -> Gates:
+    """Return gates in which some are set, as `latency=5%`, `memory=1%,4MiB` or `energy=off`.
+
+    Raises:
+        ReportError: There is no such metric, or the size cannot be read.
+    """
+    try:
+        return {**gates, **dict(map(read_gate, settings))}
+    except RecordError as error:
+        raise ReportError(str(error)) from None
+
+
+def choose_gates(path: Path | None, settings: Iterable[str] | None) -> Gates:
+    """Return the gates of a file, and settings, which take precedence.
+
+    Raises:
+        ReportError: One cannot be read.
+    """
+    return set_gates(read_gates(path) if path else NO_GATES, settings or ())
+
+
+def read_gates(path: Path) -> Gates:
+    """Read gates from a YAML file of lines such as `latency: 5%`.
+
+    Raises:
+        ReportError: The file cannot be read, or holds something else.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"cannot read {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(settings, dict):
+        raise ReportError(f"{path} must hold lines such as `latency: 5%`")
+    try:
+        return set_gates(NO_GATES, [setting_of(str(name), size) for name, size in settings.items()])
+    except ReportError as error:
+        raise ReportError(f"{path}: {error}") from None
+
+
+def gates_of(record: Record, asked: Gates) -> Gates:
+    """Return every metric's gate for a case: the one asked for, else the suite's, else the default.
+
+    Raises:
+        ReportError: The record holds a gate that cannot be read.
+    """
+    try:
+        return {**GATES, **_of_suite(record.gates), **asked}
+    except ReportError as error:
+        raise ReportError(f"the suite's gates in the results of {record.case}: {error}") from None
+
+
+def describe_gates(records: Iterable[Record], asked: Gates) -> tuple[str, ...]:
+    """Describe the gates that are not the default ones, as `latency 5% (suite, 3 cases)`."""
+    counts: Counter[str] = Counter()
+    latest = list({(one.measure, one.case): one for one in records}.values())
+    for record in latest:
+        for metric, gate in _of_suite(record.gates).items():
+            if metric not in asked:
+                counts[f"{metric} {gate_text(metric, gate)}"] += 1
+    lines = [f"{metric} {gate_text(metric, gate)} (asked for)" for metric, gate in asked.items()]
+    for text, count in counts.items():
+        cases = f", {count} case{'s' * (count != 1)}" if count < len(latest) else ""
+        lines.append(f"{text} (suite{cases})")
+    return tuple(map(printable, lines))
+
+
+@lru_cache(maxsize=64)
+def _of_suite(settings: tuple[str, ...]) -> Gates:
+    return set_gates(NO_GATES, settings)

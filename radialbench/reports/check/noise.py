@@ -30,15 +30,15 @@ R = TypeVar("R", bound=Sequence[Record])
 
 COLUMNS = ("case", "ms", "calls", "in turn", "two medians", "two runs", "95% of it")
 
-FEWEST = 8
+MIN_RUNS = 8
 """Runs that an interval takes: what fewer differ by may be nearly anything."""
 
 PAUSE_S = 120.0
-"""Runs that began further apart were made in two sittings, perhaps on two GPUs of one kind: runs
-of before GPUs were told apart do not say."""
+"""Runs that began further apart are two sittings, perhaps on two GPUs of one kind: older records do
+not name the GPU."""
 
 TINY = 1e-12
-"""Variance below which no timer resolves: medians may be equal to the last tick."""
+"""Variance below the resolution of timers: medians may be equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Spread:
 
     Attributes:
         case: The case, or `all cases`.
-        median_ms: The middle of the runs' medians; None for all cases.
+        median_ms: Median of the runs' medians; None for all cases.
         calls: Relative standard deviation of the calls of one run, by their quartiles.
         in_turn: How far from 1 the 95% interval of a case's ratio to itself reaches within a run,
-            its calls taken in turn for the one and the other; None with too few calls.
+            with its calls assigned in turn to either side; None with too few calls.
         ratio: Of two runs' medians, as they were measured.
-        runs: Of that, what the runs differ by besides the uncertainty that their own samples show:
-            what a check takes `RUNS_GPU` or `RUNS_CPU` for.
+        runs: Of that, the part beyond the uncertainty of their own samples: what `RUNS_GPU` or
+            `RUNS_CPU` stands for in a check.
     """
 
     case: str
@@ -65,11 +65,11 @@ class Spread:
 
 
 def sittings_of(runs: Sequence[R]) -> list[list[R]]:
-    """Part runs where the GPU changes, or nothing was measured for a while."""
+    """Split runs where the GPU changes, or after a pause."""
     parts = [[runs[0]]]
     for before, now in pairwise(runs):
         another = before[0].environment.card != now[0].environment.card
-        if another or _begun(now) - _begun(before) > PAUSE_S:
+        if another or _start_s(now) - _start_s(before) > PAUSE_S:
             parts.append([])
         parts[-1].append(now)
     return parts
@@ -87,17 +87,16 @@ def equal_codes(runs: Runs) -> list[int]:
 def spreads(runs: Runs) -> list[Spread]:
     """Return what runs differ by, for each case, and at the end for all of them together.
 
-    The variance between runs is that of the medians' logarithms, less the mean square of what the
-    interval of each median says of its own error. Its interval is from the jackknife, which
-    leaves a whole run out each time: the cases of a run may have moved together. Runs of several
-    sittings are compared with those of their own alone.
+    The variance between runs is that of the medians' logarithms, less the mean variance of a median
+    by its own interval. Its interval is from the jackknife, which leaves a whole run out each time:
+    the cases of a run may have moved together. Runs are compared within their sitting only.
 
     Raises:
-        ReportError: There are fewer than `FEWEST` runs, or a case has fewer than six samples.
+        ReportError: There are fewer than `MIN_RUNS` runs, or a case has fewer than six samples.
     """
-    if len(runs) < FEWEST:
+    if len(runs) < MIN_RUNS:
         raise ReportError(
-            f"what runs differ by takes {FEWEST} runs, got {len(runs)}; record more of them with "
+            f"what runs differ by takes {MIN_RUNS} runs, got {len(runs)}; record more of them with "
             "radialbench noise"
         )
     timings = [[_timing(record) for record in run] for run in runs]
@@ -105,39 +104,35 @@ def spreads(runs: Runs) -> list[Spread]:
     parts = sittings_of(runs)
     sitting = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     own = np.array([[_own_variance(record) for record in run] for run in runs])
-    calls = np.array([[_of_calls(timing) for timing in run] for run in timings])
+    # The quartiles of a normal distribution are 1.349 standard deviations apart.
+    calls = np.array(
+        [[timing.iqr_ms / 1.349 / timing.median_ms for timing in run] for run in timings]
+    )
     turns = [[_in_turn(timing) for timing in run] for run in timings]
-    found = [
+    cases = [
         _spread(
             record.case,
             float(np.exp(np.median(logs[:, place]))),
-            _middle([run[place] for run in turns]),
+            _known_median([run[place] for run in turns]),
             sitting,
             *(each[:, place : place + 1] for each in (logs, own, calls)),
         )
         for place, record in enumerate(runs[0])
     ]
-    every = _middle([one for run in turns for one in run])
-    return [*found, _spread("all cases", None, every, sitting, logs, own, calls)]
+    every = _known_median([one for run in turns for one in run])
+    return [*cases, _spread("all cases", None, every, sitting, logs, own, calls)]
 
 
 def noise_floor(runs: Runs) -> float:
-    """Return what two runs of the same code differ by, over all cases, as `check` takes it.
-
-    Raises:
-        ReportError: As `spreads`.
-    """
+    """Return what two runs differ by over all cases, as `check` takes it; errors as `spreads`."""
     return spreads(runs)[-1].runs.value
 
 
 def describe_noise(one: Spread, *, device: str) -> str:
-    """Say how what was measured stands to what checks assume of a device."""
+    """Describe a measured spread beside what checks assume of a device."""
     assumed = RUNS_CPU if device == "cpu" else RUNS_GPU
-    where = "holds"
-    if one.runs.surely_above(assumed):
-        where = "lies above"
-    elif one.runs.surely_below(assumed):
-        where = "lies below"
+    where = "lies above" if one.runs.surely_above(assumed) else "holds"
+    where = "lies below" if one.runs.surely_below(assumed) else where
     return (
         f"{one.runs.value:.2%} over all cases; its 95% interval, "
         f"{format_interval(one.runs, '{:.2%}'.format)}, "
@@ -164,11 +159,11 @@ def _spread(
     logs, own, calls = columns
     count, within = len(logs), float(own.mean())
     variance = _variance(logs, sitting)
-    left_out = np.array(
+    jackknife = np.array(
         [_variance(np.delete(logs, one, axis=0), np.delete(sitting, one)) for one in range(count)]
     )
-    # The logarithm of a variance is more nearly normal, and ends above 0.
-    wide = sqrt((count - 1) / count * float(((np.log(left_out / variance)) ** 2).sum()))
+    # The logarithm of a variance is more nearly normal, and its ends are above 0.
+    wide = sqrt((count - 1) / count * float(((np.log(jackknife / variance)) ** 2).sum()))
     reach = float(np.exp(_t(count - 1) * wide))
     low, middle, high = (
         sqrt(2 * max(0.0, each - within)) for each in (variance / reach, variance, variance * reach)
@@ -185,18 +180,18 @@ def _spread(
 
 def _variance(logs: Floats, sitting: Ints) -> float:
     """Return the mean variance of the cases within sittings."""
-    apart = [logs[sitting == one] - logs[sitting == one].mean(axis=0) for one in set(sitting)]
-    freedom = len(logs) - len(apart)
-    return max(TINY, float(sum((each**2).sum() for each in apart) / freedom / logs.shape[1]))
+    parts = [logs[sitting == one] for one in set(sitting)]
+    total = sum(((part - part.mean(axis=0)) ** 2).sum() for part in parts)
+    return max(TINY, float(total / (len(logs) - len(parts)) / logs.shape[1]))
 
 
 def _t(freedom: int) -> float:
-    """What Student's t reaches to either side in 95%: within 0.003 of it from 8 degrees on."""
+    """Return the 97.5% quantile of Student's t, within 0.003 from 8 degrees of freedom on."""
     return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
 def _own_variance(record: Record) -> float:
-    """Return the variance of a median's logarithm, as its own samples show it."""
+    """Return the variance of a median's logarithm by its own samples."""
     ends = estimate_median(_timing(record).steady_ms).ends
     if ends is None:
         raise ReportError(
@@ -204,11 +199,6 @@ def _own_variance(record: Record) -> float:
             "the suite's protocol take more (min_samples)"
         )
     return (log(ends[1] / ends[0]) / (2 * Z)) ** 2
-
-
-def _of_calls(timing: Measurement) -> float:
-    # The quartiles of a normal distribution are 1.349 standard deviations apart.
-    return timing.iqr_ms / 1.349 / timing.median_ms
 
 
 def _in_turn(timing: Measurement) -> float | None:
@@ -222,7 +212,7 @@ def _in_turn(timing: Measurement) -> float | None:
     return max(abs(end - 1) for end in ends) if ends else None
 
 
-def _middle(shares: Sequence[float | None]) -> float | None:
+def _known_median(shares: Sequence[float | None]) -> float | None:
     known = [share for share in shares if share is not None]
     return median(known) if known else None
 
@@ -232,5 +222,5 @@ def _timing(record: Record) -> Measurement:
     return record.timing
 
 
-def _begun(run: Sequence[Record]) -> float:
+def _start_s(run: Sequence[Record]) -> float:
     return datetime.fromisoformat(run[0].created).timestamp()

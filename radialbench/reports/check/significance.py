@@ -1,10 +1,20 @@
-"""Whether a change can be chance: intervals and probabilities of ratios, and many at once."""
+"""Whether a change can be chance: of two values, of many at once, and of one step in a series.
 
-from collections.abc import Sequence
+Steps are found by E-divisive (Matteson and James, 2014, doi:10.1080/01621459.2013.849605), which
+MongoDB uses in its continuous integration (Daly and others, 2020, doi:10.1145/3358960.3375791): a
+segment is cut where the energy distance between the values before and after is largest, if the same
+values in random order rarely have a cut as clear; then each side is searched in the same way. It
+assumes no distribution and no size of the noise, only that without a change any order is as likely
+as another.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import copysign, erfc, exp, hypot, log, log1p, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radialbench.records.statistics import EXACT, INDEPENDENT_ERRORS, Estimate, unpaired_ratio
 from radialbench.reports.check.metrics import MetricValue
@@ -12,12 +22,28 @@ from radialbench.reports.check.metrics import MetricValue
 Z = 1.959964
 """Standard deviations that a 95% interval reaches to either side."""
 
-MANY = 1e9
+MAX_FREEDOM = 1e9
 """Degrees of freedom from which on Student's t is the normal distribution."""
 
-FALSE = 0.01
+FALSE_SHARE = 0.01
 """Share of false ones among the changes a check reports, at most. If nothing changed at all, it is
 the share of checks that report anything."""
+
+MIN_SIDE = 3
+"""Values on either side of a step, at least: fewer may be two runs that were disturbed."""
+
+MIN_VALUES = 8
+"""Values that a series must have: no order of fewer is rare enough to tell a step from chance."""
+
+MAX_P = 0.05
+"""How often a segment without a step may be cut."""
+
+ORDERS = 999
+SEED = 0
+MAX_DISTANCES = 1 << 22
+"""Distances in memory at once, of as many orders as fit."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +51,13 @@ class Change:
     """How a cost, or its exponent, changed.
 
     Attributes:
-        estimate: The cost now over that before, or the exponent now less that before, with what
-            runs differ by in its 95% interval.
-        worse_p: How likely one this much higher is if nothing changed.
+        estimate: Cost now over cost before, or the difference of two exponents. Its 95% interval
+            includes what runs differ by.
+        worse_p: Probability of a value this much higher if nothing changed.
         better_p: The same for this much lower.
         runs: What two runs of the same code differ by, as a standard deviation: of a cost as a
             share of it.
-        freedom: Degrees of freedom that the probabilities are of.
+        freedom: Degrees of freedom of the probabilities.
     """
 
     estimate: Estimate
@@ -42,26 +68,26 @@ class Change:
 
 
 def change_of(before: MetricValue, now: MetricValue, runs: float = 0.0) -> Change | None:
-    """Compare two runs' figures; None if one has too few samples.
+    """Compare the values of two runs; None if one has too few samples.
 
-    The difference between runs is one more independent error beside those of both figures.
+    The difference between runs is one more independent error beside those of both values.
 
     Args:
-        before: The figure in the baseline.
-        now: The figure now.
+        before: The value in the baseline.
+        now: The value now.
         runs: What two runs of the same code differ by at least, as a share.
     """
     old, new = _estimate(before), _estimate(now)
-    found = unpaired_ratio(new, old)
-    if found.ends is None:
+    ratio = unpaired_ratio(new, old)
+    if ratio.ends is None:
         return None
     runs = max(before.runs, now.runs, runs)
-    middle, (low, high) = log(found.value), map(log, found.ends)
+    middle, (low, high) = log(ratio.value), map(log, ratio.ends)
     down, up = hypot(middle - low, Z * runs), hypot(high - middle, Z * runs)
     freedom = _freedom(((old, before.samples), (new, now.samples)), runs)
-    ends = found.value * exp(-down), found.value * exp(up)
+    ends = ratio.value * exp(-down), ratio.value * exp(up)
     return Change(
-        estimate=Estimate(found.value, *ends, INDEPENDENT_ERRORS),
+        estimate=Estimate(ratio.value, *ends, INDEPENDENT_ERRORS),
         worse_p=_tail(middle * Z / down, freedom) if down else float(middle <= 0),
         better_p=_tail(-middle * Z / up, freedom) if up else float(middle >= 0),
         runs=runs,
@@ -82,7 +108,7 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Change:
     spreads = weights**2 * [_variance(change.estimate) for change in changes]
     total = float(spreads.sum())
     lost = float((spreads**2 / [change.freedom for change in changes]).sum())
-    freedom = min(total**2 / lost, MANY) if lost else MANY
+    freedom = min(total**2 / lost, MAX_FREEDOM) if lost else MAX_FREEDOM
     wide = sqrt(total)
     return Change(
         estimate=Estimate(value, value - Z * wide, value + Z * wide, INDEPENDENT_ERRORS),
@@ -93,13 +119,11 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Change:
     )
 
 
-def benjamini_hochberg(chances: Sequence[float], false: float = FALSE) -> list[bool]:
-    """Choose the changes that are real, so that few of those chosen are not.
-
-    The procedure of Benjamini and Hochberg (1995).
+def benjamini_hochberg(chances: Sequence[float], false: float = FALSE_SHARE) -> list[bool]:
+    """Return which changes are significant, by the procedure of Benjamini and Hochberg (1995).
 
     Args:
-        chances: How likely each is by chance alone.
+        chances: Probability of each by chance alone.
         false: Share of false ones among those chosen, at most, in expectation.
     """
     count = len(chances)
@@ -111,11 +135,11 @@ def benjamini_hochberg(chances: Sequence[float], false: float = FALSE) -> list[b
     return [chance <= bound for chance in chances]
 
 
-def _estimate(figure: MetricValue) -> Estimate:
-    """Return a figure with its interval, which has no width where there are no samples."""
-    if figure.samples is None:
-        return Estimate(figure.value, figure.value, figure.value, EXACT)
-    return figure.interval.widened_to(figure.value) if figure.interval else Estimate(figure.value)
+def _estimate(one: MetricValue) -> Estimate:
+    """Return a value with its interval, which has no width where there are no samples."""
+    if one.samples is None:
+        return Estimate(one.value, one.value, one.value, EXACT)
+    return one.interval.widened_to(one.value) if one.interval else Estimate(one.value)
 
 
 def _variance(estimate: Estimate) -> float:
@@ -133,10 +157,100 @@ def _freedom(sides: Sequence[tuple[Estimate, int | None]], runs: float) -> float
         for spread, (_, count) in zip(spreads, sides, strict=True)
         if count and count > 1
     )
-    return min(total**2 / lost, MANY) if lost else MANY
+    return min(total**2 / lost, MAX_FREEDOM) if lost else MAX_FREEDOM
 
 
 def _tail(t: float, freedom: float) -> float:
     """Probability of Student's t above a value, by a normal one (Wallace 1959)."""
     z = (8 * freedom + 1) / (8 * freedom + 3) * sqrt(freedom * log1p(t * t / freedom))
     return erfc(copysign(z, t) / sqrt(2)) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePoint:
+    """A place where a series of values changes.
+
+    Attributes:
+        at: Place of the first value after it.
+        p: How often the values of its segment have, in random order, a step as clear.
+    """
+
+    at: int
+    p: float
+
+
+def change_points(values: Sequence[float]) -> list[ChangePoint]:
+    """Return the change points of a series of values in the order of time."""
+    series = np.asarray(values, np.float64)
+    rng = np.random.default_rng(SEED)
+    steps: list[ChangePoint] = []
+    waiting = [(0, len(series))]
+    while waiting:
+        start, end = waiting.pop()
+        step = _step(series[start:end], rng)
+        if step is not None:
+            at = start + step.at
+            steps.append(ChangePoint(at, step.p))
+            waiting += [(start, at), (at, end)]
+    return sorted(steps, key=lambda step: step.at)
+
+
+def drop_small(
+    values: Sequence[float], steps: Sequence[ChangePoint], counts: Callable[[float, float], bool]
+) -> list[ChangePoint]:
+    """Drop change points that do not count, the smallest first, until all that are left do.
+
+    `counts` decides from the medians before and after a step whether the change counts.
+    """
+    left = list(steps)
+    while left:
+        sides = list(pairwise(segment_medians(values, left)))
+        small = [place for place, pair in enumerate(sides) if not counts(*pair)]
+        if not small:
+            break
+        del left[min(small, key=lambda place: abs(sides[place][1] - sides[place][0]))]
+    return left
+
+
+def segment_medians(values: Sequence[float], steps: Sequence[ChangePoint]) -> list[float]:
+    """Return the median of each segment between change points."""
+    ends = [0, *(step.at for step in steps), len(values)]
+    return [float(np.median(values[start:end])) for start, end in pairwise(ends)]
+
+
+def _step(series: Floats, rng: np.random.Generator) -> ChangePoint | None:
+    """Return the clearest change point, if one as clear is rare by chance."""
+    count = len(series)
+    if count < MIN_VALUES:
+        return None
+    distances = np.abs(series[:, None] - series)
+    (clear,), (at,) = _clearest(distances[None])
+    at_once = max(1, MAX_DISTANCES // count**2)
+    as_clear = 0
+    for done in range(0, ORDERS, at_once):
+        orders = rng.permuted(np.tile(np.arange(count), (min(at_once, ORDERS - done), 1)), axis=1)
+        shuffled = distances[orders[:, :, None], orders[:, None, :]]
+        # Sums of the same values in another order differ by their rounding.
+        as_clear += int((_clearest(shuffled)[0] >= clear * (1 - 1e-9)).sum())
+    p = (1 + as_clear) / (1 + ORDERS)
+    return ChangePoint(int(at), p) if p <= MAX_P else None
+
+
+def _clearest(distances: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the energy distance of the best cut and its place, for [orders, values, values].
+
+    The values after the cut are compared up to every end, so that a temporary rise is seen.
+    """
+    count = distances.shape[1]
+    sums = np.pad(distances.cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
+    cut, end = np.triu_indices(count + 1, MIN_SIDE)
+    cut, end = cut[cut >= MIN_SIDE], end[cut >= MIN_SIDE]
+    left, right = cut, end - cut
+    within = sums[:, cut, cut]
+    across = sums[:, cut, end] - within
+    beyond = sums[:, end, end] - 2 * across - within
+    gap = 2 * across / (left * right)
+    gap -= within / (left * (left - 1)) + beyond / (right * (right - 1))
+    gap *= left * right / (left + right)
+    best = gap.argmax(axis=1)
+    return np.take_along_axis(gap, best[:, None], axis=1)[:, 0], cut[best]

@@ -1,4 +1,4 @@
-"""What a check says of one metric of one case, and of all of them."""
+"""The verdict of a check on one metric of one case, and on all of them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -36,15 +36,15 @@ class Verdict:
         case: The case's id.
         metric: A name of `GATES`, or `status` for how the case ended.
         outcome: How it came out.
-        reason: Why, in words.
-        before: The figure in the baseline, in the metric's unit; None where there is none.
-        now: The figure now, likewise.
-        ratio: That now over that before.
+        reason: Why, for people.
+        before: The value in the baseline, in the metric's unit; None where there is none.
+        now: The value now, likewise.
+        ratio: `now` over `before`.
         interval: 95% interval of the ratio, differences between runs included; None for what has
             no samples.
         gate: The least change that counts.
-        p: How likely a figure this much worse is if nothing changed; None for what has no samples.
-        cycles: The ratio of the times in the processor's cycles, where both runs read its clock.
+        p: How likely a value this much worse is if nothing changed; None for what has no samples.
+        cycles: The ratio of the times in cycles of the SMs, where both runs read the clock.
         worse: The ratio as a cost: above 1 is worse, whatever the metric.
         around: 95% interval of `now` from its own samples; None for what has none.
         cases: Ids of the cases of a sweep; empty where `case` is the id of one.
@@ -68,11 +68,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """All verdicts of a check, and what they are of.
+    """All verdicts of a check.
 
     Attributes:
         source: Where the records come from, for people.
-        baseline: Where those come from that they are compared with.
+        baseline: Where the baseline's records come from.
         verdicts: The worst first.
         changed: What else differs between the two runs, such as `commit: 0123abc and 4567def`.
         gates: Those that are not the default ones, such as `latency 5% (suite)`.
@@ -88,8 +88,8 @@ class CheckResult:
 
     @property
     def headline(self) -> str:
-        """All verdicts in a line: `2 cases: 1 regressed, 5 pass`."""
-        # A sweep has a verdict of its own, and is no case.
+        """A count of all verdicts: `2 cases: 1 regressed, 5 pass`."""
+        # The verdict on a sweep is not one on a case.
         cases = len({one.case for one in self.verdicts if one.metric != "scaling"})
         return f"{cases} case{'s' * (cases != 1)}: {count_outcomes(self.verdicts)}"
 
@@ -109,7 +109,7 @@ class CheckResult:
 
     @property
     def notes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """What was not compared and why, and what else differs, each with the cases it is of."""
+        """What was not compared and why, and what else differs, each with its cases."""
         reasons: dict[str, tuple[str, ...]] = {}
         for one in self.notable:
             if one.before is None:
@@ -117,9 +117,9 @@ class CheckResult:
                 reasons[why] = (*reasons.get(why, ()), one.case)
         return (
             *reasons.items(),
-            *((f"changed: {words}", ()) for words in self.changed),
-            *((f"configuration changed: {words}", cases) for words, cases in self.configs.items()),
-            *((f"gate: {words}", ()) for words in self.gates),
+            *((f"changed: {text}", ()) for text in self.changed),
+            *((f"configuration changed: {text}", cases) for text, cases in self.configs.items()),
+            *((f"gate: {text}", ()) for text in self.gates),
         )
 
     @property
@@ -128,20 +128,64 @@ class CheckResult:
         return {one.case: one for one in self.verdicts if one.metric in (*TIMES, "status")}
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Values of a change, a ratio or a difference, at the gate; with text of the gate.
+
+    Attributes:
+        none: No change.
+        better: The largest change that counts as better.
+        worse: The smallest that counts as worse.
+        twice: A change of twice the gate.
+        gate: The gate, for people.
+        twice_gate: Twice the gate.
+    """
+
+    none: float
+    better: float
+    worse: float
+    twice: float
+    gate: str
+    twice_gate: str
+
+
+def apply_gate(
+    change: Estimate, bounds: Bounds, is_worse: bool, is_better: bool, text: str
+) -> tuple[Outcome, str]:
+    """Return the outcome of a change of a cost that varies from run to run, and the reason.
+
+    `is_worse` and `is_better` are whether chance is ruled out, over all cases; `text` is the change
+    for people.
+    """
+    low, high = change.ends or (change.value, change.value)
+    reached = f"{text}, at least {bounds.gate}"
+    if change.value >= bounds.worse and is_worse:
+        return Outcome.REGRESSED, reached
+    if change.value >= bounds.worse:
+        chance = "among so many figures this may be chance; measure again"
+        return Outcome.INCONCLUSIVE, f"{text}: {chance}"
+    if change.value <= bounds.better and is_better:
+        return Outcome.FASTER, reached
+    if low <= bounds.none and high >= bounds.twice:
+        wide = f"too wide to tell, even {bounds.twice_gate} is not ruled out; take more samples"
+        return Outcome.INCONCLUSIVE, f"{text}: {wide}"
+    return Outcome.PASS, f"{text}, within {bounds.gate}"
+
+
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Sort by outcome, then by how much worse it is."""
     return sorted(verdicts, key=lambda one: (PLACES[one.outcome], -(one.worse or 1)))
 
 
 def count_outcomes(verdicts: Iterable[Verdict]) -> str:
-    """Count the verdicts by outcome, in words: `1 regressed, 49 pass`."""
-    found = [one.outcome for one in verdicts]
-    return ", ".join(f"{found.count(word)} {word}" for word in Outcome if word in found)
+    """Count the verdicts by outcome: `1 regressed, 49 pass`."""
+    outcomes = [one.outcome for one in verdicts]
+    return ", ".join(f"{outcomes.count(one)} {one}" for one in Outcome if one in outcomes)
 
 
 def exit_code(verdicts: Iterable[Verdict], *, allow_missing: bool = False) -> int:
     """Return what a check exits with: 0 pass, 1 regression, 2 cases are gone, 3 inconclusive."""
-    found = {one.outcome for one in verdicts}
+    outcomes = {one.outcome for one in verdicts}
     if allow_missing:
-        found.discard(Outcome.MISSING)
-    return next((code for outcome, code in EXIT_CODES.items() if outcome in found), 0)
+        outcomes.discard(Outcome.MISSING)
+    return next((code for outcome, code in EXIT_CODES.items() if outcome in outcomes), 0)

@@ -1,4 +1,4 @@
-"""JSON: the facts of a report for programs."""
+"""JSON: a report for programs."""
 
 import json
 import math
@@ -7,19 +7,21 @@ from typing import Any
 
 from radialbench.records.codec import to_dict
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.check.formats.json import facts as check_facts
 from radialbench.reports.check.verdict import CheckResult
+from radialbench.reports.formats.check_json import check_document
 from radialbench.reports.scaling import Growth, Latency, Work
 from radialbench.reports.summary import Summary
 
 
 def render(summary: Summary) -> str:
     """Render rows, break-even lengths, growth and notes as one JSON document."""
-    return json.dumps(facts(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return (
+        json.dumps(summary_document(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
 
 
-def facts(summary: Summary) -> dict[str, Any]:
-    """Give the facts by name; a time, size or ratio has its unit in its name."""
+def summary_document(summary: Summary) -> dict[str, Any]:
+    """Return a summary as JSON's own types; times, sizes and ratios have their unit in the name."""
     return {
         "source": summary.source,
         "suites": list(summary.suites),
@@ -30,7 +32,7 @@ def facts(summary: Summary) -> dict[str, Any]:
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
         "narrative": {section.topic: list(section.lines) for section in summary.narrative},
-        "baseline": _baseline(summary.check),
+        "baseline": _baseline(summary.check) if summary.check else None,
         "notes": list(summary.notes),
     }
 
@@ -38,16 +40,13 @@ def facts(summary: Summary) -> dict[str, Any]:
 def _even(one: BreakEven) -> dict[str, Any]:
     # JSON has no infinity: null stands for beyond the longest length.
     low, high = (None if end == math.inf else end for end in one.interval or (None, None))
-    facts = {**asdict(one), "text": one.text}
-    del facts["interval"]
-    return facts | {"low": low, "high": high}
+    document = {**asdict(one), "text": one.text, "low": low, "high": high}
+    del document["interval"]
+    return document
 
 
-def _baseline(check: CheckResult | None) -> dict[str, Any] | None:
-    """Return the facts of `radialbench check --format json`, and configurations that changed."""
-    if check is None:
-        return None
-    return check_facts(check) | {"configs": dict(check.configs)}
+def _baseline(check: CheckResult) -> dict[str, Any]:
+    return check_document(check) | {"configs": dict(check.configs)}
 
 
 def _work(work: Work) -> dict[str, Any]:
@@ -64,13 +63,13 @@ def _work(work: Work) -> dict[str, Any]:
     }
 
 
-def _growth(found: Growth) -> dict[str, Any]:
+def _growth(growth: Growth) -> dict[str, Any]:
     return {
-        "tflop": list(found.values),
-        "exponents": list(found.exponents),
-        "fits": [asdict(fit) for fit in found.fits],
-        "verdict": found.verdict.value,
-        "why": found.why,
+        "tflop": list(growth.values),
+        "exponents": list(growth.exponents),
+        "fits": [asdict(fit) for fit in growth.fits],
+        "verdict": growth.verdict.value,
+        "why": growth.why,
     }
 
 

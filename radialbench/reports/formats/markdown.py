@@ -1,11 +1,10 @@
-"""Markdown: the whole report, with its pictures if they lie beside it."""
+"""Markdown: the whole report, with pictures by their file names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from radialbench.records.result import Environment
-from radialbench.reports.check.formats.markdown import verdict_table
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
+from radialbench.reports.formats.check_markdown import verdict_table
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, environment_facts
 from radialbench.reports.text import escape, join_and, markdown_table
@@ -25,10 +24,10 @@ LATENCY: View = {
     **named("of_ceiling", "isolated_ms"),
     "J": "{energy_j}",
 }
-"""Times of attention; a case without one has its status instead."""
+"""Times of attention; a case without one shows its status."""
 
 ON_GPU = ("of ceiling", "isolated ms", "J")
-"""Columns that records of a GPU alone have."""
+"""Columns of records of a GPU."""
 
 COMPUTED: View = {
     **CASE,
@@ -52,18 +51,13 @@ TABLES: View = {
     "first ms": "{compile_ms}",
     "median ms": ("{median_ms}", "{status}"),
 }
-"""What the tables hold, and how long they take to compile."""
+"""Blocks of the tables, and the time to compile them."""
 
 
 def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> str:
-    """Render the report.
-
-    Args:
-        summary: What to say.
-        pictures: Captions of the pictures to embed, by file name; the first opens the report.
-    """
+    """Render the report, with captioned pictures by file name; the first opens the report."""
     shown = [
-        f"![{escape(words)}]({name})\n\n{escape(words)}" for name, words in (pictures or {}).items()
+        f"![{escape(text)}]({name})\n\n{escape(text)}" for name, text in (pictures or {}).items()
     ]
     parts = [f"# {escape(join_and(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
@@ -103,15 +97,15 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
 
 
 def _tables(title: str, about: str, view: View, rows: Sequence[Row], *, numbered: str) -> list[str]:
-    """A section with a table a sweep; `numbered` heads the cells with the environment's number."""
+    """Return a section with a table a sweep; `numbered` is the column with the environment."""
     parts = [f"## {title}", about] if rows else []
     for sweep in dict.fromkeys(row.sweep for row in rows):
         here = [row for row in rows if row.sweep == sweep]
         several = len({row.place for row in here}) > 1
         shown = {**view, numbered: f"{view[numbered]} [{{environment}}]"} if several else view
         headings, body = show(shown, here, escape=escape, optional=ON_GPU)
-        words = list(view).index(numbered) + 1
-        parts += [f"### {escape(sweep)}", markdown_table(headings, body, text_columns=words)]
+        texts = list(view).index(numbered) + 1
+        parts += [f"### {escape(sweep)}", markdown_table(headings, body, text_columns=texts)]
     return parts
 
 
@@ -138,8 +132,8 @@ def _baseline(check: CheckResult | None) -> list[str]:
     head = f"Beside {escape(check.baseline)}: {check.headline}."
     shown = [verdict_table(check.compared)] if check.compared else []
     lines = [
-        f"- {escape(words)}: {', '.join(map(escape, cases))}" if cases else f"- {escape(words)}"
-        for words, cases in check.notes
+        f"- {escape(note)}: {', '.join(map(escape, cases))}" if cases else f"- {escape(note)}"
+        for note, cases in check.notes
     ]
     return ["## Against the baseline", head, *shown, *filter(None, ["\n".join(lines)])]
 
@@ -156,9 +150,6 @@ def _environments(summary: Summary) -> list[str]:
     for place, env in enumerate(summary.environments):
         rows = [row for row in summary.rows if row.place == place]
         number = f" {place + 1}" if len(summary.environments) > 1 else ""
-        parts += _bullets(f"Environment{number}", _facts(env, rows))
+        lines = [f"{key}: {escape(value)}" for key, value in environment_facts(env, rows).items()]
+        parts += _bullets(f"Environment{number}", lines)
     return parts
-
-
-def _facts(env: Environment, rows: Sequence[Row]) -> list[str]:
-    return [f"{name}: {escape(words)}" for name, words in environment_facts(env, rows).items()]

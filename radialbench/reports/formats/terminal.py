@@ -9,11 +9,11 @@ from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
 from radialbench.reports.text import format_range, join_and, paragraph, printable, terminal_table
 
-FIRST = 3
-"""Cases that are named of those with the same reason."""
+MAX_NAMED = 3
+"""Cases of a reason that are named."""
 
-MOST = 20
-"""Verdicts that are shown of those that do not just pass against a baseline."""
+MAX_VERDICTS = 20
+"""Verdicts against a baseline that are shown, without passes."""
 
 LATENCY: View = {
     **named("frames", "tokens", "mask", "backend", "density"),
@@ -23,19 +23,14 @@ LATENCY: View = {
 }
 RATED: View = {"TFLOP/s": "{executed_tflop_per_s}", "of max": "{of_ceiling}"}
 UNRATED: View = {"GFLOP/s": "{executed_tflop_per_s:giga}", "peak MiB": "{peak_bytes}"}
-"""What follows where a matrix product was timed beside the cases, and where none was."""
+"""Further columns, with and without a matmul that was timed beside the cases."""
 
 SPARE = ("IQR", "peak MiB", "of max", "density", "GFLOP/s", "TFLOP/s", "frames")
-"""Columns that a narrow terminal does without, in this order."""
+"""Columns that a narrow terminal leaves out, in this order."""
 
 
 def render(summary: Summary, *, width: int | None = None) -> str:
-    """Render tables of latency and of compiling, break-even lengths, growth and failures.
-
-    Args:
-        summary: What to say.
-        width: Columns of the terminal, if there is one.
-    """
+    """Render tables, break-even lengths, growth and failures, for a terminal's width if any."""
     parts = ["\n".join(paragraph(line, width) for line in _head(summary))]
     for sweep in summary.sweeps:
         parts += _latency(summary, sweep, width)
@@ -78,8 +73,8 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     headings, body = show(view, rows)
     for row, before, line in zip(rows[1:], rows, body[1:], strict=False):
         line[:2] = ["", ""] if row.tokens == before.tokens else line[:2]
-    words = ("mask", "backend")
-    shown = terminal_table(headings, body, text_columns=words, width=width, spare=SPARE)
+    texts = ("mask", "backend")
+    shown = terminal_table(headings, body, text_columns=texts, width=width, spare=SPARE)
     over = sorted({row.dense.backend or "" for row in rows if row.dense})
     notes = (
         [f"speed-up over the fastest dense result of each length ({join_and(over)})"]
@@ -105,7 +100,7 @@ COMPILING: View = {
 
 
 def _compiling(summary: Summary, sweep: str, width: int | None) -> list[str]:
-    """One line a mask: the tables of its shortest and longest length."""
+    """Return a line for each mask: the tables of its shortest and longest length."""
     compiled = [row for row in summary.compiled if row.sweep == sweep and row.ok and row.table]
     body = []
     for mask in dict.fromkeys(row.mask for row in compiled):
@@ -136,22 +131,22 @@ def _break_evens(summary: Summary) -> list[str]:
 
 
 def _baseline(check: CheckResult | None) -> list[str]:
-    """What a check decided, the worst first; what passes is counted only."""
+    """Return the verdicts of a check, the worst first; passes are only counted."""
     if check is None:
         return []
     lines = [f"{printable(check.baseline)}: {check.headline}"]
     notable = [one for one in check.compared if one.outcome is not Outcome.PASS]
-    for one in notable[:MOST]:
+    for one in notable[:MAX_VERDICTS]:
         before, now = (format_value(one.metric, value or 0) for value in (one.before, one.now))
         lines.append(
             f"{one.outcome}: {printable(one.case)}: {one.metric}, {before} to {now}: "
             f"{printable(one.reason)}"
         )
-    if (more := len(notable) - MOST) > 0:
+    if (more := len(notable) - MAX_VERDICTS) > 0:
         lines.append(f"and {more} more")
     lines += [
-        f"{printable(words)}: {_first(cases)}" if cases else printable(words)
-        for words, cases in check.notes
+        f"{printable(note)}: {_first(cases)}" if cases else printable(note)
+        for note, cases in check.notes
     ]
     return lines
 
@@ -164,6 +159,6 @@ def _unsound(summary: Summary) -> list[str]:
 
 
 def _first(cases: Sequence[str]) -> str:
-    shown = ", ".join(cases[:FIRST])
-    more = len(cases) - FIRST
+    shown = ", ".join(cases[:MAX_NAMED])
+    more = len(cases) - MAX_NAMED
     return f"{shown}, and {more} more" if more > 0 else shown

@@ -10,9 +10,9 @@ from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
+from radialbench.reports.check.baseline import environment_diff
 from radialbench.reports.check.compare import check
-from radialbench.reports.check.environment_diff import environment_diff
-from radialbench.reports.check.gates import GATES, set_gates
+from radialbench.reports.check.metrics import GATES, set_gates
 from radialbench.reports.check.verdict import Outcome, Verdict, exit_code
 from tests.reports.check.noise import GPU_RECORD, record
 from tests.reports.factory import elsewhere, ended, made, on_gpu

@@ -12,9 +12,15 @@ from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
 from radialbench.records.measurement import Memory
 from radialbench.records.result import Record
-from radialbench.reports.check.gates import NO_GATES, set_gates
-from radialbench.reports.check.history import History, history, run_of
-from radialbench.reports.check.history_text import facts, headline, terminal
+from radialbench.reports.check.history import (
+    History,
+    headline,
+    history,
+    history_document,
+    history_text,
+    run_of,
+)
+from radialbench.reports.check.metrics import NO_GATES, set_gates
 from radialbench.reports.check.verdict import Outcome
 from radialbench.reports.history_chart import pictures
 from tests.reports.check.noise import GPU_RECORD, record
@@ -97,7 +103,7 @@ def test_equal_code_almost_never_changes(noise: float) -> None:
 def test_few_results_say_that_they_cannot_tell() -> None:
     few = found(runs([1.0] * 3 + [2.0] * 4))
     assert few.changed == ()
-    assert "with fewer than 8 results no change can be told from chance" in terminal(few)
+    assert "with fewer than 8 results no change can be told from chance" in history_text(few)
 
 
 def test_runs_without_a_case_or_measured_differently_are_no_points() -> None:
@@ -111,7 +117,7 @@ def test_runs_without_a_case_or_measured_differently_are_no_points() -> None:
     assert [point.run for point in series.points] == [0, 1, *range(4, 12)]
     assert series.changes[0].run == 7
     assert one.left_out == {"measured differently (cache: warm and cold)": 1}
-    assert "left out: 1 case, measured differently" in terminal(one)
+    assert "left out: 1 case, measured differently" in history_text(one)
 
 
 def test_another_machine_is_refused_by_name() -> None:
@@ -132,12 +138,12 @@ def test_versions_that_changed_are_told_beside_a_change() -> None:
 
 def test_text_and_facts() -> None:
     one = found(runs(FLAT, STEP))
-    text = terminal(one)
+    text = history_text(one)
     assert text.startswith("regressed  b: latency\n           1.00 ms, then 1.05 ms (+")
     assert "from result 8 on, 0000007, " in text
     assert text.endswith("12 results: 1 change in 2 cases\n")
     assert max(map(len, text.splitlines())) <= 100
-    told = facts(one)
+    told = history_document(one)
     assert [run["commit"] for run in told["runs"]][:2] == ["0000000", "0000001"]
     by_name = {(each["case"], each["metric"]): each for each in told["series"]}
     assert by_name["a", "latency"]["changes"] == []

@@ -8,7 +8,7 @@ import pytest
 
 from radialbench.records.result import Record
 from radialbench.reports.check.compare import check
-from radialbench.reports.check.gates import NO_GATES, set_gates
+from radialbench.reports.check.metrics import NO_GATES, set_gates
 from radialbench.reports.check.verdict import Outcome, Verdict
 from tests.reports.factory import elsewhere, made
 

@@ -9,7 +9,7 @@ import pytest
 from radialbench.errors import ReportError
 from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.noise import (
-    FEWEST,
+    MIN_RUNS,
     describe_noise,
     equal_codes,
     noise_floor,
@@ -89,7 +89,7 @@ def test_what_a_case_in_turn_with_itself_seems_to_differ_by() -> None:
     assert all(share is not None and expected < share < 1.8 * expected for share in shares)
     # A steady drift is in neither direction: A B, then B A.
     drifting = [
-        named(n, [record("a", [1 + 0.001 * call for call in range(100)])]) for n in range(FEWEST)
+        named(n, [record("a", [1 + 0.001 * call for call in range(100)])]) for n in range(MIN_RUNS)
     ]
     drift = spreads(drifting)[0].in_turn
     assert drift is not None and drift < 0.002
@@ -98,8 +98,8 @@ def test_what_a_case_in_turn_with_itself_seems_to_differ_by() -> None:
 def test_too_little_says_what_there_is_to_do() -> None:
     with pytest.raises(ReportError, match="takes 8 runs, got 3; record more"):
         spreads(made(1, runs=3))
-    few = [named(n, [record("a", [1.0, 1.1, 1.2])]) for n in range(FEWEST)]
+    few = [named(n, [record("a", [1.0, 1.1, 1.2])]) for n in range(MIN_RUNS)]
     with pytest.raises(ReportError, match="a has fewer than six samples"):
         spreads(few)
-    none = [named(n, [record("a", [1.0 + n / 1e3, 1.1, 1.2] * 3)]) for n in range(FEWEST)]
+    none = [named(n, [record("a", [1.0 + n / 1e3, 1.1, 1.2] * 3)]) for n in range(MIN_RUNS)]
     assert spreads(none)[0].in_turn is None

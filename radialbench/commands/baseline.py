@@ -1,0 +1,32 @@
+"""`radialbench baseline`: the results that checks compare with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radialbench.commands.options import ResultsPath
+
+app = typer.Typer(no_args_is_help=True, help="Keep the results that checks compare with.")
+
+
+@app.callback()
+def _baseline() -> None:
+    """Keep the results that checks compare with."""
+
+
+@app.command()
+def update(
+    current: ResultsPath,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The baseline, a file of JSON lines for git.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why results are compared with these now; stored.")],
+) -> None:
+    """Put results into a baseline, in place of those of the same case and device."""
+    from radialbench.reports.check.baseline import update
+    from radialbench.reports.summary import whole_results
+
+    _, records = whole_results(current)
+    replaced, new = update(out, records, reason=reason)
+    typer.echo(f"baseline: {out}, {replaced} replaced, {new} new")

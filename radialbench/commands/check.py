@@ -1,0 +1,393 @@
+"""`radialbench check`: whether a version, or its results, are worse than another's."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radialbench.commands import BAD_INPUT
+from radialbench.commands.console import at_width, fail, note
+from radialbench.commands.options import AcrossVersions, Gate, Gates, NoiseFloor, checker
+from radialbench.errors import ReportError, SuiteError
+
+if TYPE_CHECKING:
+    from radialbench.reports.check.verdict import CheckResult
+    from radialbench.suites.schema import SuiteSpec
+    from radialbench.suites.versus.versions import Version
+
+CompareFiles = Callable[[Path, Path], "CheckResult"]
+"""Compares a folder of results with another one's."""
+
+
+def check(
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RESULTS|SUITE",
+            help="A run's folder, or its results.jsonl; with --against a suite, with --offline "
+            "suites.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Results to compare with: a run's folder, or a file of results."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GIT_REF", help="Measure a suite with this version and with another commit's."
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="With --against: processes of each version.", show_default="4"
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --against: where the results of both are kept.",
+            show_default="results/SUITE-against-REF",
+        ),
+    ] = None,
+    skip_unchanged: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unchanged",
+            help="With --against: do not time kernels whose machine code is the same.",
+        ),
+    ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="Without a GPU: compile the kernels of suites, and compare those."
+        ),
+    ] = False,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --offline: write a baseline; of several suites, to a folder.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --offline: fail if any figure changed.")
+    ] = False,
+    gate: Gate = None,
+    gates: Gates = None,
+    noise_floor: NoiseFloor = None,
+    across_versions: AcrossVersions = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Allow cases of the baseline to be missing.")
+    ] = False,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="Print terminal, markdown, github, junit, sarif, bencher or json."
+        ),
+    ] = "terminal",
+    out: Annotated[
+        list[str] | None,
+        typer.Option(
+            *("--out", "-o"), metavar="FORMAT=FILE", help="Write a format to a file; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Report a verdict for every case and metric, against a baseline or another version.
+
+    Exits with 0 if nothing is worse, 1 if something is, 2 on bad input or missing cases, 3 if the
+    samples do not decide.
+    """
+    of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
+    of_results |= {"--across-versions": across_versions}
+    of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
+    of_offline = {"--write": write, "--strict": strict}
+    if offline:
+        _refuse("an offline check", {"--against": against, **of_against, **of_results})
+        code = _check_offline(
+            _required(given, what="suites", example="check --offline smoke_gpu"),
+            baseline,
+            write,
+            (format, out or []),
+            allow_missing=allow_missing,
+            strict=strict,
+        )
+        raise typer.Exit(code)
+    from radialbench.reports.check.remeasure import mark_unrepeated
+    from radialbench.reports.formats import load_check_format
+    from radialbench.reports.summary import whole_results
+
+    load_check_format(format)
+    compare = checker(gate, gates, noise_floor, across_versions)
+
+    def compare_files(current: Path, baseline: Path) -> "CheckResult":
+        (now, records), (before, earlier) = whole_results(current), whole_results(baseline)
+        return compare(records, earlier, source=now, baseline_source=before)
+
+    if against is not None:
+        _refuse("a check against a commit", {"--baseline": baseline, **of_offline})
+        suite = _one(given, what="a suite", example="check smoke_gpu --against main")
+        files = _output_files(out or [], keep=())
+        result = _check_against(suite, against, compare_files, results, rounds, skip_unchanged)
+    else:
+        _refuse("a check of results", {**of_against, **of_offline})
+        example = "check results/now --baseline results/before"
+        current = Path(_one(given, what="results", example=example))
+        if baseline is None:
+            raise _missing("results and what to compare them with", example)
+        files = _output_files(out or [], keep=(current, baseline))
+        result = mark_unrepeated(compare_files(current, baseline))
+    _write_files({path: load_check_format(name)(result) for path, name in files.items()})
+    typer.echo(at_width(format, load_check_format(format))(result), nl=False)
+    raise typer.Exit(_exit_code(result, allow_missing=allow_missing))
+
+
+def _exit_code(result: "CheckResult", *, allow_missing: bool) -> int:
+    from radialbench.reports.check.verdict import Outcome, exit_code
+
+    code = exit_code(result.verdicts, allow_missing=allow_missing)
+    if code == BAD_INPUT:
+        gone = sum(one.outcome is Outcome.MISSING for one in result.verdicts)
+        fail(
+            f"{gone} cases of the baseline are missing in {result.source}: measure them, or allow "
+            "that with --allow-missing",
+            BAD_INPUT,
+        )
+    return code
+
+
+def _refuse(what: str, options: Mapping[str, object]) -> None:
+    """Refuse options that are for another kind of check."""
+    from radialbench.reports.text import join_and
+
+    if given := [name for name, value in options.items() if value]:
+        raise ReportError(
+            f"{what} does not take {join_and(given)}; see which options go together with "
+            "radialbench check --help"
+        )
+
+
+def _required(given: Sequence[str] | None, *, what: str, example: str) -> Sequence[str]:
+    if not given:
+        raise _missing(what, example)
+    return given
+
+
+def _one(given: Sequence[str] | None, *, what: str, example: str) -> str:
+    first, *more = _required(given, what=what, example=example)
+    if more:
+        raise _missing(f"{what} and no more", example)
+    return first
+
+
+def _missing(what: str, example: str) -> ReportError:
+    return ReportError(f"such a check needs {what}: radialbench {example}")
+
+
+def _output_files(settings: Iterable[str], keep: Iterable[Path]) -> dict[Path, str]:
+    """Parse `--out` to the format of each file.
+
+    Raises:
+        ReportError: A setting is none, or its file is one to keep or cannot be written.
+    """
+    from radialbench.records.store import RESULTS
+    from radialbench.reports.formats import load_check_format
+
+    kept = {each.resolve() for path in keep for each in (path, path / RESULTS)}
+    files = {}
+    for setting in settings:
+        format, equals, name = setting.partition("=")
+        if not equals or not name:
+            raise ReportError(
+                f"--out takes a format and a file, such as junit=check.xml, got {setting[:80]!r}"
+            )
+        if Path(name).resolve() in kept:
+            raise ReportError(f"{name} holds the results; choose another file with --out")
+        load_check_format(format)
+        _check_writable(Path(name), " with --out")
+        files[Path(name)] = format
+    return files
+
+
+def _check_writable(path: Path, option: str = "") -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise ReportError(f"cannot write {path}: give a file in a folder that exists{option}")
+
+
+def _write_files(texts: Mapping[Path, str]) -> None:
+    """Write texts to files; no file is replaced before all texts are on the disk.
+
+    Raises:
+        ReportError: One cannot be written.
+    """
+    parts = {path: path.with_name(f"{path.name}.part") for path in texts}
+    path = Path()
+    try:
+        for path, text in texts.items():
+            parts[path].write_text(text, encoding="utf-8")
+        for path, part in parts.items():
+            part.replace(path)
+    except OSError as error:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink()
+        raise ReportError(
+            f"cannot write {path}: {error.strerror or error}; choose another file with --out"
+        ) from None
+
+
+def _check_against(
+    suite: str,
+    ref: str,
+    compare: CompareFiles,
+    results: Path | None,
+    rounds: int | None,
+    skip_unchanged: bool,
+) -> "CheckResult":
+    """Measure a suite with this version and a commit's in turn, suspects twice, and compare."""
+    from radialbench.reports.check.remeasure import (
+        cases_to_repeat,
+        merge_repeated,
+        passed_unchanged,
+        suspects,
+    )
+    from radialbench.reports.check.verdict import CheckResult
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite, suite_path
+    from radialbench.suites.versus.rounds import BEFORE, NOW, ROUNDS, measure_rounds
+    from radialbench.suites.versus.versions import checked_out, this_version
+
+    spec = load_suite(suite)
+    cases = plan(spec)
+    name = re.sub(r"[^\w.-]+", "-", ref)
+    folder = results or Path("results") / f"{spec.name}-against-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ReportError(f"{folder} is not empty; choose another folder with --results")
+    with checked_out(ref) as before:
+        versions = {BEFORE: before, NOW: this_version()}
+        path = suite_path(suite).resolve()
+        same = _unchanged(path, versions) if skip_unchanged else frozenset()
+
+        def measure(ids: Iterable[str], out: Path) -> "CheckResult":
+            wanted = frozenset(ids)
+            part = [case for case in cases if case.id in wanted]
+            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, say=note)
+            return compare(out / NOW, out / BEFORE)
+
+        left = [case.id for case in cases if case.id not in same]
+        result = measure(left, folder) if left else CheckResult(spec.name, before.name, ())
+        if suspects(result.verdicts):
+            repeated = cases_to_repeat(result.verdicts, left)
+            note(f"suspected and measured again: {', '.join(sorted(repeated))}")
+            again = measure(repeated, folder / "again").verdicts if repeated else ()
+            result = merge_repeated(result, again)
+    return replace(result, verdicts=(*result.verdicts, *passed_unchanged(same)))
+
+
+def _unchanged(suite: Path, versions: "Mapping[str, Version]") -> frozenset[str]:
+    """Return the cases that both versions compile to the same; none if that is not known."""
+    from radialbench.suites.versus.machine_code import FactsError, unchanged
+
+    try:
+        same = unchanged(suite, versions.values())
+    except FactsError as error:
+        note(f"{error}; everything is timed")
+        return frozenset()
+    note(f"cases with unchanged machine code, which are not timed: {len(same)}")
+    return same
+
+
+def _check_offline(
+    suites: Sequence[str],
+    baseline: Path | None,
+    write: Path | None,
+    outputs: tuple[str, Sequence[str]],
+    *,
+    allow_missing: bool,
+    strict: bool,
+) -> int:
+    """Compile suites, print the figures or what changed, and return the exit code.
+
+    Args:
+        suites: Shipped suites, or YAML files.
+        baseline: A file that an earlier check wrote, or a folder of them; None to show figures.
+        write: Where to write the figures: a file, or a folder for a file a suite.
+        outputs: The format that is printed, and what is written as `FORMAT=FILE`.
+        allow_missing: Whether rows of the baseline may be missing.
+        strict: Whether a figure that changed fails, too.
+    """
+    from radialbench.records.offline import read_offline, write_offline
+    from radialbench.reports.offline_diff import compare_offline, offline_exit_code
+    from radialbench.reports.offline_text import (
+        OfflineChecked,
+        check_offline_format,
+        render_offline,
+    )
+    from radialbench.suites.offline import offline
+    from radialbench.suites.plan import plan
+
+    # Files are checked first: compiling takes minutes.
+    format, out = outputs
+    specs = _load_suites(suites)
+    targets, bases = _offline_files(write, specs), _offline_files(baseline, specs)
+    for target in targets.values():
+        _check_target(target, bases.values())
+    files = _output_files(out, keep=(*targets.values(), *bases.values()))
+    for name in (format, *files.values()):
+        check_offline_format(name, compared=baseline is not None)
+    before = {name: read_offline(path) for name, path in bases.items()}
+    checked = []
+    for now in offline({name: plan(spec) for name, spec in specs.items()}):
+        name = now.head.suite
+        verdicts = compare_offline(before[name], now) if name in before else None
+        checked.append(OfflineChecked(now, verdicts, str(bases.get(name, "")), strict))
+    for one in checked:
+        if targets:
+            write_offline(targets[one.now.head.suite], one.now)
+    _write_files({path: render_offline(name, checked) for path, name in files.items()})
+    typer.echo(render_offline(format, checked), nl=False)
+    every = [verdict for one in checked for verdict in one.verdicts or ()]
+    return offline_exit_code(every, allow_missing=allow_missing, strict=strict)
+
+
+def _load_suites(suites: Sequence[str]) -> "dict[str, SuiteSpec]":
+    from radialbench.suites.read import load_suite
+
+    specs: dict[str, Any] = {}
+    for suite in suites:
+        spec = load_suite(suite)
+        if spec.name in specs:
+            raise SuiteError(f"{suite}: another suite is named {spec.name} too; leave one out")
+        specs[spec.name] = spec
+    return specs
+
+
+def _offline_files(path: Path | None, suites: Iterable[str]) -> dict[str, Path]:
+    """Return each suite's file: the given one, or one in the given folder."""
+    names = tuple(suites)
+    if path is None:
+        return {}
+    if path.is_dir():
+        return {name: path / f"{name}.offline.jsonl" for name in names}
+    if len(names) > 1:
+        raise ReportError(
+            f"there is no folder {path}; {len(names)} suites have a file each, so give the folder "
+            "of the files"
+        )
+    return {names[0]: path}
+
+
+def _check_target(write: Path, baselines: Iterable[Path]) -> None:
+    if write.resolve() in {path.resolve() for path in baselines}:
+        raise ReportError(
+            f"{write} is the baseline, and would hide what changed; write another file, or leave "
+            "--baseline out"
+        )
+    _check_writable(write)

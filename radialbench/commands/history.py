@@ -1,0 +1,58 @@
+"""`radialbench history`: how results changed over many runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radialbench.commands.console import note, print_json
+from radialbench.commands.options import Gate, Gates, NoiseFloor, noise_share
+
+
+def history(
+    results: Annotated[
+        list[Path], typer.Argument(help="Folders that runs wrote, or files of results.")
+    ],
+    keep_order: Annotated[
+        bool,
+        typer.Option("--keep-order", help="Keep this order; by default it is that of the commits."),
+    ] = False,
+    gate: Gate = None,
+    gates: Gates = None,
+    noise_floor: NoiseFloor = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for a picture, PNG and SVG, of each change."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON: every series.")] = False,
+) -> None:
+    """Find when each case and metric of the last results changed, over all of them.
+
+    Exits with 0 whether something changed or not, and with 2 on bad input.
+    """
+    from radialbench.reports.check.history import (
+        history,
+        history_document,
+        history_text,
+        in_commit_order,
+        run_of,
+    )
+    from radialbench.reports.check.metrics import choose_gates
+    from radialbench.reports.history_chart import write_pictures
+    from radialbench.reports.summary import whole_results
+    from radialbench.reports.text import terminal_width
+
+    chosen = choose_gates(gates, gate)
+    runs = [run_of(*whole_results(path)) for path in results]
+    if not keep_order:
+        runs, reason = in_commit_order(runs)
+        if reason:
+            note(f"in the order in which they were measured, as {reason}")
+    share = noise_share(noise_floor, [*runs[-1].records.values()])
+    changes = history(runs, chosen, noise_floor=share)
+    if out is not None:
+        write_pictures(changes, out)
+    if json:
+        print_json(history_document(changes))
+    else:
+        typer.echo(history_text(changes, width=terminal_width()), nl=False)

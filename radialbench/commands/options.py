@@ -1,0 +1,313 @@
+"""Options that verbs share: which mask, on which grid, in which blocks, and which gates."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radialbench.errors import GridError, ReportError, SpecError, unknown
+
+if TYPE_CHECKING:
+    from radialbench.maskgen.grid import Model, TokenGrid
+    from radialbench.maskgen.language.spec import MaskSpec
+    from radialbench.maskgen.table import BlockTable
+    from radialbench.records.result import Record
+    from radialbench.reports.check.verdict import CheckResult
+
+DEFAULT_MODEL = "wan2.1-1.3b"
+
+
+def _mask_names() -> list[str]:
+    from radialbench.maskgen.library import mask_names
+
+    return [*mask_names(), *map(str, Path().glob("*.yaml"))]
+
+
+def _model_names() -> list[str]:
+    from radialbench.maskgen.grid import model_names
+
+    return model_names()
+
+
+MaskName = Annotated[
+    str,
+    typer.Argument(
+        help="A mask of the library, also with a preset (name:preset), or a YAML file.",
+        autocompletion=_mask_names,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        *("--model", "-m"),
+        help=f"A model preset, see `mask models`; {DEFAULT_MODEL} by default.",
+        autocompletion=_model_names,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size", "-s", help="Width×height×frames in pixels; the model's usual size by default."
+    ),
+]
+Grid = Annotated[
+    str | None,
+    typer.Option(
+        "--grid", "-g", help="Frames×rows×columns in tokens, instead of a model; one head of 128."
+    ),
+]
+EmptyRows = Annotated[
+    str | None,
+    typer.Option(
+        "--empty-rows", help="What to do if a token attends nothing: error, keep or own_block."
+    ),
+]
+BlockM = Annotated[int, typer.Option("--block-m", min=1, help="Query tokens of a block.")]
+BlockN = Annotated[int, typer.Option("--block-n", min=1, help="Key tokens of a block.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value; repeatable."),
+]
+Gate = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="METRIC=SIZE", help="The least change that counts, as latency=5%; repeatable."
+    ),
+]
+Gates = Annotated[Path | None, typer.Option(help="A YAML file of gates.")]
+NoiseFloor = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT|FILE",
+        help="How much two runs of the same code differ: a percentage, or a file from `noise`.",
+    ),
+]
+AcrossVersions = Annotated[
+    bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
+]
+Suite = Annotated[str, typer.Argument(help="A shipped suite, or a YAML file.")]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option("--filter", "-f", help="Part of the case ids, or a pattern with *; repeatable."),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Only this share of the work; `merge` joins the results."
+    ),
+]
+ResultsPath = Annotated[Path, typer.Argument(help="A run's folder, or its results.jsonl.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+TIME_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds of a time such as `90`, `90s`, `2min` or `1h`.
+
+    Raises:
+        typer.BadParameter: The text is no time.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(s|min|h)?", text)
+    if match is None:
+        raise typer.BadParameter(f"a time is such as 90 (seconds), 2min or 1h; got {text[:40]!r}")
+    return float(match[1]) * TIME_UNITS[match[2] or ""]
+
+
+def time_limit_option(unit: str) -> Any:
+    """Return the option `--time-limit` of a verb that starts units of work."""
+    return typer.Option(
+        parser=parse_seconds, metavar="TIME", help=f"Start no {unit} after this (90, 2min, 1h)."
+    )
+
+
+def noise_share(given: str | None, records: "Sequence[Record]") -> float:
+    """Return how much two runs of the same code differ, as a share, by `--noise-floor`.
+
+    Args:
+        given: A percentage, or a file that `radialbench noise` wrote; None for no noise.
+        records: The results that are judged.
+
+    Raises:
+        ReportError: It is neither, or the file is of another device, or holds too few runs.
+        SuiteError: The file holds something else than runs.
+    """
+    from radialbench.reports.check.noise import noise_floor
+    from radialbench.suites.noise import read_runs
+
+    if given is None:
+        return 0.0
+    if re.fullmatch(r"\d{1,2}(\.\d{1,9})?", given):
+        percent = float(given)
+        if percent > 50:
+            raise ReportError(f"--noise-floor is at most 50 (percent), got {given}")
+        return percent / 100
+    if not Path(given).is_file():
+        raise ReportError(
+            f"--noise-floor takes a percentage or a file that `radialbench noise` wrote, "
+            f"got {given[:80]!r}"
+        )
+    runs = read_runs(Path(given))
+    measured, judged = runs[0][0].environment.processor, records[0].environment.processor
+    if measured != judged:
+        raise ReportError(f"{given} has the noise of {measured}, and the results are of {judged}")
+    return noise_floor(runs)
+
+
+def checker(
+    gate: Iterable[str] | None, gates: Path | None, noise_floor: str | None, across_versions: bool
+) -> "Callable[..., CheckResult]":
+    """Return `reports.check.compare.check` with the options of `check` and `report`.
+
+    Raises:
+        ReportError: A gate cannot be read.
+    """
+    from radialbench.reports.check.compare import check
+    from radialbench.reports.check.metrics import choose_gates
+
+    chosen = choose_gates(gates, gate)
+
+    def run_check(
+        current: "Sequence[Record]", baseline: "Sequence[Record]", **sources: str
+    ) -> "CheckResult":
+        share = noise_share(noise_floor, current)
+        options: Any = {"across_versions": across_versions, "noise_floor": share, **sources}
+        return check(current, baseline, chosen, **options)
+
+    return run_check
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The grid and heads that a mask is shown for.
+
+    Attributes:
+        grid: Token layout.
+        heads: Attention heads.
+        head_dim: Numbers per head and token.
+        model: The model, if one was named.
+        size: Its size in pixels.
+    """
+
+    grid: "TokenGrid"
+    heads: int = 1
+    head_dim: int = 128
+    model: "Model | None" = None
+    size: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The scene in a line."""
+        text = f"{self.grid.text_tokens:,} text tokens, " if self.grid.text_tokens else ""
+        sides = f"{self.grid.frames}×{self.grid.height}×{self.grid.width}"
+        tokens = f"{sides} video tokens, {text}{self.grid.seq_len:,} in all"
+        if self.model is None or self.size is None:
+            return tokens
+        return f"{self.model.title} at {self.size.replace('x', '×')}: {tokens}"
+
+
+def scene(model: str | None, size: str | None, grid: str | None) -> Scene:
+    """Return the scene of `--model`, `--size` and `--grid`.
+
+    Raises:
+        GridError: They contradict each other, or there is no such model, size or grid.
+    """
+    from radialbench.maskgen.grid import load_model
+
+    if grid is not None:
+        if model is not None or size is not None:
+            raise GridError(
+                "a grid is given in tokens (--grid), or by --model and --size, not both"
+            )
+        return Scene(_parse_grid(grid))
+    preset = load_model(model or DEFAULT_MODEL)
+    size = size or preset.example
+    return Scene(preset.grid(size), preset.heads, preset.head_dim, preset, size)
+
+
+def chosen_mask(mask: str, settings: list[str] | None, empty_rows: str | None) -> "MaskSpec":
+    """Load a mask with the values of `--set` and `--empty-rows`.
+
+    Raises:
+        SpecError: There is no such mask or parameter, or a value is not allowed.
+    """
+    from radialbench.maskgen.library import load_mask
+
+    spec = load_mask(mask, empty_rows=empty_rows)
+    kinds = {param.name: param.kind for param in spec.params}
+    values: dict[str, float | bool] = {}
+    for setting in settings or ():
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals:
+            raise SpecError(f"a parameter is set as name=value, got {setting[:40]!r}")
+        if name not in kinds:
+            raise SpecError(unknown(f"parameter of {spec.name}", name, kinds))
+        if name in values:
+            raise SpecError(f"the parameter {name!r} is set twice")
+        values[name] = _parse_value(kinds[name], text)
+    return spec.with_params(**values)
+
+
+def compiled(
+    spec: "MaskSpec", where: Scene, block_m: int, block_n: int, heads: str = ""
+) -> tuple["BlockTable", float]:
+    """Compile a mask, and return the table and the seconds that it took.
+
+    Args:
+        spec: The mask.
+        where: Its grid.
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block.
+        heads: The group of heads it is for, for messages.
+
+    Raises:
+        SpecError: The mask does not fit the grid.
+    """
+    from time import perf_counter
+
+    from radialbench.maskgen.compiler.compile import compile_mask
+
+    start = perf_counter()
+    try:
+        table = compile_mask(spec, where.grid, block_m, block_n)
+    except SpecError as error:
+        raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None
+    return table, perf_counter() - start
+
+
+def _parse_value(kind: str, text: str) -> float | bool:
+    """Parse a parameter's value; text that cannot be parsed stays, and the parameter refuses it."""
+    try:
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        return int(text) if kind == "int" else float(text)
+    except (KeyError, ValueError):
+        return text  # type: ignore[return-value]
+
+
+def _parse_grid(text: str) -> "TokenGrid":
+    """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`."""
+    from radialbench.maskgen.grid import TokenGrid
+
+    count = r"(?:(\d{1,9})of)?(\d{1,9})"
+    sides = r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})"
+    match = re.fullmatch(rf"(?:{count}\+)?{sides}(?:\+{count})?", text.strip())
+    if not match or (match[2] and match[7]):
+        raise GridError(
+            "a grid is frames×rows×columns in tokens, such as 21x45x80, or 33x45x80+256 with text "
+            f"behind the video, or 226+13x30x45 with text in front; got {text[:40]!r}"
+        )
+    valid, tokens = (match[1], match[2]) if match[2] else (match[6], match[7])
+    frames, height, width = map(int, match.groups()[2:5])
+    return TokenGrid(
+        frames,
+        height,
+        width,
+        text_tokens=int(tokens or 0),
+        text_first=bool(match[2]),
+        text_valid=None if valid is None else int(valid),
+    )

@@ -1,0 +1,218 @@
+"""Progress of a run or of tuning: a bar on a terminal, lines elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.text import Text
+
+from radialbench.commands.console import plural
+
+if TYPE_CHECKING:
+    from radialbench.autotune.run import Event as TuningEvent
+    from radialbench.autotune.run import JobEnded, JobProgress
+    from radialbench.records.result import Record
+    from radialbench.suites.run import Event as RunEvent
+
+    RunWatcher = Callable[[RunEvent], None]
+    TuningWatcher = Callable[[TuningEvent], None]
+
+
+class TimeLeft(ProgressColumn):
+    """Time left by the rate of all cases so far; falls while a case runs."""
+
+    def render(self, task: Task) -> Text:
+        """Return the time left as text."""
+        if not task.completed or not task.total:
+            return Text("-:--:-- left")
+        whole = task.fields["seconds"] * task.total / task.completed
+        left = max(0, round(whole - (task.elapsed or 0)))
+        return Text(f"{timedelta(seconds=left)} left")
+
+
+@contextmanager
+def watch_run(console: Console, *, quiet: bool) -> "Iterator[RunWatcher | None]":
+    """Provide what shows the events of a run on a console; None if quiet."""
+    columns = (
+        TextColumn("{task.fields[count]}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeLeft(),
+        TextColumn("{task.fields[gpu]}"),
+        TextColumn("{task.description}", markup=False),
+    )
+    with _watch(console, quiet, columns, _run_on_bar, _run_in_lines) as watcher:
+        yield watcher
+
+
+@contextmanager
+def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | None]":
+    """Provide what shows the events of tuning on a console; None if quiet."""
+    columns = (
+        TextColumn("{task.fields[place]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[state]}", markup=False),
+        TextColumn("{task.description}", markup=False),
+    )
+    with _watch(console, quiet, columns, _tuning_on_bar, _tuning_in_lines) as watcher:
+        yield watcher
+
+
+@contextmanager
+def _watch(
+    console: Console,
+    quiet: bool,
+    columns: tuple[ProgressColumn, ...],
+    on_bar: Callable[[Progress], Any],
+    in_lines: Callable[[Callable[[str], None]], Any],
+) -> Iterator[Any]:
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        with Progress(*columns, console=console, transient=True) as bar:
+            yield on_bar(bar)
+    else:
+        yield in_lines(
+            lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+        )
+
+
+def _run_on_bar(bar: Progress) -> "RunWatcher":
+    from radialbench.suites.run import CaseBegins
+
+    task = bar.add_task("", count="", gpu="", seconds=0.0)
+
+    def on_event(event: "RunEvent") -> None:
+        if isinstance(event, CaseBegins):
+            bar.update(
+                task,
+                total=event.work_total,
+                completed=event.work_done,
+                description=event.case.id,
+                count=f"{event.place}/{event.total}",
+            )
+        else:
+            seconds = bar.tasks[0].elapsed
+            gpu = gpu_state(event.record) or bar.tasks[0].fields["gpu"]
+            bar.update(task, completed=event.work_done, seconds=seconds, gpu=gpu)
+            line = case_line(event.place, event.total, event.record)
+            bar.console.print(line, markup=False, highlight=False)
+
+    return on_event
+
+
+def _run_in_lines(write: Callable[[str], None]) -> "RunWatcher":
+    from radialbench.suites.run import CaseEnds
+
+    def on_event(event: "RunEvent") -> None:
+        if isinstance(event, CaseEnds):
+            write(case_line(event.place, event.total, event.record))
+
+    return on_event
+
+
+def case_line(place: int, total: int, record: "Record") -> str:
+    """Describe a case that ended in a line."""
+    text = f"{record.status}: {record.reason}"
+    if record.timing is not None:
+        samples = plural(len(record.timing.samples_ms), "sample")
+        text = f"{record.timing.median_ms:,.2f} ms ({samples})"
+        text += "".join(f", {gpu}" for gpu in [gpu_state(record)] if gpu)
+    return f"[{place}/{total}] {record.case}  {text}"
+
+
+def gpu_state(record: "Record") -> str:
+    """Describe the GPU's clock and temperature at the last sample, as far as they are known."""
+    rounds = record.timing.rounds if record.timing else None
+    if rounds is None:
+        return ""
+    clock = [f"{mhz:,.0f} MHz" for mhz in rounds.sm_mhz[-1:]]
+    return " ".join([*clock, *(f"{degrees:.0f} °C" for degrees in rounds.temperature_c[-1:])])
+
+
+def _tuning_on_bar(bar: Progress) -> "TuningWatcher":
+    from radialbench.autotune.run import JobProgress
+
+    row = bar.add_task("", place="", state="")
+
+    def on_event(event: "TuningEvent") -> None:
+        if isinstance(event, JobProgress):
+            bar.update(
+                row,
+                total=event.progress.planned,
+                completed=event.progress.measured,
+                place=f"{event.place}/{event.total}",
+                state=_search_state(event, terse=True),
+                description=event.job.name,
+            )
+        else:
+            bar.console.print(_job_line(event), markup=False, highlight=False)
+
+    return on_event
+
+
+def _tuning_in_lines(write: Callable[[str], None]) -> "TuningWatcher":
+    from radialbench.autotune.run import JobProgress
+
+    best: dict[int, object] = {}
+
+    def on_event(event: "TuningEvent") -> None:
+        if not isinstance(event, JobProgress):
+            write(_job_line(event))
+            return
+        now = event.progress.best
+        if now is not None and now != best.get(event.place):
+            best[event.place] = now
+            write(f"[{event.place}/{event.total}] {event.job.name}  {_search_state(event)}")
+
+    return on_event
+
+
+def _search_state(event: "JobProgress", *, terse: bool = False) -> str:
+    """Describe the best so far, how trials ended, and the time left."""
+    from radialbench.autotune.space import format_config
+
+    now = event.progress
+    parts = [f"trial {now.measured}/{now.planned}"]
+    if now.best is not None and now.best.ms is not None:
+        config = "" if terse else f" with {format_config(now.best.config)}"
+        parts.append(f"best {now.best.ms:.4g} ms{config}")
+        if now.default is not None and now.default.ms is not None and now.default != now.best:
+            parts.append(f"default {now.default.ms:.4g} ms")
+    counts = asdict(now.outcomes)
+    parts += [
+        f"{counts[name]} {name.replace('_', ' ')}" for name in reversed(counts) if counts[name]
+    ]
+    if now.stage == "final":
+        parts.append("the best few in turn")
+    elif now.seconds_left is not None:
+        parts.append(f"{timedelta(seconds=round(now.seconds_left))} left")
+    return ", ".join(parts)
+
+
+def _job_line(event: "JobEnded") -> str:
+    """Describe the result of a search in a line."""
+    from radialbench.autotune.runoff import format_ms
+    from radialbench.autotune.space import format_config
+
+    head = f"[{event.place}/{event.total}] {event.job.name}  "
+    if event.tuned is None:
+        return f"{head}stopped: {event.reason}"
+    decision = event.tuned.decision
+    if decision.source == "default":
+        return f"{head}{format_ms(decision.ms)}, the default stays: {decision.reason}"
+    return (
+        f"{head}{format_ms(decision.ms)} with {format_config(decision.config)}, "
+        f"{decision.ratio:.3f} times as fast as the default"
+    )

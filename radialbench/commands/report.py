@@ -1,0 +1,90 @@
+"""`radialbench report`: tables, charts and a page of a run's results."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from radialbench.commands.console import at_width
+from radialbench.commands.options import (
+    AcrossVersions,
+    Gate,
+    Gates,
+    NoiseFloor,
+    ResultsPath,
+    checker,
+)
+from radialbench.errors import ReportError
+
+if TYPE_CHECKING:
+    from radialbench.reports.summary import Summary
+
+
+def report(
+    path: ResultsPath,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            *("--out", "-o"),
+            help="Folder for the files, or one file: .html for the page, .parquet for the table.",
+            show_default="beside results",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Results to check these against: a run's folder, or a file of results."),
+    ] = None,
+    gate: Gate = None,
+    gates: Gates = None,
+    noise_floor: NoiseFloor = None,
+    across_versions: AcrossVersions = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Print terminal, markdown, csv, json or html only, and write no files."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Print tables, break-even lengths and growth, and write them with charts as files.
+
+    The files are report.html, which needs none of the others, report.md, report.csv, and pictures
+    as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
+    """
+    from radialbench.reports.check.remeasure import mark_unrepeated
+    from radialbench.reports.formats import load_format
+    from radialbench.reports.summary import load_summary, results_file
+
+    if json and format not in (None, "json"):
+        raise ReportError(f"--json and --format {format} are two formats; choose one")
+    only = "json" if json else format
+    render = at_width(only or "terminal", load_format(only or "terminal"))
+    if only and out:
+        raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
+    options: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
+    options |= {"--across-versions": across_versions}
+    if baseline is None and (given := [name for name, value in options.items() if value]):
+        raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
+    summary = load_summary(path, baseline, check=checker(gate, gates, noise_floor, across_versions))
+    if summary.check:
+        summary = replace(summary, check=mark_unrepeated(summary.check))
+    if out and out.suffix == ".parquet":
+        from radialbench.reports.files import parquet_bytes
+
+        out.write_bytes(parquet_bytes(summary))
+        typer.echo(f"{len(summary.rows):,} cases: {out}")
+        return
+    written = "" if only else _write(summary, out or results_file(path).parent)
+    typer.echo(render(summary) + written, nl=False)
+
+
+def _write(summary: "Summary", out: Path) -> str:
+    """Write the files, and return where they are."""
+    from radialbench.reports.files import write_page, write_report
+
+    if out.suffix == ".html":
+        write_page(summary, out)
+        return f"\nreport: {out}\n"
+    text, *others = write_report(summary, out)
+    return f"\nreport: {text}, with {len(others)} files beside it\n"

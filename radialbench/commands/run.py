@@ -1,0 +1,216 @@
+"""`radialbench run`: run a suite."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radialbench.commands import FAILED, INTERRUPTED
+from radialbench.commands.console import (
+    errors,
+    fail,
+    format_duration,
+    plural,
+    print_json,
+    print_json_line,
+    print_table,
+    say,
+)
+from radialbench.commands.options import Filter, Quiet, Shard, Suite, time_limit_option
+from radialbench.commands.progress import watch_run
+
+if TYPE_CHECKING:
+    from radialbench.commands.progress import RunWatcher
+    from radialbench.suites.estimate import Rate, RunEstimate
+    from radialbench.suites.run import Event, RunOutcome
+
+
+def run(
+    suite: Suite = "smoke",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for results.jsonl.", show_default="results/SUITE"),
+    ] = None,
+    filter: Filter = None,
+    shard: Shard = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an earlier run of the folder.")
+    ] = False,
+    time_limit: Annotated[float | None, time_limit_option("case")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate the time and the memory it takes.")
+    ] = False,
+    in_process: Annotated[
+        bool,
+        typer.Option(
+            "--in-process", help="Try cases in this process, for a debugger; a crash ends the run."
+        ),
+    ] = False,
+    quiet: Quiet = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON whenever a case starts or ends.")
+    ] = False,
+) -> None:
+    """Run a suite; each case is on the disk as soon as it ends.
+
+    After --time-limit or an interruption, --resume continues.
+    """
+    from radialbench.records.store import WriteError
+    from radialbench.suites.read import load_suite
+    from radialbench.suites.run import run as run_suite
+    from radialbench.suites.worker import WorkerError
+
+    spec = load_suite(suite)
+    # Two shards may run beside each other.
+    name = spec.name if shard is None else f"{spec.name}-{shard.replace('/', 'of')}"
+    folder = out or Path("results") / name
+    choice: dict[str, Any] = {"resume": resume, "filter": filter or (), "shard": shard}
+    if dry_run:
+        from radialbench.suites.estimate import estimate_run
+
+        _print_estimate(spec.name, estimate_run(spec, folder, **choice), json=json)
+        return
+    words = ["radialbench", "run", suite, "-o", str(folder)]
+    words += [word for pattern in filter or () for word in ("-f", pattern)]
+    words += ["--shard", shard] if shard is not None else []
+    words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
+    again = shlex.join([*words, "--resume"])
+    try:
+        with watch_run(errors, quiet=quiet) as watcher:
+            outcome = run_suite(
+                spec,
+                folder,
+                **choice,
+                time_limit=time_limit,
+                in_process=in_process,
+                command=again if resume else shlex.join(words),
+                on_event=_streamed(watcher) if json else watcher,
+            )
+    except KeyboardInterrupt:
+        fail(f"stopped; finished cases are kept. Continue with: {again}", INTERRUPTED)
+    except (WriteError, WorkerError) as error:
+        fail(f"{error}. Continue with: {again}", FAILED)
+    _print_outcome(spec.name, outcome, again, json=json)
+    if not outcome.sound:
+        raise typer.Exit(FAILED)
+
+
+def _streamed(watcher: "RunWatcher | None") -> "RunWatcher":
+    """Print events as lines of JSON, and show them."""
+    from radialbench.records.codec import to_dict
+    from radialbench.suites.run import CaseBegins
+
+    def on_event(event: "Event") -> None:
+        if watcher is not None:
+            watcher(event)
+        facts: dict[str, object] = {"place": event.place, "total": event.total}
+        if isinstance(event, CaseBegins):
+            print_json_line({"event": "begins", **facts, "case": event.case.id})
+        else:
+            print_json_line({"event": "ends", **facts, "record": to_dict(event.record)})
+
+    return on_event
+
+
+def _print_outcome(name: str, outcome: "RunOutcome", again: str, *, json: bool) -> None:
+    from radialbench.records.result import Status
+
+    counts = {status.value: outcome.count(status) for status in Status if outcome.count(status)}
+    if json:
+        facts: dict[str, object] = {"event": "done", "suite": name}
+        facts |= {"results": str(outcome.results), "counts": counts, "kept": outcome.kept}
+        facts |= {"again": outcome.again, "left": outcome.left}
+        print_json_line({**facts, "skipped": list(outcome.skipped)})
+        return
+    for line in outcome.skipped:
+        say(f"{outcome.results}: {line}; skipped")
+    reasons: dict[str, list[str]] = {}
+    for record in outcome.records:
+        if record.reason is not None:
+            reasons.setdefault(f"{record.status}, {record.reason}", []).append(record.case)
+    for reason, cases in reasons.items():
+        others = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+        say(f"{reason}: {cases[0]}{others}")
+    parts = [f"{count} {status}" for status, count in counts.items()]
+    parts += ["nothing left to run"] if not counts and not outcome.left else []
+    parts += [f"{outcome.left} not started within the time limit"] if outcome.left else []
+    parts += [f"{outcome.kept} kept from before"] if outcome.kept else []
+    parts += [f"{outcome.again} run again that had failed"] if outcome.again else []
+    if outcome.records and not outcome.count(Status.OK):
+        parts.append("nothing was measured")
+    say(f"{name}: {', '.join(parts)}\nresults: {outcome.results}")
+    if outcome.left:
+        say(f"continue with: {again}")
+
+
+def _print_estimate(name: str, estimate: "RunEstimate", *, json: bool) -> None:
+    from radialbench.suites.estimate import METHOD
+
+    if json:
+        print_json(_estimate_facts(name, estimate))
+        return
+    print_table(
+        ("seconds", "GiB", "configuration", "case"),
+        [
+            (
+                f"{one.seconds:,.1f}",
+                f"{one.nbytes / 2**30:.2f}",
+                one.case.config_source,
+                one.case.id,
+            )
+            for one in estimate.estimates
+        ],
+        text_columns=("configuration", "case"),
+        spare=("configuration",),
+    )
+    free = ""
+    if estimate.free_bytes is not None:
+        free = f" of {estimate.free_bytes / 2**30:,.1f} free"
+    say(
+        f"{name}: {len(estimate.estimates)} cases, at most {format_duration(estimate.seconds)}, "
+        f"up to {estimate.nbytes / 2**30:,.2f} GiB{free}"
+    )
+    say(METHOD)
+    if estimate.rates:
+        say(f"Rates: {', '.join(map(_rate, estimate.rates))}.")
+    if estimate.as_dense:
+        say(f"{estimate.as_dense} tables took too long to compile and count as dense.")
+    if estimate.missing:
+        say(
+            f"This machine has no {estimate.missing} device: here the cases of attention would be "
+            "unsupported; the figures are for a default one."
+        )
+
+
+def _estimate_facts(name: str, estimate: "RunEstimate") -> dict[str, object]:
+    from dataclasses import asdict
+
+    from radialbench.suites.estimate import METHOD
+
+    return {
+        "suite": name,
+        "seconds": estimate.seconds,
+        "bytes": estimate.nbytes,
+        "free_bytes": estimate.free_bytes,
+        "missing": estimate.missing,
+        "as_dense": estimate.as_dense,
+        "rates": [asdict(rate) for rate in estimate.rates],
+        "method": METHOD,
+        "cases": [
+            {
+                "case": one.case.id,
+                "seconds": one.seconds,
+                "bytes": one.nbytes,
+                "config": asdict(one.case.config),
+                "config_source": one.case.config_source,
+                "config_reason": one.case.config_reason,
+            }
+            for one in estimate.estimates
+        ],
+    }
+
+
+def _rate(rate: "Rate") -> str:
+    source = f"median of {plural(rate.records, 'record')}" if rate.records else "default"
+    return f"{rate.backend} {rate.flops_per_s / 1e9:,.0f} GFLOP/s ({source})"

@@ -1,0 +1,340 @@
+"""`radialbench tune`: search for the fastest configurations of kernels."""
+
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radialbench.commands import FAILED, INTERRUPTED
+from radialbench.commands.console import (
+    errors,
+    fail,
+    format_duration,
+    print_json,
+    print_json_line,
+    say,
+)
+from radialbench.commands.options import Filter, Quiet, Suite, time_limit_option
+from radialbench.commands.progress import watch_tuning
+
+if TYPE_CHECKING:
+    from radialbench.autotune.jobs import TuningJob
+    from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.run import JobEnded, Verification
+    from radialbench.autotune.trials import Trial
+    from radialbench.commands.progress import TuningWatcher
+    from radialbench.records.tuning import TuningKey
+    from radialbench.suites.plan import Case
+
+    Known = dict[TuningKey, list[Trial]]
+
+OUT = Path("results") / "tuning" / "records.jsonl"
+
+
+def tune(
+    suite: Suite = "smoke",
+    filter: Filter = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option("--backend", "-b", help="What to tune, instead of the suite's; repeatable."),
+    ] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler", help="tpe, random, exhaustive, or a sampler of Optuna's by its name."
+        ),
+    ] = "tpe",
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            min=1,
+            help="Trials of a problem, at most.",
+            show_default="40; all there are if exhaustive",
+        ),
+    ] = None,
+    time_limit: Annotated[float | None, time_limit_option("trial of a problem")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            help="Where trials are kept: journal:PATH, sqlite:///PATH, postgresql://HOST/NAME.",
+            show_default="a journal beside the records",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File of records; those of other problems stay.")
+    ] = OUT,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", help="No GPU: search a recorded sweep, and keep nothing."),
+    ] = None,
+    reuse_trials: Annotated[
+        Path | None,
+        typer.Option("--reuse-trials", help="A sweep recorded here: its trials are not repeated."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            help="Add every trial to this sweep, for --replay; those it holds are not repeated.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Measure records beside the default again, own and shipped."),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only report the candidates, and estimate the time."),
+    ] = False,
+    quiet: Quiet = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for every trial and record.")
+    ] = False,
+) -> None:
+    """Search for the fastest configuration of each kernel on each problem of a suite."""
+    from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.tuner import TRIALS
+    from radialbench.errors import AutotuneError
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite
+
+    limit = trials or (sys.maxsize if sampler == "exhaustive" else TRIALS)
+    search: dict[str, Any] = {
+        "search": sampler, "trials": limit, "seconds": time_limit, "seed": seed
+    }  # fmt: skip
+    if replay is not None:
+        _replay(replay, filter or [], json=json, **search)
+        return
+    if record is not None and storage is not None:
+        raise AutotuneError("trials are kept in a sweep (--record) or in a storage (--storage)")
+    spec = load_suite(suite)
+    cases = plan(spec, filter or [])
+    if dry_run:
+        jobs = _jobs(cases, spec.device, backend or [])
+        _estimate(jobs, limit, time_limit, _known(reuse_trials, record, jobs), json=json)
+        return
+    words = ["radialbench", "tune", suite, "-o", str(out)]
+    words += [word for pattern in filter or [] for word in ("-f", pattern)]
+    words += [word for name in backend or [] for word in ("-b", name)]
+    if verify:
+        with WorkerPool(spec.device, shlex.join([*words, "--verify"])) as pool:
+            _verify(_jobs(cases, spec.device, backend or []), pool, out, json=json)
+        return
+    words += ["--sampler", sampler, "--seed", str(seed)]
+    words += ["--trials", str(trials)] if trials is not None else []
+    words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
+    words += ["--storage", storage] if storage is not None else []
+    words += ["--reuse-trials", str(reuse_trials)] if reuse_trials is not None else []
+    words += ["--record", str(record)] if record is not None else []
+    command = shlex.join(words)
+    if record is None:
+        storage = storage or f"journal:{out.with_suffix('.journal')}"
+    with WorkerPool(spec.device, command) as pool:
+        jobs = _jobs(cases, spec.device, backend or [])
+        known = _known(reuse_trials, record, jobs)
+        search |= {"known": known, "sweep": record, "storage": storage}
+        _tune(jobs, pool, out, command, quiet=quiet, json=json, **search)
+
+
+def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool) -> bool:
+    """Print verdicts as they come, or a table of them in the end.
+
+    Args:
+        verdicts: Of records that were measured again, one after the other.
+        rest: Describes the records that were not measured.
+        json: Whether to print a line of JSON for each, and nothing else.
+
+    Returns:
+        Whether all are sound.
+    """
+    from radialbench.autotune.tables import verdict_table
+    from radialbench.records.codec import to_dict
+
+    done = []
+    for one in verdicts:
+        done.append(one)
+        if json:
+            now = None if one.now is None else to_dict(one.now)
+            facts = {"problem": one.job.name, "verdict": one.word, "reason": one.reason}
+            print_json_line({**facts, "record": to_dict(one.record), "now": now})
+    sound = sum(one.sound for one in done)
+    if not json:
+        if done:
+            say(verdict_table(done))
+        say(f"{len(done)} measured again, {sound} of them sound; {rest}")
+    return sound == len(done)
+
+
+def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[TuningJob]":
+    """Return what can be tuned here; imports PyTorch, which takes seconds."""
+    from radialbench.autotune.jobs import jobs_of, tunable_cases
+    from radialbench.kernels.arch import find_device
+
+    return jobs_of(tunable_cases(cases, find_device(device), backends))
+
+
+def _tune(
+    jobs: "list[TuningJob]",
+    pool: "WorkerPool",
+    out: Path,
+    command: str,
+    *,
+    quiet: bool,
+    json: bool,
+    **search: Any,
+) -> None:
+    from radialbench.autotune.run import run
+    from radialbench.records.store import WriteError
+    from radialbench.suites.worker import WorkerError
+
+    try:
+        with watch_tuning(errors, quiet=quiet) as watcher:
+            on_event = _streamed(watcher) if json else watcher or (lambda event: None)
+            ends = run(jobs, pool, out, on_event=on_event, **search)
+    except KeyboardInterrupt:
+        fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
+    except (WriteError, WorkerError) as error:
+        fail(f"{error}. Continue with: {command}", FAILED)
+    _print_ends(jobs, ends, out, json=json)
+    if any(end.tuned is None for end in ends):
+        raise typer.Exit(FAILED)
+
+
+def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: bool) -> None:
+    from radialbench.autotune.tables import tuned_table
+
+    records = [end.record for end in ends if end.record is not None]
+    gains = sum(record.source == "tuned" for record in records)
+    if json:
+        facts = {"event": "done", "records": str(out), "tuned": gains}
+        facts |= {"default": len(records) - gains, "stopped": len(ends) - len(records)}
+        left_out = {job.name: job.reason for job in jobs if job.candidates is None}
+        print_json_line({**facts, "left_out": left_out})
+        return
+    _print_left_out(jobs)
+    if records:
+        say(tuned_table(ends))
+    for end in ends:
+        if end.tuned is None:
+            say(f"{end.job.name}: {end.reason}")
+    say(f"{gains} of {len(ends)} problems run faster than with the default")
+    say(f"records: {out}; they are used if RADIALBENCH_CONFIGS names that file")
+
+
+def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
+    """Print events as lines of JSON, and show them."""
+    from radialbench.autotune.run import Event, JobProgress
+    from radialbench.records.codec import to_dict
+
+    def on_event(event: Event) -> None:
+        if watcher is not None:
+            watcher(event)
+        facts: dict[str, object] = {
+            "place": event.place, "total": event.total, "problem": event.job.name
+        }  # fmt: skip
+        if not isinstance(event, JobProgress):
+            record = None if event.record is None else to_dict(event.record)
+            print_json_line({"event": "ends", **facts, "record": record, "reason": event.reason})
+            return
+        now = event.progress
+        facts |= {"stage": now.stage, "measured": now.measured, "planned": now.planned}
+        trial = None if now.trial is None else to_dict(now.trial)
+        best = None if now.best is None else now.best.ms
+        print_json_line({"event": "trial", **facts, "trial": trial, "best_ms": best})
+
+    return on_event
+
+
+def _known(reused: Path | None, record: Path | None, jobs: "list[TuningJob]") -> "Known":
+    """Read the trials that are not repeated: of a sweep, and of the one that is recorded."""
+    from radialbench.autotune.sweep import current_trials, read_sweep
+    from radialbench.errors import AutotuneError
+
+    keys = [job.key for job in jobs]
+    known = {} if reused is None else current_trials(read_sweep(reused), keys)
+    if reused is not None and not known:
+        raise AutotuneError(
+            f"{reused} holds nothing of what is to be tuned on this device; name the suite and the "
+            "device that were swept"
+        )
+    if record is not None and record.exists():
+        for key, trials in current_trials(read_sweep(record), keys).items():
+            done = {trial.config for trial in trials}
+            others = [trial for trial in known.get(key, ()) if trial.config not in done]
+            known[key] = [*trials, *others]
+    return known
+
+
+def _estimate(
+    jobs: "list[TuningJob]", trials: int, seconds: float | None, known: "Known", *, json: bool
+) -> None:
+    from radialbench.autotune.jobs import estimate_tuning
+    from radialbench.autotune.tables import estimate_table
+
+    estimates = estimate_tuning(jobs, trials, seconds, known)
+    total = sum(one.seconds for one in estimates)
+    if json:
+        rows = [
+            {
+                "problem": one.job.name,
+                "candidates": one.candidates,
+                "rejected": one.rejections,
+                "trials": one.trials,
+                "seconds": one.seconds,
+            }
+            for one in estimates
+        ]
+        print_json({"seconds": total, "problems": rows})
+        return
+    _print_left_out(jobs)
+    say(estimate_table([one for one in estimates if one.candidates]))
+    say(f"about {format_duration(total)}, and some seconds to start; a GPU compiles meanwhile")
+
+
+def _verify(jobs: "list[TuningJob]", pool: "WorkerPool", out: Path, *, json: bool) -> None:
+    from radialbench.autotune.run import known_records, verify
+
+    records = known_records(jobs, out)
+    known = [records[job.key] for job in jobs if job.key in records]
+    kept = sum(record.source == "default" for record in known)
+    rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
+    if not print_verdicts(verify(jobs, records, pool), rest, json=json):
+        raise typer.Exit(FAILED)
+
+
+def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
+    from statistics import median
+
+    from radialbench.autotune.regret import replay_all
+    from radialbench.autotune.sweep import read_sweep
+    from radialbench.autotune.tables import replayed_table
+    from radialbench.records.codec import to_dict
+
+    done = []
+    for one in replay_all(read_sweep(path), patterns, **search):
+        done.append(one)
+        if json:
+            decision = one.tuned.decision
+            facts = {"problem": one.name, "key": to_dict(one.key)}
+            facts |= {"config": to_dict(decision.config), "source": decision.source}
+            print_json_line({**facts, "measured": one.share, "regret": one.regret})
+    if json:
+        return
+    say(replayed_table(done))
+    regrets = [one.regret for one in done]
+    say(
+        f"{len(done)} problems: {median(regrets):.2%} slower than the best at the median, "
+        f"{max(regrets):.2%} at most"
+    )
+
+
+def _print_left_out(jobs: "list[TuningJob]") -> None:
+    for job in jobs:
+        if job.candidates is None:
+            say(f"{job.name} is left out: {job.reason}")

@@ -1,0 +1,144 @@
+"""An offline check as text: the figures, or what changed."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from radialbench.errors import ReportError, unknown
+from radialbench.records.offline import Offline, OfflineRow
+from radialbench.reports.formats import load_check_format
+from radialbench.reports.offline_diff import OfflineVerdict, as_check_result, counted_outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineChecked:
+    """The offline check of a suite.
+
+    Attributes:
+        now: The figures of this version.
+        verdicts: Of each row; None without a baseline.
+        baseline: The baseline's file, for people.
+        strict: Whether a figure that changed fails.
+    """
+
+    now: Offline
+    verdicts: tuple[OfflineVerdict, ...] | None
+    baseline: str = ""
+    strict: bool = False
+
+    @property
+    def headline(self) -> str:
+        """All rows in a line."""
+        rows, suite = self.now.rows, self.now.head.suite
+        if self.verdicts is not None:
+            return f"{suite}: {counted_outcomes(self.verdicts)}"
+        kernels = [row for row in rows if row.kind == "kernel"]
+        absent = sum(row.kernel is None for row in kernels)
+        counts = f"{len(kernels) - absent} kernels, {absent} that do not exist"
+        return f"{suite}: {counts}, {len(rows) - len(kernels)} masks"
+
+    @property
+    def notable(self) -> list[OfflineVerdict]:
+        """All verdicts but those that pass."""
+        return [one for one in self.verdicts or () if one.outcome != "pass"]
+
+
+CheckedSuites = Sequence[OfflineChecked]
+
+
+def check_offline_format(name: str, *, compared: bool) -> None:
+    """Refuse a format that cannot be rendered.
+
+    Args:
+        name: The format.
+        compared: Whether there is a baseline.
+
+    Raises:
+        ReportError: There is no such format, or it reports changes and nothing is compared.
+    """
+    if name not in (*OWN, *SHARED):
+        raise ReportError(unknown("format of an offline check", name, (*OWN, *SHARED)))
+    if name in SHARED and not compared:
+        raise ReportError(f"{name} reports changes: give a --baseline to compare with")
+
+
+def render_offline(format: str, suites: CheckedSuites) -> str:
+    """Render suites in a format that `check_offline_format` accepts."""
+    if format in OWN:
+        return OWN[format](suites)
+    verdicts = {one.now.head.suite: one.verdicts or () for one in suites}
+    baselines = ", ".join(one.baseline for one in suites)
+    result = as_check_result(verdicts, baselines, strict=any(one.strict for one in suites))
+    return load_check_format(format)(result)
+
+
+def _json(suites: CheckedSuites) -> str:
+    facts = list(map(_json_facts, suites))
+    return json.dumps(facts if len(facts) > 1 else facts[0], indent=2, ensure_ascii=False) + "\n"
+
+
+def _json_facts(one: OfflineChecked) -> dict[str, Any]:
+    facts = asdict(one.now.head)
+    if one.verdicts is None:
+        facts["rows"] = [asdict(row) for row in one.now.rows]
+    else:
+        facts["verdicts"] = [asdict(verdict) for verdict in one.verdicts]
+    return facts
+
+
+def _text(suites: CheckedSuites) -> str:
+    lines = []
+    for one in suites:
+        if one.verdicts is None:
+            lines += [f"{row.kind:<6}  {row.name}: {_facts(row)}" for row in one.now.rows]
+        width = max((len(verdict.outcome) for verdict in one.notable), default=0)
+        for verdict in one.notable:
+            lines.append(f"{verdict.outcome:<{width}}  {verdict.kind} {verdict.name}")
+            lines.append(f"{'':<{width}}  {verdict.text}")
+        lines.append(one.headline)
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(suites: CheckedSuites) -> str:
+    return "\n".join("\n".join(_markdown_lines(one)) + "\n" for one in suites)
+
+
+def _markdown_lines(one: OfflineChecked) -> list[str]:
+    lines = [f"**{one.headline}**", ""]
+    if one.verdicts is None:
+        lines += ["| row | figures |", "| --- | --- |"]
+        lines += [f"| {row.kind} `{row.name}` | {_facts(row)} |" for row in one.now.rows]
+    elif one.notable:
+        lines += ["| outcome | row | what changed |", "| --- | --- | --- |"]
+        lines += [f"| {v.outcome} | {v.kind} `{v.name}` | {v.text} |" for v in one.notable]
+    return lines
+
+
+OWN: dict[str, Callable[[CheckedSuites], str]] = {
+    "terminal": _text,
+    "markdown": _markdown,
+    "json": _json,
+}
+"""Formats with more of the figures than those of a check have."""
+
+SHARED = ("github", "junit")
+"""Formats of a check that serve as they are."""
+
+
+def _facts(row: OfflineRow) -> str:
+    return ", ".join(_figures(row)) or row.reason
+
+
+def _figures(row: OfflineRow) -> Iterator[str]:
+    """Yield the figures that people ask for first; the file has all."""
+    if kernel := row.kernel:
+        yield f"{kernel.registers} registers"
+        yield f"{kernel.spills} spills"
+        yield f"{kernel.shared_bytes:,} bytes shared"
+        yield f"code {kernel.code}"
+    if mask := row.mask:
+        yield f"density {mask.density:.4f}"
+        yield f"{mask.full:,} full and {mask.partial:,} partial blocks"
+        yield f"{mask.nbytes:,} bytes"
+        yield f"{mask.over_ideal:.3f}× an even share"

@@ -1,0 +1,75 @@
+"""`radialbench doctor` tells the same facts to people and to programs."""
+
+import json
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from radialbench.cli import main
+from radialbench.commands.doctor import LIBRARIES
+from radialbench.kernels.backends import BACKENDS, load_backend
+from radialbench.kernels.measure.environment import Gpu, environment
+
+Capture = pytest.CaptureFixture[str]
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: Capture, *options: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["radialbench", "doctor", *options])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_json(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    facts = json.loads(printed(monkeypatch, capsys, "--json"))
+    assert set(facts["library"]) == set(LIBRARIES)
+    assert facts["library"]["torch"] == version("torch")
+    assert facts["backend"] == {name: load_backend(name).needs() for name in BACKENDS}
+    assert facts["gpu"]
+
+
+def test_the_machine_is_described_as_in_records(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    facts = json.loads(printed(monkeypatch, capsys, "--json"))
+    here = environment("")
+    assert facts["cpu"] == f"{here.cpu}, {here.cores} cores"
+    assert facts["memory"] == f"{here.memory_bytes / 2**30:.1f} GiB"
+
+
+def test_memory_that_is_not_known(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("radialbench.kernels.measure.environment.memory_bytes", lambda: 0)
+    assert json.loads(printed(monkeypatch, capsys, "--json"))["memory"] == "unknown"
+
+
+def test_gpus_are_reported(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    cards = [Gpu(f"Example {place}", (9, 0), 80 << 30, "1.2") for place in (1, 2)]
+    monkeypatch.setattr("radialbench.kernels.measure.environment.gpus", lambda: (cards, ""))
+    listed = ", ".join(card.text for card in cards)
+    assert f"gpu                {listed}\n" in printed(monkeypatch, capsys)
+    reason = "the driver does not answer: lost"
+    monkeypatch.setattr("radialbench.kernels.measure.environment.gpus", lambda: ([], reason))
+    assert f"gpu                {reason}\n" in printed(monkeypatch, capsys)
+
+
+def test_text_has_a_line_a_backend(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    lines = printed(monkeypatch, capsys).splitlines()
+    for name in BACKENDS:
+        (line,) = [line for line in lines if line.startswith(f"backend {name} ")]
+        assert line.endswith(load_backend(name).needs())
+
+
+def test_a_backend_that_cannot_be_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(BACKENDS, "cpu", "radialbench.no_such_module:Cpu")
+    facts = json.loads(printed(monkeypatch, capsys, "--json"))
+    assert facts["backend"]["cpu"].startswith("cannot be imported: No module named")
+
+
+def test_a_missing_library(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("radialbench.commands.doctor.LIBRARIES", ("no-such-library",))
+    facts = json.loads(printed(monkeypatch, capsys, "--json"))
+    assert facts["library"] == {"no-such-library": "not installed"}
