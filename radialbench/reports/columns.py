@@ -299,17 +299,17 @@ def cell(row: Row, shown: Cell, *, escape: Callable[[str], str] = str) -> str:
     if callable(shown):
         return shown(row)
     for pattern in (shown,) if isinstance(shown, str) else shown:
-        words: list[str] = []
+        parts: list[str] = []
         for literal, column, form in _parsed(pattern):
-            words.append(literal)
+            parts.append(literal)
             if column is None:
                 continue
             value = column.get(row)
             if value is None:
                 break
-            words.append(escape(form(value)) if column.dtype == "string" else form(value))
+            parts.append(escape(form(value)) if column.dtype == "string" else form(value))
         else:
-            return "".join(words)
+            return "".join(parts)
     return EMPTY_CELL
 
 

@@ -49,7 +49,7 @@ def render(summary: Summary, *, width: int | None = None) -> str:
 
 
 def _head(summary: Summary) -> list[str]:
-    lines = [f"{join_and(list(summary.suites)) or 'no suite'}: {summary.counted}"]
+    lines = [f"{join_and(summary.suites) or 'no suite'}: {summary.counted}"]
     for place, env in enumerate(summary.environments, start=1):
         number = f"{place}: " if len(summary.environments) > 1 else ""
         torch = env.versions.get("torch", "not installed")

@@ -83,7 +83,7 @@ def page(summary: Summary) -> str:
     return render_template(
         "page.html",
         **overview(summary),
-        title=join_and(list(summary.suites)) or "No results",
+        title=join_and(summary.suites) or "No results",
         counted=summary.counted,
         source=summary.source,
         against=f"Against {check.baseline}: {check.headline}." if check else "",
