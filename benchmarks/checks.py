@@ -37,7 +37,7 @@ from radialbench.reports.check.noise import (
 )
 from radialbench.reports.check.verdict import Outcome, exit_code
 from radialbench.reports.text import markdown_table
-from radialbench.suites.noise import Run, read_runs
+from radialbench.suites.noise import RunRecords, read_runs
 from radialbench.suites.schema import Protocol
 
 RECORDS = RESULTS / "noise.jsonl"
@@ -221,7 +221,7 @@ def simulate_assumed(like: Record) -> list[Row]:
     return found
 
 
-def simulate_recorded(runs: Sequence[Run], comparisons: int = COMPARISONS) -> list[Row]:
+def simulate_recorded(runs: Sequence[RunRecords], comparisons: int = COMPARISONS) -> list[Row]:
     """Count, for every rule, what happens with the noise of recorded runs."""
     default = row_of(CHECK, DEFAULT, comparisons) | {"taken": 0.0}
     rows = [row_of(rule, CALLS, comparisons) for rule in (CHECK, *OTHERS)]
@@ -279,7 +279,7 @@ def history_table(rates: Iterable[Row]) -> str:
     return markdown_table(headers, rows, text_columns=0)
 
 
-def recorded_text(rates: Sequence[Row], runs: Sequence[Run]) -> str:
+def recorded_text(rates: Sequence[Row], runs: Sequence[RunRecords]) -> str:
     """Say what was recorded, and what follows from it."""
     shorter = [tuple(as_stopped(one, Protocol()) for one in run) for run in runs]
     return TEXT.format(
@@ -302,7 +302,7 @@ def recorded_text(rates: Sequence[Row], runs: Sequence[Run]) -> str:
     )
 
 
-def spread_table(runs: Sequence[Run]) -> str:
+def spread_table(runs: Sequence[RunRecords]) -> str:
     """Lay out what runs differ by, in percent."""
     columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
     cells = map(spread_cells, spreads(runs))
@@ -310,7 +310,7 @@ def spread_table(runs: Sequence[Run]) -> str:
     return markdown_table([COLUMNS[place] for place in columns], rows, text_columns=1)
 
 
-def apart_table(runs: Sequence[Run]) -> str:
+def apart_table(runs: Sequence[RunRecords]) -> str:
     """Lay out how far each sitting is from the first; empty if there is only one."""
     parts = sittings_of(runs)
     headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
@@ -321,12 +321,12 @@ def apart_table(runs: Sequence[Run]) -> str:
     return markdown_table(headers, rows, text_columns=1) if len(parts) > 1 else ""
 
 
-def farthest(runs: Sequence[Run]) -> float:
+def farthest(runs: Sequence[RunRecords]) -> float:
     """Give the most that a case is from the first sitting, as a share; 0 if there is only one."""
     return max((abs(ratio - 1) for ratios in _over_first(runs) for ratio in ratios), default=0.0)
 
 
-def _over_first(runs: Sequence[Run]) -> list[list[float]]:
+def _over_first(runs: Sequence[RunRecords]) -> list[list[float]]:
     """For each case, the middle of each later sitting's medians over that of the first."""
     found = []
     for place in range(len(runs[0])):
@@ -337,7 +337,7 @@ def _over_first(runs: Sequence[Run]) -> list[list[float]]:
     return found
 
 
-def _sittings(runs: Sequence[Run]) -> str:
+def _sittings(runs: Sequence[RunRecords]) -> str:
     sizes = [str(len(part)) for part in sittings_of(runs)]
     return (
         f"{len(sizes)} sittings of {' and '.join(sizes)} runs" if len(sizes) > 1 else "one sitting"
@@ -360,7 +360,7 @@ def _aim(row: Row) -> str:
     return f"{aim}: it is missed ({', '.join(lacking)})." if lacking else f"{aim}: it is met."
 
 
-def _codes(runs: Sequence[Run]) -> str:
+def _codes(runs: Sequence[RunRecords]) -> str:
     codes = equal_codes(runs)
     bad = {"fail": codes.count(1), "are inconclusive": codes.count(3)}
     words = [f"{codes.count(0)} of {len(codes)} pass"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from benchmarks.parts import NOT_YET, RESULTS, read_lines, source_of
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.work import Schedule, call_work
 from radialbench.records.measurement import Measurement

@@ -22,22 +22,22 @@ from statistics import median
 from typing import Any
 
 from benchmarks.parts import NOT_YET, RESULTS, ROOT, file_hash
-from radialbench.autotune.regret import (
+from radialbench.autotune.replay import (
     SHARES,
     RegretSummary,
     Transfer,
+    by_problem,
     compare_searches,
     draw_regrets,
     exhaustive_record,
     problem_name,
     summary_of,
     transfer_regrets,
+    true_times,
 )
-from radialbench.autotune.replay import by_problem, true_times
 from radialbench.autotune.run import NEIGHBOURS, neighbours
 from radialbench.autotune.space import format_config
-from radialbench.autotune.sweep import SweepTrial, read_sweep
-from radialbench.autotune.trials import TrialOutcome
+from radialbench.autotune.trials import SweepTrial, TrialOutcome, read_sweep
 from radialbench.autotune.tuner import TRIALS
 from radialbench.kernels.tuned import shipped_records
 from radialbench.records.lookup import FARTHEST, MATCHED, distance

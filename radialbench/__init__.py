@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from radialbench.errors import RadialBenchError
     from radialbench.kernels.op import block_sparse_attention
-    from radialbench.maskgen.compiler.compile import compile_mask
+    from radialbench.maskgen.compiler import compile_mask
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.library import load_mask, parse_mask
     from radialbench.maskgen.table import BlockTable
@@ -43,7 +43,7 @@ _HOMES = {
     "Summary": "radialbench.reports.summary",
     "TokenGrid": "radialbench.maskgen.grid",
     "block_sparse_attention": "radialbench.kernels.op",
-    "compile_mask": "radialbench.maskgen.compiler.compile",
+    "compile_mask": "radialbench.maskgen.compiler",
     "load_mask": "radialbench.maskgen.library",
     "load_summary": "radialbench.reports.summary",
     "parse_mask": "radialbench.maskgen.library",

@@ -1,14 +1,14 @@
-"""Every error radialbench raises on purpose, so that one `except` is enough.
+"""The errors that radialbench raises, with one base.
 
 ```text
 RadialBenchError
-├── GridError      a token grid, pixel size or model preset that cannot be
+├── GridError      an invalid token grid, pixel size or model preset
 ├── SpecError      a mask that cannot be read or does not fit its grid
-├── TableError     a block table that breaks its invariants, or a file that holds none
+├── TableError     a block table that breaks its invariants, or a file without one
 ├── RecordError    a stored result that cannot be read or written
 ├── SuiteError     a suite file that cannot be read, or plans nothing
 ├── BackendError   a backend that does not exist or cannot run a problem
-├── AutotuneError  a search that cannot be started, stored or gone on with
+├── AutotuneError  a search that cannot be started, stored or continued
 ├── ReportError    a report that cannot be made from what was given
 └── IntegrationError   a pipeline or model that the drop-in attention does not fit
 ```
@@ -18,7 +18,7 @@ RadialBenchError
     except RadialBenchError as error:
         sys.exit(str(error))
 
-A message says what was wrong, what was given, where, and what to try.
+A message names the fault, what was given, where, and what to try.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,11 +28,11 @@ from typing import Any
 
 
 class RadialBenchError(Exception):
-    """Base of all errors meant for the person at the keyboard."""
+    """Base of all errors that are shown to users as they are."""
 
 
 class GridError(RadialBenchError, ValueError):
-    """A token grid, pixel size or model preset that cannot be."""
+    """An invalid token grid, pixel size or model preset."""
 
 
 class SpecError(RadialBenchError):
@@ -40,7 +40,7 @@ class SpecError(RadialBenchError):
 
 
 class TableError(RadialBenchError):
-    """A block table that breaks its invariants, or a file that holds none."""
+    """A block table that breaks its invariants, or a file without one."""
 
 
 class RecordError(RadialBenchError, ValueError):
@@ -56,7 +56,7 @@ class BackendError(RadialBenchError):
 
 
 class AutotuneError(RadialBenchError):
-    """A search that cannot be started, stored or gone on with."""
+    """A search that cannot be started, stored or continued."""
 
 
 class ReportError(RadialBenchError):
@@ -68,7 +68,7 @@ class IntegrationError(RadialBenchError):
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> str:
-    """Say that a name is unknown, with the nearest known one or the whole list."""
+    """Return the message for an unknown name, with the nearest known one or the whole list."""
     names = sorted(known)
     shown = str(given)[:80]
     near = get_close_matches(shown, names, n=1)
@@ -79,12 +79,12 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> str:
 def load_plugin(
     table: Mapping[str, str], name: str, *, kind: str, error: type[RadialBenchError]
 ) -> Any:
-    """Import a plug-in, which a table lists as `module:attribute`, when it is asked for.
+    """Import a plug-in that a table lists as `module:attribute`.
 
     Args:
-        table: Where each lives.
-        name: Which one.
-        kind: What they are, for the message.
+        table: Module and attribute of each plug-in.
+        name: The plug-in.
+        kind: Kind of the plug-ins, for the message.
         error: Raised if none has this name.
     """
     if name not in table:

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 Facts = dict[str, Any]
-"""A verdict as `radialbench check --format json` gives it."""
+"""A verdict in the form of `radialbench check --format json`."""
 
 VERDICTS = "radialbench_verdicts"
 RADIALBENCH = [sys.executable, "-m", "radialbench"]
 
 FAIL = ("regressed", "missing", "fail")
-"""Outcomes that fail; what is inconclusive becomes what was asked for."""
+"""Outcomes that fail; an option decides on inconclusive ones."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take part only if asked."""
+    """Register the checks if a baseline is given."""
     suite, results = _given(config, "suite"), _given(config, "results")
     if _given(config, "baseline") is None:
         if suite or results:
@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Checks:
-    """Measures, checks, and gives the tests."""
+    """Measures, checks, and collects the tests."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -82,13 +82,13 @@ class _Checks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Check before anything is collected; of pytest-xdist's processes, the first one alone."""
-        handed = getattr(self._config, "workerinput", None)
-        self._verdicts = handed[VERDICTS] if handed else self._check()
+        """Check before the collection, in the first process only under pytest-xdist."""
+        passed = getattr(self._config, "workerinput", None)
+        self._verdicts = passed[VERDICTS] if passed else self._check()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Hand the verdicts to a process of pytest-xdist's."""
+        """Pass the verdicts to a process of pytest-xdist's."""
         node.workerinput[VERDICTS] = self._verdicts
 
     def pytest_report_header(self) -> str:
@@ -97,7 +97,7 @@ class _Checks:
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector
     ) -> pytest.Collector | None:
-        """Give the tests where the baseline is named among what to run."""
+        """Collect the tests where the baseline is named among the files to run."""
         if self._collected or file_path.resolve() != self._baseline:
             return None
         return self._tests(parent)
@@ -106,7 +106,7 @@ class _Checks:
     def pytest_make_collect_report(
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-        """Add the tests where it is not, wherever the baseline lies."""
+        """Add the tests to the session where it is not named."""
         report = yield
         if isinstance(collector, pytest.Session):
             if not any(isinstance(node, _File | _Verdict) for node in report.result):
@@ -118,7 +118,7 @@ class _Checks:
         return _File.from_parent(parent, path=self._baseline, verdicts=self._verdicts)
 
     def _check(self) -> list[Facts]:
-        # Told before minutes are spent.
+        # Before minutes are spent on measuring.
         if not self._baseline.exists():
             raise pytest.UsageError(f"radialbench: there is no baseline {self._baseline}")
         if suite := _given(self._config, "suite"):
@@ -151,7 +151,7 @@ class _Checks:
 
 
 class _File(pytest.File):
-    """A baseline: a test a verdict."""
+    """A baseline: one test for each verdict."""
 
     def __init__(self, *, verdicts: list[Facts], **given: Any) -> None:
         super().__init__(**given)
@@ -166,7 +166,7 @@ class _File(pytest.File):
 
 
 class _Verdict(pytest.Item):
-    """A case and a metric: fails if it is worse, with the reason and by how much."""
+    """A case and a metric: fails if it is worse, with the reason and the ratio."""
 
     def __init__(self, *, facts: Facts, **given: Any) -> None:
         super().__init__(**given)
@@ -184,7 +184,7 @@ class _Verdict(pytest.Item):
         if outcome == "xfail":
             pytest.xfail(reason)
         if outcome in FAIL:
-            pytest.fail("\n".join([reason, *_by_how_much(self._facts)]), pytrace=False)
+            pytest.fail("\n".join([reason, *_ratio_line(self._facts)]), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name
@@ -196,14 +196,14 @@ def _given(config: pytest.Config, name: str) -> str | None:
 
 
 def _file(config: pytest.Config, name: str) -> Path:
-    """Find a file that was named; of a run's folder, its results."""
+    """Return the path of a file, or of the results in a run's folder."""
     path = (config.invocation_params.dir / name).resolve()
     results = path / "results.jsonl"
     return results if results.is_file() else path
 
 
-def _by_how_much(facts: Facts) -> Iterator[str]:
-    """The ratio with its interval, where there are any."""
+def _ratio_line(facts: Facts) -> Iterator[str]:
+    """Yield the ratio with its interval, if it has one."""
     if facts["ratio"] is None:
         return
     ends = f" (95% {facts['low']:.3f} to {facts['high']:.3f})" if facts["low"] is not None else ""

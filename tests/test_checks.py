@@ -25,7 +25,7 @@ from benchmarks.parts import ROOT
 from radialbench.records.measurement import Rounds
 from radialbench.records.result import Record
 from radialbench.records.store import read, write_whole
-from radialbench.suites.noise import Run, read_runs
+from radialbench.suites.noise import RunRecords, read_runs
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.schema import Protocol
@@ -68,7 +68,7 @@ def test_drawn_suites_differ_by_as_much_as_the_runs_do() -> None:
     assert abs(np.mean(ratios)) < 4 * np.std(ratios) / sqrt(len(ratios))
 
 
-def _expected(runs: Sequence[Run]) -> float:
+def _expected(runs: Sequence[RunRecords]) -> float:
     """Of the ratio: two processes' medians, and the error of a median of 100 drawn calls each."""
     between = np.log([medians(run) for run in runs]).var(axis=0, ddof=1).mean()
     return float(sqrt(2 * (between + 1.5708 * CALLS**2 / 100)))

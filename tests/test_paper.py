@@ -24,7 +24,7 @@ from benchmarks.paper import (
 )
 from benchmarks.parts import NOT_YET, read_lines
 from radialbench.errors import RecordError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.work import Schedule
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status

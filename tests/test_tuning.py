@@ -26,9 +26,8 @@ from benchmarks.tuning import (
     whole_problems,
 )
 from radialbench.autotune.jobs import tunable_cases
-from radialbench.autotune.regret import transfer_regrets
-from radialbench.autotune.sweep import SweepTrial, read_sweep
-from radialbench.autotune.trials import TrialOutcome
+from radialbench.autotune.replay import transfer_regrets
+from radialbench.autotune.trials import SweepTrial, TrialOutcome, read_sweep
 from radialbench.autotune.tuner import TRIALS
 from radialbench.records.lookup import FARTHEST, distance
 from radialbench.records.problem import KernelConfig

@@ -1,17 +1,17 @@
-"""TuningJob: a problem of a suite, and what may be tried for it on this machine."""
+"""TuningJob: a problem of a suite with its candidates on this machine."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from radialbench.autotune.live import QUICK, RUNOFF
-from radialbench.autotune.runoff import BEST
 from radialbench.autotune.space import SPACES, Candidates, candidates
 from radialbench.autotune.trials import Trial, measured
+from radialbench.autotune.tuner import BEST
 from radialbench.errors import AutotuneError, unknown
 from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.tuned import processor
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.estimate import RATES
@@ -19,17 +19,17 @@ from radialbench.suites.plan import Case, plan
 from radialbench.suites.read import load_suite
 
 TRIAL_S = {"cpu": 0.1, "cuda": 0.2}
-"""Of a trial besides its samples: uploading the table, comparing the result, warming up."""
+"""Overhead of a trial: uploading the table, comparing the result, warming up."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuningJob:
-    """A problem to tune, and what may be tried for it on this machine.
+    """A problem to tune, with its candidates on this machine.
 
     Attributes:
         case: The problem, with the backend to tune and the device, `cuda` or `cpu`.
-        key: What its record is found by.
-        candidates: What may be tried; None if the backend cannot run it here.
+        key: The key of its record.
+        candidates: The configurations to try; None if the backend cannot run it here.
         reason: Why it cannot.
     """
 
@@ -40,7 +40,7 @@ class TuningJob:
 
     @property
     def name(self) -> str:
-        """The job for people."""
+        """The job's name for people."""
         problem = self.case.problem
         batch = f"b{problem.batch}" if problem.batch > 1 else ""
         shape = f"{batch}h{problem.heads}d{problem.head_dim}"
@@ -62,35 +62,35 @@ def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = 
     for name in named:
         if name not in SPACES:
             raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
-    found: dict[tuple[Problem, str], Case] = {}
+    tunable: dict[tuple[Problem, str], Case] = {}
     for case in cases:
         if case.measure != "attention":
             continue
         for name in named or [case.backend or ""]:
             if name in SPACES:
                 key = (case.problem, name)
-                found.setdefault(key, replace(case, backend=name, device=device))
-    if not found:
+                tunable.setdefault(key, replace(case, backend=name, device=device))
+    if not tunable:
         raise AutotuneError(
             f"nothing to tune: no case computes attention on {' or '.join(sorted(SPACES))}; "
             "name a backend to tune it on the suite's problems"
         )
-    return list(found.values())
+    return list(tunable.values())
 
 
 def jobs_of(cases: Iterable[Case]) -> list[TuningJob]:
-    """Return the cases that `tunable_cases` gives with what may be tried for each here."""
+    """Return the jobs of tunable cases, with the candidates of this machine."""
     return [_job(case) for case in cases]
 
 
 def match_records(
     keys: Collection[TuningKey], suites: Iterable[str], device: str
 ) -> list[TuningJob]:
-    """Return the problems of keys, which hold a mask by its fingerprint alone, from suites.
+    """Find the problems of keys, which have only the fingerprint of a mask, in suites.
 
     Args:
         keys: The keys; those of other devices are not found.
-        suites: Names or files of the suites to look in.
+        suites: Names or files of the suites to search.
         device: `cuda` or `cpu`.
 
     Returns:
@@ -106,7 +106,7 @@ def match_records(
         try:
             tunable = tunable_cases(cases, device, backends)
         except AutotuneError:
-            # It has no attention; another may have.
+            # This suite has nothing to tune; another may have.
             continue
         for case in tunable:
             if (key := _key(case)) in keys:
@@ -116,12 +116,12 @@ def match_records(
 
 @dataclass(frozen=True, slots=True)
 class TuningEstimate:
-    """What tuning one problem would take.
+    """The estimated cost of tuning one problem.
 
     Attributes:
         job: The problem.
-        candidates: Configurations that may be tried.
-        rejections: How many may not, by what speaks against them.
+        candidates: Number of feasible configurations.
+        rejections: Number of the others, by kind of reason.
         trials: Trials at most.
         seconds: About how long they take.
     """
@@ -139,33 +139,27 @@ def estimate_tuning(
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
 ) -> list[TuningEstimate]:
-    """Return what tuning would take, by the default's blocks and a usual rate.
-
-    Args:
-        jobs: The problems.
-        trials: Trials of a problem, at most.
-        seconds: Time for the trials of a problem.
-        known: Trials that are not made again.
-    """
-    return [_estimate(job, trials, seconds, known.get(job.key, ())) for job in jobs]
-
-
-def _estimate(
-    job: TuningJob, trials: int, seconds: float | None, known: Sequence[Trial]
-) -> TuningEstimate:
-    if job.candidates is None:
-        return TuningEstimate(job, 0, {job.reason or "": 0}, 0, 0.0)
-    case, feasible, default = job.case, job.candidates.feasible, job.candidates.default
-    table = compile_mask(case.mask, case.grid, default.block_m, default.block_n)
-    flops = table.executed_flops(case.problem.batch * case.problem.heads, case.problem.head_dim)
-    call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)
-    count = max(0, min(trials - measured(known), len(feasible) - len(known)))
-    samples = min(QUICK["max_samples"] * call, QUICK["max_seconds"])
-    search = count * (TRIAL_S[case.device] + 2 * call + samples)
-    search = search if seconds is None else min(search, seconds)
-    # The best few, and the default twice.
-    runoff = min((BEST + 2) * RUNOFF["max_samples"] * call, RUNOFF["max_seconds"])
-    return TuningEstimate(job, len(feasible), job.candidates.rejections, count, search + runoff)
+    """Estimate the cost of tuning, by the default's blocks and a usual rate; arguments as `run`."""
+    estimates = []
+    for job in jobs:
+        if job.candidates is None:
+            estimates.append(TuningEstimate(job, 0, {job.reason or "": 0}, 0, 0.0))
+            continue
+        case, feasible, default = job.case, job.candidates.feasible, job.candidates.default
+        done = known.get(job.key, ())
+        table = compile_mask(case.mask, case.grid, default.block_m, default.block_n)
+        heads = case.problem.batch * case.problem.heads
+        flops = table.executed_flops(heads, case.problem.head_dim)
+        call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)
+        count = max(0, min(trials - measured(done), len(feasible) - len(done)))
+        samples = min(QUICK["max_samples"] * call, QUICK["max_seconds"])
+        search = count * (TRIAL_S[case.device] + 2 * call + samples)
+        search = search if seconds is None else min(search, seconds)
+        # The best few, and the default twice.
+        runoff = min((BEST + 2) * RUNOFF["max_samples"] * call, RUNOFF["max_seconds"])
+        rejections = job.candidates.rejections
+        estimates.append(TuningEstimate(job, len(feasible), rejections, count, search + runoff))
+    return estimates
 
 
 def _key(case: Case) -> TuningKey:
@@ -174,7 +168,8 @@ def _key(case: Case) -> TuningKey:
 
 def _job(case: Case) -> TuningJob:
     try:
-        found = candidates(case.problem, case.backend or "", case.device)
+        return TuningJob(
+            case, _key(case), candidates(case.problem, case.backend or "", case.device)
+        )
     except AutotuneError as error:
         return TuningJob(case, _key(case), None, str(error))
-    return TuningJob(case, _key(case), found)

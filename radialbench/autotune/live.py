@@ -1,4 +1,4 @@
-"""Live: configurations tried on this machine, in the process in which suites try their cases."""
+"""LiveEvaluator: configurations tried on this machine, in the worker process of suites."""
 
 import tempfile
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from radialbench.autotune.space import format_config
@@ -26,19 +25,19 @@ if TYPE_CHECKING:
     from radialbench.kernels.codegen.precompile import Built
 
 GIVE_UP = 1.4
-"""Calls that take this many times as long as the best are not sampled further."""
+"""Sampling ends after the first call that takes this many times as long as the best."""
 
 QUICK = {"min_samples": 8, "max_samples": 10, "min_seconds": 0.0, "max_seconds": 0.4}
 RUNOFF = {"min_samples": 15, "max_samples": 40, "max_seconds": 5.0, "target": 0.002, "warmups": 2}
 
 TIMEOUTS = {"cpu": 300.0, "cuda": 60.0}
-"""Seconds to prepare a trial, by device: tensors and what the definition makes of them included."""
+"""Seconds to prepare a trial, by device, with its tensors and the result by the definition."""
 
 COMPILE_SECONDS = 60.0
-"""What takes longer to compile is given up."""
+"""Limit for compiling a configuration."""
 
 FREE_CORES = 2
-"""Cores on which nothing is compiled: those of the process that measures, and of this one."""
+"""Cores for the process that measures and for this one; the others compile."""
 
 OUTCOMES = {
     Status.OK: TrialOutcome.OK,
@@ -49,7 +48,7 @@ OUTCOMES = {
     Status.CRASHED: TrialOutcome.CRASHED,
     Status.FAILED: TrialOutcome.CRASHED,
 }
-"""What the end of a case says of its configuration, unless its error says more."""
+"""Outcome of a trial by the status of its case, unless `ERRORS` has its error."""
 
 ERRORS = {
     "CompilationError": TrialOutcome.COMPILE_FAILED,
@@ -57,37 +56,30 @@ ERRORS = {
     "RuntimeError: PassManager": TrialOutcome.COMPILE_FAILED,
     "OutOfResources": TrialOutcome.REJECTED,
 }
-"""What errors of Triton's say of it, by how they begin."""
+"""Outcome of a trial by the start of Triton's error message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preload:
-    """Import what compiling takes, PyTorch above all, before there is something to compile.
+    """Import PyTorch and Triton before there is something to compile.
 
     Attributes:
-        child: Each child has one of its own: equal jobs are done once.
+        child: Number of the child, so that each has a job of its own.
     """
 
     child: int
 
     def run(self) -> None:
-        """Import it, in a child process of a pool."""
+        """Import them, in a child process of a pool."""
         import_module("radialbench.kernels.codegen.precompile")
         import_module("radialbench.kernels.triton.forward")
 
 
 @dataclass(frozen=True, slots=True)
 class Precompile:
-    """Compile the block table and the kernel of a configuration, before a GPU gets to it.
+    """Compile the block table and the kernel of a configuration before its trial.
 
-    Attributes:
-        mask: The mask.
-        grid: The token layout.
-        problem: What is computed.
-        backend: What computes it.
-        config: The configuration.
-        arch: Compute capability of the GPU, times ten.
-        folder: Where the table goes; the kernel goes to Triton's cache.
+    The table goes to the folder, and the kernel to Triton's cache.
     """
 
     mask: MaskSpec
@@ -115,12 +107,12 @@ class Precompile:
 class WorkerPool:
     """The processes that trials need, for one problem after the other.
 
-    They are started at once, and no PyTorch is imported here for it: who enters a pool first, and
-    finds out what to tune then, waits for all of them at the same time.
+    All start at once, without importing PyTorch here, so that this process can read the suite
+    while they start.
 
     Attributes:
         device: `auto`, `cpu` or `cuda`.
-        folder: Where tables are left for the process that measures.
+        folder: Folder of tables for the process that measures.
         worker: The process that measures.
     """
 
@@ -129,32 +121,26 @@ class WorkerPool:
         self._command = command
 
     def __enter__(self) -> "WorkerPool":
-        with ExitStack() as begun:
-            self.folder = Path(begun.enter_context(tempfile.TemporaryDirectory()))
+        with ExitStack() as stack:
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             worker = Worker(self.device, self._command, tables=self.folder)
-            self.worker = begun.enter_context(worker)
+            self.worker = stack.enter_context(worker)
             children = max(1, cores() - FREE_CORES)
-            # It has no children until there is a job.
-            self._jobs = begun.enter_context(JobPool(children, limit_s=COMPILE_SECONDS))
+            self._jobs = stack.enter_context(JobPool(children, limit_s=COMPILE_SECONDS))
             if self.device != "cpu" and gpus()[0]:
-                # That NVML knows a GPU is told at once; whether PyTorch does, takes its import.
+                # NVML reports a GPU at once; PyTorch only after its import.
                 self._jobs.add(map(Preload, range(children)))
-            self._open = begun.pop_all()
+            self._open = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, *error: Any) -> None:
         """End the processes, all at the same time."""
         self.worker.hang_up()
-        self._open.__exit__(kind, error, trace)
+        self._open.__exit__(kind, *error)
 
     @cached_property
     def arch(self) -> int | None:
-        """Compute capability of the GPU, times ten; None where nothing is compiled ahead.
+        """Compute capability of the GPU, times ten; None where nothing is precompiled.
 
         Raises:
             BackendError: The machine has no such device.
@@ -163,22 +149,22 @@ class WorkerPool:
 
     @cached_property
     def jobs(self) -> JobPool | None:
-        """The processes that compile ahead; None where none do."""
+        """The processes that precompile; None where none do."""
         if self.arch is None:
-            # On a CPU compiling would disturb what is timed.
+            # On a CPU compiling would disturb the timing.
             self._jobs.close()
             return None
         return self._jobs
 
 
-class Live:
+class LiveEvaluator:
     """Tries configurations of one problem in the processes of a pool.
 
     Args:
         case: The problem, and the backend that computes it on a device.
         pool: The processes.
-        then: What is needed first after this problem; compiled while its last ones are timed, so
-            that the GPU does not wait for it.
+        then: The first trials of the next problem; compiled during the runoff, so that the GPU does
+            not wait for them.
     """
 
     def __init__(self, case: Case, pool: WorkerPool, *, then: Sequence[Case] = ()) -> None:
@@ -186,18 +172,18 @@ class Live:
         self._pool = pool
         self._then = then
         self._wanted: list[Precompile] = []
-        self._first: dict[str, KernelConfig] = {}
-        self._unasked: KernelConfig | None = None
+        self._by_code: dict[str, KernelConfig] = {}
+        self._first: KernelConfig | None = None
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
-        """Have configurations compiled, in this order, once the first is tried; return at once."""
+        """Compile configurations, in this order, once the first is tried; return at once."""
         if self._pool.jobs is not None:
             self._wanted += [self._precompile(self._case, config) for config in configs]
 
     def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
-        """Time a configuration, unless compiling it spoke against it, or its result is wrong.
+        """Time a configuration, unless its kernel is rejected or its result is wrong.
 
-        The first of all is not compiled before: its process would do nothing else meanwhile.
+        The first of all is not precompiled: the process that measures would only wait for it.
 
         Raises:
             WorkerError: The process that measures cannot be started.
@@ -205,10 +191,10 @@ class Live:
         if self._pool.jobs is not None:
             self._pool.jobs.add(self._wanted)
             self._wanted = []
-        if best_ms is None and self._unasked is None:
-            self._unasked = config
-        elif (refused := self._refused(config)) is not None:
-            return refused
+        if best_ms is None and self._first is None:
+            self._first = config
+        elif (rejected := self._rejected(config)) is not None:
+            return rejected
         give_up = None if best_ms is None else GIVE_UP * best_ms
         (trial,) = self._tried([config], give_up_ms=give_up, **QUICK)
         return trial
@@ -225,26 +211,23 @@ class Live:
         return self._tried(configs, interleave=True, **RUNOFF)
 
     def close(self) -> None:
-        """Compile nothing more that was asked for."""
+        """Drop the configurations that wait to be compiled."""
         if self._pool.jobs is not None:
             self._pool.jobs.drop()
 
     def built(self, config: KernelConfig) -> "Built | Failed | None":
-        """Return what a configuration's kernel takes, once it is compiled; None if unknown.
-
-        Compiles nothing where nothing is compiled before its trial.
-        """
+        """Return a configuration's kernel, once it is compiled; None where none is precompiled."""
         if self._pool.jobs is None:
             return None
-        found: Built | Failed = self._pool.jobs.result(self._precompile(self._case, config))
-        return found
+        built: Built | Failed = self._pool.jobs.result(self._precompile(self._case, config))
+        return built
 
     def _precompile(self, case: Case, config: KernelConfig) -> Precompile:
         assert self._pool.arch is not None and case.backend is not None
-        what = case.mask, case.grid, case.problem, case.backend
-        return Precompile(*what, config, self._pool.arch, self._pool.folder)
+        kernel = case.mask, case.grid, case.problem, case.backend
+        return Precompile(*kernel, config, self._pool.arch, self._pool.folder)
 
-    def _refused(self, config: KernelConfig) -> Trial | None:
+    def _rejected(self, config: KernelConfig) -> Trial | None:
         built = self.built(config)
         if built is None:
             return None
@@ -253,12 +236,12 @@ class Live:
         from radialbench.kernels.codegen.precompile import over_limits
 
         assert self._pool.arch is not None
-        if self._unasked is not None:
-            other = self.built(self._unasked)
+        if self._first is not None:
+            other = self.built(self._first)
             if other is not None and not isinstance(other, Failed):
-                self._first.setdefault(other.code, self._unasked)
+                self._by_code.setdefault(other.code, self._first)
         reason = over_limits(built, self._pool.arch)
-        twin = self._first.setdefault(built.code, config)
+        twin = self._by_code.setdefault(built.code, config)
         if reason is None and twin != config:
             reason = f"compiles to the same code as {format_config(twin)}"
         return None if reason is None else Trial(config, TrialOutcome.REJECTED, reason)
@@ -283,16 +266,16 @@ class Live:
 
 
 def trial_of(config: KernelConfig, record: Record) -> Trial:
-    """Return what the end of a case means for its configuration.
+    """Return the trial of a configuration from the record of its case.
 
-    Samples taken while heat or the hardware held the clocks back are left out, if there are others;
-    of cases that were sampled in turn, the same ones of all.
+    Samples taken while the clocks were throttled are left out, if there are others; of cases that
+    were sampled in turn, the same ones of all.
     """
     if record.timing is not None:
         return Trial(config, TrialOutcome.OK, None, record.timing.steady_ms)
     reason = record.reason or record.status.value
-    told = [outcome for start, outcome in ERRORS.items() if reason.startswith(start)]
-    return Trial(config, told[0] if told else OUTCOMES[record.status], reason)
+    known = [outcome for start, outcome in ERRORS.items() if reason.startswith(start)]
+    return Trial(config, known[0] if known else OUTCOMES[record.status], reason)
 
 
 def _arch(device: str) -> int | None:

@@ -1,8 +1,9 @@
-"""run: problems tuned one after the other; a record each, on the disk as soon as it is found."""
+"""Tune problems one after the other; each record is on the disk as soon as it is found."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -10,11 +11,17 @@ from types import MappingProxyType
 
 from radialbench import __version__
 from radialbench.autotune.jobs import TuningJob
-from radialbench.autotune.live import Live, WorkerPool
+from radialbench.autotune.live import LiveEvaluator, WorkerPool
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates
-from radialbench.autotune.sweep import record_trial, reopen_sweep
-from radialbench.autotune.trials import Trial, TrialOutcome, study_name
+from radialbench.autotune.trials import (
+    SWEEP_SCHEMA,
+    SweepTrial,
+    Trial,
+    TrialOutcome,
+    reopen_sweep,
+    study_name,
+)
 from radialbench.autotune.tuner import TRIALS, Progress, Tuned, open_store, tune
 from radialbench.errors import AutotuneError
 from radialbench.kernels.sources import compiler_version, source_hash
@@ -22,28 +29,22 @@ from radialbench.kernels.tuned import records_of, shipped_records
 from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.statistics import Estimate, paired_ratio
-from radialbench.records.store import reserved
+from radialbench.records.store import append, reserved
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import put, read_tuning
 from radialbench.suites.plan import Case
+from radialbench.suites.pool import Failed
 
 NEIGHBOURS = 3
 """Configurations of other problems that a search begins with."""
 
-BEGIN = 16
-"""Configurations of a job that are compiled while the one before it ends."""
+PRECOMPILED = 16
+"""Configurations of a job that are compiled during the runoff of the job before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job has begun, or is further on.
-
-    Attributes:
-        place: Its place, from 1.
-        total: How many there are.
-        job: The job.
-        progress: How far it is.
-    """
+    """A job has started, or has progressed; `place` counts from 1."""
 
     place: int
     total: int
@@ -57,11 +58,11 @@ class JobEnded:
 
     Attributes:
         place: Its place, from 1.
-        total: How many there are.
+        total: Number of jobs.
         job: The job.
-        tuned: What the search gave; None if it could not go on.
-        record: What was kept of it.
-        reason: Why it could not go on.
+        tuned: The result of the search; None if it failed.
+        record: Its stored record; None if it failed.
+        reason: Why it failed.
     """
 
     place: int
@@ -72,7 +73,7 @@ class JobEnded:
     reason: str | None
 
 
-Event = JobProgress | JobEnded
+TuningEvent = JobProgress | JobEnded
 
 
 def run(
@@ -87,23 +88,23 @@ def run(
     seconds: float | None = None,
     known: Mapping[TuningKey, Sequence[Trial]] = MappingProxyType({}),
     sweep: Path | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[TuningEvent], None] = lambda event: None,
 ) -> list[JobEnded]:
-    """Tune; a search that was cut off goes on, and one that has ended only gives its record again.
+    """Tune; an interrupted search continues, and a complete one only returns its record again.
 
     Args:
-        jobs: What to tune, of one device; those that cannot run here are left out.
+        jobs: The jobs, of one device; those that cannot run here are left out.
         pool: The processes for their trials, of the same device.
         out: File of the records; one of the same key is replaced.
-        storage: Where trials are kept, as `open_store` takes it; in memory if None.
-        search: Who proposes.
-        seed: What that one draws from.
+        storage: Storage of the trials, as for `open_store`; in memory if None.
+        search: The sampler.
+        seed: Its seed.
         trials: Trials of a job, at most.
         seconds: Time for the trials of a job.
         known: Trials of jobs that ended elsewhere on this device, such as those of a sweep; they
-            are not made again.
+            are not repeated.
         sweep: File to which every trial is added as it ends.
-        on_event: Told how far it is.
+        on_event: Called with every event.
 
     Raises:
         AutotuneError: None of the jobs can run here, or the search or the storage cannot be used.
@@ -113,7 +114,7 @@ def run(
     able = [job for job in jobs if job.candidates is not None]
     if not able:
         raise AutotuneError(jobs[0].reason if jobs and jobs[0].reason else "nothing to tune")
-    # What is wrong with the search or the storage is wrong with it for all of them.
+    # Errors of the search or the storage concern all jobs, and are raised before the first.
     Search(_candidates(able[0]), search, seed=seed)
     open_store(storage, _study(able[0]), _candidates(able[0]))
     records = list(known_records(able, out).values())
@@ -123,15 +124,13 @@ def run(
         reopen_sweep(sweep)
     with reserved(out.with_name(f"{out.name}.lock")):
         for place, job in enumerate(able, start=1):
-            # Only its best is not among the neighbours of the next yet.
-            then = list(islice(_begin(able[place:], records, search, seed, known), BEGIN))
-            live = Live(job.case, pool, then=then)
+            # Without the best of this job, which the next will have among its neighbours.
+            following = _first_trials(able[place:], records, search, seed, known)
+            live = LiveEvaluator(job.case, pool, then=list(islice(following, PRECOMPILED)))
 
-            def watch(
-                progress: Progress, place: int = place, job: TuningJob = job, live: Live = live
-            ) -> None:
+            def watch(place: int, job: TuningJob, live: LiveEvaluator, progress: Progress) -> None:
                 if sweep is not None and (trial := progress.trial) is not None:
-                    record_trial(sweep, job.key, trial, case=job.case, live=live, pool=pool)
+                    _record_trial(sweep, trial, job=job, live=live, pool=pool)
                 on_event(JobProgress(place, len(able), job, progress))
 
             tuned, reason = None, None
@@ -147,7 +146,7 @@ def run(
                     study=_study(job),
                     neighbours=islice(neighbours(records, job.key), NEIGHBOURS),
                     known=known.get(job.key, ()),
-                    watch=watch,
+                    watch=partial(watch, place, job, live),
                 )
             except AutotuneError as error:
                 reason = str(error)
@@ -165,26 +164,26 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What measuring a record again says of it.
+    """A tuned record, measured again.
 
     Attributes:
-        job: What it was tuned for.
+        job: Its job.
         record: The record.
         now: The default's time over that of the configuration; None if one did not run.
-        word: `holds`, `no gain` (not surely faster), `slower` (surely) or `fails`.
+        state: `holds`, `no gain` (not surely faster), `slower` (surely) or `fails`.
         reason: Why it failed.
     """
 
     job: TuningJob
     record: TuningRecord
     now: Estimate | None
-    word: str
+    state: str
     reason: str | None = None
 
     @property
-    def sound(self) -> bool:
+    def ok(self) -> bool:
         """Whether the record may be used."""
-        return self.word in ("holds", "no gain")
+        return self.state in ("holds", "no gain")
 
 
 def verify(
@@ -193,8 +192,7 @@ def verify(
     """Measure the records of jobs beside their defaults, in turn.
 
     Args:
-        jobs: What to look at; those without a record of their own, or whose record says that the
-            default is best, are left out.
+        jobs: The jobs; those without a tuned record are left out.
         records: The records, by their keys.
         pool: The processes for their trials.
 
@@ -204,7 +202,7 @@ def verify(
     known = [(job, records[job.key]) for job in jobs if job.key in records]
     tuned = [(job, record) for job, record in known if record.source == "tuned"]
     for job, record in tuned:
-        trials = Live(job.case, pool).runoff([record.default, record.config])
+        trials = LiveEvaluator(job.case, pool).runoff([record.default, record.config])
         bad = [trial for trial in trials if trial.outcome != TrialOutcome.OK]
         if bad:
             reason = f"{bad[0].outcome.value}: {bad[0].reason}"
@@ -212,26 +210,26 @@ def verify(
             continue
         default, chosen = trials
         now = paired_ratio(default.samples_ms, chosen.samples_ms)
-        yield Verification(job, record, now, _word(now))
+        yield Verification(job, record, now, _state(now))
 
 
 def known_records(jobs: Sequence[TuningJob], out: Path) -> dict[TuningKey, TuningRecord]:
-    """Return all records: of a file, if there is one, of the device of jobs, of other devices.
+    """Return all records: of a file if it exists, of the device of jobs, of other devices.
 
     Raises:
         RecordError: Records cannot be read.
     """
     kept = read_tuning(out) if out.exists() else ()
-    found: dict[TuningKey, TuningRecord] = {}
+    known: dict[TuningKey, TuningRecord] = {}
     for record in (*kept, *records_of(jobs[0].key.device), *shipped_records()):
-        found.setdefault(record.key, record)
-    return found
+        known.setdefault(record.key, record)
+    return known
 
 
 def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[KernelConfig]:
-    """Yield what was best for this problem and those near it, the nearest first.
+    """Yield the best configurations of this problem and those near it, the nearest first.
 
-    What other devices had for best comes after all that this one had.
+    Those of other devices come after all of this one.
     """
     left = list(records)
     devices = dict.fromkeys([key.device, *(record.key.device for record in left)])
@@ -241,14 +239,14 @@ def neighbours(records: Iterable[TuningRecord], key: TuningKey) -> Iterator[Kern
             left = [one for one in left if one.config != record.config]
 
 
-def _begin(
+def _first_trials(
     jobs: Sequence[TuningJob],
     records: Sequence[TuningRecord],
     search: str,
     seed: int,
     known: Mapping[TuningKey, Sequence[Trial]],
 ) -> Iterator[Case]:
-    """Yield what the first of some jobs begins with, if there is one."""
+    """Yield the first trials of the first of some jobs, if there is one."""
     for job in jobs[:1]:
         first = islice(neighbours(records, job.key), NEIGHBOURS)
         done = {trial.config for trial in known.get(job.key, ())}
@@ -266,7 +264,7 @@ def _study(job: TuningJob) -> str:
     return study_name(job.key, source_hash(job.key.backend))
 
 
-def _word(ratio: Estimate) -> str:
+def _state(ratio: Estimate) -> str:
     if ratio.surely_above(1):
         return "holds"
     return "slower" if ratio.surely_below(1) else "no gain"
@@ -280,4 +278,34 @@ def _record(job: TuningJob, tuned: Tuned) -> TuningRecord:
         kernel=source_hash(job.key.backend),
         versions=libraries | compiler_version(job.key.backend),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _record_trial(
+    path: Path, trial: Trial, *, job: TuningJob, live: LiveEvaluator, pool: WorkerPool
+) -> None:
+    """Add a trial to a sweep, with the resources of its kernel and the density of its table."""
+    from radialbench.suites.resources import shared_table
+
+    key, case = job.key, job.case
+    built = live.built(trial.config)
+    known = None if isinstance(built, Failed) else built
+    table = shared_table(pool.folder, case.mask, case.grid, trial.config)
+    append(
+        path,
+        SweepTrial(
+            schema=SWEEP_SCHEMA,
+            key=key,
+            mask=case.mask.identity,
+            config=trial.config,
+            outcome=trial.outcome,
+            reason=trial.reason,
+            samples_ms=trial.samples_ms,
+            block_density=table.block_density,
+            registers=known.registers if known else None,
+            stack_bytes=known.stack_bytes if known else None,
+            shared_bytes=known.shared_bytes if known else None,
+            kernel=source_hash(key.backend),
+            versions=compiler_version(key.backend),
+        ),
     )

@@ -1,4 +1,4 @@
-"""Space: the configurations of a kernel, as data. candidates: those that a problem allows."""
+"""Space: the configurations of a kernel. Candidates: those that a problem allows."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,18 +11,17 @@ from radialbench.records.problem import KernelConfig, Problem, plain_config
 Value = int | None
 
 REGISTERS = 255
-"""Most registers of a thread, on every NVIDIA GPU since 2014."""
+"""Registers per thread at most, on every NVIDIA GPU since 2014."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One field of a configuration, and what it may be.
+    """One field of a configuration and its values.
 
     Attributes:
         name: The field of `KernelConfig`.
-        values: In ascending order.
-        limits: Those at an end that the kernel cannot go beyond: that one of them is best does not
-            say that there are too few values.
+        values: Its values in ascending order.
+        limits: Values at an end beyond which the kernel has no more.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Space:
         """Yield every configuration, the last axis fastest."""
         names = [axis.name for axis in self.axes]
         for values in product(*(axis.values for axis in self.axes)):
-            yield _made(dict(zip(names, values, strict=True)))
+            yield _config(dict(zip(names, values, strict=True)))
 
     def place(self, config: KernelConfig) -> tuple[int, ...] | None:
         """Return the place of a configuration on each axis; None if it is not in the space."""
@@ -53,10 +52,10 @@ class Space:
     def at(self, place: Iterable[int]) -> KernelConfig:
         """Return the configuration at a place."""
         values = {axis.name: axis.values[i] for axis, i in zip(self.axes, place, strict=True)}
-        return _made(values)
+        return _config(values)
 
     def edges(self, config: KernelConfig) -> tuple[str, ...]:
-        """Name the axes at whose end a configuration lies, though the kernel could go on."""
+        """Return the axes on which a configuration is at an end that is no limit of the kernel."""
         at_end = []
         for axis in self.axes:
             value = getattr(config, axis.name)
@@ -88,7 +87,7 @@ SPACES: dict[str, Space] = {
         )
     ),
 }
-"""What is searched, by backend."""
+"""The space of each backend that can be tuned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,8 @@ class Rejection:
 
     Attributes:
         config: The configuration.
-        kind: What speaks against it, in a word or two, to count by.
-        reason: Why, in full.
+        kind: Kind of the reason, in a word or two.
+        reason: Why.
     """
 
     config: KernelConfig
@@ -108,11 +107,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What may be tried for a problem.
+    """The configurations that may be tried for a problem.
 
     Attributes:
-        space: What is searched.
-        default: What runs where nothing was tuned, with everything said outright; feasible too.
+        space: Their space.
+        default: The untuned configuration, with every field set; it is feasible.
         feasible: In the order of the space.
         rejected: The others.
     """
@@ -124,15 +123,15 @@ class Candidates:
 
     def __post_init__(self) -> None:
         if self.default not in self.feasible:
-            whys = [one.reason for one in self.rejected if one.config == self.default]
+            reasons = [one.reason for one in self.rejected if one.config == self.default]
             raise AutotuneError(
                 "nothing to compare with: the default configuration cannot run, "
-                f"{whys[0] if whys else f'got {self.default}'}"
+                f"{reasons[0] if reasons else f'got {self.default}'}"
             )
 
     @property
     def rejections(self) -> dict[str, int]:
-        """How many were rejected, by kind."""
+        """Number of rejected configurations, by kind."""
         return dict(Counter(rejection.kind for rejection in self.rejected))
 
 
@@ -140,8 +139,8 @@ def candidates(problem: Problem, backend: str, device: str) -> Candidates:
     """Return what may be tried, without compiling or running anything.
 
     Args:
-        problem: What is computed.
-        backend: What computes it.
+        problem: The problem.
+        backend: The backend.
         device: `cuda` or `cpu`.
 
     Raises:
@@ -157,17 +156,17 @@ def candidates(problem: Problem, backend: str, device: str) -> Candidates:
     space = SPACES[backend]
     feasible, rejected = [], []
     for config in space.configs():
-        found = _against(config, problem, backend, device)
-        if found is None:
+        reason = _rejection(config, problem, backend, device)
+        if reason is None:
             feasible.append(config)
         else:
-            rejected.append(Rejection(config, *found))
+            rejected.append(Rejection(config, *reason))
     default = default_config(problem, backend, device)
     return Candidates(space, default, tuple(feasible), tuple(rejected))
 
 
 def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
-    """Return what a backend runs where nothing was tuned, with what it would choose written out."""
+    """Return the untuned configuration of a backend, with every field that it chooses set."""
     from radialbench.kernels.arch import target_of
     from radialbench.kernels.checks import DTYPES
     from radialbench.kernels.select import copy_reasons, portable_options
@@ -186,17 +185,17 @@ def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:
 
 
 def format_config(config: KernelConfig) -> str:
-    """Return a configuration in a few words; what it leaves open is left out."""
+    """Format a configuration in a few words, without fields that it leaves open."""
     words = [f"{config.block_m}×{config.block_n}"]
     for count, name in ((config.num_warps, "warp"), (config.num_stages, "stage")):
         words += [f"{count} {name}{'s' * (count > 1)}"] if count else []
     return ", ".join(words)
 
 
-def _against(
+def _rejection(
     config: KernelConfig, problem: Problem, backend: str, device: str
 ) -> tuple[str, str] | None:
-    """Return the kind of what speaks against a configuration, and why; None if nothing does."""
+    """Return the kind and the reason of a configuration's rejection; None if it is feasible."""
     if backend == "cpu":
         return None
     from radialbench.kernels.arch import target_of
@@ -210,14 +209,14 @@ def _against(
     if reasons := config_reasons(backend, config, head_dim):
         return "shared memory", "; ".join(reasons)
     if backend == "triton":
-        return _too_much(config, problem, device)
+        return _over_limits(config, problem, device)
     return None
 
 
-def _too_much(config: KernelConfig, problem: Problem, device: str) -> tuple[str, str] | None:
-    """Return what the portable kernel lacks for sure, by what it cannot do without.
+def _over_limits(config: KernelConfig, problem: Problem, device: str) -> tuple[str, str] | None:
+    """Reject a configuration of the portable kernel by lower bounds of its registers and memory.
 
-    Bounds from below: what passes may still take more than there is, which compiling tells.
+    A configuration that passes may still take too much, which shows when it is compiled.
     """
     from radialbench.kernels.arch import SHARED_LIMITS, target_of
     from radialbench.kernels.select import portable_columns
@@ -243,8 +242,5 @@ def _too_much(config: KernelConfig, problem: Problem, device: str) -> tuple[str,
     return None
 
 
-def _made(values: dict[str, Value]) -> KernelConfig:
-    return replace(_DEFAULT, **values)  # type: ignore[arg-type]
-
-
-_DEFAULT = KernelConfig()
+def _config(values: dict[str, Value]) -> KernelConfig:
+    return replace(KernelConfig(), **values)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Study: a search's trials in a study of Optuna's, where a kill at any moment harms nothing.
+"""Study: a search's trials in a study of Optuna's, where a kill at any moment loses no trial.
 
-A trial's whole outcome is in its user attributes, `outcome` last: a trial that has one has ended,
-whatever its state says. One that is running has an owner. When that process is dead, the trial is
-failed, and its configuration put in the queue again.
+The whole outcome of a trial is in its user attributes, `outcome` last: a trial that has one has
+ended, whatever its state. A running trial has an owner. When that process is dead, the trial fails,
+and its configuration returns to the queue.
 """
 
 import fcntl
@@ -24,30 +24,29 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from radialbench.autotune.space import Candidates
-from radialbench.autotune.trials import Trial, TrialOutcome
+from radialbench.autotune.trials import Store, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.kernels.measure.environment import host
 from radialbench.records.problem import KernelConfig
 
 LOSSES = 3
-"""A configuration whose trial has outlived its process this often is taken to be what ends them."""
+"""Lost processes after which a configuration is taken as their cause."""
 
 ABANDONED_SECONDS = 3600.0
-"""Trials take minutes at most: one that another machine began that long ago was left by a dead
-process."""
+"""Trials take minutes at most: an older one of another machine was left by a dead process."""
 
 LINE = b'{"op_code":'
-"""How a line of a journal begins."""
+"""Start of a line of a journal."""
 
 
-class Study:
-    """Trials in a study, which other processes may work on too.
+class Study(Store):
+    """A `Store` in a study of Optuna's, which other processes may share.
 
     Args:
-        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
+        url: `journal:PATH`, or a URL of SQLAlchemy's, such as `sqlite:///PATH` or
             `postgresql://USER@HOST/NAME`.
         name: Name of the search there.
-        candidates: What is searched.
+        candidates: The configurations of the search.
 
     Raises:
         AutotuneError: It cannot be opened, or holds a search of another space under this name.
@@ -78,10 +77,10 @@ class Study:
     def trials(self) -> list[Trial]:
         """Return those that have ended."""
         with _reported(self._url):
-            return [_trial(one) for one in self._kept() if _ended(one)]
+            return [_trial(one.user_attrs) for one in self._kept() if _ended(one)]
 
     def add(self, trials: Iterable[Trial]) -> None:
-        """Keep trials that have ended elsewhere; not those of a configuration that is known."""
+        """Add trials that ended elsewhere, of configurations that have none."""
         with _reported(self._url):
             known = {_config(one) for one in self._kept()}
             for trial in trials:
@@ -89,20 +88,20 @@ class Study:
                     self._add(trial)
 
     def taken(self) -> frozenset[KernelConfig]:
-        """Return what other processes are trying at this moment, or are to try."""
+        """Return the configurations that other processes are trying, and those in the queue."""
         with _reported(self._url):
             states = (TrialState.RUNNING, TrialState.WAITING)
             return frozenset(_config(one) for one in self._kept() if one.state in states)
 
     def waiting(self) -> KernelConfig | None:
-        """Return what is first in the queue, once what dead processes have left is there."""
+        """Return the first in the queue, after the trials of dead processes are back in it."""
         with _reported(self._url):
             self._recover()
             queue = self._queue()
             return _config(queue[0]) if queue else None
 
     def begin(self, config: KernelConfig) -> KernelConfig | None:
-        """Take what is first in the queue; a configuration is put there if it is empty."""
+        """Start the first in the queue; the configuration joins it if it is empty."""
         with _reported(self._url):
             if not self._queue():
                 self._put(config)
@@ -117,8 +116,8 @@ class Study:
             return _config(mine)
 
     def end(self, trial: Trial) -> None:
-        """Keep what trying gave."""
-        assert self._running is not None, "a trial begins before it ends"
+        """Keep the running trial's result."""
+        assert self._running is not None, "a trial starts before it ends"
         with _reported(self._url):
             for name, value in _attributes(trial).items():
                 self._running.set_user_attr(name, value)
@@ -126,30 +125,30 @@ class Study:
         self._running = None
 
     def put_back(self) -> None:
-        """Fail the trial that is running; whoever opens the study next tries it again."""
-        assert self._running is not None, "a trial begins before it is put back"
+        """Fail the running trial; the next process tries it again."""
+        assert self._running is not None, "a trial starts before it is put back"
         with _reported(self._url):
             self._running.set_user_attr("interrupted", True)
             self._study.tell(self._running, state=TrialState.FAIL)
         self._running = None
 
     def finals(self) -> list[Trial]:
-        """Return what was measured in the end, if nothing was tried since."""
+        """Return the trials of the runoff, if nothing was tried since."""
         with _reported(self._url):
             kept = self._study.user_attrs.get("final", {"after": -1})
             if kept["after"] != len(self.trials()):
                 return []
-            return [_read(entry, entry["config"]) for entry in kept["trials"]]
+            return [_trial(entry) for entry in kept["trials"]]
 
     def keep_finals(self, finals: Sequence[Trial]) -> None:
-        """Keep what was measured in the end."""
+        """Keep the trials of the runoff."""
         entries = [{"config": asdict(one.config)} | _attributes(one) for one in finals]
         with _reported(self._url):
             kept = {"after": len(self.trials()), "trials": entries}
             self._study.set_user_attr("final", kept)
 
     def _kept(self) -> list[FrozenTrial]:
-        return _ours(self._study)
+        return _own_trials(self._study)
 
     def _queue(self) -> list[FrozenTrial]:
         return [one for one in self._kept() if one.state == TrialState.WAITING]
@@ -183,11 +182,11 @@ class Study:
             )
 
     def _recover(self) -> None:
-        """End what dead processes have left, and put what they did not end in the queue again."""
+        """End the trials of dead processes; return those without an outcome to the queue."""
         for one in self._kept():
-            if one.state == TrialState.RUNNING and self._is_left(one):
+            if one.state == TrialState.RUNNING and self._is_abandoned(one):
                 if _ended(one):
-                    self._close(one.number, _trial(one))
+                    self._close(one.number, _trial(one.user_attrs))
                 else:
                     self._study.tell(one.number, state=TrialState.FAIL, skip_if_finished=True)
         kept = self._kept()
@@ -198,18 +197,15 @@ class Study:
             if deaths[config] < LOSSES:
                 self._put(config)
             else:
-                self._give_up(config)
+                reason = f"the tuning process ended {LOSSES} times while it was tried"
+                self._add(Trial(config, TrialOutcome.CRASHED, reason))
 
-    def _is_left(self, one: FrozenTrial) -> bool:
-        """Return whether nobody works on a trial that is running any more."""
+    def _is_abandoned(self, one: FrozenTrial) -> bool:
+        """Return whether the process of a running trial is dead."""
         owner = one.user_attrs["owner"]
-        # Under this process's name others run what it queued, until they have put their own there.
+        # What this process queued has its name until the process that runs it adds its own.
         taken = owner.split()[:3] == trial_owner().split()[:3] and _config(one) in self._queued
         return not taken and not is_alive(owner)
-
-    def _give_up(self, config: KernelConfig) -> None:
-        reason = f"the tuning process ended {LOSSES} times while it was tried"
-        self._add(Trial(config, TrialOutcome.CRASHED, reason))
 
     def _add(self, trial: Trial) -> None:
         kept = {"config": asdict(trial.config), "owner": trial_owner()}
@@ -225,11 +221,7 @@ class Study:
 
 
 def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
-    """Return the trials of studies that have ended, by the study's name, and take part in none.
-
-    Args:
-        url: The storage.
-        names: Names of studies; those that the storage does not have are left out.
+    """Return the trials that have ended by the name of their study, of studies that exist.
 
     Raises:
         AutotuneError: The storage cannot be read.
@@ -243,13 +235,13 @@ def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
             if name in known
         }
         return {
-            name: [_trial(one) for one in _ours(study) if _ended(one)]
+            name: [_trial(one.user_attrs) for one in _own_trials(study) if _ended(one)]
             for name, study in studies.items()
         }
 
 
-def _ours(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that are ours; others, and copies of them, tell nothing."""
+def _own_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials of radialbench, without copies."""
     every = study.get_trials(deepcopy=False)
     return [t for t in every if "config" in t.user_attrs and "copy" not in t.user_attrs]
 
@@ -262,17 +254,13 @@ def _config(one: FrozenTrial) -> KernelConfig:
     return KernelConfig(**one.user_attrs["config"])
 
 
-def _trial(one: FrozenTrial) -> Trial:
-    return _read(one.user_attrs, one.user_attrs["config"])
-
-
-def _read(kept: dict[str, Any], config: dict[str, Any]) -> Trial:
-    outcome = TrialOutcome(kept["outcome"])
-    return Trial(KernelConfig(**config), outcome, kept.get("reason"), kept["samples_ms"])
+def _trial(kept: dict[str, Any]) -> Trial:
+    config, outcome = KernelConfig(**kept["config"]), TrialOutcome(kept["outcome"])
+    return Trial(config, outcome, kept.get("reason"), kept["samples_ms"])
 
 
 def _attributes(trial: Trial) -> dict[str, Any]:
-    """Return what is kept of a trial's end, in the order of writing."""
+    """Return the user attributes of a trial that has ended, in the order of writing."""
     kept: dict[str, Any] = {"samples_ms": list(trial.samples_ms)}
     if trial.reason is not None:
         kept["reason"] = trial.reason
@@ -289,7 +277,7 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
 
 @contextmanager
 def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Report what goes wrong with a storage in one line, without the password that may be in it."""
+    """Report errors of a storage in one line, without its password."""
     try:
         yield
     except _errors(*kinds) as error:
@@ -302,9 +290,9 @@ def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def _errors(*kinds: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return what storages raise; SQLAlchemy's errors only where it was imported."""
-    found = sys.modules.get("sqlalchemy.exc")
-    return (OSError, OptunaError, *kinds, *((found.SQLAlchemyError,) if found else ()))
+    """Return the errors that storages raise; SQLAlchemy's only where it was imported."""
+    sql = sys.modules.get("sqlalchemy.exc")
+    return (OSError, OptunaError, *kinds, *((sql.SQLAlchemyError,) if sql else ()))
 
 
 def _shown(url: str) -> str:
@@ -313,32 +301,32 @@ def _shown(url: str) -> str:
 
 
 def trial_owner() -> str:
-    """Return the owner of a trial that this process begins now: the process, and the moment."""
+    """Return the owner of a trial that starts now: this process, and the time."""
     return f"{host()} {os.getpid()} {_started(os.getpid())} {time.time():.0f}"
 
 
 def is_alive(owner: str) -> bool:
-    """Return whether a process may still be at work on what it began; this one is not."""
-    machine, pid, started, begun = owner.split()
+    """Return whether the owner of a trial may still run it; this process does not."""
+    machine, pid, started, moment = owner.split()
     if machine != host():
-        return time.time() - float(begun) < ABANDONED_SECONDS
+        return time.time() - float(moment) < ABANDONED_SECONDS
     return int(pid) != os.getpid() and _started(int(pid)) == started
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process began, which tells it from a later one of the same number.
+    """Return when a process started, which differs from a later one of the same number.
 
-    None if there is none, or it is dead but for its parent's taking note.
+    None if there is none, or it is a zombie.
     """
     try:
-        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        stats = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None
     except ProcessLookupError:
         return None
     else:
-        return None if words[0] in "ZX" else words[19]
+        return None if stats[0] in "ZX" else stats[19]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -351,9 +339,9 @@ def _started(pid: int) -> str | None:
 class JournalLock:
     """Lets one process write at a time.
 
-    The system lets go of it when its process ends, however it ends; the files that Optuna marks its
-    own locks with would stay, and the next process wait half a minute. A line that a kill has left
-    unfinished is taken away, as the next would be written right behind it.
+    The system releases it when its process ends, however it ends; Optuna's own lock files would
+    stay, and the next process would wait half a minute. Acquiring it removes a line that a kill has
+    left incomplete, as the next line would follow it directly.
     """
 
     def __init__(self, path: Path) -> None:
@@ -365,7 +353,7 @@ class JournalLock:
         held = self._path.open("rb+")
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
-            _mend(held)
+            _cut_incomplete_line(held)
         except BaseException:
             held.close()
             raise
@@ -373,14 +361,14 @@ class JournalLock:
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         if self._held is not None:
             self._held.close()
             self._held = None
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open a journal, or make it and its folder.
+    """Open a journal, or create it and its folder.
 
     Raises:
         OSError: It cannot be read or written.
@@ -398,8 +386,7 @@ def open_journal(path: Path) -> JournalStorage:
     return JournalStorage(backend)
 
 
-def _mend(file: BinaryIO) -> None:
-    """Cut off an unfinished line."""
+def _cut_incomplete_line(file: BinaryIO) -> None:
     size = file.seek(0, os.SEEK_END)
     start = size
     tail = b""
@@ -407,6 +394,6 @@ def _mend(file: BinaryIO) -> None:
         start = max(0, start - 4096)
         file.seek(start)
         tail = file.read(size - start)
-    unfinished = len(tail) - tail.rfind(b"\n") - 1
-    if unfinished:
-        file.truncate(size - unfinished)
+    incomplete = len(tail) - tail.rfind(b"\n") - 1
+    if incomplete:
+        file.truncate(size - incomplete)

@@ -8,7 +8,7 @@ from radialbench.reports.text import terminal_table, terminal_width
 
 if TYPE_CHECKING:
     from radialbench.autotune.jobs import TuningEstimate
-    from radialbench.autotune.regret import Replayed
+    from radialbench.autotune.replay import Replayed
     from radialbench.autotune.run import JobEnded, Verification
     from radialbench.autotune.tuner import Tuned
 
@@ -50,7 +50,7 @@ def verdict_table(verdicts: Sequence["Verification"]) -> str:
             format_config(one.record.config),
             f"{one.record.ratio:.3f}",
             one.reason if one.now is None else f"{one.now:.3f}",
-            one.word,
+            one.state,
         )
         for one in verdicts
     ]

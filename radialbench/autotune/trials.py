@@ -1,15 +1,23 @@
-"""Trial: what trying a configuration gave. Evaluator: who tries. Store: who remembers."""
+"""Trial: the result of one configuration, alone or in a sweep's file. Store: a search's trials."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from statistics import median
 from typing import Protocol
 
-from radialbench.errors import AutotuneError
+from radialbench.errors import AutotuneError, RecordError
+from radialbench.kernels.sources import compiler_version, source_hash
+from radialbench.maskgen.identity import MaskIdentity
+from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig
+from radialbench.records.store import write_whole
 from radialbench.records.tuning import Outcomes, TuningKey
+
+SWEEP_SCHEMA = 2
+"""Version of the stored form. 1: the first. 2: the mask in fields."""
 
 
 class TrialOutcome(StrEnum):
@@ -25,13 +33,13 @@ class TrialOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What trying one configuration gave.
+    """The result of trying one configuration.
 
     Attributes:
         config: The configuration.
         outcome: How it ended.
-        reason: Why it did not end well; None exactly when it did.
-        samples_ms: Times of calls, in order; none unless it ended well.
+        reason: Why it failed; None exactly when it is ok.
+        samples_ms: Times of calls, in order; none unless it is ok.
     """
 
     config: KernelConfig
@@ -50,28 +58,137 @@ class Trial:
 
     @property
     def ms(self) -> float | None:
-        """The middle of the samples; None unless the trial ended well."""
+        """The median of the samples; None unless the trial is ok."""
         return median(self.samples_ms) if self.samples_ms else None
 
 
 def count_outcomes(trials: Iterable[Trial]) -> Outcomes:
-    """Return how many trials ended how."""
+    """Count the outcomes of trials."""
     return Outcomes(**Counter(trial.outcome.value for trial in trials))
 
 
-def measured(trials: Iterable[Trial]) -> int:
-    """Return how many trials cost something: all but those rejected."""
+def measured(trials: "Iterable[Trial | SweepTrial]") -> int:
+    """Count the trials that were measured: all but those rejected."""
     return sum(trial.outcome != TrialOutcome.REJECTED for trial in trials)
 
 
+def study_name(key: TuningKey, kernel: str) -> str:
+    """Return the name of a problem's study; it has the hash of the kernel's source."""
+    video = f"{key.frames}x{key.tokens_per_frame}s{key.seq_len}"
+    shape = f"b{key.batch}h{key.heads}d{key.head_dim}"
+    how = f"{key.dtype}/{key.direction}/{kernel[:12]}"
+    return f"{key.backend}/{key.device}/{key.mask_fingerprint}/{video}/{shape}/{how}"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTrial:
+    """A trial of one problem, recorded so that searches can be replayed.
+
+    Attributes:
+        schema: Version of the stored form.
+        key: The problem.
+        mask: The mask.
+        config: The configuration.
+        outcome: How the trial ended.
+        reason: Why it failed.
+        samples_ms: Times of calls; only one if the first was far above the best so far.
+        block_density: Share of blocks that are visited; None where no table was compiled.
+        registers: Registers per thread; None where nothing was compiled, as the next two.
+        stack_bytes: Local memory of a thread.
+        shared_bytes: Shared memory of a thread block.
+        kernel: Hash of the source of the kernel.
+        versions: Version of its compiler, by name.
+    """
+
+    schema: int
+    key: TuningKey
+    mask: MaskIdentity
+    config: KernelConfig
+    outcome: TrialOutcome
+    reason: str | None
+    samples_ms: tuple[float, ...]
+    block_density: float | None
+    registers: int | None
+    stack_bytes: int | None
+    shared_bytes: int | None
+    kernel: str
+    versions: dict[str, str] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
+        object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
+
+    @property
+    def trial(self) -> Trial:
+        """The trial alone."""
+        return Trial(self.config, self.outcome, self.reason, self.samples_ms)
+
+
+def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
+    """Read a file of trials, in its order, without an incomplete last line.
+
+    Raises:
+        RecordError: The file cannot be read, or another line is no trial; the message names it.
+    """
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
+    trials = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            trials.append(read_line(line, SweepTrial, SWEEP_SCHEMA))
+        except RecordError as error:
+            raise RecordError(f"{path}:{number}: not a trial of a sweep: {error}") from None
+    return tuple(trials)
+
+
+def reopen_sweep(path: Path) -> None:
+    """Prepare a file for more trials: create its folder, and remove an incomplete line.
+
+    Raises:
+        RecordError: The file is no sweep.
+        OSError: It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        write_whole(path, read_sweep(path))
+
+
+def current_trials(
+    sweep: Iterable[SweepTrial], keys: Collection[TuningKey]
+) -> dict[TuningKey, list[Trial]]:
+    """Return the trials of some problems, if the kernels are those that were timed.
+
+    Args:
+        sweep: The recorded trials.
+        keys: The problems; those that the sweep does not hold are left out.
+
+    Raises:
+        AutotuneError: Its trials are of another version of a kernel or of its compiler.
+    """
+    trials: dict[TuningKey, list[Trial]] = {}
+    for one in sweep:
+        if one.key not in keys:
+            continue
+        backend = one.key.backend
+        if (one.kernel, one.versions) != (source_hash(backend), compiler_version(backend)):
+            raise AutotuneError(
+                f"the sweep is of another version of the {backend} kernel, or of what compiles it; "
+                "record another one with tune --record FILE"
+            )
+        trials.setdefault(one.key, []).append(one.trial)
+    return trials
+
+
 class Evaluator(Protocol):
-    """Tries configurations of one task."""
+    """Tries configurations of one problem."""
 
     def prepare(self, configs: Sequence[KernelConfig]) -> None:
-        """Begin compiling configurations, in the order they will be needed; return at once."""
+        """Start to compile configurations, in the order they will be needed; return at once."""
 
     def quick(self, config: KernelConfig, *, best_ms: float | None) -> Trial:
-        """Time one configuration, once its result was found accurate.
+        """Time one configuration whose result is accurate.
 
         Args:
             config: The configuration.
@@ -86,97 +203,56 @@ class Evaluator(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of what was held."""
+        """Release resources."""
 
 
-class Store(Protocol):
-    """The trials of a search, in the order in which they began."""
+class Store:
+    """The trials of a search, in the order in which they started.
 
-    def trials(self) -> list[Trial]:
-        """Return those that have ended."""
-
-    def add(self, trials: Iterable[Trial]) -> None:
-        """Keep trials that have ended elsewhere; not those of a configuration that is known."""
-
-    def taken(self) -> frozenset[KernelConfig]:
-        """Return what other processes are trying at this moment."""
-
-    def waiting(self) -> KernelConfig | None:
-        """Return what a process did not live to end, which is to be tried first."""
-
-    def begin(self, config: KernelConfig) -> KernelConfig | None:
-        """Note that something is being tried: this configuration, or one that was waiting.
-
-        Returns:
-            What to try; None if another process has begun with it in the same moment.
-        """
-
-    def end(self, trial: Trial) -> None:
-        """Keep what trying gave."""
-
-    def put_back(self) -> None:
-        """Note that trying was interrupted, so that it is done again."""
-
-    def finals(self) -> list[Trial]:
-        """Return what was measured in the end, if nothing was tried since."""
-
-    def keep_finals(self, finals: Sequence[Trial]) -> None:
-        """Keep what was measured in the end."""
-
-
-class Memory:
-    """Trials that are forgotten with the process."""
+    This one ends with the process; a `Study` keeps them in a storage that processes share.
+    """
 
     def __init__(self) -> None:
-        self._trials: list[Trial] = []
+        self._trials: dict[KernelConfig, Trial] = {}
         self._finals: list[Trial] = []
 
     def trials(self) -> list[Trial]:
         """Return those that have ended."""
-        return list(self._trials)
+        return list(self._trials.values())
 
     def add(self, trials: Iterable[Trial]) -> None:
-        """Keep trials that have ended elsewhere; not those of a configuration that is known."""
-        kept = {trial.config: trial for trial in (*trials, *self._trials)}
-        self._trials = list(kept.values())
+        """Add trials that ended elsewhere, of configurations that have none."""
+        for trial in trials:
+            self._trials.setdefault(trial.config, trial)
 
     def taken(self) -> frozenset[KernelConfig]:
-        """Return nothing: no other process knows of it."""
+        """Return the configurations that other processes are trying, or have queued."""
         return frozenset()
 
     def waiting(self) -> KernelConfig | None:
-        """Return nothing: no other process has left anything."""
+        """Return a configuration that a dead process left, to be tried first."""
         return None
 
-    def begin(self, config: KernelConfig) -> KernelConfig:
-        """Return the configuration."""
+    def begin(self, config: KernelConfig) -> KernelConfig | None:
+        """Start a configuration: this one, or one that was waiting.
+
+        Returns:
+            What to try; None if another process has started it at the same moment.
+        """
         return config
 
     def end(self, trial: Trial) -> None:
-        """Keep what trying gave."""
-        self._trials.append(trial)
+        """Keep the running trial's result."""
+        self._trials[trial.config] = trial
         self._finals = []
 
     def put_back(self) -> None:
-        """Do nothing: what has not ended was never noted."""
+        """Mark the running trial as interrupted, so that it is tried again."""
 
     def finals(self) -> list[Trial]:
-        """Return what was measured in the end, if nothing was tried since."""
+        """Return the trials of the runoff, if nothing was tried since."""
         return list(self._finals)
 
     def keep_finals(self, finals: Sequence[Trial]) -> None:
-        """Keep what was measured in the end."""
+        """Keep the trials of the runoff."""
         self._finals = list(finals)
-
-
-def study_name(key: TuningKey, kernel: str) -> str:
-    """Return the name of a problem's study: a search is gone on with only for the same kernel.
-
-    Args:
-        key: What is tuned.
-        kernel: Hash of the kernel's source.
-    """
-    video = f"{key.frames}x{key.tokens_per_frame}s{key.seq_len}"
-    shape = f"b{key.batch}h{key.heads}d{key.head_dim}"
-    how = f"{key.dtype}/{key.direction}/{kernel[:12]}"
-    return f"{key.backend}/{key.device}/{key.mask_fingerprint}/{video}/{shape}/{how}"

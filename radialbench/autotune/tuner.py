@@ -4,12 +4,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from radialbench.autotune.runoff import BEST, Decision, decide, measure_finals
-from radialbench.autotune.search import Search
-from radialbench.autotune.space import Candidates, Space
+from radialbench.autotune.search import Search, importance
+from radialbench.autotune.space import Candidates
 from radialbench.autotune.trials import (
     Evaluator,
-    Memory,
     Store,
     Trial,
     TrialOutcome,
@@ -19,30 +17,36 @@ from radialbench.autotune.trials import (
 from radialbench.errors import AutotuneError
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
+from radialbench.records.statistics import EXACT, Estimate, estimate_median, paired_ratio
 from radialbench.records.tuning import SCHEMA, Outcomes, TuningKey, TuningRecord
 
 TRIALS = 40
 """Configurations that are measured at most, unless asked otherwise."""
 
-FEWEST_TIMES = 20
-"""Trials with a time from which on there is an importance: five of them are then the best quarter,
-the fewest that the authors of PED-ANOVA advise."""
+BEST = 3
+"""Configurations of the runoff besides the default."""
+
+ROUNDS = 3
+"""Rounds of the runoff at most, until the order is certain."""
+
+NOISE_FLOOR = 0.005
+"""Gains up to this are noise: clocks and temperatures differ by as much from day to day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a search is.
+    """The progress of a search.
 
     Attributes:
         stage: `search`, then `final`.
-        trial: What has just ended; None before the first trial, and in the final stage.
+        trial: The trial that has just ended; None before the first, and in the final stage.
         best: The best so far.
         default: The default's trial, once it has ended.
-        outcomes: How the trials ended, those of earlier processes among them.
+        outcomes: Outcomes of all trials, with those of earlier processes.
         measured: Trials that count towards `planned`.
         planned: Trials at most.
-        seconds: Since this process began with it.
-        seconds_left: About how much longer the trials take; None if that cannot be told yet.
+        seconds: Time since this process started it.
+        seconds_left: Estimate of the time left; None before the first trial.
     """
 
     stage: str
@@ -57,19 +61,42 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """What a search gave.
+class Decision:
+    """The chosen configuration, and why.
 
     Attributes:
-        decision: What to run, and why.
+        config: The fastest that is surely faster than the default; else the default.
+        source: `tuned` or `default`.
+        reason: Why, in a few words.
+        ms: Its time.
+        default_ms: The default's time.
+        ratio: The default's time over its own, sample by sample; 1 if it is the default.
+        noise: Gain above which it is faster: the floor, or the default's difference from itself.
+    """
+
+    config: KernelConfig
+    source: str
+    reason: str
+    ms: Estimate
+    default_ms: Estimate
+    ratio: Estimate
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The result of a search.
+
+    Attributes:
+        decision: The chosen configuration, and why.
         default: The default configuration.
-        trials: In the order in which they began, those of earlier processes among them.
-        rejections: How many configurations were never measured, by what spoke against them.
-        search: Who proposed.
-        seed: What that one drew from.
-        edges: Axes at whose end the chosen configuration lies, though the kernel could go on.
-        importance: Each axis's share in what made good trials good; nothing with few trials.
-        seconds: What this process took.
+        trials: All trials in the order in which they started, with those of earlier processes.
+        rejections: Number of configurations that were never measured, by kind of reason.
+        search: The sampler.
+        seed: Its seed.
+        edges: Axes on which the chosen configuration is at an end that is no limit of the kernel.
+        importance: Each axis's share in the time of good trials; empty with few trials.
+        seconds: Time of this process.
     """
 
     decision: Decision
@@ -84,7 +111,7 @@ class Tuned:
 
     @property
     def outcomes(self) -> Outcomes:
-        """How the trials ended; configurations that never became one are rejected too."""
+        """Outcomes of all configurations; those that were never tried are rejected."""
         rejected = sum(self.rejections.values())
         return replace(count_outcomes(self.trials), rejected=rejected)
 
@@ -97,15 +124,7 @@ class Tuned:
         versions: dict[str, str],
         created: str,
     ) -> TuningRecord:
-        """Return it as it is stored.
-
-        Args:
-            key: What was tuned.
-            mask: The mask.
-            kernel: Hash of the source of the kernel that was timed.
-            versions: Versions of the libraries, by name.
-            created: When, in ISO 8601 with its zone.
-        """
+        """Return the record to store; `kernel` is the hash of the source that was timed."""
         decision = self.decision
         return TuningRecord(
             schema=SCHEMA,
@@ -141,28 +160,28 @@ def tune(
     known: Iterable[Trial] = (),
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Tuned:
-    """Find the fastest of some configurations: a quick look at many, a close one at the best few.
+    """Find the fastest configuration: measure many for a short time, and the best few in a runoff.
 
     Args:
-        candidates: What may be tried.
+        candidates: The configurations to choose from.
         evaluator: What tries configurations; it stays open.
-        search: Who proposes: `tpe`, `random`, `exhaustive`, or one of Optuna's samplers.
-        seed: What is drawn from.
-        trials: Trials at most, those of earlier processes included and rejected ones not; where
-            there are no more candidates, all are tried.
-        seconds: No trial begins after this time, unless there was none yet.
-        storage: Where trials are kept, as `open_store` takes it; in memory if None.
+        search: The sampler: `tpe`, `random`, `exhaustive`, or one of Optuna's.
+        seed: Seed of the sampler.
+        trials: Trials at most, with those of earlier processes and without rejected ones; all
+            candidates are tried if there are no more of them.
+        seconds: No trial starts after this time, unless it is the first.
+        storage: Storage of the trials, as for `open_store`; in memory if None.
         study: Name of the search there.
-        neighbours: What was best for other shapes: tried first, after the default.
+        neighbours: The best configurations of other shapes: tried first, after the default.
         known: Trials that ended elsewhere on this device; they count as those of earlier processes.
-        watch: Called with how far it is, before the first trial and after each.
+        watch: Called with the progress before the first trial and after each.
 
     Raises:
         AutotuneError: The search or the storage cannot be used, or the default does not run.
     """
     if trials < 1:
         raise AutotuneError(f"trials must be at least 1, got {trials}")
-    begun = time.monotonic()
+    start = time.monotonic()
     if trials >= len(candidates.feasible) and seconds is None:
         search = "exhaustive"
     searcher = Search(candidates, search, seed=seed, first=neighbours)
@@ -172,7 +191,7 @@ def tune(
     done = {trial.config for trial in store.trials()}
     evaluator.prepare([config for config in searcher.likely if config not in done])
     planned = min(trials, len(candidates.feasible))
-    meter = _Meter(planned, seconds, candidates.default, begun, before=measured(store.trials()))
+    meter = _Meter(planned, seconds, candidates.default, start, before=measured(store.trials()))
     _try_all(evaluator, searcher, store, meter, watch)
     ended = store.trials()
     if feasible <= {trial.config for trial in ended}:
@@ -183,16 +202,17 @@ def tune(
         finals = measure_finals(evaluator, candidates.default, best_of(ended, candidates.default))
         store.keep_finals(finals)
     decision = decide(finals)
+    rejected = len(ended) - measured(ended)
     return Tuned(
         decision=decision,
         default=candidates.default,
         trials=tuple(ended),
-        rejections=_rejections(candidates, ended),
+        rejections=candidates.rejections | ({"trying": rejected} if rejected else {}),
         search=search,
         seed=seed,
         edges=candidates.space.edges(decision.config),
         importance=importance(candidates.space, ended),
-        seconds=time.monotonic() - begun,
+        seconds=time.monotonic() - start,
     )
 
 
@@ -200,23 +220,22 @@ def open_store(url: str | None, study: str, candidates: Candidates) -> Store:
     """Open the store of a search, or create it.
 
     Args:
-        url: `journal:PATH`, or what SQLAlchemy knows, such as `sqlite:///PATH` or
-            `postgresql://USER@HOST/NAME`; in memory if None.
+        url: As for `Study`; in memory if None.
         study: Name of the search there.
-        candidates: What is searched.
+        candidates: The configurations of the search.
 
     Raises:
         AutotuneError: It cannot be opened, or holds a search of another space under this name.
     """
     if url is None:
-        return Memory()
+        return Store()
     from radialbench.autotune.storage import Study
 
     return Study(url, study, candidates)
 
 
 def best_of(trials: Iterable[Trial], default: KernelConfig) -> list[KernelConfig]:
-    """Return the few that are measured again, the fastest first; the default is not among them."""
+    """Return the best few without the default, the fastest first."""
     timed = [(one.ms, one.config) for one in trials if one.ms is not None]
     timed.sort(key=lambda pair: pair[0])
     return [config for _, config in timed if config != default][:BEST]
@@ -229,17 +248,18 @@ def _try_all(
     meter: "_Meter",
     watch: Callable[[Progress], None],
 ) -> None:
-    """Try one configuration after the other until enough were, or the time is up."""
+    """Try one configuration after the other until there are enough trials, or no time is left."""
     tried = store.trials()
     watch(meter.progress("search", tried))
     while measured(tried) < meter.planned and not (tried and meter.is_late()):
         config = store.waiting() or searcher.suggest(tried, taken=store.taken())
         if config is None:
             return
-        begun = store.begin(config)
-        if begun is not None:
+        running = store.begin(config)
+        if running is not None:
+            best_ms = min((one.ms for one in tried if one.ms is not None), default=None)
             try:
-                trial = evaluator.quick(begun, best_ms=_best_ms(tried))
+                trial = evaluator.quick(running, best_ms=best_ms)
             except BaseException:
                 store.put_back()
                 raise
@@ -250,28 +270,20 @@ def _try_all(
 
 @dataclass(frozen=True, slots=True)
 class _Meter:
-    """Measures how far a search is, and when its time is up.
-
-    Attributes:
-        planned: Trials at most.
-        limit_s: Time for them, if it is bounded.
-        default: The default configuration.
-        begun: When this process began, by `time.monotonic`.
-        before: Trials that counted before.
-    """
+    """Measures the progress of a search, which had `before` trials when this process started."""
 
     planned: int
     limit_s: float | None
     default: KernelConfig
-    begun: float
+    start: float
     before: int
 
     def is_late(self) -> bool:
-        return self.limit_s is not None and time.monotonic() - self.begun >= self.limit_s
+        return self.limit_s is not None and time.monotonic() - self.start >= self.limit_s
 
     def progress(self, stage: str, tried: Sequence[Trial], trial: Trial | None = None) -> Progress:
         timed = [one for one in tried if one.ms is not None]
-        done, elapsed = measured(tried), time.monotonic() - self.begun
+        done, elapsed = measured(tried), time.monotonic() - self.start
         return Progress(
             stage=stage,
             trial=trial,
@@ -285,47 +297,96 @@ class _Meter:
         )
 
     def _left(self, elapsed: float, done: int) -> float | None:
-        """Return the time that is left, by how long a trial has taken in this process."""
+        """Estimate the time left from the trials of this process."""
         bounds = [] if self.limit_s is None else [max(0.0, self.limit_s - elapsed)]
         here = done - self.before
         bounds += [elapsed / here * (self.planned - done)] if here else []
         return min(bounds, default=None)
 
 
-def _best_ms(trials: Iterable[Trial]) -> float | None:
-    return min((one.ms for one in trials if one.ms is not None), default=None)
-
-
-def _rejections(candidates: Candidates, trials: Iterable[Trial]) -> dict[str, int]:
-    tried = sum(one.outcome == TrialOutcome.REJECTED for one in trials)
-    return candidates.rejections | ({"trying": tried} if tried else {})
-
-
-def importance(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
-    """Return each axis's share in what made the best quarter of the trials better than the others.
-
-    Unlike fANOVA it needs no more than NumPy, and is not misled by a search that tried more where
-    it was better.
+def measure_finals(
+    evaluator: Evaluator, default: KernelConfig, best: Sequence[KernelConfig]
+) -> list[Trial]:
+    """Measure the default twice, and the best few, in turn; again until the order is certain.
 
     Returns:
-        Shares that add up to 1, the largest first; nothing with fewer than `FEWEST_TIMES` times.
-    """
-    import optuna
-    from optuna.distributions import BaseDistribution, IntDistribution
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+        The two of the default, then the others: all ok ones with the same number of samples, taken
+        side by side.
 
-    timed = [(trial.ms, space.place(trial.config)) for trial in trials if trial.ms is not None]
-    if len(timed) < FEWEST_TIMES:
-        return {}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
-    axes: dict[str, BaseDistribution] = {
-        axis.name: IntDistribution(0, len(axis.values) - 1) for axis in space.axes
-    }
-    for ms, place in timed:
-        params = dict(zip(axes, place or (), strict=True))
-        study.add_trial(optuna.trial.create_trial(value=ms, params=params, distributions=axes))
-    found = get_param_importances(
-        study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25)
-    )
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+    Raises:
+        AutotuneError: The default does not run.
+    """
+    finals = _paired(evaluator.runoff([default, default, *best]))
+    for _ in range(ROUNDS - 1):
+        if is_certain(finals):
+            break
+        places = [place for place, one in enumerate(finals) if one.outcome == TrialOutcome.OK]
+        more = _paired(evaluator.runoff([finals[place].config for place in places]))
+        for place, new in zip(places, more, strict=True):
+            samples = finals[place].samples_ms + new.samples_ms
+            finals[place] = new if new.ms is None else replace(new, samples_ms=samples)
+    return finals
+
+
+def is_certain(finals: Sequence[Trial]) -> bool:
+    """Return whether more samples cannot change the decision.
+
+    That is so when each of the others is surely faster than the default or surely not, and the
+    best is surely faster than the next, or differs from it by no more than the noise floor.
+    """
+    default, _, *others = [one for one in finals if one.outcome == TrialOutcome.OK]
+    floor = 1 + _noise(finals)
+    gains = [_ratio(default, one) for one in others]
+    if not all(gain.surely_above(floor) or gain.surely_below(floor) for gain in gains):
+        return False
+    best = sorted((gain.value, place) for place, gain in enumerate(gains))[-2:]
+    if len(best) < 2 or best[-1][0] <= floor:
+        return True
+    lead = _ratio(others[best[0][1]], others[best[1][1]])
+    return lead.surely_above(1) or lead.surely_below(1 + NOISE_FLOOR)
+
+
+def decide(finals: Sequence[Trial]) -> Decision:
+    """Choose the fastest that is surely faster than the default, or else the default."""
+    default, _, *others = finals
+    noise = _noise(finals)
+    default_ms = estimate_median(default.samples_ms)
+    gains = [(_ratio(default, one), one) for one in others if one.outcome == TrialOutcome.OK]
+    sure = [(gain, one) for gain, one in gains if gain.surely_above(1 + noise)]
+    if sure:
+        gain, one = max(sure, key=lambda pair: pair[0].value)
+        reason = f"surely more than {noise:.1%} faster than the default"
+        ms = estimate_median(one.samples_ms)
+        return Decision(one.config, "tuned", reason, ms, default_ms, gain, noise)
+    reason = "nothing else could be measured in the end"
+    if gains:
+        gain, _ = max(gains, key=lambda pair: pair[0].value)
+        reason = f"the best other was {gain:.3f} times as fast, not surely above {1 + noise:.3f}"
+    same = Estimate(1.0, 1.0, 1.0, EXACT)
+    return Decision(default.config, "default", reason, default_ms, default_ms, same, noise)
+
+
+def format_ms(time: Estimate) -> str:
+    """Format a time, with half the width of its interval if it has one."""
+    return f"{time.value:.4g} ms" + (f" ±{time.half_width:.1%}" if time.ends else "")
+
+
+def _ratio(above: Trial, below: Trial) -> Estimate:
+    return paired_ratio(above.samples_ms, below.samples_ms)
+
+
+def _noise(finals: Sequence[Trial]) -> float:
+    default, again, *_ = finals
+    return max(NOISE_FLOOR, abs(_ratio(default, again).value - 1))
+
+
+def _paired(finals: Sequence[Trial]) -> list[Trial]:
+    """Cut all to the same number of samples; raise if the default does not run."""
+    for one in finals[:2]:
+        if one.outcome != TrialOutcome.OK:
+            raise AutotuneError(
+                f"the default configuration does not run, so that nothing can be compared with it: "
+                f"{one.outcome.value}, {one.reason}"
+            )
+    count = min(len(one.samples_ms) for one in finals if one.outcome == TrialOutcome.OK)
+    return [replace(one, samples_ms=one.samples_ms[:count]) for one in finals]

@@ -17,7 +17,7 @@ from radialbench.errors import ReportError, SuiteError
 if TYPE_CHECKING:
     from radialbench.reports.check.verdict import CheckResult
     from radialbench.suites.schema import SuiteSpec
-    from radialbench.suites.versus.versions import Version
+    from radialbench.suites.versus import Version
 
 CompareFiles = Callable[[Path, Path], "CheckResult"]
 """Compares a folder of results with another one's."""
@@ -119,7 +119,7 @@ def check(
             strict=strict,
         )
         raise typer.Exit(code)
-    from radialbench.reports.check.remeasure import mark_unrepeated
+    from radialbench.reports.check.verdict import mark_unrepeated
     from radialbench.reports.formats import load_check_format
     from radialbench.reports.summary import whole_results
 
@@ -251,17 +251,17 @@ def _check_against(
     skip_unchanged: bool,
 ) -> "CheckResult":
     """Measure a suite with this version and a commit's in turn, suspects twice, and compare."""
-    from radialbench.reports.check.remeasure import (
+    from radialbench.reports.check.verdict import (
+        CheckResult,
         cases_to_repeat,
         merge_repeated,
         passed_unchanged,
         suspects,
     )
-    from radialbench.reports.check.verdict import CheckResult
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_path
+    from radialbench.suites.versus import checked_out, this_version
     from radialbench.suites.versus.rounds import BEFORE, NOW, ROUNDS, measure_rounds
-    from radialbench.suites.versus.versions import checked_out, this_version
 
     spec = load_suite(suite)
     cases = plan(spec)
@@ -278,7 +278,7 @@ def _check_against(
         def measure(ids: Iterable[str], out: Path) -> "CheckResult":
             wanted = frozenset(ids)
             part = [case for case in cases if case.id in wanted]
-            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, say=note)
+            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, on_round=note)
             return compare(out / NOW, out / BEFORE)
 
         left = [case.id for case in cases if case.id not in same]

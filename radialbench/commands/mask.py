@@ -24,8 +24,7 @@ from radialbench.commands.options import (
 from radialbench.errors import SpecError
 
 if TYPE_CHECKING:
-    from radialbench.maskgen.language.heads import HeadPlan
-    from radialbench.maskgen.language.spec import MaskSpec
+    from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
 
@@ -207,7 +206,8 @@ def validate(
     json: Json = False,
 ) -> None:
     """Validate a file without compiling it; errors have line and column."""
-    from radialbench.maskgen.describe import format_value, mask_facts
+    from radialbench.maskgen.describe import mask_facts
+    from radialbench.maskgen.identity import value_text
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
 
     if is_head_plan(file):
@@ -227,7 +227,7 @@ def validate(
     say(f"{file}: mask {spec.name}, order {spec.order.kind}, empty rows {spec.empty_rows}")
     for param in spec.params:
         bounds = f" in {param.bounds}" if param.bounds else ""
-        kind = f"{param.kind}{bounds}, default {format_value(param.default)}"
+        kind = f"{param.kind}{bounds}, default {value_text(param.default)}"
         say(f"  {param.name:<16} {kind}  {param.help}")
     for preset, _ in spec.presets:
         say(f"  preset {preset}")

@@ -11,7 +11,7 @@ from radialbench.commands.console import errors, fail, print_json, say
 from radialbench.commands.options import Json, Quiet, Suite, time_limit_option
 
 if TYPE_CHECKING:
-    from radialbench.suites.noise import Run
+    from radialbench.suites.noise import RunRecords
 
 
 def noise(
@@ -65,7 +65,7 @@ def noise(
     say("\n".join(lines))
 
 
-def _lines(runs: "list[Run]") -> list[str]:
+def _lines(runs: "list[RunRecords]") -> list[str]:
     from tabulate import tabulate
 
     from radialbench.reports.check.noise import (
@@ -87,7 +87,7 @@ def _lines(runs: "list[Run]") -> list[str]:
     ]
 
 
-def _facts(path: Path, runs: "list[Run]") -> dict[str, object]:
+def _facts(path: Path, runs: "list[RunRecords]") -> dict[str, object]:
     from dataclasses import asdict
 
     from radialbench.reports.check.noise import MIN_RUNS, equal_codes, spreads

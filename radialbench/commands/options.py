@@ -269,7 +269,7 @@ def compiled(
     """
     from time import perf_counter
 
-    from radialbench.maskgen.compiler.compile import compile_mask
+    from radialbench.maskgen.compiler import compile_mask
 
     start = perf_counter()
     try:

@@ -20,10 +20,9 @@ from rich.text import Text
 from radialbench.commands.console import plural
 
 if TYPE_CHECKING:
-    from radialbench.autotune.run import Event as TuningEvent
-    from radialbench.autotune.run import JobEnded, JobProgress
+    from radialbench.autotune.run import JobEnded, JobProgress, TuningEvent
     from radialbench.records.result import Record
-    from radialbench.suites.run import Event as RunEvent
+    from radialbench.suites.run import RunEvent
 
     RunWatcher = Callable[[RunEvent], None]
     TuningWatcher = Callable[[TuningEvent], None]
@@ -89,12 +88,12 @@ def _watch(
 
 
 def _run_on_bar(bar: Progress) -> "RunWatcher":
-    from radialbench.suites.run import CaseBegins
+    from radialbench.suites.run import CaseStarted
 
     task = bar.add_task("", count="", gpu="", seconds=0.0)
 
     def on_event(event: "RunEvent") -> None:
-        if isinstance(event, CaseBegins):
+        if isinstance(event, CaseStarted):
             bar.update(
                 task,
                 total=event.work_total,
@@ -113,10 +112,10 @@ def _run_on_bar(bar: Progress) -> "RunWatcher":
 
 
 def _run_in_lines(write: Callable[[str], None]) -> "RunWatcher":
-    from radialbench.suites.run import CaseEnds
+    from radialbench.suites.run import CaseEnded
 
     def on_event(event: "RunEvent") -> None:
-        if isinstance(event, CaseEnds):
+        if isinstance(event, CaseEnded):
             write(case_line(event.place, event.total, event.record))
 
     return on_event
@@ -203,8 +202,8 @@ def _search_state(event: "JobProgress", *, terse: bool = False) -> str:
 
 def _job_line(event: "JobEnded") -> str:
     """Describe the result of a search in a line."""
-    from radialbench.autotune.runoff import format_ms
     from radialbench.autotune.space import format_config
+    from radialbench.autotune.tuner import format_ms
 
     head = f"[{event.place}/{event.total}] {event.job.name}  "
     if event.tuned is None:

@@ -52,7 +52,7 @@ def report(
     The files are report.html, which needs none of the others, report.md, report.csv, and pictures
     as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
-    from radialbench.reports.check.remeasure import mark_unrepeated
+    from radialbench.reports.check.verdict import mark_unrepeated
     from radialbench.reports.formats import load_format
     from radialbench.reports.summary import load_summary, results_file
 

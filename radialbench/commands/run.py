@@ -23,7 +23,7 @@ from radialbench.commands.progress import watch_run
 if TYPE_CHECKING:
     from radialbench.commands.progress import RunWatcher
     from radialbench.suites.estimate import Rate, RunEstimate
-    from radialbench.suites.run import Event, RunOutcome
+    from radialbench.suites.run import RunEvent, RunOutcome
 
 
 def run(
@@ -92,20 +92,20 @@ def run(
     except (WriteError, WorkerError) as error:
         fail(f"{error}. Continue with: {again}", FAILED)
     _print_outcome(spec.name, outcome, again, json=json)
-    if not outcome.sound:
+    if not outcome.ok:
         raise typer.Exit(FAILED)
 
 
 def _streamed(watcher: "RunWatcher | None") -> "RunWatcher":
     """Print events as lines of JSON, and show them."""
     from radialbench.records.codec import to_dict
-    from radialbench.suites.run import CaseBegins
+    from radialbench.suites.run import CaseStarted
 
-    def on_event(event: "Event") -> None:
+    def on_event(event: "RunEvent") -> None:
         if watcher is not None:
             watcher(event)
         facts: dict[str, object] = {"place": event.place, "total": event.total}
-        if isinstance(event, CaseBegins):
+        if isinstance(event, CaseStarted):
             print_json_line({"event": "begins", **facts, "case": event.case.id})
         else:
             print_json_line({"event": "ends", **facts, "record": to_dict(event.record)})

@@ -63,20 +63,21 @@ def show(suite: Suite, json: Json = False) -> None:
         {
             "where": matrix.where,
             "measure": matrix.measure,
-            "masks": [mask.id for mask in matrix.mask_choices()],
-            "grids": [grid.id for grid in matrix.grid_choices()],
+            "masks": [mask.id for mask in masks],
+            "grids": [grid.id for grid in grids],
             "heads": matrix.heads,
             "head_dim": matrix.head_dim,
             "batch": matrix.batch,
             "dtype": matrix.dtype,
             "backends": [
                 {"name": name, "config": asdict(config), "config_source": source}
-                for name, config, source in matrix.configs()
+                for name, config, source in configs
             ],
             "exclude": [rule.model_dump() for rule in matrix.exclude or ()],
             "protocol": matrix.protocol.model_dump(),
         }
         for matrix in spec.cases
+        for grids, masks, configs in [matrix.axes()]
     ]
     facts = {"name": spec.name, "description": spec.description, "tags": list(spec.tags)}
     print_json({**facts, "device": spec.device, "source": spec.source, "cases": matrices})

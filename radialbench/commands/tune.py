@@ -161,9 +161,9 @@ def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool)
         done.append(one)
         if json:
             now = None if one.now is None else to_dict(one.now)
-            facts = {"problem": one.job.name, "verdict": one.word, "reason": one.reason}
+            facts = {"problem": one.job.name, "verdict": one.state, "reason": one.reason}
             print_json_line({**facts, "record": to_dict(one.record), "now": now})
-    sound = sum(one.sound for one in done)
+    sound = sum(one.ok for one in done)
     if not json:
         if done:
             say(verdict_table(done))
@@ -229,10 +229,10 @@ def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, j
 
 def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
     """Print events as lines of JSON, and show them."""
-    from radialbench.autotune.run import Event, JobProgress
+    from radialbench.autotune.run import JobProgress, TuningEvent
     from radialbench.records.codec import to_dict
 
-    def on_event(event: Event) -> None:
+    def on_event(event: TuningEvent) -> None:
         if watcher is not None:
             watcher(event)
         facts: dict[str, object] = {
@@ -253,7 +253,7 @@ def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
 
 def _known(reused: Path | None, record: Path | None, jobs: "list[TuningJob]") -> "Known":
     """Read the trials that are not repeated: of a sweep, and of the one that is recorded."""
-    from radialbench.autotune.sweep import current_trials, read_sweep
+    from radialbench.autotune.trials import current_trials, read_sweep
     from radialbench.errors import AutotuneError
 
     keys = [job.key for job in jobs]
@@ -311,9 +311,9 @@ def _verify(jobs: "list[TuningJob]", pool: "WorkerPool", out: Path, *, json: boo
 def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
     from statistics import median
 
-    from radialbench.autotune.regret import replay_all
-    from radialbench.autotune.sweep import read_sweep
+    from radialbench.autotune.replay import replay_all
     from radialbench.autotune.tables import replayed_table
+    from radialbench.autotune.trials import read_sweep
     from radialbench.records.codec import to_dict
 
     done = []

@@ -16,8 +16,7 @@ from radialbench.integrations.models import Known, known
 from radialbench.integrations.module import RadialAttention
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
-from radialbench.maskgen.language.heads import HeadPlan
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 
 OLDEST = (0, 36)
 """The first version of diffusers whose models ours fit."""

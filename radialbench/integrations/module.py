@@ -12,8 +12,7 @@ from radialbench.errors import BackendError, GridError, SpecError
 from radialbench.integrations.prepared import Prepared, Shape, keys_below, prepare
 from radialbench.integrations.schedule import DenseSchedule
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.heads import HeadPlan
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
 from radialbench.records.lookup import ConfigChoice
 

@@ -14,10 +14,9 @@ from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.select import default_config, run_reasons, select_kernel
 from radialbench.kernels.tuned import find_config, processor
-from radialbench.maskgen.compiler.compile import compile_heads, compile_mask
+from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.heads import HeadPlan
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import BLOCKS, KernelConfig, Problem

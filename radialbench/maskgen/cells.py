@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import TableError
-from radialbench.maskgen.table import BlockTable, pack_bits
+from radialbench.maskgen.table import BlockTable, pack_bits, ranges, unpack_bits
 
 Int64 = NDArray[np.int64]
 Words = NDArray[np.uint32]
@@ -17,7 +17,7 @@ RASTER_LIMIT = 150_000
 """Longest sequence compared pair by pair: 22.5 billion pairs, half a minute on one core."""
 
 _ROWS = 255
-"""Query tokens compared at a time: as many as 8 bits can count."""
+"""Query tokens compared at a time; 8 bits can count them."""
 
 
 def edges(seq_len: int, cells: int) -> Int64:
@@ -34,14 +34,14 @@ def cell_pairs(table: BlockTable, width: int, height: int) -> Int64:
 
 
 def difference_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
-    """Count what two masks keep: pairs only in A, only in B, and in both.
+    """Count the pairs of two masks: those only in A, only in B, and in both.
 
     Tables of one order are compared block by block, in that order. Others are compared pair by
-    pair in the raster order, which takes time that grows with seq_len².
+    pair in the raster order; its time grows with seq_len².
 
     Args:
-        a: One table.
-        b: Another, of the same grid and block sizes.
+        a: A table.
+        b: A table of the same grid and block sizes.
         cells: Cells along each side of the sequence, ≤ seq_len.
 
     Returns:
@@ -69,7 +69,7 @@ def difference_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Blocks with at least one pair, and what they attend.
+    """Blocks with at least one pair, and their bits.
 
     Attributes:
         row: [blocks] query block.
@@ -104,7 +104,7 @@ class _Cuts:
         count: [blocks] its pieces.
         low: [pieces] first place in the block.
         high: [pieces] place after the last.
-        cell: [pieces] cell the piece lies in.
+        cell: [pieces] cell of the piece.
     """
 
     def __init__(self, seq_len: int, block: int, cells: int) -> None:
@@ -134,8 +134,7 @@ def _count(blocks: _Blocks, table: BlockTable, width: int, height: int) -> Int64
         row, column, number = blocks.row[chosen], blocks.column[chosen], content[begin:end] - first
         count_k = k.count[column]
         sizes = q.count[row] * count_k
-        source = np.repeat(np.arange(len(chosen)), sizes)
-        place = np.arange(len(source)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        source, place = ranges(np.zeros_like(sizes), sizes)
         i = q.first[row[source]] + place // count_k[source]
         j = k.first[column[source]] + place % count_k[source]
         at = number[source]
@@ -151,8 +150,7 @@ def _count(blocks: _Blocks, table: BlockTable, width: int, height: int) -> Int64
 
 def _summed(bits: Words, block_n: int) -> NDArray[np.int32]:
     """[contents, block_m + 1, block_n + 1] pairs above and left of each place."""
-    as_bytes = np.ascontiguousarray(bits.astype("<u4", copy=False)).view(np.uint8)
-    dense = np.unpackbits(as_bytes, axis=2, count=block_n, bitorder="little")
+    dense = unpack_bits(bits, block_n)
     summed = np.zeros((len(dense), dense.shape[1] + 1, block_n + 1), np.int32)
     np.cumsum(dense, axis=1, out=summed[:, 1:, 1:])
     np.cumsum(summed[:, 1:, 1:], axis=2, out=summed[:, 1:, 1:])
@@ -201,23 +199,13 @@ def _by_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
 def _token_rows(table: BlockTable, rows: Int64, columns: Int64) -> Bool:
     """[rows, columns] the token mask at some positions of the table's order."""
     row, within = rows // table.block_m, rows % table.block_m
-    found = np.zeros((len(rows), table.columns, table.block_n), np.bool_)
-    source, entry = _entries(table.full.indptr, row)
-    found[source, table.full.indices[entry]] = True
-    source, entry = _entries(table.partial.indptr, row)
-    words = table.bitmaps[table.bitmap_of[entry], within[source]]
-    as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
-    bits = np.unpackbits(as_bytes, axis=1, count=table.block_n, bitorder="little")
-    found[source, table.partial.indices[entry]] = bits.view(np.bool_)
-    flat = found.reshape(len(rows), -1)
+    attends = np.zeros((len(rows), table.columns, table.block_n), np.bool_)
+    source, entry = ranges(table.full.indptr[row], np.diff(table.full.indptr)[row])
+    attends[source, table.full.indices[entry]] = True
+    source, entry = ranges(table.partial.indptr[row], np.diff(table.partial.indptr)[row])
+    bits = table.bitmaps[table.bitmap_of[entry], within[source]]
+    attends[source, table.partial.indices[entry]] = unpack_bits(bits, table.block_n)
+    flat = attends.reshape(len(rows), -1)
     if table.order.kind == "raster":
         return flat[:, : table.seq_len]
     return np.take(flat, columns, axis=1)
-
-
-def _entries(indptr: Int64, rows: Int64) -> tuple[Int64, Int64]:
-    """Entries of some rows: the place in `rows`, and the place in the indices."""
-    sizes = indptr[rows + 1] - indptr[rows]
-    source = np.repeat(np.arange(len(rows)), sizes)
-    place = np.arange(len(source)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return source, indptr[rows][source] + place

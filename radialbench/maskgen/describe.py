@@ -1,12 +1,13 @@
-"""What there is to say about a mask: facts for programs, lines for people, HTML for notebooks."""
+"""Descriptions of a mask: facts for programs, lines for people, HTML for notebooks."""
 
 import html
 from base64 import b64encode
 from typing import Any
 
 from radialbench.errors import RadialBenchError, SpecError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import Model, TokenGrid
+from radialbench.maskgen.identity import value_text
 from radialbench.maskgen.language.expressions import COORDINATES, SEGMENTS
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
@@ -14,13 +15,13 @@ from radialbench.maskgen.picture import percent, shaded_png
 from radialbench.maskgen.table import BlockTable
 
 MOST_STEPS = 8
-"""Values of a part that are listed before the rest is left out."""
+"""Most values of a part that are listed."""
 
 CELLS = 320
-"""Cells along the side of a picture in a notebook."""
+"""Cells along a side of a picture in a notebook."""
 
 EXAMPLE = TokenGrid(16, 12, 20)
-"""Where a mask without a grid is shown."""
+"""Grid on which a mask without a grid is drawn."""
 
 Facts = dict[str, Any]
 
@@ -51,14 +52,7 @@ def mask_facts(spec: MaskSpec) -> Facts:
 
 
 def table_facts(table: BlockTable, heads: int, head_dim: int, seconds: float) -> Facts:
-    """Return what a mask costs: its blocks, and the operations of one layer's attention.
-
-    Args:
-        table: The mask on a grid.
-        heads: Attention heads.
-        head_dim: Numbers per head and token.
-        seconds: Time that compiling took.
-    """
+    """Return the cost of a mask: its blocks, the operations of one layer, and the compile time."""
     return {
         "seq_len": table.seq_len,
         "order": str(table.order),
@@ -83,7 +77,7 @@ def table_facts(table: BlockTable, heads: int, head_dim: int, seconds: float) ->
 
 
 def scene_facts(grid: TokenGrid, model: Model | None, size: str | None) -> Facts:
-    """Return the grid, and the model and size that it is of."""
+    """Return the facts of a grid, and its model and size."""
     return {
         "model": model.name if model else None,
         "size": size,
@@ -99,7 +93,7 @@ def scene_facts(grid: TokenGrid, model: Model | None, size: str | None) -> Facts
 
 
 def part_values(spec: MaskSpec, grid: TokenGrid) -> dict[str, Any]:
-    """Return the named parts that are the same for all tokens, or that follow from dt alone.
+    """Return the named parts that are the same for all tokens, or depend on dt alone.
 
     Returns:
         A part's value, or its values by frame distance: `{"0-1": 1560, "2-3": 780}`.
@@ -120,7 +114,7 @@ def part_values(spec: MaskSpec, grid: TokenGrid) -> dict[str, Any]:
 
 
 def cost_lines(facts: Facts, model: Model | None) -> list[tuple[str, str]]:
-    """Describe what a mask costs, from its `table_facts`: lines with a word in front."""
+    """Describe the cost of a mask from its `table_facts`: pairs of a heading and a text."""
     all_pairs, flops = facts["seq_len"] ** 2, facts["flops"]
     every = -(-facts["seq_len"] // facts["block_m"]) * -(-facts["seq_len"] // facts["block_n"])
     heads = f"{facts['heads']} head{'s' * (facts['heads'] > 1)} of {facts['head_dim']}"
@@ -151,29 +145,22 @@ def cost_lines(facts: Facts, model: Model | None) -> list[tuple[str, str]]:
 
 
 def part_lines(spec: MaskSpec, parts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Describe a mask's parameters, and the parts that have a value: lines with a word in front."""
+    """Describe a mask's parameters, and parts with values: pairs of a heading and a text."""
     lines = []
     for param in spec.params:
-        changed = (
-            "" if param.value == param.default else f" (default {format_value(param.default)})"
-        )
-        lines.append((param.name, f"{format_value(param.value)}{changed}  {param.help}".rstrip()))
+        default = f" (default {value_text(param.default)})" * (param.value != param.default)
+        lines.append((param.name, f"{value_text(param.value)}{default}  {param.help}".rstrip()))
     for part, value in parts.items():
         if not isinstance(value, dict):
-            lines.append((part, format_value(value)))
+            lines.append((part, value_text(_six_digits(value))))
             continue
-        steps = list(value.items())
-        shown = [
-            f"{span.replace('-', '–')}: {format_value(step)}" for span, step in steps[:MOST_STEPS]
+        steps = [
+            f"{span.replace('-', '–')}: {value_text(_six_digits(step))}"
+            for span, step in value.items()
         ]
         more = ", …" if len(steps) > MOST_STEPS else ""
-        lines.append((part, f"by frame distance {', '.join(shown)}{more}"))
+        lines.append((part, f"by frame distance {', '.join(steps[:MOST_STEPS])}{more}"))
     return lines
-
-
-def format_value(value: float | bool) -> str:
-    """Write a parameter's value as people and `--set` do."""
-    return str(value).lower() if isinstance(value, bool) else f"{value:,.6g}".replace(",", "")
 
 
 def first_sentence(text: str) -> str:
@@ -183,7 +170,7 @@ def first_sentence(text: str) -> str:
 
 
 def framed(picture: str, *, plain: bool) -> str:
-    """Draw a frame around a picture of text; in ASCII, if it is to be plain."""
+    """Draw a frame around a picture of text; in ASCII if `plain`."""
     lines = picture.split("\n")
     top, side, bottom = ("+{}+", "|{}|", "+{}+") if plain else ("┌{}┐", "│{}│", "└{}┘")
     rule = ("-" if plain else "─") * len(lines[0])
@@ -191,7 +178,7 @@ def framed(picture: str, *, plain: bool) -> str:
 
 
 def scale_line(grid: TokenGrid, side: int, order: TokenOrder) -> str:
-    """Describe the cells of a picture, of which there are so many along a side."""
+    """Describe the cells of a picture with `side` cells along a side."""
     frame = grid.frame_tokens * side / grid.seq_len
     return (
         f"queries down, keys across, in {order} order; a cell has {grid.seq_len / side:.6g} "
@@ -200,7 +187,7 @@ def scale_line(grid: TokenGrid, side: int, order: TokenOrder) -> str:
 
 
 def table_html(table: BlockTable) -> str:
-    """Show a table: its picture, and what it holds."""
+    """Return a table as HTML: its picture and its facts."""
     facts = {
         "grid": table.grid.label.replace("x", "×"),
         "tokens": f"{table.seq_len:,}",
@@ -216,15 +203,11 @@ def table_html(table: BlockTable) -> str:
         f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(value)}</td></tr>"
         for name, value in facts.items()
     )
-    return (
-        "<div style='display:flex;gap:1.5em;align-items:start;flex-wrap:wrap'>"
-        f"{_picture(table)}<table>{body}</table></div>"
-    )
+    return _side_by_side(_picture(table), f"<table>{body}</table>")
 
 
 def spec_html(spec: MaskSpec) -> str:
-    """Show a mask: its picture on a small grid, if it has one there, and its file."""
-    picture = ""
+    """Return a mask as HTML: its picture on a small grid, if it compiles there, and its file."""
     try:
         table = compile_mask(spec, EXAMPLE)
         grid = EXAMPLE.label.replace("x", "×")
@@ -234,14 +217,16 @@ def spec_html(spec: MaskSpec) -> str:
         )
     except RadialBenchError as error:
         picture = f"<p>Not drawn at {EXAMPLE.label}: {html.escape(str(error))}</p>"
-    return (
-        "<div style='display:flex;gap:1.5em;align-items:start;flex-wrap:wrap'>"
-        f"{picture}<pre>{html.escape(spec.to_yaml())}</pre></div>"
-    )
+    return _side_by_side(picture, f"<pre>{html.escape(spec.to_yaml())}</pre>")
+
+
+def _side_by_side(*parts: str) -> str:
+    style = "display:flex;gap:1.5em;align-items:start;flex-wrap:wrap"
+    return f"<div style='{style}'>{''.join(parts)}</div>"
 
 
 def _steps(values: list[float | bool]) -> dict[str, float | bool]:
-    """Values by distance, equal neighbours taken together."""
+    """Return values by distance; neighbours with equal values form one span."""
     steps: dict[str, float | bool] = {}
     first = 0
     for dt, value in enumerate(values):
@@ -249,6 +234,11 @@ def _steps(values: list[float | bool]) -> dict[str, float | bool]:
             steps[f"{first}-{dt}" if dt > first else f"{dt}"] = _plain(value)
             first = dt + 1
     return steps
+
+
+def _six_digits(value: float | bool) -> float | bool:
+    """Round a computed value for people; parameters and whole numbers keep all digits."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _plain(value: float | bool) -> float | bool:

@@ -1,6 +1,6 @@
-"""Token grids, and the video models that make them of a size in pixels.
+"""Token grids, and the video models that determine them for a size in pixels.
 
-A model is data, one YAML file in `models`.
+A model is data: one YAML file in `models`.
 """
 
 import re
@@ -19,15 +19,15 @@ class TokenGrid:
     """A video of latent tokens and the text tokens of its joint sequence.
 
     In raster order the sequence is `[video | text]` (`[text | video]` with `text_first`); video
-    token (t, y, x) stands at place `s = y·width + x` of frame t. Of the text tokens the first
-    `text_valid` are real, the rest is padding.
+    token (t, y, x) has place `s = y·width + x` in frame t. The first `text_valid` text tokens are
+    real, the rest is padding.
 
     Attributes:
         frames: Latent frames, ≥ 1.
         height: Token rows of a frame, ≥ 1.
         width: Token columns of a frame, ≥ 1.
         text_tokens: Text slots in the joint sequence, ≥ 0; cross-attended text does not count.
-        text_first: Whether the text stands before the video.
+        text_first: Whether the text comes before the video.
         text_valid: Real text tokens; all of them if not given.
     """
 
@@ -39,23 +39,21 @@ class TokenGrid:
     text_valid: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width"):
+        for name in SIDES:
             _check_count(name, getattr(self, name), at_least=1)
         _check_count("text_tokens", self.text_tokens, at_least=0)
         if self.text_valid is None:
             object.__setattr__(self, "text_valid", self.text_tokens)
         _check_count("text_valid", self.text_valid, at_least=0)
         if self.real_text > self.text_tokens:
-            raise GridError(
-                f"text_valid must be at most text_tokens, got {self.text_valid} of "
-                f"{self.text_tokens}"
-            )
+            given = f"{self.text_valid} of {self.text_tokens}"
+            raise GridError(f"text_valid must be at most text_tokens, got {given}")
         if self.seq_len > 2**31 - 1:
             raise GridError(f"a sequence has at most 2^31 - 1 tokens, got {self.seq_len:,}")
 
     @classmethod
     def for_model(cls, model: str, size: str) -> "TokenGrid":
-        """Lay out a video of a known model.
+        """Return the grid of a video of a known model.
 
         Args:
             model: A preset's name, such as `wan2.1-14b`.
@@ -99,33 +97,32 @@ class TokenGrid:
 
     @property
     def label(self) -> str:
-        """The layout in a few characters: frames×height×width, then the text."""
-        return self._written(str(self.frames))
+        """The layout as short text: frames×height×width, and the text tokens."""
+        return self._format(str(self.frames))
 
     @property
     def sweep_label(self) -> str:
-        """The label of all layouts that differ in their frames alone: an F stands for them."""
-        return self._written("F")
+        """The label with F for the frames: one for all layouts that differ only in frames."""
+        return self._format("F")
 
-    def _written(self, frames: str) -> str:
+    def _format(self, frames: str) -> str:
         video = f"{frames}x{self.height}x{self.width}"
         if not self.text_tokens:
             return video
-        text = f"{self.text_tokens}"
-        if self.real_text != self.text_tokens:
-            text = f"{self.real_text}of{self.text_tokens}"
+        padded = f"{self.real_text}of" * (self.real_text != self.text_tokens)
+        text = f"{padded}{self.text_tokens}"
         return f"{text}+{video}" if self.text_first else f"{video}+{text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Linear layers of one shape, and what they are applied to in a call of the transformer.
+    """Linear layers of one shape, in a call of the transformer.
 
     Attributes:
         tokens: `video`, `text`, `joint` for both, or `call` for a single vector.
-        inputs: Numbers that go in.
-        outputs: Numbers that come out.
-        count: How many such layers there are.
+        inputs: Input features.
+        outputs: Output features.
+        count: Number of such layers.
     """
 
     tokens: str
@@ -136,13 +133,13 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class OtherAttention:
-    """Attention besides self-attention, dense always: over text, or within it.
+    """Attention besides self-attention, always dense: over text, or within it.
 
     Attributes:
-        queries: Tokens that attend, as in `Linear`.
-        keys: Tokens that are attended.
-        width: Numbers of a token, all heads together.
-        count: How often a call does it.
+        queries: Query tokens, as `tokens` of `Linear`.
+        keys: Key tokens.
+        width: Elements of a token, all heads together.
+        count: Number of such layers in a call.
     """
 
     queries: str
@@ -153,23 +150,23 @@ class OtherAttention:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a video model makes of a size in pixels.
+    """A video model: its token layout for a size in pixels, and its layers.
 
     Attributes:
         name: Key of the preset.
         title: Name for people.
-        source: Where the figures come from, and how text joins the video.
+        source: Source of the figures, and how text joins the video.
         vae: Pixels of a latent along [time, height, width]; the first frame is a latent of its own.
         patch: Latents of a token along [time, height, width].
         heads: Attention heads.
-        head_dim: Numbers per head and token.
+        head_dim: Elements per head and token.
         layers: Transformer layers.
         example: A usual size.
         text_tokens: Text slots of the joint sequence; 0 where text joins by cross-attention.
-        text_first: Whether the text stands before the video.
-        steps: Denoising steps of a video; None where the model's work is not known.
+        text_first: Whether the text comes before the video.
+        steps: Denoising steps of a video; None if the model's work is not known.
         calls: Calls of the transformer in a step: two with a prompt and without, else one.
-        cross_tokens: Text tokens that are attended by cross-attention.
+        cross_tokens: Text tokens of cross-attention.
         linear: Its linear layers, convolutions of patches included.
         attention: Attention besides self-attention.
     """
@@ -192,19 +189,19 @@ class Model:
     attention: tuple[OtherAttention, ...] = ()
 
     def grid(self, size: str) -> TokenGrid:
-        """Lay out a video of a size such as `1280x720x81`: width×height×frames.
+        """Return the grid of a size such as `1280x720x81`: width×height×frames.
 
         Raises:
             GridError: The text is no size, or VAE and patches do not divide it; the message names
                 the neighbouring sizes that work.
         """
         width, height, frames = parse_size(size)
-        asked = (frames, height, width)
-        near = [self._near(axis, pixels) for axis, pixels in enumerate(asked)]
-        wrong = [axis for axis in (2, 1, 0) if asked[axis] not in near[axis]]
+        sides = (frames, height, width)
+        near = [self._near(axis, pixels) for axis, pixels in enumerate(sides)]
+        wrong = [axis for axis in (2, 1, 0) if sides[axis] not in near[axis]]
         if wrong:
             reasons = "; ".join(
-                f"{SIDES[axis]} {asked[axis]} must be {self._rule(axis)}, such as "
+                f"{SIDES[axis]} {sides[axis]} must be {self._rule(axis)}, such as "
                 + " or ".join(map(str, near[axis]))
                 for axis in wrong
             )
@@ -212,7 +209,7 @@ class Model:
             raise GridError(f"{self.name} cannot make {size}: {reasons}; {fits} works")
         latents, rows, columns = (
             (pixels - (axis == 0)) // self._step(axis) + (axis == 0)
-            for axis, pixels in enumerate(asked)
+            for axis, pixels in enumerate(sides)
         )
         return TokenGrid(
             latents, rows, columns, text_tokens=self.text_tokens, text_first=self.text_first
@@ -226,7 +223,7 @@ class Model:
         return f"1 more than {multiple}" if axis == 0 else multiple
 
     def _near(self, axis: int, pixels: int) -> list[int]:
-        """The size itself if it works, else the next smaller and greater ones that do."""
+        """Return the size itself if it works, else the next smaller and greater ones that do."""
         step, first = self._step(axis), 1 if axis == 0 else self._step(axis)
         below = (pixels - first) // step * step + first
         if below == pixels:
@@ -240,16 +237,16 @@ def parse_size(size: str) -> tuple[int, int, int]:
     Raises:
         GridError: The text is no such size.
     """
-    found = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})[x×]([1-9]\d{0,5})", str(size).strip())
-    if not found:
+    match = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})[x×]([1-9]\d{0,5})", str(size).strip())
+    if not match:
         raise GridError(
             f"a size is width×height×frames, such as 1280x720x81, got {str(size)[:40]!r}"
         )
-    return int(found[1]), int(found[2]), int(found[3])
+    return int(match[1]), int(match[2]), int(match[3])
 
 
 def model_names() -> list[str]:
-    """Names of the model presets."""
+    """Return the names of the model presets."""
     return sorted(file.stem for file in PRESETS.glob("*.yaml"))
 
 
@@ -262,7 +259,7 @@ def load_model(name: str) -> Model:
     """
     if name not in model_names():
         raise GridError(unknown("model", name, model_names()))
-    # Only presets are YAML here; grids alone need none.
+    # Grids alone need no YAML.
     import yaml
 
     data = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""MaskIdentity: which mask something is of, in fields; what people call it is made from them."""
+"""MaskIdentity: the mask of a table or record in fields, and the labels made from them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,20 +8,19 @@ from radialbench.errors import RecordError, unknown
 
 @dataclass(frozen=True, slots=True)
 class MaskIdentity:
-    """Which mask something is of.
+    """The mask of a table or record.
 
     Attributes:
-        name: What people call it: the name that a suite gives it, that of its file without the
-            suffix, or its own.
-        fingerprint: Hash of what it means: rules, order and parameter values.
+        name: Name for people: the name in a suite, that of its file without the suffix, or its own.
+        fingerprint: Hash of its meaning: rules, order and parameter values.
         definition: Its own name, such as that of a mask of the library.
         params: Value of every parameter by name, defaults included.
-        shown: Parameters that the label shows: those that differ from their defaults, or under a
-            suite's own name those that it sweeps.
-        empty_rows: What becomes of tokens that attend nothing.
-        dense: Whether every pair attends by its rule, padding apart: what speed-ups are over.
-        file: Name of the file it was read from, in a suite that of its folder too; None for a mask
-            of the library, or one made in Python.
+        shown: Parameters in the label: those that differ from their defaults, or for a name that a
+            suite chose, those that the suite sweeps.
+        empty_rows: Treatment of tokens that attend nothing.
+        dense: Whether every pair attends by its rule, except padding; the baseline of speed-ups.
+        file: Name of the file it was read from, in a suite with its folder; None for a mask of the
+            library, or one made in Python.
     """
 
     name: str
@@ -42,27 +41,27 @@ class MaskIdentity:
 
     @property
     def label(self) -> str:
-        """The name, with the parameters that tell the mask from others of that name."""
+        """The name, with the values of the parameters in `shown`."""
         values = ", ".join(f"{name}={value_text(self.params[name])}" for name in self.shown)
         return f"{self.name}({values})" if values else self.name
 
 
 def value_text(value: float | bool) -> str:
-    """Write a parameter's value as people do."""
+    """Format a parameter's value as people and `--set` write it; no digit is lost."""
     if isinstance(value, bool):
         return str(value).lower()
     brief = f"{value:g}"
     return brief if float(brief) == value else str(value)
 
 
-def told_apart(masks: Iterable[MaskIdentity]) -> dict[tuple[str, str], str]:
+def distinct_names(masks: Iterable[MaskIdentity]) -> dict[tuple[str, str], str]:
     """Name masks so that no two share a name.
 
-    The name is the label. Masks of one label that are no settings of one definition, such as those
-    of two files of one name, have their file behind it, or the start of their fingerprint.
+    The name is the label. If masks of one label are not settings of one definition, such as those
+    of two files of one name, the name ends with the file or the start of the fingerprint.
 
     Args:
-        masks: The masks; a mask may be there several times.
+        masks: The masks; a mask may appear several times.
 
     Returns:
         The names, by label and fingerprint.
@@ -71,12 +70,12 @@ def told_apart(masks: Iterable[MaskIdentity]) -> dict[tuple[str, str], str]:
     for mask in masks:
         labels.setdefault(mask.label, {}).setdefault(mask.fingerprint, mask)
     names: dict[tuple[str, str], str] = {}
-    for label, found in labels.items():
-        definitions = {(mask.definition, mask.file) for mask in found.values()}
-        settings = {tuple(mask.params.items()) for mask in found.values()}
-        one_family = len(definitions) == 1 and len(settings) == len(found)
-        by_file = len({mask.file for mask in found.values()}) == len(found)
-        for fingerprint, mask in found.items():
-            behind = f" ({mask.file or 'library'})" if by_file else f" ({fingerprint[:8]})"
-            names[label, fingerprint] = label + ("" if one_family else behind)
+    for label, variants in labels.items():
+        definitions = {(mask.definition, mask.file) for mask in variants.values()}
+        settings = {tuple(mask.params.items()) for mask in variants.values()}
+        one_family = len(definitions) == 1 and len(settings) == len(variants)
+        by_file = len({mask.file for mask in variants.values()}) == len(variants)
+        for fingerprint, mask in variants.items():
+            suffix = f" ({mask.file or 'library'})" if by_file else f" ({fingerprint[:8]})"
+            names[label, fingerprint] = label + ("" if one_family else suffix)
     return names

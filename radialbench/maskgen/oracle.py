@@ -1,4 +1,4 @@
-"""What a mask means: every pair of tokens, one by one. Slow, short, and the judge of the rest."""
+"""The definition of a mask, pair by pair: slow and short; every table is compared with it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ def token_mask(
     Args:
         spec: The mask.
         grid: Token layout; small, as the result has seq_len² entries.
-        tables: Block tables that the mask asks for by name.
+        tables: Block tables of the mask by name.
 
     Returns:
         [seq_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
@@ -84,17 +84,17 @@ class _Oracle:
             case Not():
                 return ~self.node(node.part)
             case BlockInput():
-                return self.blown_up(self.tables[node.name], int(node.block.value or 0))
+                return self.whole_blocks(self.tables[node.name], int(node.block.value or 0))
             case Rounded():
                 block = int(node.block.value or 0)
-                return self.blown_up(self.rounded(node, block), block)
+                return self.whole_blocks(self.rounded(node, block), block)
 
-    def blown_up(self, blocks: Bool, block: int) -> Bool:
+    def whole_blocks(self, blocks: Bool, block: int) -> Bool:
         own = self.at.p // block
         return blocks[own[:, None], own[None, :]]
 
     def rounded(self, node: Rounded, block: int) -> Bool:
-        """Judge blocks: each piece of a block that a frame pair (or all the video) owns."""
+        """Return the blocks of which a piece, of a frame pair or of the whole video, is kept."""
         allowed = self.pairs(node.of)
         count = -(-self.n // block)
         kept = np.zeros((count, count), np.bool_)
@@ -108,7 +108,7 @@ class _Oracle:
                     for b in self._blocks(columns, block, node.overhang):
                         inside_q = rows[rows // block == a]
                         inside_k = columns[columns // block == b]
-                        kept[a, b] |= _judge(allowed, inside_q, inside_k, node.keep, block)
+                        kept[a, b] |= _is_kept(allowed, inside_q, inside_k, node.keep, block)
         return kept
 
     def _blocks(self, tokens: NDArray[np.int64], block: int, overhang: str) -> list[int]:
@@ -116,7 +116,7 @@ class _Oracle:
         return blocks[: -(-len(tokens) // block)] if overhang == "drop" else blocks
 
 
-def _judge(
+def _is_kept(
     allowed: Bool, rows: NDArray[np.int64], columns: NDArray[np.int64], keep: KeepRule, block: int
 ) -> bool:
     inside = allowed[np.ix_(rows, columns)]

@@ -1,4 +1,4 @@
-"""Token orders: in which sequence a mask wants the tokens of a video, and where each is then."""
+"""Token orders: permutations of a video's tokens that suit masks, and the tokens' coordinates."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from radialbench.maskgen.grid import TokenGrid
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
-KINDS = ("raster", "space_major", "tiles")
+ORDERS = ("raster", "space_major", "tiles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class TokenOrder:
 
     Attributes:
         kind: `raster` (frame by frame, row by row), `space_major` (all frames of a place side
-            by side, as Sparse VideoGen's temporal heads want them) or `tiles` (boxes of tokens,
-            as sliding tile attention wants them; tiles and the tokens in them in raster order,
-            tiles at a ragged edge are short).
+            by side, for Sparse VideoGen's temporal heads) or `tiles` (boxes of tokens, for sliding
+            tile attention; tiles and the tokens in them are in raster order, those at a ragged
+            edge are smaller).
         tile_thw: Frames, rows and columns of a tile; (0, 0, 0) unless `kind` is `tiles`.
     """
 
@@ -32,8 +32,8 @@ class TokenOrder:
     tile_thw: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise SpecError(f"order must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.kind not in ORDERS:
+            raise SpecError(f"order must be one of {', '.join(ORDERS)}, got {self.kind!r}")
         if (self.kind == "tiles") != all(side >= 1 for side in self.tile_thw):
             raise SpecError(f"a tile has three sides of at least 1 token, got {self.tile_thw}")
 
@@ -43,7 +43,7 @@ class TokenOrder:
 
     @classmethod
     def parse(cls, text: str) -> "TokenOrder":
-        """Read what `str` wrote: `raster`, `space_major` or `tiles:6,8,8`."""
+        """Read the text of an order: `raster`, `space_major` or `tiles:6,8,8`."""
         tiles = re.fullmatch(r"tiles:(\d{1,9}),(\d{1,9}),(\d{1,9})", text)
         if tiles:
             t, h, w = map(int, tiles.groups())
@@ -51,7 +51,7 @@ class TokenOrder:
         return cls(text)
 
     def source_index(self, grid: TokenGrid) -> Int64:
-        """Return which raster token stands at each position: `new[p] = old[source_index[p]]`.
+        """Return the raster token of each position: `new[p] = old[source_index[p]]`.
 
         Returns:
             [seq_len] a permutation of 0 … seq_len - 1. Read-only: it is shared.
@@ -86,18 +86,13 @@ class Coordinates:
     @cached_property
     def text(self) -> Bool:
         """[seq_len] whether the token is text or its padding."""
-        text = np.zeros(self.grid.seq_len, np.bool_)
-        start = self.grid.text_start
-        text[start : start + self.grid.text_tokens] = True
-        return text
+        place = self.p - self.grid.text_start
+        return (place >= 0) & (place < self.grid.text_tokens)
 
     @cached_property
     def pad(self) -> Bool:
         """[seq_len] whether the token is padding of the text."""
-        pad = np.zeros(self.grid.seq_len, np.bool_)
-        start = self.grid.text_start
-        pad[start + self.grid.real_text : start + self.grid.text_tokens] = True
-        return pad
+        return self.text & (self.p >= self.grid.text_start + self.grid.real_text)
 
     @cached_property
     def t(self) -> Int64:
@@ -121,8 +116,8 @@ class Coordinates:
 
     def axis(self, name: str) -> Int64:
         """[seq_len] a coordinate by its letter: t, y, x, s, i or p."""
-        found: Int64 = getattr(self, name)
-        return found
+        coordinate: Int64 = getattr(self, name)
+        return coordinate
 
     def _video(self, size: int, *, divide: bool) -> Int64:
         place = self.i - self.grid.video_start

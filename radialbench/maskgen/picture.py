@@ -1,6 +1,5 @@
 """Pictures of masks, exact to the pair: as text for a terminal, as PNG and SVG files."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,7 +13,7 @@ from radialbench.errors import ReportError
 from radialbench.maskgen.cells import cell_pairs, edges
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.table import BlockTable, replacement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +25,16 @@ Int64 = NDArray[np.int64]
 GLYPHS = " ░▒▓█▀▄"
 ASCII_GLYPHS = " .:*#"
 _LEVELS = np.array([(0, 0), (0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (1, 1), (1, 0), (0, 1)])
-"""Upper and lower density that each glyph looks like."""
+"""Upper and lower density of each glyph."""
 
 SUFFIXES = (".png", ".svg")
 SHARPEST = 1000
-"""Cells along the side of a mask in a file: more are smaller than a screen's pixels."""
+"""Most cells along a side of a mask in a file; more would be smaller than a pixel of a screen."""
 
 DPI = 200
 PER_ROW = 6
-LINES_APART = 14
-"""Least pixels between lines where frames begin."""
+LINE_GAP = 14
+"""Least pixels between the lines at the first tokens of frames."""
 
 INK, QUIET, TEXT_BORDER = "#1b2733", "#66727e", "#d9660f"
 SHADE = (31, 95, 168)
@@ -43,7 +42,7 @@ SHADE = (31, 95, 168)
 MOST_MASKS = 96
 SHADES = ("#ffffff", "#c5daee", "#5b9bd0", "#1f5fa8", "#0a2350")
 ONLY_A, ONLY_B, BOTH = "#d9660f", "#1a74c4", "#b9bfc6"
-"""Apart for people with any colour vision, and in grey print by their brightness."""
+"""Distinct for any colour vision, and by their brightness in grey."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,13 @@ class Sheet:
     """A white figure with square panels side by side, in rows of at most `PER_ROW`.
 
     Attributes:
-        figure: Where everything is drawn.
+        figure: The figure of matplotlib.
         columns: Panels in a row.
-        panel_in: Side of a panel. This and the other lengths are inches.
-        left: Room for the ticks of the first panel.
-        gap: Between panels.
-        top: Room for titles.
-        below: Room for ticks.
+        panel_in: Side of a panel; all lengths are inches.
+        left: Space for the ticks of the first panel.
+        gap: Space between panels.
+        top: Space for titles.
+        below: Space for ticks.
     """
 
     figure: "Figure"
@@ -70,7 +69,7 @@ class Sheet:
 
     @classmethod
     def of(cls, panels: int, width_px: int, caption: str) -> "Sheet":
-        """Lay a sheet out."""
+        """Return an empty sheet for a number of panels."""
         from matplotlib.figure import Figure
 
         rows = -(-panels // PER_ROW)
@@ -80,7 +79,7 @@ class Sheet:
         height = rows * (cls.top + panel + cls.below) + (0.17 if caption else 0)
         figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
         sheet = cls(figure, columns, panel)
-        sheet.say(cls.left, 0.07, caption, size=6.5, color=QUIET)
+        sheet.text(cls.left, 0.07, caption, size=6.5, color=QUIET)
         return sheet
 
     @property
@@ -88,14 +87,14 @@ class Sheet:
         """Pixels along the side of a panel."""
         return int(self.panel_in * DPI)
 
-    def say(self, x: float, y: float, text: str, **style: Any) -> Any:
-        """Write text as it stands: nothing in it is mathematics."""
+    def text(self, x: float, y: float, text: str, **style: Any) -> Any:
+        """Draw text literally, not as mathematics."""
         width, height = self.figure.get_size_inches()
         return self.figure.text(x / width, y / height, text, parse_math=False, **style)
 
     def words(self, x: float, y: float, words: Sequence[tuple[str, str]], **style: Any) -> None:
-        """Write words in their colours from left to right, small enough for a panel."""
-        written = [self.say(x, y, word, color=colour, **style) for word, colour in words]
+        """Draw words in their colours from left to right, small enough for a panel."""
+        written = [self.text(x, y, word, color=colour, **style) for word, colour in words]
         gaps = [0.03 if word == "■" else 0.12 for word, _ in words]
         widths = [text.get_window_extent().width / DPI for text in written]
         scale = min(1, self.panel_in / max(sum(widths) + sum(gaps[:-1]), 0.1))
@@ -104,7 +103,7 @@ class Sheet:
             x += (width + gap) * scale
 
     def panel(self, place: int, title: str, notes: Sequence[tuple[str, str]]) -> "Axes":
-        """Add a panel with a title, and words below it in their colours."""
+        """Add a panel with a title, and notes below it in their colours."""
         width, height = self.figure.get_size_inches()
         row, column = divmod(place, self.columns)
         x = self.left + column * (self.panel_in + self.gap)
@@ -116,41 +115,24 @@ class Sheet:
         return self.figure.add_axes((x / width, y / height, *size))
 
     def write(self, path: Path, kind: str) -> None:
-        """Write the file; whoever reads the path sees the old one or the new one, never a part.
+        """Write the file, whole or not at all.
 
         Raises:
             ReportError: The file cannot be written.
         """
+        from matplotlib import rc_context
+
+        # The file must not change from one run to the next.
+        stamps = {"Software": None} if kind == "png" else {"Date": None}
         try:
-            self._replace(path, kind)
+            with rc_context({"svg.hashsalt": "radialbench"}), replacement(path) as file:
+                self.figure.savefig(file, format=kind, metadata=stamps)
         except OSError as error:
             raise ReportError(f"cannot write {path}: {error.strerror or error}") from error
 
-    def _replace(self, path: Path, kind: str) -> None:
-        from matplotlib import rc_context
-
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        # Nothing in the file may change from one run to the next.
-        stamps = {"Software": None} if kind == "png" else {"Date": None}
-        try:
-            with rc_context({"svg.hashsalt": "radialbench"}), temporary.open("wb") as file:
-                self.figure.savefig(file, format=kind, metadata=stamps)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
 
 def density_image(table: BlockTable, width: int, height: int) -> Image:
-    """Return the share of attending pairs in each cell of a mask, in the table's order.
-
-    Args:
-        table: The mask.
-        width: Cells along the keys; at most one a token.
-        height: Cells along the queries; at most one a token.
-
-    Returns:
-        [min(height, seq_len), min(width, seq_len)] shares, exactly.
-    """
+    """[min(height, seq_len), min(width, seq_len)] exact share of attending pairs in each cell."""
     width, height = min(width, table.seq_len), min(height, table.seq_len)
     sides = (np.diff(edges(table.seq_len, cells)) for cells in (height, width))
     shares: Image = cell_pairs(table, width, height) / np.outer(*sides)
@@ -158,21 +140,16 @@ def density_image(table: BlockTable, width: int, height: int) -> Image:
 
 
 def picture_side(grid: TokenGrid, most: int) -> int:
-    """Choose how many cells a side of a picture has, so that frames are equally wide if they can.
-
-    Args:
-        grid: Token layout.
-        most: Cells there is room for.
-    """
+    """Choose the cells along a side of a picture, so that frames are equally wide if possible."""
     aligned = most // grid.frames * grid.frames
     return min(grid.seq_len, aligned if 3 * aligned > 2 * most else most)
 
 
 def terminal_picture(image: Image, *, plain: bool = False) -> str:
-    """Draw densities as text: blank where there is no pair at all, darker with more.
+    """Draw densities as text: blank without any pair, darker with more.
 
     Args:
-        image: [height, width] densities; two rows make a line, as characters are tall.
+        image: [height, width] densities; two rows make a line of text.
         plain: Use ASCII only.
     """
     rows = np.pad(image, ((0, len(image) % 2), (0, 0)), mode="edge")
@@ -184,7 +161,7 @@ def terminal_picture(image: Image, *, plain: bool = False) -> str:
 
 
 def terminal_difference(pairs: Int64) -> str:
-    """Draw what two masks keep as text.
+    """Draw the pairs of two masks as text.
 
     A cell is A or B if at least 3/4 of the pairs in which the masks differ there are that mask's,
     else X; small letters where most pairs are in both; `·` where the masks agree; blank where
@@ -194,24 +171,18 @@ def terminal_difference(pairs: Int64) -> str:
         pairs: [3, height, width] pairs only in A, only in B, in both; two rows make a line.
     """
     a, b, both = np.add.reduceat(pairs, np.arange(0, pairs.shape[1], 2), axis=1)
-    apart = a + b
-    letter = np.where(4 * a >= 3 * apart, 2, np.where(4 * b >= 3 * apart, 4, 6))
-    letter += apart > both
-    return _text(" ·aAbBxX", np.where(apart > 0, letter, both > 0))
+    differing = a + b
+    letter = np.where(4 * a >= 3 * differing, 2, np.where(4 * b >= 3 * differing, 4, 6))
+    letter += differing > both
+    return _text(" ·aAbBxX", np.where(differing > 0, letter, both > 0))
 
 
 def shaded_png(table: BlockTable, cells: int) -> bytes:
-    """Draw a mask as PNG: one ink that covers more where more pairs attend, on any paper.
-
-    Args:
-        table: The mask.
-        cells: Most cells along a side.
-    """
+    """Draw a mask as PNG: one colour, more opaque where more pairs attend, without a background."""
     from PIL import Image as Picture
 
     side = picture_side(table.grid, cells)
-    # A quarter of the pairs gets half of the ink, so that thin bands are seen.
-    levels = np.round(15 * np.sqrt(density_image(table, side, side))).astype(np.uint8)
+    levels = np.round(15 * _ink(density_image(table, side, side))).astype(np.uint8)
     image = Picture.fromarray(levels)
     image.putpalette(SHADE * 16)
     buffer = BytesIO()
@@ -232,13 +203,13 @@ def save_pictures(
     More than six make several rows.
 
     Args:
-        path: File to write; its suffix says which.
-        titled_tables: Titles and masks, from left to right; the density stands under the title.
+        path: File to write, with its format as suffix.
+        titled_tables: Titles and masks, from left to right; the density is under the title.
         caption: A line below the pictures.
         width_px: Pixels across.
 
     Raises:
-        ReportError: There is no mask or more than 96, the suffix is another, or the file cannot be
+        ReportError: There is no mask or more than 96, the suffix is unknown, or the file cannot be
             written.
     """
     if not 1 <= len(titled_tables) <= MOST_MASKS:
@@ -271,19 +242,19 @@ def save_difference(
     caption: str = "",
     width_px: int = 1200,
 ) -> None:
-    """Draw what two masks keep, and write a PNG or SVG file.
+    """Draw the pairs of two masks, and write a PNG or SVG file.
 
     Args:
-        path: File to write; its suffix says which.
+        path: File to write, with its format as suffix.
         pairs: [3, side, side] pairs only in A, only in B, and in both.
-        names: What A and B are called.
+        names: Names of A and B.
         grid: Token layout.
         order: Token order of the cells.
         caption: A line below the picture.
         width_px: Pixels across.
 
     Raises:
-        ReportError: The suffix is another, or the file cannot be written.
+        ReportError: The suffix is unknown, or the file cannot be written.
     """
     kind = picture_kind(path)
     from matplotlib import style
@@ -295,9 +266,9 @@ def save_difference(
     missing = np.einsum("cij,ck->ijk", ink, paper) / np.maximum(ink.sum(axis=0), 1)[:, :, None]
     notes = []
     shares = pairs.sum(axis=(1, 2)) / grid.seq_len**2
-    words = (f"only {names[0]}", f"only {names[1]}", "both")
-    for word, share, colour in zip(words, shares, (ONLY_A, ONLY_B, BOTH), strict=True):
-        notes += [("■", colour), (f"{word} {percent(share)}", QUIET)]
+    labels = (f"only {names[0]}", f"only {names[1]}", "both")
+    for label, share, colour in zip(labels, shares, (ONLY_A, ONLY_B, BOTH), strict=True):
+        notes += [("■", colour), (f"{label} {percent(share)}", QUIET)]
     with style.context("default"):
         sheet = Sheet.of(1, width_px, caption)
         axes = sheet.panel(0, " and ".join(names), notes)
@@ -308,13 +279,13 @@ def save_difference(
 def draw_cells(
     axes: "Axes", colours: NDArray[np.float64], grid: TokenGrid, order: TokenOrder, *, named: bool
 ) -> None:
-    """Draw cells with lines where frames begin, and ticks that number them."""
+    """Draw cells with a line at the first token of each frame, and ticks that number frames."""
     n = grid.seq_len
     axes.imshow(colours, extent=(0, n, n, 0), interpolation="antialiased", aspect="auto")
     word, starts, numbers = _divisions(grid, order)
     step = max(1, -(-len(starts) // 8))
-    apart = axes.get_window_extent().width / n * (starts[1] - starts[0]) if len(starts) > 1 else 0
-    for start in starts if apart >= LINES_APART else starts[::step]:
+    gap = axes.get_window_extent().width / n * (starts[1] - starts[0]) if len(starts) > 1 else 0
+    for start in starts if gap >= LINE_GAP else starts[::step]:
         axes.axvline(start, color=INK, alpha=0.16, linewidth=0.35)
         axes.axhline(start, color=INK, alpha=0.16, linewidth=0.35)
     if grid.text_tokens:
@@ -334,10 +305,10 @@ def draw_cells(
 
 
 def picture_kind(path: str | Path) -> str:
-    """Return the kind of picture that a file name asks for: `png` or `svg`.
+    """Return the kind of picture of a file name: `png` or `svg`.
 
     Raises:
-        ReportError: It asks for another.
+        ReportError: The suffix is another.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
@@ -346,7 +317,7 @@ def picture_kind(path: str | Path) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as people read it, such as 12.3%; nothing is called all, something not none."""
+    """Format a share such as 12.3%; only all pairs are 100%, and only no pair is 0%."""
     if 0.999 < share < 1:
         return "over 99.9%"
     if 0 < share < 1e-6:
@@ -357,7 +328,7 @@ def percent(share: float) -> str:
 def _divisions(
     grid: TokenGrid, order: TokenOrder
 ) -> tuple[str, NDArray[np.int64], NDArray[np.int64]]:
-    """What the sequence is divided into: its name, the first position of each, its number."""
+    """Return the divisions of a sequence: their name, first positions and numbers."""
     if order.kind == "space_major":
         rows = np.arange(grid.height)
         return "row, place by place", grid.video_start + rows * grid.width * grid.frames, rows
@@ -370,7 +341,7 @@ def _divisions(
 
 
 def _ink(shares: Image) -> Image:
-    """Darkness of cells: a quarter of the pairs gets half of it, so that thin bands are seen."""
+    """Return the darkness of cells: half of it for a quarter of the pairs, to show thin bands."""
     ink: Image = np.sqrt(shares)
     return ink
 

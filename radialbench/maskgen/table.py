@@ -1,12 +1,15 @@
-"""BlockTable: the blocks of a sparse attention mask that a kernel has to visit."""
+"""BlockTable: the blocks of a sparse attention mask that a kernel visits."""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -15,7 +18,6 @@ from numpy.typing import NDArray
 from radialbench.errors import RadialBenchError, TableError
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.maskgen.npz import read_arrays, write_arrays
 from radialbench.maskgen.order import TokenOrder
 
 Int64 = NDArray[np.int64]
@@ -23,6 +25,7 @@ Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
 
 FORMAT = "radialbench block table"
+
 VERSION = 2
 """1: header (JSON as bytes) and the six arrays of `ARRAYS`. 2: the mask in fields, not as text."""
 
@@ -39,7 +42,7 @@ ARRAYS: dict[str, tuple[type[np.generic], int]] = {
 
 @dataclass(frozen=True, eq=False)
 class Csr:
-    """Column indices of each row, one row after the other.
+    """Column indices of each row, row by row.
 
     With rows {0: [2, 5], 1: [], 2: [0]}, `indptr` is [0, 2, 2, 3] and `indices` is [2, 5, 0].
 
@@ -63,7 +66,7 @@ class Csr:
 
     @classmethod
     def from_sorted(cls, rows: Int64, columns: Int64, row_count: int) -> "Csr":
-        """Build from entries sorted by row, then column."""
+        """Return the CSR of entries sorted by row, then column."""
         indptr = np.zeros(row_count + 1, np.int64)
         np.cumsum(np.bincount(rows, minlength=row_count), out=indptr[1:])
         return cls(indptr, columns.astype(np.int32))
@@ -71,7 +74,7 @@ class Csr:
 
 @dataclass(frozen=True)
 class Runs:
-    """Neighbouring full blocks of a row, taken together.
+    """Runs of neighbouring full blocks of each row.
 
     Attributes:
         indptr: [rows + 1] int64; row r owns runs `indptr[r]` to `indptr[r + 1]`.
@@ -94,16 +97,14 @@ class BlockTable:
     A 5-token sequence that may look back one token, with 2×2 blocks:
 
     ```text
-    token mask   1 . | . . | .     full      none
-                 1 1 | . . | .     partial   indptr [0, 1, 3, 5], indices [0, 0, 1, 1, 2]
-                 ----+-----+--     bitmap_of [0, 1, 0, 1, 2]
-                 . 1 | 1 . | .     bitmaps   0: 1.   1: .1   2: 1
-                 . . | 1 1 | .               11      ..
+    token mask   1 . | . . | .     full      indptr [0, 0, 0, 1], indices [2]
+                 1 1 | . . | .     partial   indptr [0, 1, 3, 4], indices [0, 0, 1, 1]
+                 ----+-----+--     bitmap_of [0, 1, 0, 1]
+                 . 1 | 1 . | .     bitmaps   0: 1.   1: .1
+                 . . | 1 1 | .                  11      ..
                  ----+-----+--
                  . . | . 1 | 1     the last block is 1×1: its one pair attends, so it is full
     ```
-
-    (so in truth block (2, 2) is in `full`, and bitmap 2 does not exist).
 
     Attributes:
         grid: Token layout the mask was compiled for.
@@ -115,7 +116,7 @@ class BlockTable:
         bitmap_of: [partial.nnz] int32, index into `bitmaps`.
         bitmaps: [distinct, block_m, ⌈block_n / 32⌉] uint32; bit b of word w says whether key
             column 32·w + b attends. Bits outside the sequence are 0.
-        mask: Which mask it was compiled from; None for a table that was made otherwise.
+        mask: The mask it was compiled from; None for a table of another origin.
     """
 
     grid: TokenGrid
@@ -140,7 +141,7 @@ class BlockTable:
 
     @property
     def label(self) -> str:
-        """What people call the mask."""
+        """Name of the mask for people."""
         return self.mask.label if self.mask else "the table"
 
     @property
@@ -193,8 +194,7 @@ class BlockTable:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.full.indptr, self.full.indices, self.partial.indptr, self.partial.indices)
-        return sum(a.nbytes for a in arrays) + self.bitmap_of.nbytes + self.bitmaps.nbytes
+        return sum(array.nbytes for array in self._arrays().values())
 
     @property
     def runs(self) -> Runs:
@@ -218,28 +218,25 @@ class BlockTable:
         return digest.hexdigest()
 
     def flops(self, heads: int, head_dim: int) -> int:
-        """Floating point operations that the mask asks for: 4·heads·head_dim·pairs."""
+        """Return the floating point operations of the mask: 4·heads·head_dim·pairs."""
         return 4 * heads * head_dim * self.pairs
 
     def executed_flops(self, heads: int, head_dim: int) -> int:
-        """Floating point operations of the visited blocks, computed whole."""
+        """Return the floating point operations of the visited blocks, computed whole."""
         return 4 * heads * head_dim * self.nnz * self.block_m * self.block_n
 
     def transpose(self) -> "BlockTable":
-        """Swap queries and keys, as a backward pass wants the table."""
-        bits = self.unpacked_bitmaps().transpose(0, 2, 1)
+        """Swap queries and keys, for a backward pass."""
         full, _ = _transposed(self.full, self.columns)
         partial, origin = _transposed(self.partial, self.columns)
-        return BlockTable(
-            grid=self.grid,
-            order=self.order,
+        return replace(
+            self,
             block_m=self.block_n,
             block_n=self.block_m,
             full=full,
             partial=partial,
             bitmap_of=self.bitmap_of[origin],
-            bitmaps=pack_bits(bits),
-            mask=self.mask,
+            bitmaps=pack_bits(self.unpacked_bitmaps().transpose(0, 2, 1)),
         )
 
     def any_blocks(self) -> Bool:
@@ -273,12 +270,7 @@ class BlockTable:
         return table_html(self)
 
     def header(self, format_name: str = FORMAT, **facts: object) -> NDArray[np.uint8]:
-        """Describe arrays as the bytes of a JSON object.
-
-        Args:
-            format_name: What the arrays are.
-            **facts: What else there is to say.
-        """
+        """Describe arrays of a format, with further facts, as the bytes of a JSON object."""
         header = {
             "format": format_name,
             "version": VERSION,
@@ -292,23 +284,23 @@ class BlockTable:
         return np.frombuffer(json.dumps(header | facts).encode(), np.uint8)
 
     def content(self) -> dict[str, NDArray[np.generic]]:
-        """Return what a file holds: the header and all arrays."""
+        """Return the content of a file: the header and all arrays."""
         return {"header": self.header(), **self._arrays()}
 
     @classmethod
     def from_content(cls, content: Mapping[str, NDArray[np.generic]]) -> "BlockTable":
-        """Put a table together from what `content` returned.
+        """Build a table from its `content`.
 
         Raises:
-            TableError: The arrays are not a table of this version, or were changed.
+            TableError: The arrays are no table of this version, or were changed.
         """
         header = _header(content)
         for name, (dtype, dimensions) in ARRAYS.items():
             array = content.get(name)
             if array is None or array.dtype != dtype or array.ndim != dimensions:
-                found = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
+                got = "nothing" if array is None else f"{array.dtype} of {array.ndim} dimensions"
                 raise TableError(
-                    f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions, got {found}"
+                    f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions, got {got}"
                 )
         part: Mapping[str, Any] = content
         try:
@@ -333,7 +325,7 @@ class BlockTable:
         return table
 
     def save(self, path: str | Path) -> None:
-        """Write a versioned npz file; its readers see the old one or the new one, never a part.
+        """Write a versioned npz file, whole or not at all.
 
         Raises:
             TableError: The file cannot be written.
@@ -342,7 +334,7 @@ class BlockTable:
 
     @classmethod
     def load(cls, path: str | Path) -> "BlockTable":
-        """Read what `save` wrote.
+        """Read a file of `save`.
 
         Raises:
             TableError: The file is missing, damaged, foreign, or of another version.
@@ -393,16 +385,21 @@ class BlockTable:
 def pack_bits(bits: Bool) -> NDArray[np.uint32]:
     """Pack the last axis into 32-bit words, lowest bit first."""
     packed = np.packbits(bits, axis=-1, bitorder="little")
-    spare = -packed.shape[-1] % 4
-    if spare:
+    if spare := -packed.shape[-1] % 4:
         packed = np.pad(packed, [(0, 0)] * (packed.ndim - 1) + [(0, spare)])
     return np.ascontiguousarray(packed).view("<u4").astype(np.uint32, copy=False)
 
 
 def unpack_bits(words: NDArray[np.uint32], count: int) -> Bool:
-    """Undo `pack_bits` where the last axis had `count` bits."""
+    """Unpack the words of `pack_bits`, where the last axis had `count` bits."""
     as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
     return np.unpackbits(as_bytes, axis=-1, count=count, bitorder="little").view(np.bool_)
+
+
+def ranges(first: Int64, count: Int64) -> tuple[Int64, Int64]:
+    """Return `count[j]` neighbours from `first[j]` on, for every j: each one's j, and itself."""
+    owner = np.repeat(np.arange(len(count)), count)
+    return owner, np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
 
 
 def block_lengths(seq_len: int, block: int) -> Int64:
@@ -447,3 +444,57 @@ def _broken_csr(csr: Csr, rows: int, columns: int) -> str | None:
     row_starts = row_starts[(row_starts > 0) & (row_starts < csr.nnz)]
     rising[row_starts - 1] = True
     return None if rising.all() else "indices must ascend within a row"
+
+
+MAX_BYTES = 8 << 30
+"""Largest size of a file's arrays; tables for 2^31 tokens of video are far smaller."""
+
+
+def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
+    """Read arrays of an npz file; missing ones are left out.
+
+    Raises:
+        TableError: The file is missing, damaged, foreign or too large.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise TableError(
+                f"cannot read {path}: its arrays take {size:,} bytes, and {MAX_BYTES:,} is the most"
+            )
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file}
+    except OSError as error:
+        raise TableError(f"cannot read {path}: {error.strerror or error}") from error
+    except TableError:
+        raise
+    except Exception as error:  # Damaged files make zipfile and NumPy raise almost anything.
+        raise TableError(f"cannot read {path}: not an npz file, or damaged ({error})") from error
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that replaces the one at the path once it is complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+    """Write an npz file, whole or not at all.
+
+    Raises:
+        TableError: It cannot be written.
+    """
+    try:
+        with replacement(target) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise TableError(f"cannot write {target}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Work of a whole video model: the exact operations of a call, a step and a video."""
+"""Work of a video model: the exact operations of a call and of a whole video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from radialbench.maskgen.table import BlockTable
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Which calls of self-attention stay dense.
+    """The calls of self-attention that stay dense.
 
     Attributes:
         steps: Denoising steps of a video.
@@ -30,7 +30,7 @@ class Schedule:
             )
 
     def sparse_layers(self, layers: int) -> int:
-        """Sparse layers of all steps together, for a model of so many layers."""
+        """Return the sparse layers of all steps together."""
         return (self.steps - self.dense_steps) * max(layers - self.dense_layers, 0)
 
 
@@ -42,9 +42,9 @@ class CallWork:
     VAE.
 
     Attributes:
-        linear: Of linear layers, and of the convolution that makes tokens of patches.
-        other: Of attention besides self-attention.
-        self_attention: Of dense self-attention in all layers: 4 · layers · heads · head_dim · n².
+        linear: Operations of linear layers, and of the convolution of patches.
+        other: Operations of attention besides self-attention.
+        self_attention: Operations of dense self-attention: 4 · layers · heads · head_dim · n².
     """
 
     linear: int
@@ -53,7 +53,7 @@ class CallWork:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All operations."""
         return self.linear + self.other + self.self_attention
 
 
@@ -61,17 +61,12 @@ def call_work(model: Model, grid: TokenGrid) -> CallWork:
     """Count the operations of one call on one video, with dense self-attention.
 
     Raises:
-        GridError: The model's preset does not say what its layers are.
+        GridError: The model's preset does not list its layers.
     """
     if model.steps is None or not model.linear:
         raise GridError(f"the preset of {model.name} does not say what its linear layers are")
     text = grid.text_tokens + model.cross_tokens
-    tokens = {
-        "video": grid.video_tokens,
-        "text": text,
-        "joint": grid.video_tokens + grid.text_tokens,
-        "call": 1,
-    }
+    tokens = {"video": grid.video_tokens, "text": text, "joint": grid.seq_len, "call": 1}
     linear = sum(
         2 * tokens[row.tokens] * row.inputs * row.outputs * row.count for row in model.linear
     )
@@ -79,7 +74,8 @@ def call_work(model: Model, grid: TokenGrid) -> CallWork:
         4 * tokens[row.queries] * tokens[row.keys] * row.width * row.count
         for row in model.attention
     )
-    return CallWork(linear, other, _layer(model, grid.seq_len**2) * model.layers)
+    dense = 4 * model.layers * model.heads * model.head_dim * grid.seq_len**2
+    return CallWork(linear, other, dense)
 
 
 def attention_work(
@@ -95,9 +91,9 @@ def attention_work(
     Args:
         model: The model.
         grid: Its tokens.
-        schedule: Which calls are dense.
+        schedule: The dense calls.
         tables: The mask's table, or one for each of equally many heads.
-        visited: Whether to count the visited blocks whole, not the pairs that attend.
+        visited: Whether to count whole visited blocks instead of attending pairs.
 
     Returns:
         The sum over all steps, layers and calls of a step.
@@ -124,7 +120,7 @@ def video_work(
     Args:
         model: The model.
         grid: Its tokens.
-        schedule: Which calls are dense.
+        schedule: The dense calls.
         tables: As in `attention_work`; none for dense attention throughout.
         visited: As in `attention_work`.
 
@@ -137,7 +133,3 @@ def video_work(
         return calls * call.total
     attention = attention_work(model, grid, schedule, tables, visited=visited)
     return calls * (call.linear + call.other) + attention
-
-
-def _layer(model: Model, pairs: int) -> int:
-    return 4 * model.heads * model.head_dim * pairs

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from radialbench.errors import RadialBenchError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import load_mask, mask_names

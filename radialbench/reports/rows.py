@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import quantiles
 from typing import Any
 
-from radialbench.maskgen.identity import told_apart
+from radialbench.maskgen.identity import distinct_names
 from radialbench.records.measurement import Measurement, Telemetry
 from radialbench.records.result import CEILING_FLOPS, Environment, Record, Status, TableStats
 from radialbench.records.statistics import (
@@ -268,7 +268,7 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
     places = _places(environments)
     placed = [(places[_environment_key(record)], record) for record in latest]
     dense = _dense(placed)
-    names = told_apart(record.mask for record in latest)
+    names = distinct_names(record.mask for record in latest)
     rows = [
         Row(
             record,

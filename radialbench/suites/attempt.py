@@ -1,95 +1,173 @@
-"""One case tried: compile, plan, check, measure; whatever happens becomes its record."""
+"""Cases tried: compiled, planned, checked and timed, alone or in turn; each becomes its record."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
-from radialbench.kernels.backends import Backend, Run, load_backend
-from radialbench.kernels.checks import check_result
+from radialbench.kernels.backends import BACKENDS, Backend, Run, load_backend
+from radialbench.kernels.checks import DTYPES, check_result
 from radialbench.kernels.measure.accuracy import WRONG, compare, leave_nans
-from radialbench.kernels.measure.clocks import Clock, HostClock, clock_of
-from radialbench.kernels.measure.inputs import Inputs
+from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
+from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.inputs import Inputs, ceiling_matmul
 from radialbench.kernels.measure.memory import peak_memory
-from radialbench.kernels.measure.timing import measure
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.kernels.measure.telemetry import watch
+from radialbench.kernels.measure.timing import measure, measure_together
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, ended
 from radialbench.suites.resources import Workbench, available_bytes, needed_bytes, table_stats
-from radialbench.suites.worker import Begins, Samples, Step
+from radialbench.suites.worker import Preparing, Sampling, Step
+
+PAUSE_S = 0.15
+"""Rest of the GPU before an isolated launch: long enough that its clock is up again."""
 
 
 class _EndError(Exception):
-    """A case that ends early, with what is known of it."""
+    """A case ends early, with a status and a reason."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
 
-def attempt(
-    case: Case, bench: Workbench, *, tell: Callable[[Step], None] = lambda step: None
-) -> Record:
-    """Try a case. What it does is in the record, unless it leaves the GPU unusable.
+def attempt_batch(
+    cases: Sequence[Case], bench: Workbench, on_step: Callable[[Step], None]
+) -> list[Record]:
+    """Try the cases of a batch: in turn if their protocol asks for it, else it is one case.
 
     Args:
-        case: The case.
-        bench: What it shares with other cases.
-        tell: Told how far it is.
+        cases: The cases.
+        bench: What they share with one another, and with earlier ones.
+        on_step: Called with each step before it.
 
     Raises:
         DeviceLostError: An error has left the GPU unusable for this process.
         KeyboardInterrupt: Ctrl-C.
     """
-    tell(Begins(0))
+    if cases[0].in_turn:
+        return attempt_together(cases, bench, on_step)
+    return [attempt(cases[0], bench, on_step)]
+
+
+def attempt(
+    case: Case, bench: Workbench, on_step: Callable[[Step], None] = lambda step: None
+) -> Record:
+    """Try one case; arguments and errors as in `attempt_batch`."""
+    on_step(Preparing(0))
     record, call = prepare(case, bench)
     if call is None:
         return record
-    tell(Samples((record,), (True,)))
-    protocol = case.protocol
+    on_step(Sampling((record,), (True,)))
     clock: Clock = HostClock()
     if case.measure == "attention":
-        clock = clock_of(find_device(case.device), cold=protocol.cache == "cold")
+        clock = clock_of(find_device(case.device), cold=case.protocol.cache == "cold")
     try:
-        timing = measure(call, clock=clock, **sampling(case))
+        timing = measure(call, clock=clock, **_sampling(case))
     except Exception as error:
-        return failed(record, error)
-    return timed(record, timing)
+        return _failed(record, error)
+    return _timed(record, timing)
+
+
+def attempt_together(
+    cases: Sequence[Case], bench: Workbench, on_step: Callable[[Step], None]
+) -> list[Record]:
+    """Try cases of one shape and protocol, sampled in turn; else as `attempt_batch`."""
+    calls = []
+    for place, case in enumerate(cases):
+        on_step(Preparing(place))
+        calls.append(_Guarded(*prepare(case, bench)))
+    ready = [call for call in calls if call.call is not None]
+    if ready:
+        sampled = tuple(call.call is not None for call in calls)
+        on_step(Sampling(tuple(call.record for call in calls), sampled))
+        _sample(cases[0], ready)
+    return [call.record for call in calls]
+
+
+class _Guarded:
+    """A case's call, which is no longer made once it failed: the others go on."""
+
+    def __init__(self, record: Record, call: Callable[[], object] | None) -> None:
+        self.record = record
+        self.call = call
+
+    def __call__(self) -> None:
+        if self.call is None:
+            return
+        try:
+            self.call()
+        except Exception as error:
+            self.call = None
+            self.record = _failed(self.record, error)
+
+    def add(self, **parts: Any) -> None:
+        """Add to the record, unless the call has failed meanwhile."""
+        if self.call is not None:
+            self.record = replace(self.record, **parts)
+
+
+def _sample(case: Case, ready: list[_Guarded]) -> None:
+    """Sample ready calls by the protocol they share, and add that to the record of each."""
+    protocol, device = case.protocol, find_device(case.device)
+    cold = protocol.cache == "cold"
+    calls: list[Callable[[], object]] = [*ready]
+    ceiling = protocol.ceiling and device != "cpu"
+    if ceiling:
+        calls.append(ceiling_matmul(DTYPES[case.problem.dtype], device))
+    timings = measure_together(calls, clock=clock_of(device, cold=cold), **_sampling(case))
+    for call, timing in zip(ready, timings, strict=False):
+        if call.call is not None:
+            call.record = _timed(call.record, timing)
+        call.add(ceiling=timings[-1] if ceiling else None)
+    if device == "cpu":
+        return
+    for call in ready:
+        if protocol.isolated_samples and call.call is not None:
+            (alone,) = measure_together(
+                [call],
+                target=0.0,
+                max_samples=protocol.isolated_samples,
+                max_seconds=protocol.max_seconds,
+                warmups=0,
+                clock=EventClock(cold=cold, pause_s=PAUSE_S),
+            )
+            call.add(isolated=alone)
+        if protocol.telemetry_seconds and call.call is not None:
+            call.add(telemetry=watch(call, seconds=protocol.telemetry_seconds))
 
 
 def prepare(case: Case, bench: Workbench) -> tuple[Record, Callable[[], object] | None]:
-    """Do everything but the timing: compile, plan, check.
+    """Do everything but the timing: compile, plan, check; errors as in `attempt_batch`.
 
     Returns:
-        The record, and the call to time, which was made once. Without a call the record says why;
-        with one it says that the case was not tried, until `timed` gives it samples.
-
-    Raises:
-        DeviceLostError: An error has left the GPU unusable for this process.
-        KeyboardInterrupt: Ctrl-C.
+        The record, and the call to time, which was made once. Without a call the record has the
+        reason; with one its status is that of a case that was not tried.
     """
     steps = _Steps(case, bench)
     try:
-        call = steps.go()
+        call = steps.run()
     except _EndError as error:
         return ended(steps.record, error.status, str(error)), None
     except Exception as error:
-        return failed(steps.record, error), None
+        return _failed(steps.record, error), None
     return steps.record, call
 
 
-def timed(record: Record, timing: Measurement) -> Record:
+def _timed(record: Record, timing: Measurement) -> Record:
     """Return the record of a case that has ended well; its first call counts as a warm-up."""
     timing = replace(timing, warmups=timing.warmups + 1)
     return replace(record, status=Status.OK, reason=None, timing=timing)
 
 
-def failed(record: Record, error: Exception) -> Record:
+def _failed(record: Record, error: Exception) -> Record:
     """Return the record of a case that an error has ended.
 
     Raises:
@@ -99,12 +177,12 @@ def failed(record: Record, error: Exception) -> Record:
     if _interrupted(error):
         raise KeyboardInterrupt from error
     if device_lost():
-        raise DeviceLostError(line_of(error)) from error
-    status = Status.OOM if out_of_memory(error) else Status.FAILED
-    return ended(record, status, line_of(error))
+        raise DeviceLostError(format_error(error)) from error
+    status = Status.OOM if is_out_of_memory(error) else Status.FAILED
+    return ended(record, status, format_error(error))
 
 
-def sampling(case: Case) -> dict[str, Any]:
+def _sampling(case: Case) -> dict[str, Any]:
     """Return the arguments of `measure` for a call that has been made once, its first warm-up."""
     protocol = case.protocol
     names = ("target", "min_samples", "max_samples", "min_seconds", "max_seconds")
@@ -122,51 +200,47 @@ class _Steps:
         self.bench = bench
         self.record = case.record(bench.environment)
 
-    def go(self) -> Callable[[], object]:
+    def run(self) -> Callable[[], object]:
         if self.case.measure == "compile":
             return self._compile_alone()
-        return self._attend()
-
-    def _compile_alone(self) -> Callable[[], object]:
-        begin = perf_counter()
-        table, memory = peak_memory(self._compile)
-        stats = table_stats(table, self.case.problem, (perf_counter() - begin) * 1e3)
-        self.record = replace(self.record, table=stats, memory=memory)
-        return self._compile
-
-    def _compile(self) -> BlockTable:
-        config = self.case.config
-        return compile_mask(self.case.mask, self.case.grid, config.block_m, config.block_n)
-
-    def _attend(self) -> Callable[[], object]:
         backend, device = self._supported()
         table = self._compiled()
-        self._room(permuted=table.order.kind != "raster", device=device)
+        self._check_memory(permuted=table.order.kind != "raster", device=device)
         run = self._planned(backend, table)
         inputs, permute_ms = self.bench.inputs(self.case.problem, table, device)
         self.record = replace(self.record, permute_ms=permute_ms)
-        self._checked(run, inputs, table, device)
+        self._check(run, inputs, table, device)
         return lambda: run(*inputs)
+
+    def _compile_alone(self) -> Callable[[], object]:
+        case = self.case
+
+        def compile_case() -> BlockTable:
+            return compile_mask(case.mask, case.grid, case.config.block_m, case.config.block_n)
+
+        begin = perf_counter()
+        table, memory = peak_memory(compile_case)
+        stats = table_stats(table, case.problem, (perf_counter() - begin) * 1e3)
+        self.record = replace(self.record, table=stats, memory=memory)
+        return compile_case
 
     def _supported(self) -> tuple[Backend, str]:
         try:
             device = find_device(self.case.device)
             backend = load_backend(self.case.backend or "", self.bench.backends)
         except (BackendError, ImportError) as error:
-            raise _EndError(Status.UNSUPPORTED, line_of(error)) from None
+            raise _EndError(Status.UNSUPPORTED, format_error(error)) from None
         if reasons := backend.unsupported_reasons(self.case.problem, device):
             raise _EndError(Status.UNSUPPORTED, "; ".join(reasons))
         return backend, device
 
     def _compiled(self) -> BlockTable:
-        table, compile_ms = self.bench.tables.table(
-            self.case.mask, self.case.grid, self.case.config
-        )
-        stats = table_stats(table, self.case.problem, compile_ms)
-        self.record = replace(self.record, table=stats)
+        case = self.case
+        table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
+        self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
         return table
 
-    def _room(self, *, permuted: bool, device: str) -> None:
+    def _check_memory(self, *, permuted: bool, device: str) -> None:
         needed = needed_bytes(self.case.problem, permuted=permuted)
         free = available_bytes(device)
         if free is not None and needed > free:
@@ -182,16 +256,15 @@ class _Steps:
         self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
         return run
 
-    def _checked(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
+    def _check(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
         if device != "cpu":
             run(*inputs)  # What the first call compiles and sets up is not the call's memory.
             leave_nans(inputs[0])
         result, memory = peak_memory(lambda: run(*inputs), device=device)
-        self.record = replace(self.record, memory=memory)
         problem = self.case.problem
-        wanted = self.bench.expected(problem, table, device)
-        accuracy = compare(check_result(problem, result), wanted)
-        self.record = replace(self.record, accuracy=accuracy)
+        expected = self.bench.expected(problem, table, device)
+        accuracy = compare(check_result(problem, result), expected)
+        self.record = replace(self.record, memory=memory, accuracy=accuracy)
         if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
             raise _EndError(
                 Status.INACCURATE, "the result is nan or infinite where the definition is finite"
@@ -204,8 +277,45 @@ class _Steps:
             )
 
 
+class InProcess:
+    """Tries cases in this process, which a case can then crash or hold up.
+
+    Attributes:
+        environment: What the cases run in.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        command: str,
+        *,
+        tables: Path | None = None,
+        backends: Mapping[str, str] = BACKENDS,
+    ) -> None:
+        try:
+            device = find_device(device)
+        except BackendError:
+            # Cases of the device that is not there become unsupported.
+            device = "cpu"
+        self.environment = environment(command, device=device)
+        self._bench = Workbench(self.environment, tables, backends)
+
+    def attempt(self, cases: Sequence[Case], on_case: Callable[[Case], None]) -> list[Record]:
+        """Try the cases of a batch; `on_case` is called before each."""
+
+        def on_step(step: Step) -> None:
+            if isinstance(step, Preparing):
+                on_case(cases[step.place])
+
+        return self.attempt_steps(cases, on_step)
+
+    def attempt_steps(self, cases: Sequence[Case], on_step: Callable[[Step], None]) -> list[Record]:
+        """Try the cases of a batch; `on_step` is called before every step."""
+        return attempt_batch(cases, self._bench, on_step)
+
+
 def _interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C led to an error; striking while a lock is taken, it breaks the lock."""
+    """Return whether Ctrl-C led to an error, such as a lock that it broke."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -213,7 +323,7 @@ def _interrupted(error: BaseException | None) -> bool:
     return False
 
 
-def out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return whether an allocation failed; PyTorch's CPU allocator has no type for it."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(
@@ -221,8 +331,8 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def line_of(error: Exception) -> str:
-    """Return an error's message, with its kind unless it is one of ours."""
+def format_error(error: Exception) -> str:
+    """Return an error's message, with its type unless it is one of ours."""
     if isinstance(error, RadialBenchError):
         return str(error)
     return f"{type(error).__name__}: {error}"

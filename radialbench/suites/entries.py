@@ -1,9 +1,10 @@
-"""Entries of a suite file: what YAML may say there, each checked and loaded where it stands."""
+"""Entries of a suite file, each checked and loaded where it stands in the YAML."""
 
 import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,7 +20,7 @@ from pydantic import (
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
-from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.grid import TokenGrid, load_model, model_names
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.spec import MaskSpec
@@ -28,7 +29,7 @@ from radialbench.maskgen.library import load_mask
 from radialbench.records.problem import KernelConfig, plain_config
 
 T = TypeVar("T")
-BIGGEST = 2**31 - 1
+MAX_INT = 2**31 - 1
 MAX_SWEEP = 1000
 
 
@@ -45,9 +46,9 @@ OneOrMany = Annotated[
 """A value, or a list of values."""
 
 Many = Annotated[list[T], Field(min_length=1, max_length=1000)]
-"""A list with something in it."""
+"""A list that is not empty."""
 
-Count = Annotated[int, Field(ge=1, le=BIGGEST)]
+Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 """A whole number of at least 1."""
 
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:=+-]*$", max_length=100)]
@@ -56,12 +57,7 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:=+-]*$", max_len
 
 @dataclass(frozen=True, slots=True)
 class MaskChoice:
-    """A mask of a suite.
-
-    Attributes:
-        identity: Which mask it is; its label stands in case ids and reports.
-        spec: The mask.
-    """
+    """A mask of a suite; the label of its identity is in case ids and reports."""
 
     identity: MaskIdentity
     spec: MaskSpec
@@ -74,14 +70,7 @@ class MaskChoice:
 
 @dataclass(frozen=True, slots=True)
 class GridChoice:
-    """A token grid of a suite.
-
-    Attributes:
-        grid: The token layout.
-        model: The model's preset, if it is a model's grid.
-        heads: Heads of the model, if it is a model's grid.
-        head_dim: Head dimension of the model, if it is a model's grid.
-    """
+    """A token grid of a suite, with the preset, heads and head dimension of its model if any."""
 
     grid: TokenGrid
     model: str | None = None
@@ -121,7 +110,7 @@ class MaskSweep(Strict):
         return self
 
     def choices(self) -> tuple[MaskChoice, ...]:
-        """The masks, loaded."""
+        """Return the masks, loaded."""
         return self._choices
 
     def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
@@ -138,9 +127,7 @@ class MaskSweep(Strict):
                 f"{name} asks for a table, {tables[0]!r}, when it is compiled, and a suite has "
                 "none to give; compile it in Python with tables={…}"
             )
-        count = 1
-        for values in self.params.values():
-            count *= len(values)
+        count = prod(map(len, self.params.values()))
         if count > MAX_SWEEP:
             raise SpecError(f"a sweep has at most {MAX_SWEEP:,} masks, got {count:,}")
         return tuple(
@@ -161,8 +148,6 @@ MaskOrName = Annotated[MaskSweep, BeforeValidator(named), Or(lambda _: {"type": 
 
 
 def _list_models(schema: dict[str, Any]) -> None:
-    from radialbench.maskgen.grid import model_names
-
     schema["enum"] = model_names()
 
 
@@ -198,12 +183,10 @@ class ModelGrid(Strict):
         return self
 
     def choices(self) -> tuple[GridChoice, ...]:
-        """The grids, laid out."""
+        """Return the grids."""
         return self._choices
 
     def _loaded(self, size: str) -> list[GridChoice]:
-        from radialbench.maskgen.grid import load_model
-
         if not re.fullmatch(r"\d{1,6}x\d{1,6}(x\d{1,6})?", size):
             raise GridError(f"a size is width×height×frames, such as 832x480x81, got {size[:40]!r}")
         model = load_model(self.model)
@@ -230,10 +213,10 @@ class RawGrid(Strict):
     frames: OneOrMany[Count] = Field(description="Latent frames", examples=[21, [5, 9, 17]])
     height: Count = Field(description="Token rows of a frame")
     width: Count = Field(description="Token columns of a frame")
-    text_tokens: int = Field(default=0, ge=0, le=BIGGEST, description="Text slots in the sequence")
+    text_tokens: int = Field(default=0, ge=0, le=MAX_INT, description="Text slots in the sequence")
     text_first: bool = Field(default=False, description="Whether the text stands before the video")
     text_valid: int | None = Field(
-        default=None, ge=0, le=BIGGEST, description="Real text tokens; all if not given"
+        default=None, ge=0, le=MAX_INT, description="Real text tokens; all if not given"
     )
     _choices: tuple[GridChoice, ...] = PrivateAttr(())
 
@@ -246,7 +229,7 @@ class RawGrid(Strict):
         return self
 
     def choices(self) -> tuple[GridChoice, ...]:
-        """The grids."""
+        """Return the grids."""
         return self._choices
 
 
@@ -259,7 +242,7 @@ GridEntry = Annotated[
     Annotated[ModelGrid, Tag("(model)")] | Annotated[RawGrid, Tag("(raw)")],
     Discriminator(_kind_of_grid),
 ]
-"""A model's grids, or grids given in tokens. The tags never show: they are no keys."""
+"""A model's grids, or grids given in tokens."""
 
 
 class BackendChoice(Strict):
@@ -279,11 +262,7 @@ class BackendChoice(Strict):
         return self
 
     def config(self, **options: int | None) -> tuple[KernelConfig, str]:
-        """Return its configuration, and whether the suite says it.
-
-        Args:
-            options: What holds where it says nothing of its own.
-        """
+        """Return its configuration and the source; its own options replace those of the matrix."""
         own = self.model_dump(exclude={"name"}, exclude_none=True)
         return configured(self.name, **(options | own))
 
@@ -295,7 +274,7 @@ BackendOrName = Annotated[
 
 
 class Exclude(Strict):
-    """Cases to leave out: those for which everything said here holds."""
+    """Cases to leave out: those that match every key given here."""
 
     mask: str | None = Field(
         default=None, description="Pattern of the mask's id", examples=["sta*"]
@@ -305,7 +284,7 @@ class Exclude(Strict):
     max_tokens: Count | None = Field(default=None, description="Sequences at most this long")
 
     @model_validator(mode="after")
-    def _says_something(self) -> "Exclude":
+    def _not_empty(self) -> "Exclude":
         if not self.model_fields_set:
             raise ValueError("names at least one of mask, backend, min_tokens, max_tokens")
         return self

@@ -1,4 +1,4 @@
-"""What a run will take, before anything runs: a simple model, and what it rests on."""
+"""Estimate what a run takes before it runs, with a simple model of rates and counts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,30 +13,30 @@ from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, read
 from radialbench.suites.plan import Case, batches, plan, tuned
 from radialbench.suites.resources import ROWS, Tables, available_bytes, needed_bytes
-from radialbench.suites.run import settled
+from radialbench.suites.run import is_done
 from radialbench.suites.schema import SuiteSpec
 
 RATES = {"cpu": 5e10, "cuda": 4e14}
-"""Operations a second where nothing was measured: of each core of a server's CPU in float32, and of
-an H100 in 16 bits."""
+"""FLOP/s where nothing was measured: of each core of a server's CPU in float32, and of an H100 in
+16 bits."""
 
 CASE_S = 0.5
-"""Of a case besides its calls and what is compared: planning, making inputs, writing the record."""
+"""Overhead of a case: planning, making inputs, writing the record."""
 
 KERNEL_S = 10.0
-"""A backend's first case on a GPU, in which its kernel is compiled."""
+"""Overhead of a backend's first case on a GPU, in which its kernel is compiled."""
 
 FLOAT64 = {"cpu": 2, "cuda": 8}
-"""How many times as long as in a call an operation of the comparison in float64 takes."""
+"""Time of an operation of the comparison in float64, in times of one of a call."""
 
 PAUSED_S = 0.2
-"""An isolated launch besides its call."""
+"""Overhead of an isolated launch."""
 
 COMPILE_S = 20.0
-"""When this much time is spent on compiling tables, the others are taken as dense."""
+"""Time for compiling tables; after it the others are taken as dense."""
 
 BLOCK_S = 2e-7
-"""Compiling a dense table, for each block."""
+"""Time of compiling a block of a dense table."""
 
 METHOD = (
     "An estimate, and an upper one: of each case the operations of the blocks it visits over a "
@@ -47,12 +47,9 @@ METHOD = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a backend is taken to be.
+    """The assumed speed of a backend in visited blocks.
 
-    Attributes:
-        backend: The backend.
-        flops_per_s: Operations of visited blocks a second.
-        records: Records of this machine it is the median of; 0 for a default.
+    It is the median of `records` records of this machine, or a default if there are none.
     """
 
     backend: str
@@ -62,13 +59,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class CaseEstimate:
-    """What a case will take at most.
-
-    Attributes:
-        case: The case.
-        seconds: Time.
-        nbytes: Memory: tensors, the comparison, and the table.
-    """
+    """The time and the memory (tensors, comparison, table) that a case takes at most."""
 
     case: Case
     seconds: float
@@ -77,15 +68,15 @@ class CaseEstimate:
 
 @dataclass(frozen=True, slots=True)
 class RunEstimate:
-    """What a run will take at most.
+    """What a run takes at most.
 
     Attributes:
-        estimates: Of each case, in order.
-        rates: What they rest on.
+        estimates: One for each case, in order.
+        rates: The rates behind them.
         device: Where attention would run, `cpu` or `cuda`.
-        missing: The device that the suite asks for and this machine lacks; its cases would end as
+        missing: The device that the suite needs and this machine lacks; its cases would be
             unsupported, and the figures are for a default one.
-        free_bytes: Memory that is free there; None where that is not known.
+        free_bytes: Free memory of the device; None where it is not known.
         as_dense: Tables that were taken as dense, because compiling took too long.
     """
 
@@ -103,7 +94,7 @@ class RunEstimate:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the case that takes most."""
+        """Peak memory over the cases."""
         return max((estimate.nbytes for estimate in self.estimates), default=0)
 
 
@@ -115,29 +106,24 @@ def estimate_run(
     filter: Iterable[str] = (),
     shard: str | None = None,
 ) -> RunEstimate:
-    """Estimate what a run takes, compiling its tables but running and writing nothing.
+    """Estimate what a run takes: compile its tables, and run and write nothing.
 
-    Args:
-        spec: The suite.
-        out: Folder of the run's results. Records of this machine in it, and in the folders beside
-            it, give the rates of their backends.
-        resume: As `run`.
-        filter: As `run`.
-        shard: As `run`.
+    Arguments are as of `run`. The rates of backends come from records of this machine in the folder
+    of results, and in the folders beside it.
 
     Raises:
         SuiteError: Nothing is planned, or the folder holds results of another suite.
-        RecordError: The folder's results cannot be read, or what was tuned.
+        RecordError: The folder's results or the tuned configurations cannot be read.
     """
     cases, results = plan(spec, filter, shard=shard), out / RESULTS
     own = read(results).records if results.exists() else ()
     if resume:
         earlier = {record.case: record for record in own}
-        cases = tuple(c for c in cases if not settled(c, earlier.get(c.id), results))
-    return estimate_cases(spec, cases, (*own, *_beside(out)))
+        cases = tuple(c for c in cases if not is_done(c, earlier.get(c.id), results))
+    return estimate_cases(spec, cases, (*own, *_records_beside(out)))
 
 
-def _beside(out: Path) -> Iterator[Record]:
+def _records_beside(out: Path) -> Iterator[Record]:
     for path in out.resolve().parent.glob(f"*/{RESULTS}"):
         if path.parent != out.resolve():
             with suppress(RecordError, OSError):
@@ -147,13 +133,7 @@ def _beside(out: Path) -> Iterator[Record]:
 def estimate_cases(
     spec: SuiteSpec, cases: Sequence[Case], records: Iterable[Record] = ()
 ) -> RunEstimate:
-    """Estimate what cases of a suite take.
-
-    Args:
-        spec: The suite.
-        cases: Those of its cases that are to be run.
-        records: Results so far; those of this machine give the rates of their backends.
-    """
+    """Estimate what cases of a suite take; rates come from records of this machine."""
     missing = None
     try:
         device = find_device(spec.device)
@@ -163,7 +143,12 @@ def estimate_cases(
     cases = tuned(cases, None if missing else here.processor)
     measured: dict[str, list[float]] = {}
     for record in records if missing is None else ():
-        if record.backend and record.table and record.timing and _same(record.environment, here):
+        if (
+            record.backend
+            and record.table
+            and record.timing
+            and _same_machine(record.environment, here)
+        ):
             rate = record.table.executed_flops / record.timing.median_ms * 1e3
             measured.setdefault(record.backend, []).append(rate)
     default = RATES[device] * (here.cores if device == "cpu" else 1)
@@ -178,15 +163,14 @@ def estimate_cases(
     return RunEstimate(estimates, tuple(rates.values()), device, missing, free, model.as_dense)
 
 
-def _same(one: Environment, other: Environment) -> bool:
-    """Return whether figures of one machine hold for another."""
+def _same_machine(one: Environment, other: Environment) -> bool:
     if one.device != other.device:
         return False
     return one.device != "cpu" or (one.cpu, one.threads) == (other.cpu, other.threads)
 
 
 class _Model:
-    """Goes through the cases of a run, and knows what earlier ones leave to share."""
+    """Goes through the cases of a run, and notes what they share with earlier ones."""
 
     def __init__(self, rates: dict[str, Rate], device: str) -> None:
         self.rates = rates
@@ -231,26 +215,26 @@ class _Model:
         return call, before, needed_bytes(problem, permuted=permuted) + table_bytes
 
     def first(self, what: object, seconds: float) -> float:
-        """Return the seconds of something that is done once, and 0 when it is done again."""
+        """Return the seconds of something that is done once; 0 when it was done before."""
         if what in self.shared:
             return 0.0
         self.shared.add(what)
         return seconds
 
     def table(self, case: Case) -> tuple[float, float, int]:
-        """Return the share of blocks a table visits, its seconds to compile, and its bytes."""
+        """Return a table's share of visited blocks, its seconds to compile, and its bytes."""
         config, problem = case.config, case.problem
         key = (problem.mask_fingerprint, case.grid, config.block_m, config.block_n)
         if key in self.known:
             return self.known[key]
         rows, columns = (-(-problem.seq_len // side) for side in (config.block_m, config.block_n))
-        found = 1.0, BLOCK_S * rows * columns, 4 * rows * columns
+        cost = 1.0, BLOCK_S * rows * columns, 4 * rows * columns
         if not case.mask.identity.dense:
             if self.compiled_s < COMPILE_S:
                 table, ms = self.tables.table(case.mask, case.grid, config)
-                found = table.block_density, ms / 1e3, table.nbytes
+                cost = table.block_density, ms / 1e3, table.nbytes
                 self.compiled_s += ms / 1e3
             else:
                 self.as_dense += 1
-        self.known[key] = found
-        return found
+        self.known[key] = cost
+        return cost

@@ -1,4 +1,4 @@
-"""Runs of the same code: one suite again and again, each run a process of its own."""
+"""Repeated runs of the same code: one suite again and again, each run in its own process."""
 
 import os
 import subprocess
@@ -18,33 +18,33 @@ RUNS = 12
 
 
 class RunFailedError(SuiteError):
-    """A run that did not end well; those before it are kept."""
+    """A run failed; those before it are kept."""
 
 
-Run = tuple[Record, ...]
-"""The records of one process, in the order of its suite; of cases that were not supported none."""
+RunRecords = tuple[Record, ...]
+"""The records of one process, in the order of its suite; unsupported cases are left out."""
 
 MAY_DIFFER = ("command", "card")
 """What may differ between the environments of runs of one file: their commands name them, and one
 machine can have several GPUs of a kind."""
 
 
-def runs_of(records: Sequence[Record]) -> list[Run]:
-    """Return the runs that records are of, told apart by their command, in the order of the file.
+def runs_of(records: Sequence[Record]) -> list[RunRecords]:
+    """Group records by run, which the command identifies, in the order of the file.
 
     Raises:
         SuiteError: There are none, or one lacks a case of the others or one that went well.
     """
-    found: dict[str, list[Record]] = {}
+    by_command: dict[str, list[Record]] = {}
     for record in records:
-        run = found.setdefault(record.environment.command, [])
+        run = by_command.setdefault(record.environment.command, [])
         if record.status != Status.UNSUPPORTED:
             run.append(record)
-    runs = [tuple(run) for run in found.values()]
+    runs = [tuple(run) for run in by_command.values()]
     if not runs or not runs[0]:
         raise SuiteError("no runs were recorded; record some: radialbench noise SUITE")
     cases = [one.case for one in runs[0]]
-    for command, one in zip(found, runs, strict=True):
+    for command, one in zip(by_command, runs, strict=True):
         if [each.case for each in one] != cases or any(each.status != Status.OK for each in one):
             raise SuiteError(
                 f"the run of `{command}` is not whole: each has a record of every case, and all "
@@ -53,17 +53,17 @@ def runs_of(records: Sequence[Record]) -> list[Run]:
     return runs
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path) -> list[RunRecords]:
     """Read a file of recorded runs.
 
     Raises:
         RecordError: The file cannot be read.
         SuiteError: It holds something else than whole runs.
     """
-    found = read(path)
-    if found.skipped:
-        raise SuiteError(f"{path} holds lines that are no records: {found.skipped[0]}")
-    return runs_of(found.records)
+    stored = read(path)
+    if stored.skipped:
+        raise SuiteError(f"{path} holds lines that are no records: {stored.skipped[0]}")
+    return runs_of(stored.records)
 
 
 def record_runs(
@@ -73,14 +73,14 @@ def record_runs(
     *,
     time_limit: float | None = None,
     on_run: Callable[[int, float], None] = lambda number, seconds: None,
-) -> list[Run]:
+) -> list[RunRecords]:
     """Run a suite until a file holds as many runs; each is in the file as soon as it ends.
 
     Args:
         suite: A shipped suite, or a file.
         path: The file; runs that it holds are kept and counted.
-        count: Runs there are to be.
-        time_limit: Begin no run after so many seconds.
+        count: Number of runs.
+        time_limit: No run starts after so many seconds.
         on_run: Called after each run with its number, from 1, and the seconds it took.
 
     Returns:
@@ -93,45 +93,43 @@ def record_runs(
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
+    start = time.monotonic()
     with reserved(path.with_name(f"{path.name}.lock")):
         runs = read_runs(path) if path.exists() else []
         while len(runs) < count:
-            start = time.monotonic()
-            if time_limit is not None and start - begun >= time_limit:
+            run_start = time.monotonic()
+            if time_limit is not None and run_start - start >= time_limit:
                 break
             run = _one_run(suite, path, len(runs) + 1)
             every = runs_of([record for each in (*runs, run) for record in each])
-            _check_alike(path, runs, run)
+            _check_environment(path, runs, run)
             write_whole(path, [record for each in every for record in each])
             runs = every
-            on_run(len(runs), time.monotonic() - start)
+            on_run(len(runs), time.monotonic() - run_start)
     return runs
 
 
-def _check_alike(path: Path, runs: Sequence[Run], run: Run) -> None:
-    """Refuse a run whose environment is not that of those before."""
+def _check_environment(path: Path, runs: Sequence[RunRecords], run: RunRecords) -> None:
+    """Refuse a run whose environment differs from that of the runs before."""
     for before in runs[:1]:
         here, there = run[0].environment, before[0].environment
         names = [one.name for one in fields(Environment) if one.name not in MAY_DIFFER]
-        apart = [name for name in names if getattr(here, name) != getattr(there, name)]
-        if apart:
+        changed = [name for name in names if getattr(here, name) != getattr(there, name)]
+        if changed:
             raise SuiteError(
-                f"{path} holds runs of another machine or version: its {', '.join(apart)} "
+                f"{path} holds runs of another machine or version: its {', '.join(changed)} "
                 "differ. Record all runs with one, in another file with -o"
             )
 
 
-def _one_run(suite: str, path: Path, number: int) -> Run:
-    """Run the suite in a process of its own; nothing is left of its folder."""
+def _one_run(suite: str, path: Path, number: int) -> RunRecords:
+    """Run the suite in a process of its own, and delete its folder."""
     with tempfile.TemporaryDirectory(prefix=f"{path.stem}-", dir=path.parent) as made:
         folder = Path(os.path.relpath(made)) / f"run{number:02}"
-        words = ["run", suite, "-o", str(folder), "--quiet"]
-        done = subprocess.run(
-            [sys.executable, "-m", "radialbench", *words], capture_output=True, text=True
-        )
+        command = ["radialbench", "run", suite, "-o", str(folder), "--quiet"]
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
         if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
             reason = lines[-1].removeprefix("radialbench: ")
             raise RunFailedError(f"a run failed, and those before it are kept: {reason}")
         return read(folder / RESULTS).records

@@ -1,4 +1,4 @@
-"""Suites without a GPU: their kernels compiled for five architectures, their masks counted."""
+"""Suites without a GPU: kernels compiled for five architectures, the blocks of masks counted."""
 
 import ctypes
 import hashlib
@@ -18,7 +18,7 @@ from radialbench.kernels.arch import ARCHITECTURES
 from radialbench.kernels.codegen.compile import KERNELS, KernelVariant, kernel_figures
 from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
@@ -33,37 +33,37 @@ from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, JobPool, PoolJob
 
 LIMIT_SECONDS = 600.0
-"""Of one kernel or mask; most kernels take three seconds."""
+"""For one kernel or mask; most kernels take three seconds."""
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Options of glibc's `mallopt`."""
 
-_UNSTEADY = re.compile(r"0x[0-9a-f]+|(?:/[\w.+-]+){2,}|\btmp\w{8}\b[\w.]*")
+_VARYING = re.compile(r"0x[0-9a-f]+|(?:/[\w.+-]+){2,}|\btmp\w{8}\b[\w.]*")
 
 Shape = tuple[int, int]
-"""Heads of all sequences, and numbers per head and token."""
+"""Heads of all sequences, and the head dimension."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelJob:
-    """Compile a kernel and tell what it takes."""
+    """Compile a kernel, and report its registers, memory and code."""
 
     variant: KernelVariant
 
     def run(self) -> KernelFigures:
-        """Do it, in a process of its own: a bad kernel can take the compiler down.
+        """Compile it, in a process of its own: a bad kernel can crash the compiler.
 
         Raises:
             BackendError: There is no such kernel, or it cannot be compiled.
         """
-        # Triton reads it when it is imported; what is interpreted is not compiled.
+        # Triton reads it when it is imported; an interpreted kernel is not compiled.
         os.environ["TRITON_INTERPRET"] = "0"
         return kernel_figures(self.variant)
 
 
 @dataclass(frozen=True, slots=True)
 class MaskJob:
-    """Compile a mask and count, for each of some shapes."""
+    """Compile a mask, and count its blocks for each of some shapes."""
 
     mask: MaskSpec
     grid: TokenGrid
@@ -72,7 +72,7 @@ class MaskJob:
     shapes: tuple[Shape, ...]
 
     def run(self) -> tuple[MaskFigures, ...]:
-        """Do it, in a process of its own, whose memory it keeps.
+        """Compile it, in a process of its own, which keeps freed memory.
 
         Raises:
             SpecError: The mask does not fit the grid.
@@ -89,36 +89,36 @@ def offline(
     *,
     children: int | None = None,
 ) -> tuple[Offline, ...]:
-    """Compile the kernels and masks of suites, each once; no GPU is asked.
+    """Compile the kernels and masks of suites, each once, without a GPU.
 
-    Configurations are those that the suites state, and the default ones where they state none: what
-    was tuned on some machine changes nothing.
+    Configurations are those of the suites, and the default ones where they state none: tuned ones
+    are not used.
 
     Args:
         suites: Cases by the name of their suite.
         architectures: Compute capabilities times ten.
-        children: Processes that work at a time; one for each core if not given.
+        children: Processes; one for each core if not given.
 
     Returns:
-        What there is in each suite, in their order.
+        The figures of each suite, in their order.
 
     Raises:
         BackendError: There are kernels to compile, and no Triton.
         SuiteError: Two masks of a suite would have one name.
     """
     architectures = tuple(architectures)
-    parts = [_Part(name, tuple(cases), architectures) for name, cases in suites.items()]
+    parts = [_SuiteJobs(name, tuple(cases), architectures) for name, cases in suites.items()]
     masks = {job: -job.grid.seq_len for part in parts for job in part.masks}
-    # What takes longest is begun first.
+    # The longest start first.
     jobs: list[PoolJob] = [*sorted(masks, key=masks.__getitem__)]
     jobs += {job: None for part in parts for job in part.kernels}
     with JobPool(min(children or cores(), len(jobs)), limit_s=LIMIT_SECONDS) as pool:
         pool.add(jobs)
-        return tuple(part.found(pool) for part in parts)
+        return tuple(part.results(pool) for part in parts)
 
 
-class _Part:
-    """What one suite asks of the pool."""
+class _SuiteJobs:
+    """The jobs of one suite."""
 
     def __init__(self, name: str, cases: tuple[Case, ...], architectures: tuple[int, ...]) -> None:
         self.kernels = {
@@ -127,8 +127,8 @@ class _Part:
         self.masks = mask_jobs(cases)
         self.head = OfflineHead(name, _compiler(bool(self.kernels)), SM_COUNT, rows=0)
 
-    def found(self, pool: JobPool) -> Offline:
-        """Wait for it."""
+    def results(self, pool: JobPool) -> Offline:
+        """Wait for the results."""
         rows = [_kernel_row(variant, pool.result(job)) for job, variant in self.kernels.items()]
         for mask, names in self.masks.items():
             rows += _mask_rows(names, pool.result(mask))
@@ -139,9 +139,9 @@ class _Part:
 def kernel_variants(
     cases: Iterable[Case], architectures: Iterable[int]
 ) -> tuple[KernelVariant, ...]:
-    """List what our kernels are compiled for in some cases, each once, by name."""
+    """List the variants of our kernels that cases need, each once, by name."""
     architectures = tuple(architectures)
-    found = {
+    variants = {
         KernelVariant(
             kernel=case.backend,
             config=case.config,
@@ -154,7 +154,7 @@ def kernel_variants(
         if case.backend in KERNELS
         for arch in architectures
     }
-    return tuple(sorted(found, key=lambda variant: variant.name))
+    return tuple(sorted(variants, key=lambda variant: variant.name))
 
 
 def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
@@ -183,15 +183,8 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
 
 
 def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) -> MaskFigures:
-    """Return the figures of a table, exact and the same on every machine.
-
-    Args:
-        table: The table.
-        heads: Heads of all sequences.
-        head_dim: Numbers per head and token.
-        attends: What `attends_hash` gives for the table.
-    """
-    works = launched(table, heads)
+    """Return the figures of a table for the heads of all sequences, the same on every machine."""
+    works = launched_blocks(table, heads)
     visited = max(1, table.nnz)
     busiest = makespan(works)
     return MaskFigures(
@@ -214,57 +207,49 @@ def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) 
 
 def attends_hash(table: BlockTable) -> str:
     """Return a short hash of which pairs attend, however the table numbers its bitmaps."""
-    found = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     sizes = f"{table.grid}|{table.order}|{table.block_m}|{table.block_n}"
-    found.update(sizes.encode())
-    digests = [hashlib.blake2b(bits.tobytes(), digest_size=8).digest() for bits in table.bitmaps]
-    hashes = np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
+    digest.update(sizes.encode())
+    bitmaps = [hashlib.blake2b(bits.tobytes(), digest_size=8).digest() for bits in table.bitmaps]
+    hashes = np.array([int.from_bytes(bitmap, "little") for bitmap in bitmaps], np.uint64)
     parts = (table.full, table.partial)
     arrays = [array for part in parts for array in (part.indptr, part.indices)]
     for array in (*arrays, hashes[table.bitmap_of]):
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
-def makespan(works: Iterable[int], processors: int = SM_COUNT) -> int:
-    """Return the work of the busiest processor, where each takes the next piece when it is free.
-
-    Args:
-        works: The pieces, in the order they are launched.
-        processors: How many there are.
-    """
-    loads = [0] * processors
+def makespan(works: Iterable[int], sms: int = SM_COUNT) -> int:
+    """Return the work of the busiest SM; each takes the next thread block when it is free."""
+    loads = [0] * sms
     heapify(loads)
     for work in works:
         heapreplace(loads, loads[0] + work)
     return max(loads)
 
 
-def launched(table: BlockTable, heads: int) -> list[int]:
-    """Return the blocks of each thread block, in the order in which the kernels launch them.
-
-    Args:
-        table: What attends to what.
-        heads: Of all sequences; one after the other.
-    """
+def launched_blocks(table: BlockTable, heads: int) -> list[int]:
+    """Return the blocks of each thread block, in the order in which the kernels launch them."""
     blocks: list[int] = row_blocks(table)[row_order(table)].tolist()
     return blocks * heads
 
 
-def _kernel_row(variant: KernelVariant, found: KernelFigures | Failed) -> OfflineRow:
-    if isinstance(found, Failed):
-        return OfflineRow("kernel", variant.name, reason=_steady(found.reason))
-    return OfflineRow("kernel", variant.name, kernel=found)
+def _kernel_row(variant: KernelVariant, result: KernelFigures | Failed) -> OfflineRow:
+    if isinstance(result, Failed):
+        return OfflineRow("kernel", variant.name, reason=_stable(result.reason))
+    return OfflineRow("kernel", variant.name, kernel=result)
 
 
-def _mask_rows(names: tuple[str, ...], found: tuple[MaskFigures, ...] | Failed) -> list[OfflineRow]:
-    if isinstance(found, Failed):
-        return [OfflineRow("mask", name, reason=_steady(found.reason)) for name in names]
-    return [OfflineRow("mask", name, mask=one) for name, one in zip(names, found, strict=True)]
+def _mask_rows(
+    names: tuple[str, ...], result: tuple[MaskFigures, ...] | Failed
+) -> list[OfflineRow]:
+    if isinstance(result, Failed):
+        return [OfflineRow("mask", name, reason=_stable(result.reason)) for name in names]
+    return [OfflineRow("mask", name, mask=one) for name, one in zip(names, result, strict=True)]
 
 
 def _keep_memory() -> None:
-    """Have the C library keep freed memory for the next array, up to 2 GiB.
+    """Let the C library keep freed memory for the next array, up to 2 GiB.
 
     A table of 52 million blocks takes a quarter less time than with new pages for every array.
     """
@@ -274,13 +259,13 @@ def _keep_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2_000_000_000)
 
 
-def _steady(reason: str) -> str:
-    """Take out what differs from run to run: what a dying process said, addresses, file names."""
-    return _UNSTEADY.sub("…", reason.partition("; it said: ")[0])
+def _stable(reason: str) -> str:
+    """Remove what differs from run to run: the output of a process, addresses, file names."""
+    return _VARYING.sub("…", reason.partition("; it said: ")[0])
 
 
 def _compiler(needed: bool) -> str:
-    """Name what decides the kernels' code; `none` where there are none, and any will do."""
+    """Return the compiler's name and version; `none` where there are no kernels."""
     if not needed:
         return "none"
     try:

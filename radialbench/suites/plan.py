@@ -1,4 +1,4 @@
-"""SuiteSpec to cases: the points of its matrices, in stable order with stable ids."""
+"""Plan a suite: the points of its matrices as cases, in stable order with stable ids."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -15,16 +15,10 @@ from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status
-from radialbench.suites.entries import GridChoice, MaskChoice
 from radialbench.suites.schema import Matrix, Protocol, SuiteSpec
 
 MAX_CASES = 100_000
 WORK_FLOOR = 50.0
-
-Axes = tuple[
-    tuple[GridChoice, ...], tuple[MaskChoice, ...], tuple[tuple[str | None, KernelConfig, str], ...]
-]
-"""Grids, masks, and backends with their configurations, backends innermost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +27,7 @@ class Case:
 
     Attributes:
         suite: Name of the suite.
-        id: Says what is measured; the same in every run, whatever else the suite holds.
+        id: What is measured; the same in every run, whatever else the suite holds.
         measure: `attention` or `compile`.
         identity: Which mask it is, by the suite's name for it.
         mask: The mask.
@@ -42,12 +36,12 @@ class Case:
         backend: What computes it; None for `compile`.
         config: How.
         config_source: Where the configuration comes from: `suite`, or `default` where the suite
-            leaves it open, which `tuned` may make `tuned` or `transferred`.
+            leaves it open, which `tuned` may replace by `tuned` or `transferred`.
         device: `auto`, `cpu` or `cuda`.
         protocol: How it is sampled.
         config_reason: Why this configuration, where the suite leaves it open and a device is known.
         gates: The least change of a metric that counts in a check, as `latency=5%`.
-        give_up_ms: If the first calls that are timed take longer, there is only one sample.
+        give_up_ms: There is only one sample if the first timed calls take longer.
     """
 
     suite: str
@@ -73,17 +67,17 @@ class Case:
 
     @property
     def group(self) -> str:
-        """What cases share that differ in mask and backend alone."""
+        """The shape that cases which differ only in mask and backend share."""
         return group_id(self.problem, self.model)
 
     @property
     def in_turn(self) -> bool:
-        """Whether it is sampled in turn with its neighbours; compiling, on the CPU, never is."""
+        """Whether it is sampled in turn with its neighbours; compiling never is."""
         return self.protocol.interleave and self.measure != "compile"
 
     @property
     def work(self) -> float:
-        """A rough weight for telling the time left: dense GFLOP, and a floor for small cases."""
+        """A rough weight for the time left: dense GFLOP, and a floor for small cases."""
         problem = self.problem
         if self.measure == "compile":
             return WORK_FLOOR
@@ -91,11 +85,7 @@ class Case:
         return WORK_FLOOR + 4e-9 * heads * problem.head_dim * problem.seq_len**2
 
     def record(self, environment: Environment) -> Record:
-        """Return a record that says the case was not tried, to be filled by what trying it gives.
-
-        Args:
-            environment: Where it is to be tried.
-        """
+        """Return the record of the case before it is tried in an environment."""
         return Record(
             schema=SCHEMA,
             suite=self.suite,
@@ -122,12 +112,12 @@ class Case:
 
 
 def now() -> str:
-    """Return the moment, as records have it."""
+    """Return the present time as records store it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def ended(record: Record, status: Status, reason: str) -> Record:
-    """Return a record without a time and with the reason, in one line."""
+    """Return a record with a status other than ok, and its reason in one line."""
     line = " ".join(reason.split()) or status.value
     return replace(record, status=status, reason=line[:1000], timing=None)
 
@@ -137,19 +127,19 @@ def plan(
 ) -> tuple[Case, ...]:
     """List the cases of a suite, backends innermost, so that they share a mask's table.
 
-    What is planned is the same on every machine; `tuned` adds what one knows of its device.
+    The plan is the same on every machine; `tuned` adds the configurations tuned for a device.
 
     Args:
         spec: The suite.
         patterns: Ids to keep: a pattern with `*`, `?` or `[`, or a part of the id. All if empty.
-        shard: Of those, a share: `2/3` is the second of three of about equal work, the same in
-            every run. Cases that are sampled together are never parted.
+        shard: A share of those: `2/3` is the second of three of about equal work, the same in
+            every run. Cases that are sampled together stay together.
 
     Raises:
         SuiteError: Nothing is left to run, there are too many cases, two have one id, or there is
             no such shard.
     """
-    points = sum(prod(map(len, _axes(matrix))) for matrix in spec.cases)
+    points = sum(prod(map(len, matrix.axes())) for matrix in spec.cases)
     if points > MAX_CASES:
         raise SuiteError(f"{spec.source}: plans {points:,} cases; at most {MAX_CASES:,} are run")
     cases: dict[str, Case] = {}
@@ -170,36 +160,30 @@ def plan(
 
 
 def tuned(cases: Iterable[Case], processor: str | None) -> tuple[Case, ...]:
-    """Return the cases, with what was tuned where the suite leaves a configuration open.
+    """Return the cases, with tuned configurations where the suite leaves them open.
 
-    Args:
-        cases: The cases; their ids stay the same.
-        processor: Name of the GPU, or of the CPU, that they run on; nothing changes if None.
+    Their ids stay the same. Nothing changes without the name of a GPU or CPU.
 
     Raises:
-        RecordError: What was tuned cannot be read.
+        RecordError: The tuned configurations cannot be read.
     """
     return tuple(_tuned(case, processor) for case in cases)
 
 
 def batches(cases: Iterable[Case]) -> Iterator[list[Case]]:
-    """Split cases into those that are sampled together: neighbours of one group that ask for it."""
-
-    def key(case: Case) -> object:
-        return (case.group, case.protocol) if case.in_turn else case.id
-
-    for _, batch in groupby(cases, key):
+    """Split cases into those that are sampled together: neighbours of one group and protocol."""
+    for _, batch in groupby(cases, lambda c: (c.group, c.protocol) if c.in_turn else c.id):
         yield list(batch)
 
 
-def shard_of(text: str) -> tuple[int, int]:
-    """Read which of how many shards, such as `2/3`.
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parse a shard, such as `2/3`, into its place and the count.
 
     Raises:
         SuiteError: It is none.
     """
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    place, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    place, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= place <= count:
         raise SuiteError(f"a shard is i/n, from 1/n to n/n, such as 2/3, got {text[:40]!r}")
     return place, count
@@ -208,14 +192,14 @@ def shard_of(text: str) -> tuple[int, int]:
 def _tuned(case: Case, processor: str | None) -> Case:
     if processor is None or case.backend is None or case.config_source != "default":
         return case
-    found = find_config(case.problem, case.backend, processor, default=case.config)
-    source, reason = found.source, found.reason
-    return replace(case, config=found.config, config_source=source, config_reason=reason)
+    choice = find_config(case.problem, case.backend, processor, default=case.config)
+    source, reason = choice.source, choice.reason
+    return replace(case, config=choice.config, config_source=source, config_reason=reason)
 
 
 def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, ...]:
-    """Assign the heaviest batch to the shard that has least, then the next, and keep one's own."""
-    place, count = shard_of(shard)
+    """Assign the batches to shards, the heaviest first to the lightest shard; return one shard."""
+    place, count = parse_shard(shard)
     works = [(sum(case.work for case in batch), batch) for batch in batches(cases)]
     if count > len(works):
         raise SuiteError(
@@ -232,12 +216,8 @@ def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, 
     return tuple(case for case in cases if case.id in own)
 
 
-def _axes(matrix: Matrix) -> Axes:
-    return (*matrix.grid_choices(),), (*matrix.mask_choices(),), (*matrix.configs(),)
-
-
 def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
-    for place, mask, (backend, config, source) in product(*_axes(matrix)):
+    for place, mask, (backend, config, source) in product(*matrix.axes()):
         tokens = place.grid.seq_len
         if any(rule.matches(mask.id, backend, tokens) for rule in matrix.exclude or ()):
             continue
@@ -262,7 +242,7 @@ def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
             config_source=source,
             device=spec.device,
             protocol=matrix.protocol,
-            gates=matrix.gates.said,
+            gates=matrix.gates.stated,
         )
 
 

@@ -1,5 +1,6 @@
-"""Pool: jobs done in child processes, any of which may die or hang."""
+"""Child processes, any of which may die or hang, and a pool of them that does jobs."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -7,19 +8,81 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import IO, Any, Protocol
+
+from radialbench.errors import RadialBenchError
 
 END_SECONDS = 5.0
 
+PR_SET_PDEATHSIG = 1
+
+NICENESS = 10
+"""The processes of a pool give way to the process that measures."""
+
+
+def start_child(module: str, output: int | IO[bytes], **env: str) -> tuple[Any, Any]:
+    """Start a process that calls `serve` of a module with its end of a pipe.
+
+    Its standard output goes to a descriptor, or its output and errors to a file.
+
+    Returns:
+        The `Popen` of the process, and this process's end of the pipe.
+    """
+    ours, theirs = Pipe()
+    with theirs:
+        handle = theirs.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-u", "-c", f"from {module} import serve; serve({handle})"],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | env,
+            pass_fds=[handle],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if isinstance(output, int) else output,
+            # Ctrl-C is for this process, which then ends the others.
+            start_new_session=True,
+        )
+    return process, ours
+
+
+@contextmanager
+def served_pipe(handle: int) -> Iterator[Connection]:
+    """Open a child's end of its pipe until this process's parent closes it, or dies."""
+    with suppress(AttributeError, OSError):
+        # Linux kills this process when its parent dies, even within a kernel's call.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.set_inheritable(handle, False)
+    with Connection(handle) as pipe, suppress(EOFError, ConnectionError):
+        yield pipe
+    # Nothing is left to do, and PyTorch takes a second to take itself apart.
+    os._exit(0)
+
+
+def kill_child(process: "subprocess.Popen[Any]") -> None:
+    """Kill a process and what it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def describe_exit(process: "subprocess.Popen[bytes] | None", seconds: float = END_SECONDS) -> str:
+    """Describe how a process that no longer answers ended, within some seconds."""
+    code = None
+    if process is not None:
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(seconds)
+    if code is None:
+        return "the process closed its pipe"
+    if code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return f"the process exited with code {code}"
+
 
 class PoolJob(Protocol):
-    """What a child does; equal jobs are done once. It travels there and back by pickle."""
+    """What a child does; equal jobs are done once. It is sent there and back by pickle."""
 
     def run(self) -> object:
         """Do it."""
@@ -27,13 +90,24 @@ class PoolJob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What a job that raised, hung, or took its process with it leaves.
-
-    Attributes:
-        reason: Why.
-    """
+    """The result of a job that raised, hung, or ended its process, and the reason."""
 
     reason: str
+
+
+def serve(handle: int) -> None:
+    """Do the jobs that come through a pipe, until it is closed."""
+    with served_pipe(handle) as pipe:
+        os.nice(NICENESS)
+        while True:
+            job = pipe.recv()
+            try:
+                result = job.run()
+            except RadialBenchError as error:
+                result = Failed(str(error))
+            except Exception as error:
+                result = Failed(f"{type(error).__name__}: {error}")
+            pipe.send(result)
 
 
 class JobPool:
@@ -64,12 +138,7 @@ class JobPool:
     def __enter__(self) -> "JobPool":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, *error: Any) -> None:
         """End the children, whatever they do."""
         self.close()
 
@@ -85,7 +154,7 @@ class JobPool:
             thread.join()
 
     def add(self, jobs: Iterable[PoolJob]) -> None:
-        """Have jobs done after those that wait already."""
+        """Queue jobs after those that wait already."""
         with self._changed:
             for job in jobs:
                 if job not in self._results and job not in self._busy:
@@ -93,12 +162,12 @@ class JobPool:
             self._changed.notify_all()
 
     def drop(self) -> None:
-        """Forget the jobs that wait; those begun go on."""
+        """Remove the jobs that wait; those that run go on."""
         with self._changed:
             self._waiting.clear()
 
     def result(self, job: PoolJob) -> Any:
-        """Return what a job gave, or `Failed`; it is done next if it was not begun."""
+        """Return the result of a job, or `Failed`; it runs next if it does not run yet."""
         with self._changed:
             if job not in self._results and job not in self._busy:
                 self._waiting.setdefault(job)
@@ -108,10 +177,10 @@ class JobPool:
             return self._results[job]
 
     def _serve(self, child: "_Child") -> None:
-        """Have a child do one job after the other, and see it end."""
-        with tempfile.TemporaryFile("a+b", buffering=0) as said:
+        """Have a child do one job after the other, and end it."""
+        with tempfile.TemporaryFile("a+b", buffering=0) as output:
             while (job := self._next()) is not None:
-                result = child.do(job, self._limit_s, said)
+                result = child.run(job, self._limit_s, output)
                 with self._changed:
                     self._results[job] = result
                     self._busy.discard(job)
@@ -130,7 +199,7 @@ class JobPool:
 
 
 class _Child:
-    """A process that does jobs, started when there is one."""
+    """A process that does jobs, started for the first one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -138,76 +207,42 @@ class _Child:
         self._starting = threading.Lock()
         self._closed = False
 
-    def do(self, job: PoolJob, limit_s: float, said: IO[bytes]) -> object:
-        """Have a job done; `Failed` if it is not. What the process says goes to a file."""
+    def run(self, job: PoolJob, limit_s: float, output: IO[bytes]) -> object:
+        """Have a job done; `Failed` if it is not. What the process prints goes to a file."""
         try:
-            if self._process is None:
-                self._begin(said)
-            said.truncate(0)
+            with self._starting:
+                if self._closed:
+                    raise EOFError
+                if self._process is None:
+                    # A GPU is for the process that measures.
+                    self._process, self._pipe = start_child(
+                        __name__, output, CUDA_VISIBLE_DEVICES=""
+                    )
+            output.truncate(0)
             self._pipe.send(job)
             if not self._pipe.poll(limit_s):
                 self.end()
                 return Failed(f"stopped: not done within {limit_s:g} s")
             return self._pipe.recv()
         except (EOFError, OSError):
-            reason = self._death(said)
+            reason = describe_exit(self._process)
+            output.seek(0)
+            text = " ".join(output.read(2000).decode(errors="replace").split())
             self.end()
-            return Failed(reason)
+            return Failed(f"{reason}; it said: {text[:300]}" if text else reason)
 
     def end(self) -> None:
-        """Kill the process, and see it end."""
+        """Kill the process, and wait for its end."""
         process, self._process = self._process, None
         if process is None:
             return
-        _kill(process)
+        kill_child(process)
         with suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
 
     def close(self) -> None:
-        """Kill the process for good; the thread that has it do jobs sees it end."""
+        """Kill the process for good; the thread that gives it jobs waits for its end."""
         with self._starting:
             self._closed = True
         if (process := self._process) is not None:
-            _kill(process)
-
-    def _begin(self, said: IO[bytes]) -> None:
-        ours, theirs = Pipe()
-        with self._starting, theirs:
-            if self._closed:
-                raise EOFError
-            handle = theirs.fileno()
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "radialbench.suites.process", "pool", str(handle)],
-                # A GPU is for the process that measures.
-                env=os.environ
-                | {"PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": ""},
-                pass_fds=[handle],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                # Ctrl-C is for this process, which then ends the others.
-                start_new_session=True,
-            )
-        self._pipe = ours
-
-    def _death(self, said: IO[bytes]) -> str:
-        """Return how the process ended, and what it said."""
-        code = None
-        if self._process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(END_SECONDS)
-        if code is None:
-            end = "the process closed its pipe"
-        elif code < 0:
-            end = f"the process was ended by {signal.Signals(-code).name}"
-        else:
-            end = f"the process exited with code {code}"
-        said.seek(0)
-        words = " ".join(said.read(2000).decode(errors="replace").split())
-        return f"{end}; it said: {words[:300]}" if words else end
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and what it has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+            kill_child(process)

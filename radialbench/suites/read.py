@@ -1,4 +1,4 @@
-"""Reading suites: a shipped one by name, or a file, with errors that say where."""
+"""Read suites: a shipped one by name, or a file; errors name the line and column."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ LIBRARY = Path(__file__).parent / "library"
 
 
 def suite_names() -> list[str]:
-    """Names of the shipped suites."""
+    """Return the names of the shipped suites."""
     return sorted(file.stem for file in LIBRARY.glob("*.yaml"))
 
 
 def suite_path(name_or_path: str) -> Path:
-    """Find the file of a suite.
+    """Return the file of a suite.
 
     Raises:
         SuiteError: No shipped suite has this name, and it is no path of a YAML file.
@@ -43,7 +43,7 @@ def load_suite(name_or_path: str) -> SuiteSpec:
     """Load a shipped suite by name, or a suite file.
 
     Raises:
-        SuiteError: There is no such suite, or the file is none; the message has line and column.
+        SuiteError: There is no such suite, or the file is invalid; with line and column.
     """
     path = suite_path(name_or_path)
     return _Reader().suite(_document(path), path.stem, path.parent, path)
@@ -55,10 +55,10 @@ def parse_suite(text: str, source: str = "suite", folder: Path | None = None) ->
     Args:
         text: The document.
         source: Name for messages, and of the suite if it has none.
-        folder: Where files it names are.
+        folder: Folder of the files it names.
 
     Raises:
-        SuiteError: The text is no suite; the message has line and column.
+        SuiteError: The text is no suite; with line and column.
     """
     try:
         document = parse_document(text, source)
@@ -69,23 +69,18 @@ def parse_suite(text: str, source: str = "suite", folder: Path | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A suite file, in a line of those that extend one another.
-
-    Attributes:
-        file: What it says.
-        of: Ends the place of its matrices in messages; empty for the last of the line.
-        included: Matrices of the suites it includes.
-        devices: What those ask for, if they do, with the place that includes them.
-    """
+    """A suite file, one of a chain that extend one another."""
 
     file: SuiteFile
-    of: str
+    suffix: str
+    """End of its matrices' places in messages; empty for the last of the chain."""
     included: tuple[Matrix, ...]
     devices: tuple[tuple[str, str], ...]
+    """Devices of included suites that name one, with the place that includes them."""
 
 
 class _Reader:
-    """Reads a suite and the suites it names, none of them twice."""
+    """Reads a suite and the suites it names, each once."""
 
     def __init__(self) -> None:
         self.open: list[str] = []
@@ -96,21 +91,21 @@ class _Reader:
     ) -> SuiteSpec:
         if path is not None:
             self.seen[path.resolve()] = str(path)
-        layers = self.layers(document, folder, of="")
-        said: dict[str, Any] = {}
+        layers = self.layers(document, folder, suffix="")
+        stated: dict[str, Any] = {}
         for layer in layers:
-            said |= {key: getattr(layer.file, key) for key in layer.file.model_fields_set}
-        device = _device(said.get("device"), layers)
+            stated |= {key: getattr(layer.file, key) for key in layer.file.model_fields_set}
+        device = _device(stated.get("device"), layers)
         return SuiteSpec(
             name=layers[-1].file.name or name,
-            description=" ".join(said.get("description", "").split()),
-            tags=tuple(said.get("tags", ())),
+            description=" ".join(stated.get("description", "").split()),
+            tags=tuple(stated.get("tags", ())),
             device=device,
             source=document.source,
             cases=tuple(_matrices(layers)),
         )
 
-    def layers(self, document: Document, folder: Path, *, of: str) -> list[_Layer]:
+    def layers(self, document: Document, folder: Path, *, suffix: str) -> list[_Layer]:
         """Read a suite's file, after the one it extends."""
         self.open.append(document.source)
         file = _checked(document, folder)
@@ -118,7 +113,7 @@ class _Reader:
         if file.extends is not None:
             with _at(document, ("extends",)):
                 path, other = self.other(file.extends, folder)
-                below = self.layers(other, path.parent, of=f" of {file.extends}")
+                below = self.layers(other, path.parent, suffix=f" of {file.extends}")
         included: list[Matrix] = []
         devices = []
         for number, name in enumerate(file.include or ()):
@@ -131,7 +126,7 @@ class _Reader:
             if spec.device != "auto":
                 devices.append((spec.device, document.message(location, name)))
         self.open.pop()
-        return [*below, _Layer(file, of, tuple(included), tuple(devices))]
+        return [*below, _Layer(file, suffix, tuple(included), tuple(devices))]
 
     def other(self, name: str, folder: Path) -> tuple[Path, Document]:
         """Find another suite: a shipped one, or a file in the folder of the one that names it."""
@@ -150,9 +145,8 @@ class _Reader:
         return path, document
 
 
-def _device(said: str | None, layers: list[_Layer]) -> str:
-    """Return the one device of a suite: what it says, or what the suites it includes ask for."""
-    device = said
+def _device(device: str | None, layers: list[_Layer]) -> str:
+    """Return the one device of a suite: its own, or that of the suites it includes."""
     for wanted, place in (pair for layer in layers for pair in layer.devices):
         device = device or wanted
         if wanted != device:
@@ -163,7 +157,7 @@ def _device(said: str | None, layers: list[_Layer]) -> str:
 
 
 def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
-    """Yield the matrices of files that extend one another, sampled and gated as the last says."""
+    """Yield the matrices of files that extend one another; the last sets protocol and gates."""
     protocol, gates = Protocol(), Gates()
     for layer in layers:
         protocol = layer.file.protocol.over(protocol)
@@ -171,7 +165,7 @@ def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
     for layer in layers:
         yield from layer.included
         for place, matrix in enumerate(layer.file.cases):
-            yield matrix.placed(f"cases[{place}]{layer.of}", protocol, gates)
+            yield matrix.placed(f"cases[{place}]{layer.suffix}", protocol, gates)
 
 
 def _document(path: Path) -> Document:
@@ -198,7 +192,7 @@ def _checked(document: Document, folder: Path) -> SuiteFile:
 
 @contextmanager
 def _at(document: Document, location: Location) -> Iterator[None]:
-    """Prefix the place where a suite is named that cannot be used."""
+    """Add the place that names a suite to the errors of that suite."""
     try:
         yield
     except SuiteError as error:

@@ -1,4 +1,4 @@
-"""What cases need: block tables, tensors and what the definition makes of them, and memory."""
+"""What cases need: block tables, tensors, the result by the definition, and memory."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ from radialbench.kernels.measure.accuracy import Expected, expected
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.inputs import Inputs, make_inputs, permutation, permute
 from radialbench.kernels.measure.timing import measure
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
@@ -29,39 +29,35 @@ ROWS = {"cpu": 1024, "cuda": 4096}
 
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-KEPT = 4
+CACHED_TABLES = 4
 """Tables kept at a time; plans put the cases of a table side by side."""
 
-SHARED_KEPT = 32
-"""The same where tables are shared: who tries all block sizes comes back to each."""
+SHARED_TABLES = 32
+"""The same where tables are shared: a search of all block sizes comes back to each."""
 
-Key = tuple[str, TokenGrid, int, int]
+TableKey = tuple[str, TokenGrid, int, int]
 
-Timed = tuple[BlockTable, float]
+TimedTable = tuple[BlockTable, float]
 """A table, and the milliseconds it took to compile."""
 
 
 class Tables:
     """Compiles tables, and keeps the last few with the time they took.
 
-    Several processes can share a folder: what one has compiled with `shared_table` the others read.
+    Processes can share a folder: what one has compiled with `shared_table` the others read.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._kept: OrderedDict[Key, Timed] = OrderedDict()
+        self._kept: OrderedDict[TableKey, TimedTable] = OrderedDict()
         self._folder = folder
-        self._most = SHARED_KEPT if folder else KEPT
+        self._most = SHARED_TABLES if folder else CACHED_TABLES
 
-    def table(self, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> Timed:
-        """Return a table, and the milliseconds it took to compile.
-
-        Raises:
-            SpecError: The mask does not fit the grid.
-        """
+    def table(self, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TimedTable:
+        """Return a table, and the milliseconds it took to compile; errors as `compile_mask`."""
         key = _key(mask, grid, config)
         if key not in self._kept:
-            found = _read(self._folder, key) if self._folder else None
-            self._kept[key] = found or _compiled(mask, grid, config)
+            shared = _read(self._folder, key) if self._folder else None
+            self._kept[key] = shared or _compiled(mask, grid, config)
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
@@ -69,47 +65,43 @@ class Tables:
 
 
 def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> BlockTable:
-    """Return a table from a folder of this program's own; compiled and left there if it is not.
-
-    Raises:
-        SpecError: The mask does not fit the grid.
-    """
+    """Return a table from a folder that processes share; compile and write it if it is missing."""
     key = _key(mask, grid, config)
-    found = _read(folder, key)
-    if found is None:
-        found = _compiled(mask, grid, config)
+    timed = _read(folder, key)
+    if timed is None:
+        timed = _compiled(mask, grid, config)
         path = _path(folder, key)
         # Whole or not at all: another process may read it at any moment.
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+        part.write_bytes(pickle.dumps(timed, pickle.HIGHEST_PROTOCOL))
         part.replace(path)
-    return found[0]
+    return timed[0]
 
 
-def _key(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> Key:
+def _key(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TableKey:
     return (mask.fingerprint, grid, config.block_m, config.block_n)
 
 
-def _path(folder: Path, key: Key) -> Path:
+def _path(folder: Path, key: TableKey) -> Path:
     return folder / f"{sha256(repr(key).encode()).hexdigest()[:32]}.table"
 
 
-def _read(folder: Path, key: Key) -> Timed | None:
+def _read(folder: Path, key: TableKey) -> TimedTable | None:
     try:
-        found: Timed = pickle.loads(_path(folder, key).read_bytes())
+        timed: TimedTable = pickle.loads(_path(folder, key).read_bytes())
     except FileNotFoundError:
         return None
-    return found
+    return timed
 
 
-def _compiled(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> Timed:
+def _compiled(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TimedTable:
     begin = perf_counter()
     table = compile_mask(mask, grid, config.block_m, config.block_n)
     return table, (perf_counter() - begin) * 1e3
 
 
 def table_stats(table: BlockTable, problem: Problem, compile_ms: float) -> TableStats:
-    """Return what a record says of a table."""
+    """Return the statistics of a table that a record stores."""
     heads = problem.batch * problem.heads
     return TableStats(
         pairs=table.pairs,
@@ -128,17 +120,10 @@ def table_stats(table: BlockTable, problem: Problem, compile_ms: float) -> Table
 class Workbench:
     """What cases share: where they run, their tables, and the tensors of the last shape.
 
-    Tensors of another shape take the place of those.
-
     Args:
         environment: Where they run.
-        folder: Where tables are that other processes have compiled.
-        backends: Where each backend lives.
-
-    Attributes:
-        environment: Where they run.
-        tables: The tables compiled so far.
-        backends: Where each backend lives.
+        folder: Folder of tables that other processes have compiled.
+        backends: Module and class of each backend.
     """
 
     def __init__(
@@ -169,9 +154,9 @@ class Workbench:
         return self._inputs[table.order]
 
     def expected(self, problem: Problem, table: BlockTable, device: str) -> Expected:
-        """Return what the definition makes of those inputs, whatever the blocks.
+        """Return the result by the definition for those inputs, whatever the blocks.
 
-        The rows it is known for were chosen by the blocks of the table that asked first.
+        Its rows were chosen by the blocks of the first table that needed it.
         """
         key = (problem.mask_fingerprint, problem.scale, table.order)
         if key not in self._expected:
@@ -183,7 +168,7 @@ class Workbench:
 
 
 def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, float]:
-    """Bring q, k, v into the table's order, timing that and the output's way back."""
+    """Permute q, k, v into the table's order; time that and the output's permutation back."""
     there, back = permutation(table, device=device)
 
     def order() -> Inputs:
@@ -211,19 +196,16 @@ def needed_bytes(problem: Problem, *, permuted: bool) -> int:
 
 
 def available_bytes(device: str) -> int | None:
-    """Return how much memory is free, of the GPU or of the machine and this group of processes.
+    """Return the free memory of the GPU, or of the machine within the process's cgroup.
 
-    What PyTorch's allocator keeps for reuse is free.
-
-    None where it is not known.
+    Memory that PyTorch's allocator keeps for reuse is free. None where it is not known.
     """
     if device == "cuda":
         import torch
 
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(torch.cuda.mem_get_info()[0]) + kept
-    free = [_meminfo(), _group_room()]
-    known = [value for value in free if value is not None]
+    known = [free for free in (_meminfo(), _cgroup_free()) if free is not None]
     return min(known, default=None)
 
 
@@ -236,7 +218,7 @@ def _meminfo() -> int | None:
     return int(found[0][1]) * 1024 if found else None
 
 
-def _group_room() -> int | None:
+def _cgroup_free() -> int | None:
     group = Path("/sys/fs/cgroup")
     try:
         most = (group / "memory.max").read_text().strip()

@@ -1,8 +1,9 @@
-"""Running a suite: one record a case, on the disk as soon as the case ends."""
+"""Run a suite: one record a case, on the disk as soon as the case ends."""
 
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,20 +16,12 @@ from radialbench.suites.schema import SuiteSpec
 from radialbench.suites.worker import Worker
 
 if TYPE_CHECKING:
-    from radialbench.suites.together import InProcess
+    from radialbench.suites.attempt import InProcess
 
 
 @dataclass(frozen=True, slots=True)
-class CaseBegins:
-    """A case is about to be tried.
-
-    Attributes:
-        place: Its place in the run, from 1.
-        total: Cases of the run.
-        work_done: Work of the cases before it, in the unit of `Case.work`.
-        work_total: Work of all cases.
-        case: The case.
-    """
+class CaseStarted:
+    """A case is about to be tried; `place` counts from 1, work is in the unit of `Case.work`."""
 
     place: int
     total: int
@@ -38,15 +31,8 @@ class CaseBegins:
 
 
 @dataclass(frozen=True, slots=True)
-class CaseEnds:
-    """A case has ended and its record is on the disk.
-
-    Attributes:
-        place: Its place in the run, from 1.
-        total: Cases of the run.
-        work_done: Work of the cases so far, in the unit of `Case.work`.
-        record: Its record.
-    """
+class CaseEnded:
+    """A case has ended, and its record is on the disk; other fields as `CaseStarted`."""
 
     place: int
     total: int
@@ -54,12 +40,12 @@ class CaseEnds:
     record: Record
 
 
-Event = CaseBegins | CaseEnds
+RunEvent = CaseStarted | CaseEnded
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         results: The file of results.
@@ -67,7 +53,7 @@ class RunOutcome:
         kept: Cases that were not run again, because an earlier run ended them.
         again: Cases that had failed in an earlier run and were run again.
         skipped: Lines of the earlier results that are no records, as `line 12: reason`.
-        left: Cases that were not begun, because the time was up.
+        left: Cases that were not started, because the time was up.
     """
 
     results: Path
@@ -75,10 +61,10 @@ class RunOutcome:
     kept: int
     again: int
     skipped: tuple[str, ...]
-    left: int = 0
+    left: int
 
     @property
-    def sound(self) -> bool:
+    def ok(self) -> bool:
         """Whether no case of this run failed or was inaccurate."""
         return not any(record.status in UNSOUND for record in self.records)
 
@@ -97,7 +83,7 @@ def run(
     time_limit: float | None = None,
     in_process: bool = False,
     command: str = "",
-    on_event: Callable[[Event], None] | None = None,
+    on_event: Callable[[RunEvent], None] | None = None,
 ) -> RunOutcome:
     """Run the cases of a suite; a case that fails is a record, and the run goes on.
 
@@ -110,17 +96,16 @@ def run(
             `UNSOUND`.
         filter: Patterns or parts of the ids to run; all if empty.
         shard: Of those, a share, as `plan` gives it.
-        time_limit: When so many seconds have passed no case is begun; those left can be run by
-            going on.
+        time_limit: No case starts after so many seconds; `resume` runs those that are left.
         in_process: Try the cases in this process, for a debugger; a crash then ends the run.
         command: What was typed, for the records.
-        on_event: Told when a case begins and ends.
+        on_event: Called when a case starts and ends.
 
     Raises:
-        SuiteError: Nothing is planned, or the folder cannot be used, or holds results and `resume`
-            is not asked for, or holds results of another suite.
-        RecordError: The folder's results cannot be read, or another run is writing to them, or what
-            was tuned cannot be read.
+        SuiteError: Nothing is planned, or the folder cannot be used, or holds results without
+            `resume`, or holds results of another suite.
+        RecordError: The folder's results or the tuned configurations cannot be read, or another
+            run is writing to the folder.
         WriteError: A record cannot be written; those written before are kept.
         WorkerError: The process for the cases cannot be started; records written before are kept.
     """
@@ -129,24 +114,26 @@ def run(
     results = _writable(out)
     with reserved(results):
         earlier, skipped = _earlier(results, resume=resume)
-        todo = [case for case in cases if not settled(case, earlier.get(case.id), results)]
+        todo = [case for case in cases if not is_done(case, earlier.get(case.id), results)]
         records: tuple[Record, ...] = ()
         if todo:
             with _worker(spec.device, command, in_process=in_process) as worker:
                 # Only the worker knows which GPU it has: this process never asks for one.
                 todo = list(tuned(todo, worker.environment.processor))
-                records = _run(todo, results, worker, tell=on_event or _silent, deadline=deadline)
+                records = _run(
+                    todo, results, worker, on_event=on_event or _ignore, deadline=deadline
+                )
     again = sum(record.case in earlier for record in records)
     left = len(todo) - len(records)
     return RunOutcome(results, records, len(cases) - len(todo), again, skipped, left)
 
 
-def _worker(device: str, command: str, *, in_process: bool) -> "Worker | InProcess":
+def _worker(device: str, command: str, *, in_process: bool) -> "Worker | nullcontext[InProcess]":
     if not in_process:
         return Worker(device, command)
-    from radialbench.suites.together import InProcess
+    from radialbench.suites.attempt import InProcess
 
-    return InProcess(device, command)
+    return nullcontext(InProcess(device, command))
 
 
 def _run(
@@ -154,30 +141,30 @@ def _run(
     results: Path,
     worker: "Worker | InProcess",
     *,
-    tell: Callable[[Event], None],
+    on_event: Callable[[RunEvent], None],
     deadline: float,
 ) -> tuple[Record, ...]:
     records: list[Record] = []
     places = {case.id: place for place, case in enumerate(todo, start=1)}
     work_done, work_total = 0.0, sum(case.work for case in todo)
 
-    def begins(case: Case) -> None:
-        tell(CaseBegins(places[case.id], len(todo), work_done, work_total, case))
+    def on_case(case: Case) -> None:
+        on_event(CaseStarted(places[case.id], len(todo), work_done, work_total, case))
 
     for batch in batches(todo):
         if time.monotonic() >= deadline:
             break
-        for case, found in zip(batch, worker.attempt(batch, begins), strict=True):
-            record = replace(found, created=now())
+        for case, tried in zip(batch, worker.attempt(batch, on_case), strict=True):
+            record = replace(tried, created=now())
             append(results, record)
             records.append(record)
             work_done += case.work
-            tell(CaseEnds(places[case.id], len(todo), work_done, record))
+            on_event(CaseEnded(places[case.id], len(todo), work_done, record))
     return tuple(records)
 
 
-def _silent(event: Event) -> None:
-    """Show nothing."""
+def _ignore(event: RunEvent) -> None:
+    pass
 
 
 def _writable(out: Path) -> Path:
@@ -198,19 +185,19 @@ def _earlier(results: Path, *, resume: bool) -> tuple[dict[str, Record], tuple[s
         raise SuiteError(
             f"{results} already holds results; go on with --resume, or choose another folder"
         )
-    found = read(results)
-    return {record.case: record for record in found.records}, found.skipped
+    earlier = read(results)
+    return {record.case: record for record in earlier.records}, earlier.skipped
 
 
-def settled(case: Case, record: Record | None, results: Path) -> bool:
-    """Return whether an earlier record stands for a case.
+def is_done(case: Case, record: Record | None, results: Path) -> bool:
+    """Return whether an earlier record of a case is final.
 
     Raises:
-        SuiteError: It is of another mask or shape, or not of the configuration the suite asks for.
+        SuiteError: It is of another mask or shape, or not of the configuration of the suite.
     """
     if record is None:
         return False
-    # Where the suite leaves the configuration open, what was known when it ran stands.
+    # Where the suite leaves the configuration open, that of the earlier run stays.
     config = record.config if case.config_source != "suite" else case.config
     if (record.problem, record.config) != (case.problem, config):
         raise SuiteError(

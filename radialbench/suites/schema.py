@@ -1,6 +1,5 @@
-"""The suite file's schema. What it reads is what runs: a suite's protocols, gates and matrices."""
+"""The schema of a suite file: its protocols, gates and matrices, as they run."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -31,12 +30,15 @@ from radialbench.suites.entries import (
     configured,
 )
 
+BOUNDS = ("min_samples", "max_samples"), ("min_seconds", "max_seconds")
+"""Pairs of a protocol's settings, each in order."""
+
 
 class Settings(Strict):
-    """Settings that a matrix, or a suite that extends another, may say in part."""
+    """Settings that a matrix, or a suite that extends another, may state in part."""
 
     def over(self, base: Self) -> Self:
-        """Return these settings, with what they do not say taken from others."""
+        """Return these settings; those that are not set come from others."""
         return base.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
 
@@ -55,7 +57,7 @@ class Protocol(Settings):
         default=10.0,
         gt=0,
         le=86400,
-        description="Time after which no sample is begun; the first always is",
+        description="Time after which no sample starts, except the first",
     )
     min_seconds: float = Field(
         default=0.5,
@@ -89,7 +91,7 @@ class Protocol(Settings):
     )
     ceiling: bool = Field(
         default=False,
-        description="With interleave, on a GPU: sample a large matrix product in turn with them",
+        description="With interleave, on a GPU: sample a large matmul in turn with them",
     )
     isolated_samples: int = Field(
         default=0,
@@ -107,32 +109,25 @@ class Protocol(Settings):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        for least, most in self._bounds():
+        for least, most in BOUNDS:
             low, high = getattr(self, least), getattr(self, most)
             if {least, most} <= self.model_fields_set and low > high:
                 raise ValueError(f"{least} ({low:g}) is more than {most} ({high:g})")
         return self
 
     def over(self, base: Self) -> Self:
-        """Return the protocol, with what it does not say taken from another.
+        """Return the protocol; what is not set comes from another.
 
-        Of `min_samples` and `max_samples`, one that is not said gives way to the one that is, and
-        of the seconds likewise.
+        Of `min_samples` and `max_samples`, one that is not set adapts to the one that is, and of
+        the seconds likewise.
         """
         merged = super().over(base)
-        for least, most in self._bounds():
+        for least, most in BOUNDS:
             low, high = getattr(merged, least), getattr(merged, most)
-            given_way = (
-                {most: max(low, high)}
-                if least in self.model_fields_set
-                else {least: min(low, high)}
-            )
-            merged = merged.model_copy(update=given_way)
+            keep_least = least in self.model_fields_set
+            update = {most: max(low, high)} if keep_least else {least: min(low, high)}
+            merged = merged.model_copy(update=update)
         return merged
-
-    @staticmethod
-    def _bounds() -> tuple[tuple[str, str], ...]:
-        return ("min_samples", "max_samples"), ("min_seconds", "max_seconds")
 
 
 GateSetting = Annotated[
@@ -149,7 +144,7 @@ class Gates(Settings):
         default=None, description="Time of a call: 5%, 1.5x, 2ms, 2us (2%)", examples=["5%"]
     )
     ceiling: GateSetting = Field(
-        default=None, description="Share of the rate of the matrix product beside it (3%)"
+        default=None, description="Share of the rate of the matmul beside it (3%)"
     )
     energy: GateSetting = Field(default=None, description="Joules of a call (10%)")
     memory: GateSetting = Field(
@@ -172,9 +167,15 @@ class Gates(Settings):
         return setting
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """The settings that are said, as `latency=5%`."""
+    def stated(self) -> tuple[str, ...]:
+        """The settings that are set, as `latency=5%`."""
         return tuple(sorted(getattr(self, metric) for metric in self.model_fields_set))
+
+
+Axes = tuple[
+    tuple[GridChoice, ...], tuple[MaskChoice, ...], tuple[tuple[str | None, KernelConfig, str], ...]
+]
+"""Grids, masks, and backends with their configurations and the sources of those."""
 
 
 class Matrix(Strict):
@@ -226,7 +227,7 @@ class Matrix(Strict):
     def placed(
         self, where: str, protocol: Protocol | None = None, gates: Gates | None = None
     ) -> Self:
-        """Return the matrix with its place, and with what it does not say taken from its suite."""
+        """Return the matrix with its place; protocol and gates that are not set are its suite's."""
         merged = self.model_copy(
             update={
                 "protocol": self.protocol.over(protocol or Protocol()),
@@ -236,25 +237,18 @@ class Matrix(Strict):
         merged._where = where
         return merged
 
-    def mask_choices(self) -> Iterator[MaskChoice]:
-        """Yield the masks, each of a sweep on its own."""
-        for mask in self.masks:
-            yield from mask.choices()
+    def grid_choices(self) -> tuple[GridChoice, ...]:
+        """Return the grids, each of a sweep on its own."""
+        return tuple(choice for grid in self.grids for choice in grid.choices())
 
-    def grid_choices(self) -> Iterator[GridChoice]:
-        """Yield the grids, each of a sweep on its own."""
-        for grid in self.grids:
-            yield from grid.choices()
-
-    def configs(self) -> Iterator[tuple[str | None, KernelConfig, str]]:
-        """Yield each backend with its configuration and where that comes from: `suite`, `default`.
-
-        Where only tables are compiled there is one, without a backend.
-        """
+    def axes(self) -> Axes:
+        """Return the axes, whose combinations are the cases; compile has no backend."""
+        blocks = {"block_m": self.block_m, "block_n": self.block_n}
+        masks = tuple(choice for mask in self.masks for choice in mask.choices())
         if self.backends is None:
-            yield None, *configured(None, block_m=self.block_m, block_n=self.block_n)
-        for backend in self.backends or ():
-            yield backend.name, *backend.config(block_m=self.block_m, block_n=self.block_n)
+            return self.grid_choices(), masks, ((None, *configured(None, **blocks)),)
+        configs = tuple((one.name, *one.config(**blocks)) for one in self.backends)
+        return self.grid_choices(), masks, configs
 
 
 OtherSuite = Annotated[str, Field(min_length=1, max_length=200)]
@@ -274,13 +268,13 @@ class SuiteFile(Strict):
     description: str = Field(default="", description="What the suite is for", max_length=2000)
     extends: OtherSuite | None = Field(
         default=None,
-        description="A suite to start from: what is not said here is as there, and its cases come "
-        "first",
+        description="A suite to start from: its settings hold unless they are set here, and its "
+        "cases come first",
         examples=["smoke", "base.yaml"],
     )
     include: OneOrMany[OtherSuite] | None = Field(
         default=None,
-        description="Suites whose cases are added as they are there",
+        description="Suites to add, with their own protocols and gates",
         examples=[["wan", "hunyuan"]],
     )
     tags: list[Word] = Field(default_factory=list, description="Words to find it by")
@@ -302,16 +296,7 @@ class SuiteFile(Strict):
 
 @dataclass(frozen=True, slots=True)
 class SuiteSpec:
-    """A suite.
-
-    Attributes:
-        name: What people call it.
-        description: What it is for.
-        tags: Words to find it by.
-        device: `cpu`, `cuda`, or `auto` for a GPU where there is one.
-        source: The file, for messages.
-        cases: Its matrices.
-    """
+    """A suite: the fields of its file, with `source`, the file's name for messages."""
 
     name: str
     description: str

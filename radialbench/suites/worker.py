@@ -1,46 +1,36 @@
 """A process that tries cases, so that one that crashes or hangs takes no other with it."""
 
-import os
-import signal
+import faulthandler
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Environment, Record, Status
 from radialbench.suites.plan import Case, ended
+from radialbench.suites.pool import describe_exit, kill_child, served_pipe, start_child
 
 START_SECONDS = 300.0
 """What a process may take to import PyTorch and describe the machine, on a slow network disk."""
 
 END_SECONDS = 10.0
-LOOK_SECONDS = 0.5
-"""How often a process that says nothing is looked after. One that dies closes its pipe, unless
-another that it has started keeps it open."""
+POLL_SECONDS = 0.5
+"""How often a silent process is checked. One that dies closes its pipe, unless another that it has
+started keeps it open."""
 
-Found = dict[str, Record]
+RecordsByCase = dict[str, Record]
 """Records by the ids of their cases."""
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """The first message to the process.
-
-    Attributes:
-        device: `auto`, `cpu` or `cuda`.
-        command: What was typed, for the records.
-        backends: The backends, with those that this program has added.
-        tables: A folder in which others leave tables.
-    """
+class _Setup:
+    """The first message to the process: the device, the command, backends, folder of tables."""
 
     device: str
     command: str
@@ -49,50 +39,61 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """The last message of a process that cannot go on.
-
-    Attributes:
-        status: How the case ends that led there.
-        reason: Why.
-    """
+class _Lost:
+    """The last message of a process that cannot go on: the status of its case, and why."""
 
     status: Status
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Begins:
-    """A case is about to be prepared.
-
-    Attributes:
-        place: Its place among those that are tried together, from 0.
-    """
+class Preparing:
+    """A case is about to be prepared; `place` in its batch counts from 0."""
 
     place: int
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
-    """All cases that are tried together are prepared; those that can be are sampled from here on.
-
-    Attributes:
-        records: Of each, as far as it is known.
-        sampled: Whether each is sampled; the record of one that is not says how it ended.
-    """
+class Sampling:
+    """All cases of a batch are prepared: the record of each, and whether it is sampled now."""
 
     records: tuple[Record, ...]
     sampled: tuple[bool, ...]
 
 
-Step = Begins | Samples
+Step = Preparing | Sampling
+
+
+def serve(handle: int) -> None:
+    """Try the batches that come through a pipe, until it is closed."""
+    with served_pipe(handle) as pipe:
+        # Only now, as importing torch takes a second, in which the parent can die too.
+        from radialbench.kernels.measure.telemetry import keep_open
+        from radialbench.suites.attempt import InProcess, format_error, is_out_of_memory
+
+        faulthandler.enable()
+        setup: _Setup = pipe.recv()
+        here = InProcess(setup.device, setup.command, tables=setup.tables, backends=setup.backends)
+        pipe.send(here.environment)
+        if here.environment.device != "cpu":
+            keep_open()
+        while True:
+            cases = pipe.recv()
+            try:
+                records = here.attempt_steps(cases, pipe.send)
+            except Exception as error:
+                # The state of this process is unknown: another one goes on.
+                status = Status.OOM if is_out_of_memory(error) else Status.CRASHED
+                pipe.send(_Lost(status, format_error(error)))
+                raise
+            pipe.send(records)
 
 
 class WorkerError(SuiteError):
     """The process that tries the cases cannot be started, or finds another device than before."""
 
 
-class _GoneError(Exception):
+class _LostError(Exception):
     """The process has died, cannot go on, or takes too long."""
 
     def __init__(self, status: Status, reason: str) -> None:
@@ -103,12 +104,11 @@ class _GoneError(Exception):
 class Worker:
     """Tries cases in a process of its own, and starts another when that one is lost.
 
-    The first is started at once and waited for when it is needed: it takes seconds to import
-    PyTorch, in which this one can do something else.
+    The first starts at once, and is waited for when it is needed: importing PyTorch takes seconds.
     """
 
     def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
-        self._start = Start(device, command, dict(BACKENDS), tables)
+        self._setup = _Setup(device, command, dict(BACKENDS), tables)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
         self._environment: Environment | None = None
@@ -121,13 +121,8 @@ class Worker:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let the process end; kill it if it was of no use, something went wrong or it does not."""
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        """Let the process end; kill it if it never answered, after an error, or if it does not."""
         if kind is None and self._process is not None and self._environment is not None:
             self.hang_up()
             with suppress(subprocess.TimeoutExpired):
@@ -136,123 +131,105 @@ class Worker:
 
     @property
     def environment(self) -> Environment:
-        """What the cases run in; waits for the process to tell, if it has not.
+        """What the cases run in; waits for the process to start.
 
         Raises:
             WorkerError: The process cannot be started.
         """
         if self._environment is None:
-            self._environment = self._met()
+            self._environment = self._receive_environment()
         return self._environment
 
     def hang_up(self) -> None:
-        """Have the process end, and do not wait for it; it tries no more cases."""
+        """Let the process end, without waiting for it."""
         if self._process is not None:
             self._pipe.close()
 
-    def attempt(self, cases: Sequence[Case], begins: Callable[[Case], None]) -> list[Record]:
-        """Try the cases of a batch; one that the process is lost with leaves the others theirs.
+    def attempt(self, cases: Sequence[Case], on_case: Callable[[Case], None]) -> list[Record]:
+        """Try the cases of a batch; a case that ends the process does not affect the others.
 
-        When it is lost while several are sampled in turn, any of them may have done it: each is
-        tried alone, and those that end well that way are sampled in turn once more.
+        When the process is lost while several are sampled in turn, any of them may be the cause:
+        each is tried alone, and those that end well are sampled in turn once more.
 
         Args:
             cases: The cases.
-            begins: Told before a case is prepared; again if it is tried again.
+            on_case: Called before a case is prepared; again if it is tried again.
 
         Raises:
             WorkerError: The process or another one cannot be started, or its device is not the
                 same.
         """
-        done: Found = {}
-        told_apart = False
+        done: RecordsByCase = {}
+        isolated = False
         while left := [case for case in cases if case.id not in done]:
-            new, suspects = self._try(left, begins)
+            new, suspects = self._try(left, on_case)
             done |= new
-            if told_apart:
+            if isolated:
                 done |= suspects
             elif suspects:
-                told_apart = True
+                isolated = True
                 for case in left:
                     if case.id in suspects:
-                        alone, _ = self._try([case], begins)
+                        alone, _ = self._try([case], on_case)
                         done |= {k: one for k, one in alone.items() if one.status != Status.OK}
         return [done[case.id] for case in cases]
 
-    def _try(self, cases: list[Case], begins: Callable[[Case], None]) -> tuple[Found, Found]:
-        """Return what has ended, and the cases of which one or more have lost the process."""
+    def _try(
+        self, cases: list[Case], on_case: Callable[[Case], None]
+    ) -> tuple[RecordsByCase, RecordsByCase]:
+        """Return the records that are final, and those of cases one of which ended the process."""
         self._ready()
-        samples: Samples | None = None
+        sampling: Sampling | None = None
         place = 0
         limit = cases[0].protocol.timeout_seconds
         doing = "prepared"
         try:
             self._send(cases)
             while True:
-                told = self._told(limit, doing)
-                if isinstance(told, Begins):
-                    place = told.place
-                    begins(cases[place])
+                message = self._receive(limit, doing)
+                if isinstance(message, Preparing):
+                    place = message.place
+                    on_case(cases[place])
                     limit = cases[place].protocol.timeout_seconds
-                elif isinstance(told, Samples):
-                    samples, doing = told, "sampled"
+                elif isinstance(message, Sampling):
+                    sampling, doing = message, "sampled"
                     limit = _sampling_seconds(cases)
                 else:
-                    return {c.id: one for c, one in zip(cases, told, strict=True)}, {}
-        except _GoneError as gone:
+                    return {c.id: one for c, one in zip(cases, message, strict=True)}, {}
+        except _LostError as error:
             self._kill()
-            if samples is None:
+            if sampling is None:
                 lost = cases[place].record(self.environment)
-                return {lost.case: ended(lost, gone.status, str(gone))}, {}
-            done: Found = {}
-            suspects: Found = {}
-            for record, sampled in zip(samples.records, samples.sampled, strict=True):
+                return {lost.case: ended(lost, error.status, str(error))}, {}
+            done: RecordsByCase = {}
+            suspects: RecordsByCase = {}
+            for record, sampled in zip(sampling.records, sampling.sampled, strict=True):
                 if sampled:
-                    suspects[record.case] = ended(record, gone.status, str(gone))
+                    suspects[record.case] = ended(record, error.status, str(error))
                 else:
                     done[record.case] = record
             return (done, suspects) if len(suspects) > 1 else (done | suspects, {})
 
     def _begin(self) -> None:
-        ours, theirs = Pipe()
-        with theirs:
-            handle = theirs.fileno()
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-u",
-                    "-m",
-                    "radialbench.suites.process",
-                    "worker",
-                    str(handle),
-                ],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                pass_fds=[handle],
-                stdin=subprocess.DEVNULL,
-                # What a case prints must not come between the records on standard output.
-                stdout=2,
-                # Ctrl-C is for this process, which then ends the other.
-                start_new_session=True,
-            )
-        self._pipe = ours
-        self._send(self._start)
+        # What a case prints must not come between the records on standard output.
+        self._process, self._pipe = start_child(__name__, 2)
+        self._send(self._setup)
 
-    def _met(self) -> Environment:
-        """Wait until the process has started, and give what it finds."""
+    def _receive_environment(self) -> Environment:
+        """Wait until the process has started."""
         try:
-            here: Environment = self._told(START_SECONDS, "started")
-        except _GoneError as gone:
-            raise WorkerError(f"cannot start the process that tries the cases: {gone}") from None
+            here: Environment = self._receive(START_SECONDS, "started")
+        except _LostError as error:
+            raise WorkerError(f"cannot start the process that tries the cases: {error}") from None
         return here
 
     def _ready(self) -> None:
-        """Have a process that waits for cases: the first, or another if that is lost."""
+        """Ensure that a process waits for cases: the first, or another after a loss."""
         known = self.environment
         if self._process is not None:
             return
         self._begin()
-        here = self._met()
+        here = self._receive_environment()
         if here.device != known.device:
             raise WorkerError(
                 f"cases ran on {known.device}, but after one that lost its process a "
@@ -260,42 +237,31 @@ class Worker:
             )
 
     def _send(self, message: object) -> None:
-        # A process that is gone is found out when its answer is awaited.
+        # That the process is gone is noticed when its answer is awaited.
         with suppress(ConnectionError):
             self._pipe.send(message)
 
-    def _told(self, limit: float, doing: str) -> Any:
+    def _receive(self, limit: float, doing: str) -> Any:
         """Wait for the next message."""
         deadline = time.monotonic() + limit
         try:
-            while not self._pipe.poll(max(0.0, min(LOOK_SECONDS, deadline - time.monotonic()))):
+            while not self._pipe.poll(max(0.0, min(POLL_SECONDS, deadline - time.monotonic()))):
                 if self._ended() and not self._pipe.poll():
                     raise EOFError
                 if time.monotonic() >= deadline:
-                    raise _GoneError(Status.TIMEOUT, f"stopped: not {doing} within {limit:g} s")
-            told = self._pipe.recv()
+                    raise _LostError(Status.TIMEOUT, f"stopped: not {doing} within {limit:g} s")
+            message = self._pipe.recv()
         except (EOFError, OSError):
-            raise _GoneError(Status.CRASHED, f"{self._death()} while it was {doing}") from None
-        if isinstance(told, Lost):
-            raise _GoneError(told.status, told.reason)
-        return told
+            reason = describe_exit(self._process, END_SECONDS)
+            if "SIGKILL" in reason:
+                reason += ", as it is when memory runs out,"
+            raise _LostError(Status.CRASHED, f"{reason} while it was {doing}") from None
+        if isinstance(message, _Lost):
+            raise _LostError(message.status, message.reason)
+        return message
 
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
-
-    def _death(self) -> str:
-        """Return how the process ended, in words."""
-        code = None
-        if self._process is not None:
-            with suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(END_SECONDS)
-        if code is None:
-            return "the process closed its pipe"
-        if code >= 0:
-            return f"the process exited with code {code}"
-        name = signal.Signals(-code).name
-        memory = ", as it is when memory runs out," if name == "SIGKILL" else ""
-        return f"the process was ended by {name}{memory}"
 
     def _kill(self) -> None:
         """Kill the process and what it has started."""
@@ -303,8 +269,7 @@ class Worker:
             return
         self._pipe.close()
         if not self._ended():
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            kill_child(self._process)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_SECONDS)
         self._process = None
@@ -313,6 +278,6 @@ class Worker:
 def _sampling_seconds(cases: Sequence[Case]) -> float:
     """Return how long cases may be sampled: as long as their protocol says, and the timeout."""
     protocol, count = cases[0].protocol, len(cases)
-    apart = protocol.telemetry_seconds
-    apart += protocol.max_seconds if protocol.isolated_samples else 0.0
-    return protocol.timeout_seconds + protocol.max_seconds + count * apart
+    each = protocol.telemetry_seconds
+    each += protocol.max_seconds if protocol.isolated_samples else 0.0
+    return protocol.timeout_seconds + protocol.max_seconds + count * each

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import exp, log2
 
 from radialbench.autotune.space import SPACES, Candidates, Rejection
-from radialbench.autotune.sweep import SCHEMA, SweepTrial
-from radialbench.autotune.trials import TrialOutcome
+from radialbench.autotune.trials import SWEEP_SCHEMA, SweepTrial, TrialOutcome
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
@@ -98,7 +97,7 @@ def recorded(
 ) -> SweepTrial:
     """Make a line of a sweep."""
     return SweepTrial(
-        schema=SCHEMA,
+        schema=SWEEP_SCHEMA,
         key=of,
         mask=MaskIdentity("radial", of.mask_fingerprint),
         config=config,

@@ -1,4 +1,4 @@
-"""Live trials on a CPU: each ends as what it is, and the next one is tried."""
+"""LiveEvaluator trials on a CPU: each ends as what it is, and the next one is tried."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radialbench.autotune import live
-from radialbench.autotune.live import Live, Precompile, Preload, WorkerPool, trial_of
+from radialbench.autotune.live import LiveEvaluator, Precompile, Preload, WorkerPool, trial_of
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.codegen.precompile import Built
@@ -47,7 +47,7 @@ def problem(backend: str = "cpu", **fields: object) -> Case:
 
 
 def test_a_trial_is_timed_in_a_process_that_stays(pool: WorkerPool) -> None:
-    one = Live(problem(), pool)
+    one = LiveEvaluator(problem(), pool)
     one.prepare([SMALL])
     trial = one.quick(SMALL, best_ms=None)
     assert trial.outcome == TrialOutcome.OK
@@ -62,7 +62,7 @@ def test_a_trial_is_timed_in_a_process_that_stays(pool: WorkerPool) -> None:
 
 
 def test_what_is_far_slower_than_the_best_is_sampled_once(pool: WorkerPool) -> None:
-    trial = Live(problem(), pool).quick(SMALL, best_ms=1e-6)
+    trial = LiveEvaluator(problem(), pool).quick(SMALL, best_ms=1e-6)
     assert trial.outcome == TrialOutcome.OK
     assert len(trial.samples_ms) == 1
 
@@ -87,9 +87,9 @@ def test_every_end_is_an_outcome(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(live.TIMEOUTS, "cpu", 2.0 if backend == "hanging" else 600.0)
-        trial = Live(problem(backend), pool).quick(SMALL, best_ms=None)
+        trial = LiveEvaluator(problem(backend), pool).quick(SMALL, best_ms=None)
     assert trial == Trial(SMALL, outcome, reason)
-    assert Live(problem(), pool).quick(SMALL, best_ms=None).outcome == TrialOutcome.OK
+    assert LiveEvaluator(problem(), pool).quick(SMALL, best_ms=None).outcome == TrialOutcome.OK
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_errors_tell_what_failed(status: Status, reason: str, outcome: TrialOutc
 
 def test_the_last_ones_are_sampled_in_turn(pool: WorkerPool) -> None:
     configs = [SMALL, KernelConfig(32, 32), KernelConfig(16, 32)]
-    trials = Live(problem(), pool).runoff(configs)
+    trials = LiveEvaluator(problem(), pool).runoff(configs)
     assert [trial.config for trial in trials] == configs
     assert {trial.outcome for trial in trials} == {TrialOutcome.OK}
     (count,) = {len(trial.samples_ms) for trial in trials}
@@ -231,7 +231,7 @@ def test_kernels_and_tables_are_compiled_ahead(
     broken = replace(PLAIN, block_m=24)
     with WorkerPool("cpu") as pool:
         later = problem("triton", head_dim=128, dtype="float16")
-        one = Live(
+        one = LiveEvaluator(
             problem("triton", head_dim=64, dtype="float16"),
             pool,
             then=[replace(later, config=PLAIN)],
@@ -263,7 +263,7 @@ def test_kernels_and_tables_are_compiled_ahead(
         one.runoff([PLAIN])
         assert ahead in {*pool.jobs._results, *pool.jobs._busy, *pool.jobs._waiting}
         assert isinstance(pool.jobs.result(ahead), Built)
-        other = Live(problem("hopper", head_dim=128, dtype="float16"), pool)
+        other = LiveEvaluator(problem("hopper", head_dim=128, dtype="float16"), pool)
         large = other.quick(KernelConfig(128, 128, num_stages=4), best_ms=1.0)
         assert large.outcome == TrialOutcome.REJECTED
         assert large.reason is not None

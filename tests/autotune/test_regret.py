@@ -3,16 +3,20 @@
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
-from radialbench.autotune.regret import (
+from radialbench.autotune.replay import (
     RegretSummary,
+    by_problem,
     compare_searches,
-    summarize_regrets,
+    draw_regrets,
+    summary_of,
     transfer_regrets,
+    true_times,
 )
-from radialbench.autotune.replay import by_problem, true_times
 from radialbench.autotune.trials import TrialOutcome
+from radialbench.reports.charts._drawing import drawing, rendered
 from tests.autotune import landscape
 
 SEEDS = range(20)
@@ -24,7 +28,10 @@ def sums() -> dict[tuple[str, float], RegretSummary]:
     """Replay three searches on four kernels, of about 190 configurations each."""
     sweep = landscape.sweep(landscape.shape(seed) for seed in range(4))
     rows = compare_searches(sweep, ["tpe", "random", "exhaustive"], SEEDS, SHARES)
-    return {(one.search, one.share): one for one in summarize_regrets(rows)}
+    regrets: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        regrets.setdefault((row.search, row.share), []).append(row.regret)
+    return {group: summary_of(*group, found) for group, found in regrets.items()}
 
 
 @pytest.mark.slow
@@ -76,8 +83,8 @@ def test_rejected_configurations_are_no_measurements() -> None:
 def test_summaries() -> None:
     sweep = landscape.sweep([landscape.shape(2)])
     rows = compare_searches(sweep, ["random"], range(20), (0.1,))
-    (found,) = summarize_regrets(rows)
     regrets = sorted(row.regret for row in rows)
+    found = summary_of("random", 0.1, regrets)
     assert found.searches == 20
     assert found.median == (regrets[9] + regrets[10]) / 2
     assert (found.high, found.worst) == (regrets[18], regrets[19])
@@ -126,3 +133,27 @@ def test_a_search_may_begin_with_what_is_transferred() -> None:
     assert [row.trials for row in helped] == [2, 2]
     assert all(row.regret == transferred[row.key].regret for row in helped)
     assert all(a.regret > b.regret for a, b in zip(alone, helped, strict=True))
+
+
+SUMMARIES = [
+    RegretSummary("tpe", 0.2, 80, 0.0, 0.01, 0.02),
+    RegretSummary("tpe", 0.1, 80, 0.007, 0.07, 0.1),
+    RegretSummary("random", 0.1, 80, 0.06, 0.16, 0.2),
+    RegretSummary("random", 0.2, 80, 0.03, 0.12, 0.2),
+]
+
+
+def test_every_search_has_a_line_of_medians_and_one_of_percentiles() -> None:
+    with drawing():
+        figure, caption = draw_regrets(SUMMARIES)
+        assert rendered(figure, "png")[:4] == b"\x89PNG"
+    drawn = {
+        (axes.get_title(loc="left"), str(line.get_label())): np.asarray(line.get_xydata()).tolist()
+        for axes in figure.axes
+        for line in axes.lines
+    }
+    assert drawn["Median", "tpe"] == [[0.1, 0.007], [0.2, 0.0]]
+    assert drawn["Median", "random"] == [[0.1, 0.06], [0.2, 0.03]]
+    assert drawn["95th percentile", "tpe"] == [[0.1, 0.07], [0.2, 0.01]]
+    assert drawn["95th percentile", "random"] == [[0.1, 0.16], [0.2, 0.12]]
+    assert "over 80 searches each" in caption

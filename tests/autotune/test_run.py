@@ -65,7 +65,7 @@ class Recorded:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[TuningJob]:
     monkeypatch.setattr(Recorded, "asked", [], raising=False)
     monkeypatch.setattr(Recorded, "compiled", [], raising=False)
-    monkeypatch.setattr(tuning, "Live", Recorded)
+    monkeypatch.setattr(tuning, "LiveEvaluator", Recorded)
     monkeypatch.setitem(SPACES, "cpu", SPACE)
     monkeypatch.delenv("RADIALBENCH_CONFIGS", raising=False)
     cases = small.cases(masks=["dense", "radial"], backends=["hopper", "cpu"])
@@ -83,7 +83,7 @@ def test_what_cannot_run_is_left_out_and_what_fails_is_told(
     assert [job.name for job in jobs if job.candidates is None] == [
         f"{mask}/{frames}x3x5/h2d8/hopper" for frames in (2, 3) for mask in ("dense", "radial")
     ]
-    seen: list[tuning.Event] = []
+    seen: list[tuning.TuningEvent] = []
     ends = tuned(jobs, tmp_path, on_event=seen.append)
     assert [(end.place, end.total, end.job.case.mask.label) for end in ends] == [
         (1, 4, "dense"), (2, 4, "radial"), (3, 4, "dense"), (4, 4, "radial")

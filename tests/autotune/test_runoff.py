@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from radialbench.autotune.runoff import (
+from radialbench.autotune.trials import Trial, TrialOutcome
+from radialbench.autotune.tuner import (
     NOISE_FLOOR,
     ROUNDS,
     decide,
     is_certain,
     measure_finals,
 )
-from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
 from tests.autotune.fake import DEFAULT, Fake

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from radialbench.autotune.space import Axis, Candidates, Space
 from radialbench.autotune.storage import ABANDONED_SECONDS, LOSSES, Study, is_alive, trial_owner
-from radialbench.autotune.trials import Memory, Trial, TrialOutcome, study_name
+from radialbench.autotune.trials import Store, Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store, tune
 from radialbench.errors import AutotuneError
 from radialbench.records.problem import KernelConfig
@@ -112,7 +112,7 @@ def test_trials_that_ended_elsewhere_are_kept_once(url: str) -> None:
     states = [one.state for one in raw(url).trials if one.user_attrs["outcome"] == "crashed"]
     assert states == [TrialState.FAIL]
     assert raw(url).best_trial.value == 2.0
-    memory = Memory()
+    memory = Store()
     memory.end(fine(CONFIGS[0]))
     memory.add([Trial(CONFIGS[0], TrialOutcome.OK, None, (9.0,)), CRASH])
     assert set(memory.trials()) == {fine(CONFIGS[0]), CRASH}
@@ -328,7 +328,7 @@ def test_names_tell_problems_and_kernels_apart() -> None:
 
 def test_without_a_storage_nothing_is_kept() -> None:
     store = open_store(None, "", among())
-    assert isinstance(store, Memory)
+    assert isinstance(store, Store)
     assert store.begin(CONFIGS[0]) == CONFIGS[0]
     store.put_back()
     assert (store.trials(), store.waiting(), store.taken()) == ([], None, frozenset())

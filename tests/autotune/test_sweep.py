@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.autotune.sweep import current_trials, read_sweep, reopen_sweep
+from radialbench.autotune.trials import current_trials, read_sweep, reopen_sweep
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.sources import compiler_version, source_hash
 from radialbench.records.store import write_whole

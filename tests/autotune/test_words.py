@@ -1,8 +1,8 @@
 """What mattered in a search, and its words."""
 
-from radialbench.autotune.runoff import format_ms
+from radialbench.autotune.search import FEWEST_TIMES, importance
 from radialbench.autotune.space import SPACES, format_config
-from radialbench.autotune.tuner import FEWEST_TIMES, importance
+from radialbench.autotune.tuner import format_ms
 from radialbench.records.problem import KernelConfig
 from radialbench.records.statistics import Estimate
 from tests.autotune import landscape

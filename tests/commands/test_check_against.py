@@ -15,11 +15,11 @@ import pytest
 from radialbench.cli import main
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read
-from radialbench.reports.check import remeasure
+from radialbench.reports.check import verdict as verdicts
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
-from radialbench.suites.versus.versions import PACKAGE, Version
+from radialbench.suites.versus import PACKAGE, Version
 from tests.records.sample import failed
 from tests.reports.check.noise import record
 from tests.suites import small
@@ -55,8 +55,8 @@ class Cli:
         def checked_out(ref: str) -> Iterator[Version]:
             yield version
 
-        self.patch.setattr("radialbench.suites.versus.versions.checked_out", checked_out)
-        self.patch.setattr("radialbench.suites.versus.versions.this_version", lambda: version)
+        self.patch.setattr("radialbench.suites.versus.checked_out", checked_out)
+        self.patch.setattr("radialbench.suites.versus.this_version", lambda: version)
         results = ["--results", str(self.folder / "out")]
         line = ["radialbench", "check", str(self.suite), "--against", "main", *results]
         self.patch.setattr(sys, "argv", [*line, *map(str, words)])
@@ -168,13 +168,13 @@ def test_no_more_are_measured_again_than_there_may_be(monkeypatch: pytest.Monkey
         own = ("a/2x3", "a/4x3") if metric == "scaling" else ()
         return Verdict(case, metric, Outcome.REGRESSED, f"{worse}", worse=worse, cases=own)
 
-    monkeypatch.setattr(remeasure, "MAX_REPEATED", 3)
+    monkeypatch.setattr(verdicts, "MAX_REPEATED", 3)
     cases = ["a/2x3", "a/4x3", "b/2x3", "c/2x3", "d/2x3"]
     found = [slower("b/2x3", 1.5), slower("a/Fx3", 2.0, "scaling"), slower("c/2x3", 1.1)]
     found += [slower("d/2x3", 9.0, "status")]
-    assert remeasure.cases_to_repeat(found, cases) == {"a/2x3", "a/4x3", "b/2x3"}
+    assert verdicts.cases_to_repeat(found, cases) == {"a/2x3", "a/4x3", "b/2x3"}
     second = [replace(found[0], reason="again"), replace(found[1], outcome=Outcome.PASS)]
-    final = remeasure.merge_repeated(CheckResult("now", "before", tuple(found)), second).verdicts
+    final = verdicts.merge_repeated(CheckResult("now", "before", tuple(found)), second).verdicts
     assert {(one.case, one.metric): one.outcome.value for one in final} == {
         ("b/2x3", "latency"): "regressed",
         ("a/Fx3", "scaling"): "pass",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from radialbench.cli import main
-from radialbench.suites.versus.versions import this_version
+from radialbench.suites.versus import this_version
 from tests.suites import small
 from tests.suites.versions import BARRIER, STAGE, changed, one_kernel
 

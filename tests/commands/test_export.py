@@ -250,7 +250,7 @@ class Measured:
 def measured(monkeypatch: pytest.MonkeyPatch) -> type[Measured]:
     monkeypatch.setattr(Measured, "asked", [], raising=False)
     monkeypatch.setattr(Measured, "factor", 0.5, raising=False)
-    monkeypatch.setattr(tuning, "Live", Measured)
+    monkeypatch.setattr(tuning, "LiveEvaluator", Measured)
     return Measured
 
 

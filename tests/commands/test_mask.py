@@ -24,7 +24,7 @@ from radialbench.maskgen.language.expressions import (
 from radialbench.maskgen.language.schema import MaskFile
 from radialbench.maskgen.language.spec import EMPTY_ROWS
 from radialbench.maskgen.library import mask_names
-from radialbench.maskgen.order import KINDS as ORDERS
+from radialbench.maskgen.order import ORDERS
 from tests.suites.json_schema import errors
 from tests.test_import import HEAVY, HELP, loaded
 

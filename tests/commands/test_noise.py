@@ -11,7 +11,7 @@ from radialbench.cli import main
 from radialbench.records.result import Record
 from radialbench.records.store import RESULTS, write_whole
 from radialbench.suites import noise as recording
-from radialbench.suites.noise import Run, RunFailedError
+from radialbench.suites.noise import RunFailedError, RunRecords
 from tests.reports.check.noise import flat, made
 from tests.suites import small
 
@@ -85,7 +85,7 @@ def test_a_limit_of_time_says_how_to_go_on(cli: Cli, tmp_path: Path) -> None:
 def test_a_run_that_fails_is_no_bad_input(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(suite: str, path: Path, number: int) -> Run:
+    def failing(suite: str, path: Path, number: int) -> RunRecords:
         raise RunFailedError("a run failed, and those before it are kept: 1 crashed")
 
     monkeypatch.setattr(recording, "_one_run", failing)

@@ -331,7 +331,7 @@ def test_control_c_says_how_to_go_on(
 
     folder = tmp_path / "an out"
     with monkeypatch.context() as patch:
-        patch.setattr("radialbench.suites.together.attempt_batch", interrupt)
+        patch.setattr("radialbench.suites.attempt.attempt_batch", interrupt)
         code, out, err = cli("run", suite, "-o", folder, "-f", "dense", "-f", "r*")
     assert (code, out) == (130, "")
     again = f"radialbench run {suite} -o '{folder}' -f dense -f 'r*' --resume"

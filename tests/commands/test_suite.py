@@ -97,7 +97,7 @@ def test_validate_and_plan_shipped_suites(
 ) -> None:
     cases = plan(load_suite(name))
     # What takes long is left to a run.
-    monkeypatch.setattr("radialbench.maskgen.compiler.compile.bind", None)
+    monkeypatch.setattr("radialbench.maskgen.compiler.bind", None)
     code, out, _ = cli("validate", name)
     assert code == 0
     assert " ".join(out.split()).endswith(f"{name}.yaml: a suite of {len(cases)} cases")

@@ -15,8 +15,7 @@ from rich.console import Console
 from radialbench.autotune import run as tuning
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.space import SPACES, Axis, Space
-from radialbench.autotune.sweep import SCHEMA, SweepTrial, read_sweep
-from radialbench.autotune.trials import Trial, TrialOutcome
+from radialbench.autotune.trials import SWEEP_SCHEMA, SweepTrial, Trial, TrialOutcome, read_sweep
 from radialbench.autotune.tuner import Progress
 from radialbench.cli import main
 from radialbench.commands.progress import watch_tuning
@@ -95,7 +94,7 @@ def test_what_is_found_is_kept_and_used(
     monkeypatch.setattr("radialbench.suites.worker.Worker.attempt", None)
     code, printed, _ = cli(suite, "-o", out, "--quiet", "--trials", 4)
     assert code == 0
-    assert "records.jsonl; they are used where RADIALBENCH_CONFIGS" in printed
+    assert "records.jsonl; they are used if RADIALBENCH_CONFIGS" in printed
     again = read_tuning(out)
     assert [replace(one, created=old.created) for one, old in zip(again, records, strict=True)] == [
         *records
@@ -247,7 +246,7 @@ DENSE = MaskIdentity("dense", KEY.mask_fingerprint)
 
 def recorded(config: KernelConfig, *samples: float, **fields: Any) -> SweepTrial:
     outcome = TrialOutcome.OK if samples else TrialOutcome.WRONG
-    facts: dict[str, Any] = {"schema": SCHEMA, "key": KEY, "kernel": "abc"}
+    facts: dict[str, Any] = {"schema": SWEEP_SCHEMA, "key": KEY, "kernel": "abc"}
     facts |= {"mask": MaskIdentity("radial", KEY.mask_fingerprint)}
     facts |= {"block_density": 1.0, "registers": None, "stack_bytes": None, "shared_bytes": None}
     reason = None if samples else "off by 1"
@@ -319,7 +318,7 @@ def test_what_a_sweep_has_tried_is_not_tried_again(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(tuning, "Live", Measured)
+    monkeypatch.setattr(tuning, "LiveEvaluator", Measured)
     code, printed, _ = cli(*words, "--trials", 5, "--quiet")
     assert code == 0
     best = [one.config for one in swept if one.config != KernelConfig()][:3]
@@ -433,7 +432,7 @@ def test_records_are_verified(
                 Trial(configs[1], TrialOutcome.OK, None, tuple(chosen)) if chosen else wrong,
             ]
 
-    monkeypatch.setattr(tuning, "Live", Measured)
+    monkeypatch.setattr(tuning, "LiveEvaluator", Measured)
     ended, printed, _ = cli(suite, "-o", out, "--verify", "--json")
     (fact,) = map(json.loads, printed.splitlines())
     assert (ended, fact["verdict"]) == (code, word)
@@ -471,7 +470,7 @@ def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
 FASTER = Trial(KernelConfig(64, 128), TrialOutcome.OK, None, (1.5,))
 
 
-def shown(*events: tuning.Event, terminal: bool) -> str:
+def shown(*events: tuning.TuningEvent, terminal: bool) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200)
     with watch_tuning(console, quiet=False) as watcher:
         assert watcher is not None
@@ -484,7 +483,7 @@ def shown(*events: tuning.Event, terminal: bool) -> str:
 
 def test_progress_is_a_line_for_each_better_configuration() -> None:
     job = moved(None).job
-    events: list[tuning.Event] = [
+    events: list[tuning.TuningEvent] = [
         moved(None),
         moved(moved(None).progress.default, seconds_left=None),
         moved(FASTER),

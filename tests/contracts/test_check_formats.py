@@ -190,7 +190,7 @@ def test_bencher_holds_no_case_without_a_figure() -> None:
 
 
 @pytest.mark.parametrize("name", ["terminal", "markdown", "json", "sarif"])
-def test_gates_that_are_not_the_default_ones_are_told(name: str) -> None:
+def test_gates_that_are_not_the_default_ones_are_reported(name: str) -> None:
     found = replace(whole(verdict(Outcome.PASS)), gates=("latency 5% (suite)",))
     assert "latency 5% (suite)" in load_check_format(name)(found)
     assert "gate: " not in load_check_format(name)(whole(verdict(Outcome.PASS)))

@@ -9,6 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
+from radialbench.maskgen.identity import value_text
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import BlockInput, MaskNode
 from radialbench.maskgen.library import FOLDER, mask_names
@@ -137,7 +138,7 @@ def test_parameters_change_the_fingerprint_and_the_label(word: str) -> None:
             other = other if param.kind == "float" else int(param.value) + 1
         changed = spec.with_params(**{param.name: other})
         assert changed.fingerprint != spec.fingerprint, param.name
-        assert changed.label == f"{word}({param.name}={changed.params[place].shown})"
+        assert changed.label == f"{word}({param.name}={value_text(changed.params[place].value)})"
 
 
 @every_mask

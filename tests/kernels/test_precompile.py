@@ -18,7 +18,7 @@ import json, sys
 import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.codegen import precompile
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.records.problem import KernelConfig, Problem

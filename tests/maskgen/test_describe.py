@@ -13,7 +13,7 @@ from radialbench.maskgen.picture import shaded_png
 GRID = TokenGrid(4, 3, 5)
 
 
-def shown(page: str) -> bytes:
+def picture_of(page: str) -> bytes:
     """The picture inside."""
     return b64decode(page.split("base64,")[1].split("'")[0])
 
@@ -28,9 +28,9 @@ def test_a_picture_covers_what_attends() -> None:
 def test_a_table() -> None:
     table = compile_mask(load_mask("sta"), GRID, block_m=16, block_n=32)
     page = table._repr_html_()
-    for told in ("4×3×5", "60", f"{table.pairs:,}", f"{table.density:.1%}", "16×32"):
-        assert told in page
-    assert shown(page) == shaded_png(table, 320)
+    for text in ("4×3×5", "60", f"{table.pairs:,}", f"{table.density:.1%}", "16×32"):
+        assert text in page
+    assert picture_of(page) == shaded_png(table, 320)
 
 
 @pytest.mark.parametrize("name", ["dense", "radial", "svg_spatial"])
@@ -38,7 +38,7 @@ def test_a_mask(name: str) -> None:
     spec = load_mask(name)
     page = spec._repr_html_()
     assert f"name: {name}" in page
-    assert shown(page) == shaded_png(compile_mask(spec, EXAMPLE), 320)
+    assert picture_of(page) == shaded_png(compile_mask(spec, EXAMPLE), 320)
 
 
 def test_a_mask_that_has_no_picture_says_why() -> None:

@@ -152,7 +152,7 @@ def test_what_is_no_size(size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "size", "told"),
+    ("model", "size", "message"),
     [
         ("wan2.1-14b", "1281x720x81", "width 1281 must be a multiple of 16, such as 1280 or 1296"),
         ("wan2.1-14b", "1280x721x81", "height 721 must be a multiple of 16, such as 720 or 736"),
@@ -170,19 +170,21 @@ def test_what_is_no_size(size: str) -> None:
         ("ltx-video", "5x480x1", "width 5 must be a multiple of 32, such as 32;"),
     ],
 )
-def test_a_size_that_does_not_divide_names_its_neighbours(model: str, size: str, told: str) -> None:
+def test_a_size_that_does_not_divide_names_its_neighbours(
+    model: str, size: str, message: str
+) -> None:
     with pytest.raises(GridError) as error:
         TokenGrid.for_model(model, size)
-    assert str(error.value).startswith(f"{model} cannot make {size}: {told}")
+    assert str(error.value).startswith(f"{model} cannot make {size}: {message}")
 
 
 @pytest.mark.parametrize("name", model_names())
 def test_the_sizes_an_error_names_do_work(name: str) -> None:
     with pytest.raises(GridError) as error:
         TokenGrid.for_model(name, "1001x499x100")
-    told = str(error.value)
-    assert told.count(" such as ") == 3
-    works = told.rsplit("; ", 1)[1].removesuffix(" works")
+    message = str(error.value)
+    assert message.count(" such as ") == 3
+    works = message.rsplit("; ", 1)[1].removesuffix(" works")
     width, height, frames = (int(side) for side in works.split("x"))
     assert width <= 1001
     assert height <= 499

@@ -1,4 +1,4 @@
-"""What people call a mask is made from fields, and two masks are never called the same."""
+"""Labels of masks are made from fields, and two masks never share a name."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from radialbench.errors import RecordError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.identity import MaskIdentity, told_apart
+from radialbench.maskgen.identity import MaskIdentity, distinct_names
 from radialbench.maskgen.library import load_mask, mask_names, parse_mask
 
 RADIAL = load_mask("radial").identity
@@ -54,19 +54,19 @@ def test_what_is_shown_has_a_value() -> None:
         replace(RADIAL, name="")
 
 
-def test_masks_of_one_label_are_told_apart() -> None:
+def test_masks_of_one_label_have_distinct_names() -> None:
     near = MaskIdentity("m", "0" * 16, "m", file="a/m.yaml")
     far = replace(near, fingerprint="1" * 16, file="b/m.yaml")
-    assert list(told_apart([near, far, near, RADIAL]).values()) == [
+    assert list(distinct_names([near, far, near, RADIAL]).values()) == [
         "m (a/m.yaml)",
         "m (b/m.yaml)",
         "radial",
     ]
     library = replace(far, file=None)
-    assert list(told_apart([near, library]).values()) == ["m (a/m.yaml)", "m (library)"]
+    assert list(distinct_names([near, library]).values()) == ["m (a/m.yaml)", "m (library)"]
     edited = replace(near, fingerprint="1234567890abcdef")
-    assert list(told_apart([near, edited]).values()) == ["m (00000000)", "m (12345678)"]
-    assert list(told_apart([near]).values()) == ["m"]
+    assert list(distinct_names([near, edited]).values()) == ["m (00000000)", "m (12345678)"]
+    assert list(distinct_names([near]).values()) == ["m"]
 
 
 def test_settings_of_one_definition_that_a_suite_gives_one_name_keep_it() -> None:
@@ -75,4 +75,4 @@ def test_settings_of_one_definition_that_a_suite_gives_one_name_keep_it() -> Non
         replace(load_mask("svg_spatial", density=density).identity, name="svg", shown=())
         for density in (0.1, 0.2)
     ]
-    assert list(told_apart(settings).values()) == ["svg", "svg"]
+    assert list(distinct_names(settings).values()) == ["svg", "svg"]

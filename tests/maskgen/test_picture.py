@@ -132,8 +132,8 @@ def test_too_long_to_compare_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(cells, "RASTER_LIMIT", GRID.seq_len)
     difference_pairs(a, b, 4)
     monkeypatch.setattr(cells, "RASTER_LIMIT", GRID.seq_len - 1)
-    told = r"done up to 113 tokens, and 3x5x7\+6of9 has 114; take a smaller grid"
-    with pytest.raises(TableError, match=told):
+    message = r"done up to 113 tokens, and 3x5x7\+6of9 has 114; take a smaller grid"
+    with pytest.raises(TableError, match=message):
         difference_pairs(a, b, 4)
     # Of one order the length does not matter.
     difference_pairs(a, a, 4)
@@ -281,8 +281,8 @@ def test_a_difference_in_colours(tmp_path: Path) -> None:
 
 def test_long_words_fit_their_panel() -> None:
     sheet = Sheet.of(2, 1000, "")
-    told = [("■", "red"), ("only radial_blocks(decay=0.5, block=64, sink_frames=0) 12.3%", "blue")]
-    sheet.panel(0, "radial_blocks(decay=0.5, block=64, sink_frames=0)", told)
+    notes = [("■", "red"), ("only radial_blocks(decay=0.5, block=64, sink_frames=0) 12.3%", "blue")]
+    sheet.panel(0, "radial_blocks(decay=0.5, block=64, sink_frames=0)", notes)
     right = (sheet.left + sheet.panel_in + sheet.gap / 2) * DPI
     for text in sheet.figure.texts:
         assert text.get_window_extent().x1 <= right

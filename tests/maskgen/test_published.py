@@ -274,8 +274,8 @@ def test_power_reaches_powers_of_two() -> None:
         spec = load_mask("power", block=4, window=3, sink=2, causal=causal)
         dense = compile_mask(spec, frames(3, 27), 16, 16).to_dense()
         for q, k in product(range(81), repeat=2):
-            apart = abs(q // 4 - k // 4)
-            near = apart <= 3 or k // 4 < 2 or apart.bit_count() == 1
+            distance = abs(q // 4 - k // 4)
+            near = distance <= 3 or k // 4 < 2 or distance.bit_count() == 1
             assert dense[q, k] == (near and (k <= q or not causal))
 
 

@@ -31,7 +31,7 @@ def padded(table: BlockTable, dense: np.ndarray, fill: bool) -> np.ndarray:
 
 @settings(GIVEN, max_examples=120)
 @given(seed=st.integers(0, 2**63))
-def test_everything_told_of_a_table_is_true_of_its_tokens(seed: int) -> None:
+def test_properties_of_a_table_are_true_of_its_tokens(seed: int) -> None:
     table = random_table(Maker(seed))
     dense = table.to_dense()
     n = table.seq_len

@@ -80,8 +80,8 @@ def _whole_text(attn: Any, video: Any, encoder_hidden_states: Any, **rest: Any) 
     joint = (torch.cat(pair, dim=1) for pair in zip(own, added, strict=True))
     split = (one.unflatten(2, (attn.heads, -1)).transpose(1, 2) for one in joint)
     out = scaled_dot_product_attention(*split).transpose(1, 2).flatten(2, 3)
-    told = out[:, video.shape[1] :]
-    text_out = attn.to_add_out(told) if hasattr(attn, "to_add_out") else told
+    last = out[:, video.shape[1] :]
+    text_out = attn.to_add_out(last) if hasattr(attn, "to_add_out") else last
     return attn.to_out[0](out[:, : video.shape[1]]), text_out
 
 

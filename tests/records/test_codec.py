@@ -142,7 +142,7 @@ def test_keys_with_a_default_may_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("change", [{}, {"problem": {"shape": "new"}}])
-def test_another_version_is_told_from_a_broken_line(change: dict[str, Any]) -> None:
+def test_another_version_is_reported_from_a_broken_line(change: dict[str, Any]) -> None:
     for version, act in ((SCHEMA + 1, "update radialbench"), (0, "measure again")):
         line = json.dumps(to_dict(RECORD) | {"schema": version} | change).encode()
         with pytest.raises(VersionError, match=f"in version {version}; this .* {SCHEMA}: {act}"):

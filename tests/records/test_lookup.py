@@ -53,7 +53,7 @@ def test_the_same_mask_comes_before_a_nearer_one() -> None:
     assert nearest_config([other, tuned(frames=81, config=config(2))], key).config == config(2)
 
 
-def test_distance_counts_doublings_alike_on_every_axis() -> None:
+def test_distance_counts_doublings_equally_on_every_axis() -> None:
     shapes = {"frames": 42, "tokens_per_frame": 3120, "heads": 24, "batch": 2}
     for name, value in shapes.items():
         one = tuned(**{name: value}, config=config(1))
@@ -63,8 +63,8 @@ def test_distance_counts_doublings_alike_on_every_axis() -> None:
         if name != "batch":
             assert nearest_config([one, less], KEY).config == config(3), name
     # Batch and heads are one axis: twice the sequences with half the heads is as much work.
-    alike = tuned(batch=2, heads=6)
-    assert nearest_config([tuned(heads=13, config=config(1)), alike], KEY).record == alike
+    same_size = tuned(batch=2, heads=6)
+    assert nearest_config([tuned(heads=13, config=config(1)), same_size], KEY).record == same_size
 
 
 def test_of_two_as_near_the_first_counts() -> None:
@@ -114,7 +114,7 @@ def test_where_nothing_beat_the_default_it_stays() -> None:
         ({"versions": {"triton": "3.6.0"}}, "triton was 3.6.0 and is 3.7.1"),
     ],
 )
-def test_a_stale_record_is_used_only_if_asked_and_told(changes: dict[str, Any], moved: str) -> None:
+def test_a_stale_record_is_used_only_if_asked(changes: dict[str, Any], moved: str) -> None:
     stale = tuned(**changes)
     found = nearest_config([stale], KEY, default=PLAIN, **NOW)
     assert (found.config, found.source, found.record, found.stale) == (

@@ -65,7 +65,7 @@ def test_a_later_record_counts_if_the_earlier_was_unsound(
     assert merged.replaced == 1
 
 
-def test_later_is_told_by_the_time_and_not_by_how_it_is_written(tmp_path: Path) -> None:
+def test_later_is_reported_by_the_time_and_not_by_how_it_is_written(tmp_path: Path) -> None:
     early = replace(broken(1), created="2026-01-02T09:00:00+05:00")
     late = replace(case(1), created="2026-01-02T05:00:00+00:00")
     files = [written(tmp_path, "a", [late]), written(tmp_path, "b", [early])]
@@ -109,7 +109,7 @@ def test_results_of_different_suites(tmp_path: Path) -> None:
     )
 
 
-def test_lines_that_are_no_records_are_told(tmp_path: Path) -> None:
+def test_lines_that_are_no_records_are_reported(tmp_path: Path) -> None:
     one = written(tmp_path, "a", [case(1), case(2)])
     one.write_bytes(one.read_bytes()[:-9])
     merged = merge([one, written(tmp_path, "b", [case(2)])], tmp_path / "out")

@@ -124,9 +124,9 @@ def test_what_disturbs_both_is_no_uncertainty_of_the_ratio() -> None:
     paired = paired_ratio(drift, [2 * one for one in drift])
     assert paired == Estimate(0.5, 0.5, 0.5, ORDER_STATISTICS)
     assert paired_ratio(drift[:5], drift[:5]) == Estimate(1.0)
-    apart = unpaired_ratio(Estimate(3, 2.4, 6), Estimate(1, 0.8, 2))
-    assert apart.ends is not None
-    assert apart.ends[0] < 2.4 < 6 < apart.ends[1]
+    separate = unpaired_ratio(Estimate(3, 2.4, 6), Estimate(1, 0.8, 2))
+    assert separate.ends is not None
+    assert separate.ends[0] < 2.4 < 6 < separate.ends[1]
 
 
 def test_errors_of_two_times_add_by_their_squares() -> None:

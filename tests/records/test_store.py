@@ -73,8 +73,8 @@ def test_foreign_lines_are_skipped_and_reported(tmp_path: Path, line: bytes) -> 
 def test_the_former_form_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text('{"schema": 1, "suite": "smoke", "mask": "radial", "group": null}')
-    told = r"results.jsonl:1: written in version 1; this version reads 2: measure again, or read"
-    with pytest.raises(RecordError, match=told):
+    message = r"results.jsonl:1: written in version 1; this version reads 2: measure again, or read"
+    with pytest.raises(RecordError, match=message):
         read(path)
 
 
@@ -157,7 +157,7 @@ def test_the_end_of_a_process_lets_go(tmp_path: Path) -> None:
         append(path, RECORD)
 
 
-def test_a_file_system_without_locks_keeps_no_runs_apart(
+def test_a_file_system_without_locks_locks_out_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(file: object, how: int) -> None:

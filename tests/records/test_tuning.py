@@ -55,7 +55,7 @@ def test_trials_add_up() -> None:
         Outcomes(crashed=-1)
 
 
-def test_what_has_moved_is_told() -> None:
+def test_what_has_moved_is_reported() -> None:
     now = {"triton": "3.7.1"}
     assert TUNED.stale_reasons("abc", now) == []
     assert TUNED.stale_reasons(None, {}) == []

@@ -76,7 +76,7 @@ ENTRY = to_dict(TUNED)
         (changed(records=[ENTRY, ENTRY]), "records[1]: of the same problem as records[0]"),
     ],
 )
-def test_what_is_no_such_document_is_told(text: str, message: str, tmp_path: Path) -> None:
+def test_what_is_no_such_document_is_reported(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RecordError) as raised:
@@ -84,7 +84,7 @@ def test_what_is_no_such_document_is_told(text: str, message: str, tmp_path: Pat
     assert str(raised.value).startswith(f"{path}: {message}")
 
 
-def test_what_a_newer_version_wrote_is_told() -> None:
+def test_what_a_newer_version_wrote_is_reported() -> None:
     for text in (changed(schema=DOCUMENT_SCHEMA + 1), changed(records=[ENTRY | {"schema": 99}])):
         with pytest.raises(VersionError, match="this version reads .: update radialbench"):
             from_document(text.encode())

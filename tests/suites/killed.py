@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from radialbench.records.store import RESULTS
-from radialbench.suites.run import CaseEnds, Event, run
+from radialbench.suites.attempt import InProcess
+from radialbench.suites.run import CaseEnded, RunEvent, run
 from radialbench.suites.schema import SuiteSpec
-from radialbench.suites.together import InProcess
 from tests.suites import small
 
 MOST_CASES = 12
@@ -59,8 +59,8 @@ def _killed(spec: SuiteSpec, folder: Path, cases: int, pause: float) -> list[str
 def _run(spec: SuiteSpec, folder: Path, into: int) -> None:
     """Go on with a run in this process; it says that it begins, and each case that has ended."""
 
-    def tell(event: Event) -> None:
-        if isinstance(event, CaseEnds):
+    def tell(event: RunEvent) -> None:
+        if isinstance(event, CaseEnded):
             os.write(into, f"{event.record.case}\n".encode())
 
     os.write(into, b"begins\n")

@@ -16,7 +16,7 @@ from radialbench.suites.attempt import attempt
 from radialbench.suites.plan import Case, ended, plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.resources import Tables
-from radialbench.suites.worker import Begins, Samples, Step
+from radialbench.suites.worker import Preparing, Sampling, Step
 from tests.records.sample import failed
 from tests.suites import small
 
@@ -48,12 +48,12 @@ def test_a_case_that_ends_well_has_every_part() -> None:
 
 def test_a_case_tells_how_far_it_is() -> None:
     steps: list[Step] = []
-    found = attempt(small.case(), small.bench(), tell=steps.append)
+    found = attempt(small.case(), small.bench(), on_step=steps.append)
     begins, samples = steps
-    assert begins == Begins(0)
-    assert isinstance(samples, Samples)
+    assert begins == Preparing(0)
+    assert isinstance(samples, Sampling)
     untried = replace(found, status=Status.FAILED, reason="was not tried", timing=None)
-    assert samples == Samples((untried,), (True,))
+    assert samples == Sampling((untried,), (True,))
 
 
 def test_a_lost_device_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.records.result import Status
-from radialbench.suites import attempt, together
+from radialbench.suites import attempt
 from radialbench.suites.plan import plan
 from tests.suites import small
 
@@ -21,11 +21,10 @@ def test_the_state_of_the_cache_is_asked_of_the_clock(
         return HostClock()
 
     monkeypatch.setattr(attempt, "clock_of", noted)
-    monkeypatch.setattr(together, "clock_of", noted)
     protocol = {"cache": cache, "interleave": interleave, "max_seconds": 1e-3}
     (case, *_) = plan(small.matrix(protocol=protocol))
     if interleave:
-        (found,) = together.attempt_together([case], small.bench(), lambda step: None)
+        (found,) = attempt.attempt_together([case], small.bench(), lambda step: None)
     else:
         found = attempt.attempt(case, small.bench())
     assert found.status == Status.OK

@@ -56,7 +56,7 @@ def test_the_examples_are_suites() -> None:
     assert len(plan(whole)) == 9
     assert {case.id for case in plan(longer)} == {case.id for case in plan(load_suite("smoke"))}
     assert longer.cases[0].protocol.max_seconds == 20
-    *first, last = (matrix.gates.said for matrix in gated.cases)
+    *first, last = (matrix.gates.stated for matrix in gated.cases)
     assert set(first) == {("energy=off", "latency=5%", "memory=1%, 4MiB")}
     assert last == ("energy=off", "latency=10%", "memory=1%, 4MiB")
 

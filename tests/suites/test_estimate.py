@@ -8,7 +8,7 @@ import pytest
 
 from radialbench.errors import SuiteError
 from radialbench.kernels.measure.environment import environment
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable

@@ -9,7 +9,7 @@ import pytest
 
 from radialbench.records.store import RESULTS, read
 from radialbench.suites.plan import plan
-from radialbench.suites.run import CaseEnds, Event, run
+from radialbench.suites.run import CaseEnded, RunEvent, run
 from tests.suites import killed
 
 KILLS = 20
@@ -32,11 +32,11 @@ def test_no_kill_loses_a_record_or_doubles_one(tmp_path: Path) -> None:
         assert set(kill["ended"]) <= {record.case for record in read(early).records}
     before = len(read(results).records)
     assert before >= sum(len(kill["ended"]) for kill in kills) > KILLS
-    events: list[Event] = []
+    events: list[RunEvent] = []
 
-    def stop(event: Event) -> None:
+    def stop(event: RunEvent) -> None:
         events.append(event)
-        if sum(isinstance(one, CaseEnds) for one in events) == MORE:
+        if sum(isinstance(one, CaseEnded) for one in events) == MORE:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

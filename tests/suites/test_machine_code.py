@@ -10,8 +10,8 @@ import pytest
 
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
+from radialbench.suites.versus import Version, this_version
 from radialbench.suites.versus.machine_code import FactsError, facts, unchanged
-from radialbench.suites.versus.versions import Version, this_version
 from tests.suites import small
 from tests.suites.versions import BARRIER, NOTHING, changed, one_kernel
 
@@ -47,7 +47,7 @@ def test_what_is_equal_in_all_is_unchanged() -> None:
 
 def test_a_version_that_cannot_tell_is_named() -> None:
     bad = told({}, error="Traceback\nImportError: no name 'KERNELS'\n")
-    with pytest.raises(FactsError, match="v1 does not tell its machine code: ImportError"):
+    with pytest.raises(FactsError, match="v1 does not report its machine code: ImportError"):
         unchanged(SUITE, [told({}), bad])
 
 

@@ -46,5 +46,5 @@ def test_the_smaller_limit_counts(
     machine: int | None, group: int | None, room: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resources, "_meminfo", lambda: machine)
-    monkeypatch.setattr(resources, "_group_room", lambda: group)
+    monkeypatch.setattr(resources, "_cgroup_free", lambda: group)
     assert available_bytes("cpu") == room

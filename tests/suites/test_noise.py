@@ -11,17 +11,17 @@ from radialbench.errors import SuiteError
 from radialbench.records.result import Status
 from radialbench.records.store import write_whole
 from radialbench.suites import noise
-from radialbench.suites.noise import Run, RunFailedError, read_runs, record_runs, runs_of
+from radialbench.suites.noise import RunFailedError, RunRecords, read_runs, record_runs, runs_of
 from tests.records.sample import failed
 from tests.reports.check.noise import flat, made
 from tests.suites import small
 
 
-def giving(monkeypatch: pytest.MonkeyPatch, runs: list[Run]) -> list[int]:
+def giving(monkeypatch: pytest.MonkeyPatch, runs: list[RunRecords]) -> list[int]:
     """Have runs given instead of made; returns the numbers that were asked for."""
     asked: list[int] = []
 
-    def one_run(suite: str, path: Path, number: int) -> Run:
+    def one_run(suite: str, path: Path, number: int) -> RunRecords:
         asked.append(number)
         return runs[number - 1]
 

@@ -11,7 +11,7 @@ import pytest
 from radialbench.errors import SuiteError
 from radialbench.kernels.codegen.compile import KernelVariant, absent_reasons
 from radialbench.kernels.row_order import SM_COUNT, row_order
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.table import BlockTable
@@ -23,7 +23,7 @@ from radialbench.suites.offline import (
     KernelJob,
     attends_hash,
     kernel_variants,
-    launched,
+    launched_blocks,
     makespan,
     mask_figures,
     mask_jobs,
@@ -98,7 +98,7 @@ def test_work_goes_to_the_processor_that_is_free_first() -> None:
     assert makespan([], 3) == 0
     one = table()
     begun = one.any_blocks().sum(1)[row_order(one)].tolist()
-    assert launched(one, 2) == begun + begun
+    assert launched_blocks(one, 2) == begun + begun
 
 
 def test_kernels_of_a_suite_are_listed_once() -> None:

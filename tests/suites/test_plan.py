@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.suites.plan import Case, batches, plan
 from radialbench.suites.read import load_suite, parse_suite, suite_names
 from tests.suites import small

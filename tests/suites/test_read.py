@@ -328,10 +328,10 @@ def test_gates_come_from_the_matrix_then_from_the_last_of_the_line(tmp_path: Pat
     own = f"extends: base.yaml\ngates: {{latency: 5%}}\ncases: [{MATRIX.format('radial')}]\n"
     put(tmp_path, base=f"{gated}gates: {{latency: 3%, scaling: 0.1}}\n", own=own)
     base, spec = (load_suite(str(tmp_path / f"{name}.yaml")) for name in ("base", "own"))
-    assert [matrix.gates.said for matrix in base.cases] == [
+    assert [matrix.gates.stated for matrix in base.cases] == [
         ("latency=3%", "scaling=0.1"), ("energy=off", "latency=3%", "scaling=0.1")
     ]  # fmt: skip
-    assert [matrix.gates.said for matrix in spec.cases] == [
+    assert [matrix.gates.stated for matrix in spec.cases] == [
         ("latency=5%", "scaling=0.1"),
         ("energy=off", "latency=5%", "scaling=0.1"),
         ("latency=5%", "scaling=0.1"),

@@ -65,7 +65,7 @@ def test_a_version_that_cannot_run_the_suite_is_told(tmp_path: Path) -> None:
         measure_rounds(SUITE, CASES, {"before": bad, "now": fine}, tmp_path / "a", rounds=1)
     # A run that fails has exit code 1 as well, but leaves records.
     silent = fake("v0.1", CASES, lambda folder, ids: [], code=1)
-    with pytest.raises(SuiteError, match="exits with 1 and says nothing"):
+    with pytest.raises(SuiteError, match="exits with 1 and prints nothing"):
         measure_rounds(SUITE, CASES, {"before": silent, "now": fine}, tmp_path / "b", rounds=1)
     broken = fake("v0.1", CASES, lambda folder, ids: [failed(case=case) for case in ids], code=1)
     measure_rounds(SUITE, CASES, {"before": broken, "now": fine}, tmp_path / "c", rounds=1)
@@ -82,12 +82,12 @@ def test_records_of_another_form_are_told(tmp_path: Path) -> None:
         measure_rounds(SUITE, CASES, {"now": fake("v0", CASES, foreign)}, tmp_path, rounds=1)
 
 
-def test_ids_are_asked_for_exactly() -> None:
+def test_ids_are_asked_for_pattern() -> None:
     short, long = (small.case(backends=["cpu"], block_m=size).id for size in (128, 16))
     assert short != long
     odd = replace(CASES[0], id=f"{CASES[0].id}@[x]*")
     for case in (*CASES, odd):
-        pattern = rounds_of._exactly(case.id)
+        pattern = rounds_of._pattern(case.id)
         assert ids_of(["-f", pattern], [*CASES, odd]) == [case.id]
 
 

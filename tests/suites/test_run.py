@@ -15,7 +15,7 @@ from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, WriteError, append, read, reserved
 from radialbench.suites import run as module
 from radialbench.suites.plan import plan
-from radialbench.suites.run import CaseBegins, CaseEnds, Event
+from radialbench.suites.run import CaseEnded, CaseStarted, RunEvent
 from tests.records.sample import RECORD
 from tests.suites import small
 
@@ -34,7 +34,7 @@ def test_every_case_has_a_record_in_the_order_of_the_plan(tmp_path: Path) -> Non
     assert [record.case for record in outcome.records] == IDS
     assert read(outcome.results).records == outcome.records
     assert (outcome.kept, outcome.again, outcome.skipped) == (0, 0, ())
-    assert outcome.sound
+    assert outcome.ok
     assert outcome.count(Status.OK) == 4
     assert {record.suite for record in outcome.records} == {"small"}
     assert {record.environment.command for record in outcome.records} == {"typed"}
@@ -53,10 +53,10 @@ def test_a_filter_keeps_what_fits(tmp_path: Path) -> None:
 
 
 def test_events_tell_where_a_run_is(tmp_path: Path) -> None:
-    events: list[Event] = []
+    events: list[RunEvent] = []
     run(small.suite(), tmp_path, on_event=events.append)
-    begins = [event for event in events if isinstance(event, CaseBegins)]
-    ends = [event for event in events if isinstance(event, CaseEnds)]
+    begins = [event for event in events if isinstance(event, CaseStarted)]
+    ends = [event for event in events if isinstance(event, CaseEnded)]
     assert [event.case.id for event in begins] == [event.record.case for event in ends] == IDS
     assert [event.place for event in begins] == [1, 2, 3, 4]
     assert [event.work_done for event in begins[1:]] == [event.work_done for event in ends[:-1]]
@@ -65,8 +65,8 @@ def test_events_tell_where_a_run_is(tmp_path: Path) -> None:
 
 
 def test_a_record_is_on_the_disk_when_its_case_ends(tmp_path: Path) -> None:
-    def look(event: Event) -> None:
-        if isinstance(event, CaseEnds):
+    def look(event: RunEvent) -> None:
+        if isinstance(event, CaseEnded):
             assert ids(tmp_path) == IDS[: event.place]
 
     run(small.suite(), tmp_path, on_event=look)
@@ -78,7 +78,7 @@ def test_a_failing_case_is_a_record_and_the_run_goes_on(
     monkeypatch.setitem(BACKENDS, "sdpa", "tests.suites.small:Raising")
     outcome = run(small.matrix(backends=["sdpa", "cpu"]), tmp_path)
     assert Counter(record.status for record in outcome.records) == {"ok": 4, "failed": 4}
-    assert not outcome.sound
+    assert not outcome.ok
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_what_makes_a_run_fail(
     kind: str, sound: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(BACKENDS, "cpu", f"tests.suites.small:{kind}")
-    assert run(small.suite(), tmp_path).sound is sound
+    assert run(small.suite(), tmp_path).ok is sound
 
 
 def test_an_interrupted_run_goes_on_where_it_ended(tmp_path: Path) -> None:
-    def interrupt(event: Event) -> None:
-        if isinstance(event, CaseBegins) and event.place == 3:
+    def interrupt(event: RunEvent) -> None:
+        if isinstance(event, CaseStarted) and event.place == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -137,7 +137,7 @@ def test_failed_and_inaccurate_cases_are_tried_again(
         run(small.suite(), tmp_path)
     outcome = run(small.suite(), tmp_path, resume=True)
     assert (outcome.again, len(outcome.records), outcome.kept) == (again, again, 4 - again)
-    assert outcome.sound
+    assert outcome.ok
 
 
 def test_a_new_run_into_old_results_is_refused(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:
         pytest.raises(RecordError, match=r"another run is writing to .*results.jsonl; wait"),
     ):
         run(small.suite(), tmp_path, resume=True)
-    assert run(small.suite(), tmp_path, resume=True).sound
+    assert run(small.suite(), tmp_path, resume=True).ok
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.measure.inputs import make_inputs
 from radialbench.records.result import Status
 from radialbench.suites import resources
+from radialbench.suites.attempt import attempt_batch, attempt_together
 from radialbench.suites.plan import Case, batches, plan
-from radialbench.suites.together import attempt_batch, attempt_together
-from radialbench.suites.worker import Begins, Samples, Step
+from radialbench.suites.worker import Preparing, Sampling, Step
 from tests.suites import small
 
 PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 600}
@@ -50,8 +50,8 @@ def test_every_case_has_as_many_samples_and_its_own_accuracy() -> None:
     batch = cases()
     records = attempt_together(batch, small.bench(), seen.append)
     *begins, samples = seen
-    assert begins == [Begins(place) for place in range(len(batch))]
-    assert isinstance(samples, Samples)
+    assert begins == [Preparing(place) for place in range(len(batch))]
+    assert isinstance(samples, Sampling)
     assert samples.sampled == (True,) * len(batch)
     assert [one.accuracy for one in samples.records] == [one.accuracy for one in records]
     for found in records:

@@ -8,7 +8,7 @@ import pytest
 from radialbench.errors import RecordError, SuiteError
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import VARIABLE
-from radialbench.maskgen.compiler.compile import compile_mask
+from radialbench.maskgen.compiler import compile_mask
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, append, merge, read

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from radialbench.errors import SuiteError
-from radialbench.suites.versus.versions import Version, checked_out
+from radialbench.suites.versus import Version, checked_out
 
 WHO = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_CONFIG_GLOBAL": os.devnull}
 WHO |= {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_what_was_started(tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     inner = f"import os, time; open({str(begun)!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
     outer = (
-        "from pathlib import Path; from radialbench.suites.versus.versions import Version\n"
+        "from pathlib import Path; from radialbench.suites.versus import Version\n"
         f"Version('now', Path('.')).run(['-c', {inner!r}])"
     )
     process = subprocess.Popen([sys.executable, "-c", outer], stderr=subprocess.DEVNULL)

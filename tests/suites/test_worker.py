@@ -15,7 +15,7 @@ import pytest
 from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, ended
-from radialbench.suites.worker import Found, Worker, WorkerError
+from radialbench.suites.worker import RecordsByCase, Worker, WorkerError
 from tests.records.sample import RECORD
 from tests.suites import small
 
@@ -109,7 +109,9 @@ class Scripted(Worker):
         self.prepared = prepared
         self.tries: list[list[str]] = []
 
-    def _try(self, cases: list[Case], begins: Callable[[Case], None]) -> tuple[Found, Found]:
+    def _try(
+        self, cases: list[Case], begins: Callable[[Case], None]
+    ) -> tuple[RecordsByCase, RecordsByCase]:
         records = {case.id: replace(RECORD, backend=case.backend) for case in cases}
         self.tries.append([str(case.backend) for case in cases])
         for key, record in records.items():

@@ -10,7 +10,7 @@ from typing import Any
 from radialbench.records.result import Record
 from radialbench.records.store import RESULTS, append
 from radialbench.suites.plan import Case
-from radialbench.suites.versus.versions import PACKAGE, Version
+from radialbench.suites.versus import PACKAGE, Version
 
 Make = Callable[[Path, Sequence[str]], Sequence[Record]]
 """Gives the records for a folder and the ids of cases."""

@@ -1,7 +1,7 @@
-"""Tuned configurations in the forms that serving code reads.
+"""Tuned configurations in the formats that serving code reads.
 
-Each form's file holds `render(chosen)`: the text of a file, or the texts of a folder's files by
-their names. None of them is pickled, and what data is in them is data for their readers too.
+Each format's module has `render(chosen)`, which returns the text of a file, or the texts of a
+folder's files by their names. No format is pickled or runs code when it is read as data.
 """
 
 import re
@@ -24,17 +24,17 @@ CONFIG_FORMATS: dict[str, str] = {
     "triton": "radialbench.autotune.export.triton:render",
     "vllm": "radialbench.autotune.export.vllm:render",
 }
-"""Where each form lives; its file is imported when it is asked for."""
+"""Module and function of each format, which is imported when it is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is exported.
+    """The records to export.
 
     Attributes:
-        records: Which configuration was chosen for each problem: the tuned one, or the default
-            where nothing beat it by more than the noise.
-        storage: Where the trials behind them are kept, as `open_store` takes it; None if unknown.
+        records: The record of each problem: a tuned configuration, or the default where no other
+            was faster by more than the noise.
+        storage: Storage of their trials, as for `open_store`; None if unknown.
     """
 
     records: tuple[TuningRecord, ...]
@@ -46,10 +46,10 @@ Render = Callable[[Chosen], Texts]
 
 
 def load_config_format(name: str) -> Render:
-    """Load a form by name.
+    """Load a format by name.
 
     Raises:
-        RecordError: No form has this name.
+        RecordError: No format has this name.
     """
     kind = "format of configurations"
     render: Render = load_plugin(CONFIG_FORMATS, name, kind=kind, error=RecordError)
@@ -102,14 +102,14 @@ def is_stale(record: TuningRecord) -> bool:
 
 
 def write_texts(out: Path, texts: Texts) -> list[Path]:
-    """Write what a form gave: a file, or files in a folder, each whole or not at all.
+    """Write a file, or files in a folder, each completely or not at all.
 
     Returns:
-        What was written.
+        The files.
 
     Raises:
-        RecordError: It cannot be written.
-        WriteError: The disk is full; what was there is kept.
+        RecordError: One cannot be written.
+        WriteError: The disk is full; the file before it is kept.
     """
     files = {out: texts} if isinstance(texts, str) else {out / k: v for k, v in texts.items()}
     for path, text in files.items():
@@ -122,13 +122,13 @@ def write_texts(out: Path, texts: Texts) -> list[Path]:
     return list(files)
 
 
-def file_word(text: str) -> str:
-    """Return a part of a file's name of any text."""
+def file_part(text: str) -> str:
+    """Return a text as a part of a file's name."""
     return re.sub(r"[^A-Za-z0-9_.()@+-]+", "_", text)
 
 
 def measured_facts(record: TuningRecord) -> dict[str, Any]:
-    """Return what was measured of a configuration, and where that holds.
+    """Return the measurements of a record, its kernel and its versions.
 
     Times and ratios are a median and both ends of its interval.
     """
@@ -142,12 +142,12 @@ def measured_facts(record: TuningRecord) -> dict[str, Any]:
 
 
 def config_of(record: TuningRecord) -> dict[str, int]:
-    """Return a configuration, without what it leaves open."""
+    """Return the fields of a configuration that are set."""
     return {name: value for name, value in asdict(record.config).items() if value is not None}
 
 
 def describe_record(record: TuningRecord) -> str:
-    """Return what a configuration is of, in one line whatever the record holds."""
+    """Describe the problem of a record and its gain, in one printable line."""
     key, ratio = record.key, record.ratio
     video = f"{key.frames} × {key.tokens_per_frame:,} tokens"
     heads = f"{key.batch} × {key.heads} heads of {key.head_dim}"

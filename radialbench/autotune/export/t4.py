@@ -1,15 +1,15 @@
 """T4, the interchange format of auto-tuners: a document of trials for each problem.
 
 The format is that of the Lorentz Center workshop on generic autotuning (2022); Kernel Tuner
-publishes its schema. Times are milliseconds. What the format has no place for, the reason of a
-trial that did not end well, stands among its measurements.
+publishes its schema. Times are milliseconds. The reason of a failed trial, for which the format has
+no field, is among its measurements.
 """
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
-from radialbench.autotune.export import Chosen, config_of, file_word
+from radialbench.autotune.export import Chosen, config_of, file_part
 from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.errors import RecordError
 from radialbench.records.codec import to_dict
@@ -25,13 +25,13 @@ INVALIDITY = {
     TrialOutcome.CRASHED: "runtime",
     TrialOutcome.TIMEOUT: "timeout",
 }
-"""The format's words for how a trial ended."""
+"""The format's term for each outcome."""
 
 
 def render(chosen: Chosen) -> dict[str, str]:
     """Return the documents by the names of their files.
 
-    All trials of a problem where their storage is known; else what its record keeps, the chosen
+    A document has all trials of a problem where their storage is known; else the chosen
     configuration and the default, with the medians of their times.
 
     Raises:
@@ -39,23 +39,23 @@ def render(chosen: Chosen) -> dict[str, str]:
         AutotuneError: The storage cannot be read.
     """
     names = [study_name(one.key, one.kernel) for one in chosen.records]
-    found: dict[str, list[Trial]] = {}
+    stored: dict[str, list[Trial]] = {}
     if chosen.storage is not None:
         from radialbench.autotune.storage import read_trials
 
-        found = read_trials(chosen.storage, names)
-        if not found:
+        stored = read_trials(chosen.storage, names)
+        if not stored:
             raise RecordError(
                 "the storage has no trials of these records; name the one that tune was given with "
                 "--storage"
             )
     texts = {}
     for name, record in zip(names, chosen.records, strict=True):
-        file = f"{file_word(name)}.json"
+        file = f"{file_part(name)}.json"
         if file in texts:
             raise RecordError(f"two records would be written to {file}; export them apart")
-        trials = found.get(name)
-        document = to_t4(trials, record.key) if trials else _kept(record)
+        trials = stored.get(name)
+        document = to_t4(trials, record.key) if trials else _from_record(record)
         document["metadata"]["chosen"] = {
             "configuration": config_of(record), "source": record.source
         }  # fmt: skip
@@ -87,14 +87,14 @@ def _result(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _kept(record: TuningRecord) -> dict[str, Any]:
-    """Return what a record keeps of its trials."""
+def _from_record(record: TuningRecord) -> dict[str, Any]:
+    """Return a document of the two configurations in a record."""
     timed = {record.config: record.ms, record.default: record.default_ms}
     document = to_t4(
         [Trial(config, TrialOutcome.OK, None, (ms.value,)) for config, ms in timed.items()],
         record.key,
     )
     for result in document["results"]:
-        # The median stands among the measurements; the calls it is of are not known.
+        # The median is among the measurements; the samples behind it are not known.
         result["times"]["runtimes"] = []
     return document

@@ -10,13 +10,13 @@ CONSTANTS = {
     "hopper": {"BLOCK_M": "block_m", "BLOCK_N": "block_n", "BUFFERS": "num_stages"},
     "triton": {"BLOCK_M": "block_m", "BLOCK_N": "block_n"},
 }
-"""Constants of each kernel, and what they are in a configuration."""
+"""Constants of each kernel, with their fields of a configuration."""
 
 OPTIONS: dict[str, dict[str, str | int]] = {
     "hopper": {"num_warps": 4, "maxnreg": 168},
     "triton": {"num_warps": "num_warps", "num_stages": "num_stages"},
 }
-"""What else a kernel is compiled with: a number, or what it is in a configuration."""
+"""Compile options of each kernel: a number, or a field of a configuration."""
 
 TEXT = '''"""Configurations tuned by radialbench for its kernel `{backend}`.
 

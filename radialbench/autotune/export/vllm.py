@@ -1,13 +1,13 @@
-"""vLLM: a folder of JSON files in the way of its tuned `fused_moe` kernels.
+"""vLLM: a folder of JSON files like those of its tuned `fused_moe` kernels.
 
 There `E=8,N=7168,device_name=NVIDIA_H100_80GB_HBM3.json` maps numbers of tokens to configurations,
-and the nearest number is taken. Here the name has what a server knows of its model and its mask,
-and the number of tokens is the sequence's.
+and the nearest number is used. Here the name has the fields of the model and the mask, and the
+number of tokens is the length of the sequence.
 """
 
 import json
 
-from radialbench.autotune.export import Chosen, describe_record, file_word
+from radialbench.autotune.export import Chosen, describe_record, file_part
 from radialbench.errors import RecordError
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
@@ -18,7 +18,7 @@ ENTRY = {
     "num_warps": "num_warps",
     "num_stages": "num_stages",
 }
-"""Names in a file, and what they are in a configuration."""
+"""Fields of a configuration by their names in a file."""
 
 README = """\
 Configurations tuned by radialbench, in the way of vLLM's fused_moe/configs.
@@ -38,7 +38,7 @@ left to the kernel.
 
 
 def render(chosen: Chosen) -> dict[str, str]:
-    """Return the files by their names, and a README that says what each entry is.
+    """Return the files by their names, and a README that describes each entry.
 
     Raises:
         RecordError: Two records would be one entry.
@@ -62,21 +62,21 @@ def render(chosen: Chosen) -> dict[str, str]:
 
 
 def name_of(key: TuningKey) -> str:
-    """Name the file of a key, after vLLM's `get_config_file_name`."""
-    words = {
+    """Return the file name of a key, after vLLM's `get_config_file_name`."""
+    fields = {
         "H": key.heads,
         "D": key.head_dim,
         "B": key.batch,
         "frames": key.frames,
         "text": key.seq_len - key.frames * key.tokens_per_frame,
-        "mask": file_word(key.mask_fingerprint),
-        "backend": file_word(key.backend),
-        "device_name": file_word(key.device),
+        "mask": file_part(key.mask_fingerprint),
+        "backend": file_part(key.backend),
+        "device_name": file_part(key.device),
         "dtype": key.dtype,
     }
     if key.direction != "forward":
-        words["direction"] = key.direction
-    return ",".join(f"{name}={word}" for name, word in words.items()) + ".json"
+        fields["direction"] = key.direction
+    return ",".join(f"{name}={value}" for name, value in fields.items()) + ".json"
 
 
 def _file(entries: dict[int, TuningRecord]) -> str:

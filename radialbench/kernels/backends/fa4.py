@@ -17,7 +17,7 @@ from radialbench.kernels.checks import (
     loading,
     package_reasons,
 )
-from radialbench.maskgen.export.fa4 import Fa4 as Fa4Table
+from radialbench.maskgen.export.fa4 import Fa4Table
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 

@@ -16,7 +16,7 @@ from radialbench.kernels.checks import (
     loading,
     package_reasons,
 )
-from radialbench.maskgen.export.flex import Flex as Lists
+from radialbench.maskgen.export.flex import FlexTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -73,10 +73,10 @@ class FastVideo:
 
 def _lists(table: BlockTable, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the kernel's indices, counts and tokens of each key block."""
-    lists = Lists.of(table)
-    counts = torch.from_numpy(lists.full_kv_num_blocks).to("cuda")
-    longest = int(lists.full_kv_num_blocks.max())
-    indices = torch.from_numpy(lists.full_kv_indices[..., :longest]).to("cuda")
+    lists = FlexTable.of(table)
+    counts = torch.from_numpy(lists.full_counts).to("cuda")
+    longest = int(lists.full_counts.max())
+    indices = torch.from_numpy(lists.full_indices[..., :longest]).to("cuda")
     return (
         indices.expand(1, heads, -1, -1).contiguous(),
         counts.expand(1, heads, -1).contiguous(),

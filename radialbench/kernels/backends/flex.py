@@ -10,7 +10,7 @@ from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import check_inputs, check_plan, gpu_reasons
-from radialbench.maskgen.export.flex import Flex as FlexTable
+from radialbench.maskgen.export.flex import FlexTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 

@@ -1,4 +1,4 @@
-"""A mask on a grid: parameters and grid constants become numbers, and every domain is checked."""
+"""Binding of a mask to a grid: its parameters become numbers, and every domain is checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.compiler.bounds import Interval, bound_nodes
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.evaluate import (
+    Interval,
+    bound_nodes,
     evaluate,
     first_case,
     fold,
@@ -28,19 +29,11 @@ from radialbench.maskgen.language.expressions import (
     short,
 )
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.language.tree import (
-    AllOf,
-    AnyOf,
-    BlockInput,
-    MaskNode,
-    Not,
-    Rounded,
-    TokenRule,
-)
+from radialbench.maskgen.language.tree import MaskNode, block_sizes, map_expressions
 from radialbench.maskgen.order import TokenOrder
 
 MAX_ENUMERATED = 1 << 24
-"""Operations spent on looking at all cases of an expression; a fraction of a second."""
+"""Most operations to evaluate all cases of an expression; a fraction of a second."""
 
 _PARTIAL = ("/", "//", "%", "**", "sqrt", "log2")
 """Operators that are not defined everywhere."""
@@ -61,11 +54,11 @@ class BoundMask:
     Attributes:
         grid: Token layout.
         order: Token order of the sequence.
-        mask: Rule for pairs of video tokens; its expressions mention coordinates of the query
-            (`qt …`), of the key (`kt …`) and query minus key (`rt …`) only.
-        text: Rule for pairs with text; mentions those of `i` and `p` and the segments only.
+        mask: Rule for pairs of video tokens, in coordinates of the query (`qt …`), of the key
+            (`kt …`) and query minus key (`rt …`).
+        text: Rule for pairs with text, in such coordinates of `i` and `p` and in segments.
         empty_rows: As in the spec.
-        granularity: Block side that `own_block` means: of the first rounded part, else 128.
+        granularity: Block side of `own_block`: that of the first rounded part, else 128.
     """
 
     grid: TokenGrid
@@ -77,32 +70,40 @@ class BoundMask:
 
 
 def bind(spec: MaskSpec, grid: TokenGrid) -> BoundMask:
-    """Put a mask on a grid.
+    """Bind a mask to a grid.
 
     Raises:
-        SpecError: Some operation is undefined for some tokens, or a size is not a whole number.
+        SpecError: An operation is undefined for some tokens, or a size is not a whole number.
     """
-    binder = _Binder(spec, grid)
-    mask = binder.node(spec.mask)
+    values = spec.names_on(grid)
+
+    def rule(tree: Expr) -> Expr:
+        folded = fold(tree, values)
+        if "largest_divisor" in {node.op for node in folded.walk()}:
+            raise SpecError(f"largest_divisor() is for sizes, not for coordinates, in '{tree}'")
+        check_domain(folded, grid)
+        return _relative(fold(folded, _DISTANCES))
+
+    def size(tree: Expr) -> Expr:
+        return constant(fold_size(tree, values, "a block"))
+
+    mask = map_expressions(spec.mask, rule, size)
+    sizes = block_sizes(mask)
     return BoundMask(
         grid=grid,
         order=spec.order_on(grid),
         mask=mask,
-        text=binder.rule(spec.text),
+        text=rule(spec.text),
         empty_rows=spec.empty_rows,
-        granularity=_granularity(mask) or 128,
+        granularity=int(sizes[0].value or 0) if sizes else 128,
     )
 
 
 def check_domain(tree: Expr, grid: TokenGrid) -> None:
-    """Refuse an expression that is undefined for some tokens: bounds first, then all cases."""
-    sizes = dict(
-        zip(
-            AXES,
-            (grid.frames, grid.height, grid.width, grid.frame_tokens, grid.seq_len, grid.seq_len),
-            strict=True,
-        )
-    )
+    """Refuse an expression that is undefined for some tokens: by bounds, then by all cases."""
+    n = grid.seq_len
+    counts = (grid.frames, grid.height, grid.width, grid.frame_tokens, n, n)
+    sizes = dict(zip(AXES, counts, strict=True))
     boxes: dict[str, Interval] = {
         word: (np.zeros(()), np.asarray(sizes[word[1]] - 1.0)) for word in COORDINATES
     }
@@ -116,55 +117,13 @@ def check_domain(tree: Expr, grid: TokenGrid) -> None:
                 left -= _check_cases(node, sizes, left)
 
 
-class _Binder:
-    def __init__(self, spec: MaskSpec, grid: TokenGrid) -> None:
-        self.grid = grid
-        self.values = spec.names_on(grid)
-
-    def node(self, node: MaskNode) -> MaskNode:
-        match node:
-            case TokenRule():
-                return TokenRule(self.rule(node.expression))
-            case AnyOf():
-                return AnyOf(tuple(map(self.node, node.parts)))
-            case AllOf():
-                return AllOf(tuple(map(self.node, node.parts)))
-            case Not():
-                return Not(self.node(node.part))
-            case Rounded():
-                block = constant(fold_size(node.block, self.values, "a block"))
-                return Rounded(self.rule(node.of), block, node.per, node.keep, node.overhang)
-            case BlockInput():
-                return BlockInput(
-                    node.name, constant(fold_size(node.block, self.values, "a block"))
-                )
-
-    def rule(self, tree: Expr) -> Expr:
-        folded = fold(tree, self.values)
-        if "largest_divisor" in {node.op for node in folded.walk()}:
-            raise SpecError(f"largest_divisor() is for sizes, not for coordinates, in '{tree}'")
-        check_domain(folded, self.grid)
-        return _relative(fold(folded, _DISTANCES))
-
-
 def _relative(tree: Expr) -> Expr:
-    """Write differences of a query's and a key's coordinate as one name."""
+    """Replace differences of a query's and a key's coordinate by one name."""
     done: dict[Expr, Expr] = {}
     for node in tree.walk():
         whole = Expr(node.op, tuple(done[argument] for argument in node.args), node.value)
         done[node] = _DIFFERENCES.get(whole, whole)
     return done[tree]
-
-
-def _granularity(node: MaskNode) -> int | None:
-    match node:
-        case Rounded() | BlockInput():
-            return int(node.block.value or 0)
-        case AnyOf() | AllOf():
-            return next(filter(None, map(_granularity, node.parts)), None)
-        case Not():
-            return _granularity(node.part)
-    return None
 
 
 def _surely_defined(op: str, args: list[Interval], result: Interval) -> bool:
@@ -181,7 +140,7 @@ def _surely_defined(op: str, args: list[Interval], result: Interval) -> bool:
 
 
 def _check_cases(node: Expr, sizes: Mapping[str, int], most: int) -> int:
-    """Evaluate a node for every combination of the coordinates it mentions; returns the work."""
+    """Evaluate a node for all values of its coordinates; return the operations that took."""
     words = sorted(node.names())
     shape = [2 if word in SEGMENTS else sizes[word[1]] for word in words]
     work = prod(shape) * len(list(node.walk()))

@@ -1,8 +1,8 @@
-"""Which cell pairs a rule surely keeps, surely drops, or has to be evaluated for token by token.
+"""Classification of cell pairs: a rule keeps them, drops them, or is evaluated token by token.
 
 Strip pairs are bounded first. Those with a mixed answer are sorted into templates: within one, the
 rule has the same values wherever it does not vary inside a strip, and the same cells, so that one
-representative stands for all.
+strip pair represents all.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.bounds import Array, Interval, bound, bound_nodes
-from radialbench.maskgen.compiler.pool import unique_rows
+from radialbench.maskgen.compiler.blocks import unique_rows
 from radialbench.maskgen.compiler.strips import GROUP, Boxes, PairBoxes, Side
-from radialbench.maskgen.language.evaluate import fold
+from radialbench.maskgen.language.evaluate import Array, Interval, bound, bound_nodes, fold
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr, constant, name
+from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
 Float = NDArray[np.float64]
 
 MAX_AT_ONCE = 1 << 20
-"""Pairs bounded in one go; more are bounded in groups first."""
+"""Pairs bounded at once; more are bounded in groups first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,20 +41,20 @@ class CellPairs:
         return len(self.q)
 
     def take(self, chosen: Array | slice) -> "CellPairs":
-        """Some of the pairs."""
+        """Return some of the pairs."""
         return CellPairs(self.template[chosen], self.q[chosen], self.k[chosen])
 
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """A rule on all strip pairs it was asked for.
+    """A rule on the requested strip pairs.
 
     Attributes:
         whole: Strip pairs (queries, keys) in which every pair attends.
         mixed: Strip pairs (queries, keys) that vary inside.
         template_of: [mixed] template of each mixed strip pair.
         sample: Strip pair (queries, keys) that represents each template.
-        rule: What is left of the rule inside a template; mentions `c0, c1 …`.
+        rule: The rule inside a template, with its fixed parts replaced by names `c0, c1 …`.
         constants: [templates] value of each `c…`.
         full: Cell pairs in which every pair attends.
         open: Cell pairs to be evaluated token by token.
@@ -71,15 +71,7 @@ class Classified:
 
 
 def classify(rule: Expr, q: Side, k: Side, q_strips: Int64, k_strips: Int64) -> Classified:
-    """Classify the cells of all pairs of the given strips.
-
-    Args:
-        rule: What decides, bound to the grid.
-        q: The queries.
-        k: The keys.
-        q_strips: Strips of queries that take part.
-        k_strips: Strips of keys that take part.
-    """
+    """Classify the cells of all pairs of the given strips by a rule that is bound to the grid."""
     boxes = Boxes(rule.names(), q, k)
     whole, mixed = _strip_pairs(rule, boxes.strips(), q_strips, k_strips)
     rule, constants = _specialise(rule, boxes.strips(), mixed)
@@ -102,9 +94,9 @@ def _strip_pairs(
         low, high = bound(rule, boxes.on(part[:, None], k[None, :]))
         shape = (len(part), len(k))
         low, high = np.broadcast_to(low, shape), np.broadcast_to(high, shape)
-        for found, chosen in ((always, low == 1), (mixed, (low == 0) & (high == 1))):
+        for pairs, chosen in ((always, low == 1), (mixed, (low == 0) & (high == 1))):
             a, b = np.nonzero(chosen)
-            found.append((part[a], k[b]))
+            pairs.append((part[a], k[b]))
     return _joined(always), _joined(mixed)
 
 
@@ -117,7 +109,7 @@ def _joined(parts: list[tuple[Int64, Int64]]) -> tuple[Int64, Int64]:
 def _specialise(
     rule: Expr, boxes: PairBoxes, mixed: tuple[Int64, Int64]
 ) -> tuple[Expr, dict[str, Float]]:
-    """Replace what does not vary inside any mixed strip pair by its value there."""
+    """Replace parts that do not vary inside any mixed strip pair by their value there."""
     if not len(mixed[0]):
         return constant(False), {}
     bounds = bound_nodes(rule, boxes.on(*mixed))
@@ -150,7 +142,7 @@ def _specialise(
 def _templates(
     rule: Expr, constants: dict[str, Float], q: Side, k: Side, mixed: tuple[Int64, Int64]
 ) -> tuple[Int64, Int64]:
-    """Number the templates; returns the number of each mixed strip pair and a sample of each."""
+    """Return the template of each mixed strip pair, and a sample of each template."""
     a, b = mixed
     columns: list[Array] = [*constants.values(), q.shape[a], k.shape[b], q.phase[a], k.phase[b]]
     for word in sorted(rule.names() - set(constants)):
@@ -186,7 +178,7 @@ def _cell_pairs(
     spans = (q_groups, q.cell_ptr, k_groups, k.cell_ptr)
     full, mixed = _ungrouped(full, *spans), _ungrouped(mixed, *spans)
     also_full, mixed = _bounded(rule, boxes.cells(), mixed, mixed.q, mixed.k, constants)
-    return _concatenated([full, also_full]), mixed
+    return concatenated([full, also_full]), mixed
 
 
 def _bounded(
@@ -197,7 +189,7 @@ def _bounded(
     k: Int64,
     constants: dict[str, Float],
 ) -> tuple[CellPairs, CellPairs]:
-    """Bound the rule on pairs; returns those always and those sometimes attending."""
+    """Bound the rule on pairs; return those that attend always, and those that vary."""
     rule, boxes = _one_sided(rule, boxes, constants)
     always: list[CellPairs] = []
     mixed: list[CellPairs] = []
@@ -212,11 +204,11 @@ def _bounded(
         low, high = np.broadcast_to(low, q[part].shape), np.broadcast_to(high, q[part].shape)
         always.append(chunk.take(low == 1))
         mixed.append(chunk.take((low == 0) & (high == 1)))
-    return _concatenated(always), _concatenated(mixed)
+    return concatenated(always), concatenated(mixed)
 
 
 def _one_sided(rule: Expr, boxes: PairBoxes, constants: dict[str, Float]) -> tuple[Expr, PairBoxes]:
-    """Bound what one side alone decides once per cell, not per pair: it becomes a coordinate."""
+    """Bound parts that depend on one side once per cell, not per pair; they become coordinates."""
     sides = {"q": dict(boxes.q), "k": dict(boxes.k)}
     done: dict[Expr, Expr] = {}
     for node in rule.walk():
@@ -232,7 +224,8 @@ def _one_sided(rule: Expr, boxes: PairBoxes, constants: dict[str, Float]) -> tup
     return done[rule], PairBoxes(names, sides["q"], sides["k"], boxes.flags)
 
 
-def _concatenated(parts: list[CellPairs]) -> CellPairs:
+def concatenated(parts: list[CellPairs]) -> CellPairs:
+    """Return all pairs of some parts."""
     return CellPairs(
         np.concatenate([part.template for part in parts]),
         np.concatenate([part.q for part in parts]),
@@ -241,23 +234,17 @@ def _concatenated(parts: list[CellPairs]) -> CellPairs:
 
 
 def products(q_first: Int64, rows: Int64, k_first: Int64, columns: Int64) -> CellPairs:
-    """All pairs of `rows[j]` things from `q_first[j]` on and `columns[j]` from `k_first[j]` on."""
-    # So it is, and large, where blocks are said as blocks of the same size.
+    """Return the pairs of `rows[j]` from `q_first[j]` on and `columns[j]` from `k_first[j]` on."""
+    # A large case: whole blocks that become blocks of the same size.
     if (rows == 1).all() and (columns == 1).all():
         return CellPairs(np.arange(len(rows)), q_first, k_first)
-    owner, q = _spelled_out(q_first, rows)
-    row, k = _spelled_out(k_first[owner], columns[owner])
+    owner, q = ranges(q_first, rows)
+    row, k = ranges(k_first[owner], columns[owner])
     return CellPairs(owner[row], q[row], k)
 
 
-def _spelled_out(first: Int64, count: Int64) -> tuple[Int64, Int64]:
-    """`count[j]` neighbours from `first[j]` on, for every j; returns j and the neighbour."""
-    owner = np.repeat(np.arange(len(count)), count)
-    return owner, np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
-
-
 def _groups(side: Side) -> tuple[Int64, Int64]:
-    """First cell of each group of neighbouring cells of a strip, and each strip's first group."""
+    """Return the first cell of each group of neighbours, and each strip's first group."""
     count = -(-side.cells // GROUP)
     pointer = np.concatenate([[0], np.cumsum(count)])
     strip = np.repeat(np.arange(len(count)), count)

@@ -1,4 +1,4 @@
-"""A sequence cut into strips (frames, tiles, text) and cells (a strip's part of a block)."""
+"""A sequence cut into strips (frames, tiles, text) and cells (the part of a strip in a block)."""
 
 from collections.abc import Iterable, Mapping
 from copy import copy
@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.bounds import Interval
+from radialbench.maskgen.language.evaluate import Interval
 from radialbench.maskgen.language.expressions import SEGMENTS
 from radialbench.maskgen.order import Coordinates
 
@@ -17,12 +17,12 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 GROUP = 16
-"""Cells (or strips) that are bounded together before they are bounded one by one."""
+"""Cells that are bounded together before they are bounded one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The queries (or the keys) of a sequence, cut up.
+    """The queries or the keys of a sequence, cut into strips and cells.
 
     Every strip is cut at block boundaries into cells. Two strips of one shape have the same
     coordinates up to a shift, and if they also start at the same place of a block, the same cells.
@@ -37,7 +37,7 @@ class Side:
         cell_ptr: [strips + 1] strip s owns cells `cell_ptr[s]` to `cell_ptr[s + 1]`.
         cell_start: [cells] first position.
         cell_stop: [cells] position after the last.
-        cell_block: [cells] block the cell lies in.
+        cell_block: [cells] block of the cell.
         linear: Axes that rise by one from token to token inside every strip.
     """
 
@@ -81,7 +81,7 @@ class Side:
                 values[self.cell_start].astype(np.float64),
                 values[self.cell_stop - 1].astype(np.float64),
             )
-        # reduceat runs to the next start: cells left out by `cut` need their own end.
+        # reduceat runs to the next start: cells dropped by `cut` need their own end.
         edges = np.stack([self.cell_start, self.cell_stop], axis=1).ravel()
         edges = edges[:-1] if edges[-1] == len(values) else edges
         low = np.minimum.reduceat(values, edges)[::2].astype(np.float64)
@@ -98,10 +98,10 @@ def cut(
         block: Tokens of a block.
         frames: Whether each frame (or tile) is a strip; otherwise the whole video is one. By
             default frames of at least half a block are.
-        drop_overhang: Leave out the tokens of a strip beyond its first ⌈length / block⌉ blocks.
+        drop_overhang: Drop the tokens of a strip beyond its first ⌈length / block⌉ blocks.
     """
     grid = at.grid
-    lengths, shapes, apart = _video_strips(at, block, frames)
+    lengths, shapes, by_frame = _video_strips(at, block, frames)
     starts = grid.video_start + np.cumsum(lengths) - lengths
     kinds = np.zeros(len(starts), np.int64)
     for kind, begin, size in (
@@ -124,7 +124,7 @@ def cut(
     cell_block = np.arange(pointer[-1]) - pointer[strip] + first[strip]
     linear = {"p"}
     if at.order.kind == "raster":
-        linear |= {"i", "s"} if apart else {"i"}
+        linear |= {"i", "s"} if by_frame else {"i"}
     return Side(
         at=at,
         block=block,
@@ -141,7 +141,7 @@ def cut(
 
 
 def _video_strips(at: Coordinates, block: int, frames: bool | None) -> tuple[Int64, Int64, bool]:
-    """Lengths and shapes of the video's strips, and whether they are frames."""
+    """Return the lengths and shapes of the video's strips, and whether they are frames."""
     grid = at.grid
     if at.order.kind == "tiles" and frames is not True:
         dims = [
@@ -163,7 +163,7 @@ def _video_strips(at: Coordinates, block: int, frames: bool | None) -> tuple[Int
 
 
 class Boxes:
-    """Coordinate boxes of the cells, cell groups and strips of two sides, made when needed."""
+    """Coordinate boxes of the cells, cell groups and strips of two sides."""
 
     def __init__(self, names: Iterable[str], q: Side, k: Side) -> None:
         self.names = sorted(names)
@@ -173,21 +173,21 @@ class Boxes:
         self.sides = (q, k)
 
     def only(self, names: Iterable[str]) -> "Boxes":
-        """The same boxes for fewer names."""
+        """Return the same boxes for fewer names."""
         fewer = copy(self)
         fewer.names = sorted(names)
         return fewer
 
     def strips(self) -> "PairBoxes":
-        """Boxes of whole strips."""
+        """Return the boxes of whole strips."""
         return self.grouped(self.sides[0].cell_ptr[:-1], self.sides[1].cell_ptr[:-1])
 
     def cells(self) -> "PairBoxes":
-        """Boxes of cells."""
+        """Return the boxes of cells."""
         return PairBoxes(self.names, self.q, self.k, {})
 
     def grouped(self, q_starts: Int64, k_starts: Int64) -> "PairBoxes":
-        """Boxes of runs of cells that start at the given cells."""
+        """Return the boxes of runs of cells with these first cells."""
         flags: dict[str, Bool] = {}
         for word, side in zip("qk", self.sides, strict=True):
             starts = q_starts if word == "q" else k_starts
@@ -198,7 +198,7 @@ class Boxes:
 
 @dataclass(frozen=True, eq=False)
 class PairBoxes:
-    """Boxes of things on both sides; `on` pairs them up for three-valued evaluation."""
+    """Boxes on both sides; `on` returns those of pairs, for three-valued evaluation."""
 
     names: list[str]
     q: Mapping[str, tuple[Float, Float]]
@@ -206,7 +206,7 @@ class PairBoxes:
     flags: Mapping[str, Bool]
 
     def on(self, q: Int64, k: Int64) -> dict[str, Interval]:
-        """Boxes of the pairs (q[j], k[j]); index arrays may broadcast."""
+        """Return the boxes of the pairs (q[j], k[j]); index arrays may broadcast."""
         boxes: dict[str, Interval] = {}
         for name in self.names:
             if name in self.flags:

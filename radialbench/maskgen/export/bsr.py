@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.export._blocks import Partial, pairs_of, whole_blocks
+from radialbench.maskgen.export import Partial, pairs_of, whole_blocks
 from radialbench.maskgen.table import BlockTable
 
 Int32 = NDArray[np.int32]
@@ -14,11 +14,10 @@ Int32 = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Bsr:
-    """What `flashinfer.BlockSparseAttentionWrapper.plan` takes.
+    """The arguments of `flashinfer.BlockSparseAttentionWrapper.plan`.
 
-    That wrapper reads every key block whole, so it wants seq_len to be a multiple of block_n;
-    `VariableBlockSparseAttentionWrapper` takes the block sizes beside the blocks, and has no such
-    wish.
+    That wrapper reads every key block whole, so seq_len has to be a multiple of block_n.
+    `VariableBlockSparseAttentionWrapper` also takes the block sizes, so any seq_len works.
 
     Attributes:
         indptr: [rows + 1] int32; row r owns `indices[indptr[r]:indptr[r + 1]]`.
@@ -46,10 +45,10 @@ class Bsr:
 
         Args:
             table: The table.
-            partial: `full` attends partial blocks whole; `added_pairs` says what that adds.
+            partial: `full` attends partial blocks whole; `added_pairs` counts what that adds.
 
         Raises:
-            TableError: There are partial blocks, and they are not to be filled.
+            TableError: There are partial blocks, and `partial` is `refuse`.
         """
         blocks, added = whole_blocks(table, partial, "BSR")
         return cls(

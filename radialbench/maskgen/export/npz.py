@@ -1,4 +1,4 @@
-"""Our own format: what `BlockTable.save` writes."""
+"""The format of `BlockTable.save`."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -23,7 +23,7 @@ class Npz:
 
     @classmethod
     def of(cls, table: BlockTable) -> Self:
-        """Take a table apart."""
+        """Convert a table."""
         return cls(table.content())
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

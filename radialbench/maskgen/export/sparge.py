@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import TableError
-from radialbench.maskgen.export._blocks import Partial, pairs_of, whole_blocks
+from radialbench.maskgen.export import Partial, pairs_of, whole_blocks
 from radialbench.maskgen.table import BlockTable
 
 BLOCK_SIZES = {"sm90": (64, 128)}
@@ -18,7 +18,7 @@ OTHER_BLOCK_SIZE = (128, 64)
 
 @dataclass(frozen=True, eq=False)
 class Sparge:
-    """What `spas_sage_attn.block_sparse_sage2_attn_cuda` takes as `mask_id`.
+    """The `mask_id` of `spas_sage_attn.block_sparse_sage2_attn_cuda`.
 
     Attributes:
         mask_id: [1, heads, rows, columns] int8, 1 where a block attends.
@@ -42,13 +42,13 @@ class Sparge:
 
         Args:
             table: The table, compiled with the block size of the architecture.
-            partial: `full` attends partial blocks whole; `added_pairs` says what that adds.
+            partial: `full` attends partial blocks whole; `added_pairs` counts what that adds.
             arch: The GPU's architecture, such as `sm90`.
             heads: Heads that share the mask.
 
         Raises:
-            TableError: The table has another block size, or partial blocks that are not to be
-                filled.
+            TableError: The table has another block size, or partial blocks where `partial` is
+                `refuse`.
         """
         block_m, block_n = BLOCK_SIZES.get(arch, OTHER_BLOCK_SIZE)
         if (table.block_m, table.block_n) != (block_m, block_n):

@@ -1,4 +1,4 @@
-"""YAML files as plain values, read safely and checked by a schema; errors have line and column."""
+"""YAML files as plain values: safe reading and checks by a schema; errors have line and column."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ MAX_ENTRIES = 10_000
 MAX_INTEGER = 2**63
 
 MAX_SHOWN = 5
-"""Errors of a file that are shown before the rest is only counted."""
+"""Most errors of a file that are shown; the rest is counted."""
 
 Path = tuple[str | int, ...]
 """Keys and positions from the top of a document down to an entry."""
@@ -42,7 +42,7 @@ _REASONS = {
     "model_type": "must be a mapping of keys to values",
     "string_pattern_mismatch": "must be letters, digits and _ . , : = + - without spaces",
 }
-"""What is wrong, by pydantic's type of error."""
+"""Reasons by pydantic's type of error."""
 
 
 class DocumentError(Exception):
@@ -64,7 +64,7 @@ class Document:
     marks: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
     def place(self, path: Path) -> str:
-        """Where an entry stands, or its nearest parent: `file.yaml:3:7`."""
+        """Return the place of an entry or of its nearest parent: `file.yaml:3:7`."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.marks:
                 line, column = self.marks[path[:length]]
@@ -72,13 +72,13 @@ class Document:
         return self.source
 
     def message(self, path: Path, reason: str, *, top: str = "", at: Path | None = None) -> str:
-        """Write an error as `file.yaml:3:7: cases[0].masks: what is wrong`.
+        """Format an error as `file.yaml:3:7: cases[0].masks: the reason`.
 
         Args:
-            path: The entry that is wrong.
-            reason: What is wrong.
-            top: What an error of the whole document is of.
-            at: The entry whose line and column to show, if it is another.
+            path: The wrong entry.
+            reason: Why it is wrong.
+            top: Key to show for an error of the whole document.
+            at: Entry of the line and column to show; by default the wrong one.
         """
         key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
         key = key.lstrip(".") or top
@@ -162,13 +162,13 @@ class Or:
 
 
 def named(value: Any) -> Any:
-    """Take a name for a mapping that holds it alone."""
+    """Return a name as a mapping that holds it; leave other values."""
     return {"name": value} if isinstance(value, str) else value
 
 
 @contextmanager
 def located() -> Iterator[None]:
-    """Turn our errors into validation errors, so that they get the place in the file."""
+    """Turn radialbench errors into validation errors, so that pydantic adds their place."""
     try:
         yield
     except RadialBenchError as error:
@@ -185,10 +185,10 @@ def check_document(
     """Check a document by a schema.
 
     Args:
-        document: What was read.
-        model: The schema; a tag of its unions is written in brackets, and is no key.
-        top: What an error of the whole document is of.
-        context: What the schema's validators need.
+        document: The document.
+        model: The schema; the tags of its unions are in brackets, so that they are no keys.
+        top: Key to show for an error of the whole document.
+        context: Context of the schema's validators.
 
     Raises:
         DocumentError: The document does not fit; a line for each error, at most `MAX_SHOWN`.
@@ -196,15 +196,15 @@ def check_document(
     try:
         return model.model_validate(document.value, context=dict(context or {}))
     except ValidationError as error:
-        found = error.errors(include_url=False)
-    lines = [_message(document, detail, top) for detail in found[:MAX_SHOWN]]
-    if len(found) > MAX_SHOWN:
-        lines.append(f"… and {len(found) - MAX_SHOWN} more")
+        details = error.errors(include_url=False)
+    lines = [_message(document, detail, top) for detail in details[:MAX_SHOWN]]
+    if len(details) > MAX_SHOWN:
+        lines.append(f"… and {len(details) - MAX_SHOWN} more")
     raise DocumentError("\n".join(lines))
 
 
 def brief(value: object) -> str:
-    """Write what was given, for a message."""
+    """Format a value for a message."""
     if value is None:
         return "nothing"
     if isinstance(value, dict | list):
@@ -244,14 +244,14 @@ class _UnknownKey(ValueError):
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """YAML that is more than plain values."""
+    """YAML beyond plain values."""
 
     def __init__(self, reason: str, mark: yaml.Mark | None) -> None:
         super().__init__(problem=reason, problem_mark=mark)
 
 
 def _check_brackets(text: str) -> None:
-    """Refuse a text whose open brackets pile up: YAML's scanner takes a second over them."""
+    """Refuse many open brackets: YAML's scanner takes a second for them."""
     depth = 0
     for at, bracket in enumerate(text):
         if bracket in "[{":
@@ -265,7 +265,7 @@ def _check_brackets(text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what is more than plain values before anything is built from it."""
+    """Refuses everything but plain values before anything is built from it."""
 
     depth = 0
     entries = 0
@@ -290,14 +290,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Values:
-    """Turns YAML nodes into plain values and notes where they stand."""
+    """Turns YAML nodes into plain values and records their places."""
 
     def __init__(self, loader: _Loader) -> None:
         self.loader = loader
         self.marks: dict[Path, tuple[int, int]] = {}
 
     def read(self, node: yaml.Node, path: Path) -> Any:
-        self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.mark(node, path)
         if isinstance(node, yaml.MappingNode):
             return dict(self.entries(node, path))
         if isinstance(node, yaml.SequenceNode):
@@ -314,11 +314,11 @@ class _Values:
                 raise _Refused(f"key {key[:80]!r} appears twice", key_node.start_mark)
             keys.add(key)
             value = self.read(child, (*path, key))
-            self.marks[(*path, key)] = (
-                key_node.start_mark.line + 1,
-                key_node.start_mark.column + 1,
-            )
+            self.mark(key_node, (*path, key))
             yield key, value
+
+    def mark(self, node: yaml.Node, path: Path) -> None:
+        self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
 
     def scalar(self, node: yaml.Node) -> Any:
         if node.tag.rpartition(":")[2] not in ("int", "float", "bool", "null"):

@@ -1,4 +1,9 @@
-"""What each operator of the mask language computes, in float64 on arrays, and where it may not."""
+"""The operators of the mask language: their values in float64 arrays, domains and bounds.
+
+Bounds are three-valued evaluation: the least and the greatest value on a box of coordinates. A
+truth value is bounded like a number: (0, 0) never, (1, 1) always, (0, 1) mixed. Bounds are never
+too tight; loose bounds only cost time.
+"""
 
 from collections.abc import Callable, Mapping
 from math import isqrt
@@ -15,7 +20,7 @@ Value = NDArray[Any]
 """float64 for numbers, bool for truth values; any shape, operands broadcast."""
 
 MAX_DIVIDED = 2**31
-"""Numbers up to this have their divisors looked for; a sequence has fewer tokens."""
+"""Greatest number with a `largest_divisor`; a sequence has fewer tokens."""
 
 _WHOLE_NAMES = {*COORDINATES, *RELATIVE}
 
@@ -23,8 +28,8 @@ _WHOLE_NAMES = {*COORDINATES, *RELATIVE}
 def evaluate(tree: Expr, values: Mapping[str, Value]) -> Value:
     """Compute an expression.
 
-    Numbers are float64 throughout, so whole numbers are exact up to 2^53. Domain errors are not
-    looked for here (`refuse_undefined` does that): they give nan or infinity.
+    Numbers are float64 throughout, so whole numbers are exact up to 2^53. Domain errors become nan
+    or infinity; `refuse_undefined` finds them.
 
     Args:
         tree: The expression.
@@ -43,7 +48,7 @@ def evaluate(tree: Expr, values: Mapping[str, Value]) -> Value:
 
 
 def fold(tree: Expr, values: Mapping[str, Expr]) -> Expr:
-    """Replace names by constants and compute all that is constant.
+    """Replace names by constants and compute all constant parts.
 
     Raises:
         SpecError: A constant part is undefined, such as a division by zero.
@@ -80,7 +85,7 @@ def refuse_undefined(
     Args:
         node: The operation.
         args: Values of its operands.
-        values: Values of the coordinates; all along axes of their own.
+        values: Values of the coordinates, each along an axis of its own.
 
     Raises:
         SpecError: It is undefined; the message names the first case.
@@ -106,7 +111,7 @@ def refuse_undefined(
 
 
 def first_case(bad: NDArray[np.bool_], words: list[str]) -> str:
-    """Return ` where qt = 3`: the first case that is bad, on axes with these names."""
+    """Format the first bad case on axes with these names: ` where qt = 3`."""
     if not words or bad.ndim != len(words):
         return ""
     first = np.argwhere(bad)[0]
@@ -114,18 +119,18 @@ def first_case(bad: NDArray[np.bool_], words: list[str]) -> str:
 
 
 def log2(x: Value) -> Float:
-    """Logarithm to base 2, exact at powers of two."""
+    """Return the logarithm to base 2, exact at powers of two."""
     mantissa, exponent = np.frexp(x)
     return cast(Float, np.log2(mantissa * 2) + (exponent - 1))
 
 
 def bit_length(x: Value) -> Float:
-    """Bits needed to write ⌊|x|⌋: 0 for 0, else ⌊log2⌋ + 1."""
+    """Return the bits of ⌊|x|⌋: 0 for 0, else ⌊log2⌋ + 1."""
     return cast(Float, np.frexp(np.floor(np.abs(x)))[1].astype(np.float64))
 
 
 def largest_divisor(number: Value, limit: Value) -> Float:
-    """Largest divisor of `number` that is at most `limit`; 1 if there is none."""
+    """Return the largest divisor of `number` up to `limit`; 1 if there is none."""
 
     def one(whole: float, most: float) -> float:
         small = [d for d in range(1, isqrt(int(whole)) + 1) if whole % d == 0]
@@ -184,7 +189,7 @@ def _folded(node: Expr) -> Expr:
 
 
 def _simpler(node: Expr) -> Expr:
-    """Drop operations with 0 and 1 that change nothing, and roundings of whole numbers."""
+    """Drop operations with 0 and 1 that change nothing, and rounding of whole numbers."""
     op, first = node.op, node.args[0]
     second = node.args[-1]
     if op in ("+", "-") and second is constant(0):
@@ -201,7 +206,7 @@ def _simpler(node: Expr) -> Expr:
 
 
 def _whole(tree: Expr) -> bool:
-    """Whether every value is surely a whole number."""
+    """Return whether every value is surely a whole number."""
     whole: dict[Expr, bool] = {}
     for node in tree.walk():
         if node.op == "number":
@@ -215,3 +220,154 @@ def _whole(tree: Expr) -> bool:
         else:
             whole[node] = node.op in ("floor", "ceil", "bit_length")
     return whole[tree]
+
+
+Array = NDArray[Any]
+
+Interval = tuple[Array, Array]
+"""Least and greatest value: arrays of one shape, or that broadcast."""
+
+
+def bound(tree: Expr, boxes: Mapping[str, Interval]) -> Interval:
+    """Bound an expression by the bounds of its names."""
+    return bound_nodes(tree, boxes)[tree]
+
+
+def bound_nodes(tree: Expr, boxes: Mapping[str, Interval]) -> dict[Expr, Interval]:
+    """Bound an expression and every part of it by the bounds of its names."""
+    done: dict[Expr, Interval] = {}
+    with np.errstate(all="ignore"):
+        for node in tree.walk():
+            if node.op == "name":
+                done[node] = boxes[str(node.value)]
+            elif node.op in ("number", "truth"):
+                value = np.asarray(node.value, np.float64)
+                done[node] = (value, value)
+            else:
+                done[node] = _RULES[node.op](node.op, *(done[argument] for argument in node.args))
+    return done
+
+
+def _rising(op: str, *args: Interval) -> Interval:
+    """Bound an operator that grows with every operand."""
+    f = OPERATIONS[op]
+    return f(*(low for low, _ in args)), f(*(high for _, high in args))
+
+
+def _abs(op: str, a: Interval) -> Interval:
+    low, high = a
+    nearest = np.maximum(np.maximum(low, -high), 0.0)
+    return nearest, np.maximum(np.abs(low), np.abs(high))
+
+
+def _corners(op: str, a: Interval, b: Interval) -> Interval:
+    f = OPERATIONS[op]
+    corners = [f(x, y) for x in a for y in b]
+    # 0·inf is nan: there is no bound.
+    low = _known(np.minimum.reduce(np.broadcast_arrays(*corners)), -np.inf)
+    return low, _known(np.maximum.reduce(np.broadcast_arrays(*corners)), np.inf)
+
+
+def _divide(op: str, a: Interval, b: Interval) -> Interval:
+    low, high = _corners(op, a, b)
+    crosses = (b[0] <= 0) & (b[1] >= 0)
+    return np.where(crosses, -np.inf, low), np.where(crosses, np.inf, high)
+
+
+def _mod(op: str, a: Interval, b: Interval) -> Interval:
+    fixed = b[0] == b[1]
+    same = fixed & (np.floor_divide(a[0], b[0]) == np.floor_divide(a[1], b[0]))
+    low = np.where(same, np.mod(a[0], b[0]), np.minimum(b[0], 0.0))
+    high = np.where(same, np.mod(a[1], b[0]), np.maximum(b[1], 0.0))
+    # The quotient of two floats can round up to the next whole number: check the order.
+    ordered = low <= high
+    return (
+        np.where(ordered, low, np.minimum(b[0], 0.0)),
+        np.where(ordered, high, np.maximum(b[1], 0.0)),
+    )
+
+
+def _power(op: str, a: Interval, b: Interval) -> Interval:
+    low, high = _corners(op, a, b)
+    point = (a[0] == a[1]) & (b[0] == b[1])
+    known = point | (a[0] >= 0)
+    # pow need not be monotone to the last bit.
+    low = np.where(point, low, np.nextafter(low, -np.inf))
+    high = np.where(point, high, np.nextafter(high, np.inf))
+    crosses = (a[0] <= 0) & (b[0] < 0) & ~point
+    unknown = ~known | crosses
+    return np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
+
+
+def _log2(op: str, a: Interval) -> Interval:
+    low, high = _rising(op, a)
+    point = a[0] == a[1]
+    # Like pow, but the value lies between the powers of two around it.
+    low = np.where(point, low, np.maximum(np.nextafter(low, -np.inf), np.frexp(a[0])[1] - 1.0))
+    high = np.where(point, high, np.minimum(np.nextafter(high, np.inf), np.frexp(a[1])[1]))
+    positive = a[0] > 0
+    return np.where(positive, low, -np.inf), np.where(positive, _known(high, np.inf), np.inf)
+
+
+def _sqrt(op: str, a: Interval) -> Interval:
+    low, high = _rising(op, a)
+    return _known(low, -np.inf), _known(high, np.inf)
+
+
+def _less(op: str, a: Interval, b: Interval) -> Interval:
+    f = OPERATIONS[op]
+    return _truth(f(a[1], b[0]), f(a[0], b[1]))
+
+
+def _equal(op: str, a: Interval, b: Interval) -> Interval:
+    certain = (a[0] == a[1]) & (b[0] == b[1]) & (a[0] == b[0])
+    possible = (a[0] <= b[1]) & (b[0] <= a[1])
+    return _truth(certain, possible) if op == "==" else _truth(~possible, ~certain)
+
+
+def _both(op: str, a: Interval, b: Interval) -> Interval:
+    f = np.minimum if op == "and" else np.maximum
+    return f(a[0], b[0]), f(a[1], b[1])
+
+
+def _where(op: str, c: Interval, a: Interval, b: Interval) -> Interval:
+    low = np.where(c[0] == 1, a[0], np.where(c[1] == 0, b[0], np.minimum(a[0], b[0])))
+    return low, np.where(c[0] == 1, a[1], np.where(c[1] == 0, b[1], np.maximum(a[1], b[1])))
+
+
+def _truth(certain: Array, possible: Array) -> Interval:
+    return certain.astype(np.float64), possible.astype(np.float64)
+
+
+def _known(value: Array, otherwise: float) -> Array:
+    return np.where(np.isnan(value), otherwise, value)
+
+
+_RULES: dict[str, Callable[..., Interval]] = {
+    "+": _rising,
+    "-": lambda op, a, b: (a[0] - b[1], a[1] - b[0]),
+    "*": _corners,
+    "/": _divide,
+    "//": _divide,
+    "%": _mod,
+    "**": _power,
+    "neg": lambda op, a: (-a[1], -a[0]),
+    "<": _less,
+    "<=": _less,
+    ">": lambda op, a, b: _less("<", b, a),
+    ">=": lambda op, a, b: _less("<=", b, a),
+    "==": _equal,
+    "!=": _equal,
+    "and": _both,
+    "or": _both,
+    "not": lambda op, a: (1.0 - a[1], 1.0 - a[0]),
+    "abs": _abs,
+    "min": _rising,
+    "max": _rising,
+    "floor": _rising,
+    "ceil": _rising,
+    "sqrt": _sqrt,
+    "log2": _log2,
+    "bit_length": lambda op, a: _rising(op, _abs("abs", a)),
+    "where": _where,
+}

@@ -1,7 +1,8 @@
 """Expressions of the mask language: trees over token coordinates, and the text they print as."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -15,7 +16,7 @@ QUERY = tuple(f"q{axis}" for axis in AXES)
 KEY = tuple(f"k{axis}" for axis in AXES)
 DISTANCE = tuple(f"d{axis}" for axis in AXES)
 RELATIVE = tuple(f"r{axis}" for axis in AXES)
-"""Query minus key; only in masks bound to a grid, where the other distances are made of it."""
+"""Query minus key; only in masks bound to a grid, which express the distances by it."""
 
 SEGMENTS = ("qtext", "ktext", "qpad", "kpad")
 """Whether the query or key is a text token, and whether it is padding of the text."""
@@ -64,6 +65,18 @@ _PRECEDENCE = {"or": 1, "and": 2, "not": 3, "neg": 7, **ARITHMETIC} | dict.fromk
 _INTERNED: "WeakValueDictionary[tuple[object, ...], Expr]" = WeakValueDictionary()
 
 
+def _operators(op: str) -> "tuple[Method, Method]":
+    """Return the methods of a binary operator, for an expression on its left and on its right."""
+
+    def left(self: "Expr", other: "Operand") -> "Expr":
+        return Expr(op, (self, _node(other)))
+
+    def right(self: "Expr", other: "Operand") -> "Expr":
+        return Expr(op, (_node(other), self))
+
+    return left, right
+
+
 class Expr:
     """A node of an expression; equal nodes are the same object.
 
@@ -86,12 +99,12 @@ class Expr:
     ) -> "Expr":
         """Return the one node with this operator, these operands and this value."""
         key = (op, value, *map(id, args))
-        found = _INTERNED.get(key)
-        if found is None:
-            found = super().__new__(cls)
-            found.op, found.args, found.value = op, args, value
-            _INTERNED[key] = found
-        return found
+        node = _INTERNED.get(key)
+        if node is None:
+            node = super().__new__(cls)
+            node.op, node.args, node.value = op, args, value
+            _INTERNED[key] = node
+        return node
 
     def __reduce__(self) -> tuple[type["Expr"], tuple[object, ...]]:
         return Expr, (self.op, self.args, self.value)
@@ -102,47 +115,16 @@ class Expr:
     def __str__(self) -> str:
         return unparse(self)
 
-    def __add__(self, other: "Operand") -> "Expr":
-        return _binary("+", self, other)
-
-    def __radd__(self, other: "Operand") -> "Expr":
-        return _binary("+", other, self)
-
-    def __sub__(self, other: "Operand") -> "Expr":
-        return _binary("-", self, other)
-
-    def __rsub__(self, other: "Operand") -> "Expr":
-        return _binary("-", other, self)
-
-    def __mul__(self, other: "Operand") -> "Expr":
-        return _binary("*", self, other)
-
-    def __rmul__(self, other: "Operand") -> "Expr":
-        return _binary("*", other, self)
-
-    def __truediv__(self, other: "Operand") -> "Expr":
-        return _binary("/", self, other)
-
-    def __rtruediv__(self, other: "Operand") -> "Expr":
-        return _binary("/", other, self)
-
-    def __floordiv__(self, other: "Operand") -> "Expr":
-        return _binary("//", self, other)
-
-    def __rfloordiv__(self, other: "Operand") -> "Expr":
-        return _binary("//", other, self)
-
-    def __mod__(self, other: "Operand") -> "Expr":
-        return _binary("%", self, other)
-
-    def __rmod__(self, other: "Operand") -> "Expr":
-        return _binary("%", other, self)
-
-    def __pow__(self, other: "Operand") -> "Expr":
-        return _binary("**", self, other)
-
-    def __rpow__(self, other: "Operand") -> "Expr":
-        return _binary("**", other, self)
+    __add__, __radd__ = _operators("+")
+    __sub__, __rsub__ = _operators("-")
+    __mul__, __rmul__ = _operators("*")
+    __truediv__, __rtruediv__ = _operators("/")
+    __floordiv__, __rfloordiv__ = _operators("//")
+    __mod__, __rmod__ = _operators("%")
+    __pow__, __rpow__ = _operators("**")
+    __lt__, __gt__ = _operators("<")[0], _operators(">")[0]
+    __le__, __ge__ = _operators("<=")[0], _operators(">=")[0]
+    __and__, __or__ = _operators("and")[0], _operators("or")[0]
 
     def __neg__(self) -> "Expr":
         if self.op == "number":
@@ -152,31 +134,13 @@ class Expr:
     def __abs__(self) -> "Expr":
         return Expr("abs", (self,))
 
-    def __lt__(self, other: "Operand") -> "Expr":
-        return _binary("<", self, other)
-
-    def __le__(self, other: "Operand") -> "Expr":
-        return _binary("<=", self, other)
-
-    def __gt__(self, other: "Operand") -> "Expr":
-        return _binary(">", self, other)
-
-    def __ge__(self, other: "Operand") -> "Expr":
-        return _binary(">=", self, other)
-
     def equals(self, other: "Operand") -> "Expr":
-        """Whether both have the same value."""
-        return _binary("==", self, other)
+        """Compare for equal values."""
+        return Expr("==", (self, _node(other)))
 
     def differs(self, other: "Operand") -> "Expr":
-        """Whether the values differ."""
-        return _binary("!=", self, other)
-
-    def __and__(self, other: "Operand") -> "Expr":
-        return _binary("and", self, other)
-
-    def __or__(self, other: "Operand") -> "Expr":
-        return _binary("or", self, other)
+        """Compare for different values."""
+        return Expr("!=", (self, _node(other)))
 
     def __invert__(self) -> "Expr":
         return Expr("not", (self,))
@@ -201,23 +165,24 @@ class Expr:
                 stack.extend((argument, False) for argument in node.args)
 
     def names(self) -> set[str]:
-        """Names the expression mentions."""
+        """Return the names that the expression mentions."""
         return {str(node.value) for node in self.walk() if node.op == "name"}
 
 
 Operand = Expr | float | bool
+Method = Callable[[Expr, Operand], Expr]
 
 
 def name(text: str) -> Expr:
-    """A coordinate, grid constant, parameter or part, by its name."""
+    """Return the expression of a name: a coordinate, grid constant, parameter or part."""
     return Expr("name", (), text)
 
 
 def constant(value: float | bool) -> Expr:
-    """A number or truth value.
+    """Return the expression of a number or truth value.
 
     Raises:
-        SpecError: The number is infinite or none.
+        SpecError: The number is infinite or nan.
     """
     if isinstance(value, bool):
         return Expr("truth", (), value)
@@ -239,15 +204,17 @@ def call(function: str, *arguments: Operand) -> Expr:
         wanted = f"{least}" if least == most else f"at least {least}"
         plural = "" if least == 1 else "s"
         raise SpecError(f"{function}() takes {wanted} argument{plural}, got {len(arguments)}")
-    nodes = tuple(_node(argument) for argument in arguments)
+    nodes = tuple(map(_node, arguments))
     if function in ("min", "max"):
-        joined = nodes[0]
-        for node in nodes[1:]:
-            joined = Expr(function, (joined, node))
-        return joined
+        return join(function, nodes)
     if function == "clamp":
         return Expr("min", (Expr("max", (nodes[0], nodes[1])), nodes[2]))
     return Expr(function, nodes)
+
+
+def join(op: str, parts: Iterable[Expr]) -> Expr:
+    """Join expressions by a binary operator, from the left."""
+    return reduce(lambda left, right: Expr(op, (left, right)), parts)
 
 
 def substitute(tree: Expr, values: Mapping[str, Expr]) -> Expr:
@@ -264,12 +231,7 @@ def substitute(tree: Expr, values: Mapping[str, Expr]) -> Expr:
 
 
 def extent(tree: Expr, known: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """Count the nodes and levels of an expression written out, without writing it out.
-
-    Args:
-        tree: The expression.
-        known: Nodes and levels of what its names stand for; 1 and 1 if not given.
-    """
+    """Count the nodes and levels of an expression if its names had those in `known`, or 1 each."""
     done: dict[Expr, tuple[int, int]] = {}
     for node in tree.walk():
         if node.op == "name":
@@ -303,10 +265,6 @@ def _node(operand: Any) -> Expr:
     if isinstance(operand, (bool, int, float)):
         return constant(operand)
     raise SpecError(f"an expression is built from numbers and expressions, got {operand!r}")
-
-
-def _binary(op: str, left: Operand, right: Operand) -> Expr:
-    return Expr(op, (_node(left), _node(right)))
 
 
 def _write(node: Expr, args: list[tuple[str, int]]) -> tuple[str, int]:

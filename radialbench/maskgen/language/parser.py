@@ -1,6 +1,6 @@
-"""Text of the mask language to expression trees, by whitelist, and the types of their parts.
+"""From text of the mask language to expression trees, and the types of their parts.
 
-Nothing is ever run as Python.
+A whitelist decides which syntax is read; nothing is ever run as Python.
 """
 
 import ast
@@ -19,6 +19,7 @@ from radialbench.maskgen.language.expressions import (
     call,
     constant,
     extent,
+    join,
     name,
     short,
     unparse,
@@ -66,10 +67,10 @@ _TITLES = {
 def parse(text: str) -> Expr:
     """Read an expression.
 
-    Names stay names: what they mean is known only where the expression is used.
+    Names stay names: the mask that uses the expression defines them.
 
     Raises:
-        SpecError: The text is not an expression of the language; the message says where.
+        SpecError: The text is not an expression of the language; the message shows the place.
     """
     if len(text) > MAX_CHARACTERS:
         raise SpecError(
@@ -80,7 +81,7 @@ def parse(text: str) -> Expr:
     if not source:
         raise SpecError("an expression is empty")
     if "#" in source:
-        # Python would take the rest, joined to one line, for a comment and drop it.
+        # Python would drop the rest of the joined line as a comment.
         raise _error(source, source.index("#"), "an expression has no comments")
     try:
         with warnings.catch_warnings():
@@ -88,7 +89,7 @@ def parse(text: str) -> Expr:
             body = ast.parse(source, mode="eval").body
     except SyntaxError as error:
         reason = "a number beyond ±2^53" if "digits" in error.msg else error.msg
-        # Python points nowhere, or behind the end, when something is missing there.
+        # Python gives no place, or one behind the end, for a missing end.
         if not error.offset or error.offset > len(source):
             raise _error(source, len(source), f"{reason}: unfinished") from None
         raise _error(source, error.offset - 1, reason) from None
@@ -104,7 +105,7 @@ def check_readable(tree: Expr) -> None:
     """Check that an expression, written as text, reads back the same.
 
     Raises:
-        SpecError: It is too long or too deep for a text, or holds what text cannot say.
+        SpecError: It is too long or too deep for a text, or has no text.
     """
     if extent(tree, {})[0] > MAX_CHARACTERS:
         raise SpecError(f"an expression has at most {MAX_CHARACTERS:,} characters")
@@ -119,11 +120,7 @@ def check_readable(tree: Expr) -> None:
 
 
 def typecheck(tree: Expr, types: Mapping[str, str]) -> str:
-    """Return whether an expression is a number or a truth value, and check its operands.
-
-    Args:
-        tree: The expression.
-        types: Type of every name it may mention.
+    """Check the operands of an expression by the types of its names, and return its own type.
 
     Raises:
         SpecError: A name is unknown, or an operand is of the wrong type.
@@ -135,7 +132,7 @@ def typecheck(tree: Expr, types: Mapping[str, str]) -> str:
 
 
 class _Parser:
-    """Turns Python's syntax nodes into ours and refuses all others."""
+    """Turns syntax nodes of Python into expressions; refuses what is not in the language."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -161,7 +158,7 @@ class _Parser:
                 )
             case ast.BoolOp():
                 word = "and" if isinstance(node.op, ast.And) else "or"
-                return _joined(word, [self.read(part, depth + 1) for part in node.values])
+                return join(word, [self.read(part, depth + 1) for part in node.values])
             case ast.Compare():
                 return self.comparison(node, depth)
             case ast.Call(func=ast.Name(id=word), keywords=[]):
@@ -185,19 +182,12 @@ class _Parser:
             if type(operator) not in _COMPARE:
                 raise self.refusal(node, "`in` and `is` are not part of the language")
             links.append(Expr(_COMPARE[type(operator)], (left, right)))
-        return _joined("and", links)
+        return join("and", links)
 
     def refusal(self, node: ast.expr, reason: str) -> SpecError:
         # ast counts bytes of UTF-8.
         before = self.source.encode()[: node.col_offset]
         return _error(self.source, len(before.decode()), reason)
-
-
-def _joined(word: str, parts: list[Expr]) -> Expr:
-    joined = parts[0]
-    for part in parts[1:]:
-        joined = Expr(word, (joined, part))
-    return joined
 
 
 def _error(source: str, offset: int, reason: str) -> SpecError:
@@ -216,19 +206,19 @@ def _type_of(node: Expr, args: list[str], types: Mapping[str, str]) -> str:
     if op in ("number", "truth"):
         return NUMBER if op == "number" else TRUTH
     if op in ("and", "or", "not"):
-        return _wanted(node, args, [TRUTH] * len(args), TRUTH)
+        return _checked(node, args, [TRUTH] * len(args), TRUTH)
     if op == "where":
-        return _wanted(node, args, [TRUTH, args[1], args[1]], args[1])
+        return _checked(node, args, [TRUTH, args[1], args[1]], args[1])
     if op in ("==", "!="):
-        return _wanted(node, args, [args[0]] * 2, TRUTH)
-    return _wanted(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
+        return _checked(node, args, [args[0]] * 2, TRUTH)
+    return _checked(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
 
 
-def _wanted(node: Expr, got: list[str], wanted: list[str], result: str) -> str:
+def _checked(node: Expr, got: list[str], wanted: list[str], result: str) -> str:
     for argument, has, needs in zip(node.args, got, wanted, strict=True):
         if has != needs:
-            shown = "-" if node.op == "neg" else node.op
+            symbol = "-" if node.op == "neg" else node.op
             raise SpecError(
-                f"{shown!r} wants a {needs} but '{short(argument)}' is a {has}, in '{short(node)}'"
+                f"{symbol!r} wants a {needs} but '{short(argument)}' is a {has}, in '{short(node)}'"
             )
     return result

@@ -1,4 +1,4 @@
-"""Mask files and head plans: the schema of both, and from there to MaskSpec and HeadPlan."""
+"""The schema of mask files and head plans, and how they become MaskSpec and HeadPlan."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,10 +29,17 @@ from radialbench.maskgen.language.document import (
     named,
 )
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.language.heads import HeadGroup, HeadPlan, parse_heads
-from radialbench.maskgen.language.parameters import Param
 from radialbench.maskgen.language.parser import parse
-from radialbench.maskgen.language.spec import DEFAULT_TEXT, MaskSpec, OrderRule, SpecErrorAt, at_key
+from radialbench.maskgen.language.spec import (
+    DEFAULT_TEXT,
+    HeadGroup,
+    HeadPlan,
+    MaskSpec,
+    OrderRule,
+    SpecErrorAt,
+    at_key,
+    parse_heads,
+)
 from radialbench.maskgen.language.tree import (
     AllOf,
     AnyOf,
@@ -40,6 +47,7 @@ from radialbench.maskgen.language.tree import (
     KeepRule,
     MaskNode,
     Not,
+    Param,
     Rounded,
     Share,
     TokenRule,
@@ -49,10 +57,9 @@ from radialbench.maskgen.language.tree import (
 MAX_PARTS = 200
 
 Loader = Callable[[str], MaskSpec]
-"""Loads a mask by the word that a file names it with."""
+"""Loads a mask by its name in a file."""
 
 T = TypeVar("T")
-Built = TypeVar("Built")
 
 
 def _form(value: Any) -> str:
@@ -104,7 +111,7 @@ ShareText = Annotated[
     WithJsonSchema({"type": "string", "pattern": Share.PATTERN, "examples": [">3/5"]}),
 ]
 Words = Annotated[dict[str, T], Field(max_length=MAX_PARTS)]
-"""Entries by names of the author's own."""
+"""Entries by names that the author chooses."""
 
 Node = Annotated[
     Annotated["PartEntry", Tag("(mapping)")] | Annotated[Expression, Tag("(short)")],
@@ -116,13 +123,13 @@ Nodes = Annotated[list[Node], Field(min_length=1, max_length=MAX_PARTS)]
 
 
 def _absent() -> Any:
-    """Stand for a key that is not there; one that is there is never null."""
+    """Return None for a missing key; a key of a file is never null."""
 
 
 class Entry(Strict):
     """A mapping of a mask file."""
 
-    # Most models are parts of another and need no validator of their own.
+    # Most models are parts of another: they need no validator of their own.
     model_config = ConfigDict(defer_build=True)
 
 
@@ -140,7 +147,8 @@ class RoundedEntry(Entry):
 
     block: Expression = Field(description="Tokens of a block's side", examples=[128])
     per: Literal["sequence", "frame_pair"] = Field(
-        default="sequence", description="What judges a block: the sequence, or each two frames"
+        default="sequence",
+        description="What a block is judged by: the whole sequence, or each pair of frames",
     )
     keep: Annotated[
         Annotated[SharesEntry, Tag("(mapping)")]
@@ -155,13 +163,11 @@ class RoundedEntry(Entry):
 
     def node(self) -> Rounded:
         """Return the part of the mask."""
-        keep = self.keep
-        rule = (
-            KeepRule("share", keep.columns, keep.rows)
-            if isinstance(keep, SharesEntry)
-            else KeepRule(keep)
-        )
-        return Rounded(self.of, self.block, self.per, rule, self.overhang)
+        if isinstance(self.keep, SharesEntry):
+            keep = KeepRule("share", self.keep.columns, self.keep.rows)
+        else:
+            keep = KeepRule(self.keep)
+        return Rounded(self.of, self.block, self.per, keep, self.overhang)
 
 
 class TableEntry(Entry):
@@ -237,9 +243,9 @@ class ParamEntry(Entry):
     """A parameter."""
 
     type: Literal["int", "float", "bool"] = Field(description="Type of its values")
-    default: Scalar = Field(description="Value if nothing else is said")
+    default: Scalar = Field(description="Value if no other is set")
     value: Scalar = Field(
-        default_factory=_absent, description="Value in force, if it is not the default"
+        default_factory=_absent, description="Current value, if it is not the default"
     )
     min: Number = Field(default_factory=_absent, description="Smallest value allowed")
     above: Number = Field(
@@ -266,7 +272,7 @@ class TilesEntry(Entry):
 class MaskFile(Entry):
     """A radialbench mask: which pairs of tokens attend."""
 
-    name: str = Field(description="What people call it", min_length=1)
+    name: str = Field(description="Name for people", min_length=1)
     paper: str = Field(default="", description="Where it was published")
     about: str = Field(default="", description="What it does, and where published code differs")
     order: Annotated[
@@ -288,7 +294,7 @@ class MaskFile(Entry):
         default_factory=_absent, description="The rule for pairs with a text token (not kpad)"
     )
     empty_rows: Literal["error", "keep", "own_block"] = Field(
-        default="error", description="What happens to a token that would attend nothing"
+        default="error", description="Treatment of a token that would attend nothing"
     )
 
     def spec(self) -> MaskSpec:
@@ -332,7 +338,7 @@ class GroupEntry(Entry):
     params: Words[Scalar] = Field(default_factory=dict, description="Parameter values")
     empty_rows: Literal["error", "keep", "own_block"] = Field(
         default_factory=_absent,
-        description="Overrides what the mask says of tokens that attend nothing",
+        description="Overrides the mask's treatment of tokens that attend nothing",
     )
     _spec: MaskSpec = PrivateAttr()
 
@@ -360,13 +366,13 @@ Group = Annotated[
     BeforeValidator(named),
     Or(lambda _: {"type": "string"}),
 ]
-"""A mask of a head plan: named, named with parameters, or written out."""
+"""A mask of a head plan: its name, its name with parameters, or the whole mask."""
 
 
 class HeadPlanFile(Entry):
     """A radialbench head plan: a mask for each group of attention heads."""
 
-    name: str = Field(description="What people call it")
+    name: str = Field(description="Name for people")
     about: str = Field(default="", description="What it does")
     paper: str = Field(default="", description="Where it was published")
     heads: dict[str, Group] = Field(
@@ -408,11 +414,11 @@ def read_mask(document: Document, use: Loader) -> MaskSpec:
     """Read a mask from a document.
 
     Args:
-        document: What was read.
+        document: The document.
         use: Loads a mask that `use` names.
 
     Raises:
-        SpecError: The document is not a mask; the message says where.
+        SpecError: The document is not a mask; the message has line and column.
     """
     return _built(document, MaskFile, MaskFile.spec, {"use": use})
 
@@ -421,12 +427,12 @@ def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
     """Read a head plan from a document.
 
     Args:
-        document: What was read.
+        document: The document.
         load: Loads the mask of a group.
-        use: Loads a mask that `use` names in a mask that is written out.
+        use: Loads a mask that `use` names, in a mask inside the plan.
 
     Raises:
-        SpecError: The document is no head plan; the message says where.
+        SpecError: The document is no head plan; the message has line and column.
     """
     return _built(document, HeadPlanFile, HeadPlanFile.plan, {"load": load, "use": use})
 
@@ -434,9 +440,9 @@ def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
 def _built(
     document: Document,
     model: "type[FileModel]",
-    build: "Callable[[FileModel], Built]",
+    build: "Callable[[FileModel], T]",
     context: Mapping[str, Loader],
-) -> Built:
+) -> T:
     try:
         return build(check_document(document, model, context=context))
     except DocumentError as error:

@@ -1,10 +1,12 @@
-"""MaskSpec: a named mask with its parameters, before it meets a grid."""
+"""MaskSpec, a named mask with its parameters, and HeadPlan, a mask for each group of heads."""
 
 import hashlib
 import json
 import keyword
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -32,10 +34,10 @@ from radialbench.maskgen.language.expressions import (
     short,
     substitute,
 )
-from radialbench.maskgen.language.parameters import Param
 from radialbench.maskgen.language.parser import check_readable, typecheck
 from radialbench.maskgen.language.tree import (
     MaskNode,
+    Param,
     TokenRule,
     block_sizes,
     expressions,
@@ -44,24 +46,28 @@ from radialbench.maskgen.language.tree import (
     to_plain,
     written_out,
 )
-from radialbench.maskgen.order import KINDS as ORDERS
-from radialbench.maskgen.order import TokenOrder
+from radialbench.maskgen.order import ORDERS, TokenOrder
 
 ARGUMENTS = ("self", "name_or_path", "preset", "empty_rows")
-"""What `load_mask` and `with_params` call their own: no names for parameters, given beside them."""
+"""Arguments of `load_mask` and `with_params`: no parameter may have one of these names."""
 
 EMPTY_ROWS = ("error", "keep", "own_block")
+
 TEXT_COORDINATES = ("qi", "ki", "di", "qp", "kp", "dp", *SEGMENTS)
+
 MAX_NODES = 10_000
+
 MAX_LEVELS = 250
+
 ALL_PAIRS = TokenRule(constant(True))
+
 DEFAULT_TEXT = Expr("not", (name("kpad"),))
-"""Real text attends and is attended fully; padding is attended by nobody."""
+"""Real text attends and is attended fully; no token attends padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRule:
-    """The token order a mask asks for; the sides of a tile may be parameters."""
+    """The token order of a mask; the sides of a tile may be parameters."""
 
     kind: str = "raster"
     tile_thw: tuple[Expr, ...] = ()
@@ -82,7 +88,7 @@ class MaskSpec:
     """Which (query, key) pairs of a video attend, on any grid.
 
     Attributes:
-        name: What people call it.
+        name: Name for people.
         mask: Rule for pairs of video tokens.
         order: Token order that suits the mask; the table's rows and columns follow it.
         params: Parameters with their values.
@@ -93,8 +99,8 @@ class MaskSpec:
             `own_block` (it attends the block it stands in).
         paper: Where the mask was published.
         about: What it does, and where published code differs.
-        file: Name of the file it was read from; None for a mask of the library, or one made here.
-            Says nothing of what it means: masks that differ in it alone are equal.
+        file: Name of the file it was read from; None for a mask of the library, or one made in
+            Python. Masks that differ only in this are equal.
 
     Raises:
         SpecError: A name is unknown or taken, or a rule is not a truth value.
@@ -140,7 +146,7 @@ class MaskSpec:
 
     @cached_property
     def identity(self) -> MaskIdentity:
-        """Which mask it is, as what is compiled or measured of it says."""
+        """The identity that tables and records of the mask store."""
         return MaskIdentity(
             name=self.name if self.file is None else PurePath(self.file).stem,
             fingerprint=self.fingerprint,
@@ -195,7 +201,7 @@ class MaskSpec:
         return self.with_params(**dict(known[preset]))
 
     def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
-        """Return what parameters, named parts and the grid's constants are on a grid, by name.
+        """Return the parameters, named parts and constants of a grid, by name.
 
         Raises:
             SpecError: A constant part is undefined, such as a division by zero.
@@ -206,10 +212,7 @@ class MaskSpec:
     def value(self, part: str, grid: TokenGrid, **coordinates: float) -> float | bool:
         """Compute a parameter or named part on a grid.
 
-        Args:
-            part: Name under `let` or `params`.
-            grid: Token layout.
-            **coordinates: Values of the token coordinates it depends on, such as `dt=3`.
+        The coordinates are those that the part depends on, such as `dt=3`.
 
         Raises:
             SpecError: The part is unknown, or a coordinate it depends on is not given.
@@ -291,16 +294,16 @@ class MaskSpec:
                 taken.add(word)
 
     def _check_size(self) -> None:
-        """Refuse what cannot be written as text, or grows without end when it is written out."""
+        """Refuse expressions that text cannot hold, or that are too large with parts filled in."""
         known: dict[str, tuple[int, int]] = {}
         for word, tree in self.let:
             with at_key("let", word):
                 check_readable(tree)
             known[word] = extent(tree, known)
         trees = (*expressions(self.mask), *block_sizes(self.mask))
-        for key, found in (("mask", trees), ("order", self.order.tile_thw), ("text", (self.text,))):
+        for key, own in (("mask", trees), ("order", self.order.tile_thw), ("text", (self.text,))):
             with at_key(key):
-                for tree in found:
+                for tree in own:
                     check_readable(tree)
         trees = (*trees, *self.order.tile_thw, self.text)
         extents = [*known.values(), *(extent(tree, known) for tree in trees)]
@@ -324,45 +327,44 @@ class MaskSpec:
         coordinates = set(COORDINATES) | set(SEGMENTS)
         with at_key("mask"):
             for tree in expressions(self.mask):
-                _wants(tree, TRUTH, types)
-                self._only(tree, set(SEGMENTS), "speaks of pairs of video tokens only")
+                _require(tree, TRUTH, types)
+                self._refuse(tree, set(SEGMENTS), "speaks of pairs of video tokens only")
         for key, sizes in (("mask", block_sizes(self.mask)), ("order", self.order.tile_thw)):
             with at_key(key):
                 for tree in sizes:
-                    _wants(tree, NUMBER, types)
-                    self._only(tree, coordinates, "is a size, the same for all tokens")
+                    _require(tree, NUMBER, types)
+                    self._refuse(tree, coordinates, "is a size, the same for all tokens")
         with at_key("text"):
-            _wants(self.text, TRUTH, types)
-            self._only(
+            _require(self.text, TRUTH, types)
+            self._refuse(
                 self.text,
                 coordinates - set(TEXT_COORDINATES),
                 f"may use only {', '.join(TEXT_COORDINATES)}: text has no place in the video",
             )
 
-    def _only(self, tree: Expr, forbidden: set[str], reason: str) -> None:
+    def _refuse(self, tree: Expr, forbidden: set[str], reason: str) -> None:
         used = substitute(tree, self.parts).names() & forbidden
         if used:
             raise SpecError(f"{sorted(used)[0]!r} cannot stand here: '{short(tree)}' {reason}")
 
 
-class at_key:
-    """Adds the key of the file to an error's message."""
+@contextmanager
+def at_key(*path: str) -> Iterator[None]:
+    """Add the key of the file to the message of an error.
 
-    def __init__(self, *path: str) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SpecErrorAt):
-            raise SpecErrorAt((*self.path, *error.path), error.reason) from None
-        if isinstance(error, SpecError):
-            raise SpecErrorAt(self.path, str(error)) from None
+    Raises:
+        SpecErrorAt: A SpecError was raised inside.
+    """
+    try:
+        yield
+    except SpecErrorAt as error:
+        raise SpecErrorAt((*path, *error.path), error.reason) from None
+    except SpecError as error:
+        raise SpecErrorAt(path, str(error)) from None
 
 
 class SpecErrorAt(SpecError):
-    """A mask error with the key of the file it belongs to."""
+    """A mask error at a key of its file."""
 
     def __init__(self, path: tuple[str, ...], reason: str) -> None:
         super().__init__(f"{'.'.join(path)}: {reason}")
@@ -370,10 +372,10 @@ class SpecErrorAt(SpecError):
         self.reason = reason
 
 
-def _wants(tree: Expr, wanted: str, types: Mapping[str, str]) -> None:
-    found = typecheck(tree, types)
-    if found != wanted:
-        raise SpecError(f"'{short(tree)}' is a {found}, wanted is a {wanted}")
+def _require(tree: Expr, wanted: str, types: Mapping[str, str]) -> None:
+    kind = typecheck(tree, types)
+    if kind != wanted:
+        raise SpecError(f"'{short(tree)}' is a {kind}, wanted is a {wanted}")
 
 
 def _constants(grid: TokenGrid) -> dict[str, Expr]:
@@ -381,3 +383,100 @@ def _constants(grid: TokenGrid) -> dict[str, Expr]:
     return {
         word: constant(value) for word, value in (values | {"text_valid": grid.real_text}).items()
     }
+
+
+MAX_HEADS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class HeadGroup:
+    """Heads that share a mask.
+
+    Attributes:
+        heads: Ascending numbers of the heads, from 0.
+        mask: Their mask.
+    """
+
+    heads: tuple[int, ...]
+    mask: MaskSpec
+
+    @property
+    def label(self) -> str:
+        """The heads as a file writes them, such as `0-11,14`."""
+        runs: list[list[int]] = []
+        for head in self.heads:
+            if runs and runs[-1][1] == head - 1:
+                runs[-1][1] = head
+            else:
+                runs.append([head, head])
+        return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPlan:
+    """The mask of each attention head; every head has exactly one.
+
+    Attributes:
+        name: Name for people.
+        groups: Groups of heads, ordered by their first head.
+        paper: Where the plan was published.
+        about: What it does.
+
+    Raises:
+        SpecError: A head has no mask, or two.
+    """
+
+    name: str
+    groups: tuple[HeadGroup, ...]
+    paper: str = ""
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.groups, key=lambda group: group.heads[:1]))
+        object.__setattr__(self, "groups", ordered)
+        owners: dict[int, HeadGroup] = {}
+        for group in ordered:
+            if not group.heads or list(group.heads) != sorted(set(group.heads)):
+                raise SpecError(f"heads of a group are ascending numbers, got {group.heads}")
+            for head in group.heads:
+                if head in owners:
+                    raise SpecError(
+                        f"head {head} has two masks, {owners[head].mask.label} (heads "
+                        f"{owners[head].label}) and {group.mask.label} (heads {group.label})"
+                    )
+                owners[head] = group
+        missing = next((head for head in range(len(owners)) if head not in owners), None)
+        if not owners or missing is not None:
+            raise SpecError(f"head {missing or 0} has no mask; heads are counted from 0")
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return sum(len(group.heads) for group in self.groups)
+
+    def to_yaml(self) -> str:
+        """Write the plan as a YAML document that reads back equal; masks are written out."""
+        document: dict[str, Any] = {"name": self.name}
+        document |= {key: getattr(self, key) for key in ("paper", "about") if getattr(self, key)}
+        document["heads"] = {group.label: group.mask.to_mapping() for group in self.groups}
+        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def parse_heads(word: str) -> tuple[int, ...]:
+    """Read a list of heads such as `0-11,14`.
+
+    Raises:
+        SpecError: The text is no list of heads.
+    """
+    heads: list[int] = []
+    for part in word.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
+        if not match:
+            raise SpecError(f"heads are numbers and ranges such as '0-11,14', got {word[:40]!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < MAX_HEADS:
+            raise SpecError(f"a range of heads rises and ends below {MAX_HEADS}, got {part!r}")
+        heads.extend(range(first, last + 1))
+    if len(set(heads)) < len(heads):
+        raise SpecError(f"a head is named twice in {word[:40]!r}")
+    return tuple(sorted(heads))

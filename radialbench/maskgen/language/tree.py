@@ -1,14 +1,108 @@
-"""The tree of a mask: token-level rules, block rounding and run-time tables, joined."""
+"""The parts of a mask: its parameters, and the tree of token rules, rounding and tables."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import groupby
 from typing import Any, ClassVar, Union
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.language.expressions import Expr, substitute
+from radialbench.maskgen.language.expressions import MAX_NUMBER, Expr, substitute
+
+KINDS = ("int", "float", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter and its value.
+
+    Attributes:
+        name: Name in the expressions.
+        kind: `int`, `float` or `bool`.
+        default: Value if no other is set.
+        value: Current value.
+        least: Smallest value allowed.
+        above: Every value allowed is greater than this.
+        most: Greatest value allowed.
+        help: One line of help.
+    """
+
+    name: str
+    kind: str
+    default: float | bool
+    value: float | bool
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    help: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise SpecError(
+                f"the type of {self.name} is one of {', '.join(KINDS)}, got {str(self.kind)[:40]!r}"
+            )
+        for word, bound in (("min", self.least), ("above", self.above), ("max", self.most)):
+            if bound is not None and not abs(bound) <= MAX_NUMBER:
+                raise SpecError(f"{word} must be a number in ±2^53")
+        object.__setattr__(self, "default", self.check(self.default))
+        object.__setattr__(self, "value", self.check(self.value))
+
+    @property
+    def bounds(self) -> str:
+        """The bounds as text, such as `(0, 16]`; empty if there are none."""
+        if self.kind == "bool" or (self.least is self.above is self.most is None):
+            return ""
+        low = f"({self.above:g}" if self.above is not None else "(-inf"
+        if self.least is not None:
+            low = f"[{self.least:g}"
+        return f"{low}, {self.most:g}]" if self.most is not None else f"{low}, inf)"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the parameter as the plain mapping of its YAML document."""
+        entries: dict[str, Any] = {"type": self.kind, "default": self.default}
+        if self.value != self.default:
+            entries["value"] = self.value
+        bounds = {"min": self.least, "above": self.above, "max": self.most}
+        entries |= {word: bound for word, bound in bounds.items() if bound is not None}
+        return entries | ({"help": self.help} if self.help else {})
+
+    def check(self, value: object) -> float | bool:
+        """Return a value of the parameter's type.
+
+        Raises:
+            SpecError: The value is of another type or out of bounds.
+        """
+        if self.kind == "bool":
+            if not isinstance(value, bool):
+                raise SpecError(f"{self.name} must be true or false, got {_brief(value)}")
+            return value
+        whole = self.kind == "int"
+        valid = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not valid or value != value:
+            wanted = "a whole number" if whole else "a number"
+            raise SpecError(f"{self.name} must be {wanted}, got {_brief(value)}")
+        assert isinstance(value, (int, float))
+        too_low = (self.least is not None and value < self.least) or (
+            self.above is not None and value <= self.above
+        )
+        too_high = (self.most is not None and value > self.most) or abs(value) > MAX_NUMBER
+        if too_low or too_high:
+            given = _brief(value) if abs(value) > MAX_NUMBER else value
+            raise SpecError(
+                f"{self.name} must be in {self.bounds or '±2^53'}, got {given}"
+                + (f" ({self.help})" if self.help else "")
+            )
+        return value if whole else float(value)
+
+
+def _brief(value: object) -> str:
+    # Python refuses to write very long whole numbers.
+    if isinstance(value, (int, float)) and abs(value) > MAX_NUMBER:
+        return "a number beyond ±2^53"
+    return repr(str(value)[:40])
+
 
 MAX_DEPTH = 40
 
@@ -70,14 +164,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class KeepRule:
-    """When a block of a rounded mask is kept.
+    """The rule that decides whether a block of a rounded mask is kept.
 
     Attributes:
         rule: `any` pair, `all` pairs, the pair of its `centre` tokens (start + ⌊size / 2⌋), or a
             `share` of its key columns.
         columns: For `share`: of the columns with any pair, this share must be dense.
-        rows: For `share`: a column is dense if this share of the block's rows (the block size,
-            also where the block holds fewer tokens) attends it.
+        rows: For `share`: a column is dense if this share of the block's rows attends it. The
+            rows are the block size, also where the block holds fewer tokens.
     """
 
     rule: str
@@ -92,9 +186,9 @@ class Rounded:
     Attributes:
         of: The token-level rule.
         block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
-        per: `sequence`: a block is judged whole. `frame_pair`: each pair of frames judges its own
-            part of a block, and one vote is enough.
-        keep: The judgement.
+        per: `sequence`: the rule is applied to a whole block. `frame_pair`: it is applied to the
+            part of each pair of frames, and one part that is kept is enough.
+        keep: The rule.
         overhang: For `frame_pair`, `drop` ignores the tokens of a frame that reach into one more
             block than ⌈frame_tokens / block⌉, as some published code does; `keep` does not.
     """
@@ -111,7 +205,7 @@ class BlockInput:
     """Whole blocks listed in a table that is passed when the mask is compiled.
 
     Attributes:
-        name: Under which name the table is passed.
+        name: Name of the table among those passed.
         block: Tokens of a block's side; the grid of blocks starts at the sequence's first token.
     """
 
@@ -119,39 +213,34 @@ class BlockInput:
     block: Expr
 
 
-def expressions(node: MaskNode) -> list[Expr]:
-    """All expressions of a tree with the kind each must have: rules first, then block sizes."""
+def leaves(node: MaskNode) -> Iterator[TokenRule | Rounded | BlockInput]:
+    """Iterate over the parts of a tree that join no others."""
     match node:
-        case TokenRule():
-            return [node.expression]
         case AnyOf() | AllOf():
-            return [tree for part in node.parts for tree in expressions(part)]
+            for part in node.parts:
+                yield from leaves(part)
         case Not():
-            return expressions(node.part)
-        case Rounded():
-            return [node.of]
-        case BlockInput():
-            return []
+            yield from leaves(node.part)
+        case _:
+            yield node
+
+
+def expressions(node: MaskNode) -> list[Expr]:
+    """Return the rules of a tree."""
+    rules = [leaf for leaf in leaves(node) if not isinstance(leaf, BlockInput)]
+    return [leaf.of if isinstance(leaf, Rounded) else leaf.expression for leaf in rules]
 
 
 def block_sizes(node: MaskNode) -> list[Expr]:
-    """The block sizes of a tree's rounded parts and tables."""
-    match node:
-        case TokenRule():
-            return []
-        case AnyOf() | AllOf():
-            return [size for part in node.parts for size in block_sizes(part)]
-        case Not():
-            return block_sizes(node.part)
-        case Rounded() | BlockInput():
-            return [node.block]
+    """Return the block sizes of a tree's rounded parts and tables."""
+    return [leaf.block for leaf in leaves(node) if not isinstance(leaf, TokenRule)]
 
 
 def joined(node: MaskNode, depth: int = 0) -> MaskNode:
-    """Write a tree in its one form: neighbouring token-level rules become one expression.
+    """Normalise a tree: neighbouring token-level rules become one expression.
 
     Raises:
-        SpecError: A part is nested very deep, or joins nothing.
+        SpecError: A part is nested too deep, or joins nothing.
     """
     if depth > MAX_DEPTH:
         raise SpecError(f"parts are nested more than {MAX_DEPTH} deep")
@@ -159,10 +248,8 @@ def joined(node: MaskNode, depth: int = 0) -> MaskNode:
         case AnyOf() | AllOf():
             word = "or" if isinstance(node, AnyOf) else "and"
             parts = [joined(part, depth + 1) for part in node.parts]
-            runs = [
-                list(run) for _, run in groupby(parts, lambda part: isinstance(part, TokenRule))
-            ]
-            parts = [part for run in runs for part in _merged(word, run)]
+            runs = groupby(parts, lambda part: isinstance(part, TokenRule))
+            parts = [part for _, run in runs for part in _merged(word, list(run))]
             if not parts:
                 raise SpecError("any and all join at least one part")
             return parts[0] if len(parts) == 1 else type(node)(tuple(parts))
@@ -172,26 +259,31 @@ def joined(node: MaskNode, depth: int = 0) -> MaskNode:
     return node
 
 
-def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
-    """Replace names by expressions in all of a tree."""
+def map_expressions(
+    node: MaskNode, rule: Callable[[Expr], Expr], size: Callable[[Expr], Expr]
+) -> MaskNode:
+    """Apply functions to the rules and to the block sizes of a tree."""
     match node:
         case TokenRule():
-            return TokenRule(substitute(node.expression, values))
-        case AnyOf():
-            return AnyOf(tuple(written_out(part, values) for part in node.parts))
-        case AllOf():
-            return AllOf(tuple(written_out(part, values) for part in node.parts))
+            return TokenRule(rule(node.expression))
+        case AnyOf() | AllOf():
+            return type(node)(tuple(map_expressions(part, rule, size) for part in node.parts))
         case Not():
-            return Not(written_out(node.part, values))
+            return Not(map_expressions(node.part, rule, size))
         case Rounded():
-            of, block = substitute(node.of, values), substitute(node.block, values)
-            return Rounded(of, block, node.per, node.keep, node.overhang)
+            return replace(node, of=rule(node.of), block=size(node.block))
         case BlockInput():
-            return BlockInput(node.name, substitute(node.block, values))
+            return replace(node, block=size(node.block))
+
+
+def written_out(node: MaskNode, values: Mapping[str, Expr]) -> MaskNode:
+    """Replace names by expressions in all of a tree."""
+    filled = partial(substitute, values=values)
+    return map_expressions(node, filled, filled)
 
 
 def to_plain(node: MaskNode) -> Any:
-    """Write a tree as the plain values of its YAML document."""
+    """Return a tree as the plain values of its YAML document."""
     match node:
         case TokenRule():
             return str(node.expression)
@@ -211,7 +303,7 @@ def to_plain(node: MaskNode) -> Any:
 
 
 def plain_size(tree: Expr) -> int | str:
-    """Write a size as a number, if it is one."""
+    """Return a size as a number, if it is one."""
     text = str(tree)
     return int(text) if text.isdigit() else text
 

@@ -1,4 +1,4 @@
-"""Masks shipped with the package, one YAML file each, and loading masks and head plans."""
+"""Masks of the package, one YAML file each, and functions that load masks and head plans."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,9 +17,8 @@ from radialbench.maskgen.language.document import (
     read_document,
 )
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 
 FOLDER = Path(__file__).parent
 
@@ -42,7 +41,7 @@ def load_mask(
         name_or_path: A name of the library, with a preset if wanted (`radial_blocks:wan`), or the
             path of a YAML file; a `use` in it names a file beside it, or a mask of the library.
         preset: A preset of the mask, if it is not in the name.
-        empty_rows: Overrides what the mask says about tokens that attend nothing.
+        empty_rows: Overrides the mask's treatment of tokens that attend nothing.
         **params: Parameter values; they override the preset's.
 
     Raises:
@@ -67,7 +66,7 @@ def load_mask(
 
 
 def parse_mask(mapping: Mapping[str, Any]) -> MaskSpec:
-    """Read a mask from the mapping that its YAML document would hold.
+    """Read a mask from the mapping of its YAML document.
 
     A `use` names a mask of the library.
 
@@ -124,7 +123,7 @@ def load_head_plan(path: str | Path) -> HeadPlan:
 
 
 def parse_head_plan(mapping: Mapping[str, Any]) -> HeadPlan:
-    """Read a head plan from the mapping that its YAML document would hold.
+    """Read a head plan from the mapping of its YAML document.
 
     Raises:
         SpecError: The mapping is no head plan; the message names the key.
@@ -176,13 +175,13 @@ def _used(word: str) -> MaskSpec:
 
 
 def _check_plain(word: str) -> None:
-    # No folders, no suffixes: a mask reaches no file but those beside it.
+    # No folders, no suffixes: a mask reads only files beside it.
     if not word.replace("_", "").isalnum():
         raise SpecError(f"a mask is used by its plain name, got {word[:40]!r}")
 
 
 def _document_of(mapping: Mapping[str, Any], kind: str) -> Document:
-    """Take what Python has for a document: expressions, tuples and NumPy's numbers are allowed."""
+    """Convert a mapping to a document: expressions, tuples and NumPy's numbers are allowed."""
     value = _plain(mapping, (), kind)
     title = value.get("name") if isinstance(value, dict) else None
     return Document(f"{kind} {title[:80]!r}" if isinstance(title, str) else kind, value)

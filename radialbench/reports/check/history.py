@@ -302,7 +302,9 @@ def history_text(history: History, *, width: int | None = None) -> str:
     lines = [f"and {more} more; all are in --format json"] if more > 0 else []
     lines.append(headline(history))
     if len(history.runs) < MIN_VALUES:
-        lines.append(f"with fewer than {MIN_VALUES} results no change can be told from chance")
+        lines.append(
+            f"with fewer than {MIN_VALUES} results a change cannot be distinguished from chance"
+        )
     lines += [f"gates: {', '.join(history.gates)}"] if history.gates else []
     for why, count in history.left_out.items():
         lines.append(f"left out: {count} case{'s' * (count != 1)}, {printable(why)}")

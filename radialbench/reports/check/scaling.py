@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from radialbench.maskgen.identity import told_apart
+from radialbench.maskgen.identity import distinct_names
 from radialbench.records.gate import Gate
 from radialbench.records.problem import backend_id, group_id, plain_config
 from radialbench.records.result import Record
@@ -120,7 +120,7 @@ def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verd
 def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
     """Group the cases that went well by sweep, and then by frames."""
     sweeps: dict[str, dict[int, Record]] = {}
-    names = told_apart(record.mask for record in records.values())
+    names = distinct_names(record.mask for record in records.values())
     for record in records.values():
         if record.timing and record.measure == "attention":
             # The case's id with an F in place of its frames.

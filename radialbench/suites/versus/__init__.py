@@ -1,1 +1,127 @@
-"""Versions of the code compared: each in a tree of its own, by machine code and in rounds."""
+"""Versions of radialbench: the one that runs, and those of its git repository, each in a tree."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from radialbench.errors import SuiteError
+from radialbench.suites.pool import kill_child
+
+PACKAGE = Path(__file__).resolve().parents[2]
+
+GIT_PLACES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+"""Variables of git's hooks, which would direct our commands to another repository or index."""
+
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of radialbench, run with this process's libraries; `root` holds its package."""
+
+    name: str
+    root: Path
+
+    def run(self, words: Sequence[str | Path]) -> tuple[int, str, str]:
+        """Run Python with this version's package; Ctrl-C ends the process.
+
+        Args:
+            words: Arguments of `python -P`, such as `-m radialbench`.
+
+        Returns:
+            The exit code, standard output and standard error.
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-P", *map(str, words)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(self.root), *sys.path])},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # Ctrl-C is for this process, which then ends the others.
+            start_new_session=True,
+        )
+        try:
+            out, errors = process.communicate()
+        except BaseException:
+            # Its own children, in sessions of their own, die with it.
+            kill_child(process)
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=END_SECONDS)
+            raise
+        return process.returncode, out, errors
+
+
+def last_line(errors: str, code: int) -> str:
+    """Return the last line that a process wrote to standard error, or its exit code."""
+    lines = errors.strip().splitlines() or [f"it exits with {code} and prints nothing"]
+    return lines[-1].removeprefix("radialbench: ")
+
+
+def this_version() -> Version:
+    """Return the version that runs."""
+    return Version("this version", PACKAGE.parent)
+
+
+@contextmanager
+def checked_out(ref: str, package: Path = PACKAGE) -> Iterator[Version]:
+    """Check out a commit of a package's repository into a temporary tree.
+
+    The repository's own tree and index are left alone.
+
+    Raises:
+        SuiteError: The package is in no repository, there is no such commit, or it cannot be
+            checked out or holds no package to run.
+    """
+    package = package.resolve()
+    top = Path(_git(package, "rev-parse", "--show-toplevel"))
+    commit = _commit(package, ref)
+    with tempfile.TemporaryDirectory(prefix="radialbench-") as folder:
+        tree = Path(folder) / "tree"
+        try:
+            _git(package, "worktree", "add", "--detach", "--quiet", str(tree), commit)
+            root = tree / package.parent.relative_to(top)
+            if not (root / package.name / "__main__.py").exists():
+                raise SuiteError(
+                    f"{ref} has no radialbench to run at {package.name}; choose a later commit"
+                )
+            yield Version(f"{ref} ({commit[:12]})", root)
+        finally:
+            # Forced twice, as an incomplete worktree is locked.
+            with suppress(SuiteError):
+                _git(package, "worktree", "remove", "--force", "--force", str(tree))
+
+
+def _commit(package: Path, ref: str) -> str:
+    """Return a commit's full name; git would read a name that begins with `-` as an option."""
+    try:
+        if ref.startswith("-"):
+            raise SuiteError("no name of a commit begins with -")
+        return _git(package, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    except SuiteError:
+        raise SuiteError(
+            f"there is no commit {ref[:80]!r} in the repository of {package}. A clone that is not "
+            "whole lacks most of them: git fetch origin REF brings one"
+        ) from None
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-c", f"core.hooksPath={os.devnull}", *words]
+    env = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+    try:
+        # Ctrl-C must not end what cleans up.
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, start_new_session=True
+        )
+    except FileNotFoundError:
+        raise SuiteError("git is not installed, and finds the version to compare with") from None
+    if done.returncode:
+        reason = last_line(done.stderr, done.returncode)
+        raise SuiteError(f"git {' '.join(words[:2])} failed in {folder}: {reason}")
+    return done.stdout.strip()

@@ -1,7 +1,7 @@
-"""What a version's cases come to on this machine's GPU, and which are the same in several.
+"""Find the cases whose machine code is the same in several versions, which need no timing.
 
 `python -m radialbench.suites.versus.machine_code SUITE [ARCH]` prints the facts of the version that
-runs: its own code plans, compiles and counts. Other versions ask for them under this name.
+runs, by its own plan, compiler and tables. Other versions run it by this name.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_variants
 from radialbench.suites.plan import Case, plan, tuned
 from radialbench.suites.pool import Failed, JobPool, PoolJob
 from radialbench.suites.read import load_suite
-from radialbench.suites.versus.versions import Version
+from radialbench.suites.versus import Version, last_line
 
 MODULE = "radialbench.suites.versus.machine_code"
-"""What a version is asked by, whichever the one that asks: a move of this file is a break."""
+"""The name by which every version runs it: a move of this file is a breaking change."""
 
 NONE: dict[str, Any] = {"launches": "", "cases": {}}
 
 
 class FactsError(SuiteError):
-    """A version that cannot say what its cases come to."""
+    """A version that cannot report its machine code."""
 
 
 def unchanged(
@@ -38,37 +38,31 @@ def unchanged(
 ) -> frozenset[str]:
     """Return the ids of cases of our kernels that are the same in all versions but for names.
 
-    Same are: the problem, the configuration, every figure of the kernel for the GPU (the hashes of
-    machine code and program among them) and of the mask's table, and the code of all other Python
-    files that prepare, launch and time kernels. Arguments are general ones: a launch may compile a
-    form of its own, such as for a single head.
+    The same are: the problem, the configuration, every figure of the kernel for the GPU, with the
+    hashes of machine code and program, every figure of the mask's table, and the code of all other
+    Python files that prepare, launch and time kernels. Kernels are compiled for general arguments:
+    a launch may compile a variant of its own, such as for a single head.
 
-    Args:
-        suite: The suite's file.
-        versions: The versions.
-        arch: Compute capability times ten, instead of that of this machine's GPU.
+    The architecture is a compute capability times ten, or that of this machine's GPU.
 
     Raises:
-        FactsError: A version cannot say, such as one before there was a hash of machine code.
+        FactsError: A version cannot report it, such as one older than the hash of machine code.
     """
-    found = [_facts(suite, version, arch) for version in versions]
-    if len({facts["launches"] for facts in found}) > 1:
+    of_versions = [_facts(suite, version, arch) for version in versions]
+    if len({facts["launches"] for facts in of_versions}) > 1:
         return frozenset()
-    every = [set(facts["cases"].items()) for facts in found]
+    every = [set(facts["cases"].items()) for facts in of_versions]
     return frozenset(case for case, _ in set.intersection(*every))
 
 
 def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     """Describe the cases of a suite that our kernels run.
 
-    Args:
-        suite: The suite's file.
-        arch: Compute capability times ten, for the default configurations; that of this machine's
-            GPU, and what was tuned for it, if not given.
+    Without an architecture it is that of this machine's GPU, with its tuned configurations.
 
     Returns:
-        `launches`, a hash of the code around the kernels, and `cases`: by id, a hash of all that
-        decides what the GPU does otherwise. Without a GPU, and without what can be compiled, none.
+        `launches`, a hash of the code around the kernels, and `cases`: by id, a hash of the rest
+        that decides what the GPU does. No cases without a GPU, or without kernels to compile.
     """
     cases = plan(load_suite(suite))
     if arch is None:
@@ -84,22 +78,22 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     if not ours:
         return NONE
     jobs = {case.id: _jobs(case, arch) for case in ours}
-    found = {}
+    hashes = {}
     with JobPool(cores(), limit_s=LIMIT_SECONDS) as pool:
         pool.add(job for every in jobs.values() for job in every)
         for case in ours:
             figures = [pool.result(job) for job in jobs[case.id]]
             if not any(isinstance(one, Failed) for one in figures):
-                found[case.id] = _hash(repr((case.problem, case.config, figures)))
-    return {"launches": _hash("\n".join(_launching())), "cases": found}
+                hashes[case.id] = _hash(repr((case.problem, case.config, figures)))
+    return {"launches": _hash("\n".join(_launch_code())), "cases": hashes}
 
 
 def _jobs(case: Case, arch: int) -> list[PoolJob]:
     return [*map(KernelJob, kernel_variants([case], (arch,))), *mask_jobs([case])]
 
 
-def _launching() -> Iterator[str]:
-    """Yield the code of all that prepares, launches and times a kernel, but not the kernels."""
+def _launch_code() -> Iterator[str]:
+    """Yield the code that prepares, launches and times kernels, without the kernels."""
     folder = Path(radialbench.__file__).parent / "kernels"
     compiled = {folder / name for kernel in KERNELS for name in SOURCES[kernel]}
     files = {name: _file(entry) for name, entry in BACKENDS.items()}
@@ -119,10 +113,11 @@ def _hash(text: str) -> str:
 
 
 def _facts(suite: Path, version: Version, arch: int | None) -> dict[str, Any]:
-    code, out, told = version.run(["-m", MODULE, suite, *([] if arch is None else [str(arch)])])
+    code, out, errors = version.run(["-m", MODULE, suite, *([] if arch is None else [str(arch)])])
     if code:
-        lines = told.strip().splitlines() or [f"it exits with {code} and says nothing"]
-        raise FactsError(f"{version.name} does not tell its machine code: {lines[-1]}")
+        raise FactsError(
+            f"{version.name} does not report its machine code: {last_line(errors, code)}"
+        )
     facts: dict[str, Any] = json.loads(out.splitlines()[-1])
     return facts
 

@@ -1,4 +1,4 @@
-"""Two versions measured beside each other: in rounds, in processes of their own, in turn."""
+"""Measure two versions in turn: in rounds, each in processes of its own."""
 
 import glob
 import random
@@ -13,7 +13,7 @@ from radialbench.records.measurement import Accuracy, Measurement, Memory, Round
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read, write_whole
 from radialbench.suites.plan import Case
-from radialbench.suites.versus.versions import Version
+from radialbench.suites.versus import Version, last_line
 
 ROUNDS = 4
 """Processes of each version, if nothing else is asked for."""
@@ -22,8 +22,6 @@ NOW, BEFORE = "now", "before"
 
 BESIDE = ("sm_mhz", "power_w", "temperature_c", "slowed_by")
 """What `Rounds` holds for each sample."""
-
-Say = Callable[[str], None]
 
 
 def measure_rounds(
@@ -34,21 +32,21 @@ def measure_rounds(
     *,
     rounds: int = ROUNDS,
     seed: int = 0,
-    say: Say = lambda line: None,
+    on_round: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Measure cases with several versions in turn, and write a record a case for each version.
 
-    The cases of a shape are measured by one version and at once by the next, each in a process of
-    its own. In which order is drawn, such that each version comes first as often as the other.
+    The versions measure the cases of a shape one right after the other, each in a process of its
+    own. The order is random, and each version comes first as often as the other.
 
     Args:
-        suite: The suite's file, which every version reads; inputs follow from it alone.
+        suite: The suite's file, which every version reads; it alone determines the inputs.
         cases: The cases of the suite to measure.
         versions: The versions by the names of their folders.
         out: Folder for their folders, and for `rounds`, where each process's own records are.
         rounds: Processes of each version for each shape.
         seed: Seed of the order.
-        say: Told what is done.
+        on_round: Called with a line on each process before it starts.
 
     Raises:
         SuiteError: A version cannot run the suite.
@@ -64,14 +62,14 @@ def measure_rounds(
     for turn in range(rounds):
         for place, shape in enumerate(shapes):
             for name in orders[place][turn]:
-                say(f"round {turn + 1}/{rounds}, shape {place + 1}/{len(shapes)}, {name}")
+                on_round(f"round {turn + 1}/{rounds}, shape {place + 1}/{len(shapes)}, {name}")
                 _measure(suite, shape, versions[name], _folder(out, name, turn))
     for name in versions:
         _write(out / name, [_folder(out, name, turn) for turn in range(rounds)])
 
 
 def _orders(names: list[str], rounds: int, draw: random.Random) -> list[list[str]]:
-    """Draw who comes first in each round: each as often as the other."""
+    """Draw the order of each round; each version comes first as often as the other."""
     starts = [turn % len(names) for turn in range(rounds)]
     draw.shuffle(starts)
     return [names[start:] + names[:start] for start in starts]
@@ -82,49 +80,38 @@ def _folder(out: Path, name: str, turn: int) -> Path:
 
 
 def _measure(suite: Path, shape: Sequence[Case], version: Version, folder: Path) -> None:
-    """Have a version measure the cases of a shape, by its own command line."""
-    filters = [word for case in shape for word in ("-f", _exactly(case.id))]
-    command: list[str | Path] = [
-        "-m",
-        "radialbench",
-        "run",
-        suite,
-        "-o",
-        folder,
-        "--resume",
-        "--quiet",
-        *filters,
-    ]
-    code, _, told = version.run(command)
+    """Measure the cases of a shape with a version, by its own command line."""
+    filters = [word for case in shape for word in ("-f", _pattern(case.id))]
+    options: list[str | Path] = ["-o", folder, "--resume", "--quiet", *filters]
+    code, _, errors = version.run(["-m", "radialbench", "run", suite, *options])
     results = folder / RESULTS
-    wanted = {case.id for case in shape}
+    ids = {case.id for case in shape}
     # A case that fails ends a run with 1, too.
-    if code in (0, 1) and results.exists() and _records(results).keys() & wanted:
+    if code in (0, 1) and results.exists() and _records(results).keys() & ids:
         return
-    lines = told.strip().splitlines() or [f"it exits with {code} and says nothing"]
     raise SuiteError(
-        f"{version.name} cannot run {suite}: {lines[-1].removeprefix('radialbench: ')}. The two "
+        f"{version.name} cannot run {suite}: {last_line(errors, code)}. The two "
         "versions are measured with one suite: give one that both can run, or another version"
     )
 
 
-def _exactly(case: str) -> str:
-    """Write an id as a pattern: what has no sign of one would find longer ids, too."""
+def _pattern(case: str) -> str:
+    """Return a pattern for one id; without wildcards it would match longer ids, too."""
     return f"[{case[0]}]{glob.escape(case[1:])}"
 
 
 def _records(results: Path) -> dict[str, Record]:
-    found = read(results)
-    if found.skipped:
+    stored = read(results)
+    if stored.skipped:
         raise SuiteError(
-            f"{results} holds lines that this version cannot read ({found.skipped[0]}): the two "
+            f"{results} holds lines that this version cannot read ({stored.skipped[0]}): the two "
             "versions differ too much to be compared this way"
         )
-    return {record.case: record for record in found.records}
+    return {record.case: record for record in stored.records}
 
 
 def _write(out: Path, folders: Iterable[Path]) -> None:
-    """Write what the processes of a version found, as a record a case."""
+    """Write the records of a version's processes, pooled into one for each case."""
     by_case: dict[str, list[Record]] = {}
     for folder in folders:
         for case, record in _records(folder / RESULTS).items():
@@ -134,22 +121,19 @@ def _write(out: Path, folders: Iterable[Path]) -> None:
 
 
 def pooled(records: Sequence[Record]) -> Record:
-    """Return a case's records as one: all samples, one process after the other.
+    """Pool a case's records, each of a process of its own, into one with all samples.
 
-    One that did not go well in some process did not go well: its record is the first of those, and
-    its reason says in how many it was so.
-
-    Args:
-        records: Of one case, at least one, each of a process of its own.
+    If the case failed in some process, the result is the first of those records, with the number
+    of such processes in its reason.
     """
     bad = [record for record in records if record.status != Status.OK]
     if bad:
-        told = f" (in {len(bad)} of {len(records)} processes)" if len(records) > 1 else ""
-        return replace(bad[0], reason=f"{bad[0].reason}{told}")
+        count = f" (in {len(bad)} of {len(records)} processes)" if len(records) > 1 else ""
+        return replace(bad[0], reason=f"{bad[0].reason}{count}")
     timing = [record.timing for record in records if record.timing]
     ceiling = [record.ceiling for record in records if record.ceiling]
     if len(ceiling) == len(timing):
-        # A pair is what was sampled side by side: what has no partner would shift those after it.
+        # Pairs were sampled side by side: a sample without its partner would shift those after it.
         timing, ceiling = _paired(timing, ceiling)
     else:
         ceiling = []
@@ -158,8 +142,8 @@ def pooled(records: Sequence[Record]) -> Record:
         timing=_joined(timing),
         ceiling=_joined(ceiling),
         isolated=_joined([record.isolated for record in records if record.isolated]),
-        permute_ms=_middle([record.permute_ms for record in records]),
-        plan_ms=_middle([record.plan_ms for record in records]),
+        permute_ms=_median([record.permute_ms for record in records]),
+        plan_ms=_median([record.plan_ms for record in records]),
         accuracy=_worst([record.accuracy for record in records if record.accuracy]),
         memory=_memory([record.memory for record in records if record.memory]),
         telemetry=_telemetry([record.telemetry for record in records if record.telemetry]),
@@ -190,7 +174,7 @@ def _paired(
 
 
 def _first(part: Measurement, count: int) -> Measurement:
-    """Return the first samples, with what was read beside them."""
+    """Return the first samples, with the counters beside them."""
     rounds = part.rounds
     if rounds is not None:
         rounds = replace(rounds, **{name: getattr(rounds, name)[:count] for name in BESIDE})
@@ -198,7 +182,7 @@ def _first(part: Measurement, count: int) -> Measurement:
 
 
 def _rounds(parts: Sequence[Measurement]) -> Rounds | None:
-    """What a GPU's counters said beside all samples; nothing of what one process was not told."""
+    """Join a GPU's counters beside all samples; none that one process could not read."""
     every = [part.rounds for part in parts if part.rounds]
     if len(every) < len(parts):
         return None
@@ -209,36 +193,33 @@ def _rounds(parts: Sequence[Measurement]) -> Rounds | None:
     return Rounds(every[-1].source, **joined)
 
 
-def _middle(values: Sequence[float | None]) -> float | None:
+def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
-def _worst(found: Sequence[Accuracy]) -> Accuracy | None:
-    return max(found, key=lambda one: max(one.max_abs_error, one.max_lse_error), default=None)
+def _worst(parts: Sequence[Accuracy]) -> Accuracy | None:
+    return max(parts, key=lambda one: max(one.max_abs_error, one.max_lse_error), default=None)
 
 
-def _memory(found: Sequence[Memory]) -> Memory | None:
-    """Return the one in the middle: a resident set differs from process to process."""
-    known = sorted(found, key=lambda one: one.peak_bytes or 0)
+def _memory(parts: Sequence[Memory]) -> Memory | None:
+    """Return the middle one by peak: a resident set differs from process to process."""
+    known = sorted(parts, key=lambda one: one.peak_bytes or 0)
     return known[len(known) // 2] if known else None
 
 
-def _telemetry(found: Sequence[Telemetry]) -> Telemetry | None:
-    if not found:
+def _telemetry(parts: Sequence[Telemetry]) -> Telemetry | None:
+    if not parts:
         return None
-
-    def middle(of: Callable[[Telemetry], float | None]) -> float | None:
-        return _middle([of(one) for one in found])
-
-    hottest = [one.temperature_c for one in found if one.temperature_c is not None]
+    medians = {
+        name: _median([getattr(one, name) for one in parts])
+        for name in ("energy_j", "power_w", "sm_mhz", "memory_mhz")
+    }
+    temperatures = [one.temperature_c for one in parts if one.temperature_c is not None]
     return Telemetry(
-        calls=sum(one.calls for one in found),
-        seconds=sum(one.seconds for one in found),
-        energy_j=middle(lambda one: one.energy_j),
-        power_w=middle(lambda one: one.power_w),
-        sm_mhz=middle(lambda one: one.sm_mhz),
-        memory_mhz=middle(lambda one: one.memory_mhz),
-        temperature_c=max(hottest, default=None),
-        slowed_by=tuple(dict.fromkeys(word for one in found for word in one.slowed_by)),
+        calls=sum(one.calls for one in parts),
+        seconds=sum(one.seconds for one in parts),
+        temperature_c=max(temperatures, default=None),
+        slowed_by=tuple(dict.fromkeys(word for one in parts for word in one.slowed_by)),
+        **medians,
     )

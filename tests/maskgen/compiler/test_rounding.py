@@ -95,7 +95,7 @@ def test_rows_are_a_share_of_the_block_not_of_the_frame() -> None:
     shares = {"columns": ">3/5", "rows": ">1/3"}
     assert blocks_of(TokenGrid(1, 1, 1), "true", block=4, keep=shares) == [[0]]
     assert blocks_of(TokenGrid(1, 1, 2), "true", block=4, keep=shares) == [[1]]
-    # Two frames of one token share a block; pairs of frames are judged apart and never added up.
+    # Two frames of one token share a block; each pair of frames decides alone, pairs never add up.
     shared = TokenGrid(2, 1, 1)
     assert blocks_of(shared, "true", block=4, keep=shares, per="frame_pair") == [[0]]
     assert blocks_of(shared, "true", block=4, keep=shares, per="sequence") == [[1]]

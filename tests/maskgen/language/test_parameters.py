@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.language.parameters import Param
+from radialbench.maskgen.identity import value_text
+from radialbench.maskgen.language.tree import Param
 
 
 def param(kind: str = "float", default: Any = 1, **fields: Any) -> Param:
@@ -84,7 +85,7 @@ def test_parameters_are_checked(kind: str, fields: dict[str, Any], message: str)
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "shown"),
+    ("kind", "value", "text"),
     [
         ("float", 0.5, "0.5"),
         ("float", 2.0, "2"),
@@ -94,6 +95,6 @@ def test_parameters_are_checked(kind: str, fields: dict[str, Any], message: str)
         ("bool", True, "true"),
     ],
 )
-def test_shown(kind: str, value: Any, shown: str) -> None:
-    """What is shown tells two values apart: labels are made of it."""
-    assert param(kind, default=value).shown == shown
+def test_text_of_a_value(kind: str, value: Any, text: str) -> None:
+    """Two values never have one text: labels are made from it."""
+    assert value_text(param(kind, default=value).value) == text

@@ -8,7 +8,6 @@ import yaml
 from radialbench import TokenGrid, parse_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.language.expressions import Expr, constant, name
-from radialbench.maskgen.language.parameters import Param
 from radialbench.maskgen.language.spec import MAX_LEVELS, MaskSpec, OrderRule
 from radialbench.maskgen.language.tree import (
     AllOf,
@@ -16,6 +15,7 @@ from radialbench.maskgen.language.tree import (
     KeepRule,
     MaskNode,
     Not,
+    Param,
     Rounded,
     Share,
     TokenRule,
@@ -121,7 +121,7 @@ def test_the_fingerprint_does_not_change_with_names_and_help() -> None:
         "let": {"far": "wide * decay"},
         "mask": "ds <= far or on and dt == 0",
     }
-    told: tuple[dict[str, Any], ...] = (
+    changed: tuple[dict[str, Any], ...] = (
         {"name": "other", "about": "something", "paper": "somewhere"},
         {"params": params},
         {"let": {**BASE["let"], "unused": "dt + 1"}},
@@ -129,7 +129,7 @@ def test_the_fingerprint_does_not_change_with_names_and_help() -> None:
         {"mask": {"any": ["near", "on and dt == 0"]}},
         renamed,
     )
-    for changes in told:
+    for changes in changed:
         assert fingerprint(**changes) == same
     assert base().with_params(w=3).with_params(w=2).fingerprint == same
 

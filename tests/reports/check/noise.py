@@ -8,7 +8,7 @@ import numpy as np
 
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
-from radialbench.suites.noise import Run
+from radialbench.suites.noise import RunRecords
 from tests.reports.factory import elsewhere
 from tests.reports.factory import made as made_record
 
@@ -27,7 +27,7 @@ def record(case: str, samples: list[float]) -> Record:
 
 def made(
     seed: int, *, processes: float = 0.003, runs: int = 24, times_ms: Sequence[float] = TIMES_MS
-) -> list[Run]:
+) -> list[RunRecords]:
     """Runs whose cases have an offset for each process, and noise of each call."""
     rng = np.random.default_rng(seed)
     found = []
@@ -41,13 +41,13 @@ def made(
     return found
 
 
-def named(number: int, records: Sequence[Record]) -> Run:
+def named(number: int, records: Sequence[Record]) -> RunRecords:
     """A run with a command of its own, as recorded."""
     command = f"radialbench run noise.yaml -o run{number + 1:02}"
     return tuple(replace(r, environment=replace(r.environment, command=command)) for r in records)
 
 
-def flat(runs: Sequence[Run]) -> list[Record]:
+def flat(runs: Sequence[RunRecords]) -> list[Record]:
     return [one for run in runs for one in run]
 
 
@@ -55,7 +55,7 @@ def medians(suite: Sequence[Record]) -> list[float]:
     return [one.timing.median_ms for one in suite if one.timing]
 
 
-def later(runs: Sequence[Run], *, minutes: int, slower: float) -> list[Run]:
+def later(runs: Sequence[RunRecords], *, minutes: int, slower: float) -> list[RunRecords]:
     """Runs as of another sitting."""
     return [
         tuple(

@@ -254,20 +254,20 @@ def test_another_device_is_refused_and_another_version_must_be_allowed() -> None
     assert environment_diff([(there, here)], across_versions=True) == ("torch: 2.12.0 and 2.13.0",)
 
 
-def test_another_gpu_of_the_same_kind_is_told() -> None:
+def test_another_gpu_of_the_same_kind_is_reported() -> None:
     here = GPU_RECORD
     there, now = (elsewhere([here], card=card)[0] for card in ("0123abc", "4567def"))
     assert environment_diff([(here, now), (there, there)]) == ()
-    (told,) = environment_diff([(there, now)])
-    assert told.startswith("card: 0123abc and 4567def, two GPUs of one kind")
+    (diff,) = environment_diff([(there, now)])
+    assert diff.startswith("card: 0123abc and 4567def, two GPUs of one kind")
 
 
 def test_our_own_version_and_commit_may_differ_and_a_gpu_may_stand_elsewhere() -> None:
     here = gpu()
     versions = here.environment.versions | {"radialbench": "0.0.1"}
     (there,) = elsewhere([here], commit="feed", versions=versions)
-    told = environment_diff([(there, here)])
-    assert told == ("radialbench: 0.0.1 and none", "commit: feed and 0123abc")
+    diff = environment_diff([(there, here)])
+    assert diff == ("radialbench: 0.0.1 and none", "commit: feed and 0123abc")
     (there,) = elsewhere([here], cores=64)
     assert environment_diff([(there, here)], across_versions=True) == ("cores: 64 and 2",)
 

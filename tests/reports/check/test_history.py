@@ -70,7 +70,7 @@ def test_a_step_down_is_faster() -> None:
     assert [change.outcome for change in series.changes] == [Outcome.FASTER]
 
 
-def test_only_changes_as_large_as_the_gate_are_told() -> None:
+def test_only_changes_as_large_as_the_gate_are_reported() -> None:
     results = runs(STEP)
     assert found(results, "latency=6%").changed == ()
     assert found(results, "latency=0.2ms").changed == ()
@@ -103,7 +103,9 @@ def test_equal_code_almost_never_changes(noise: float) -> None:
 def test_few_results_say_that_they_cannot_tell() -> None:
     few = found(runs([1.0] * 3 + [2.0] * 4))
     assert few.changed == ()
-    assert "with fewer than 8 results no change can be told from chance" in history_text(few)
+    assert "with fewer than 8 results a change cannot be distinguished from chance" in history_text(
+        few
+    )
 
 
 def test_runs_without_a_case_or_measured_differently_are_no_points() -> None:
@@ -143,9 +145,9 @@ def test_text_and_facts() -> None:
     assert "from result 8 on, 0000007, " in text
     assert text.endswith("12 results: 1 change in 2 cases\n")
     assert max(map(len, text.splitlines())) <= 100
-    told = history_document(one)
-    assert [run["commit"] for run in told["runs"]][:2] == ["0000000", "0000001"]
-    by_name = {(each["case"], each["metric"]): each for each in told["series"]}
+    document = history_document(one)
+    assert [run["commit"] for run in document["runs"]][:2] == ["0000000", "0000001"]
+    by_name = {(each["case"], each["metric"]): each for each in document["series"]}
     assert by_name["a", "latency"]["changes"] == []
     assert by_name["b", "latency"]["changes"][0]["run"] == 7
     assert by_name["b", "latency"]["gate"] == "2%"

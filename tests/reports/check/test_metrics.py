@@ -101,13 +101,13 @@ def test_what_is_asked_for_holds_before_the_suite_and_this_before_the_default() 
     assert gates_of(made(), NO_GATES) == GATES
 
 
-def test_a_stored_gate_that_cannot_be_read_is_told_with_its_case() -> None:
+def test_a_stored_gate_that_cannot_be_read_is_reported_with_its_case() -> None:
     record = made(gates=("latency=5",))
     with pytest.raises(ReportError, match=f"the suite's gates in the results of {record.case}: a"):
         gates_of(record, NO_GATES)
 
 
-def test_gates_that_are_not_the_default_ones_are_told() -> None:
+def test_gates_that_are_not_the_default_ones_are_reported() -> None:
     records = [
         made("a", gates=("latency=5%",)),
         made("b", gates=("latency=8%", "energy=off")),

@@ -102,7 +102,7 @@ def test_a_constant_factor_is_no_growth() -> None:
     assert judged(slower, sweep())[0].outcome is Outcome.PASS
 
 
-def test_the_same_code_holds_the_gate_and_chance_is_as_likely_as_told() -> None:
+def test_the_same_code_holds_the_gate_and_chance_is_as_likely_as_stated() -> None:
     found = [judged(sweep(seed=2 * k), sweep(seed=2 * k + 1))[0] for k in range(300)]
     assert {one.outcome for one in found} == {Outcome.PASS}
     ends = [one.interval for one in found if one.interval]
@@ -111,7 +111,7 @@ def test_the_same_code_holds_the_gate_and_chance_is_as_likely_as_told() -> None:
     assert inside >= 0.94 * len(found)
 
 
-def test_too_few_lengths_are_told() -> None:
+def test_too_few_lengths_are_reported() -> None:
     assert judged(sweep(frames=(5, 9)), sweep(frames=(5, 9))) == []
     assert judged(sweep(frames=(5, 6, 7)), sweep(frames=(5, 6, 7))) == []
     (verdict,) = judged(sweep(frames=(5, 9)), sweep())
@@ -152,5 +152,5 @@ def test_each_mask_backend_and_resolution_has_its_own() -> None:
         for record in sweep(1.6)
     ]
     found = judged([*sweep(), *other], [*other, *sweep()])
-    told = {one.case: one.reason.split(",")[0] for one in found}
-    assert told == {SWEEP: "1.50", SWEEP.replace("triton", "hopper"): "1.60"}
+    reasons = {one.case: one.reason.split(",")[0] for one in found}
+    assert reasons == {SWEEP: "1.50", SWEEP.replace("triton", "hopper"): "1.60"}

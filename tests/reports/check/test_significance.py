@@ -104,7 +104,7 @@ def test_the_shortest_series_that_can_show_a_step() -> None:
     assert change_points(values[1:]) == []
 
 
-def test_series_of_equal_code_are_cut_as_rarely_as_told() -> None:
+def test_series_of_equal_code_are_cut_as_rarely_as_stated() -> None:
     cut = sum(bool(change_points(made([(12, 1.0)], 0.01, seed))) for seed in range(TIMES))
     # Three standard deviations above the share that is told.
     assert cut <= TIMES * MAX_P + 3 * (TIMES * MAX_P * (1 - MAX_P)) ** 0.5

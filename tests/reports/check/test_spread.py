@@ -28,7 +28,7 @@ def test_the_spread_of_runs_is_what_was_put_in() -> None:
         held = [one.runs.holds(truth) for one in each]
         assert sum(held) >= 0.85 * len(held)
     every = [one[-1] for one in found]
-    # What the samples of a run show of their own median is told apart from what runs differ by.
+    # What the samples of a run show of their own median is told separate from what runs differ by.
     assert all(one.ratio > one.runs.value for one in every)
     assert np.mean([one.calls for one in every]) == pytest.approx(CALLS, rel=0.05)
     assert found[0][1].median_ms == pytest.approx(TIMES_MS[1], rel=0.01)
@@ -44,7 +44,7 @@ def test_runs_that_do_not_differ_have_no_spread() -> None:
     ("processes", "words"),
     [(0.001, "lies below"), (RUNS_GPU / sqrt(2), "holds"), (0.02, "lies above")],
 )
-def test_what_is_assumed_is_told_beside_it(processes: float, words: str) -> None:
+def test_what_is_assumed_is_reported_beside_it(processes: float, words: str) -> None:
     found = spreads(made(3, processes=processes))[-1]
     assert f", {words} the {RUNS_GPU:.1%} that" in describe_noise(found, device="Example GPU")
     assert f" the {RUNS_CPU:.1%} that a check assumes" in describe_noise(found, device="cpu")
@@ -71,8 +71,8 @@ def test_runs_of_two_sittings_are_not_compared() -> None:
 
 def test_the_spread_is_that_of_runs_of_one_sitting() -> None:
     early, late = made(5, runs=12), later(made(6, runs=12), minutes=10, slower=1.05)
-    apart = spreads([*early, *late])[-1]
-    assert apart.runs.value == pytest.approx(sqrt(2) * 0.003, rel=0.3)
+    separate = spreads([*early, *late])[-1]
+    assert separate.runs.value == pytest.approx(sqrt(2) * 0.003, rel=0.3)
 
 
 def test_the_floor_is_what_all_cases_differ_by() -> None:

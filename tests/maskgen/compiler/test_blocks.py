@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.maskgen.compiler.pool import TABLE, ascending, ranked, starts, unique_rows
+from radialbench.maskgen.compiler.blocks import TABLE, ascending, ranked, starts, unique_rows
 
 WHOLE = st.integers(-3, 3) | st.integers(-(2**32), 2**32)
 ROWS = st.lists(st.tuples(WHOLE, st.sampled_from([0.5, -1.0, 2**40]), WHOLE, WHOLE), max_size=30)

@@ -1,53 +1,113 @@
-"""Mixed cell pairs, decided token by token, as packed bits.
+"""The blocks of a rule; its mixed cell pairs are evaluated token by token, as packed bits.
 
-A rule is a tree of truth values. Each subtree is evaluated in the cheapest way that fits it, and
-the packed bits are joined: what depends on one side only is evaluated on that side; what depends on
-the distance along a line is evaluated once per diagonal; what depends on one axis of the query is
-tabulated for the few values the axis has; the rest is evaluated pair by pair.
+A rule is a tree of truth values. Each subtree is evaluated in its cheapest way, and the packed bits
+are joined: subtrees of one side are evaluated on that side, those of a distance along a line once
+per diagonal, those of one axis for each of the few values of the axis, the rest pair by pair.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.classify import CellPairs
-from radialbench.maskgen.compiler.pool import Pool, Words, unique_rows
+from radialbench.maskgen.compiler.blocks import BlockSet, Pool, Words, unique_rows
+from radialbench.maskgen.compiler.classify import (
+    CellPairs,
+    Classified,
+    classify,
+    concatenated,
+    products,
+)
 from radialbench.maskgen.compiler.strips import Side
 from radialbench.maskgen.language.evaluate import Value, evaluate
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.table import pack_bits
+from radialbench.maskgen.table import pack_bits, ranges
 
 Int64 = NDArray[np.int64]
 Float = NDArray[np.float64]
 
 CHUNK_BITS = 1 << 23
-"""Pairs evaluated in one go: what fits the cache, in float64, with some temporaries."""
+"""Pairs evaluated at once: in float64, with some temporaries, they fit the cache."""
+Bool = NDArray[np.bool_]
+
+Judge = Callable[[Int64, Int64], Bool]
+"""Decides by the contents and the areas of cell pairs which of them are kept."""
 
 
-def evaluate_mixed(
-    rule: Expr, constants: Mapping[str, Float], pairs: CellPairs, q: Side, k: Side, pool: Pool
-) -> Int64:
-    """Evaluate cell pairs in which some pairs attend.
+def rule_blocks(
+    rule: Expr,
+    strips: tuple[Int64, Int64],
+    sides: tuple[Side, Side],
+    pool: Pool,
+    columns: int,
+    judge: Judge | None = None,
+) -> BlockSet:
+    """Return the blocks that a rule keeps of the pairs of some strips.
 
     Args:
-        rule: What decides; mentions coordinates and `c0, c1 …`.
-        constants: [templates] values of the `c…`.
-        pairs: Cell pairs of the templates' samples.
-        q: The queries.
-        k: The keys.
-        pool: Where the contents are kept.
+        rule: The rule, bound to the grid.
+        strips: Strips of queries and of keys that take part.
+        sides: The queries and the keys.
+        pool: Pool for the contents.
+        columns: Key blocks of the sequence.
+        judge: Decides which cell pairs with an attending pair are kept.
 
     Returns:
-        [pairs] number of each content, -1 where nothing attends.
+        One piece per cell pair, in no order; blocks that strips share appear more than once.
     """
-    evaluator = _MixedEvaluator(rule, constants, q, k, pool)
-    same = evaluator.repeats(pairs)
-    if same is not None:
-        some, kind = same
-        return evaluator.contents(pairs.take(some))[kind]
-    return evaluator.contents(pairs)
+    q, k = sides
+    classified = classify(rule, q, k, *strips)
+    evaluated = _MixedEvaluator(classified.rule, classified.constants, q, k, pool).numbers(
+        classified.open
+    )
+    kept = evaluated >= 0
+    partial, contents = classified.open.take(kept), evaluated[kept]
+    cells = concatenated([classified.full, partial])
+    contents = np.concatenate([_rectangles(classified.full, q, k, pool), contents])
+    a, b = classified.whole
+    whole = products(q.cell_ptr[a], q.cells[a], k.cell_ptr[b], k.cells[b])
+    whole_contents = _rectangles(whole, q, k, pool)
+    if judge is not None:
+        chosen = judge(contents, _area(cells, q, k))
+        cells, contents = cells.take(chosen), contents[chosen]
+        chosen = judge(whole_contents, _area(whole, q, k))
+        whole, whole_contents = whole.take(chosen), whole_contents[chosen]
+    pieces = BlockSet(q.cell_block[whole.q] * columns + k.cell_block[whole.k], whole_contents)
+    return pieces.with_pieces(_spread(classified, cells, contents, q, k, columns))
+
+
+def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
+    return pool.rectangles(
+        q.cell_low[cells.q], q.cell_high[cells.q], k.cell_low[cells.k], k.cell_high[cells.k]
+    )
+
+
+def _spread(
+    classified: Classified, cells: CellPairs, contents: Int64, q: Side, k: Side, columns: int
+) -> BlockSet:
+    """Copy the templates' cells to all their strip pairs."""
+    templates = len(classified.sample[0])
+    order = np.argsort(cells.template, kind="stable")
+    cells, contents = cells.take(order), contents[order]
+    count = np.bincount(cells.template, minlength=templates)
+    first = np.cumsum(count) - count
+    # Blocks relative to the sample's first block.
+    row = q.cell_block[cells.q] - _first_block(q)[classified.sample[0]][cells.template]
+    column = k.cell_block[cells.k] - _first_block(k)[classified.sample[1]][cells.template]
+    sizes = count[classified.template_of]
+    base = _first_block(q)[classified.mixed[0]] * columns + _first_block(k)[classified.mixed[1]]
+    strip_pair, at = ranges(first[classified.template_of], sizes)
+    return BlockSet((row * columns + column)[at] + base[strip_pair], contents[at])
+
+
+def _first_block(side: Side) -> Int64:
+    return side.cell_block[side.cell_ptr[:-1]]
+
+
+def _area(cells: CellPairs, q: Side, k: Side) -> Int64:
+    rows = (q.cell_stop - q.cell_start)[cells.q]
+    return rows * (k.cell_stop - k.cell_start)[cells.k]
 
 
 class _MixedEvaluator:
@@ -61,6 +121,14 @@ class _MixedEvaluator:
         self.pool = pool
         self.linear = q.linear & k.linear
 
+    def numbers(self, pairs: CellPairs) -> Int64:
+        """[pairs] number of each content in the pool, -1 where nothing attends."""
+        same = self.repeats(pairs)
+        if same is None:
+            return self.contents(pairs)
+        some, kind = same
+        return self.contents(pairs.take(some))[kind]
+
     def contents(self, pairs: CellPairs) -> Int64:
         numbers = np.full(len(pairs), -1, np.int64)
         step = max(1, 16 * CHUNK_BITS // (self.pool.block_m * self.pool.words * 32))
@@ -71,16 +139,16 @@ class _MixedEvaluator:
             bits = self.bits(self.rule, part) & frame
             some = bits.any(axis=(1, 2))
             every = (bits == frame).all(axis=(1, 2))
-            found = np.full(len(part), -1, np.int64)
-            found[every] = self.pool.rectangles(*(side[every] for side in sides))
+            part_numbers = np.full(len(part), -1, np.int64)
+            part_numbers[every] = self.pool.rectangles(*(side[every] for side in sides))
             partly = some & ~every
             if partly.any():
-                found[partly] = self.pool.add(bits[partly])
-            numbers[start : start + step] = found
+                part_numbers[partly] = self.pool.add(bits[partly])
+            numbers[start : start + step] = part_numbers
         return numbers
 
     def repeats(self, pairs: CellPairs) -> tuple[Int64, Int64] | None:
-        """Find pairs that must have equal bits: one of each kind, and the kind of each pair."""
+        """Return one pair of each kind with equal bits, and the kind of each pair, if known."""
         axes = self.rule.names() - set(self.constants)
         if not all(word[0] == "r" and word[1:] in self.linear for word in axes):
             return None
@@ -135,7 +203,7 @@ class _MixedEvaluator:
         return pack_bits(sliding_window_view(truth, n, axis=1)[:, ::-1])
 
     def _tabulated(self, node: Expr, axis: str, pairs: CellPairs) -> Words | None:
-        """Evaluate for every value the axis has on the queries' side, then look rows up."""
+        """Evaluate every value of the axis on the queries' side, then look rows up."""
         m, n = self.pool.block_m, self.pool.block_n
         inner = [word for word in self.constants if word in node.names()]
         columns = [self.constants[word][pairs.template] for word in inner]
@@ -183,8 +251,8 @@ class _MixedEvaluator:
                 values[word] = self.k.at.axis(word[1:])[k].astype(np.float64)
             else:
                 axis = word[1:]
-                apart = self.q.at.axis(axis)[q] - self.k.at.axis(axis)[k]
-                values[word] = apart.astype(np.float64)
+                distance = self.q.at.axis(axis)[q] - self.k.at.axis(axis)[k]
+                values[word] = distance.astype(np.float64)
         return values
 
     def _tokens(self, side: Side, cells: Int64, size: int) -> Int64:
@@ -193,7 +261,7 @@ class _MixedEvaluator:
         return np.clip(places, side.cell_start[cells][:, None], side.cell_stop[cells][:, None] - 1)
 
     def _origin(self, axis: str, pairs: CellPairs) -> Int64:
-        """[pairs] distance along a line between the blocks' first places."""
+        """[pairs] distance along a line between the first places of the blocks."""
         at_q = self.q.at.axis(axis)[self.q.cell_start] - self.q.cell_low
         at_k = self.k.at.axis(axis)[self.k.cell_start] - self.k.cell_low
         return at_q[pairs.q] - at_k[pairs.k]

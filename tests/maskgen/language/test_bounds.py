@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from radialbench.maskgen.compiler.bind import bind
-from radialbench.maskgen.compiler.bounds import Interval, bound, bound_nodes
-from radialbench.maskgen.language.evaluate import evaluate
+from radialbench.maskgen.language.evaluate import Interval, bound, bound_nodes, evaluate
 from radialbench.maskgen.language.expressions import AXES, FUNCTIONS
 from radialbench.maskgen.language.parser import parse
 from radialbench.maskgen.language.tree import TokenRule

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from radialbench import BlockTable, TokenGrid
 from radialbench.errors import TableError
-from radialbench.maskgen import npz
+from radialbench.maskgen import table as table_module
 from radialbench.maskgen.export.npz import Npz
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.order import TokenOrder
@@ -95,8 +95,10 @@ def test_pickled_objects_are_not_loaded(table: BlockTable, tmp_path: Path) -> No
 @pytest.mark.parametrize("version", [1, 3, None])
 def test_another_version(version: object, table: BlockTable, tmp_path: Path) -> None:
     arrays = with_header(Npz.of(table).arrays(), version=version, mask="radial d1f1af82ff44f151")
-    told = f"written in version {version}; this version reads 2: compile the mask again, or install"
-    with pytest.raises(TableError, match=told):
+    message = (
+        f"written in version {version}; this version reads 2: compile the mask again, or install"
+    )
+    with pytest.raises(TableError, match=message):
         BlockTable.load(write(tmp_path / "table.npz", arrays))
 
 
@@ -166,7 +168,7 @@ def test_too_large(table: BlockTable, tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bitmaps.npy", bytes(1 << 20))
-    monkeypatch.setattr(npz, "MAX_BYTES", 1 << 19)
+    monkeypatch.setattr(table_module, "MAX_BYTES", 1 << 19)
     with pytest.raises(
         TableError, match="its arrays take 1,048,576 bytes, and 524,288 is the most"
     ):
