@@ -1,8 +1,9 @@
-# make bench   install into .venv and run a suite, smoke_gpu where there is a GPU, else smoke, with
-#              a report; another with SUITE=name
-# make test    lint, types, import layers, spelling, then the tests
+# make bench   install into .venv, run a suite and report it: smoke_gpu, or smoke without a GPU;
+#              another with SUITE=name
+# make test    lint, types, import layers, spelling, workflow schemas, then the tests
 # make lint    the same without the tests
-# make browser-test   the report's page in Chromium, which must be installed; part of make test after it
+# make browser-test   test the report's page in Chromium, which must be installed; later runs of
+#              make test include it
 # make docs    build the site into site/
 # make clean   remove .venv, site/ and caches; results/ stays
 
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-# Without an NVIDIA GPU the CPU build of PyTorch will do, some GB smaller; its index may be out of reach.
+# Without an NVIDIA GPU the CPU build of PyTorch suffices, some GB smaller; its index may be unreachable.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_INDEX_ANSWERS := import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=5)
 torch_index = $$(command -v nvidia-smi >/dev/null \

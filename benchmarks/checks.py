@@ -1,13 +1,13 @@
-"""Simulate what checks catch and histories show: the rates behind docs/check.md.
+"""Simulate what checks and histories detect: the rates behind docs/check.md.
 
-    python -m benchmarks.checks             # simulate what is not that of its records: minutes
-    python -m benchmarks.checks --all       # simulate everything anew
+    python -m benchmarks.checks             # with recorded noise: minutes
+    python -m benchmarks.checks --all       # with assumed and recorded noise
     python -m benchmarks.pages check        # the page from the rates
 
-Suites of 50 cases are compared with assumed noise of two levels (`Noise` in benchmarks/noise.py),
-once as they are and once for each slowdown of one case, by every rule on the same samples. The same
-is done with the noise of benchmarks/results/noise.jsonl, which `radialbench noise
-benchmarks/noise.yaml` records, and the picture is of that.
+Suites of 50 cases are compared with assumed noise of two levels (`Noise` in benchmarks/noise.py):
+once unchanged, and once for each slowdown of one case, by every rule on the same samples. The same
+comparisons use the noise of benchmarks/results/noise.jsonl, which `radialbench noise
+benchmarks/noise.yaml` records; the picture shows these.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.noise import Noise, Resampled, as_stopped
-from benchmarks.parts import RESULTS, described, file_hash
+from benchmarks.parts import RESULTS, described, file_hash, timing_of, write_rows
 from radialbench.records.result import Record
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.history import MetricHistory, history, run_of
@@ -51,12 +51,12 @@ CALLS = 100
 DEFAULT = "default"
 
 FAILED, SURE_AT = 0.01, {0.03: 0.9, 0.05: 0.99}
-"""What is aimed at: the share of equal suites that may fail, and of slowdowns to be caught."""
+"""The aim: the share of equal suites that may fail, and of slowdowns to be caught."""
 
 COMPARISONS = 1000
 SLOWED = 7
 SLOWDOWNS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.09, 0.1, 0.11, 0.12, 0.14)
-TOLD = (0.02, 0.03, 0.04, 0.05, 0.1)
+SHOWN = (0.02, 0.03, 0.04, 0.05, 0.1)
 THRESHOLD = 0.05
 SURE = 0.002
 """asv's bound on the probability of its test."""
@@ -66,12 +66,12 @@ ASV = ("asv, factor 1.1", "asv, factor 1.02")
 OTHERS = (*ASV, f"threshold {THRESHOLD:.0%}")
 
 Row = dict[str, Any]
-"""For a rule and a number of calls a case: how many of how many comparisons of equal code failed or
-were inconclusive, and how many slowdowns of each size were caught."""
+"""Counts for a rule and a number of calls per case: comparisons of equal code, how many of these
+failed or were inconclusive, and how many slowdowns of each size were caught."""
 
 
 def row_of(rule: str, calls: int | str, comparisons: int = COMPARISONS) -> Row:
-    """Give a row that counts nothing yet."""
+    """Return a row of zero counts."""
     counts = {"failed": 0, "inconclusive": 0, "caught": {f"{size:g}": 0 for size in SLOWDOWNS}}
     return {"rule": rule, "calls": calls, "comparisons": comparisons} | counts
 
@@ -86,15 +86,15 @@ def count(row: Row, now: Sequence[Record], before: Sequence[Record]) -> None:
 
 
 def rates_table(rates: Iterable[Row]) -> str:
-    """Lay out what the rows have counted."""
-    headers = ("rule", "calls a case", "failed", "inconclusive", *(f"{s:.0%}" for s in TOLD))
+    """Format the rows as a Markdown table of shares."""
+    headers = ("rule", "calls a case", "failed", "inconclusive", *(f"{s:.0%}" for s in SHOWN))
     rows = [
         (
             row["rule"],
             str(row["calls"]),
             _share(row, row["failed"]),
             _share(row, row["inconclusive"]) if row["rule"] == CHECK else "–",
-            *(_share(row, row["caught"][f"{size:g}"]) for size in TOLD),
+            *(_share(row, row["caught"][f"{size:g}"]) for size in SHOWN),
         )
         for row in rates
     ]
@@ -102,7 +102,7 @@ def rates_table(rates: Iterable[Row]) -> str:
 
 
 def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[bool, bool]:
-    """Whether a comparison of equal code fails, and whether it is inconclusive."""
+    """Return whether a comparison of equal code fails, and whether it is inconclusive."""
     if rule == CHECK:
         code = exit_code(check(now, before).verdicts)
         return code == 1, code == 3
@@ -111,7 +111,7 @@ def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[
 
 
 def _caught(rule: str, now: Sequence[Record], before: Sequence[Record], size: float) -> bool:
-    """Whether a slowdown of one case is called one."""
+    """Return whether a rule detects a slowdown of one case."""
     slowed = _slowed(now[SLOWED], 1 + size)
     if rule != CHECK:
         return _slower(rule, _samples(slowed), _samples(before[SLOWED]))
@@ -123,11 +123,11 @@ def _caught(rule: str, now: Sequence[Record], before: Sequence[Record], size: fl
 
 
 def _slower(rule: str, now: Sequence[float], before: Sequence[float]) -> bool:
-    """Whether a case counts as slower by asv's rule, or by a plain threshold on the medians.
+    """Return whether a case is slower by asv's rule, or by a threshold on the medians.
 
-    asv's (7032df7, `asv/_stats.py` and `asv/commands/compare.py`): the ratio of the medians is
-    above the factor, 1.1 unless told otherwise, and a Mann–Whitney test of the samples finds them
-    different with p below 0.002. Its confidence intervals only count where samples are too few.
+    asv (7032df7, `asv/_stats.py` and `asv/commands/compare.py`): the ratio of the medians is above
+    the factor, 1.1 by default, and a Mann–Whitney test of the samples has p below 0.002. It uses
+    confidence intervals only where samples are too few.
     """
     ratio = median(now) / median(before)
     if rule.startswith("threshold"):
@@ -136,7 +136,7 @@ def _slower(rule: str, now: Sequence[float], before: Sequence[float]) -> bool:
 
 
 def _mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
-    """Two-sided probability, by the normal distribution: right for more than 20 samples each."""
+    """Return the two-sided p by the normal approximation, for more than 20 samples each."""
     m, n = len(one), len(other)
     above = float((np.asarray(one)[:, None] > np.asarray(other)).sum())
     z = abs(above - m * n / 2) / sqrt(m * n * (m + n + 1) / 12)
@@ -144,14 +144,12 @@ def _mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _slowed(record: Record, factor: float) -> Record:
-    assert record.timing is not None
-    times = tuple(factor * ms for ms in record.timing.samples_ms)
-    return replace(record, timing=replace(record.timing, samples_ms=times))
+    times = tuple(factor * ms for ms in _samples(record))
+    return replace(record, timing=replace(timing_of(record), samples_ms=times))
 
 
 def _samples(record: Record) -> tuple[float, ...]:
-    assert record.timing is not None
-    return record.timing.samples_ms
+    return timing_of(record).samples_ms
 
 
 def _share(row: Row, count: int) -> str:
@@ -164,11 +162,11 @@ LENGTHS = (8, 12, 20)
 OFFSETS = (0.003, 0.006, 0.01)
 SIZES = (0.03, 0.05)
 SIDE = 3
-"""Results after the step, as few as a step must have."""
+"""Results after the step: the fewest that a step must have."""
 
 LINE = (
-    "![Share of slowdowns that are caught with {noise}, against their size, {calls}; "
-    "dashed: 90% and 99%](images/{name})"
+    "![Share of slowdowns that are caught with recorded noise, against their size, at 100 calls a "
+    f"case and with the default protocol; dashed: 90% and 99%](images/{PICTURE})"
 )
 
 TEXT = """\
@@ -176,38 +174,38 @@ From recorded noise: {runs} runs of the {cases} cases of `benchmarks/noise.yaml`
 process of its own (`radialbench noise`), in {sittings}, on {machine}.
 Suites, comparisons and columns are those above. A case of a suite is one of the recorded cases; its
 two runs are two of the recorded processes of one sitting, whose calls are drawn in stretches of
-ten, each from about its place. *{default}* ends sampling as a suite does that says nothing of its
-protocol, after {taken:.0f} calls in the mean.
+ten, each from about its place. *{default}* ends sampling by the default protocol of a suite, after
+{taken:.0f} calls in the mean.
 
 {rates}
 
 {aim}
 
-What runs of one sitting differ by, as a standard deviation: *calls* is that of the calls of one
-run, *two medians* that of the ratio of two runs' medians, and *two runs* what is left of it without
-the uncertainty that each run's own samples show. This last one is what `RUNS_GPU` in
-`radialbench/reports/check/metrics.py` stands for.
+Differences between runs of one sitting, as standard deviations: *calls* is that of the calls of one
+run, *two medians* that of the ratio of two runs' medians, and *two runs* the rest of it without the
+uncertainty that each run's own samples show. The check assumes this last one to be `RUNS_GPU` in
+`radialbench/reports/check/metrics.py`.
 
 {spreads}
 
 That is {beside}. Of the checks of every recorded run against
 each earlier one of its sitting, {whole} with {calls} calls a case, and {stopped} with as many as
-the default protocol takes.{apart}
+the default protocol takes.{between}
 """
 
-APART = """
+BETWEEN = """
 
 Between sittings the GPU may be another one of its kind, or have other neighbours. Medians of the
 runs' medians, over those of the first sitting:
 
 {table}
 
-That is up to {most:.1%}, and all cases of a suite may move alike: compare with a baseline that was
-measured in the same sitting, as `--against` does, or say `--noise-floor 1`."""
+That is up to {most:.1%}, and all cases of a suite may move together: compare with a baseline that
+was measured in the same sitting, as `--against` does, or pass `--noise-floor 1`."""
 
 
 def simulate_assumed(like: Record) -> list[Row]:
-    """Count, for every rule and number of calls, what happens with the noise that is assumed."""
+    """Count detections by every rule and number of calls with assumed noise."""
     found: list[Row] = []
     for calls in ASSUMED_CALLS:
         names = (CHECK, *OTHERS) if calls == max(ASSUMED_CALLS) else (CHECK,)
@@ -222,7 +220,7 @@ def simulate_assumed(like: Record) -> list[Row]:
 
 
 def simulate_recorded(runs: Sequence[RunRecords], comparisons: int = COMPARISONS) -> list[Row]:
-    """Count, for every rule, what happens with the noise of recorded runs."""
+    """Count detections by every rule with the noise of recorded runs."""
     default = row_of(CHECK, DEFAULT, comparisons) | {"taken": 0.0}
     rows = [row_of(rule, CALLS, comparisons) for rule in (CHECK, *OTHERS)]
     noise = Resampled(sittings_of(runs), seed=1)
@@ -232,13 +230,12 @@ def simulate_recorded(runs: Sequence[RunRecords], comparisons: int = COMPARISONS
             count(row, now, before)
         before, now = ([as_stopped(one, Protocol()) for one in suite] for suite in (before, now))
         count(default, now, before)
-        calls = [len(one.timing.samples_ms) for one in now if one.timing]
-        default["taken"] += sum(calls) / len(calls) / comparisons
+        default["taken"] += sum(len(_samples(one)) for one in now) / len(now) / comparisons
     return [default, *rows]
 
 
 def simulate_histories(like: Record) -> list[dict[str, Any]]:
-    """Count series of equal code with a change, and steps that are found where they are."""
+    """Count series of equal code that show a change, and steps that are found at their run."""
     found = []
     for offset in OFFSETS:
         for results in LENGTHS:
@@ -254,7 +251,7 @@ def simulate_histories(like: Record) -> list[dict[str, Any]]:
 
 
 def _series(noise: Noise, results: int, size: float) -> list[MetricHistory]:
-    """Series of all cases, whose last results are slower by a share."""
+    """Draw histories of all cases; the last results are slower by a share."""
     slowed = dict.fromkeys(range(CASES), 1 + size)
     found: list[MetricHistory] = []
     while len(found) < SERIES:
@@ -265,7 +262,7 @@ def _series(noise: Noise, results: int, size: float) -> list[MetricHistory]:
 
 
 def history_table(rates: Iterable[Row]) -> str:
-    """Lay out how often series of equal code show a change, and how often slowdowns are found."""
+    """Format how often equal code shows a change, and how often slowdowns are found."""
     sizes = [f"{size:.0%}" for size in SIZES]
     headers = ("offset of a run", "results", "equal code", *sizes)
     rows = [
@@ -280,8 +277,9 @@ def history_table(rates: Iterable[Row]) -> str:
 
 
 def recorded_text(rates: Sequence[Row], runs: Sequence[RunRecords]) -> str:
-    """Say what was recorded, and what follows from it."""
+    """Describe the recorded runs and what follows from them."""
     shorter = [tuple(as_stopped(one, Protocol()) for one in run) for run in runs]
+    medians = sittings_table(runs)
     return TEXT.format(
         runs=len(runs),
         cases=len(runs[0]),
@@ -296,22 +294,20 @@ def recorded_text(rates: Sequence[Row], runs: Sequence[RunRecords]) -> str:
         stopped=_codes(shorter),
         calls=CALLS,
         sittings=_sittings(runs),
-        apart=APART.format(table=apart, most=farthest(runs))
-        if (apart := apart_table(runs))
-        else "",
+        between=BETWEEN.format(table=medians, most=farthest(runs)) if medians else "",
     )
 
 
 def spread_table(runs: Sequence[RunRecords]) -> str:
-    """Lay out what runs differ by, in percent."""
+    """Format the differences between runs, in percent."""
     columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
     cells = map(spread_cells, spreads(runs))
     rows = [[row[place] for place in columns] for row in cells]
     return markdown_table([COLUMNS[place] for place in columns], rows, text_columns=1)
 
 
-def apart_table(runs: Sequence[RunRecords]) -> str:
-    """Lay out how far each sitting is from the first; empty if there is only one."""
+def sittings_table(runs: Sequence[RunRecords]) -> str:
+    """Format every sitting's medians over the first one's; empty if there is only one."""
     parts = sittings_of(runs)
     headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
     rows = [
@@ -322,12 +318,12 @@ def apart_table(runs: Sequence[RunRecords]) -> str:
 
 
 def farthest(runs: Sequence[RunRecords]) -> float:
-    """Give the most that a case is from the first sitting, as a share; 0 if there is only one."""
+    """Return the largest difference of a case from the first sitting, as a share."""
     return max((abs(ratio - 1) for ratios in _over_first(runs) for ratio in ratios), default=0.0)
 
 
 def _over_first(runs: Sequence[RunRecords]) -> list[list[float]]:
-    """For each case, the middle of each later sitting's medians over that of the first."""
+    """Return each case's ratios of later sittings' medians to the first one's."""
     found = []
     for place in range(len(runs[0])):
         first, *later = (
@@ -345,7 +341,7 @@ def _sittings(runs: Sequence[RunRecords]) -> str:
 
 
 def _aim(row: Row) -> str:
-    """Say whether the default protocol does what is aimed at."""
+    """Describe whether the default protocol meets the aim."""
     share = {size: row["caught"][f"{size:g}"] / row["comparisons"] for size in SURE_AT}
     lacking = [f"{row['failed'] / row['comparisons']:.1%} of equal suites fail"]
     lacking *= row["failed"] > FAILED * row["comparisons"]
@@ -363,8 +359,8 @@ def _aim(row: Row) -> str:
 def _codes(runs: Sequence[RunRecords]) -> str:
     codes = equal_codes(runs)
     bad = {"fail": codes.count(1), "are inconclusive": codes.count(3)}
-    words = [f"{codes.count(0)} of {len(codes)} pass"]
-    return ", ".join([*words, *(f"{number} {word}" for word, number in bad.items() if number)])
+    others = (f"{number} {outcome}" for outcome, number in bad.items() if number)
+    return ", ".join([f"{codes.count(0)} of {len(codes)} pass", *others])
 
 
 def draw(rates: Sequence[Row]) -> bytes:
@@ -372,18 +368,10 @@ def draw(rates: Sequence[Row]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    from radialbench.reports.charts._drawing import (
-        COLOURS,
-        GREY,
-        MARKERS,
-        OVER,
-        WIDTH,
-        drawing,
-        rendered,
-    )
+    from radialbench.reports.charts import _drawing as style
 
-    with drawing():
-        figure = Figure(figsize=(WIDTH * 0.8, 5.0))
+    with style.drawing():
+        figure = Figure(figsize=(style.WIDTH * 0.8, 5.0))
         axes = figure.subplots()
         shown = [one for one in rates if one["calls"] == max(ASSUMED_CALLS)]
         shown += [one for one in rates if one["calls"] == DEFAULT]
@@ -391,80 +379,69 @@ def draw(rates: Sequence[Row]) -> bytes:
             axes.plot(
                 list(map(float, row["caught"])),
                 [count / row["comparisons"] for count in row["caught"].values()],
-                color=COLOURS[place],
-                marker=MARKERS[place],
+                color=style.COLOURS[place],
+                marker=style.MARKERS[place],
                 label=row["rule"] + ", default protocol" * (row["calls"] == DEFAULT),
                 linewidth=3 if row["rule"] == CHECK else 1.6,
-                linestyle=OVER if row["rule"] == "asv, factor 1.02" else "-",
+                linestyle=style.OVER if row["rule"] == "asv, factor 1.02" else "-",
             )
         for aim in (0.9, 0.99):
-            axes.axhline(aim, color=GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1)
+            axes.axhline(aim, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_xlabel("slowdown of one case of 50")
         axes.set_title("Slowdowns that are caught")
         axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
-        return rendered(figure, "svg")
+        return style.rendered(figure, "svg")
 
 
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
-    rates, recorded = read_rates(ASSUMED), stored_rates()
-    noise, calls = "assumed noise", "at 100 calls a case"
-    if recorded:
-        noise, calls = "recorded noise", "at 100 calls a case and with the default protocol"
     return {
-        "catches": rates_table(rates),
-        "recorded": recorded_text(recorded, read_runs(RECORDS)) if recorded else "",
-        "picture": LINE.format(noise=noise, calls=calls, name=PICTURE),
+        "catches": rates_table(read_rates(ASSUMED)),
+        "recorded": recorded_text(recorded_rates(), read_runs(RECORDS)),
+        "picture": LINE,
         "histories": history_table(read_rates(HISTORIES)),
     }
 
 
-def picture() -> bytes:
-    """Draw the page's picture, of recorded noise if there is some."""
-    return draw(stored_rates() or read_rates(ASSUMED))
+def save_picture(path: Path) -> None:
+    """Draw the page's picture."""
+    path.write_bytes(draw(recorded_rates()))
 
 
 def read_rates(path: Path) -> list[Row]:
-    """Read rates that were counted with assumed noise."""
+    """Read rates with assumed noise."""
     found: list[Row] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def stored_rates(records: Path = RECORDS, rates: Path = RECORDED) -> list[Row] | None:
-    """Return the rates that were counted from recorded runs; None if there are none of these."""
-    if not records.exists() or not rates.exists():
-        return None
+def recorded_rates(records: Path = RECORDS, rates: Path = RECORDED) -> list[Row]:
+    """Read rates with recorded noise, or exit if they are of other records."""
     stored = json.loads(rates.read_text(encoding="utf-8"))
+    if stored["records"] != file_hash(records):
+        raise SystemExit(f"{rates} is not of {records}: run python -m benchmarks.checks")
     found: list[Row] = stored["rates"]
-    return found if stored["records"] == file_hash(records) else None
-
-
-def store(found: Iterable[Row], path: Path, *, head: str = "[", end: str = "]") -> None:
-    """Keep rates, a line each."""
-    lines = ",\n".join(map(json.dumps, found))
-    path.write_text(f"{head}\n{lines}\n{end}\n", encoding="utf-8")
+    return found
 
 
 def store_recorded(found: Iterable[Row], path: Path, records: Path) -> None:
-    """Keep rates with the hash of the records they were counted from."""
-    store(found, path, head=f'{{"records": "{file_hash(records)}", "rates": [', end="]}")
+    """Write rates with the hash of the records they were counted from."""
+    write_rows(path, found, f'{{"records": "{file_hash(records)}", "rates": [', "]}")
 
 
 def main() -> int:
-    """Simulate what is asked for or lacking."""
-    parser = argparse.ArgumentParser(description="What checks catch, simulated.")
-    parser.add_argument("--all", action="store_true", help="also what needs no records, anew")
+    """Simulate rates with recorded noise, or all rates."""
+    parser = argparse.ArgumentParser(description="Simulate what checks catch.")
+    parser.add_argument("--all", action="store_true", help="simulate assumed noise too")
     options = parser.parse_args()
     runs = read_runs(RECORDS)
-    # Of a record that has nothing besides its times that varies from run to run.
+    # Only the times of this record vary from run to run.
     like = replace(runs[0][0], ceiling=None, isolated=None, telemetry=None)
-    if options.all or stored_rates() is None:
-        store_recorded(simulate_recorded(runs), RECORDED, RECORDS)
+    store_recorded(simulate_recorded(runs), RECORDED, RECORDS)
     if options.all:
-        store(simulate_assumed(like), ASSUMED)
-        store(simulate_histories(like), HISTORIES)
+        write_rows(ASSUMED, simulate_assumed(like))
+        write_rows(HISTORIES, simulate_histories(like))
     return 0
 
 

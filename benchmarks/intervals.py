@@ -1,18 +1,17 @@
-"""Compare intervals for the ratio of two times whose samples were taken in turn.
+"""Compare intervals for the ratio of two times that were sampled in turn.
 
-    python -m benchmarks.intervals           # simulate anew, about five minutes
+    python -m benchmarks.intervals           # simulate, about five minutes
     python -m benchmarks.pages measurement   # docs/measurement.md
 
-A 95% interval has to hold the true median of the ratios in 95 of 100 cases whatever the noise is:
-nobody knows the noise of the next machine. Of the intervals that do, the shortest is the best.
-`radialbench.records.statistics` uses the winner. The part is made of
-benchmarks/results/intervals.json.
+A 95% interval has to hold the true median of the ratios in 95 of 100 cases under any noise, since
+the noise of the next machine is unknown. The shortest interval that does is the best, and
+`radialbench.records.statistics` uses it. benchmarks/results/intervals.json holds the results.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from itertools import combinations
+from itertools import accumulate, combinations
 from math import comb, exp, log, sqrt
 
 import numpy as np
@@ -30,15 +29,15 @@ PAIRS = (5, 6, 8, 10, 15, 20, 30, 60)
 TRIALS = 40_000
 CHUNK = 1_000
 MISS = 0.05
-"""How often a 95% interval may miss the truth."""
+"""The share of trials in which a 95% interval may miss the truth."""
 
 Floats = NDArray[np.float64]
 Draw = Callable[[Generator, tuple[int, int]], Floats]
-"""Draws [trials, pairs] logarithms of ratios."""
+"""Draws logarithms of ratios, [trials, pairs]."""
 
 
 def both(noise: Draw) -> Draw:
-    """Return the noise of a ratio whose two times have the same noise."""
+    """Return the noise of a ratio of two times with the same noise."""
     return lambda rng, shape: noise(rng, shape) - noise(rng, shape)
 
 
@@ -48,28 +47,28 @@ def normal(rng: Generator, shape: tuple[int, int]) -> Floats:
 
 
 def delayed(rng: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw calls that wait, mostly for a short and sometimes for a long time."""
+    """Draw calls with lognormal delays."""
     return 0.01 * rng.lognormal(0, 1, shape)
 
 
 def held_up(rng: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw calls of which one in ten takes a third longer."""
+    """Draw calls; one in ten takes a third longer."""
     return normal(rng, shape) + 0.3 * (rng.random(shape) < 0.1)
 
 
 def two_clocks(rng: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw ratios that depend on which of the two was called first, which chance decides."""
+    """Draw ratios that depend on the random order of the two calls."""
     return rng.normal(0, 0.003, shape) + 0.01 * rng.choice([-1.0, 1.0], shape)
 
 
 def drifting(rng: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw ratios of calls that drift together, as a clock makes them."""
+    """Draw ratios of calls that drift together, as with a clock."""
     common = np.cumsum(rng.normal(0, 0.02, shape), axis=1)
     return (common + normal(rng, shape)) - (common + normal(rng, shape))
 
 
 def lasting(rng: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw ratios of which each is like the one before it: more than an interval can know of."""
+    """Draw ratios that depend on the ratio before."""
     found = normal(rng, shape)
     for place in range(1, shape[1]):
         found[:, place] = 0.5 * found[:, place - 1] + sqrt(0.75) * found[:, place]
@@ -77,8 +76,8 @@ def lasting(rng: Generator, shape: tuple[int, int]) -> Floats:
 
 
 @cache
-def recorded_ratios() -> list[Floats]:
-    """Logarithms of 30 ratios each of cases that were sampled in turn on a GPU."""
+def recorded_ratios() -> Floats:
+    """Return centred logarithms of 30 ratios for each pair of cases sampled in turn on a GPU."""
     groups: dict[object, list[tuple[float, ...]]] = {}
     for name in ("kernels", "peers", "scaling"):
         for record in read(RESULTS / f"{name}.jsonl").records:
@@ -86,13 +85,13 @@ def recorded_ratios() -> list[Floats]:
                 key = (record.group, record.ceiling)
                 groups.setdefault(key, []).append(record.timing.steady_ms)
     pairs = [pair for group in groups.values() for pair in combinations(group, 2)]
-    logs = [np.log(np.divide(above, below)) for above, below in pairs]
-    return [np.asarray(each - np.median(each)) for each in logs]
+    logs = np.stack([np.log(np.divide(above, below)) for above, below in pairs])
+    return np.asarray(logs - np.median(logs, axis=1, keepdims=True))
 
 
 def recorded(rng: Generator, shape: tuple[int, int]) -> Floats:
-    """Draw from recorded ratios: two cases a trial."""
-    known = np.stack(recorded_ratios())
+    """Draw from the recorded ratios of one pair of cases per trial."""
+    known = recorded_ratios()
     cases = rng.integers(0, len(known), (shape[0], 1))
     drawn: Floats = known[cases, rng.integers(0, known.shape[1], shape)]
     return drawn
@@ -110,28 +109,28 @@ NOISES: dict[str, Draw] = {
     "drift of both": drifting,
     "recorded on GPUs": recorded,
 }
-"""Noise under which an interval claims its 95%."""
+"""Noise with independent pairs, under which an interval must hold its 95%."""
 
 SKEWED = ("lognormal delays of one", "one in ten of one held up")
-"""Of these the true median is not 0: it is found from four million draws."""
+"""Noise with a true median other than 0, which four million draws estimate."""
 
 LASTING = "each like the one before"
-"""Noise under which none of them can."""
+"""Noise with dependent pairs, under which no interval here holds 95%."""
 
 Interval = Callable[[Floats], tuple[Floats, Floats] | None]
-"""Makes both ends of [trials, pairs] sorted logarithms; None where the pairs are too few."""
+"""Computes both ends from sorted logarithms, [trials, pairs]; None for too few pairs."""
 
 
 def order_statistics(logs: Floats) -> tuple[Floats, Floats] | None:
-    """Two of the ratios: how often they hold the median is a matter of tossing coins."""
+    """Return two of the ratios, by inverting the sign test (Thompson 1936)."""
     rank = interval_rank(logs.shape[1])
     return (logs[:, rank - 1], logs[:, -rank]) if rank else None
 
 
 def midpoints(logs: Floats) -> tuple[Floats, Floats] | None:
-    """Half way from these two to the next ones inwards, where that holds 95% too (Guilbaud 1979).
+    """Return midpoints to the next ratios inwards, where these hold 95% too (Guilbaud 1979).
 
-    Whatever the noise, they hold the median as often as both pairs do on average.
+    Under any noise they hold the median as often as both pairs of ratios do on average.
     """
     rank = interval_rank(logs.shape[1])
     if not rank or sum(_misses(logs.shape[1], rank)) > 2 * MISS:
@@ -140,7 +139,7 @@ def midpoints(logs: Floats) -> tuple[Floats, Floats] | None:
 
 
 def interpolated(logs: Floats) -> tuple[Floats, Floats] | None:
-    """As far inwards as holds 95% of nearly any smooth noise (Hettmansperger, Sheather 1986)."""
+    """Interpolate to 95% for nearly any smooth noise (Hettmansperger, Sheather 1986)."""
     count = logs.shape[1]
     rank = interval_rank(count)
     if not rank:
@@ -151,7 +150,7 @@ def interpolated(logs: Floats) -> tuple[Floats, Floats] | None:
 
 
 def _misses(count: int, rank: int) -> tuple[float, float]:
-    """How often the median lies outside the samples of a rank, and outside the next ones."""
+    """Return how often the median is outside the samples of a rank, and of the next rank."""
     outer, inner = (2 * sum(comb(count, k) for k in range(r)) / 2**count for r in (rank, rank + 1))
     return outer, inner
 
@@ -165,14 +164,14 @@ def _inwards(logs: Floats, rank: int, part: float) -> tuple[Floats, Floats]:
 
 
 def bootstrap(logs: Floats) -> tuple[Floats, Floats] | None:
-    """The percentile bootstrap of the median; the ranks it draws are the same for all samples."""
+    """Return the percentile bootstrap of the median, with the same ranks for all samples."""
     lower, upper = drawn_ranks(logs.shape[1], 2000)
     low, high = np.quantile((logs[:, lower] + logs[:, upper]) / 2, (MISS / 2, 1 - MISS / 2), axis=1)
     return low, high
 
 
 def signed_rank(logs: Floats) -> tuple[Floats, Floats] | None:
-    """Two of the means of pairs of ratios (Wilcoxon, Hodges and Lehmann 1963)."""
+    """Return two of the means of pairs of ratios (Hodges and Lehmann 1963)."""
     count = logs.shape[1]
     cut = _signed_rank_cut(count)
     if cut is None:
@@ -193,23 +192,17 @@ INTERVALS: dict[str, Interval] = {
 
 @cache
 def _signed_rank_cut(count: int) -> int | None:
-    """How many means may be left out on either side; None where even all are too few."""
-    ways = [1]
+    """Return how many means to leave out on either side; None for too few ratios."""
+    ways = [1]  # Subsets of the ranks by their sum, as the coefficients of a polynomial.
     for rank in range(1, count + 1):
-        ways = [
-            (ways[total] if total < len(ways) else 0)
-            + (ways[total - rank] if 0 <= total - rank < len(ways) else 0)
-            for total in range(len(ways) + rank)
-        ]
-    cut, held = -1, 0
-    while 2 * (held + ways[cut + 1]) <= MISS * 2**count:
-        cut += 1
-        held += ways[cut]
+        zeros = [0] * rank
+        ways = [a + b for a, b in zip(ways + zeros, zeros + ways, strict=True)]
+    cut = sum(2 * sums <= MISS * 2**count for sums in accumulate(ways)) - 1
     return cut if cut >= 0 else None
 
 
 Results = Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]
-"""By noise, pairs and interval: the share of trials that held the truth, and the mean width."""
+"""The share of trials that held the truth and the mean width, by noise, pairs and interval."""
 
 
 def simulate(noise: str, pairs: int, trials: int = TRIALS) -> dict[str, tuple[float, float]]:
@@ -232,7 +225,7 @@ def simulate(noise: str, pairs: int, trials: int = TRIALS) -> dict[str, tuple[fl
 
 
 def coverage_table(results: Results) -> str:
-    """Lay out how often each interval held the truth at least, and with how many pairs."""
+    """Format the lowest share of trials that held the truth, and its number of pairs."""
     rows = []
     for noise, by_pairs in results.items():
         cells = []
@@ -245,7 +238,7 @@ def coverage_table(results: Results) -> str:
 
 
 def width_table(results: Results) -> str:
-    """Lay out how wide the others are beside order statistics: geometric means over the noises."""
+    """Format widths over those of order statistics: geometric means over the noises."""
     others = [name for name in INTERVALS if name != "order statistics"]
     rows = []
     for pairs in map(str, PAIRS[1:]):
@@ -271,7 +264,7 @@ def parts() -> dict[str, str]:
 
 
 def main() -> None:
-    """Simulate every interval under every noise, and store what they hold."""
+    """Simulate every interval under every noise, and store the results."""
     results = {
         noise: {str(pairs): simulate(noise, pairs) for pairs in PAIRS}
         for noise in (*NOISES, LASTING)

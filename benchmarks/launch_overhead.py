@@ -1,10 +1,10 @@
-"""Time what a call of block_sparse_attention takes of the host beyond the launch itself.
+"""Time the host overhead of a call of block_sparse_attention over the bare launch.
 
     python -m benchmarks.launch_overhead   # on an NVIDIA GPU, a second for each kernel
 
-The bare launch is `kernel[grid](...)` of the Triton or Gluon kernel, with the very arguments that
-the call gives it. Both are timed in turn, in batches on one small problem, so that the GPU never
-holds the host up. Exits with 1 if the difference of the medians is above 25 µs.
+The bare launch is `kernel[grid](...)` of the Triton or Gluon kernel with the call's arguments. Both
+are timed in turn, in batches on one small problem, so that the host never waits for the GPU. Exits
+with 1 if the difference of the medians is above 25 µs.
 """
 
 import sys
@@ -32,12 +32,12 @@ KERNELS = {
 
 
 class Recorder:
-    """Stands for a kernel, and keeps what it is launched with."""
+    """Stands in for a kernel, and keeps the arguments of its launch."""
 
     arg_names = ()
 
     def __getitem__(self, grid: tuple[int, int]) -> Callable[..., None]:
-        """Return what takes the arguments."""
+        """Return the launcher of a grid."""
 
         def record(*arguments: Any, **options: Any) -> None:
             self.launched = (grid, arguments, options)
@@ -46,7 +46,7 @@ class Recorder:
 
 
 def main() -> int:
-    """Time both kernels, as far as the GPU runs them."""
+    """Time the kernels that the GPU can run."""
     if not torch.cuda.is_available():
         raise SystemExit("needs an NVIDIA GPU: PyTorch finds none on this machine")
     print(torch.cuda.get_device_name(), f"torch {torch.__version__}", sep=", ")
@@ -87,7 +87,7 @@ def pair(backend: str) -> tuple[Callable[[], object], Callable[[], object]]:
 
 
 def times_us(*calls: Callable[[], object]) -> list[float]:
-    """Return the median time that each call takes of the host."""
+    """Return each call's median time on the host, in µs."""
     found: list[list[float]] = [[] for _ in calls]
     for batch in range(BATCHES + 2):
         for call, times in zip(calls, found, strict=True):

@@ -1,34 +1,32 @@
-"""Suites with noise: assumed, of two levels, or drawn from runs that were recorded."""
+"""Draw suites with noise: assumed, at two levels, or resampled from recorded runs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import fields, replace
 
 import numpy as np
 
+from benchmarks.parts import timing_of
 from radialbench.records.measurement import Measurement, Rounds
 from radialbench.records.result import Record
 from radialbench.records.statistics import estimate_median
 from radialbench.suites.schema import Protocol
 
-T = TypeVar("T")
-
 PROCESSES = 0.003
 CALLS = 0.015
 TAILS = 0.03
-"""Share of calls that are disturbed, by up to 10%."""
+"""Share of calls that are slower, by up to 10%."""
 
 STRETCH = 10
-"""Successive calls that are drawn together, since what disturbs one may last."""
+"""Successive calls that are drawn together, since a disturbance may last."""
 
 Suite = list[Record]
 
 
 class Noise:
-    """Draws runs of one suite whose true times are known.
+    """Draws runs of one suite with known true times.
 
-    What is not drawn is that of the record `like`, which must have no figures besides its times
-    that vary from run to run; `processes` is the standard deviation of a case's offset in a run.
+    All other fields are those of the record `like`, whose times alone may vary from run to run.
+    `processes` is the standard deviation of a case's offset in a run.
     """
 
     def __init__(
@@ -47,7 +45,7 @@ class Noise:
         self.processes = processes
 
     def run(self, slowed: dict[int, float] | None = None) -> Suite:
-        """Draw one process: every case has its own offset in it."""
+        """Draw one process, with an offset for every case."""
         count = len(self.truth_ms)
         offsets = self.rng.normal(0, self.processes, (count, 1))
         calls = self.rng.normal(0, CALLS, (count, self.calls))
@@ -67,15 +65,14 @@ def _measured(samples: Sequence[float]) -> Measurement:
 
 
 class Resampled:
-    """Draws pairs of runs of suites whose noise is that of recorded runs.
+    """Draws pairs of runs of a suite with the noise of recorded runs.
 
-    A case of a suite is a recorded one, drawn anew for each pair. Its two runs are two different
-    processes of one sitting, drawn for each case by itself: were one process drawn for a whole
-    suite, its cases would go up and down together as the few recorded ones did, and fewer suites
-    would fail. Calls are drawn from about the same place of the run, as a GPU's clock is another
-    in its first tenth of a second than later.
+    Each case of a pair is a recorded case, drawn at random. Its two runs are two processes of one
+    sitting, drawn for each case separately: with one process for a whole suite, its cases would
+    move together as the few recorded ones did, and fewer suites would fail. Calls are drawn from
+    about the same place of the run, since a GPU's clock changes in its first tenth of a second.
 
-    A sitting holds at least two processes, and for each the records of the same cases.
+    Every sitting holds at least two processes, each with records of the same cases.
     """
 
     def __init__(
@@ -97,12 +94,12 @@ class Resampled:
             two = self.rng.choice(len(runs), 2, replace=False)
             for suite, process in zip((before, now), two, strict=True):
                 record = runs[process][case]
-                timing = self._drawn(_timing(record))
+                timing = self._drawn(timing_of(record))
                 suite.append(replace(record, case=f"case{place}", timing=timing))
         return before, now
 
     def _drawn(self, timing: Measurement) -> Measurement:
-        """Draw as many calls of a measurement, with what was read beside them."""
+        """Draw as many calls of a measurement, with their telemetry."""
         count = len(timing.samples_ms)
         starts = np.arange(0, count, STRETCH)
         starts = starts + self.rng.integers(-STRETCH // 2, STRETCH // 2 + 1, len(starts))
@@ -113,12 +110,11 @@ class Resampled:
 
 
 def as_stopped(record: Record, protocol: Protocol) -> Record:
-    """Give a record as a protocol would have left it: the calls until the median is known enough.
+    """Return a record with the calls that a protocol takes until the median is precise enough.
 
-    What it holds must be the calls of a longer run of the same protocol: then the shorter run is
-    its beginning.
+    The record must be of a longer run of the same protocol, so that the shorter run is its start.
     """
-    timing = _timing(record)
+    timing = timing_of(record)
     steady: list[float] = []
     spent_ms = 0.0
     calls = zip(timing.samples_ms, timing.throttled, strict=True)
@@ -136,22 +132,13 @@ def as_stopped(record: Record, protocol: Protocol) -> Record:
 
 
 def _beside(rounds: Rounds | None, places: Sequence[int]) -> Rounds | None:
-    """What was read beside the calls at these places."""
+    """Return the telemetry of the calls at these places."""
     if rounds is None:
         return None
 
-    def drawn(column: Sequence[T]) -> tuple[T, ...]:
-        return tuple(column[place] for place in places) if column else ()
-
-    return Rounds(
-        rounds.source,
-        sm_mhz=drawn(rounds.sm_mhz),
-        power_w=drawn(rounds.power_w),
-        temperature_c=drawn(rounds.temperature_c),
-        slowed_by=drawn(rounds.slowed_by),
-    )
-
-
-def _timing(record: Record) -> Measurement:
-    assert record.timing is not None
-    return record.timing
+    columns = {field.name: getattr(rounds, field.name) for field in fields(rounds)}
+    source = columns.pop("source")
+    drawn = {
+        name: tuple(map(column.__getitem__, places)) for name, column in columns.items() if column
+    }
+    return Rounds(source, **drawn)

@@ -1,4 +1,4 @@
-"""Rewrite the pages that are made from records: README.md, and those under docs/.
+"""Rewrite the pages that are made from records: README.md and pages under docs/.
 
     python -m benchmarks.pages                  # all of them, with their pictures
     python -m benchmarks.pages paper tuning     # some
@@ -40,23 +40,19 @@ SUITES = {
     "paper": "the videos of the radial attention paper, with its figures beside ours",
     "peers": "our kernels beside other libraries'",
 }
-"""Suites whose report is an example, and what each measures."""
+"""Suites with an example report, and what each measures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that is made from records: its parts by name, and what draws its pictures."""
+    """A page made from records: its parts by name, and what draws its pictures."""
 
     path: Path
     parts: Callable[[], Mapping[str, str]]
     pictures: Mapping[Path, Callable[[Path], object]] = field(default_factory=dict)
 
     def written(self, text: str) -> str:
-        """Put the parts into a text of the page.
-
-        Raises:
-            SystemExit: A mark is missing, or there twice.
-        """
+        """Insert the parts into the text of the page, or exit if a mark is not there once."""
         for name, part in self.parts().items():
             begin, end = f"<!-- {name}: made by {MAKER} -->\n", f"<!-- /{name} -->"
             if text.count(begin) != 1 or text.count(end) != 1:
@@ -111,25 +107,19 @@ def example(suite: str) -> str:
 
 PAGES = {
     "readme": Page(ROOT / "README.md", readme_parts, {IMAGES / "masks.png": draw_masks}),
-    "check": Page(
-        DOCS / "check.md",
-        checks.parts,
-        {IMAGES / checks.PICTURE: lambda path: path.write_bytes(checks.picture())},
-    ),
+    "check": Page(DOCS / "check.md", checks.parts, {IMAGES / checks.PICTURE: checks.save_picture}),
     "examples": Page(EXAMPLES / "index.md", example_parts),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),
     "performance": Page(DOCS / "performance.md", performance.parts),
     "tuning": Page(
-        DOCS / "tuning.md",
-        tuning.parts,
-        {IMAGES / tuning.PICTURE: lambda path: path.write_bytes(tuning.picture())},
+        DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}
     ),
 }
 
 
 def texts_of(name: str) -> dict[Path, str]:
-    """Return every file of a page with the text that its records make, pictures apart."""
+    """Return the text of every file of a page, without pictures, as its records make it."""
     page = PAGES[name]
     texts = {page.path: page.written(page.path.read_text(encoding="utf-8"))}
     if name == "examples":
@@ -139,9 +129,11 @@ def texts_of(name: str) -> dict[Path, str]:
 
 def main() -> int:
     """Write the chosen pages, or compare them."""
-    parser = argparse.ArgumentParser(description="Pages that are made from records.")
+    parser = argparse.ArgumentParser(description="Write the pages that are made from records.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(PAGES)} (all)")
-    parser.add_argument("--check", action="store_true", help="only say which pages differ")
+    parser.add_argument(
+        "--check", action="store_true", help="print which pages differ, and write nothing"
+    )
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in PAGES]:
         parser.error(f"no page {unknown[0]!r}; there are {', '.join(PAGES)}")

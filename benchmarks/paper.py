@@ -1,23 +1,22 @@
-"""The radial attention paper's figures beside what we compute and measure.
+"""Compare the radial attention paper's figures with what we compute and measure.
 
     radialbench run paper -o results/paper                       # attention
     python -m benchmarks.paper_step -o results/paper_step.jsonl  # blocks and steps; see there
     python -m benchmarks.pages paper                             # docs/paper.md
 
-The page is made of the masks and models themselves and of benchmarks/results/paper.jsonl and
-paper_step.jsonl; what was not measured yet is not on it.
+The page is computed from the masks and models, and from benchmarks/results/paper.jsonl and
+paper_step.jsonl.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from benchmarks.parts import NOT_YET, RESULTS, read_lines, source_of
+from benchmarks.parts import RESULTS, Timed, read_lines, source_of
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.library import load_mask
-from radialbench.maskgen.work import Schedule, call_work
-from radialbench.records.measurement import Measurement
-from radialbench.records.result import Environment, Record
+from radialbench.maskgen.work import call_work
+from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
 from radialbench.reports.doc_tables import PerformanceTarget, find, target_table
@@ -46,18 +45,18 @@ RECORDS = RESULTS / "paper.jsonl"
 TIMES = RESULTS / "paper_step.jsonl"
 
 RADIAL = "radial"
-"""What attends besides the dense kernels of `PEERS`: the authors' mask on ours, in all layers."""
+"""Attention with the authors' mask on our kernel, in all layers; others are dense, of `PEERS`."""
 
 STEP = "step"
-"""The part that is a whole call of the transformer; other parts are its kinds of blocks."""
+"""The part that is a whole call of the transformer; other parts are kinds of blocks."""
 
 
 @dataclass(frozen=True, slots=True)
-class PartTime:
-    """How long a part of a transformer takes, sampled in turn with the other kinds of attention.
+class PartTime(Timed):
+    """The time of one part of a transformer, sampled in turn with the other kinds of attention.
 
-    The part is `step` or a kind of block, of which a call has `count`; what attends is `radial` or
-    a dense kernel. `attention_ms` is of each sample, and empty where it is not known.
+    The part is `step`, or a kind of block that a call has `count` times; attention is `radial` or
+    a dense kernel. `attention_ms` has one value per sample; it is empty where unknown.
     """
 
     model: str
@@ -66,96 +65,93 @@ class PartTime:
     count: int
     attention: str
     mask: str
-    timing: Measurement
-    environment: Environment
-    created: str
     attention_ms: tuple[float, ...] = ()
 
 
 SHOWN = ("flash", "fa3")
-"""Dense kernels of the README's table: the paper's own, and one of today's."""
+"""Dense kernels of the README's table: the paper's, and a current one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class VideoTimes:
-    """All parts of one video that were timed."""
+    """All timed parts of one video."""
 
     video: Video
     parts: tuple[PartTime, ...]
 
     def kinds(self) -> list[str]:
-        """Kinds of blocks, the first layers' kind first."""
+        """Return the kinds of blocks, the first layers' kind first."""
         return list(dict.fromkeys(part.part for part in self.parts if part.part != STEP))
 
     def find(self, part: str, attention: str) -> PartTime | None:
-        """The time of a part with one kind of attention; the last, if it was timed again."""
-        for one in reversed(self.parts):
-            if (one.part, one.attention) == (part, attention):
-                return one
-        return None
+        """Return the last timing of a part with one kind of attention."""
+        found = (p for p in reversed(self.parts) if (p.part, p.attention) == (part, attention))
+        return next(found, None)
 
     def blocks_ms(self, attention: str) -> float | None:
-        """All blocks of a call: each kind's median times its count."""
+        """Return the time of all blocks of a call: each kind's median times its count."""
         found = [self.find(kind, attention) for kind in self.kinds()]
         known = [one.count * one.timing.median_ms for one in found if one]
         return sum(known) if known and len(known) == len(found) else None
 
     def call_ms(self, attention: str) -> float | None:
-        """A call of the transformer: as measured, or its blocks where only they were."""
+        """Return the time of a call of the transformer, measured whole or as its blocks."""
         step = self.find(STEP, attention)
         return step.timing.median_ms if step else self.blocks_ms(attention)
 
-    def layers_ms(self, attention: str, layers: int) -> float | None:
-        """The first layers of a call, which are all of the first kind."""
-        if not layers:
-            return 0.0
-        one = self.find(self.kinds()[0], attention) if self.kinds() else None
-        return layers * one.timing.median_ms if one else None
-
     def video_s(self, peer: str, *, radial: bool) -> float | None:
-        """All steps of a video, in seconds: from calls and the schedule, not run as a whole.
+        """Return the time of all steps of a video, computed from calls and the schedule.
 
-        The dense kernel is also that of the steps and layers that stay dense.
+        Steps and layers that stay dense use the same dense kernel.
         """
         schedule, calls = self.video.schedule, self.video.preset.calls
         dense, sparse = self.call_ms(peer), self.call_ms(RADIAL)
         if not radial:
             return None if dense is None else schedule.steps * calls * dense / 1e3
-        still = self._still_dense_ms(peer, schedule)
+        still = self._still_dense_ms(peer)
         if dense is None or sparse is None or still is None:
             return None
-        ms = schedule.dense_steps * dense + (schedule.steps - schedule.dense_steps) * (
-            sparse + still
-        )
-        return calls * ms / 1e3
+        sparse_steps = schedule.steps - schedule.dense_steps
+        return calls * (schedule.dense_steps * dense + sparse_steps * (sparse + still)) / 1e3
 
-    def _still_dense_ms(self, peer: str, schedule: Schedule) -> float | None:
-        """What the layers that stay dense add to a sparse call."""
-        dense = self.layers_ms(peer, schedule.dense_layers)
-        sparse = self.layers_ms(RADIAL, schedule.dense_layers)
-        return None if dense is None or sparse is None else dense - sparse
+    def video_ratio(self, peer: str) -> Estimate | None:
+        """Return how many times as long a video takes with a dense kernel alone."""
+        dense, own = self.video_s(peer, radial=False), self.video_s(peer, radial=True)
+        return Estimate(dense / own) if dense and own else None
+
+    def _still_dense_ms(self, peer: str) -> float | None:
+        """Return the time that layers that stay dense add to a sparse call."""
+        layers, kinds = self.video.schedule.dense_layers, self.kinds()
+        if not layers:
+            return 0.0
+        dense, own = (self.find(kinds[0], name) if kinds else None for name in (peer, RADIAL))
+        return layers * (dense.timing.median_ms - own.timing.median_ms) if dense and own else None
 
     def over(self, part: str, peer: str) -> Estimate | None:
-        """How many times as long a part takes with a dense kernel, by samples of one round."""
+        """Return the paired ratio of a part's times, dense kernel over radial."""
         dense, own = self.find(part, peer), self.find(part, RADIAL)
         return interleaved_ratio(dense.timing, own.timing) if dense and own else None
 
 
 def of_videos(times: Iterable[PartTime]) -> list[VideoTimes]:
-    """Sort times by video; videos without any are left out."""
-    times = list(times)
-    found = [
-        VideoTimes(
-            video,
-            tuple(one for one in times if (one.model, one.size) == (video.model, video.size)),
-        )
-        for video in VIDEOS
-    ]
-    return [one for one in found if one.parts]
+    """Group times by video; videos without times are left out."""
+    parts: dict[tuple[str, str], list[PartTime]] = {}
+    for one in times:
+        parts.setdefault((one.model, one.size), []).append(one)
+    keys = ((video, (video.model, video.size)) for video in VIDEOS)
+    return [VideoTimes(video, tuple(parts[key])) for video, key in keys if key in parts]
+
+
+def _ms(part: PartTime | None) -> str:
+    return format_sig3(part.timing.median_ms) if part else EMPTY_CELL
+
+
+def _times(ratio: Estimate | None) -> str:
+    return format_ratio(ratio.value) if ratio else EMPTY_CELL
 
 
 def part_table(videos: Iterable[VideoTimes]) -> str:
-    """Every part with radial attention beside dense kernels."""
+    """Format every part's time with radial attention and with dense kernels."""
     names = PEERS.values()
     headers = ("video", "part", "in a call", "radial ms", *(f"{name} ms" for name in names))
     headers = (*headers, *(f"over {name}" for name in names))
@@ -164,24 +160,13 @@ def part_table(videos: Iterable[VideoTimes]) -> str:
         for part in dict.fromkeys(part.part for part in one.parts):
             found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
             count = next(part.count for part in found.values() if part)
-            over = [one.over(part, peer) for peer in PEERS]
-            body.append(
-                (
-                    one.video.title,
-                    part,
-                    str(count),
-                    *(
-                        EMPTY_CELL if p is None else format_sig3(p.timing.median_ms)
-                        for p in found.values()
-                    ),
-                    *(EMPTY_CELL if r is None else format_ratio(r.value) for r in over),
-                )
-            )
+            over = map(_times, (one.over(part, peer) for peer in PEERS))
+            body.append((one.video.title, part, str(count), *map(_ms, found.values()), *over))
     return markdown_table(headers, body, text_columns=2)
 
 
 def inside_table(videos: Iterable[VideoTimes]) -> str:
-    """How long attention takes within each part, and how near that is to the fastest dense one."""
+    """Format the time of attention within each part, and its share of the ideal."""
     names = PEERS.values()
     headers = ("video", "part", "radial ms", *(f"{name} ms" for name in names), "of ideal")
     body = []
@@ -195,13 +180,13 @@ def inside_table(videos: Iterable[VideoTimes]) -> str:
             if RADIAL not in taken or len(taken) < 2:
                 continue
             ideal = density * min(ms for peer, ms in taken.items() if peer != RADIAL)
-            told = (format_sig3(taken[peer]) if peer in taken else EMPTY_CELL for peer in found)
-            body.append((one.video.title, part, *told, format_percent(ideal / taken[RADIAL])))
-    return markdown_table(headers, body, text_columns=2) if body else ""
+            shown = (format_sig3(taken[peer]) if peer in taken else EMPTY_CELL for peer in found)
+            body.append((one.video.title, part, *shown, format_percent(ideal / taken[RADIAL])))
+    return markdown_table(headers, body, text_columns=2)
 
 
 def sum_table(videos: Iterable[VideoTimes]) -> str:
-    """Blocks times their count beside the call that was measured whole."""
+    """Format blocks times their count beside the call that was measured whole."""
     headers = ("video", "attention", "blocks × count, ms", "whole call, ms", "blocks of the call")
     body = []
     for one in videos:
@@ -215,7 +200,7 @@ def sum_table(videos: Iterable[VideoTimes]) -> str:
 
 
 def video_table(videos: Iterable[VideoTimes]) -> str:
-    """Whole videos, multiplied from calls by the schedule, beside the paper's."""
+    """Format whole videos, computed from calls and the schedule, beside the paper's."""
     headers = (
         *("video", "dense kernel", "from", "dense s", "radial s", "speed-up"),
         *("paper, dense s", "paper, radial s", "paper", "H100s"),
@@ -227,7 +212,8 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
             dense, own = one.video_s(peer, radial=False), one.video_s(peer, radial=True)
             if dense is None or own is None:
                 continue
-            told = claim.seconds if peer == "flash" else None
+            claimed_s = claim.seconds if peer == "flash" else None
+            paper_ratio = claim.speedup if peer == "flash" else None
             body.append(
                 (
                     one.video.title,
@@ -236,53 +222,34 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
                     format_sig3(dense),
                     format_sig3(own),
                     format_ratio(dense / own),
-                    *(
-                        (EMPTY_CELL, EMPTY_CELL)
-                        if told is None
-                        else (f"{told[0]:,.0f}", f"{told[1]:,.0f}")
-                    ),
-                    format_ratio(claim.speedup)
-                    if claim.speedup and peer == "flash"
-                    else EMPTY_CELL,
-                    str(claim.gpus) if told else EMPTY_CELL,
+                    *((f"{s:,.0f}" for s in claimed_s) if claimed_s else (EMPTY_CELL, EMPTY_CELL)),
+                    format_ratio(paper_ratio) if paper_ratio else EMPTY_CELL,
+                    str(claim.gpus) if claimed_s else EMPTY_CELL,
                 )
             )
     return markdown_table(headers, body, text_columns=3)
 
 
 def call_table(videos: Iterable[VideoTimes]) -> str:
-    """Calls that were measured whole, and the videos that they add up to: the README's table."""
+    """Format the README's table: calls that were measured whole, and their videos."""
     over = [f"{what}, over {PEERS[peer]}" for what in ("a call", "a video") for peer in SHOWN]
     headers = ("video", "radial ms", *(f"{PEERS[peer]} ms" for peer in SHOWN), *over)
     body = []
     for one in videos:
         found = [one.find(STEP, attention) for attention in (RADIAL, *SHOWN)]
         calls = [one.over(STEP, peer) for peer in SHOWN]
-        whole = [(one.video_s(p, radial=False), one.video_s(p, radial=True)) for p in SHOWN]
-        if None in found or None in calls:
-            continue
-        body.append(
-            (
-                one.video.title,
-                *(
-                    EMPTY_CELL if part is None else format_sig3(part.timing.median_ms)
-                    for part in found
-                ),
-                *(EMPTY_CELL if ratio is None else format_ratio(ratio.value) for ratio in calls),
-                *(
-                    format_ratio(dense / own) if dense and own else EMPTY_CELL
-                    for dense, own in whole
-                ),
-            )
-        )
+        whole = [one.video_ratio(peer) for peer in SHOWN]
+        if None not in found and None not in calls:
+            cells = (*map(_ms, found), *map(_times, calls), *map(_times, whole))
+            body.append((one.video.title, *cells))
     return markdown_table(headers, body, text_columns=1)
 
 
 def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate | None:
-    """What share of the ideal a call reaches: a call with dense attention's time times density.
+    """Return the share of the ideal that a call reaches: dense attention's time times density.
 
-    All but attention is taken to last as long as with the dense kernel, as Amdahl's law has it, or
-    as with `rest`: with `RADIAL` both calls have the same rest, and what differs is the kernel.
+    The time of all but attention is that of the dense call, as in Amdahl's law, or of the call
+    `rest`: with `RADIAL` both calls have the same rest, and only the kernel differs.
     """
     dense, own, other = (one.find(STEP, name) for name in (peer, RADIAL, rest or peer))
     if dense is None or own is None or other is None:
@@ -291,7 +258,7 @@ def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate |
         return None
     density = table_of(one.video, own.mask).density
     samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
-    ideal = tuple(whole - apart + density * attention for whole, apart, attention in samples)
+    ideal = tuple(whole - own_ms + density * dense_ms for whole, own_ms, dense_ms in samples)
     return interleaved_ratio(replace(other.timing, samples_ms=ideal), own.timing)
 
 
@@ -301,13 +268,13 @@ WAN = BY_NAME["wan2.1-14b", 1]
 
 
 def reasons() -> str:
-    """Say them as a list; every figure is computed or the paper's."""
-    told = (_wan_dense(), _hunyuan_dense(), _hunyuan_saved(), _wan_saved(), _sparsities(), _nine())
-    return "\n".join(f"- {' '.join(lines)}" for lines in told)
+    """Return the list of explanations; every figure in it is computed or the paper's."""
+    items = (_wan_dense(), _hunyuan_dense(), _hunyuan_saved(), _wan_saved(), _sparsities(), _nine())
+    return "\n".join(f"- {' '.join(lines)}" for lines in items)
 
 
 def claimed(video: Video) -> tuple[float, float]:
-    """The paper's operations of a video with dense attention, and what radial saves of them."""
+    """Return the paper's PFLOP of a video with dense attention, and those that radial saves."""
     dense, radial = video.claim.dense_pflop, video.claim.pflop
     assert dense is not None
     assert radial is not None
@@ -350,9 +317,7 @@ def _hunyuan_dense() -> tuple[str, ...]:
 def _hunyuan_saved() -> tuple[str, ...]:
     own, first = (_saved(HUNYUAN, mask) for mask in (RELEASED, FIRST))
     _, saved = claimed(HUNYUAN)
-    none, one = (
-        format_percent(sparsity_for(HUNYUAN, saved, dense_layers=count)) for count in (0, 1)
-    )
+    none, one = (format_percent(sparsity_for(HUNYUAN, saved, dense_layers=n)) for n in (0, 1))
     return (
         f"**HunyuanVideo, saved: {own:.1f} against {saved:.0f}.**",
         "Nearly the same, so what the paper counts besides is in both of its columns, and no",
@@ -410,7 +375,7 @@ def _nine() -> tuple[str, ...]:
 
 
 def kernel_target(video: Video, peer: str) -> PerformanceTarget:
-    """Attention with the radial mask against a dense kernel's time × density."""
+    """Return the target of radial attention against a dense kernel's time × density."""
 
     def of(records: Sequence[Record]) -> Estimate | None:
         own = find(records, video.group, video.masks[0][0], "hopper")
@@ -422,55 +387,46 @@ def kernel_target(video: Video, peer: str) -> PerformanceTarget:
     return PerformanceTarget(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
 
 
-def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
-    """A step against Amdahl's law, and whole videos against FA2."""
-    steps = [
-        _step_target(one, peer, rest)
-        for rest in (None, RADIAL)
-        for one in videos
-        for peer in PEERS
-        if one.find(STEP, peer)
-    ]
-    return [*steps, *filter(None, map(_video_target, videos))]
-
-
-def _step_target(one: VideoTimes, peer: str, rest: str | None) -> PerformanceTarget:
-    what = "step of Amdahl's law" if rest is None else "the same with the radial call's own rest"
-    text = f"{one.video.title}: {what}, over {PEERS[peer]}"
-    return PerformanceTarget(text, 0.97, lambda _: amdahl(one, peer, rest=rest))
-
-
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
 """How much faster a whole video should be than on FA2."""
 
 
-def _video_target(one: VideoTimes) -> PerformanceTarget | None:
-    bound = AGAINST_FA2.get((one.video.model, one.video.length))
-    dense, own = one.video_s("flash", radial=False), one.video_s("flash", radial=True)
-    if not bound or not dense or not own:
-        return None
-    found = Estimate(dense / own)
-    return PerformanceTarget(f"{one.video.title}: video over FA2", bound, lambda _: found)
+def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
+    """Return the targets of steps against Amdahl's law, and of whole videos against FA2."""
+    lines = {None: "step of Amdahl's law", RADIAL: "the same with the radial call's own rest"}
+    targets = [
+        _target(
+            f"{one.video.title}: {what}, over {PEERS[peer]}", 0.97, amdahl(one, peer, rest=rest)
+        )
+        for rest, what in lines.items()
+        for one in videos
+        for peer in PEERS
+        if one.find(STEP, peer)
+    ]
+    for one in videos:
+        bound = AGAINST_FA2.get((one.video.model, one.video.length))
+        ratio = one.video_ratio("flash")
+        if bound and ratio:
+            targets.append(_target(f"{one.video.title}: video over FA2", bound, ratio))
+    return targets
+
+
+def _target(text: str, bound: float, found: Estimate | None) -> PerformanceTarget:
+    return PerformanceTarget(text, bound, lambda _: found)
 
 
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
-    records = read(RECORDS).records if RECORDS.exists() else ()
-    timed = read_lines(TIMES, PartTime) if TIMES.exists() else ()
+    records, timed = read(RECORDS).records, read_lines(TIMES, PartTime)
     videos = of_videos(timed)
-    made = (part_table(videos), inside_table(videos), sum_table(videos))
-    steps = list(filter(None, made)) if timed else [NOT_YET]
-    if timed:
-        steps.append(source_of(timed[-1]))
-    attention = f"{attention_table(records)}\n\n{source_of(records[-1])}" if records else NOT_YET
-    targets = [*(kernel_target(video, peer) for video in VIDEOS for peer in ("cudnn", "fa3"))]
-    targets += step_targets(videos)
+    tables = (part_table(videos), inside_table(videos), sum_table(videos))
+    targets = [kernel_target(video, peer) for video in VIDEOS for peer in ("cudnn", "fa3")]
     return {
         "work": work_table(),
         "sparsity": sparsity_table(),
         "reasons": reasons(),
-        "attention": attention,
-        "steps": "\n\n".join(steps),
-        "videos": video_table(videos) if timed else NOT_YET,
-        "targets": target_table(records, targets) if records or timed else NOT_YET,
+        "attention": f"{attention_table(records)}\n\n{source_of(records[-1])}",
+        "steps": "\n\n".join((*tables, source_of(timed[-1]))),
+        "videos": video_table(videos),
+        "targets": target_table(records, [*targets, *step_targets(videos)]),
     }

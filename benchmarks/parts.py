@@ -1,38 +1,46 @@
-"""Records behind the pages: where they are, how they are read, and where they come from."""
+"""Read and write the records behind the pages, and describe their source."""
 
 import hashlib
+import json
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import from_json
-from radialbench.records.result import Environment
+from radialbench.records.measurement import Measurement
+from radialbench.records.result import Environment, Record
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-NOT_YET = "Not measured yet."
 
 T = TypeVar("T")
 
 
-class Measured(Protocol):
-    """A record of something measured, whatever it was."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """Something that was timed, with where, and when in ISO 8601."""
 
-    @property
-    def environment(self) -> Environment:
-        """Where it ran."""
+    timing: Measurement
+    environment: Environment
+    created: str
 
-    @property
-    def created(self) -> str:
-        """When, in ISO 8601."""
+
+def measured_here(module: str) -> dict[str, Any]:
+    """Return the environment and the time of a measurement by a script, as fields of `Timed`."""
+    from radialbench.kernels.measure.environment import environment
+
+    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"environment": environment(command, device="cuda"), "created": created}
 
 
 def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
-    """Read a file of records, a line of JSON each.
-
-    Raises:
-        RecordError: A line is none; the message has its number.
-    """
+    """Read a file of records, one JSON object per line; an error has the line's number."""
     found = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
@@ -42,18 +50,30 @@ def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:
     return tuple(found)
 
 
+def write_rows(path: Path, rows: Iterable[object], head: str = "[", end: str = "]") -> None:
+    """Write rows as JSON, one per line, between a head and an end."""
+    lines = ",\n".join(map(json.dumps, rows))
+    path.write_text(f"{head}\n{lines}\n{end}\n", encoding="utf-8")
+
+
 def file_hash(path: Path) -> str:
-    """Return what tells one file of records from another."""
+    """Return a short hash of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def source_of(record: Measured) -> str:
-    """Describe where records come from, and when."""
+def timing_of(record: Record) -> Measurement:
+    """Return the timing of a record that has one."""
+    assert record.timing is not None
+    return record.timing
+
+
+def source_of(record: Record | Timed) -> str:
+    """Describe where and when a record was measured."""
     return f"{described(record.environment)}; {record.created[:10]}."
 
 
 def described(here: Environment) -> str:
-    """Describe where something was measured, and by which command."""
+    """Describe a machine, its libraries and the command that measured."""
     machine = f"{here.cpu}, {here.cores} cores, {here.memory_bytes / 2**30:.0f} GiB"
     if here.device != "cpu":
         machine = f"{here.device}; {machine}"

@@ -1,25 +1,24 @@
-"""Time the same kernels by our events and by other timers, in one run.
+"""Time the same kernels with our events and with other timers, in one run.
 
     python -m benchmarks.timers                  # about two minutes on an H100
     python -m benchmarks.timers -o timers.json   # the samples too
     python -m benchmarks.pages measurement       # the table of docs/measurement.md
 
-benchmarks/results/timers.json holds the samples that the page's table is made from.
+benchmarks/results/timers.json holds the samples behind the page's table.
 
-Beside ours: `triton.testing`, CUPTI's records of each kernel (through torch.profiler, flush left
-out), replay of a CUDA graph, and NVBench where `cuda-bench` is installed. Every timer but NVBench,
-which runs once a process, measures before and after the others: the two differ by what drifts.
+The other timers are `triton.testing`, CUPTI's records of each kernel (through torch.profiler,
+without the flush), and replay of a CUDA graph. Every timer measures twice, which shows drift.
 """
 
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import torch
 
@@ -33,6 +32,7 @@ from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 
 Call = Callable[[], object]
+Timer = Callable[[Call], tuple[float, ...]]
 STORED = RESULTS / "timers.json"
 SECONDS = 0.5
 SHAPES = {"short": (TokenGrid(4, 32, 32), 4), "middle": (TokenGrid(21, 30, 52), 12)}
@@ -40,7 +40,7 @@ SHAPES = {"short": (TokenGrid(4, 32, 32), 4), "middle": (TokenGrid(21, 30, 52), 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a timer said of a kernel, with the L2 cache `cold` or `warm`."""
+    """One timer's samples of a kernel, with the L2 cache `cold` or `warm`."""
 
     kernel: str
     timer: str
@@ -49,11 +49,9 @@ class Result:
 
 
 def kernels() -> dict[str, Call]:
-    """Give what is timed, from microseconds to some ten milliseconds."""
-    calls: dict[str, Call] = {}
-    for name, (grid, heads) in SHAPES.items():
-        calls[f"radial, {name}"] = _attention(grid, heads)
-    calls["matrix product"] = ceiling_matmul(torch.bfloat16, "cuda")
+    """Return the kernels to time, from microseconds to tens of milliseconds."""
+    calls: dict[str, Call] = {f"radial, {name}": _attention(*at) for name, at in SHAPES.items()}
+    calls["matmul"] = ceiling_matmul(torch.bfloat16, "cuda")
     calls["radial, long"] = _attention(TokenGrid(21, 45, 80), 12)
     for call in calls.values():
         call()
@@ -69,13 +67,13 @@ def _attention(grid: TokenGrid, heads: int) -> Call:
 
 
 def ours(call: Call, *, cold: bool) -> tuple[float, ...]:
-    """Events with the launch held back, as suites measure."""
+    """Time with events, the launch held back, as suites measure."""
     clock = EventClock(cold=cold)
     return measure(call, target=0.0, max_samples=300, max_seconds=SECONDS, clock=clock).samples_ms
 
 
 def graph(call: Call) -> tuple[float, ...]:
-    """The same around the replay of a CUDA graph that holds the call."""
+    """Time the replay of a CUDA graph of the call, with the same events."""
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         call()
@@ -86,22 +84,14 @@ def graph(call: Call) -> tuple[float, ...]:
     return ours(captured.replay, cold=True)
 
 
-def do_bench(call: Call) -> tuple[float, ...]:
-    """Triton's: events, the cache cleared before each call, launches not held back."""
-    from triton.testing import do_bench as bench
-
-    return tuple(bench(call, warmup=200, rep=1000 * SECONDS, return_mode="all"))
-
-
-def do_bench_cudagraph(call: Call) -> tuple[float, ...]:
-    """Triton's: calls unrolled in a graph, the cache warm."""
-    from triton.testing import do_bench_cudagraph as bench
-
-    return tuple(bench(call, rep=1000 * SECONDS, return_mode="all"))
+def triton_timer(name: str, call: Call, **options: int) -> tuple[float, ...]:
+    """Time with a function of `triton.testing`."""
+    bench = getattr(import_module("triton.testing"), name)
+    return tuple(bench(call, rep=1000 * SECONDS, return_mode="all", **options))
 
 
 def cupti(call: Call) -> tuple[float, ...]:
-    """CUPTI's begin and end of every kernel of a call."""
+    """Time from the start of a call's first kernel to the end of its last, as CUPTI records."""
     from torch.profiler import ProfilerActivity, profile
 
     size = 2 * torch.cuda.get_device_properties().L2_cache_size
@@ -122,93 +112,42 @@ def cupti(call: Call) -> tuple[float, ...]:
 
 
 def spans_of_calls(spans: Iterable[tuple[float, float]], calls: int) -> tuple[float, ...]:
-    """Give each call's time, from the begin of its first kernel to the end of its last.
-
-    Before each call the GPU did one thing that is not of it, the flush. Times are milliseconds.
-
-    Raises:
-        SystemExit: The calls did not all do the same number of things.
-    """
+    """Return the time of each call in ms: its kernels' spans, without the flush before them."""
     ordered = sorted(spans)
     each, rest = divmod(len(ordered), calls)
     if rest or each < 2:
-        raise SystemExit(f"CUPTI recorded {len(ordered)} spans of {calls} calls: cannot tell them")
+        raise SystemExit(f"CUPTI recorded {len(ordered)} spans of {calls} calls: cannot split them")
     groups = [ordered[place + 1 : place + each] for place in range(0, len(ordered), each)]
     return tuple(max(end for _, end in group) - group[0][0] for group in groups)
 
 
-def nvbench(calls: dict[str, Call], missing: list[str]) -> list[Result]:
-    """NVBench's cold measurement of all kernels; said to be missing where it is not installed."""
-    try:
-        from cuda import bench
-        from cuda.bench.results import BenchmarkResult
-    except ImportError as error:
-        missing.append(f"nvbench: not measured: {error}")
-        return []
-
-    def entry(call: Call) -> Callable[[Any], None]:
-        def benchmark(state: Any) -> None:
-            def launch(launched: Any) -> None:
-                stream = torch.cuda.ExternalStream(launched.get_stream().addressof())
-                with torch.cuda.stream(stream):
-                    call()
-
-            # What the allocator needs on this stream it gets now: an allocation while NVBench's
-            # own kernel holds the stream back would wait for ever.
-            stream = torch.cuda.ExternalStream(state.get_stream().addressof())
-            with torch.cuda.stream(stream):
-                for _ in range(3):
-                    call()
-            torch.cuda.synchronize()
-            state.exec(launch, batched=False)
-
-        return benchmark
-
-    for name, call in calls.items():
-        bench.register(entry(call)).set_name(name)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "nvbench.json"
-        options = ["--min-time", str(SECONDS), "--timeout", "20", "--quiet"]
-        bench.run_all_benchmarks([sys.argv[0], "--jsonbin", str(file), *options])
-        found = BenchmarkResult.from_json(file)
-        return [
-            Result(name, "nvbench", "cold", tuple(1e3 * s for s in state.samples))
-            for name in calls
-            for state in found[name]
-            if state.samples
-        ]
-
-
-TIMERS: tuple[tuple[str, str, Callable[[Call], tuple[float, ...]]], ...] = (
-    ("ours", "cold", lambda call: ours(call, cold=True)),
+TIMERS: tuple[tuple[str, str, Timer], ...] = (
+    ("ours", "cold", partial(ours, cold=True)),
     ("ours, graph", "cold", graph),
-    ("do_bench", "cold", do_bench),
+    ("do_bench", "cold", partial(triton_timer, "do_bench", warmup=200)),
     ("cupti", "cold", cupti),
-    ("ours", "warm", lambda call: ours(call, cold=False)),
-    ("do_bench_cudagraph", "warm", do_bench_cudagraph),
+    ("ours", "warm", partial(ours, cold=False)),
+    ("do_bench_cudagraph", "warm", partial(triton_timer, "do_bench_cudagraph")),
 )
 
 
-def measured(calls: dict[str, Call], missing: list[str]) -> list[Result]:
-    """Let every timer but NVBench measure every kernel; one that fails is said to be missing."""
-    found = []
-    for name, call in calls.items():
-        for timer, cache, time_it in TIMERS:
-            try:
-                found.append(Result(name, timer, cache, time_it(call)))
-            except Exception as error:
-                missing.append(f"{timer} on {name}: not measured: {type(error).__name__}: {error}")
-    return found
+def measured(calls: dict[str, Call]) -> list[Result]:
+    """Time every kernel with every timer."""
+    return [
+        Result(name, timer, cache, time_it(call))
+        for name, call in calls.items()
+        for timer, cache, time_it in TIMERS
+    ]
 
 
 def result_table(results: Sequence[Result]) -> str:
-    """A table: each timer's median, spread, and median over that of ours in the same cache."""
+    """Format each timer's median, IQR, and ratio to our median with the same cache."""
     lines = ["| kernel | timer | L2 | ms | IQR | samples | over ours |", "|-|-|-|-:|-:|-:|-:|"]
     for kernel, timer, cache in dict.fromkeys((r.kernel, r.timer, r.cache) for r in results):
         samples = _samples(results, kernel, timer, cache)
         own = _samples(results, kernel, "ours", cache)
         low, _, high = quantiles(samples, n=4) if len(samples) > 1 else (0.0, 0.0, 0.0)
-        over = f"{median(samples) / median(own):.4f}" if own else "–"
+        over = f"{median(samples) / median(own):.4f}"
         lines.append(
             f"| {kernel} | {timer} | {cache} | {median(samples):.4f} | {high - low:.4f} "
             f"| {len(samples)} | {over} |"
@@ -225,15 +164,13 @@ def parts() -> dict[str, str]:
     """Return the generated part of the page by its name."""
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     results = [from_dict(Result, result) for result in stored["results"]]
-    where, missing = from_dict(Environment, stored["environment"]), stored["missing"]
-    lines = [result_table(results), "", f"{described(where)}."]
-    lines += ["", *(f"- {line}" for line in missing)] if missing else []
-    return {"timers": "\n".join(lines)}
+    where = from_dict(Environment, stored["environment"])
+    return {"timers": f"{result_table(results)}\n\n{described(where)}."}
 
 
 def main() -> int:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description="The same kernels by several timers.")
+    parser = argparse.ArgumentParser(description="Time the same kernels with several timers.")
     parser.add_argument("-o", "--out", type=Path, help="write the samples, as JSON")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -242,12 +179,10 @@ def main() -> int:
     where = environment("python -m benchmarks.timers", device="cuda")
     print(f"{where.device}; {where.clocks or 'clocks unknown'}")
     calls = kernels()
-    missing: list[str] = []
-    results = [*measured(calls, missing), *nvbench(calls, missing), *measured(calls, missing)]
-    print(result_table(results), *missing, sep="\n")
+    results = [*measured(calls), *measured(calls)]
+    print(result_table(results))
     if options.out:
-        rows = [to_dict(result) for result in results]
-        stored = {"environment": to_dict(where), "missing": missing, "results": rows}
+        stored = {"environment": to_dict(where), "results": [to_dict(r) for r in results]}
         options.out.write_text(json.dumps(stored), encoding="utf-8")
     return 0
 

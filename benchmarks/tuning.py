@@ -1,27 +1,28 @@
-"""How near searches come to the best, what tuning gains, and what transfers to other problems.
+"""Study how close searches come to the best, what tuning gains, and what transfers.
 
     radialbench tune benchmarks/tuning_sweep.yaml --sampler exhaustive --record FILE   # on a GPU
     python -m benchmarks.tuning                 # replay searches: two minutes on a core
     python -m benchmarks.pages tuning           # docs/tuning.md
 
-The page is made of that sweep, benchmarks/results/tuning_sweep.jsonl, of the rates in tuning.json
-beside it, and of the tuned records that come with the package. A search takes a fifth of a second,
-and there are some thousands: what they gave is kept, with the hash of the sweep.
+The page is made from that sweep, benchmarks/results/tuning_sweep.jsonl, from the regrets in
+tuning.json beside it, and from the tuned records of the package. There are thousands of searches of
+a fifth of a second each: their regrets are stored with the hash of the sweep.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import groupby, islice, permutations
+from itertools import islice, permutations
 from math import ceil
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.parts import NOT_YET, RESULTS, ROOT, file_hash
+from benchmarks.parts import RESULTS, ROOT, file_hash, write_rows
 from radialbench.autotune.replay import (
     SHARES,
     RegretSummary,
@@ -53,35 +54,33 @@ PICTURE = "tuning.svg"
 SEEDS = 50
 WHOLE = "exhaustive"
 HELPED = "tpe, helped"
-"""As `tune` runs it on a GPU that has no records, with those that the package has of others: what
-is best there for this problem and those near it comes after the default."""
+"""As `tune` runs it on a GPU without records, with the package's records of other GPUs: their best
+configurations of this problem and of near ones are tried after the default."""
 
 COSTS = {"tpe": SHARES, HELPED: SHARES, "random": SHARES, WHOLE: (*SHARES, 0.5, 0.7, 1.0)}
-"""Parts of the measurements of an exhaustive search after which each is asked what it found."""
+"""Shares of an exhaustive search's measurements at which each search's best is compared."""
 
-TOLD = (0.05, 0.1, 0.2, 1.0)
+SHOWN = (0.05, 0.1, 0.2, 1.0)
 COST, MEDIAN, HIGH = 0.1, 0.02, 0.05
-"""The aim: after this part of the measurements, so far from the best at the median and in 95 of 100
-searches."""
+"""The aim: at this share of the measurements, the median regret and the 95th percentile."""
 
 WORST = 0.05
-"""The aim for what is transferred, at most; at the median it is `MEDIAN`."""
+"""The aim for the worst transfer; at the median it is `MEDIAN`."""
 
 FEWEST = 6
-"""Pairs at a distance that say something about it."""
+"""Pairs that a step of distance needs for a conclusion."""
 
 Trials = Sequence[SweepTrial]
 Problems = Mapping[TuningKey, Trials]
 Rates = dict[str, Any]
-"""Of which sweep, and for each problem, search and share: how many trials were made of how many,
-and the regret with each seed."""
+"""The sweep's hash, and for each problem, search and share the trials and each seed's regret."""
 
 
 def whole_problems(sweep: Trials) -> dict[TuningKey, tuple[SweepTrial, ...]]:
-    """Give the problems that were measured to the end.
+    """Return the problems with trials of every candidate.
 
-    What may be tried depends on the kernel, the type and the head dimension alone; where there are
-    fewer trials than for others of these, the sweep was cut off.
+    Candidates depend on the kernel, the type and the head dimension alone: where there are fewer
+    trials than for others of these, the sweep was cut off.
     """
     kinds: dict[tuple[object, ...], set[object]] = {}
     problems = by_problem(sweep)
@@ -95,13 +94,13 @@ def whole_problems(sweep: Trials) -> dict[TuningKey, tuple[SweepTrial, ...]]:
 
 
 def searched(problems: Iterable[Trials]) -> list[Trials]:
-    """Give the problems with more candidates than `tune` tries; of the others it tries all."""
+    """Return the problems with more candidates than `tune` tries; of others it tries all."""
     return [recorded for recorded in problems if _cost(recorded) > TRIALS]
 
 
 def replay(problems: Sequence[Trials], seeds: int) -> list[dict[str, Any]]:
     """Replay every search on every problem with every seed, on all cores."""
-    # Not forked: this process may have threads.
+    # Processes are not forked, since this one may have threads.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         found = pool.map(partial(rates_of, seeds=range(seeds)), problems)
         return [row for rows in found for row in rows]
@@ -116,8 +115,8 @@ def rates_of(recorded: Trials, seeds: Sequence[int]) -> list[dict[str, Any]]:
         helped = {key: tuple(islice(neighbours(others, key), NEIGHBOURS))}
         first = helped if search == HELPED else {}
         found = compare_searches(recorded, [search.partition(",")[0]], seeds, shares, first=first)
-        for share, part in groupby(sorted(found, key=lambda row: row.share), lambda row: row.share):
-            same = sorted(part, key=lambda row: row.seed)
+        for share in shares:
+            same = sorted((row for row in found if row.share == share), key=lambda row: row.seed)
             rows.append(
                 {
                     "problem": problem_name(recorded[0]),
@@ -132,7 +131,7 @@ def rates_of(recorded: Trials, seeds: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def summaries(rates: Rates) -> list[RegretSummary]:
-    """Sum up over problems and seeds."""
+    """Summarize over problems and seeds."""
     parts: dict[tuple[str, float], list[float]] = {}
     for row in rates["rows"]:
         parts.setdefault((row["search"], row["share"]), []).extend(row["regrets"])
@@ -140,11 +139,11 @@ def summaries(rates: Rates) -> list[RegretSummary]:
 
 
 def search_table(rates: Rates) -> str:
-    """What each search hands out after parts of the measurements."""
+    """Format each search's regret at shares of the measurements."""
     headers = ("search", "measured", "trials", "median", "95th percentile", "worst")
     body = []
     for one in summaries(rates):
-        if one.share not in TOLD:
+        if one.share not in SHOWN:
             continue
         rows = [r for r in rates["rows"] if (r["search"], r["share"]) == (one.search, one.share)]
         trials = median(row["trials"] for row in rows)
@@ -154,21 +153,21 @@ def search_table(rates: Rates) -> str:
 
 
 def search_targets(rates: Rates) -> list[tuple[str, float, float]]:
-    """What was asked of `tpe`, the bound, and what was measured."""
+    """Return the aims of `tpe`: name, bound, and measured regret."""
     found = {(one.search, one.share): one for one in summaries(rates)}
-    told = []
+    targets = []
     for search in ("tpe", HELPED):
         what, one = f"`{search}` after {COST:.0%} of the measurements, ", found[search, COST]
-        told.append((what + "median", MEDIAN, one.median))
-        told.append((what + "95th percentile", HIGH, one.high))
-    return told
+        targets.append((what + "median", MEDIAN, one.median))
+        targets.append((what + "95th percentile", HIGH, one.high))
+    return targets
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What one problem would get from the record of another at a distance, as lookups have it.
+    """What one problem would get from the record of another at a distance, by a lookup.
 
-    Regrets, of what is transferred and of the default, are over the best there is.
+    Regrets, of the transferred configuration and of the default, are over the best.
     """
 
     distance: float
@@ -178,17 +177,17 @@ class Pair:
 
 
 def pairs_of(problems: Problems) -> list[Pair]:
-    """Give every record to every other problem that it says something about, however far.
+    """Transfer every record to every other problem that a lookup may serve with it.
 
-    A configuration that did not end well where it would go is left out, as lookups pass it over.
+    A configuration that failed on the other problem is left out, as lookups skip it.
     """
     records = {key: exhaustive_record(recorded) for key, recorded in problems.items()}
     times = {key: true_times(recorded) for key, recorded in problems.items()}
     pairs = []
     for tuned, key in permutations(problems, 2):
-        alike = all(getattr(tuned, name) == getattr(key, name) for name in MATCHED)
+        matched = all(getattr(tuned, name) == getattr(key, name) for name in MATCHED)
         config, default = records[tuned].config, records[key].default
-        if alike and config in times[key]:
+        if matched and config in times[key]:
             best = min(times[key].values())
             same = tuned.mask_fingerprint == key.mask_fingerprint
             regrets = (times[key][config] / best - 1, times[key][default] / best - 1)
@@ -197,7 +196,7 @@ def pairs_of(problems: Problems) -> list[Pair]:
 
 
 def transfer_table(rows: Sequence[Transfer]) -> str:
-    """What each problem gets from the others."""
+    """Format what each problem gets from the others."""
     headers = ("mask", "frames × tokens", "heads", "kernel", "given", "regret", "default's")
     body = [
         (
@@ -215,7 +214,7 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
 
 
 def transfer_targets(rows: Sequence[Transfer]) -> list[tuple[str, float, float]]:
-    """What was asked of transfers, the bound, and what was measured, for each kernel."""
+    """Return the aims of transfers for each kernel: name, bound, and measured regret."""
     targets = []
     for backend in dict.fromkeys(row.key.backend for row in rows):
         regrets = [row.regret for row in rows if row.key.backend == backend]
@@ -225,8 +224,8 @@ def transfer_targets(rows: Sequence[Transfer]) -> list[tuple[str, float, float]]
     return targets
 
 
-def worst_words(rows: Sequence[Transfer]) -> str:
-    """Say which problem transfer serves worst, and why it got what it got."""
+def worst_transfer(rows: Sequence[Transfer]) -> str:
+    """Describe the worst transfer and its reason."""
     worst = max(rows, key=lambda row: row.regret)
     key = worst.key
     return (
@@ -237,25 +236,25 @@ def worst_words(rows: Sequence[Transfer]) -> str:
 
 
 def distance_table(pairs: Iterable[Pair]) -> str:
-    """Regrets by distance, of the same mask and of others."""
+    """Format regrets by distance, of the same mask and of others."""
     headers = ("distance", "mask", "pairs", "median", "worst", "default's", "slower than it")
     body = []
     for far, part in _by_distance(pairs):
-        for same, word in ((True, "same"), (False, "other")):
+        for same, mask in ((True, "same"), (False, "other")):
             some = [pair for pair in part if pair.same_mask == same]
             if some:
                 regrets, defaults = [one.regret for one in some], [one.default for one in some]
                 figures = (median(regrets), max(regrets), median(defaults))
                 slower = sum(one.regret > one.default for one in some)
                 shown = (f"{figure:.2%}" for figure in figures)
-                body.append((_span(far), word, str(len(some)), *shown, str(slower)))
+                body.append((f"{far - 1} to {far}", mask, str(len(some)), *shown, str(slower)))
     return markdown_table(headers, body, text_columns=2)
 
 
 def suggested(pairs: Iterable[Pair]) -> float | None:
-    """Give the distance from which on the default is better; None if the data has no such.
+    """Return the distance beyond which the default is better at the median; None if there is none.
 
-    Better at the median over all pairs of a step of distance, of which there must be some.
+    A step of distance counts if it has enough pairs.
     """
     for far, part in _by_distance(pairs):
         if len(part) >= FEWEST and median(one.regret - one.default for one in part) > 0:
@@ -263,8 +262,8 @@ def suggested(pairs: Iterable[Pair]) -> float | None:
     return None
 
 
-def bound_words(pairs: Sequence[Pair]) -> str:
-    """Say what the data says of the bound on distances."""
+def bound_text(pairs: Sequence[Pair]) -> str:
+    """Describe the bound on distances that the data suggests."""
     here = f"The bound on distances, `FARTHEST`, is {FARTHEST:g}."
     found, most = suggested(pairs), max((pair.distance for pair in pairs), default=0.0)
     if found is None:
@@ -273,25 +272,20 @@ def bound_words(pairs: Sequence[Pair]) -> str:
             "transferred is no slower than the default at the median of any step, so that nothing "
             f"here asks for a smaller one; beyond {most:.1f} nothing was measured."
         )
-    if found == FARTHEST:
-        return f"{here} By the sweep the default is better beyond it."
-    return f"{here} By the sweep the default is better beyond {found:g}."
+    beyond = "it" if found == FARTHEST else f"{found:g}"
+    return f"{here} By the sweep the default is better beyond {beyond}."
 
 
 def _by_distance(pairs: Iterable[Pair]) -> Iterator[tuple[int, list[Pair]]]:
-    """Part pairs by distance, rounded up, the nearest first; those at 0 count to the first step."""
+    """Group pairs by distance, rounded up to at least 1, the nearest first."""
     steps: dict[int, list[Pair]] = {}
     for pair in pairs:
         steps.setdefault(max(1, ceil(pair.distance)), []).append(pair)
     yield from sorted(steps.items())
 
 
-def _span(far: int) -> str:
-    return f"{far - 1} to {far}"
-
-
 def target_table(targets: Iterable[tuple[str, float, float]]) -> str:
-    """What was asked, and what was measured."""
+    """Format aims and measured regrets."""
     body = [
         (what, f"at most {bound:.0%}", f"{found:.3%}", "yes" if found <= bound else "**no**")
         for what, bound, found in targets
@@ -300,13 +294,15 @@ def target_table(targets: Iterable[tuple[str, float, float]]) -> str:
 
 
 def gains(records: Sequence[TuningRecord]) -> str:
-    """What the records that come with the package gain over the default, a table a device."""
+    """Format the gain of tuned records over the default, one table per device."""
     devices = sorted({record.key.device for record in records})
-    return "\n\n".join(_gains_on(device, records) for device in devices) or NOT_YET
+    return "\n\n".join(
+        _gains_on(device, sorted((r for r in records if r.key.device == device), key=_order))
+        for device in devices
+    )
 
 
-def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
-    records = sorted((one for one in every if one.key.device == device), key=_order)
+def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:
     headers = ("mask", "frames × tokens", "heads", "kernel", "changed", "default ms", "best ms")
     body = [
         (
@@ -333,13 +329,11 @@ def _gains_on(device: str, every: Iterable[TuningRecord]) -> str:
 
 
 def changed(default: KernelConfig, config: KernelConfig) -> str:
-    """Say in what a configuration differs from the default."""
-    told = []
-    for name in KernelConfig.__dataclass_fields__:
-        before, now = getattr(default, name), getattr(config, name)
-        if before != now:
-            told.append(f"{name} {before} → {now}")
-    return ", ".join(told)
+    """Describe the difference of a configuration from the default."""
+    before, now = asdict(default), asdict(config)
+    return ", ".join(
+        f"{name} {before[name]} → {now[name]}" for name in now if now[name] != before[name]
+    )
 
 
 def _order(record: TuningRecord) -> tuple[object, ...]:
@@ -347,34 +341,27 @@ def _order(record: TuningRecord) -> tuple[object, ...]:
     return key.backend, record.mask.label, key.tokens_per_frame, key.frames, key.heads
 
 
-def _told(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:
-    """Say what the sweep is of."""
+def _source(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:
+    """Describe the sweep."""
     whole = sum(map(len, problems.values()))
     devices = ", ".join(dict.fromkeys(one.key.device for one in sweep))
     versions = dict(pair for one in sweep for pair in one.versions.items())
-    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
     cut = len({one.key for one in sweep}) - len(problems)
     left = f" {cut} more were cut off and are left out." * (cut > 0)
     counts = f"{len(problems)} problems, {whole:,} configurations, {rates['seeds']} seeds"
-    return f"{counts}; {devices}; {said}; `radialbench tune --record`.{left}"
+    return f"{counts}; {devices}; {libraries}; `radialbench tune --record`.{left}"
 
 
-def parts(
-    sweep: Sequence[SweepTrial] | None = None,
-    rates: Rates | None = None,
-    records: Sequence[TuningRecord] | None = None,
-) -> dict[str, str]:
-    """Return each generated part of the page by its name, by default of what is stored."""
-    if sweep is None and SWEEP.exists():
-        sweep, rates = read_sweep(SWEEP), json.loads(RATES.read_text(encoding="utf-8"))
-    made = dict.fromkeys(("searches", "transfer", "distances"), NOT_YET)
-    if sweep and rates:
-        made = measured_parts(sweep, whole_problems(sweep), rates)
-    return made | {"gains": gains(shipped_records() if records is None else records)}
+def parts() -> dict[str, str]:
+    """Return each generated part of the page by its name."""
+    rates = json.loads(RATES.read_text(encoding="utf-8"))
+    return measured_parts(read_sweep(SWEEP), rates) | {"gains": gains(shipped_records())}
 
 
-def measured_parts(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> dict[str, str]:
-    """Return the parts that rest on the sweep."""
+def measured_parts(sweep: Sequence[SweepTrial], rates: Rates) -> dict[str, str]:
+    """Return the parts that the sweep gives."""
+    problems = whole_problems(sweep)
     rows = transfer_regrets([one for recorded in problems.values() for one in recorded])
     pairs = pairs_of(problems)
     searches, few = "", len(problems) - len(searched(problems.values()))
@@ -393,23 +380,23 @@ def measured_parts(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates
         )
     transfers = (
         transfer_table(rows),
-        worst_words(rows),
+        worst_transfer(rows),
         target_table(transfer_targets(rows)),
     )
     return {
-        "searches": f"{searches.strip()}\n\n{_told(sweep, problems, rates)}",
+        "searches": f"{searches.strip()}\n\n{_source(sweep, problems, rates)}",
         "transfer": "\n\n".join(transfers),
-        "distances": f"{distance_table(pairs)}\n\n{bound_words(pairs)}",
+        "distances": f"{distance_table(pairs)}\n\n{bound_text(pairs)}",
     }
 
 
-def picture() -> bytes:
-    """Draw the regret of each search against what it costs, as SVG."""
+def save_picture(path: Path) -> None:
+    """Draw the regret of each search against its cost, as SVG."""
     from radialbench.reports.charts._drawing import drawing, rendered
 
     with drawing():
         figure, _ = draw_regrets(summaries(json.loads(RATES.read_text(encoding="utf-8"))))
-        return rendered(figure, "svg")
+        path.write_bytes(rendered(figure, "svg"))
 
 
 def _cost(recorded: Trials) -> int:
@@ -422,11 +409,9 @@ def _kind(key: TuningKey) -> tuple[object, ...]:
 
 def main() -> int:
     """Replay the searches anew."""
-    now = file_hash(SWEEP)
+    head = f'{{"sweep": "{file_hash(SWEEP)}", "seeds": {SEEDS}, "rows": ['
     rows = replay(searched(whole_problems(read_sweep(SWEEP)).values()), SEEDS)
-    lines = ",\n".join(map(json.dumps, rows))
-    head = f'{{"sweep": "{now}", "seeds": {SEEDS}, "rows": ['
-    RATES.write_text(f"{head}\n{lines}\n]}}\n", encoding="utf-8")
+    write_rows(RATES, rows, head, "]}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Rebuild recorded masks of published code through the public API: `python -m tests.golden FILE`.
 
-Each kind of case is mapped to a mask of the library, a grid, parameters and a crop, and nothing
-else: the rules live in the library's YAML files.
+Each kind of case maps to a mask of the library, a grid, parameters and a crop: the rules are in the
+library's YAML files.
 """
 
 import base64
@@ -23,17 +23,17 @@ from radialbench.maskgen.oracle import token_mask
 
 SCHEMA = "radialbench-golden/1"
 ORACLE_TOKENS = 3200
-"""About as many tokens the oracle judges pair by pair, in a second and a gigabyte."""
+"""Tokens that the oracle compares pair by pair in about a second and a gigabyte."""
 
 Params = Mapping[str, Any]
 Outputs = dict[str, Any]
 MODELS = {"wan": "wan", "hyvideo": "hunyuan", "cog": "cogvideox"}
-"""How the cases and the library's presets call the models of Sparse VideoGen."""
+"""The models of Sparse VideoGen, by their names in the cases and in the library's presets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A mask on a grid, in blocks, and what a case records of its table."""
+class Rebuilt:
+    """A mask on a grid, in blocks, and the outputs of its table that a case records."""
 
     spec: MaskSpec
     grid: TokenGrid
@@ -64,14 +64,14 @@ def frames_of(
     )
 
 
-def square(spec: MaskSpec, grid: TokenGrid, block: int, *, token: bool = False) -> Asked:
-    """Blocks with some pair, blocks with all pairs, and the token mask if it is asked for."""
+def square(spec: MaskSpec, grid: TokenGrid, block: int, *, token: bool = False) -> Rebuilt:
+    """Blocks with some pair, blocks with all pairs, and the token mask if `token`."""
 
     def outputs(table: BlockTable) -> Outputs:
         found = {"any": table.any_blocks(), "full": table.full_blocks(), "pairs": table.pairs}
         return {**found, "token": table.to_dense()} if token else found
 
-    return Asked(spec, grid, block, block, outputs)
+    return Rebuilt(spec, grid, block, block, outputs)
 
 
 def radial_spec(word: str, params: Params) -> MaskSpec:
@@ -85,7 +85,7 @@ def radial_spec(word: str, params: Params) -> MaskSpec:
     )
 
 
-def radial_blocks(params: Params, block_m: int, block_n: int) -> Asked:
+def radial_blocks(params: Params, block_m: int, block_n: int) -> Rebuilt:
     """The authors' block mask, which has whole blocks only: our ragged last one is cut off."""
     block = params["block_size"]
     grid = frames_of(params, padding=params["seq_len"] - params["video_token_num"])
@@ -99,25 +99,25 @@ def radial_blocks(params: Params, block_m: int, block_n: int) -> Asked:
             "csr_video": blocks[:video, :video],
         }
 
-    return Asked(radial_spec("radial_blocks", params), grid, block_m, block_n, outputs)
+    return Rebuilt(radial_spec("radial_blocks", params), grid, block_m, block_n, outputs)
 
 
-def radial(params: Params) -> Asked:
+def radial(params: Params) -> Rebuilt:
     return radial_blocks(params, params["block_size"], params["block_size"])
 
 
-def radial_sage(params: Params) -> Asked:
+def radial_sage(params: Params) -> Rebuilt:
     """The same mask in the block sizes of SpargeAttn's kernels."""
     return radial_blocks(params, *((64, 128) if params["arch"] == "sm90" else (128, 64)))
 
 
-def radial_token(params: Params) -> Asked:
+def radial_token(params: Params) -> Rebuilt:
     """The authors' rule before rounding."""
     spec = radial_spec("radial_published", params)
     return square(spec, frames_of(params), params["block_size"], token=True)
 
 
-def radial_paper(params: Params) -> Asked:
+def radial_paper(params: Params) -> Rebuilt:
     """Eq. 4 of the paper."""
     spec = spec_of("radial", sink_frames=int(params["sink"]))
     return square(spec, frames_of(params), params["block_size"], token=True)
@@ -133,14 +133,14 @@ def sta_spec(params: Params) -> MaskSpec:
     )
 
 
-def sta_tile(params: Params) -> Asked:
+def sta_tile(params: Params) -> Rebuilt:
     """One block a tile."""
     volume = int(np.prod(params["tile"]))
     grid = TokenGrid(*params["canvas"])
-    return Asked(sta_spec(params), grid, volume, volume, lambda t: {"tile": t.full_blocks()})
+    return Rebuilt(sta_spec(params), grid, volume, volume, lambda t: {"tile": t.full_blocks()})
 
 
-def sta_block(params: Params) -> Asked:
+def sta_block(params: Params) -> Rebuilt:
     """Blocks of another size than the tiles, with text behind the video."""
     grid = replace(
         TokenGrid(*params["canvas"]),
@@ -164,7 +164,7 @@ def svg_width(params: Params) -> Outputs:
     return {"width_frames": spec.value("band_frames", grid)}
 
 
-def svg_flex(params: Params) -> Asked:
+def svg_flex(params: Params) -> Rebuilt:
     """The band mask of each model."""
     text, real = params["context_length"], params["prompt_length"]
     spec = spec_of(
@@ -180,7 +180,7 @@ def svg_flex(params: Params) -> Asked:
     return square(spec, grid, params["block_size"])
 
 
-def svg_bsr(params: Params) -> Asked:
+def svg_bsr(params: Params) -> Rebuilt:
     """The block mask of the FlashInfer path."""
     grid = frames_of(params)
     spec = spec_of("svg_blocks", width_frames=float(params["multiplier"]))
@@ -189,15 +189,15 @@ def svg_bsr(params: Params) -> Asked:
     def outputs(table: BlockTable) -> Outputs:
         return {"block": table.any_blocks(), "block_size": [block, block]}
 
-    return Asked(spec, grid, block, block, outputs)
+    return Rebuilt(spec, grid, block, block, outputs)
 
 
-def svg_profile(params: Params) -> Asked:
+def svg_profile(params: Params) -> Rebuilt:
     """The masks that decide which kind a head is."""
     spec = spec_of("svg_profile", preset=f"{MODELS[params['model']]}_{params['head']}")
     grid = frames_of(params, text=params["context_length"], text_first=params["model"] == "cog")
     rows = params["sample_mse_max_row"]
-    return Asked(spec, grid, 128, 128, lambda table: {"token": table.to_dense()[:rows]})
+    return Rebuilt(spec, grid, 128, 128, lambda table: {"token": table.to_dense()[:rows]})
 
 
 def svg_perm(params: Params) -> Outputs:
@@ -206,14 +206,14 @@ def svg_perm(params: Params) -> Outputs:
     return {"source_index": load_mask("svg_temporal").order_on(grid).source_index(grid)}
 
 
-def natten2d(params: Params) -> Asked:
+def natten2d(params: Params) -> Rebuilt:
     """attention-gym's two-dimensional neighbourhood."""
     spec = spec_of("neighborhood_gym", kernel_w=params["kernel_w"], kernel_h=params["kernel_h"])
     grid = TokenGrid(1, params["canvas_h"], params["canvas_w"])
     return square(spec, grid, params["block_size"])
 
 
-def block_causal(params: Params) -> Asked:
+def block_causal(params: Params) -> Rebuilt:
     """Chunk-wise causal video, padded at the end."""
     spec = spec_of(
         "block_causal",
@@ -225,7 +225,7 @@ def block_causal(params: Params) -> Asked:
     return square(spec, grid, params["block_size"])
 
 
-KINDS: dict[str, Callable[[Params], Asked | Outputs]] = {
+KINDS: dict[str, Callable[[Params], Rebuilt | Outputs]] = {
     "radial": radial,
     "radial_sage": radial_sage,
     "radial_token": radial_token,
@@ -247,11 +247,11 @@ def differences(case: Mapping[str, Any]) -> list[str]:
     """Rebuild one case; returns what differs from the record, nothing if all is equal."""
     if case["kind"] not in KINDS:
         return [f"unknown kind {case['kind']!r}"]
-    asked = KINDS[case["kind"]](case["params"])
+    rebuilt = KINDS[case["kind"]](case["params"])
     if case.get("expect") == "reference_error":
-        assert isinstance(asked, Asked)
-        return [] if passes_oracle(asked) else ["differs from its own oracle"]
-    outputs = asked.outputs(asked.table()) if isinstance(asked, Asked) else asked
+        assert isinstance(rebuilt, Rebuilt)
+        return [] if passes_oracle(rebuilt) else ["differs from its own oracle"]
+    outputs = rebuilt.outputs(rebuilt.table()) if isinstance(rebuilt, Rebuilt) else rebuilt
     expected = dict(case["outputs"])
     if "csr_video" in case:
         expected["csr_video"] = case["csr_video"]
@@ -264,20 +264,20 @@ def differences(case: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def passes_oracle(asked: Asked) -> bool:
+def passes_oracle(rebuilt: Rebuilt) -> bool:
     """Where the original raises: our table equals the pair by pair mask.
 
     The oracle judges all of a small case. Of a large one, whose token mask has billions of pairs,
     the whole has to compile, and the oracle judges the same rule on the first frames.
     """
-    asked.table()
-    frames = min(asked.grid.frames, max(1, ORACLE_TOKENS // asked.grid.frame_tokens))
-    few = replace(asked, grid=replace(asked.grid, frames=frames))
+    rebuilt.table()
+    frames = min(rebuilt.grid.frames, max(1, ORACLE_TOKENS // rebuilt.grid.frame_tokens))
+    few = replace(rebuilt, grid=replace(rebuilt.grid, frames=frames))
     return bool(np.array_equal(few.table().to_dense(), token_mask(few.spec, few.grid)))
 
 
 def difference(got: Any, expected: Any) -> str:
-    """Say how an output differs from its record; empty if it does not."""
+    """Describe how an output differs from its record; empty if it does not."""
     if got is None:
         return "not made"
     if not isinstance(expected, dict):

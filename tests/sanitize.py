@@ -1,6 +1,6 @@
 """Our kernels under NVIDIA's compute-sanitizer, on small shapes: `python -m tests.sanitize`.
 
-Runs memcheck, initcheck and racecheck, each on a process that launches every kernel in its forms
+Runs memcheck, initcheck and racecheck, each on a process that launches every kernel in its variants
 (short last blocks, partial blocks, groups of heads, key lengths, head dimensions) and compares the
 results with the definition. Exits with 1 if a tool reports an error or a result is wrong, with 2 if
 one cannot run. Needs a GPU and `compute-sanitizer`, of CUDA's toolkit or from
@@ -59,14 +59,14 @@ def main() -> int:
 
 
 def _release(sanitizer: str) -> tuple[int, ...]:
-    said = subprocess.run([sanitizer, "--version"], capture_output=True, text=True, check=True)
-    found = re.search(r"Version (\d+)\.(\d+)", said.stdout)
+    output = subprocess.run([sanitizer, "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"Version (\d+)\.(\d+)", output.stdout)
     return tuple(map(int, found.groups())) if found else (0, 0)
 
 
 def launch_all() -> int:
-    """Launch every kernel in every form; give 1 if a result is wrong."""
-    # Fills what torch.empty gives: initcheck does not see what TMA writes.
+    """Launch every kernel in every variant; return 1 if a result is wrong."""
+    # This fills the tensors of torch.empty: initcheck does not see what TMA writes.
     torch.use_deterministic_algorithms(True)
     wrong = 0
     for kernel in KERNELS:
@@ -84,7 +84,7 @@ def launch_all() -> int:
 def tables(
     blocks: tuple[int, int],
 ) -> Iterator[tuple[str, DeviceTable, torch.Tensor, torch.Tensor | None]]:
-    """Give forms of tables: label, table, mask of batch, heads, queries and keys, and lengths."""
+    """Yield variants: label, table, mask [batch, heads, queries, keys], and key lengths."""
     for seq_len in (1, 129, 384):
         mask = mixed_mask(seq_len)
         uploaded = upload([table_of(mask, *blocks)], "cuda")

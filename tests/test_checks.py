@@ -1,4 +1,4 @@
-"""What checks catch, simulated: suites are drawn as the noise is, and rates stand for records."""
+"""The simulation of what checks catch: noise is drawn as stated, and rates are of the records."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +14,10 @@ from benchmarks.checks import (
     OTHERS,
     _mann_whitney,
     _slower,
-    apart_table,
     farthest,
-    rates_table,
     read_rates,
     row_of,
+    sittings_table,
 )
 from benchmarks.noise import STRETCH, Noise, Resampled, as_stopped
 from benchmarks.parts import ROOT
@@ -74,7 +73,7 @@ def _expected(runs: Sequence[RunRecords]) -> float:
     return float(sqrt(2 * (between + 1.5708 * CALLS**2 / 100)))
 
 
-def test_drawn_calls_are_the_recorded_ones_with_what_was_read_beside_them() -> None:
+def test_drawn_calls_are_recorded_calls_with_their_telemetry() -> None:
     run = made(2, runs=1, times_ms=(1.0,))[0]
     assert run[0].timing is not None
     clocks = tuple(float(number) for number in range(100))
@@ -105,7 +104,7 @@ def test_a_shorter_protocol_takes_the_first_calls() -> None:
     assert as_stopped(quiet, Protocol()) == quiet
     stopped = as_stopped(quiet, Protocol(min_seconds=0))
     assert stopped.timing is not None
-    # An interval takes six samples, and these are alike enough.
+    # An interval takes six samples, and these are close enough.
     assert stopped.timing.samples_ms == (1.0, 1.001, 0.999, 1.0, 1.001, 0.999)
     assert stopped.timing.stopped == "precise"
     loud = record("a", [1.0, 1.5] * 30)
@@ -123,11 +122,11 @@ def test_drawn_pairs_are_of_one_sitting() -> None:
     assert max(medians(now)) > 1.3 * max(TIMES_MS)
 
 
-def test_sittings_are_laid_beside_the_first() -> None:
+def test_sittings_are_compared_with_the_first() -> None:
     early, late = made(4, runs=3), later(made(4, runs=2), minutes=10, slower=1.02)
-    assert "| 1 | 1.0" in apart_table([*early, *late]).replace("  ", "").replace("|1", "| 1")
+    assert "| 1 | 1.0" in sittings_table([*early, *late]).replace("  ", "").replace("|1", "| 1")
     assert 0.015 < farthest([*early, *late]) < 0.025
-    assert (apart_table(early), farthest(early)) == ("", 0.0)
+    assert (sittings_table(early), farthest(early)) == ("", 0.0)
 
 
 def test_assumed_noise_is_of_two_levels() -> None:
@@ -140,17 +139,13 @@ def test_assumed_noise_is_of_two_levels() -> None:
     assert slow == pytest.approx(1.5, rel=0.03)
 
 
-def test_rates_stand_for_the_records_they_were_counted_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rates_are_of_the_records_they_were_counted_from(tmp_path: Path) -> None:
     runs = made(6, times_ms=(0.5, 3.0))
     records, rates = tmp_path / "noise.jsonl", tmp_path / "rates.json"
-    assert checks.stored_rates(records, rates) is None
     write_whole(records, flat(runs))
-    assert checks.stored_rates(records, rates) is None
     found = checks.simulate_recorded(runs, comparisons=6)
     checks.store_recorded(found, rates, records)
-    assert checks.stored_rates(records, rates) == found
+    assert checks.recorded_rates(records, rates) == found
     text = " ".join(checks.recorded_text(found, runs).split())
     assert [row["rule"] for row in found] == [CHECK, CHECK, *OTHERS]
     assert "From recorded noise: 24 runs of the 2 cases" in text
@@ -158,9 +153,8 @@ def test_rates_stand_for_the_records_they_were_counted_from(
     assert f"after {found[0]['taken']:.0f} calls in the mean" in text
     assert "276 of 276 pass with 100 calls a case" in text
     write_whole(records, flat(made(7)))
-    assert checks.stored_rates(records, rates) is None
-    checks.store(found, rates)
-    assert read_rates(rates) == found
+    with pytest.raises(SystemExit, match=r"rates.json is not of .*noise.jsonl: run python -m"):
+        checks.recorded_rates(records, rates)
 
 
 def test_large_slowdowns_are_caught_and_noisy_runs_fail() -> None:
@@ -179,22 +173,19 @@ def test_large_slowdowns_are_caught_and_noisy_runs_fail() -> None:
         (0, 899, 989, "it is missed (89.9% of 3%, 98.9% of 5%)."),
     ],
 )
-def test_the_aim_is_told_as_it_is(failed: int, of_3: int, of_5: int, end: str) -> None:
+def test_the_aim(failed: int, of_3: int, of_5: int, end: str) -> None:
     row = {"comparisons": 1000, "failed": failed, "caught": {"0.03": of_3, "0.05": of_5}}
     assert checks._aim(row).endswith(f": {end}")
 
 
 def test_recorded_runs_are_whole_and_their_rates_are_counted() -> None:
-    if not checks.RECORDS.exists():
-        assert not checks.RECORDED.exists()
-        return
     assert read(checks.RECORDS).skipped == ()
     assert len(read_runs(checks.RECORDS)) >= 20
     assert checks.RECORDS.stat().st_size < 2 << 20
-    assert checks.stored_rates() is not None, "run: python -m benchmarks.checks"
+    assert checks.recorded_rates()
 
 
-def test_what_is_told_of_a_capped_gpu_is_in_the_recorded_runs() -> None:
+def test_the_figures_of_a_capped_gpu_are_in_the_recorded_runs() -> None:
     (case,) = {one.case for one in read_runs(checks.RECORDS)[0] if one.case.startswith("dense/17x")}
     calls = [
         np.array(one.timing.samples_ms)
@@ -204,24 +195,10 @@ def test_what_is_told_of_a_capped_gpu_is_in_the_recorded_runs() -> None:
     ]
     middle = np.median([np.median(one) for one in calls])
     steps = np.array([np.median(one.reshape(-1, 5), axis=1) for one in calls]) / middle - 1
-    told = " ".join((ROOT / "docs" / "measurement.md").read_text(encoding="utf-8").split())
-    assert f"dense attention of {middle:.1f} ms ran in steps" in told
-    assert f"Ten calls, {10 * middle:.0f} ms, can lie within one step" in told
-    assert f"up to {steps.max():.0%} slower for a while" in told
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_the_page_says_of_which_noise_its_picture_is(
-    monkeypatch: pytest.MonkeyPatch, there: bool
-) -> None:
-    found = [row_of("check", checks.DEFAULT)] if there else None
-    monkeypatch.setattr(checks, "stored_rates", lambda *paths: found)
-    monkeypatch.setattr(checks, "recorded_text", lambda *given: "From recorded noise.")
-    parts = checks.parts()
-    assert ("with recorded noise, against" in parts["picture"]) == there
-    assert ("with assumed noise, against" in parts["picture"]) != there
-    assert parts["recorded"] == ("From recorded noise." if there else "")
-    assert parts["catches"] == rates_table(RATES)
+    text = " ".join((ROOT / "docs" / "measurement.md").read_text(encoding="utf-8").split())
+    assert f"dense attention of {middle:.1f} ms ran in steps" in text
+    assert f"Ten calls, {10 * middle:.0f} ms, can lie within one step" in text
+    assert f"up to {steps.max():.0%} slower for a while" in text
 
 
 def test_the_picture_has_a_line_for_each_rule_and_the_default_protocol() -> None:
@@ -231,20 +208,20 @@ def test_the_picture_has_a_line_for_each_rule_and_the_default_protocol() -> None
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "chance"),
+    ("one", "other", "p"),
     [
         # Mann and Whitney's statistic is 0 and 30·30/2 here; the standard deviation is 67.6.
         (range(30), range(100, 130), 2.9e-11),
         (range(0, 60, 2), range(-1, 59, 2), 0.8245),
     ],
 )
-def test_the_rank_test(one: range, other: range, chance: float) -> None:
+def test_the_rank_test(one: range, other: range, p: float) -> None:
     found = _mann_whitney(list(map(float, one)), list(map(float, other)))
-    assert found == pytest.approx(chance, rel=0.02)
+    assert found == pytest.approx(p, rel=0.02)
     assert _mann_whitney(list(map(float, other)), list(map(float, one))) == pytest.approx(found)
 
 
-def test_other_rules_are_those_that_are_told() -> None:
+def test_other_rules_have_the_bounds_of_their_names() -> None:
     base = np.linspace(0.99, 1.01, 100)
     bounds = {"asv, factor 1.1": 1.1, "asv, factor 1.02": 1.02, "threshold 5%": 1.05}
     for rule, bound in bounds.items():

@@ -1,4 +1,4 @@
-"""What docs/measurement.md says of intervals is what was simulated, and the simulation holds."""
+"""The study of intervals: its conclusions, and a simulation that agrees with the stored one."""
 
 import json
 
@@ -16,19 +16,19 @@ def worst(interval: str) -> float:
     return float(min(held))
 
 
-def test_order_statistics_hold_what_they_say_and_narrower_ones_do_not() -> None:
+def test_order_statistics_hold_95_percent_and_narrower_intervals_do_not() -> None:
     assert {name for name in INTERVALS if worst(name) >= 0.95} == set(SURE)
     assert {name for name in INTERVALS if worst(name) < 0.93} == INTERVALS.keys() - set(SURE)
 
 
 def test_the_docstring_has_the_figures_of_the_study() -> None:
-    told = " ".join((paired_ratio.__doc__ or "").split())
-    assert f"a percentile bootstrap of the median falls to {worst('bootstrap'):.0%}" in told
-    assert f"to {worst('interpolated'):.0%} where ratios have two modes" in told
-    assert f"to {worst('signed rank'):.0%} of ratios that were recorded" in told
+    text = " ".join((paired_ratio.__doc__ or "").split())
+    assert f"a percentile bootstrap of the median falls to {worst('bootstrap'):.0%}" in text
+    assert f"to {worst('interpolated'):.0%} where ratios have two modes" in text
+    assert f"to {worst('signed rank'):.0%} of ratios that were recorded" in text
     at_8 = [RESULTS[noise]["8"] for noise in NOISES]
     narrower = [one["midpoints"][1] / one["order statistics"][1] for one in at_8]
-    assert "a quarter narrower for eight pairs" in told
+    assert "a quarter narrower for eight pairs" in text
     assert sum(narrower) / len(narrower) == pytest.approx(0.75, abs=0.03)
 
 

@@ -1,4 +1,4 @@
-"""Every page is what its records make; a number that was changed by hand is noticed."""
+"""Every page is made from its records, and a number that was changed by hand is noticed."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ CHANGED = {
     "performance": r"\| S radial_blocks: hopper ag[^\n]*?",
     "tuning": r"\| `tpe`[^\n]*?",
 }
-"""What stands before a digit that a record makes."""
+"""The text before a digit that comes from a record."""
 
 
 @NAMES
@@ -88,9 +88,9 @@ def test_pages_are_rewritten_and_compared(
 def test_an_example_is_what_its_records_make(suite: str) -> None:
     text = (EXAMPLES / f"{suite}.html").read_text(encoding="utf-8")
     made = pages.example(suite)
-    words, drawn = _parts(text)
-    made_words, made_drawn = _parts(made)
-    assert words == made_words, "run: python -m benchmarks.pages examples"
+    text_only, drawn = _parts(text)
+    made_text, made_drawn = _parts(made)
+    assert text_only == made_text, "run: python -m benchmarks.pages examples"
     assert drawn == pytest.approx(made_drawn, abs=0.01)
     assert len(text) < 6_000_000
 
@@ -108,11 +108,11 @@ def test_a_moved_line_is_noticed_and_a_last_digit_is_not() -> None:
     place = r'(<use [^>]*? x=")([\d.]+)'
     moved = re.sub(place, lambda m: f"{m[1]}{float(m[2]) + 1}", made, count=1)
     rounded = re.sub(place, lambda m: f"{m[1]}{float(m[2]) + 1e-6:.6f}", made, count=1)
-    words, drawn = _parts(made)
+    text, drawn = _parts(made)
     assert _parts(moved)[1] != pytest.approx(drawn, abs=0.01)
     assert rounded != made
-    rounded_words, rounded_drawn = _parts(rounded)
-    assert rounded_words == words
+    rounded_text, rounded_drawn = _parts(rounded)
+    assert rounded_text == text
     assert rounded_drawn == pytest.approx(drawn, abs=0.01)
 
 
@@ -147,21 +147,21 @@ def _measured_in(environment: Environment) -> tuple[object, ...]:
 
 
 def _parts(page: str) -> tuple[str, list[float]]:
-    """Split a page into its words and the coordinates of its charts, which are compared rounded.
+    """Split a page into its text and the coordinates of its charts, which are compared rounded.
 
-    Another processor may compute another last digit, and another release of Matplotlib may draw
-    other outlines (and name them by what they hold): neither is a difference.
+    Another CPU may compute another last digit, and another release of Matplotlib may draw other
+    outlines and name them by their content: neither is a difference.
     """
     drawn: list[float] = []
 
-    def taken(found: re.Match[str]) -> str:
+    def coordinate(found: re.Match[str]) -> str:
         drawn.append(float(found[0]))
         return "#"
 
     def chart(found: re.Match[str]) -> str:
         text = re.sub(r'(<path[^>]*? d=")[^"]*', r"\1", found[0])
         text = re.sub(r"-[mp][0-9a-f]{10}\b", "", text)
-        return re.sub(GEOMETRY, lambda where: re.sub(r"-?\d+\.\d+", taken, where[0]), text)
+        return re.sub(GEOMETRY, lambda where: re.sub(r"-?\d+\.\d+", coordinate, where[0]), text)
 
-    words = re.sub(r"<svg.*?</svg>", chart, page, flags=re.DOTALL)
-    return words, drawn
+    text = re.sub(r"<svg.*?</svg>", chart, page, flags=re.DOTALL)
+    return text, drawn

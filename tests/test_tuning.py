@@ -1,4 +1,4 @@
-"""What docs/tuning.md is made of, on made-up kernels; rates are those of the sweep."""
+"""The parts of docs/tuning.md, on made-up kernels; stored regrets are of the stored sweep."""
 
 import json
 from collections import defaultdict
@@ -12,12 +12,12 @@ import pytest
 
 from benchmarks import tuning
 from benchmarks.pages import DOCS
-from benchmarks.parts import NOT_YET, file_hash
+from benchmarks.parts import file_hash
 from benchmarks.tuning import (
     SUITE,
     SWEEP,
     Pair,
-    bound_words,
+    bound_text,
     distance_table,
     pairs_of,
     rates_of,
@@ -50,7 +50,7 @@ def made() -> tuple[SweepTrial, ...]:
 
 
 def rows(table: str) -> list[list[str]]:
-    """Give the cells of the first table of a part, without its headings."""
+    """Return the cells of the first table of a part, without its headings."""
     lines = [line for line in table.split("\n\n")[0].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -71,7 +71,7 @@ def check_rates(stored: Path, sweep: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_is_replayed_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_is_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep, stored = tmp_path / "sweep.jsonl", tmp_path / "rates.json"
     write_whole(sweep, made())
     for name, value in (("SWEEP", sweep), ("RATES", stored), ("SEEDS", 3)):
@@ -89,21 +89,18 @@ def test_a_sweep_is_replayed_and_told(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (
         "3 problems, 540 configurations, 3 seeds; NVIDIA H100; triton 3.7.1;" in (parts["searches"])
     )
-    assert tuning.picture().startswith(b"<?xml")
-    monkeypatch.setattr(tuning, "SWEEP", tmp_path / "none")
-    without = tuning.parts()
-    assert {without[name] for name in ("searches", "transfer", "distances")} == {NOT_YET}
-    assert without["gains"] == parts["gains"]
+    tuning.save_picture(tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
 
 
-def test_what_was_cut_off_is_left_out_and_told() -> None:
+def test_problems_that_were_cut_off_are_left_out() -> None:
     whole = whole_problems(made()[:-1])
     assert [key.frames for key in whole] == [5, 6]
     rates = {"sweep": "", "seeds": 1, "rows": []}
-    found = tuning.parts(made()[:-1], rates, ())["searches"]
+    found = tuning.measured_parts(made()[:-1], rates)["searches"]
     assert "2 problems, 360 configurations" in found
     assert found.endswith(" 1 more were cut off and are left out.")
-    assert "cut off" not in tuning.parts(made(), rates, ())["searches"]
+    assert "cut off" not in tuning.measured_parts(made(), rates)["searches"]
 
 
 def test_problems_whose_candidates_are_all_tried_need_no_search() -> None:
@@ -116,12 +113,12 @@ def test_problems_whose_candidates_are_all_tried_need_no_search() -> None:
         for one in next(iter(problems.values()))
     ]
     assert searched([made()[: TRIALS + 1], [*few[:5], *rejected]]) == [made()[: TRIALS + 1]]
-    page = tuning.parts(few, {"sweep": "", "seeds": 1, "rows": []}, ())["searches"]
+    page = tuning.measured_parts(few, {"sweep": "", "seeds": 1, "rows": []})["searches"]
     assert page.startswith("3 of 3 problems have no more candidates than a search has trials")
 
 
-def test_transfers_are_told_with_the_worst() -> None:
-    page = tuning.parts(made(), {"sweep": "", "seeds": 1, "rows": []}, ())["transfer"]
+def test_the_table_of_transfers_and_the_worst() -> None:
+    page = tuning.measured_parts(made(), {"sweep": "", "seeds": 1, "rows": []})["transfer"]
     found = transfer_regrets(made())
     assert [cells[-2:] for cells in rows(page)] == [
         [f"{row.regret:.2%}", f"{row.default:.2%}"] for row in found
@@ -173,18 +170,18 @@ def step(far: float, over: float, count: int = 6) -> list[Pair]:
         ([], None),
     ],
 )
-def test_the_bound_that_the_data_speaks_for(pairs: list[Pair], bound: float | None) -> None:
+def test_the_bound_that_the_data_suggests(pairs: list[Pair], bound: float | None) -> None:
     assert suggested(pairs) == bound
-    words = bound_words(pairs)
-    assert words.startswith(f"The bound on distances, `FARTHEST`, is {FARTHEST:g}. ")
+    text = bound_text(pairs)
+    assert text.startswith(f"The bound on distances, `FARTHEST`, is {FARTHEST:g}. ")
     if bound is not None:
-        assert f"is better beyond {'it' if bound == FARTHEST else f'{bound:g}'}." in words
+        assert f"is better beyond {'it' if bound == FARTHEST else f'{bound:g}'}." in text
     else:
         most = max((pair.distance for pair in pairs), default=0)
-        assert f"beyond {most:.1f} nothing was measured." in words
+        assert f"beyond {most:.1f} nothing was measured." in text
 
 
-def test_regrets_are_told_by_distance_and_mask() -> None:
+def test_regrets_by_distance_and_mask() -> None:
     table = distance_table([*step(0, 0.01, 3), *step(1, -0.01, 1), *step(1.5, 0, 2)])
     assert rows(table) == [
         ["0 to 1", "same", "1", "3.00%", "3.00%", "2.00%", "1"],
@@ -194,23 +191,22 @@ def test_regrets_are_told_by_distance_and_mask() -> None:
     ]
 
 
-def test_gains_are_told_honestly() -> None:
+def test_gains_count_only_what_is_faster() -> None:
     records = [tuned(), kept(frames=9), tuned(backend="hopper", device="Other GPU")]
-    first, told, second, other = tuning.gains(records).split("\n\n")
+    first, summary, second, other = tuning.gains(records).split("\n\n")
     one, two = rows(first)
     assert one[:5] == ["radial", "9 × 1,560", "12", "`triton`", "nothing"]
     assert one[7] == "none"
     assert two[4:] == [
         "block_n 128 → 64, num_stages 2 → 3", "10", "8", "1.250 (1.240 to 1.260)"
     ]  # fmt: skip
-    assert told == (
+    assert summary == (
         "1 of 2 run faster than with the default, 1.25 times as fast at most. "
         "Example GPU; torch 2.13.0, triton 3.7.1; 2026-01-02."
     )
     assert len(rows(second)) == 1
     assert other.startswith("1 of 1 run faster")
     assert "1 of 1" not in tuning.gains([kept()])
-    assert tuning.gains([]) == NOT_YET
 
 
 def test_what_changed() -> None:
@@ -244,6 +240,6 @@ def _nearest(key: TuningKey, tuned: Sequence[TuningKey]) -> float:
     return min((distance(one, key) for one in found), default=float("inf"))
 
 
-def test_aims_are_those_that_the_page_tells() -> None:
+def test_aims_are_those_of_the_page() -> None:
     assert (tuning.COST, tuning.MEDIAN, tuning.HIGH, tuning.WORST) == (0.1, 0.02, 0.05, 0.05)
     assert f"replayed with {tuning.SEEDS} seeds" in TEXT

@@ -1,11 +1,13 @@
-"""What `radialbench` itself offers."""
+"""The public names of `radialbench`, and the imports between its modules."""
 
 import ast
 from pathlib import Path
 
 import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import radialbench
+from benchmarks.parts import ROOT
 
 
 def test_names_are_sorted() -> None:
@@ -38,3 +40,8 @@ def test_type_checkers_see_the_same_names() -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="module 'radialbench' has no attribute 'radial'"):
         radialbench.radial  # noqa: B018
+
+
+def test_imports_point_down(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
