@@ -1,1 +1,1 @@
-"""From stored results to what people read: tables, growth told honestly, and charts. No PyTorch."""
+"""From stored results to what people read: tables, growth, charts, checks. Without PyTorch."""

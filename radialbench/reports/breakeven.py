@@ -15,17 +15,17 @@ class BreakEven:
     Attributes:
         sweep: The sweep of the lengths.
         mask: The mask.
-        backend: What computed it.
-        place: Where it ran, as an index into the summary's environments.
+        backend: Its backend.
+        place: Index of its environment in the summary.
         dense: Backends of the dense results it was compared with.
         shortest: Tokens of the shortest length compared.
         longest: Tokens of the longest length compared.
         below: Longest length at which it is not faster; None if there is none.
-        above: The next length, from which on it is; None if it is not faster at the longest.
-        tokens: Where the two latencies meet, on straight lines between logarithms; None unless
-            both lengths are there.
+        above: The next length, from which it is faster; None if it is not at the longest.
+        tokens: Where the two latencies are equal, interpolated between logarithms; None unless both
+            lengths were measured.
         latency_ms: The latency there.
-        interval: 95% interval of `tokens`: where the ends of the speed-ups' intervals meet 1. 0 for
+        interval: 95% interval of `tokens`: where the ends of the speed-ups' intervals are 1. 0 for
             below the shortest length, infinite for beyond the longest; None where the speed-ups
             have no intervals.
     """
@@ -45,7 +45,7 @@ class BreakEven:
 
     @property
     def text(self) -> str:
-        """Say it in words."""
+        """Description in words."""
         if self.shortest == self.longest:
             word = "faster" if self.above else "not faster"
             return f"{word} at the one length compared, {self.shortest:,} tokens"
@@ -53,34 +53,32 @@ class BreakEven:
             return f"not within what was measured ({self.shortest:,} to {self.longest:,} tokens)"
         if self.below is None:
             return f"below the shortest measured, {self.shortest:,} tokens"
-        told = f"between {self.below:,} and {self.above:,} tokens, at about {self.about}"
-        return f"{told} ({self.sure})" if self.sure else told
+        text = f"between {self.below:,} and {self.above:,} tokens, at about {self.about}"
+        return f"{text} ({self.interval_text})" if self.interval else text
 
     @property
-    def sure(self) -> str:
+    def interval_text(self) -> str:
         """The interval in words; empty without one."""
         if self.interval is None:
             return ""
         low, high = self.interval
-        under = f"below {self.shortest:,}" if low <= 0 else _two(low)
-        over = f"beyond {self.longest:,}" if high == math.inf else _two(high)
+        under = f"below {self.shortest:,}" if low <= 0 else _format_tokens(low)
+        over = f"beyond {self.longest:,}" if high == math.inf else _format_tokens(high)
         return f"95%: {under} to {over}"
 
     @property
     def about(self) -> str:
-        """Where the two latencies meet, to the two figures that an interpolation can carry."""
-        if self.tokens is None:
-            return "?"
-        return _two(self.tokens)
+        """Where the two latencies are equal, to two figures: an interpolation has no more."""
+        return "?" if self.tokens is None else _format_tokens(self.tokens)
 
 
-def _two(tokens: float) -> str:
+def _format_tokens(tokens: float) -> str:
     digits = 1 - math.floor(math.log10(tokens))
     return f"{round(tokens, digits):,.0f}"
 
 
 def break_evens(rows: Iterable[Row]) -> tuple[BreakEven, ...]:
-    """Find the break-even length of every sparse mask and backend that was compared with dense."""
+    """Return the break-even of every sparse mask and backend that was compared with dense."""
     compared = [row for row in rows if row.speedup is not None and not row.is_dense]
     order = {_key(row): place for place, row in reversed(list(enumerate(compared)))}
     compared.sort(key=lambda row: (order[_key(row)], row.tokens))
@@ -118,7 +116,7 @@ def _break_even(rows: list[Row]) -> BreakEven:
 
 
 def _meeting(below: Row, above: Row) -> tuple[float, float]:
-    """Where the speed-up is 1, if logarithms change evenly between the two lengths."""
+    """Return where the speed-up is 1, with the latency there, interpolated between logarithms."""
     assert below.speedup and above.speedup and below.total_ms and above.total_ms
     low, high = math.log(below.speedup), math.log(above.speedup)
     part = -low / (high - low)
@@ -129,7 +127,7 @@ def _meeting(below: Row, above: Row) -> tuple[float, float]:
 
 
 def _interval(rows: list[Row]) -> tuple[float, float] | None:
-    """Where masks as fast, and as slow, as their intervals allow would break even."""
+    """Return the break-evens of the upper and of the lower ends of the speed-ups."""
     found = [(row.tokens, row.speedup_interval) for row in rows]
     known = [(tokens, ratio.ends) for tokens, ratio in found if ratio and ratio.ends]
     if len(known) < len(rows):
@@ -141,7 +139,7 @@ def _interval(rows: list[Row]) -> tuple[float, float] | None:
 
 
 def _crossing(points: list[tuple[int, float]]) -> float:
-    """Where the speed-up passes 1 for good; 0 if it was never below, infinite if it ends there."""
+    """Return where the speed-up passes 1 for the last time; 0 if always above, else infinite."""
     slower = [place for place, (_, speedup) in enumerate(points) if speedup <= 1]
     if not slower:
         return 0.0

@@ -22,7 +22,7 @@ from radialbench.reports.text import (
 )
 
 Value = str | int | float | None
-"""What a case has in a column; None where it has nothing."""
+"""A value of a case; None where it has none."""
 
 UNITS = {
     "_ms": "ms",
@@ -45,7 +45,7 @@ class Column:
         name: Its name in frames and files, with the unit.
         dtype: Its pandas type, which knows missing values: `string`, `Int64` or `float64`.
         get: Reads it from a row; None where the row has none.
-        help: What it is, as Markdown without a full stop.
+        help: Description in Markdown without a full stop.
         format: Formats it for people, without the unit.
     """
 
@@ -62,7 +62,7 @@ class Column:
 
 
 Get = str | Callable[[Row], Value]
-"""How a value is read: attributes with dots between, of which any may be None, or a function."""
+"""Reads a value: a dotted path of attributes, any of which may be None, or a function."""
 
 
 def _text(name: str, get: Get, help: str, format: Callable[[str], str] = str) -> Column:
@@ -191,8 +191,8 @@ COLUMNS = (
     _number("speedup_low", "speedup_interval.low", "lower end of its 95% interval", format_ratio),
     _number("speedup_high", "speedup_interval.high", "upper end", format_ratio),
     # Rates, and what a GPU's counters said
-    _number("effective_tflop_per_s", _over("gflops", 1e3), "`effective_tflop` over `median_ms`"),
-    _number("executed_tflop_per_s", _over("executed_gflops", 1e3),
+    _number("effective_tflop_per_s", "effective_tflops", "`effective_tflop` over `median_ms`"),
+    _number("executed_tflop_per_s", "executed_tflops",
             "`executed_tflop` over `median_ms`"),
     _number("ceiling_tflop_per_s", "ceiling_tflops", "rate of the matrix product timed in turn"),
     _number("of_ceiling", "of_ceiling",
@@ -223,7 +223,7 @@ COLUMNS = (
     _text("commit", "record.environment.commit", "commit that was measured"),
     _text("created", "record.created", "when it ended, ISO 8601"),
 )  # fmt: skip
-"""What a row has in itself, in the order of frames and files."""
+"""Columns of a row, in the order of frames and files."""
 
 BASELINE_COLUMNS = (
     _number("baseline_ms", "before", "the baseline's time, as `radialbench check` compares it"),
@@ -234,21 +234,22 @@ BASELINE_COLUMNS = (
     _text("baseline_verdict", "outcome.value",
           "verdict of `radialbench check` on the time, or on the status"),
 )  # fmt: skip
-"""What a check against a baseline has of a case; they follow the others."""
+"""Columns of a case's check against a baseline; they follow the others."""
 
 
 def case_values(row: Row, verdict: Verdict | None) -> dict[str, Value]:
-    """Return what a case has in every column, the baseline's included if it was checked."""
+    """Return a case's values by column, the baseline's included if it was checked."""
     checked = {one.name: one.get(verdict) for one in BASELINE_COLUMNS}
     return {column.name: column.get(row) for column in COLUMNS} | checked
 
 
 Cell = str | tuple[str, ...] | Callable[[Row], str]
-"""What stands in a column of a table for people.
+"""Content of a cell of a table for people.
 
-A pattern names columns in braces: `{median_ms} ({iqr_ms}; {samples})`. After a colon it may ask for
-a form other than the column's own, from `FORMS` or of Python's: `{sm_mhz:,.0f}`. The cell is the
-first pattern of which the row has every column. A function is for what depends on other rows.
+A pattern names columns in braces: `{median_ms} ({iqr_ms}; {samples})`. After a colon it may name a
+format other than the column's own, from `FORMS` or a Python format spec: `{sm_mhz:,.0f}`. The cell
+is the first pattern whose columns all have values. A function is for cells that depend on other
+rows.
 """
 
 View = Mapping[str, Cell]
@@ -265,7 +266,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "MiB": lambda count: f"{count / MIB:.2f}",
     "above 0": lambda value: format_sig3(value) if value else EMPTY_CELL,
 }
-"""Forms of a number that a table may ask for by name."""
+"""Formats of a number that a pattern may name."""
 
 
 def show(
@@ -278,7 +279,7 @@ def show(
     """Return the headings of a table for people, and its cells row by row.
 
     Args:
-        view: What the table shows.
+        view: The table's cells by heading.
         rows: Its cases.
         escape: Escapes stored text.
         optional: Headings that are left out where no row has anything.
@@ -294,21 +295,21 @@ def show(
 
 
 def cell(row: Row, shown: Cell, *, escape: Callable[[str], str] = str) -> str:
-    """Return what a cell says of a row; a dash where the row has nothing of it."""
+    """Return the text of a row's cell; a dash where the row has no value."""
     if callable(shown):
         return shown(row)
     for pattern in (shown,) if isinstance(shown, str) else shown:
-        words: list[str] = []
+        parts: list[str] = []
         for literal, column, form in _parsed(pattern):
-            words.append(literal)
+            parts.append(literal)
             if column is None:
                 continue
             value = column.get(row)
             if value is None:
                 break
-            words.append(escape(form(value)) if column.dtype == "string" else form(value))
+            parts.append(escape(form(value)) if column.dtype == "string" else form(value))
         else:
-            return "".join(words)
+            return "".join(parts)
     return EMPTY_CELL
 
 

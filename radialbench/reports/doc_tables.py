@@ -21,21 +21,22 @@ OURS = ("hopper", "triton")
 
 
 def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
-    """A heading and a table for every group of cases; what has no time is listed below it.
+    """Return a heading and a table for every group of cases, with cases without a time below it.
 
     Args:
-        records: Of one run on a GPU.
+        records: Records of one run on a GPU.
         titles: Headings of the groups, by their names.
     """
     parts = []
-    records = list(records)
-    for group in dict.fromkeys(record.group for record in records):
-        of_group = [record for record in records if record.group == group]
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.group, []).append(record)
+    for group, of_group in groups.items():
         timed = [record for record in of_group if record.timing]
         heading = f"### {titles.get(group, group)}"
         tokens, heads = of_group[0].problem.seq_len, of_group[0].problem.heads
         ceiling = _ceiling(timed)
-        told = f"{tokens:,} tokens, {heads} heads. {ceiling}"
+        about = f"{tokens:,} tokens, {heads} heads. {ceiling}"
         lines = [
             f"- {escape(record.mask.label)} on {escape(record.backend or '')}: {record.status}: "
             f"{escape(record.reason or '')}"
@@ -43,12 +44,12 @@ def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
             if not record.timing
         ]
         lines += filter(None, map(_throttled, timed))
-        parts.append("\n\n".join(filter(None, (heading, told, _table(timed), "\n".join(lines)))))
+        parts.append("\n\n".join(filter(None, (heading, about, _table(timed), "\n".join(lines)))))
     return "\n\n".join(parts)
 
 
 def _throttled(record: Record) -> str:
-    """Say how many samples heat or the hardware slowed, if there are any."""
+    """Describe how many samples were throttled; empty if none was."""
     assert record.timing is not None
     flags = record.timing.throttled
     if not any(flags):
@@ -93,12 +94,12 @@ def _table(timed: list[Record]) -> str:
 
 
 def row_of(record: Record) -> Row:
-    """Return a record as a row of its own, which is compared with nothing."""
+    """Return a record as a row that is not compared with dense."""
     return Row(record, record.mask.label, 0)
 
 
 def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Estimate] | None:
-    """The fastest peer on the same mask, and how many times as long it takes as our kernel."""
+    """Return the fastest peer on the same mask, and its time over that of our kernel."""
     peers = [
         other
         for other in timed
@@ -132,7 +133,6 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
 
 
 def _speedup(row: Row) -> str:
-    """Return the ratio of pairs, with the time of the mask's token order."""
     assert row.dense is not None
     found = speedup(row.dense, row.record)
     ends = format_interval(found, format_ratio)
@@ -158,13 +158,13 @@ def _median_ms(record: Record) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PerformanceTarget:
-    """What a kernel should reach.
+    """A ratio that a kernel should reach.
 
     Attributes:
-        what: What is measured.
-        bound: What it should be at least, or at most.
-        of: Finds it in the records of one run; None if they do not hold it.
-        at_most: Whether the bound is one from above.
+        what: Description of the ratio.
+        bound: Its lower bound, or upper one.
+        of: Computes it from the records of one run; None if they lack its cases.
+        at_most: Whether the bound is an upper one.
     """
 
     what: str
@@ -173,12 +173,12 @@ class PerformanceTarget:
     at_most: bool = False
 
     def met(self, value: float) -> bool:
-        """Tell whether a value is on the right side."""
+        """Return whether a value is within the bound."""
         return value <= self.bound if self.at_most else value >= self.bound
 
 
 def target_table(records: Sequence[Record], targets: Iterable[PerformanceTarget]) -> str:
-    """What was asked, and what was measured: the ratio with its 95% interval."""
+    """Return a table of targets with the measured ratios and their 95% intervals."""
     body = []
     for target in targets:
         value = target.of(records)
@@ -190,7 +190,7 @@ def target_table(records: Sequence[Record], targets: Iterable[PerformanceTarget]
 
 
 def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
-    """Find a case that has a time; the mask by its name, any dense one by `dense`."""
+    """Return a case that has a time; the mask by its name, any dense one by `dense`."""
     for record in records:
         name = DENSE if record.mask.dense else record.mask.name
         if record.timing and (record.group, name, record.backend) == (group, mask, backend):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,14 @@ PAGE = "report.html"
 
 
 def write_report(summary: Summary, folder: Path) -> list[Path]:
-    """Write a report, and give its files, report.md first.
-
-    Files of an earlier report are written over.
+    """Write a report and return its files, report.md first; those of an earlier one are replaced.
 
     Raises:
         ReportError: The folder cannot be written to.
     """
-    try:
+    with _refused(folder, "folder"):
         folder.mkdir(parents=True, exist_ok=True)
-        return _written(summary, folder)
-    except OSError as error:
-        raise ReportError(
-            f"cannot write the report to {folder}: {error.strerror or error}; "
-            "choose another folder with --out"
-        ) from None
+        return _write_files(summary, folder)
 
 
 def write_page(summary: Summary, path: Path) -> None:
@@ -42,17 +36,24 @@ def write_page(summary: Summary, path: Path) -> None:
     Raises:
         ReportError: The file cannot be written.
     """
-    try:
+    with _refused(path, "file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(summary), encoding="utf-8")
+
+
+@contextmanager
+def _refused(path: Path, kind: str) -> Iterator[None]:
+    """Raise a ReportError that names the path where it cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise ReportError(
             f"cannot write the report to {path}: {error.strerror or error}; "
-            "choose another file with --out"
+            f"choose another {kind} with --out"
         ) from None
 
 
-def _written(summary: Summary, folder: Path) -> list[Path]:
+def _write_files(summary: Summary, folder: Path) -> list[Path]:
     files: list[Path] = []
     pictures: dict[str, str] = {}
     for name, caption, png, svg in charts(summary):
@@ -75,7 +76,7 @@ def _written(summary: Summary, folder: Path) -> list[Path]:
 
 
 STORED = "record"
-"""What the names of columns begin with that hold a record as it is stored."""
+"""Prefix of the columns that hold a record as it is stored."""
 
 
 def parquet_bytes(summary: Summary) -> bytes:

@@ -1,4 +1,4 @@
-"""A series of a history as a picture: figures, their intervals, levels between changes."""
+"""Chart of a metric over runs: values, their intervals, levels between change points."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
-"""What figures of a metric are multiplied by, and what they are then in."""
+"""Factor and unit of a metric's axis."""
 
 
 def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
-    """Return each changed series' file name without its ending, and it as PNG and as SVG."""
+    """Yield each changed metric's file name without its suffix, its PNG and its SVG."""
     from radialbench.reports.charts import slug
     from radialbench.reports.charts._drawing import drawing, rendered
 
@@ -48,7 +48,7 @@ def write_pictures(found: History, folder: Path) -> None:
 
 
 def draw(one: MetricHistory, found: History) -> "Figure":
-    """Draw a series."""
+    """Draw a metric of a case over the runs."""
     from matplotlib.figure import Figure
 
     from radialbench.reports.charts._drawing import COLOURS, GREY, WIDTH
@@ -76,15 +76,15 @@ def draw(one: MetricHistory, found: History) -> "Figure":
     _names(axes, found, runs)
     axes.set_ylabel(f"{one.metric} [{unit}]" if unit else one.metric)
     axes.set_title(printable(one.case), parse_math=False)
-    told = "\n".join(describe_change(change, one.metric, found.runs) for change in one.changes)
+    text = "\n".join(describe_change(change, one.metric, found.runs) for change in one.changes)
     axes.set_xlabel(
-        "\n".join(map(printable, told.splitlines())), color=COLOURS[1], parse_math=False
+        "\n".join(map(printable, text.splitlines())), color=COLOURS[1], parse_math=False
     )
     return figure
 
 
 def _names(axes: "Axes", found: History, runs: list[int]) -> None:
-    """Name runs by their commits, as many as there is room for."""
+    """Label runs with their commits, as many as fit."""
     shown = runs[:: -(-len(runs) // 15)]
     names = [printable((found.runs[run].commit or str(run + 1))[:8]) for run in shown]
     axes.set_xticks(shown, names, rotation=30, ha="right", parse_math=False)

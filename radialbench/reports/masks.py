@@ -15,19 +15,19 @@ from radialbench.reports.rows import Row
 from radialbench.reports.text import join_and, printable
 
 MOST_TOKENS = 25_000
-"""Longest sequence to draw: its tables compile in moments, and a picture shows no more."""
+"""Longest sequence to draw: its tables compile fast, and a picture shows no more detail."""
 
-MOST_TOKENS_APART = 120_000
-MOST_MS = 150.0
-MOST_APART = 8
-"""Bounds of the masks that are drawn apart: tokens, milliseconds to compile, and how many."""
+MOST_TOKENS_EACH = 120_000
+MOST_COMPILE_MS = 150.0
+MOST_EACH = 8
+"""Bounds of the masks that are drawn one by one: tokens, milliseconds to compile, and number."""
 
 MOST_MASKS = 4
 """Masks side by side: more are too small to read."""
 
 
 def known_mask(mask: MaskIdentity) -> MaskSpec | None:
-    """Find a mask in the library; None unless it means what was run."""
+    """Return a mask of the library; None unless its fingerprint is that of the run."""
     if mask.definition not in mask_names():
         return None
     try:
@@ -40,8 +40,7 @@ def known_mask(mask: MaskIdentity) -> MaskSpec | None:
 def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
     """Compile the masks to draw side by side, at one length, in the order of the rows.
 
-    Dense is left out, and what cannot be drawn: masks from a user's file, and those of another
-    version of the library.
+    Dense masks, masks from a user's file and masks of another version of the library are left out.
     """
     fitting = [row for row in rows if row.tokens <= MOST_TOKENS and row.table and not row.is_dense]
     if not fitting:
@@ -50,35 +49,39 @@ def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
     tables: dict[str, BlockTable] = {}
     for row in fitting:
         if row.record.problem.grid == grid and row.mask not in tables and len(tables) < MOST_MASKS:
-            spec = known_mask(row.record.mask)
-            with suppress(RadialBenchError):
-                tables |= {row.mask: compile_mask(spec, grid)} if spec else {}
+            tables |= _compiled(row)
     return list(tables.items())
 
 
 def pictured(rows: Sequence[Row]) -> tuple[list[tuple[str, BlockTable]], list[str]]:
-    """Compile the masks to draw apart, each at a length of its own; and name those left out.
+    """Compile the masks to draw one by one, each at its longest length; also return other names.
 
-    The record says how long compiling took, so that only what is quick is compiled again.
+    Records have the time to compile, so that only what compiles fast is compiled again.
     """
     longest: dict[MaskIdentity, Row] = {}
     masks = dict.fromkeys(row.mask for row in rows if not row.is_dense)
     for row in rows:
-        if row.table and row.table.compile_ms <= MOST_MS and row.tokens <= MOST_TOKENS_APART:
+        if row.table and row.table.compile_ms <= MOST_COMPILE_MS and row.tokens <= MOST_TOKENS_EACH:
             key = row.record.mask
             if key not in longest or row.tokens > longest[key].tokens:
                 longest[key] = row
     tables: dict[str, BlockTable] = {}
-    for mask, row in longest.items():
-        if row.mask in masks and row.mask not in tables and len(tables) < MOST_APART:
-            spec = known_mask(mask)
-            with suppress(RadialBenchError):
-                tables |= {row.mask: compile_mask(spec, row.record.problem.grid)} if spec else {}
+    for row in longest.values():
+        if row.mask in masks and row.mask not in tables and len(tables) < MOST_EACH:
+            tables |= _compiled(row)
     return list(tables.items()), [printable(mask) for mask in masks if mask not in tables]
 
 
+def _compiled(row: Row) -> dict[str, BlockTable]:
+    """Return the table of a row's mask by its label; empty if it cannot be compiled."""
+    spec = known_mask(row.record.mask)
+    with suppress(RadialBenchError):
+        return {row.mask: compile_mask(spec, row.record.problem.grid)} if spec else {}
+    return {}
+
+
 def draw_masks(rows: Sequence[Row], folder: Path) -> tuple[Path, str] | None:
-    """Draw the masks side by side; give the file and its caption, or None if none can be drawn.
+    """Draw the masks side by side; return the file and its caption, or None without a mask.
 
     Raises:
         ReportError: The file cannot be written.

@@ -15,7 +15,7 @@ from radialbench.reports.scaling import (
 from radialbench.reports.text import format_mib, format_ratio, join_and, printable
 
 WIDE = 0.2
-"""Width of an interval around 1 that no longer says that two things are in proportion."""
+"""Width of an interval around 1 that is too wide to call two quantities proportional."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +23,40 @@ class Section:
     """Sentences on one topic.
 
     Attributes:
-        topic: What they are about.
-        lines: A sentence or two each.
+        topic: Its heading.
+        lines: One or two sentences each.
     """
 
     topic: str
     lines: tuple[str, ...]
 
 
-def describe_scaling(found: Scaling) -> tuple[Section, ...]:
-    """Say how work, latency and memory grow; topics without anything to say are left out."""
+def describe_scaling(scaling: Scaling) -> tuple[Section, ...]:
+    """Describe how work, latency and memory grow, without topics that have no sentence."""
     topics = {
-        "Growth of the work, exact from the tables": work_lines(found.works),
-        "Latency against executed work": _latencies(found.latencies),
-        "Memory": _memory(found),
-        "Resolution": _resolutions(found.resolutions),
+        "Growth of the work, exact from the tables": work_lines(scaling.works),
+        "Latency against executed work": _latencies(scaling.latencies),
+        "Memory": _memory(scaling),
+        "Resolution": _resolutions(scaling.resolutions),
     }
     return tuple(Section(topic, tuple(lines)) for topic, lines in topics.items() if lines)
 
 
 def work_lines(works: Iterable[Work]) -> list[str]:
-    """Say how the work of each mask grows, exact and executed; masks with equal work together."""
+    """Describe how the exact and executed work of masks grows, masks with equal work together."""
     works = [work for work in works if len(work.tables) > 1]
     several = len({work.sweep for work in works}) > 1
     lines = []
-    for alike in _alike(works):
-        work, masks = alike[0], list(dict.fromkeys(printable(work.mask) for work in alike))
+    groups: dict[tuple[object, ...], list[Work]] = {}
+    for work in works:
+        groups.setdefault((work.sweep, work.exact.tokens, work.exact.values), []).append(work)
+    for group in groups.values():
+        work, masks = group[0], dict.fromkeys(printable(work.mask) for work in group)
         where = f", {printable(work.sweep)}" if several else ""
-        told = [_exact(work)]
+        sentences = [_exact(work)]
         if not work.every_pair:
-            told += [_executed(one) for one in {one.blocks: one for one in alike}.values()]
-        lines.append(f"{join_and(masks)}{where}: {' '.join(told)}")
+            sentences += [_executed(one) for one in {one.blocks: one for one in group}.values()]
+        lines.append(f"{join_and(masks)}{where}: {' '.join(sentences)}")
     if lines:
         lines.insert(
             0,
@@ -61,14 +64,6 @@ def work_lines(works: Iterable[Work]) -> list[str]:
             "alike. a may be negative: the ends of a video have neighbours on one side only.",
         )
     return lines
-
-
-def _alike(works: Iterable[Work]) -> list[list[Work]]:
-    """Masks of a sweep with the same work at every length, told together."""
-    groups: dict[tuple[object, ...], list[Work]] = {}
-    for work in works:
-        groups.setdefault((work.sweep, work.exact.tokens, work.exact.values), []).append(work)
-    return list(groups.values())
 
 
 def _exact(work: Work) -> str:
@@ -82,7 +77,7 @@ def _exact(work: Work) -> str:
     if exact.verdict is FitOutcome.CANNOT_TELL:
         return f"{exact.why}. The exact work grows {_ends(exact)}."
     best, *others = exact.fits
-    rest = join_and([f"{fit.form} leaves {_small(fit.residual)}" for fit in others])
+    rest = join_and(f"{fit.form} leaves {_small(fit.residual)}" for fit in others)
     line = (
         f"{over} the exact work follows {best.form} (RMS log-residual {_small(best.residual)}; "
         f"{rest}), {_ends(exact)}."
@@ -117,13 +112,13 @@ def _executed(work: Work) -> str:
     return f"{line}, and follow the same form."
 
 
-def _ends(found: Growth) -> str:
-    first, last = found.exponents[0], found.exponents[-1]
-    if len(found.exponents) == 1:
-        return f"like n^{last:.2f} from {found.frames[0]} to {found.frames[1]} frames"
+def _ends(growth: Growth) -> str:
+    first, last, frames = growth.exponents[0], growth.exponents[-1], growth.frames
+    if len(growth.exponents) == 1:
+        return f"like n^{last:.2f} from {frames[0]} to {frames[1]} frames"
     return (
-        f"from n^{first:.2f} between {found.frames[0]} and {found.frames[1]} frames to "
-        f"n^{last:.2f} between {found.frames[-2]} and {found.frames[-1]}"
+        f"from n^{first:.2f} between {frames[0]} and {frames[1]} frames to "
+        f"n^{last:.2f} between {frames[-2]} and {frames[-1]}"
     )
 
 
@@ -166,20 +161,20 @@ def _latency(latency: Latency, *, several: bool, places: bool) -> str:
     )
 
 
-def _memory(found: Scaling) -> list[str]:
+def _memory(scaling: Scaling) -> list[str]:
     lines = []
-    calls = [latency for latency in found.latencies if len(latency.peaks) > 1]
+    calls = [latency for latency in scaling.latencies if len(latency.peaks) > 1]
     if calls:
         lines.append(
             "The output and the log-sum-exp are head_dim + 1 numbers a token and head: attention's "
             "own memory is linear in n for every mask. Exponents are between the two longest "
             "lengths."
         )
-    several = len({work.sweep for work in found.works}) > 1
+    several = len({work.sweep for work in scaling.works}) > 1
     for sweep in dict.fromkeys(latency.sweep for latency in calls):
         lines.append(_peaks([one for one in calls if one.sweep == sweep], several=several))
-    for sweep in dict.fromkeys(work.sweep for work in found.works):
-        works = [work for work in found.works if work.sweep == sweep and len(work.tables) > 1]
+    for sweep in dict.fromkeys(work.sweep for work in scaling.works):
+        works = [work for work in scaling.works if work.sweep == sweep and len(work.tables) > 1]
         lines += [_tables(works, several=several)] if works else []
     return lines
 
@@ -218,8 +213,8 @@ def _resolutions(found: Iterable[Resolution]) -> list[str]:
         low, high = f"{min(exponents):.2f}", f"{max(exponents):.2f}"
         power = f"n^{low}" if low == high else f"n^{low} to n^{high}"
         sizes = sorted({size for one in several for size in one.frame_tokens})
-        told = join_and([f"{size:,}" for size in sizes])
-        lines.append(f"{printable(mask)}, {told} tokens a frame: {power}.")
+        lengths = join_and(f"{size:,}" for size in sizes)
+        lines.append(f"{printable(mask)}, {lengths} tokens a frame: {power}.")
     if lines:
         lines.insert(
             0,

@@ -1,4 +1,4 @@
-"""Offline rows beside those of a baseline: exactly equal, told, or worse."""
+"""Compare offline rows with those of a baseline: equal, changed or worse."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -11,16 +11,16 @@ from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict, wor
 Figure = int | float | str
 
 PATHS = {
-    "wgmma": "the warp group's matrix products (wgmma)",
-    "tcgen05": "matrix products in tensor memory (tcgen05)",
-    "copy_loads": "the copy engine's loads",
-    "copy_stores": "the copy engine's stores",
+    "wgmma": "the warp group's matmuls (wgmma)",
+    "tcgen05": "matmuls in tensor memory (tcgen05)",
+    "copy_loads": "TMA loads",
+    "copy_stores": "TMA stores",
 }
-"""Figures that must not fall to none, and what is lost then."""
+"""Figures that must not fall to zero, and the fast path that is then lost."""
 
 
 class OfflineOutcome(StrEnum):
-    """How a row came out, the worst first."""
+    """Result of a row's comparison, the worst first."""
 
     REGRESSED = "regressed"
     MISSING = "missing"
@@ -31,12 +31,12 @@ class OfflineOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FigureChange:
-    """A figure that is not what it was.
+    """A figure that changed.
 
     Attributes:
         figure: Its name.
-        before: In the baseline.
-        now: In this version.
+        before: Its value in the baseline.
+        now: Its value in this version.
     """
 
     figure: str
@@ -44,18 +44,18 @@ class FigureChange:
     now: Figure
 
     def __str__(self) -> str:
-        return f"{self.figure} {_written(self.before)} → {_written(self.now)}"
+        return f"{self.figure} {_format_figure(self.before)} → {_format_figure(self.now)}"
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineVerdict:
-    """What became of a row.
+    """Comparison of a row with the baseline.
 
     Attributes:
         kind: `kernel` or `mask`.
-        name: The row's.
-        outcome: How it came out.
-        reason: What is worse, or gone; empty if nothing is.
+        name: Name of the row.
+        outcome: Its result.
+        reason: What is worse or missing; empty if nothing is.
         changes: Figures that changed.
     """
 
@@ -66,22 +66,20 @@ class OfflineVerdict:
     changes: tuple[FigureChange, ...] = ()
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The reason and the changes."""
-        told = [self.reason] if self.reason else []
-        told += [", ".join(map(str, self.changes))] if self.changes else []
-        return "; ".join(told)
+        return "; ".join(filter(None, (self.reason, ", ".join(map(str, self.changes)))))
 
 
 def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]:
     """Compare each row with the baseline's of the same name, the worst first.
 
-    Worse are: a kernel that is gone, more spills, a fast path lost, and a mask whose pairs changed.
+    Worse are a missing kernel, more spills, a lost fast path, and a mask whose pairs changed.
 
     Raises:
-        ReportError: The baseline is of another suite, compiler or number of processors.
+        ReportError: The baseline is of another suite, compiler or number of SMs.
     """
-    _check_alike(before, now)
+    _check_same_build(before, now)
     old = {(row.kind, row.name): row for row in before.rows}
     new = {(row.kind, row.name): row for row in now.rows}
     if old and not old.keys() & new.keys():
@@ -94,12 +92,12 @@ def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]
 def offline_exit_code(
     verdicts: Iterable[OfflineVerdict], *, allow_missing: bool = False, strict: bool = False
 ) -> int:
-    """Return the exit code of a check: 0 pass, 1 something is worse, 2 rows are gone.
+    """Return the exit code of a check: 0 pass, 1 a row is worse, 2 rows are missing.
 
     Args:
-        verdicts: Of all rows.
-        allow_missing: Whether rows may be gone.
-        strict: Whether what changed counts as worse.
+        verdicts: Verdicts of all rows.
+        allow_missing: Whether rows may be missing.
+        strict: Whether changed rows count as worse.
     """
     found = {one.outcome for one in verdicts}
     if OfflineOutcome.REGRESSED in found or (strict and OfflineOutcome.CHANGED in found):
@@ -110,14 +108,14 @@ def offline_exit_code(
 def as_check_result(
     verdicts: Mapping[str, Iterable[OfflineVerdict]], baseline: str, *, strict: bool = False
 ) -> CheckResult:
-    """Turn an offline check into one of results, for the forms that both have.
+    """Return an offline check as a check of results, for the output formats of both.
 
-    What changed is inconclusive there, since whether it is slower only a GPU can tell.
+    Changed rows are inconclusive, since only a GPU shows whether they are slower.
 
     Args:
-        verdicts: Of each suite's rows.
-        baseline: Where those come from that they are compared with, for people.
-        strict: Whether what changed counts as worse.
+        verdicts: Verdicts of each suite's rows.
+        baseline: Source of the baseline, for people.
+        strict: Whether changed rows count as worse.
     """
     outcomes = {one.value: Outcome(one.value) for one in OfflineOutcome if one.value != "changed"}
     outcomes["changed"] = Outcome.REGRESSED if strict else Outcome.INCONCLUSIVE
@@ -135,7 +133,7 @@ def counted_outcomes(verdicts: Iterable[OfflineVerdict]) -> str:
     return ", ".join(f"{found.count(word)} {word}" for word in OfflineOutcome if word in found)
 
 
-def _check_alike(before: Offline, now: Offline) -> None:
+def _check_same_build(before: Offline, now: Offline) -> None:
     for figure in ("suite", "compiler", "processors"):
         was, is_ = getattr(before.head, figure), getattr(now.head, figure)
         if was != is_:
@@ -152,7 +150,7 @@ def _verdict(old: OfflineRow | None, new: OfflineRow | None) -> OfflineVerdict:
     if old is None:
         return OfflineVerdict(kind, name, OfflineOutcome.NEW, "not in the baseline")
     if new is None:
-        return OfflineVerdict(kind, name, OfflineOutcome.MISSING, "the suite has it no more")
+        return OfflineVerdict(kind, name, OfflineOutcome.MISSING, "the suite no longer has it")
     if old == new:
         return OfflineVerdict(kind, name, OfflineOutcome.PASS)
     if old.figures is None or new.figures is None:
@@ -165,7 +163,7 @@ def _verdict(old: OfflineRow | None, new: OfflineRow | None) -> OfflineVerdict:
 
 
 def _ends(old: OfflineRow, new: OfflineRow) -> str:
-    """Describe what a row came to that has no figures before, or now."""
+    """Describe a row that has no figures before or now."""
     if old.figures is None and new.figures is None:
         return f"there is none, as before, and now: {new.reason}"
     if old.figures is None:
@@ -193,16 +191,16 @@ def _worse(old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures) -
             if getattr(old, figure) and not getattr(new, figure):
                 yield f"it lost {lost}"
         if old.mma and not (new.mma or new.wgmma or new.tcgen05):
-            yield "it lost all matrix products"
+            yield "it lost all matmuls"
 
 
 def _as_reason(one: OfflineVerdict) -> str:
     if one.outcome is OfflineOutcome.CHANGED:
-        return f"changed: {one.words}"
-    return one.words or "every figure is equal"
+        return f"changed: {one.text}"
+    return one.text or "every figure is equal"
 
 
-def _written(figure: Figure) -> str:
+def _format_figure(figure: Figure) -> str:
     if isinstance(figure, str):
         return figure
     return f"{figure:,}" if isinstance(figure, int) else f"{figure:.6g}"

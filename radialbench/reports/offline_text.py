@@ -95,7 +95,7 @@ def _text(suites: CheckedSuites) -> str:
         width = max((len(verdict.outcome) for verdict in one.notable), default=0)
         for verdict in one.notable:
             lines.append(f"{verdict.outcome:<{width}}  {verdict.kind} {verdict.name}")
-            lines.append(f"{'':<{width}}  {verdict.words}")
+            lines.append(f"{'':<{width}}  {verdict.text}")
         lines.append(one.headline)
     return "\n".join(lines) + "\n"
 
@@ -111,7 +111,7 @@ def _markdown_lines(one: OfflineChecked) -> list[str]:
         lines += [f"| {row.kind} `{row.name}` | {_facts(row)} |" for row in one.now.rows]
     elif one.notable:
         lines += ["| outcome | row | what changed |", "| --- | --- | --- |"]
-        lines += [f"| {v.outcome} | {v.kind} `{v.name}` | {v.words} |" for v in one.notable]
+        lines += [f"| {v.outcome} | {v.kind} `{v.name}` | {v.text} |" for v in one.notable]
     return lines
 
 

@@ -28,18 +28,18 @@ def table_of(video: Video, variant: str) -> BlockTable:
 
 
 def dense_pflop(video: Video) -> float:
-    """Operations of a video with dense attention, in 10¹⁵."""
+    """Return the operations of a video with dense attention, in 10¹⁵."""
     return video_work(video.preset, video.grid, video.schedule) / PETA
 
 
 def pflop(video: Video, variant: str, *, visited: bool) -> float:
-    """The same with a variant of the mask: of its pairs, or of the blocks a kernel visits."""
+    """Return the same with a variant of the mask: of its pairs, or of the visited blocks."""
     tables = (table_of(video, variant),)
     return video_work(video.preset, video.grid, video.schedule, tables, visited=visited) / PETA
 
 
 def sparsity_for(video: Video, saved_pflop: float, *, dense_layers: int) -> float:
-    """The sparsity with which the sparse layers of a video save that much."""
+    """Return the sparsity with which the sparse layers of a video save that many operations."""
     model, grid, schedule = video.preset, video.grid, video.schedule
     sparse = (schedule.steps - schedule.dense_steps) * (model.layers - dense_layers)
     layer = call_work(model, grid).self_attention / model.layers
@@ -54,38 +54,33 @@ WORK = (
 
 
 def work_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
-    """Operations of whole videos beside the paper's."""
-    return [row for video in videos for row in _work_rows(video)]
+    """Return the operations of whole videos beside the paper's."""
+    return [_work_row(video, variant) for video in videos for variant, _ in video.masks]
 
 
 def work_table(videos: Iterable[Video] = VIDEOS) -> str:
-    """The same as a table."""
+    """Return the same as a Markdown table."""
     return markdown_table(WORK, work_rows(videos), text_columns=2)
 
 
-def _work_rows(video: Video) -> list[tuple[str, ...]]:
+def _work_row(video: Video, variant: str) -> tuple[str, ...]:
     call, claim, dense = call_work(video.preset, video.grid), video.claim, dense_pflop(video)
-    told = None if not claim.dense_pflop or not claim.pflop else claim.dense_pflop - claim.pflop
-    rows: list[tuple[str, ...]] = []
-    for variant, _ in video.masks:
-        blocks = pflop(video, variant, visited=True)
-        rows.append(
-            (
-                video.title,
-                VARIANTS[variant],
-                f"{video.grid.seq_len:,}",
-                format_percent(call.self_attention / call.total),
-                f"{dense:,.1f}",
-                _whole(claim.dense_pflop),
-                f"{pflop(video, variant, visited=False):,.1f}",
-                f"{blocks:,.1f}",
-                _whole(claim.pflop),
-                f"{dense - blocks:,.1f}",
-                _whole(told),
-                format_ratio(dense / blocks),
-            )
-        )
-    return rows
+    saved = claim.dense_pflop - claim.pflop if claim.dense_pflop and claim.pflop else None
+    blocks = pflop(video, variant, visited=True)
+    return (
+        video.title,
+        VARIANTS[variant],
+        f"{video.grid.seq_len:,}",
+        format_percent(call.self_attention / call.total),
+        f"{dense:,.1f}",
+        _whole(claim.dense_pflop),
+        f"{pflop(video, variant, visited=False):,.1f}",
+        f"{blocks:,.1f}",
+        _whole(claim.pflop),
+        f"{dense - blocks:,.1f}",
+        _whole(saved),
+        format_ratio(dense / blocks),
+    )
 
 
 def _whole(value: float | None) -> str:
@@ -96,32 +91,30 @@ SPARSITY = (
     *("video", "mask", "decay", "sparsity of pairs", "of blocks", "paper"),
     *("attention saved", "paper"),
 )
-"""Columns of what the variants of the authors' mask leave out."""
+"""Columns of the sparsity of the authors' mask."""
 
 
 def sparsity_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
-    """How much of attention each variant of the authors' mask leaves out, beside the paper's."""
-    body: list[tuple[str, ...]] = []
-    for video in videos:
-        for variant, _ in video.masks:
-            found, claim = table_of(video, variant), video.claim
-            body.append(
-                (
-                    video.title,
-                    VARIANTS[variant],
-                    f"{video.decay:g}",
-                    format_percent(1 - found.density),
-                    format_percent(1 - found.block_density),
-                    EMPTY_CELL if claim.sparsity is None else format_percent(claim.sparsity),
-                    format_ratio(1 / found.block_density),
-                    EMPTY_CELL if claim.saved is None else f"{claim.saved:g}×",
-                )
-            )
-    return body
+    """Return the sparsity of each variant of the authors' mask, beside the paper's."""
+    return [_sparsity_row(video, variant) for video in videos for variant, _ in video.masks]
+
+
+def _sparsity_row(video: Video, variant: str) -> tuple[str, ...]:
+    found, claim = table_of(video, variant), video.claim
+    return (
+        video.title,
+        VARIANTS[variant],
+        f"{video.decay:g}",
+        format_percent(1 - found.density),
+        format_percent(1 - found.block_density),
+        EMPTY_CELL if claim.sparsity is None else format_percent(claim.sparsity),
+        format_ratio(1 / found.block_density),
+        EMPTY_CELL if claim.saved is None else f"{claim.saved:g}×",
+    )
 
 
 def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
-    """The same as a table."""
+    """Return the same as a Markdown table."""
     return markdown_table(SPARSITY, sparsity_rows(videos), text_columns=2)
 
 
@@ -133,7 +126,7 @@ ATTENTION = (
 
 
 def attention_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
-    """Every mask of every video on our fastest kernel, over each dense kernel; dense ones too.
+    """Return every mask of every video on our fastest kernel, over each dense kernel.
 
     Videos without a time are left out.
     """
@@ -141,7 +134,7 @@ def attention_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
 
 
 def attention_table(records: Sequence[Record]) -> str:
-    """The same as a table."""
+    """Return the same as a Markdown table."""
     return markdown_table(ATTENTION, attention_rows(records), text_columns=3)
 
 

@@ -1,4 +1,4 @@
-"""What the radial attention paper (arXiv 2506.19852v2, tables 1 and 2) says of its videos."""
+"""Figures of the radial attention paper (arXiv 2506.19852v2, tables 1 and 2) for its videos."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ PAPER = "arXiv 2506.19852v2"
 
 @dataclass(frozen=True, slots=True)
 class PaperFigures:
-    """The paper's figures; None where it gives none.
+    """The paper's figures for a video; None where it has none.
 
     Attributes:
         dense_pflop: Operations of a video with dense attention, in 10¹⁵.
         pflop: The same with radial attention.
         sparsity: Share of attention that is left out.
-        speedup: Of the whole video over dense attention on FA2.
-        seconds: The video with dense and with radial attention.
-        gpus: H100s it ran on.
-        saved: How many times as much attention is computed without the mask.
+        speedup: Speed-up of the whole video over dense attention on FA2.
+        seconds: Time of the video with dense and with radial attention.
+        gpus: Number of H100s.
+        saved: Attention without the mask over attention with it.
     """
 
     dense_pflop: float | None = None
@@ -41,11 +41,11 @@ class Video:
         model: Preset of the model.
         size: Pixels and frames.
         length: How many times the model's default length.
-        masks: Variants of the authors' block mask by the labels they have in the suite `paper`, the
-            one to compare first.
-        decay: Their decay.
+        masks: Variants of the authors' block mask by their labels in the suite `paper`, the one to
+            compare first.
+        decay: Decay of the masks.
         schedule: Which calls stay dense, by the authors' scripts.
-        claim: What the paper says.
+        claim: The paper's figures.
     """
 
     model: str
@@ -68,7 +68,7 @@ class Video:
 
     @property
     def group(self) -> str:
-        """What the cases of this video share in the suite `paper`."""
+        """Group of this video's cases in the suite `paper`."""
         model = self.preset
         return f"{self.model}/{self.grid.label}/h{model.heads}d{model.head_dim}bf16"
 
@@ -78,7 +78,7 @@ class Video:
         return f"{self.preset.title}, {self.length}×: {self.size.rpartition('x')[2]} frames"
 
     def mask(self, variant: str) -> MaskSpec:
-        """A variant of the mask, by its label."""
+        """Return a variant of the mask by its label."""
         return load_mask(dict(self.masks)[variant], decay=self.decay, empty_rows="own_block")
 
 

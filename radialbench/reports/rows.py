@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import quantiles
+from typing import Any
 
 from radialbench.maskgen.identity import distinct_names
 from radialbench.records.measurement import Measurement, Telemetry
@@ -24,7 +25,7 @@ def total_ms(record: Record) -> Estimate:
 
 
 def steady_pairs(above: Measurement, below: Measurement) -> list[tuple[float, float]]:
-    """Return samples taken beside each other; pairs of which one was throttled only if all were."""
+    """Return pairs of samples taken in turn; throttled ones only if all are."""
     both = list(zip(above.samples_ms, below.samples_ms, strict=False))
     flags = zip(above.throttled, below.throttled, strict=False)
     return [pair for pair, slow in zip(both, flags, strict=True) if not any(slow)] or both
@@ -36,7 +37,7 @@ def interleaved_ratio(above: Measurement, below: Measurement) -> Estimate:
 
 
 def speedup(dense: Record, own: Record) -> Estimate:
-    """Return how many times as long another case of the same round takes, token orders included."""
+    """Return how many times as long the dense case takes, by pairs, token orders included."""
     assert dense.timing is not None and own.timing is not None
     pairs = steady_pairs(dense.timing, own.timing)
     above, below = dense.permute_ms or 0.0, own.permute_ms or 0.0
@@ -46,23 +47,23 @@ def speedup(dense: Record, own: Record) -> Estimate:
 def ratio_of_totals(above: Record, below: Record) -> Estimate:
     """Return the ratio of two cases' times, token orders included.
 
-    Samples of one group that were each taken beside the same matrix product were taken in turn:
-    the interval is then that of their pairs, widened to hold the ratio where pairs say another.
+    Samples of one group that were taken beside the same matmul were taken in turn: the interval is
+    that of their pairs, widened to hold the ratio of the medians.
     """
-    apart = unpaired_ratio(total_ms(above), total_ms(below))
+    unpaired = unpaired_ratio(total_ms(above), total_ms(below))
     if above.ceiling and (above.ceiling, above.group) == (below.ceiling, below.group):
-        return speedup(above, below).widened_to(apart.value)
-    return apart
+        return speedup(above, below).widened_to(unpaired.value)
+    return unpaired
 
 
 def fraction_of_ceiling(record: Record) -> Estimate | None:
-    """Return the rate on the visited blocks as a share of that of the matrix product beside it."""
+    """Return the rate on the visited blocks as a share of the rate of the matmul beside it."""
     shares = ceiling_fractions(record)
     return estimate_median(shares) if shares else None
 
 
 def ceiling_fractions(record: Record) -> list[float]:
-    """Return that share for every round; nothing where it was not measured."""
+    """Return that share for every round; empty if it was not measured."""
     timing, ceiling, table = record.timing, record.ceiling, record.table
     if record.measure != "attention" or not (timing and ceiling and table):
         return []
@@ -73,35 +74,35 @@ def ceiling_fractions(record: Record) -> list[float]:
 DENSE = "dense"
 """The library's mask every comparison is with."""
 
-LIKE = ("device", "cpu", "cores", "threads", "os", "python", "versions")
-"""What two environments must have in common for their times to be compared."""
+COMPARED_FIELDS = ("device", "cpu", "cores", "threads", "os", "python", "versions")
+"""Fields that two environments must share for their times to be compared."""
 
 BUSY = 1.3
-"""A call may take this many times as long alone as in turn with others, which leave it cooler."""
+"""How many times as long a call may take alone as in turn with others, which keep it cooler."""
 
 
 def busy(record: Record) -> Telemetry | None:
-    """What the counters said, if the GPU was busy all the while.
+    """Return the counters, if the GPU was busy while they were read.
 
-    Calls that took much longer than when they were sampled waited for the host, or for something
-    else: energy and clock are then not the calls'.
+    Calls that took much longer than their samples waited for the host or for something else: energy
+    and clock are then not those of the calls.
     """
     telemetry, timing = record.telemetry, record.timing
     if telemetry is None or timing is None:
         return None
-    of_call_ms = 1e3 * telemetry.seconds / telemetry.calls
-    return telemetry if of_call_ms <= BUSY * timing.median_ms else None
+    call_ms = 1e3 * telemetry.seconds / telemetry.calls
+    return telemetry if call_ms <= BUSY * timing.median_ms else None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case; what takes a while to find is kept, for which it has no slots.
+    """One case; it has no slots, so that slow properties are cached.
 
     Attributes:
         record: Its last record.
-        mask: The mask's label; with what tells it apart, where another mask has the same.
-        place: Where it ran, as an index into the summary's environments.
-        dense: The fastest dense result it may be compared with; None if it may not be.
+        mask: The mask's label, with its file or fingerprint if another mask has the same label.
+        place: Index of its environment in the summary.
+        dense: The fastest dense result that it can be compared with; None without one.
         uncompared: Why there is none, if the case itself is ok.
     """
 
@@ -118,17 +119,17 @@ class Row:
 
     @property
     def sweep(self) -> str:
-        """What cases share that differ in frames, mask and backend alone."""
+        """Name shared by cases that differ in frames, mask and backend alone."""
         return self.record.sweep
 
     @property
     def is_dense(self) -> bool:
-        """Whether every pair attends by the mask's rule: what speed-ups are over."""
+        """Whether every pair attends by the mask's rule: the baseline of speed-ups."""
         return self.record.mask.dense
 
     @property
     def backend(self) -> str:
-        """What computed it; `compile` where only a table was compiled."""
+        """Its backend; `compile` where only a table was compiled."""
         return self.record.backend or "compile"
 
     @property
@@ -153,17 +154,17 @@ class Row:
 
     @property
     def samples_ms(self) -> tuple[float, ...]:
-        """Every timed call; empty for a case that is not ok."""
+        """Times of all calls; empty for a case that is not ok."""
         return self.record.timing.samples_ms if self.record.timing else ()
 
     @cached_property
     def median_ms(self) -> float | None:
-        """The middle of the timed calls, which have q, k and v in the mask's order."""
+        """Median of the timed calls, which have q, k and v in the mask's order."""
         return self.record.timing.median_ms if self.record.timing else None
 
     @cached_property
     def total_ms(self) -> float | None:
-        """The median and the time of the token order, if the mask has one."""
+        """Median plus the time of the token order, if the mask has one."""
         return total_ms(self.record).value if self.ok else None
 
     @property
@@ -206,19 +207,19 @@ class Row:
 
     @property
     def of_ceiling(self) -> float | None:
-        """Rate on the visited blocks as a share of the matrix product's beside it."""
+        """Rate on the visited blocks as a share of the rate of the matmul beside it."""
         found = fraction_of_ceiling(self.record)
         return found.value if found else None
 
     @property
     def ceiling_tflops(self) -> float | None:
-        """Rate of the matrix product that was timed beside the samples."""
+        """Rate of the matmul that was timed beside the samples, in TFLOP/s."""
         ceiling = self.record.ceiling
         return CEILING_FLOPS / ceiling.median_ms / 1e9 if ceiling else None
 
     @property
     def counters(self) -> Telemetry | None:
-        """What the GPU's counters said, if it was busy all the while."""
+        """The GPU's counters, if it was busy while they were read."""
         return busy(self.record)
 
     @property
@@ -227,18 +228,18 @@ class Row:
         return self.counters.energy_j if self.counters else None
 
     @property
-    def gflops(self) -> float | None:
-        """Operations the mask asks for, in 10⁹ a second of the median."""
+    def effective_tflops(self) -> float | None:
+        """Operations the mask asks for, in 10¹² per second of the median."""
         return self._rate(self.table.flops if self.table else None)
 
     @property
-    def executed_gflops(self) -> float | None:
-        """Operations of the visited blocks, computed whole, in 10⁹ a second of the median."""
+    def executed_tflops(self) -> float | None:
+        """Operations of the visited blocks, computed whole, in 10¹² per second of the median."""
         return self._rate(self.table.executed_flops if self.table else None)
 
     @property
     def workspace_bytes(self) -> int | None:
-        """Bytes that a call takes at its peak besides its output and log-sum-exp."""
+        """Peak bytes of a call without its output and log-sum-exp."""
         memory, problem = self.record.memory, self.record.problem
         if memory is None or memory.peak_bytes is None:
             return None
@@ -251,24 +252,21 @@ class Row:
     def _rate(self, flops: int | None) -> float | None:
         if self.median_ms is None or flops is None or self.record.measure != "attention":
             return None
-        return flops / self.median_ms / 1e6
+        return flops / self.median_ms / 1e6 / 1e3
 
 
 def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environment, ...]]:
-    """Give the rows, and the environments that are not alike, each by the first of its kind.
+    """Return the rows and their different environments.
 
-    A later record of a case takes the place of an earlier one. Rows are sorted by sweep and
-    length, dense ones first, then in the order of the file.
+    A later record of a case replaces an earlier one. Rows are sorted by sweep and length, dense
+    ones first, then in the order of the file.
     """
     latest = list({(record.suite, record.case): record for record in records}.values())
-    places: dict[tuple[object, ...], int] = {}
-    environments: list[Environment] = []
-    placed: list[tuple[int, Record]] = []
+    environments: dict[tuple[object, ...], Environment] = {}
     for record in latest:
-        place = places.setdefault(_likeness(record), len(places))
-        if place == len(environments):
-            environments.append(record.environment)
-        placed.append((place, record))
+        environments.setdefault(_environment_key(record), record.environment)
+    places = _places(environments)
+    placed = [(places[_environment_key(record)], record) for record in latest]
     dense = _dense(placed)
     names = distinct_names(record.mask for record in latest)
     rows = [
@@ -291,18 +289,18 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
             masks[row.mask],
         )
     )
-    return tuple(rows), tuple(environments)
+    return tuple(rows), tuple(environments.values())
 
 
-def _places(names: Iterable[str]) -> dict[str, int]:
+def _places(names: Iterable[Any]) -> dict[Any, int]:
     return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
 def differing(environments: Sequence[Environment]) -> list[str]:
-    """Say in which respects environments differ, as `threads: 2 and 4`."""
+    """Describe how environments differ, as `threads: 2 and 4`."""
     found: dict[str, None] = {}
     for one, other in pairwise(environments):
-        for name in LIKE:
+        for name in COMPARED_FIELDS:
             before, after = getattr(one, name), getattr(other, name)
             if name == "versions":
                 for library in sorted({*before, *after}):
@@ -314,8 +312,8 @@ def differing(environments: Sequence[Environment]) -> list[str]:
     return list(found)
 
 
-def _likeness(record: Record) -> tuple[object, ...]:
-    values = (getattr(record.environment, name) for name in LIKE)
+def _environment_key(record: Record) -> tuple[object, ...]:
+    values = (getattr(record.environment, name) for name in COMPARED_FIELDS)
     return tuple(tuple(v.items()) if isinstance(v, dict) else v for v in values)
 
 
@@ -352,7 +350,7 @@ def _baseline(place: int, record: Record, dense: Dense) -> tuple[Record | None, 
 
 
 def _shape(record: Record) -> object:
-    """What a case has in common with the dense result it is compared with."""
+    """Return what a case shares with the dense result that it is compared with."""
     return record.suite, record.group, replace(record.problem, mask_fingerprint=DENSE)
 
 

@@ -26,23 +26,23 @@ GROWING: dict[str, Callable[[Floats, Floats], Floats]] = {
 """The part of each form that b multiplies."""
 
 SHORTEST = 5
-"""Frames from which forms are fitted: below, the nearest frames are all there are."""
+"""Frames from which forms are fitted: shorter videos have only near frames."""
 
 LONGEST = 65
 """Frames a sweep must reach; up to 33 even exact work fits more than one form."""
 
 FEWEST = 5
-"""Lengths a sweep must have: a form has two constants, and three more must confirm it."""
+"""Lengths a sweep must have: a form has two constants, and three more lengths confirm it."""
 
 CLOSE = 0.1
 """Largest RMS log-residual, and largest error of the last exponent, of a form that fits."""
 
 CLEAR = 2.0
-"""How many times its residual the second best form must leave."""
+"""How many times the best form's residual the second best must have."""
 
 
 class FitOutcome(StrEnum):
-    """What a sweep says about a form of growth."""
+    """What a sweep shows about its form of growth."""
 
     FOLLOWS = "follows"
     NONE_FITS = "none fits"
@@ -67,7 +67,7 @@ class Fit:
     residual: float
 
     def at(self, frames: Sequence[float] | Floats, tokens: Sequence[float] | Floats) -> Floats:
-        """Give the form's values."""
+        """Return the form's values."""
         n = np.asarray(tokens, np.float64)
         return self.a * n + self.b * GROWING[self.form](np.asarray(frames, np.float64), n)
 
@@ -79,10 +79,10 @@ class Growth:
     Attributes:
         frames: Latent frames of each length, ascending.
         tokens: Tokens of each length.
-        values: What grows.
+        values: The quantity that grows.
         fits: Best first; empty with fewer than three lengths from `SHORTEST` frames on.
-        verdict: What may be said of the best.
-        why: Why no more than that may be said; empty for `FOLLOWS`.
+        verdict: What the best fit shows.
+        why: Why it shows no more than that; empty for `FOLLOWS`.
     """
 
     frames: tuple[int, ...]
@@ -94,7 +94,7 @@ class Growth:
 
     @property
     def start(self) -> int:
-        """Place of the first length that the forms are fitted to."""
+        """Index of the first length that the forms are fitted to."""
         return sum(count < SHORTEST for count in self.frames)
 
     @property
@@ -104,17 +104,18 @@ class Growth:
 
 
 def growth(frames: Sequence[int], tokens: Sequence[int], values: Sequence[float]) -> Growth:
-    """Fit the forms to a sweep and judge what may be claimed.
+    """Fit the forms to a sweep and decide what it shows.
 
     Args:
         frames: Latent frames, ascending.
         tokens: Tokens.
-        values: What grows; above 0.
+        values: The quantity that grows; above 0.
     """
     start = sum(count < SHORTEST for count in frames)
     long = frames[start:], tokens[start:], values[start:]
     enough = len(long[0]) >= 3
-    fits = sorted((fit(form, *long) for form in GROWING), key=_residual) if enough else []
+    found = [fit(form, *long) for form in GROWING] if enough else []
+    fits = sorted(found, key=lambda one: one.residual)
     verdict, why = _judge(fits, *long)
     return Growth(tuple(frames), tuple(tokens), tuple(values), tuple(fits), verdict, why)
 
@@ -122,9 +123,9 @@ def growth(frames: Sequence[int], tokens: Sequence[int], values: Sequence[float]
 def fit(
     form: str, frames: Sequence[float], tokens: Sequence[float], values: Sequence[float]
 ) -> Fit:
-    """Fit a form by the least RMS log-residual, so that every length counts alike.
+    """Fit a form by the least RMS log-residual, so that every length has the same weight.
 
-    For a given ratio of a to b the best scale is known, which leaves one number to search.
+    The best scale follows from the ratio of a to b, so that ratio is the one number searched.
     """
     n, y = np.asarray(tokens, np.float64), np.asarray(values, np.float64)
     curve = GROWING[form](np.asarray(frames, np.float64), n) / n
@@ -141,7 +142,7 @@ def fit(
 
 
 def local_exponents(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, ...]:
-    """Give the exponent of a power law through each two neighbours; sizes ascend."""
+    """Return the exponent of a power law through each two neighbours; sizes ascend."""
     pairs = pairwise(zip(np.log(sizes), np.log(values), strict=True))
     return tuple(float((y - y0) / (x - x0)) for (x0, y0), (x, y) in pairs)
 
@@ -171,17 +172,13 @@ def _judge(
     return FitOutcome.FOLLOWS, ""
 
 
-def _residual(one: Fit) -> float:
-    return one.residual
-
-
-APART = 1.5
-"""How many times the tokens of the lowest resolution the highest must have, to tell growth."""
+LEAST_SPAN = 1.5
+"""How many times the tokens of the lowest resolution the highest must have to show growth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a mask's tables hold along a sweep; exact, and the same on every machine.
+    """Work of a mask along a sweep from its tables; exact, and the same on every machine.
 
     Attributes:
         sweep: The sweep.
@@ -211,7 +208,7 @@ class Work:
 
     @property
     def bends(self) -> bool:
-        """Whether a form that grows more slowly than dense's may be claimed."""
+        """Whether the work follows a form that grows more slowly than dense."""
         return self.exact.verdict is FitOutcome.FOLLOWS and self.exact.fits[0].form != SQUARE
 
     @property
@@ -222,17 +219,17 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Measured times along a sweep, token order apart.
+    """Measured times along a sweep, without the token order.
 
     Attributes:
         sweep: The sweep.
         mask: The mask.
         backend: What computed it.
-        place: Where it ran, as an index into the summary's environments.
+        place: Index of its environment in the summary.
         tokens: Tokens of each length.
         medians_ms: Median of each length.
         executed: Exponent against the executed work; None with fewer than three lengths.
-        sampled: Whether every length was called more than once: else the exponent's interval covers
+        sampled: Whether every length has several samples; if not, the exponent's interval covers
             the scatter of the lengths alone.
         peaks: (tokens, bytes) of the calls whose peak memory is known and not 0.
     """
@@ -287,7 +284,7 @@ class Scaling:
 
 
 def scaling(rows: Sequence[Row]) -> Scaling:
-    """Find the sweeps in the rows, and how things grow along them."""
+    """Return how work, latency and memory grow along the sweeps of the rows."""
     tables = [row for row in rows if row.table is not None and row.table.pairs]
     timed = [row for row in rows if row.ok and row.record.measure == "attention"]
     return Scaling(
@@ -306,7 +303,7 @@ def _latency_key(row: Row) -> tuple[object, ...]:
 
 
 def _groups(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row]]:
-    """Rows of one key, in the order the keys are first met; one row a length, by length."""
+    """Return the rows of each key, one per length, by length."""
     found: dict[object, dict[int, Row]] = {}
     for row in rows:
         found.setdefault(key(row), {}).setdefault(row.tokens, row)
@@ -347,17 +344,14 @@ def _latency(rows: list[Row]) -> Latency:
 
 
 def _resolutions(rows: Iterable[Row]) -> tuple[Resolution, ...]:
-    """Masks whose records hold the same frames with different tokens a frame."""
-
-    def apart(group: list[Row]) -> bool:
-        return group[-1].tokens >= APART * group[0].tokens
+    """Return the masks that have the same frames with different tokens per frame."""
 
     def key(row: Row) -> tuple[object, ...]:
         problem = row.record.problem
         shape = (problem.grid.text_tokens, problem.heads, problem.head_dim)
         return row.mask, problem.mask_fingerprint, row.frames, *shape
 
-    found = [group for group in _groups(rows, key) if len(group) > 1 and apart(group)]
+    found = [g for g in _groups(rows, key) if g[-1].tokens >= LEAST_SPAN * g[0].tokens]
     return tuple(
         Resolution(
             mask=group[0].mask,

@@ -31,16 +31,16 @@ from radialbench.reports.text import format_sig3
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a file of results says.
+    """Everything a report shows of a file of results.
 
     Attributes:
         source: Where the records come from, for people.
-        rows: One a case, by sweep and length.
-        environments: Those that are not alike; times are compared within one only.
-        break_evens: One for every sparse mask and backend that was compared with dense.
+        rows: One per case, by sweep and length.
+        environments: Different ones; times are compared within one only.
+        break_evens: One per sparse mask and backend that was compared with dense.
         scaling: Growth along the sweeps.
-        notes: What a reader should know before the numbers.
-        check: What a check against a baseline decided, if one was given.
+        notes: Warnings to read before the numbers.
+        check: Result of a check against a baseline, if one was given.
     """
 
     source: str
@@ -87,11 +87,11 @@ class Summary:
 
     @property
     def crossings(self) -> tuple[BreakEven, ...]:
-        """Break-evens of more than one length: of a single one, the speed-up says the same."""
+        """Break-evens of more than one length: the speed-up of a single length says the same."""
         return tuple(one for one in self.break_evens if one.shortest < one.longest)
 
     @property
-    def told(self) -> tuple[Section, ...]:
+    def narrative(self) -> tuple[Section, ...]:
         """Growth in plain sentences."""
         return describe_scaling(self.scaling)
 
@@ -108,10 +108,10 @@ class Summary:
         return tuple(case_values(row, verdicts.get(row.record.case)) for row in self.rows)
 
     def frame(self) -> "DataFrame":
-        """Return the cases as a pandas DataFrame: a row each, in the order of `rows`.
+        """Return the cases as a pandas DataFrame: one row per case, in the order of `rows`.
 
-        Names of columns hold their units, as `latency_ms` and `peak_bytes`; what a case does not
-        have is missing. docs/reports.md says what each column is.
+        Names of columns include their units, as `latency_ms` and `peak_bytes`; a value that a case
+        does not have is missing. docs/reports.md describes the columns.
         """
         import pandas as pd
 
@@ -130,19 +130,19 @@ class Summary:
 
 
 def protocol(rows: Iterable[Row]) -> str:
-    """Say how times were sampled: samples, warm-ups, cache and timer."""
+    """Describe how times were sampled: samples, warm-ups, cache and timer."""
     timings = [row.record.timing for row in rows if row.record.timing]
     if not timings:
         return "nothing was timed"
-    told = {
+    facts = {
         "samples": format_range([len(timing.samples_ms) for timing in timings]),
         "warm-ups": format_range([timing.warmups for timing in timings]),
         "cache": join_and(sorted({timing.cache for timing in timings})),
         "timer": join_and(sorted({printable(timing.timer) for timing in timings})),
     }
     clocks = join_and(sorted({printable(timing.clocks) for timing in timings if timing.clocks}))
-    told |= {"clocks": clocks} if clocks else {}
-    return ", ".join(f"{name} {text}" for name, text in told.items())
+    facts |= {"clocks": clocks} if clocks else {}
+    return ", ".join(f"{name} {text}" for name, text in facts.items())
 
 
 def load_summary(
@@ -151,14 +151,14 @@ def load_summary(
     *,
     check: Callable[..., CheckResult] = check,
 ) -> Summary:
-    """Read the results of a run, and sum them up.
+    """Read the results of a run and summarize them.
 
         frame = load_summary("results/smoke").frame()
 
     Args:
         path: A run's folder, or its file of results.
-        baseline: Earlier results to check these against, likewise; every line has to be a record.
-        check: Checks the records; `radialbench.reports.check.compare.check`, or that with options.
+        baseline: Earlier results to check these against, likewise; every line must be a record.
+        check: Checks the records: `radialbench.reports.check.compare.check`, or it with options.
 
     Raises:
         ReportError: There is no such file, it holds no records, or the two cannot be compared.
@@ -173,7 +173,7 @@ def load_summary(
 
 
 def results_file(path: Path | str) -> Path:
-    """Find the file of results of a run.
+    """Return the file of results of a run.
 
     Args:
         path: The run's folder, or the file itself.
@@ -192,7 +192,7 @@ def results_file(path: Path | str) -> Path:
 
 
 def whole_results(path: Path | str) -> tuple[str, tuple[Record, ...]]:
-    """Read results of which no line is missing: what is missing would look like a pass.
+    """Read results of which no line is skipped: a case that is skipped would look like a pass.
 
     Args:
         path: A run's folder, or its file of results.
@@ -201,7 +201,7 @@ def whole_results(path: Path | str) -> tuple[str, tuple[Record, ...]]:
         The file, for people, and its records.
 
     Raises:
-        ReportError: There is no such file, it holds no records, or lines that are none.
+        ReportError: There is no such file, it has no records, or lines that are not records.
     """
     results = results_file(path)
     return str(results), _read(results, whole=True).records
@@ -228,13 +228,13 @@ def summarize(
     skipped: Iterable[str] = (),
     check: CheckResult | None = None,
 ) -> Summary:
-    """Sum up records. The last record of a case counts.
+    """Summarize records. The last record of a case counts.
 
     Args:
         records: In the order they were written.
         source: Where they come from, for people.
         skipped: Lines of the file that are no records, as `line 12: reason`.
-        check: What a check of these records against a baseline decided.
+        check: Result of a check of these records against a baseline.
     """
     rows, environments = rows_of(records)
     return Summary(
@@ -283,7 +283,7 @@ def _notes(
 
 
 def environment_facts(env: Environment, rows: Sequence[Row]) -> dict[str, str]:
-    """Give the facts of an environment and of how its rows were measured; empty ones left out."""
+    """Return facts of an environment and of how its rows were measured, without empty ones."""
     commands = dict.fromkeys(row.record.environment.command for row in rows)
     commits = dict.fromkeys(row.record.environment.commit or "unknown" for row in rows)
     times = sorted(row.record.created for row in rows)
@@ -301,4 +301,4 @@ def environment_facts(env: Environment, rows: Sequence[Row]) -> dict[str, str]:
         "Attention": protocol(timed) if timed else "",
         "Compiling": protocol(compiled) if compiled else "",
     }
-    return {name: words for name, words in facts.items() if words}
+    return {name: fact for name, fact in facts.items() if fact}

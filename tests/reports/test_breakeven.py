@@ -114,9 +114,9 @@ def test_the_interval_is_where_the_ends_of_the_speed_ups_pass_one() -> None:
 def test_wide_samples_leave_the_ends_open() -> None:
     one = sampled({2: 0.98, 4: 3.9, 8: 15.8, 16: 63.0}, 0.1)
     assert one.interval == (0, math.inf)
-    assert one.sure == "95%: below 3,120 to beyond 24,960"
+    assert one.interval_text == "95%: below 3,120 to beyond 24,960"
 
 
 def test_few_samples_have_no_interval() -> None:
     assert found({2: 3.0, 4: 2.0}).interval is None
-    assert found({2: 3.0, 4: 2.0}).sure == ""
+    assert found({2: 3.0, 4: 2.0}).interval_text == ""

@@ -18,11 +18,11 @@ import radialbench.reports.charts as folder
 from radialbench.records.result import Record, Status
 from radialbench.reports.charts import CHARTS, charts, load_chart, slug
 from radialbench.reports.charts._drawing import (
+    chart_lines,
     fitted,
     leading,
     looks,
     seconds,
-    series,
     short,
     spread,
 )
@@ -159,14 +159,14 @@ def test_lines_that_are_too_many_are_the_fastest_of_each_mask() -> None:
         for place in range(3)
         for record in swept(mask, dict.fromkeys(SHORT, 0.5), backend=f"k{place}", rate=9 + place)
     ]
-    lines = leading(series(summarize(records).timed))
+    lines = leading(chart_lines(summarize(records).timed))
     assert [(line.mask, line.rows[0].backend) for line in lines] == [
         (mask, "k2") for mask in (DENSE, *"abc")
     ]
 
 
 def test_curves_are_powers_of_the_executed_work() -> None:
-    (line,) = series(summarize(swept("radial", {f: log_share(f) for f in SHORT})).timed)
+    (line,) = chart_lines(summarize(swept("radial", {f: log_share(f) for f in SHORT})).timed)
     curve = fitted(line)
     assert curve is not None
     tokens, times = curve

@@ -45,9 +45,9 @@ def test_equal_rows_pass() -> None:
     ("figures", "reason"),
     [
         ({"spills": 12}, "it spills"),
-        ({"wgmma": 0, "mma": 384}, "it lost the warp group's matrix products (wgmma)"),
-        ({"copy_loads": 0, "global_loads": 80}, "it lost the copy engine's loads"),
-        ({"copy_stores": 0}, "it lost the copy engine's stores"),
+        ({"wgmma": 0, "mma": 384}, "it lost the warp group's matmuls (wgmma)"),
+        ({"copy_loads": 0, "global_loads": 80}, "it lost TMA loads"),
+        ({"copy_stores": 0}, "it lost TMA stores"),
     ],
 )
 def test_spills_and_lost_paths_fail(figures: dict[str, int], reason: str) -> None:
@@ -60,23 +60,21 @@ def test_spills_and_lost_paths_fail(figures: dict[str, int], reason: str) -> Non
 
 def test_more_spills_fail_and_fewer_are_told() -> None:
     some, more = changed(KERNEL, spills=4), changed(KERNEL, spills=5)
-    assert verdict(some, more).words == "it spills more; spills 4 → 5"
+    assert verdict(some, more).text == "it spills more; spills 4 → 5"
     assert verdict(more, some).outcome == OfflineOutcome.CHANGED
 
 
 def test_matrix_products_of_another_kind_are_no_loss() -> None:
     plain = changed(KERNEL, wgmma=0, mma=384)
     assert verdict(plain, KERNEL).outcome == OfflineOutcome.CHANGED
-    assert "lost all matrix products" in verdict(plain, changed(plain, mma=0)).reason
+    assert "lost all matmuls" in verdict(plain, changed(plain, mma=0)).reason
 
 
 def test_other_figures_are_told_with_before_and_now() -> None:
     found = verdict(KERNEL, changed(KERNEL, shared_bytes=98_664, code="0" * 16))
     assert found.outcome == OfflineOutcome.CHANGED
     assert found.name == "hopper@128x128/d128bf16/sm_90"
-    assert found.words == (
-        "shared_bytes 164,200 → 98,664, code 552f5052d0c2ecdc → 0000000000000000"
-    )
+    assert found.text == ("shared_bytes 164,200 → 98,664, code 552f5052d0c2ecdc → 0000000000000000")
     assert offline_exit_code([found]) == 0
 
 
@@ -89,7 +87,7 @@ def test_a_masks_pairs_may_not_change_but_its_blocks_may() -> None:
 def test_a_kernel_that_is_gone_fails_and_one_that_came_is_told() -> None:
     gone = replace(KERNEL, kernel=None, reason="the process was ended by SIGABRT")
     assert verdict(KERNEL, gone).outcome == OfflineOutcome.REGRESSED
-    assert "SIGABRT" in verdict(KERNEL, gone).words
+    assert "SIGABRT" in verdict(KERNEL, gone).text
     assert verdict(gone, KERNEL).outcome == OfflineOutcome.CHANGED
     assert verdict(ABSENT, replace(ABSENT, reason="other")).outcome == OfflineOutcome.CHANGED
 

@@ -103,8 +103,8 @@ def test_the_time_of_the_token_order_counts_on_both_sides() -> None:
 def test_a_rate_is_work_over_the_median_without_the_order() -> None:
     (row,), _ = rows_of([made("sta", samples=(2.0,), share=0.5, order=3.0)])
     assert row.table is not None
-    assert row.gflops == row.table.flops / 2e6
-    assert row.executed_gflops == row.table.executed_flops / 2e6
+    assert row.effective_tflops == row.table.flops / 2e6 / 1e3
+    assert row.executed_tflops == row.table.executed_flops / 2e6 / 1e3
 
 
 def test_spread_is_between_the_quartiles() -> None:
@@ -118,7 +118,7 @@ def test_spread_is_between_the_quartiles() -> None:
 @pytest.mark.parametrize("status", [status for status in Status if status != Status.OK])
 def test_a_case_that_is_not_ok_has_no_numbers(status: Status) -> None:
     *_, row = rows_of([SDPA, ended(status, "why", RADIAL)])[0]
-    numbers = (row.median_ms, row.total_ms, row.speedup, row.gflops, row.iqr_share)
+    numbers = (row.median_ms, row.total_ms, row.speedup, row.effective_tflops, row.iqr_share)
     assert numbers == (None,) * 5
     assert (row.dense, row.uncompared) == (None, None)
 
@@ -173,7 +173,7 @@ def test_unlike_measurements_are_not_mixed() -> None:
 
 def test_compiling_is_not_compared() -> None:
     rows, _ = rows_of([SDPA, made(backend=None), made(DENSE, backend=None)])
-    assert [(row.speedup, row.gflops) for row in rows[1:]] == [(None, None)] * 2
+    assert [(row.speedup, row.effective_tflops) for row in rows[1:]] == [(None, None)] * 2
 
 
 def test_the_last_record_of_a_case_counts() -> None:

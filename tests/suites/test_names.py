@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from radialbench.reports.charts._drawing import looks, series
+from radialbench.reports.charts._drawing import chart_lines, looks
 from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.page.overview import headlines
 from radialbench.reports.summary import summarize
@@ -40,7 +40,7 @@ def test_masks_of_one_inner_name_are_told_apart_from_plan_to_report(tmp_path: Pa
     assert [row.mask for row in summary.rows] == ["dense", "near", "far"] * 2
     assert {one.mask for one in summary.break_evens} == {"near", "far"}
     assert {one.mask for one in summary.scaling.latencies} == {"dense", "near", "far"}
-    assert [line.mask for line in series(summary.rows)] == ["dense", "near", "far"]
+    assert [line.mask for line in chart_lines(summary.rows)] == ["dense", "near", "far"]
     assert len({look.color for look in looks(summary).values()}) == 3
     (lines,) = headlines(summary).values()
     assert {line.row.mask for line in lines} == {"near", "far"}

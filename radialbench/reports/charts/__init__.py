@@ -1,4 +1,4 @@
-"""Charts of a summary, with Matplotlib: `draw(summary, sweep)` gives a figure, or None."""
+"""Charts of a summary: a function of summary and sweep returns a Matplotlib figure, or None."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ CHARTS: dict[str, str] = {
     "kernels": "radialbench.reports.charts.kernels:draw",
     "ideal": "radialbench.reports.charts.ideal:draw",
     "growth": "radialbench.reports.charts.growth:draw",
-    "speedup": "radialbench.reports.charts.speedup:draw",
-    "rates": "radialbench.reports.charts.rates:draw",
-    "density": "radialbench.reports.charts.density:draw",
-    "memory": "radialbench.reports.charts.memory:draw",
-    "compile": "radialbench.reports.charts.compiling:draw",
+    "speedup": "radialbench.reports.charts.lines:draw_speedup",
+    "rates": "radialbench.reports.charts.lines:draw_rates",
+    "density": "radialbench.reports.charts.lines:draw_density",
+    "memory": "radialbench.reports.charts.lines:draw_memory",
+    "compile": "radialbench.reports.charts.lines:draw_compile",
 }
-"""Where each chart lives, in the order of the report."""
+"""The function of each chart, in the order of the report."""
 
 Draw = Callable[["Summary", str], "tuple[Figure, str] | None"]
 
 
 def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
-    """Give each chart's file name without its ending, its caption, and it as PNG and as SVG.
+    """Yield each chart's file name without its suffix, its caption, its PNG and its SVG.
 
-    A chart is drawn for every sweep that has something to show in it; with several sweeps the
-    file's name says which.
+    A chart is drawn for every sweep that has values for it; with several sweeps the sweep is part
+    of the file's name.
     """
     from radialbench.reports.charts._drawing import drawing, rendered
 
@@ -58,6 +58,6 @@ def load_chart(name: str) -> Draw:
     return draw
 
 
-def slug(words: str) -> str:
-    """Words as a part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")
+def slug(text: str) -> str:
+    """Return text as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")

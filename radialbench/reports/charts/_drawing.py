@@ -28,10 +28,10 @@ COLOURS = ("#0072b2", "#b34e00", "#00785a", "#a8477f", "#7a4fc9", "#8a6000")
 
 MARKERS = "oD^vPX"
 OVER = (0, (4, 2))
-"""Dashes of a line that lies on another: both are seen."""
+"""Dashes of a line that lies on another, so that both are visible."""
 
 FORM_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
-"""Of the fitted forms, best first."""
+"""Dashes of the fitted forms, best first."""
 
 WIDTH = 10.0
 DPI = 160
@@ -88,7 +88,7 @@ def drawing() -> Iterator[None]:
 
 
 def rendered(figure: Figure, kind: str) -> bytes:
-    """Give a figure as the bytes of a `png` or `svg` file."""
+    """Return a figure as the bytes of a `png` or `svg` file."""
     buffer = BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     figure.savefig(
@@ -98,7 +98,7 @@ def rendered(figure: Figure, kind: str) -> bytes:
 
 
 def looks(summary: Summary) -> dict[str, Look]:
-    """Give every mask its look, the same in all charts of a summary; dense is black and thick."""
+    """Return every mask's look, the same in all charts of a summary; dense is black and thick."""
     found = {row.mask: Look(INK, "s", 3.0) for row in summary.rows if row.is_dense}
     masks = dict.fromkeys(row.mask for row in summary.rows if not row.is_dense)
     for place, mask in enumerate(masks):
@@ -108,7 +108,7 @@ def looks(summary: Summary) -> dict[str, Look]:
 
 
 def kernel_looks(summary: Summary) -> dict[str, Look]:
-    """Give every backend its look, where lines are masks and dots are kernels."""
+    """Return every backend's look, for charts whose lines are masks and whose dots are kernels."""
     names = dict.fromkeys(row.backend for row in summary.rows)
     turns = (INK, *COLOURS)
     return {
@@ -128,12 +128,7 @@ def log_tokens(axes: Axes, tokens: Iterable[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def log_values(axes: Axes) -> None:
-    """Make y a logarithmic axis with plain numbers at its ticks."""
-    log_ticks(axes, "y")
-
-
-def log_ticks(axes: Axes, which: str) -> None:
+def log_ticks(axes: Axes, which: str = "y") -> None:
     """Make x or y a logarithmic axis with plain numbers at its ticks."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -145,7 +140,7 @@ def log_ticks(axes: Axes, which: str) -> None:
 
 
 def short(value: float) -> str:
-    """A tick's number: 400k, 1.5M, 20, 0.05."""
+    """Format a tick's number: 400k, 1.5M, 20, 0.05."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
@@ -153,17 +148,17 @@ def short(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Milliseconds as a tick writes a time."""
+    """Format a tick's milliseconds: 20 ms, 1.5 s."""
     return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
 
 
 def label_ends(axes: Axes, ends: Sequence[End], size: float = 11) -> None:
-    """Write labels right of where lines end, moved apart until none covers another.
+    """Write labels to the right of the ends of lines, moved until none covers another.
 
     Args:
-        axes: With its limits set.
-        ends: Of the lines.
-        size: Of the letters, in points.
+        axes: Its limits must be set.
+        ends: Ends of the lines.
+        size: Font size in points.
     """
     to_points = 72.0 / axes.figure.dpi
     lines = sorted(
@@ -187,8 +182,13 @@ def label_ends(axes: Axes, ends: Sequence[End], size: float = 11) -> None:
         )
 
 
+def overlaid(values: Sequence[object]) -> list[Any]:
+    """Return each line's style by its values: dashes for one that lies on an earlier line."""
+    return [OVER if one in values[:place] else "-" for place, one in enumerate(values)]
+
+
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move ascending heights apart to at least a gap, as little as possible."""
+    """Move ascending heights until neighbours have at least a gap, as little as possible."""
     groups: list[list[float]] = []
     for height in heights:
         groups.append([height])
@@ -212,20 +212,20 @@ FEWEST = 3
 """Lengths that a curve is fitted to."""
 
 MOST = 9
-"""Lines that can be told apart, and labelled beside each other."""
+"""Lines that a reader can distinguish, and that have room for their labels."""
 
 DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One line.
+class ChartLine:
+    """One line of a chart.
 
     Attributes:
-        label: What it shows, told apart from the other lines.
+        label: Its label, different from those of the other lines.
         mask: The mask.
-        dash: Which of the mask's lines it is, from 0; the fastest at its longest comes first.
-        rows: By length.
+        dash: Index among the mask's lines; the fastest at its longest length is 0.
+        rows: Its rows by length.
     """
 
     label: str
@@ -234,20 +234,20 @@ class Series:
     rows: tuple[Row, ...]
 
 
-def series(rows: Iterable[Row]) -> list[Series]:
-    """Make a line of each mask, backend, configuration and environment."""
+def chart_lines(rows: Iterable[Row]) -> list[ChartLine]:
+    """Return a line for each mask, backend, configuration and environment."""
     found: dict[tuple[str, str, KernelConfig, int], list[Row]] = {}
     for row in rows:
         key = (row.mask, row.backend, row.record.config, row.place)
         found.setdefault(key, []).append(row)
-    lines: list[Series] = []
+    lines: list[ChartLine] = []
     of_masks: dict[str, list[tuple[object, ...]]] = {}
     for key in sorted(found, key=lambda key: _pace(found[key])):
         of_masks.setdefault(key[0], []).append(key[1:])
     for key, group in found.items():
         mask, which = key[0], key[1:]
         lines.append(
-            Series(
+            ChartLine(
                 label=_label(mask, which, of_masks[mask]),
                 mask=mask,
                 dash=of_masks[mask].index(which),
@@ -258,48 +258,48 @@ def series(rows: Iterable[Row]) -> list[Series]:
 
 
 def several_kernels(rows: Iterable[Row]) -> bool:
-    """Whether a mask has several kernels at one length of one environment."""
+    """Return whether a mask has several kernels at one length of one environment."""
     found: dict[object, set[str]] = {}
     for row in rows:
         found.setdefault((row.mask, row.tokens, row.place), set()).add(row.backend)
     return any(len(kernels) > 1 for kernels in found.values())
 
 
-def leading(lines: list[Series], most: int = MOST) -> list[Series]:
-    """Keep the fastest line of each mask if there are too many for a picture."""
+def leading(lines: list[ChartLine], most: int = MOST) -> list[ChartLine]:
+    """Return the fastest line of each mask if there are too many lines for a chart."""
     return lines if len(lines) <= most else [line for line in lines if line.dash == 0]
 
 
 def _pace(rows: list[Row]) -> float:
-    """Time of the longest length a token; cases without a time come last."""
+    """Return the time per token of the longest length; infinite without a time."""
     timed = [row for row in rows if row.total_ms is not None]
     return (timed[-1].total_ms or 0) / timed[-1].tokens if timed else inf
 
 
 def _label(mask: str, which: tuple[object, ...], of_mask: list[tuple[object, ...]]) -> str:
     backends, configs, places = (list(dict.fromkeys(part)) for part in zip(*of_mask, strict=True))
-    words = [str(which[0])] if len(backends) > 1 else []
+    parts = [str(which[0])] if len(backends) > 1 else []
     if len(configs) > 1:
-        words.append(f"configuration {configs.index(which[1]) + 1}")
+        parts.append(f"configuration {configs.index(which[1]) + 1}")
     if len(places) > 1:
-        words.append(f"environment {places.index(which[2]) + 1}")
-    return f"{mask} ({', '.join(words)})" if words else mask
+        parts.append(f"environment {places.index(which[2]) + 1}")
+    return f"{mask} ({', '.join(parts)})" if parts else mask
 
 
-def dash_of(line: Series) -> Any:
-    """Dashes that tell the lines of a mask apart."""
+def dash_of(line: ChartLine) -> Any:
+    """Return the dashes that distinguish the lines of a mask."""
     return DASHES[line.dash % len(DASHES)]
 
 
 def plot(
     axes: Axes,
-    line: Series,
+    line: ChartLine,
     look: Look,
     value: Callable[[Row], float | None],
     *,
     joined: bool = True,
 ) -> End | None:
-    """Draw the rows that have a value, joined by a line or not; give the end for a label."""
+    """Draw the rows that have a value, joined by a line or not; return the end for a label."""
     points = [(row.tokens, found) for row in line.rows if (found := value(row)) is not None]
     if not points:
         return None
@@ -317,11 +317,11 @@ def plot(
     return line.label, x[-1], y[-1], look.color
 
 
-def fitted(line: Series) -> tuple[Floats, Floats] | None:
-    """Fit times as a power of the executed work; give the curve over the tokens.
+def fitted(line: ChartLine) -> tuple[Floats, Floats] | None:
+    """Fit times as a power of the executed work; return the curve over the tokens.
 
-    Between two lengths the work is taken as a power of the tokens. None with fewer than three
-    lengths, or where the work is not known or does not grow.
+    Between two lengths the work is interpolated as a power of the tokens. None with fewer than
+    three lengths, or where the work is not known or does not grow.
     """
     found = [
         (row.tokens, row.table.executed_flops, row.total_ms)

@@ -9,12 +9,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from radialbench.reports.charts._drawing import (
     FORM_DASHES,
     GREY,
-    OVER,
     WIDTH,
     End,
     Look,
     label_ends,
     looks,
+    overlaid,
     short,
 )
 from radialbench.reports.scaling import Work
@@ -36,10 +36,9 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     top = HEADROOM * max(_keys(fitted)[1])
     looked = looks(summary)
     ends: list[End] = []
-    seen: list[tuple[float, ...]] = []
-    for work in works:
-        style = "none" if work is fitted else OVER if work.exact.values in seen else "-"
-        seen.append(work.exact.values)
+    dashes = overlaid([work.exact.values for work in works])
+    for work, dash in zip(works, dashes, strict=True):
+        style = "none" if work is fitted else dash
         ends.append(_line(axes, work, looked[work.mask], top, style=style))
     ends += _forms(axes, fitted, looked[fitted.mask], top)
     axes.set_ylim(0, top)
@@ -55,9 +54,8 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
 
 
 def _keys(work: Work) -> tuple[list[int], list[float]]:
-    lengths = zip(work.exact.frames, work.tables, work.exact.tokens, strict=True)
-    points = [(frames, table.pairs / tokens) for frames, table, tokens in lengths]
-    return [frames for frames, _ in points], [keys for _, keys in points]
+    lengths = zip(work.tables, work.exact.tokens, strict=True)
+    return list(work.exact.frames), [table.pairs / tokens for table, tokens in lengths]
 
 
 def _line(axes: Axes, work: Work, look: Look, top: float, *, style: Any) -> End:
@@ -75,7 +73,7 @@ def _line(axes: Axes, work: Work, look: Look, top: float, *, style: Any) -> End:
 
 
 def _end(frames: list[int], keys: list[float], top: float) -> tuple[float, float]:
-    """Where a line ends, or leaves through the top."""
+    """Return where a line ends, or crosses the top of the chart."""
     import numpy as np
 
     if keys[-1] <= top:

@@ -1,6 +1,6 @@
 """Kernels beside each other at one length: time, rate under the measured ceiling, energy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,12 +25,20 @@ FEW = 2
 """Lengths that are all shown; of more, the longest with a dense result."""
 
 MOST = 28
-"""Lines of a picture."""
+"""Lines of a chart."""
 
 WIDE = 1.02
 """How many times its lower end an interval's upper end must be to be seen beside a dot."""
 
-Value = Callable[[Row], float | None]
+Line = tuple[int, str, list[Row]]
+"""Tokens, mask, and the rows of its kernels."""
+
+PANELS = {
+    "total_ms": "ms",
+    "executed_tflops": "TFLOP/s of the visited blocks",
+    "energy_j": "J a call",
+}
+"""Titles of the panels, by the properties of a row that they show."""
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
@@ -41,38 +49,36 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
         return None
     lines = _lines(rows)[:MOST]
     kernels = [row for _, _, of_line in lines for row in of_line]
-    panels: list[tuple[str, Value]] = [("ms", _total)]
-    if any(row.ceiling_tflops for row in kernels):
-        panels.append(("TFLOP/s of the visited blocks", _rate))
-    if any(row.energy_j for row in kernels):
-        panels.append(("J a call", _energy))
+    panels = ["total_ms"]
+    panels += ["executed_tflops"] if any(row.ceiling_tflops for row in kernels) else []
+    panels += ["energy_j"] if any(row.energy_j for row in kernels) else []
     figure = Figure(figsize=(WIDTH, 1.3 + 0.34 * len(lines)))
     axes = list(
         figure.subplots(1, len(panels), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.28})[0]
     )
     looked = kernel_looks(summary)
-    for one, (title, value) in zip(axes, panels, strict=True):
+    for one, value in zip(axes, panels, strict=True):
         _panel(one, lines, looked, value)
-        one.set_xlabel(title)
-        if value is _rate:
+        one.set_xlabel(PANELS[value])
+        if value == "executed_tflops":
             _ceiling(one, lines)
         else:
             log_ticks(one, "x")
     _names(axes[0], lines, several=len({tokens for tokens, _, _ in lines}) > 1)
     _speedups(axes[0], lines)
     _legend(figure, {row.backend: looked[row.backend] for row in kernels})
-    return figure, _caption(lines, [title for title, _ in panels])
+    return figure, _caption(lines, panels)
 
 
 def _of_one_place(rows: list[Row]) -> list[Row]:
-    """Rows of the environment that has the most: times are compared within one."""
+    """Return the rows of the environment that has most: times are compared within one."""
     places = [row.place for row in rows]
     most = max(dict.fromkeys(places), key=places.count, default=0)
     return [row for row in rows if row.place == most]
 
 
-def _lines(rows: Sequence[Row]) -> list[tuple[int, str, list[Row]]]:
-    """(tokens, mask, kernels) of the lengths that are shown, longest length last."""
+def _lines(rows: Sequence[Row]) -> list[Line]:
+    """Return the lines of the lengths that are shown, the longest length last."""
     lengths = sorted({row.tokens for row in rows})
     if len(lengths) > FEW:
         lengths = [max((row.tokens for row in rows if row.dense), default=lengths[-1])]
@@ -83,28 +89,14 @@ def _lines(rows: Sequence[Row]) -> list[tuple[int, str, list[Row]]]:
     return [(tokens, mask, kernels) for (tokens, mask), kernels in found.items()]
 
 
-def _total(row: Row) -> float | None:
-    return row.total_ms
-
-
-def _rate(row: Row) -> float | None:
-    return row.executed_gflops / 1e3 if row.executed_gflops else None
-
-
-def _energy(row: Row) -> float | None:
-    return row.energy_j
-
-
-def _panel(
-    axes: Axes, lines: list[tuple[int, str, list[Row]]], looked: dict[str, Look], value: Value
-) -> None:
+def _panel(axes: Axes, lines: list[Line], looked: dict[str, Look], value: str) -> None:
     found: dict[str, list[tuple[float, int]]] = {}
     for place, (_, _, kernels) in enumerate(lines):
         for row in kernels:
-            if (x := value(row)) is not None:
+            if (x := getattr(row, value)) is not None:
                 found.setdefault(row.backend, []).append((x, place))
-                found_ms = row.interval_ms if value is _total else None
-                low, high = (found_ms and found_ms.ends) or (x, x)
+                known = row.interval_ms if value == "total_ms" else None
+                low, high = (known and known.ends) or (x, x)
                 if high > WIDE * low:
                     color = looked[row.backend].color
                     axes.hlines(place, low, high, color=color, lw=2, alpha=0.55)
@@ -118,8 +110,8 @@ def _panel(
     axes.tick_params(axis="y", length=0)
 
 
-def _ceiling(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
-    """A line at the rate of the matrix product beside the samples of each length."""
+def _ceiling(axes: Axes, lines: list[Line]) -> None:
+    """Draw the rate of the matmul that was timed beside the samples of each length."""
     for tokens in dict.fromkeys(tokens for tokens, _, _ in lines):
         places = [place for place, line in enumerate(lines) if line[0] == tokens]
         rates = [row.ceiling_tflops for place in places for row in lines[place][2]]
@@ -130,7 +122,7 @@ def _ceiling(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def _names(axes: Axes, lines: list[tuple[int, str, list[Row]]], *, several: bool) -> None:
+def _names(axes: Axes, lines: list[Line], *, several: bool) -> None:
     names, last = [], 0
     for tokens, mask, kernels in lines:
         table = kernels[0].table
@@ -141,8 +133,8 @@ def _names(axes: Axes, lines: list[tuple[int, str, list[Row]]], *, several: bool
     axes.set_yticks(range(len(names)), names, parse_math=False)
 
 
-def _speedups(axes: Axes, lines: list[tuple[int, str, list[Row]]]) -> None:
-    """Right of each sparse mask, the speed-up of its fastest kernel."""
+def _speedups(axes: Axes, lines: list[Line]) -> None:
+    """Write the speed-up of each sparse mask's fastest kernel on the right."""
     for place, (_, _, kernels) in enumerate(lines):
         best = max((row.speedup or 0 for row in kernels), default=0)
         if best and not kernels[0].is_dense:
@@ -178,15 +170,13 @@ def _legend(figure: Figure, looked: dict[str, Look]) -> None:
     )
 
 
-def _caption(lines: list[tuple[int, str, list[Row]]], titles: list[str]) -> str:
-    lengths = join_and([f"{tokens:,}" for tokens in dict.fromkeys(line[0] for line in lines)])
-    told = [
-        f"Each kernel on each mask at {lengths} tokens; behind a mask, the share of its blocks."
-    ]
-    told.append(
+def _caption(lines: list[Line], panels: list[str]) -> str:
+    lengths = join_and(f"{tokens:,}" for tokens in dict.fromkeys(line[0] for line in lines))
+    caption = (
+        f"Each kernel on each mask at {lengths} tokens; behind a mask, the share of its blocks. "
         "Time with the token order, and its 95% interval where that is wider than the dot; beside "
         "it the speed-up of the fastest kernel over the fastest dense one."
     )
-    if len(titles) > 1 and titles[1].startswith("TFLOP"):
-        told.append("Dashed: the matrix product timed in turn with the kernels.")
-    return " ".join(told)
+    if "executed_tflops" in panels:
+        caption += " Dashed: the matrix product timed in turn with the kernels."
+    return caption

@@ -1,4 +1,4 @@
-"""The main picture: latency beside exact work, each with what it comes to beneath."""
+"""The main chart: latency over speed-up, beside exact work over the errors of the fitted forms."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ from radialbench.reports.charts._drawing import (
     FORM_DASHES,
     GREY,
     INK,
-    OVER,
     WIDTH,
+    ChartLine,
     End,
     Look,
-    Series,
+    chart_lines,
     dash_of,
     fitted,
     label_ends,
     leading,
+    log_ticks,
     log_tokens,
-    log_values,
     looks,
+    overlaid,
     plot,
     seconds,
-    series,
     several_kernels,
 )
 from radialbench.reports.scaling import Work
@@ -37,11 +37,11 @@ from radialbench.reports.text import format_ratio, join_and, printable
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw latency and speed-up on the left, exact work and fitted forms on the right."""
     rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
-    lines = leading(series(rows))
+    lines = leading(chart_lines(rows))
     works = _distinct([work for work in summary.scaling.works if work.sweep == sweep])
     fewest = 1
     if len({row.tokens for row in rows}) < FEWEST and several_kernels(rows):
-        # Dots above each other: the picture of the kernels shows them side by side.
+        # Dots above each other: the chart of the kernels shows them side by side.
         lines, fewest = [], FEWEST - 1
     works = works if any(len(work.tables) > fewest for work in works) else []
     sides = [side for side in (lines, works) if side]
@@ -63,7 +63,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
 
 
 def _latency(
-    summary: Summary, sweep: str, axes: list[Axes], lines: list[Series], looked: dict[str, Look]
+    summary: Summary, sweep: str, axes: list[Axes], lines: list[ChartLine], looked: dict[str, Look]
 ) -> str:
     above, below = axes
     ends: list[End | None] = []
@@ -76,7 +76,7 @@ def _latency(
     tokens = [row.tokens for line in lines for row in line.rows]
     for one in axes:
         log_tokens(one, tokens)
-    log_values(above)
+    log_ticks(above)
     above.yaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
     above.set_title("Latency")
     above.tick_params(labelbottom=False)
@@ -104,7 +104,7 @@ def _latency(
     )
 
 
-def _times(axes: Axes, line: Series, look: Look) -> End | None:
+def _times(axes: Axes, line: ChartLine, look: Look) -> End | None:
     """Draw a line's medians and their intervals, on the curve fitted to them if there is one."""
     curve = fitted(line)
     end = plot(axes, line, look, lambda row: row.total_ms, joined=curve is None)
@@ -119,7 +119,7 @@ def _times(axes: Axes, line: Series, look: Look) -> End | None:
 
 
 def _mark(axes: Axes, even: BreakEven, look: Look, place: int) -> None:
-    """Ring a break-even; its text goes top left, where rising lines leave room."""
+    """Circle a break-even; its text goes top left, where rising lines leave room."""
     assert even.tokens is not None and even.latency_ms is not None
     axes.plot(
         [even.tokens], [even.latency_ms], "o", ms=12, mfc="none", mec=look.color, mew=1.8, zorder=5
@@ -152,7 +152,7 @@ def _speedups(axes: Axes, ends: list[End]) -> None:
 
 
 def _distinct(works: list[Work]) -> list[Work]:
-    """One of each mask: exact work does not depend on the blocks."""
+    """Return one of each mask: exact work does not depend on the blocks."""
     return list({work.mask: work for work in reversed(works)}.values())[::-1]
 
 
@@ -160,11 +160,10 @@ def _work(axes: list[Axes], works: list[Work], looked: dict[str, Look]) -> str:
     above, below = axes
     fitted = next((w for w in works if w.bends), None)
     ends: list[End] = []
-    seen: list[tuple[float, ...]] = []
-    for work in sorted(works, key=lambda work: work.is_dense):
+    ordered = sorted(works, key=lambda work: work.is_dense)
+    dashes = overlaid([work.exact.values for work in ordered])
+    for work, dash in zip(ordered, dashes, strict=True):
         look, values = looked[work.mask], work.exact.values
-        dash = OVER if values in seen else "-"
-        seen.append(values)
         above.plot(
             work.exact.tokens,
             values,
@@ -179,7 +178,7 @@ def _work(axes: list[Axes], works: list[Work], looked: dict[str, Look]) -> str:
     tokens = [count for work in works for count in work.exact.tokens]
     for one in axes:
         log_tokens(one, tokens)
-    log_values(above)
+    log_ticks(above)
     above.set_title("Work the mask asks for, exact, TFLOP")
     above.tick_params(labelbottom=False)
     below.set_xlabel("tokens")
@@ -196,7 +195,7 @@ def _work(axes: list[Axes], works: list[Work], looked: dict[str, Look]) -> str:
 
 
 def _fits(above: Axes, below: Axes, work: Work, look: Look) -> End:
-    """Draw the fitted forms, their misses, and what the blocks execute; give that line's end."""
+    """Draw the fitted forms, their errors and the executed work; return the end of that line."""
     import numpy as np
 
     found = work.exact
@@ -212,9 +211,9 @@ def _fits(above: Axes, below: Axes, work: Work, look: Look) -> End:
             "linewidth": 2.0 if place == 0 else 1.5,
         }
         above.plot(tokens, fit.at(frames, tokens), **style)
-        misses = fit.at(found.frames, found.tokens) / np.array(found.values) - 1
-        below.plot(found.tokens[first:], misses[first:] * 100, **style, marker="o", markersize=3.5)
-        ends.append((fit.form, found.tokens[-1], misses[-1] * 100, color))
+        errors = fit.at(found.frames, found.tokens) / np.array(found.values) - 1
+        below.plot(found.tokens[first:], errors[first:] * 100, **style, marker="o", markersize=3.5)
+        ends.append((fit.form, found.tokens[-1], errors[-1] * 100, color))
     below.axhline(0, color=INK, linewidth=0.8, zorder=1)
     below.set_ylabel(f"fits to {work.mask}\nare off by", parse_math=False)
     low, high = below.get_ylim()

@@ -12,7 +12,7 @@ from radialbench.reports.check.baseline import mismatch_reason
 from radialbench.reports.check.metrics import Gates, gates_of, latency
 from radialbench.reports.check.significance import Change, change_of, slope_of
 from radialbench.reports.check.verdict import Bounds, Outcome, Verdict, apply_gate
-from radialbench.reports.scaling import APART
+from radialbench.reports.scaling import LEAST_SPAN
 from radialbench.reports.text import format_range
 
 METRIC = "scaling"
@@ -82,8 +82,8 @@ def exponent_changes(
         elif _long(old[case]):
             why = (
                 f"{len(changes)} of the baseline's {len(old[case])} lengths can be compared, with "
-                f"six samples in both runs: an exponent takes {MIN_SIZES}, the longest {APART:g} "
-                "times the shortest"
+                f"six samples in both runs: an exponent takes {MIN_SIZES}, the longest "
+                f"{LEAST_SPAN:g} times the shortest"
             )
             yield Verdict(case, METRIC, Outcome.INCONCLUSIVE, why)
         else:
@@ -135,7 +135,7 @@ def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
 
 def _long(sweep: Mapping[int, Record]) -> bool:
     tokens = [record.problem.seq_len for record in sweep.values()]
-    return len(tokens) >= MIN_SIZES and max(tokens) >= APART * min(tokens)
+    return len(tokens) >= MIN_SIZES and max(tokens) >= LEAST_SPAN * min(tokens)
 
 
 def _change(old: Record, new: Record, runs: float) -> Change | None:

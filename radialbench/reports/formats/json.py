@@ -31,7 +31,7 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "work": [_work(work) for work in summary.scaling.works],
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
-        "told": {told.topic: list(told.lines) for told in summary.told},
+        "narrative": {section.topic: list(section.lines) for section in summary.narrative},
         "baseline": _baseline(summary.check) if summary.check else None,
         "notes": list(summary.notes),
     }

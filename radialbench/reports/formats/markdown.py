@@ -59,12 +59,12 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     shown = [
         f"![{escape(text)}]({name})\n\n{escape(text)}" for name, text in (pictures or {}).items()
     ]
-    parts = [f"# {escape(join_and(list(summary.suites))) or 'No results'}", f"{summary.counted}."]
+    parts = [f"# {escape(join_and(summary.suites)) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
     parts += _bullets("Break-even with dense", _break_evens(summary))
     parts += _baseline(summary.check)
-    for told in summary.told:
-        parts += _bullets(told.topic, map(escape, told.lines))
+    for section in summary.narrative:
+        parts += _bullets(section.topic, map(escape, section.lines))
     parts += ["## Charts", *shown[1:]] if shown[1:] else []
     parts += _tables(
         "Latency",

@@ -38,7 +38,7 @@ def render(summary: Summary, *, width: int | None = None) -> str:
     sections = {
         "Break-even with dense": _break_evens(summary),
         "Against the baseline": _baseline(summary.check),
-        **{told.topic: told.lines for told in summary.told},
+        **{section.topic: section.lines for section in summary.narrative},
         "Not measured": _unsound(summary),
         "Notes": summary.notes,
     }
@@ -49,7 +49,7 @@ def render(summary: Summary, *, width: int | None = None) -> str:
 
 
 def _head(summary: Summary) -> list[str]:
-    lines = [f"{join_and(list(summary.suites)) or 'no suite'}: {summary.counted}"]
+    lines = [f"{join_and(summary.suites) or 'no suite'}: {summary.counted}"]
     for place, env in enumerate(summary.environments, start=1):
         number = f"{place}: " if len(summary.environments) > 1 else ""
         torch = env.versions.get("torch", "not installed")

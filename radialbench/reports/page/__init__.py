@@ -16,8 +16,8 @@ class Table:
 
     Attributes:
         name: Its id on the page.
-        caption: What it holds.
-        headers: Of the columns.
+        caption: What it shows.
+        headers: Headers of the columns.
         rows: Cells.
         text_columns: Columns of text, on the left; the others are numbers, aligned right.
         sortable: Whether its headers are buttons.
@@ -36,13 +36,13 @@ def render_template(template: str, **values: object) -> str:
 
     Args:
         template: The file's name.
-        **values: What it places.
+        **values: Variables of the template.
     """
     return ENVIRONMENT.get_template(template).render(values)
 
 
 def page_file(name: str) -> Markup:
-    """Return a file of this folder, to be placed as it is."""
+    """Return a file of this folder as markup, without escaping."""
     return Markup((files("radialbench.reports.page") / name).read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Put the page together."""
+"""The whole page."""
 
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.page import Table, page_file, render_template
@@ -33,7 +33,7 @@ COLUMNS: View = {
     "error / tolerance": "{error_share}",
     **named("frames"),
 }
-"""What stands between the kernel and the sweep; columns that no row has are left out."""
+"""Columns between the kernel and the sweep; those that no row has are left out."""
 
 
 def results(summary: Summary) -> Table | None:
@@ -83,7 +83,7 @@ def page(summary: Summary) -> str:
     return render_template(
         "page.html",
         **overview(summary),
-        title=join_and(list(summary.suites)) or "No results",
+        title=join_and(summary.suites) or "No results",
         counted=summary.counted,
         source=summary.source,
         against=f"Against {check.baseline}: {check.headline}." if check else "",
@@ -92,7 +92,7 @@ def page(summary: Summary) -> str:
         about_paper=ABOUT_PAPER,
         charts=charts_of(summary),
         masks=masks_of(summary),
-        growth=summary.told,
+        growth=summary.narrative,
         results=results(summary),
         environments=_environments(summary),
         method=METHOD,

@@ -22,11 +22,11 @@ from radialbench.reports.text import (
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A mask on its fastest kernel, at the longest length with a dense result.
+    """A mask on its fastest kernel, at the longest length that has a dense result.
 
     Attributes:
         row: That case; it has a speed-up.
-        even: From which length on that kernel's mask beats dense; None if it is not known.
+        even: Length from which the mask on that kernel is faster than dense; None if not known.
     """
 
     row: Row
@@ -45,7 +45,7 @@ class Headline:
 
 
 def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
-    """Give the headlines of each sweep and environment, the fastest mask first."""
+    """Return the headlines of each sweep and environment, the fastest mask first."""
     found: dict[tuple[str, int], dict[str, Row]] = {}
     for row in summary.timed:
         if row.speedup is not None and not row.is_dense:
@@ -53,18 +53,17 @@ def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
             if row.mask not in best or _better(row, best[row.mask]):
                 best[row.mask] = row
     evens = {(one.sweep, one.place, one.mask, one.backend): one for one in summary.break_evens}
-    return {where: tuple(_sorted(where, best.values(), evens)) for where, best in found.items()}
+    return {
+        where: tuple(
+            Headline(row, evens.get((*where, row.mask, row.backend)))
+            for row in sorted(best.values(), key=lambda row: -(row.speedup or 0))
+        )
+        for where, best in found.items()
+    }
 
 
 def _better(row: Row, other: Row) -> bool:
     return (row.tokens, row.speedup or 0) > (other.tokens, other.speedup or 0)
-
-
-def _sorted(
-    where: tuple[str, int], rows: Iterable[Row], evens: dict[tuple[str, int, str, str], BreakEven]
-) -> list[Headline]:
-    ordered = sorted(rows, key=lambda row: -(row.speedup or 0))
-    return [Headline(row, evens.get((*where, row.mask, row.backend))) for row in ordered]
 
 
 MOST_TABLES = 12
@@ -95,21 +94,21 @@ def overview(summary: Summary) -> dict[str, object]:
 
 
 def _lead(summary: Summary) -> str:
-    """Describe in a sentence or two what was measured, where and how."""
+    """Describe what was measured, where and how."""
     devices = list(dict.fromkeys(env.device for env in summary.environments))
     masks = list(dict.fromkeys(row.mask for row in summary.rows))
-    told = []
+    sentences = []
     if summary.timed:
         kernels = list(dict.fromkeys(row.backend for row in summary.timed))
         lengths = format_range([row.tokens for row in summary.timed])
-        told.append(
+        sentences.append(
             f"{_count(len(masks), 'mask')} on {_count(len(kernels), 'kernel')} at {lengths} tokens "
             f"on {join_and(devices)}: {protocol(summary.timed)}."
         )
     if summary.compiled:
         lengths = format_range([row.tokens for row in summary.compiled])
-        told.append(f"Block tables compiled at {lengths} tokens.")
-    return " ".join(told) or "Nothing was measured."
+        sentences.append(f"Block tables compiled at {lengths} tokens.")
+    return " ".join(sentences) or "Nothing was measured."
 
 
 def _count(number: int, word: str) -> str:
@@ -159,7 +158,7 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
 
 
 def _even(even: BreakEven | None) -> str:
-    """From how many tokens on, with the interval."""
+    """Describe from how many tokens the mask is faster, with the interval."""
     if even is None:
         return EMPTY_CELL
     if even.shortest == even.longest:
@@ -167,13 +166,15 @@ def _even(even: BreakEven | None) -> str:
     if even.above is None:
         return f"not up to {even.longest:,}"
     if even.below is None:
-        sure = even.interval and even.interval[1] <= even.shortest
-        return f"from {even.shortest:,}{'' if sure or not even.sure else f' ({even.sure})'}"
-    return f"from {even.about}" + (f" ({even.sure})" if even.sure else "")
+        text = f"from {even.shortest:,}"
+        shown = even.interval is not None and even.interval[1] > even.shortest
+    else:
+        text, shown = f"from {even.about}", even.interval is not None
+    return f"{text} ({even.interval_text})" if shown else text
 
 
 def named(cases: Iterable[str]) -> str:
-    """The first few cases, and how many more there are."""
+    """Join the first few cases, and the number of the others."""
     names = list(cases)
     more = f", and {len(names) - FIRST} more" if len(names) > FIRST else ""
     return ", ".join(names[:FIRST]) + more
@@ -181,14 +182,14 @@ def named(cases: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a check decided: a table of what was compared, and lines on the rest."""
+    """Result of a check: a table of what was compared, and notes on the rest."""
 
     table: Table | None
     notes: list[str]
 
 
 def baseline(check: CheckResult) -> Baseline:
-    """Return what a check decided of each case, the worst first."""
+    """Return the result of a check for each case, the worst first."""
     headers = ("case", "metric", "verdict", "why", "before", "now", "now / before", "95% interval")
     rows = [
         (

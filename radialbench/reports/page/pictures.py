@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 MOST_CHARTS = 24
-"""Charts of a page: what more sweeps hold is in the tables."""
+"""Most charts of a page: the tables show the other sweeps."""
 
 MOST_OF_MANY = 4
-"""Charts where there are more than `MANY` cases."""
+"""Most charts if there are more than `MANY` cases."""
 
 MANY = 2000
 
 LEFT_OUT = ("speedup",)
-"""Charts whose content the picture of the latency holds too."""
+"""Charts whose content is in the chart of the latency too."""
 
 CELLS = 640
 """Cells along the side of a mask."""
@@ -36,7 +36,7 @@ CELLS = 640
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart as SVG, and what it shows."""
+    """A chart as SVG, and its caption."""
 
     svg: Markup
     caption: str
@@ -47,9 +47,9 @@ class Charts:
     """Charts of a page.
 
     Attributes:
-        sweeps: Those of each sweep, by its name.
-        most: How many the page draws at most.
-        left_out: Sweeps without one for that reason.
+        sweeps: Charts of each sweep, by its name.
+        most: Limit of the page.
+        left_out: Sweeps without a chart because of the limit.
     """
 
     sweeps: dict[str, list[Chart]]
@@ -59,7 +59,7 @@ class Charts:
 
 @dataclass(frozen=True, slots=True)
 class MaskPicture:
-    """A mask's picture as PNG in base64, with its name and what is known of it."""
+    """A mask's name, facts, and picture as PNG in base64."""
 
     name: str
     facts: str
@@ -119,7 +119,7 @@ VARIABLES = {
     "#ffffff": "--paper",
     **{colour: f"--c{place}" for place, colour in enumerate(COLOURS)},
 }
-"""Colours of the charts, and what the page calls them in light and in dark."""
+"""CSS variables of the charts' colours, which differ between light and dark."""
 
 
 def inline(figure: "Figure", name: str, label: str) -> Markup:
@@ -127,8 +127,8 @@ def inline(figure: "Figure", name: str, label: str) -> Markup:
 
     Args:
         figure: Drawn in the charts' style.
-        name: Set before names inside, unique on the page.
-        label: Said in its place by a screen reader.
+        name: Prefix of the ids inside, unique on the page.
+        label: Text for a screen reader.
     """
     import matplotlib
 
