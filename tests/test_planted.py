@@ -48,12 +48,12 @@ WAIT = """\
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A text that takes the place of another, which the file holds once.
+    """A replacement of a text that the file holds once.
 
     Attributes:
         path: File in the package.
         old: The text.
-        new: What takes its place.
+        new: Its replacement.
     """
 
     path: str
@@ -66,8 +66,8 @@ class Plant:
     """A slowdown.
 
     Attributes:
-        name: What it is.
-        backends: The kernels it slows down; what is timed of others is equal code.
+        name: Its description.
+        backends: The kernels it slows down; others have equal code.
         edits: The changes.
     """
 
@@ -111,7 +111,7 @@ class Repository:
         self.package = root / "radialbench"
 
     def radialbench(self, *words: str | Path) -> tuple[int, str, str]:
-        """Run the command line of its tree; gives exit code, output and errors."""
+        """Run the command line of its tree; returns exit code, output and errors."""
         path = os.pathsep.join([str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [sys.executable, "-m", "radialbench", *map(str, words)],
@@ -153,7 +153,7 @@ class Repository:
         self.git(*author, "commit", "--quiet", "--message", message)
 
     def git(self, *words: str) -> str:
-        """Run git in the tree; gives what it says."""
+        """Run git in the tree, and return its output."""
         # What git's hooks set would send these commands to another repository.
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         done = subprocess.run(
@@ -175,7 +175,7 @@ def repository(package: Path = ROOT / "radialbench") -> Iterator[Repository]:
 
 
 def wrongly_named(plant: Plant, verdicts: Sequence[dict[str, Any]]) -> str:
-    """What is wrong with what a check calls slower; empty if nothing is."""
+    """Describe a difference between planted and detected slowdowns; empty if there is none."""
     slow = {
         _backend(one["case"])
         for one in verdicts
@@ -232,9 +232,9 @@ def test_plants_fit_the_kernels(one: Plant) -> None:
         for path, text in before.items():
             assert _text(found, path) != text
             ast.parse(_text(found, path))
-        told = found.git("log", "--format=%s")
+        subjects = found.git("log", "--format=%s")
         changed = found.git("diff", "--name-only", "HEAD~1")
-    assert told.split("\n") == [one.name, "as it is"]
+    assert subjects.split("\n") == [one.name, "as it is"]
     assert changed.split() == sorted(f"radialbench/{path}" for path in before)
 
 

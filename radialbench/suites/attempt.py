@@ -20,9 +20,8 @@ from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
-from radialbench.suites.plan import Case, ended
+from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended
 from radialbench.suites.resources import Workbench, available_bytes, needed_bytes, table_stats
-from radialbench.suites.worker import Preparing, Sampling, Step
 
 PAUSE_S = 0.15
 """Rest of the GPU before an isolated launch: long enough that its clock is up again."""

@@ -111,6 +111,25 @@ class Case:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """A case is about to be prepared; `place` in its batch counts from 0."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """All cases of a batch are prepared: the record of each, and whether it is sampled now."""
+
+    records: tuple[Record, ...]
+    sampled: tuple[bool, ...]
+
+
+Step = Preparing | Sampling
+"""What trying a batch reports: a message from the process that measures."""
+
+
 def now() -> str:
     """Return the present time as records store it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

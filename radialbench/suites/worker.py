@@ -13,7 +13,7 @@ from typing import Any
 from radialbench.errors import SuiteError
 from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Environment, Record, Status
-from radialbench.suites.plan import Case, ended
+from radialbench.suites.plan import Case, Preparing, Sampling, ended
 from radialbench.suites.pool import describe_exit, kill_child, served_pipe, start_child
 
 START_SECONDS = 300.0
@@ -44,24 +44,6 @@ class _Lost:
 
     status: Status
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Preparing:
-    """A case is about to be prepared; `place` in its batch counts from 0."""
-
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """All cases of a batch are prepared: the record of each, and whether it is sampled now."""
-
-    records: tuple[Record, ...]
-    sampled: tuple[bool, ...]
-
-
-Step = Preparing | Sampling
 
 
 def serve(handle: int) -> None:

@@ -13,10 +13,9 @@ from radialbench.records.measurement import Memory
 from radialbench.records.result import Record, Status
 from radialbench.suites import attempt as module
 from radialbench.suites.attempt import attempt
-from radialbench.suites.plan import Case, ended, plan
+from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended, plan
 from radialbench.suites.read import load_suite
 from radialbench.suites.resources import Tables
-from radialbench.suites.worker import Preparing, Sampling, Step
 from tests.records.sample import failed
 from tests.suites import small
 

@@ -9,8 +9,7 @@ from radialbench.kernels.measure.accuracy import make_inputs
 from radialbench.records.result import Status
 from radialbench.suites import resources
 from radialbench.suites.attempt import attempt_batch, attempt_together
-from radialbench.suites.plan import Case, batches, plan
-from radialbench.suites.worker import Preparing, Sampling, Step
+from radialbench.suites.plan import Case, Preparing, Sampling, Step, batches, plan
 from tests.suites import small
 
 PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 600}
