@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +21,12 @@ from radialbench.commands.options import Filter, Quiet, Suite, time_limit_option
 from radialbench.commands.progress import watch_tuning
 
 if TYPE_CHECKING:
-    from radialbench.autotune.jobs import TuningJob
+    from radialbench.autotune.jobs import TuningEstimate, TuningJob
     from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.replay import Replayed
     from radialbench.autotune.run import JobEnded, Verification
     from radialbench.autotune.trials import Trial
+    from radialbench.autotune.tuner import Tuned
     from radialbench.commands.progress import TuningWatcher
     from radialbench.records.tuning import TuningKey
     from radialbench.suites.plan import Case
@@ -32,6 +34,23 @@ if TYPE_CHECKING:
     Known = dict[TuningKey, list[Trial]]
 
 OUT = Path("results") / "tuning" / "records.jsonl"
+
+TEXT_COLUMNS = (
+    "problem",
+    "configuration",
+    "at an edge",
+    "mattered",
+    "rejected",
+    "gain now",
+    "verdict",
+)
+SPARE = (
+    *("mattered", "at an edge", "gain when tuned", "rejected", "default ms", "candidates"),
+    *("best ms", "configuration"),
+)
+"""Columns that a narrow terminal leaves out, in this order."""
+
+HEADINGS = ("default ms", "best ms", "gain", "configuration", "at an edge", "mattered")
 
 
 def tune(
@@ -153,7 +172,6 @@ def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool)
     Returns:
         Whether all are sound.
     """
-    from radialbench.autotune.tables import verdict_table
     from radialbench.records.codec import to_dict
 
     done = []
@@ -166,7 +184,7 @@ def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool)
     sound = sum(one.ok for one in done)
     if not json:
         if done:
-            say(verdict_table(done))
+            say(_verdict_table(done))
         say(f"{len(done)} measured again, {sound} of them sound; {rest}")
     return sound == len(done)
 
@@ -207,7 +225,6 @@ def _tune(
 
 
 def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: bool) -> None:
-    from radialbench.autotune.tables import tuned_table
 
     records = [end.record for end in ends if end.record is not None]
     gains = sum(record.source == "tuned" for record in records)
@@ -219,7 +236,7 @@ def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, j
         return
     _print_left_out(jobs)
     if records:
-        say(tuned_table(ends))
+        say(_tuned_table(ends))
     for end in ends:
         if end.tuned is None:
             say(f"{end.job.name}: {end.reason}")
@@ -275,7 +292,6 @@ def _estimate(
     jobs: "list[TuningJob]", trials: int, seconds: float | None, known: "Known", *, json: bool
 ) -> None:
     from radialbench.autotune.jobs import estimate_tuning
-    from radialbench.autotune.tables import estimate_table
 
     estimates = estimate_tuning(jobs, trials, seconds, known)
     total = sum(one.seconds for one in estimates)
@@ -293,7 +309,7 @@ def _estimate(
         print_json({"seconds": total, "problems": rows})
         return
     _print_left_out(jobs)
-    say(estimate_table([one for one in estimates if one.candidates]))
+    say(_estimate_table([one for one in estimates if one.candidates]))
     say(f"about {format_duration(total)}, and some seconds to start; a GPU compiles meanwhile")
 
 
@@ -312,7 +328,6 @@ def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> No
     from statistics import median
 
     from radialbench.autotune.replay import replay_all
-    from radialbench.autotune.tables import replayed_table
     from radialbench.autotune.trials import read_sweep
     from radialbench.records.codec import to_dict
 
@@ -326,7 +341,7 @@ def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> No
             print_json_line({**facts, "measured": one.share, "regret": one.regret})
     if json:
         return
-    say(replayed_table(done))
+    say(_replayed_table(done))
     regrets = [one.regret for one in done]
     say(
         f"{len(done)} problems: {median(regrets):.2%} slower than the best at the median, "
@@ -338,3 +353,71 @@ def _print_left_out(jobs: "list[TuningJob]") -> None:
     for job in jobs:
         if job.candidates is None:
             say(f"{job.name} is left out: {job.reason}")
+
+
+def _tuned_table(ends: Sequence["JobEnded"]) -> str:
+    """Format a line for each search that ended."""
+    rows = [(end.job.name, *_cells(end.tuned)) for end in ends if end.tuned is not None]
+    return _table(("problem", *HEADINGS), rows)
+
+
+def _replayed_table(done: Sequence["Replayed"]) -> str:
+    """Format a line for each search that was replayed, with its regret."""
+    rows = [(one.name, *_cells(one.tuned), f"{one.share:.0%}", f"{one.regret:.2%}") for one in done]
+    return _table(("problem", *HEADINGS, "measured", "regret"), rows)
+
+
+def _verdict_table(verdicts: Sequence["Verification"]) -> str:
+    """Format a line for each record that was measured again."""
+    from radialbench.autotune.space import format_config
+
+    rows = [
+        (
+            one.job.name,
+            format_config(one.record.config),
+            f"{one.record.ratio:.3f}",
+            one.reason if one.now is None else f"{one.now:.3f}",
+            one.state,
+        )
+        for one in verdicts
+    ]
+    return _table(("problem", "configuration", "gain when tuned", "gain now", "verdict"), rows)
+
+
+def _estimate_table(estimates: Sequence["TuningEstimate"]) -> str:
+    """Format a line for each search that is estimated."""
+    rows = [
+        (
+            one.job.name,
+            one.candidates,
+            ", ".join(f"{count} by {kind}" for kind, count in one.rejections.items()),
+            one.trials,
+            f"{one.seconds:,.0f} s",
+        )
+        for one in estimates
+    ]
+    return _table(("problem", "candidates", "rejected", "trials", "about"), rows)
+
+
+def _cells(tuned: "Tuned") -> tuple[str, ...]:
+    from radialbench.autotune.space import format_config
+
+    decision = tuned.decision
+    stays = decision.source == "default"
+    shares = [f"{name} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05]
+    return (
+        f"{decision.default_ms.value:.4g}",
+        f"{decision.ms.value:.4g}",
+        "none" if stays else f"{decision.ratio:.3f}",
+        format_config(decision.config),
+        ", ".join(tuned.edges),
+        ", ".join(shares),
+    )
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    from radialbench.reports.text import terminal_table, terminal_width
+
+    return terminal_table(
+        headings, rows, text_columns=TEXT_COLUMNS, width=terminal_width(), spare=SPARE
+    )

@@ -37,7 +37,7 @@ class Status(StrEnum):
     INACCURATE = "inaccurate"
 
 
-UNSOUND = (Status.TIMEOUT, Status.CRASHED, Status.FAILED, Status.INACCURATE)
+RETRYABLE = (Status.TIMEOUT, Status.CRASHED, Status.FAILED, Status.INACCURATE)
 """Statuses that fail a run, are tried again on resume, and are replaced by a later record."""
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from radialbench.errors import RecordError
 from radialbench.records.codec import VersionError, read_line, to_json
-from radialbench.records.result import SCHEMA, UNSOUND, Record
+from radialbench.records.result import RETRYABLE, SCHEMA, Record
 
 T = TypeVar("T")
 
@@ -279,7 +279,7 @@ def _valid_record(known: list[tuple[Record, Path]]) -> Record:
                 f"{first} and {second} hold {earlier.case} for different masks or shapes: the "
                 "suite has changed between them, and their results do not belong together"
             )
-        if earlier.status not in UNSOUND:
+        if earlier.status not in RETRYABLE:
             raise RecordError(
                 f"{first} and {second} both hold {earlier.case}: {earlier.status} at "
                 f"{earlier.created}, then {later.status} at {later.created}; merge shards that do "

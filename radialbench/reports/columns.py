@@ -194,7 +194,7 @@ COLUMNS = (
     _number("effective_tflop_per_s", "effective_tflops", "`effective_tflop` over `median_ms`"),
     _number("executed_tflop_per_s", "executed_tflops",
             "`executed_tflop` over `median_ms`"),
-    _number("ceiling_tflop_per_s", "ceiling_tflops", "rate of the matrix product timed in turn"),
+    _number("ceiling_tflop_per_s", "ceiling_tflops", "rate of the matmul timed in turn"),
     _number("of_ceiling", "of_ceiling",
             "`executed_tflop_per_s` as a share of that rate: median of the rounds", format_percent),
     _number("isolated_ms", "record.isolated.median_ms",

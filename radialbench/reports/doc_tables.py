@@ -66,7 +66,7 @@ def _ceiling(timed: list[Record]) -> str:
     for record in timed:
         if record.ceiling:
             rate = CEILING_FLOPS / record.ceiling.median_ms / 1e9
-            return f"The matrix product of {CEILING_SIZE}³ in turn with them: {rate:,.0f} TFLOP/s."
+            return f"The matmul of {CEILING_SIZE}³ in turn with them: {rate:,.0f} TFLOP/s."
     return ""
 
 
@@ -80,7 +80,7 @@ def _table(timed: list[Record]) -> str:
         "blocks": "{block_density}",
         "ms in turn (IQR; samples)": "{median_ms} ({iqr_ms}; {samples})",
         "TFLOP/s": "{executed_tflop_per_s:,.0f}",
-        "of the product": "{of_ceiling:.2f}",
+        "of the matmul": "{of_ceiling:.2f}",
         "against best peer": beside_peer,
         "ms alone": "{alone_ms}",
         "ms isolated": "{isolated_ms}",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radialbench.errors import SuiteError
-from radialbench.records.result import UNSOUND, Record, Status
+from radialbench.records.result import RETRYABLE, Record, Status
 from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
 from radialbench.suites.plan import Case, batches, now, plan, tuned
 from radialbench.suites.schema import SuiteSpec
@@ -66,7 +66,7 @@ class RunOutcome:
     @property
     def ok(self) -> bool:
         """Whether no case of this run failed or was inaccurate."""
-        return not any(record.status in UNSOUND for record in self.records)
+        return not any(record.status in RETRYABLE for record in self.records)
 
     def count(self, status: Status) -> int:
         """Count the records of this run with a status."""
@@ -93,7 +93,7 @@ def run(
         spec: The suite.
         out: Folder for the results; made if it is not there.
         resume: Leave out the cases that the folder's results already hold, unless they are
-            `UNSOUND`.
+            `RETRYABLE`.
         filter: Patterns or parts of the ids to run; all if empty.
         shard: Of those, a share, as `plan` gives it.
         time_limit: No case starts after so many seconds; `resume` runs those that are left.
@@ -204,4 +204,4 @@ def is_done(case: Case, record: Record | None, results: Path) -> bool:
             f"{results} holds {case.id} for another mask or shape; the suite has changed: "
             "choose another folder"
         )
-    return record.status not in UNSOUND
+    return record.status not in RETRYABLE

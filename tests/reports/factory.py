@@ -99,7 +99,7 @@ def elsewhere(records: Iterable[Record], **changes: Any) -> list[Record]:
 
 
 def on_gpu(records: Iterable[Record], *, ceiling_ms: float = 1.4) -> list[Record]:
-    """The same records as if measured on a GPU: in turn with a matrix product, with counters."""
+    """The same records as if measured on a GPU: in turn with a matmul, with counters."""
     found = []
     for record in records:
         assert record.timing is not None

@@ -133,7 +133,7 @@ def test_kernels_at_one_length_are_dots_in_a_picture_of_their_own() -> None:
         *("ms", "TFLOP/s of the visited blocks", "J a call")
     ]
     assert "1.00×" in texts(figure)
-    assert "Dashed: the matrix product" in caption
+    assert "Dashed: the matmul" in caption
     alone = draw_kernels(summarize([made(backend="a"), made(backend="b")]), "Fx30x52 h1d128f32")
     assert alone is not None
     assert [axes.get_xlabel() for axes in alone[0].axes] == ["ms"]

@@ -98,7 +98,7 @@ def test_a_shape_has_a_table_and_says_what_has_no_time() -> None:
     assert lines[0] == "### S: Wan2.1"
     assert lines[2] == (
         "32,760 tokens, 12 heads. "
-        f"The matrix product of 8192³ in turn with them: {WORK / 1e9:,.0f} TFLOP/s."
+        f"The matmul of 8192³ in turn with them: {WORK / 1e9:,.0f} TFLOP/s."
     )
     hopper = next(line for line in lines if "hopper" in line)
     for told in ("2.00 (1.00; 3)", "0.50", "2.00× flex", "2.50", "1.50", "12.5", "1,425"):

@@ -178,5 +178,5 @@ def _caption(lines: list[Line], panels: list[str]) -> str:
         "it the speed-up of the fastest kernel over the fastest dense one."
     )
     if "executed_tflops" in panels:
-        caption += " Dashed: the matrix product timed in turn with the kernels."
+        caption += " Dashed: the matmul timed in turn with the kernels."
     return caption

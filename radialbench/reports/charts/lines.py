@@ -72,12 +72,12 @@ def draw_rates(summary: Summary, sweep: str) -> Drawn:
         ceilings = {row.tokens: rate for row in rows if (rate := row.ceiling_tflops)}
         tokens, rates = zip(*sorted(ceilings.items()), strict=True)
         axes.plot(tokens, rates, color=INK, linestyle=(0, (4, 2)), linewidth=1.6)
-        ends.append(("matrix product", tokens[-1], rates[-1], INK))
+        ends.append(("matmul", tokens[-1], rates[-1], INK))
         axes.set_ylim(0, 1.1 * max(*rates, axes.get_ylim()[1] / 1.1))
         lengths = [row.tokens for row in rows]
         _finish(axes, "TFLOP/s of the visited blocks", lengths, ends, tick=short, size=10)
         captions.append(
-            "Rate on the visited blocks, computed whole, under the matrix product timed beside it."
+            "Rate on the visited blocks, computed whole, under the matmul timed beside it."
         )
     if powered:
         axes = panels[-1]

@@ -8,7 +8,7 @@ from pathlib import Path
 from radialbench.errors import RecordError, ReportError
 from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
-from radialbench.records.result import UNSOUND, Environment, Record
+from radialbench.records.result import RETRYABLE, Environment, Record
 from radialbench.records.store import numbered_lines, record_of, write_bytes
 from radialbench.reports.text import join_and, printable
 
@@ -42,7 +42,7 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
         raise ReportError("a baseline is updated for a reason: say it with --reason")
     latest = {_key(record): record for record in current}
     for record in latest.values():
-        if record.status in UNSOUND:
+        if record.status in RETRYABLE:
             raise ReportError(
                 f"{printable(record.case)} is {record.status}: in a baseline it would let the same "
                 "fault pass. Measure it again, or leave it out"

@@ -6,7 +6,7 @@ from math import inf
 
 from radialbench.errors import ReportError
 from radialbench.records.gate import Gate
-from radialbench.records.result import UNSOUND, Record, Status
+from radialbench.records.result import RETRYABLE, Record, Status
 from radialbench.reports.check.baseline import (
     config_diffs,
     environment_diff,
@@ -286,4 +286,4 @@ def _amount(metric: str, value: float) -> str:
 def _severity(record: Record) -> int:
     if record.status == Status.OK:
         return 0
-    return 2 if record.status in UNSOUND else 1
+    return 2 if record.status in RETRYABLE else 1

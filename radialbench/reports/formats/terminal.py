@@ -86,7 +86,7 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     unit = "TFLOP/s" if rated else "GFLOP/s"
     notes.append(f"{unit} of the operations the blocks execute")
     if rated:
-        notes.append("of max is their share of the matrix product timed in turn with them")
+        notes.append("of max is their share of the matmul timed in turn with them")
     return [f"{printable(sweep)}\n\n{shown}\n{paragraph('; '.join(notes) + '.', width)}"]
 
 

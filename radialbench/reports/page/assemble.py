@@ -63,12 +63,12 @@ METHOD = (
     "Times are medians. Their 95% intervals lie between two of the samples, whatever the samples' "
     "distribution; from fewer than six samples there is none.",
     "Speed-ups are over the fastest dense kernel of the same length, with the time of the mask's "
-    "token order on both sides. Where both were sampled in turn, beside the same matrix product, "
+    "token order on both sides. Where both were sampled in turn, beside the same matmul, "
     "the interval is that of the ratios of pairs, so that drift cancels.",
     "1/density is what a mask would gain if time were in proportion to the pairs it asks for.",
     "A break-even length is interpolated on logarithmic axes; its interval is where the ends of "
     "the speed-ups' intervals pass 1.",
-    "The ceiling is a matrix product of 8192³ in the same dtype, timed in turn with the kernels: "
+    "The ceiling is a matmul of 8192³ in the same dtype, timed in turn with the kernels: "
     "what the device gave at that moment, not what its data sheet says.",
     "Energy is the device's own counter over a stretch of calls; it is left out where the device "
     "waited meanwhile.",
