@@ -27,7 +27,7 @@ bench: $(VENV)/.installed
 	$(BIN)/radialbench report results/$(SUITE)
 
 test: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 8
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
