@@ -61,7 +61,7 @@ def work_lines(works: Iterable[Work]) -> list[str]:
         lines.insert(
             0,
             "n tokens, F frames; a and b are fitted to the logarithms, so that every length counts "
-            "alike. a may be negative: the ends of a video have neighbours on one side only.",
+            "equally. a may be negative: the ends of a video have neighbours on one side only.",
         )
     return lines
 
