@@ -1,0 +1,271 @@
+"""Atoms: the parts of a rule that `and`, `or` and `not` join, as packed bits of pairs of pieces."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from radialbench.maskgen.compiler.blocks import distinct, spread
+from radialbench.maskgen.compiler.coordinates import Coordinates, Digit, periods
+from radialbench.maskgen.compiler.sides import Side
+from radialbench.maskgen.language.evaluate import evaluate
+from radialbench.maskgen.language.expressions import Expr
+
+Int64 = NDArray[np.int64]
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Words = NDArray[np.uint64]
+
+MAX_ENTRIES = 1 << 26
+"""Entries of the greatest table of an atom, a byte each."""
+
+MAX_AT_ONCE = 1 << 18
+"""Numbers of an array that is computed at once, so that a few of them fit the cache."""
+
+MAX_INDEX = 1 << 44
+"""Greatest index by which equal pieces are found."""
+
+MAX_RUNS = 40
+"""Runs of a pattern up to which they are faster than its single tokens."""
+
+
+class Atom:
+    """A part of a rule without `and`, `or` and `not` on top.
+
+    Attributes:
+        rule: The part.
+        entries: Entries of the table of its truth.
+    """
+
+    def __init__(self, rule: Expr, known: Coordinates) -> None:
+        self.rule = rule
+        self.known = known
+        self.q, self.k = known.sides["q"], known.sides["k"]
+        self.matrix = known.matrices.get(str(rule.value)) if rule.op == "name" else None
+        self.digits = sorted(self._digits(), key=lambda digit: digit.unit_steps)
+        self.entries = prod(digit.size for digit in self.digits)
+
+    def _digits(self) -> Iterator[Digit]:
+        if self.matrix is not None:
+            at = self.matrix.coordinates(self.q, self.k)
+        else:
+            at = {word: self.known[word] for word in sorted(self.rule.names())}
+            greatest = {word: coordinate.greatest for word, coordinate in at.items()}
+            for word, period in periods(self.rule, greatest).items():
+                if word[0] != "r" or [part.axis for part in at.values()].count(word) == 1:
+                    at[word] = at[word].modulo(period)
+        axes = {word: part.axis if word[0] == "r" else word[0] for word, part in at.items()}
+        for axis in sorted(set(axes.values())):
+            yield Digit.joining({word: at[word] for word in at if axes[word] == axis})
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether equal pieces can be found by the index of an entry."""
+        return self.entries <= MAX_INDEX
+
+    @cached_property
+    def index(self) -> tuple[Int64, Int64]:
+        """[positions] the parts of queries and of keys of an entry's index."""
+        u = np.zeros(self.q.at.grid.seq_len, np.int64)
+        v = np.zeros(self.k.at.grid.seq_len, np.int64)
+        stride = 1
+        for digit in reversed(self.digits):
+            for part, place in ((u, digit.q), (v, digit.k)):
+                if place is not None:
+                    part += place * stride
+            stride *= digit.size
+        return u, v
+
+    @cached_property
+    def patterns(self) -> "tuple[Patterns, Patterns]":
+        """The patterns of queries and of keys."""
+        return Patterns.find(self.index[0], self.q), Patterns.find(self.index[1], self.k)
+
+    def kinds(self, q: Int64, k: Int64) -> Int64:
+        """Number pairs of pieces; pairs of one number have equal contents."""
+        if not self.is_indexed:
+            return q * len(self.k) + k
+        of_q, of_k = self.patterns
+        kind = of_q.of[q] * len(of_k.rise) + of_k.of[k]
+        kind *= self.entries
+        kind += of_q.first[q] + of_k.first[k]
+        return kind
+
+    @cached_property
+    def table(self) -> Bool:
+        """[entries] truth for all values of the coordinates."""
+        if self.matrix is not None:
+            return self.matrix.blocks.ravel()
+        shape = [digit.size for digit in self.digits]
+        values = {}
+        for axis, digit in enumerate(self.digits):
+            along = [1] * len(shape)
+            along[axis] = -1
+            values |= {word: part.reshape(along) for word, part in digit.values.items()}
+        outer = self.digits[0].values
+        table = np.empty(shape, np.bool_)
+        step = max(1, MAX_AT_ONCE * shape[0] // self.entries)
+
+        def fill(start: int) -> None:
+            part = slice(start, start + step)
+            table[part] = evaluate(self.rule, values | {word: values[word][part] for word in outer})
+
+        spread(fill, range(0, shape[0], step))
+        return table.ravel()
+
+    @cached_property
+    def windows(self) -> Words:
+        """[⌈entries / 8⌉] the 64 truths from every eighth entry on, lowest bit first."""
+        packed = np.packbits(self.table, bitorder="little")
+        packed = np.concatenate([packed, np.zeros(7, np.uint8)])
+        return np.ascontiguousarray(sliding_window_view(packed, 8)).view("<u8").ravel()
+
+    def bits(self, q: Int64, k: Int64) -> Words:
+        """[pairs, size of q, words] truths of pairs of pieces."""
+        if self.entries > MAX_ENTRIES:
+            return self._pair_by_pair(q, k)
+        of_q, of_k = self.patterns
+        rises, place = of_q.rows
+        pattern = of_q.of[q]
+        row = rises[pattern] + (of_q.first[q] + of_k.first[k])[:, None]
+        out = np.zeros((*row.shape, -(-self.k.size // 64)), np.uint64)
+        by_key = of_k.of[k]
+        order = np.argsort(by_key, kind="stable")
+        edges = np.flatnonzero(np.diff(by_key[order])) + 1
+        for some in np.split(order, edges):
+            self._fill(out, row, some, int(by_key[some[0]]))
+        if place is None:
+            return out
+        return np.take_along_axis(out, place[pattern][:, :, None], axis=1)
+
+    def _fill(self, out: Words, row: Int64, some: Int64, pattern: int) -> None:
+        runs = self.patterns[1].runs[pattern]
+        every = len(some) == len(row)
+        begin = row if every else row[some]
+        if len(runs) > MAX_RUNS:
+            truth = self.table[begin[:, :, None] + self.patterns[1].rise[pattern]]
+            found = packed(truth)
+        else:
+            found = np.zeros((*begin.shape, out.shape[2]), np.uint64)
+            for run in runs:
+                at = begin + run.rise
+                bits = self.windows.take(at >> 3)
+                at &= 7
+                bits >>= at.view(np.uint64)
+                full = np.uint64((1 << run.length) - 1)
+                if run.same:
+                    bits &= np.uint64(1)
+                    bits *= full
+                elif run.length < 64:
+                    bits &= full
+                if run.shift:
+                    bits <<= np.uint64(run.shift)
+                found[:, :, run.word] |= bits
+        if every:
+            out[...] = found
+        else:
+            out[some] = found
+
+    def _pair_by_pair(self, q: Int64, k: Int64) -> Words:
+        at_q, at_k = self.q.positions[q][:, :, None], self.k.positions[k][:, None, :]
+        values = {}
+        for digit in self.digits:
+            place = np.zeros((), np.int64)
+            for part, at in ((digit.q, at_q), (digit.k, at_k)):
+                place = place if part is None else place + part[at]
+            values |= {word: part[place] for word, part in digit.values.items()}
+        shape = (len(q), self.q.size, self.k.size)
+        return packed(np.broadcast_to(evaluate(self.rule, values), shape).astype(np.bool_))
+
+
+def packed(truth: Bool) -> Words:
+    """Pack the last axis into 64-bit words, lowest bit first."""
+    as_bytes = np.packbits(truth, axis=-1, bitorder="little")
+    if spare := -as_bytes.shape[-1] % 8:
+        as_bytes = np.pad(as_bytes, [(0, 0)] * (as_bytes.ndim - 1) + [(0, spare)])
+    return np.ascontiguousarray(as_bytes).view("<u8")
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """How the index of an atom rises inside the pieces of a side.
+
+    Attributes:
+        first: [pieces] index of the first token.
+        of: [pieces] pattern of each piece.
+        rise: [patterns, size] index of each token, less that of the first.
+    """
+
+    first: Int64
+    of: Int64
+    rise: Int64
+
+    @classmethod
+    def find(cls, index: Int64, side: Side) -> "Patterns":
+        """Find the patterns of an index by position."""
+        at = index[side.positions]
+        first = at[:, 0]
+        rise = at - first[:, None]
+        rows = np.concatenate([rise, side.lengths[:, None]], axis=1)
+        sample, of = distinct(rows.view(np.uint64))
+        return cls(first, of, rise[sample])
+
+    @cached_property
+    def rows(self) -> tuple[Int64, Int64 | None]:
+        """[patterns, rows] the distinct rises of each pattern, and [patterns, size] their place.
+
+        If some pattern has no equal ones, all are as the tokens are and there are no places.
+        """
+        found = [np.unique(rise, return_inverse=True) for rise in self.rise]
+        most = max(len(values) for values, _ in found)
+        if most == self.rise.shape[1]:
+            return self.rise, None
+        rises = np.stack([np.pad(values, (0, most - len(values)), "edge") for values, _ in found])
+        return rises, np.stack([place.reshape(-1) for _, place in found])
+
+    @cached_property
+    def runs(self) -> list[list["Run"]]:
+        """The runs of each pattern."""
+        return [list(_runs(rise)) for rise in self.rise]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring tokens in one 64-bit word whose index rises by one, or does not rise.
+
+    Attributes:
+        word: Word of the tokens' bits.
+        shift: Bit of the first.
+        length: Number of tokens, at most `MAX_RUN` if the index rises.
+        rise: Index of the first token, less that of the piece's first.
+        same: Whether the index does not rise.
+    """
+
+    word: int
+    shift: int
+    length: int
+    rise: int
+    same: bool
+
+
+MAX_RUN = 57
+"""Bits that a 64-bit word surely holds from any bit of its first byte on."""
+
+
+def _runs(rise: Int64) -> Iterator[Run]:
+    steps = np.diff(rise)
+    start, size = 0, len(rise)
+    while start < size:
+        word, shift = divmod(start, 64)
+        stop = start + 1
+        same = stop < size and steps[start] == 0
+        most = min(size, 64 * (word + 1)) if same else min(size, 64 * (word + 1), start + MAX_RUN)
+        if stop < size and steps[start] in (0, 1):
+            while stop < most and steps[stop - 1] == steps[start]:
+                stop += 1
+        yield Run(word, shift, stop - start, int(rise[start]), bool(same))
+        start = stop
