@@ -17,7 +17,7 @@ import yaml
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.maskgen.language.evaluate import fold, fold_size
+from radialbench.maskgen.language.evaluate import fold, fold_size, fold_value
 from radialbench.maskgen.language.expressions import (
     BUILT_IN,
     CONSTANTS,
@@ -201,11 +201,7 @@ class MaskSpec:
         return self.with_params(**dict(known[preset]))
 
     def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
-        """Return the parameters, named parts and constants of a grid, by name.
-
-        Raises:
-            SpecError: A constant part is undefined, such as a division by zero.
-        """
+        """Return the parameters, named parts and constants of a grid, by name."""
         constants = _constants(grid)
         return {word: fold(tree, constants) for word, tree in self.parts.items()} | constants
 
@@ -215,7 +211,8 @@ class MaskSpec:
         The coordinates are those that the part depends on, such as `dt=3`.
 
         Raises:
-            SpecError: The part is unknown, or a coordinate it depends on is not given.
+            SpecError: The part is unknown, a coordinate it depends on is not given, or the value
+                is undefined.
         """
         if part not in self.parts:
             raise SpecError(unknown(f"part of {self.name}", part, self.parts))
@@ -228,9 +225,7 @@ class MaskSpec:
         if missing:
             raise SpecError(f"the value depends on {', '.join(missing)}: give them, such as dt=3")
         given = {word: constant(value) for word, value in coordinates.items()}
-        value = fold(tree, _constants(grid) | given).value
-        assert isinstance(value, (bool, float))
-        return value
+        return fold_value(tree, _constants(grid) | given)
 
     def order_on(self, grid: TokenGrid) -> TokenOrder:
         """Return the token order on a grid."""
