@@ -109,7 +109,7 @@ def launch(
     key_len: torch.Tensor | None,
 ) -> bool:
     """Launch once and compare with the definition."""
-    shape = (2, 2, table.seq_len, head_dim)
+    shape = (2, 2, table.q_len, head_dim)
     q, k, v = (torch.randn(shape).bfloat16() for _ in range(3))
     out = torch.full(shape, torch.nan, dtype=torch.bfloat16).cuda()
     lse = torch.full(shape[:3], torch.nan).cuda()

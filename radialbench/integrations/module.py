@@ -152,8 +152,8 @@ class RadialAttention(nn.Module):
         Args:
             q: [batch, heads, seq_len, head_dim] in raster order, [video | text] unless the grid
                 says that text comes first.
-            k: As q.
-            v: As q.
+            k: As q, or with fewer heads that divide those of q.
+            v: As k.
             layer: Number of the layer, from 0, for `dense_layers`.
             text_tokens: Text slots of the sequence; the grid's if not given.
             text_len: [batch] real text tokens of each sequence; all if not given. The rest is
@@ -180,10 +180,11 @@ class RadialAttention(nn.Module):
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
-            return scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+            return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=True)
         if not torch.compiler.is_compiling():
             batch, heads, _, head_dim = q.shape
-            self.prepare(Shape(batch, heads, head_dim, q.dtype, q.device), text_tokens=text)
+            shape = Shape(batch, heads, head_dim, q.dtype, q.device, k.shape[1])
+            self.prepare(shape, text_tokens=text)
         current = self._current
         if current is None or current.seq_len != seq_len:
             raise BackendError(

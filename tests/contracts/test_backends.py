@@ -31,7 +31,7 @@ SINGLE = ("cpu", "reference", "sdpa", "triton")
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
-SIZES = ("batch", "head_dim", "dtype")
+SIZES = ("batch", "heads", "kv_heads", "head_dim", "dtype")
 """What a backend can refuse, whatever the mask."""
 
 
@@ -142,6 +142,7 @@ def softmax_rows(
     q: Tensor, k: Tensor, v: Tensor, mask: np.ndarray, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Compute attention by its definition, without code of the package."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * scale
     weights = scores.exp() * torch.from_numpy(mask).to(q.device)
     total = weights.sum(-1, keepdim=True)
@@ -184,6 +185,17 @@ def test_the_dense_mask(name: str, seq_len: int) -> None:
 @each(mask=["mixed", "dense"], batch=[2])
 def test_batch_and_heads(name: str, mask: str, batch: int) -> None:
     check(name, table_for(name, mask_of(mask, 150), 32, 16), batch=batch, heads=3)
+
+
+@each(mask=["mixed", "dense"], heads=[6], kv_heads=[1, 2])
+def test_query_heads_share_key_heads(name: str, mask: str, heads: int, kv_heads: int) -> None:
+    check(name, table_for(name, mask_of(mask, 150), 32, 16), heads=heads, kv_heads=kv_heads)
+
+
+@each(batch=[2], heads=[4], kv_heads=[2])
+def test_key_heads_of_a_batch(name: str, batch: int, heads: int, kv_heads: int) -> None:
+    table = table_for(name, mixed_mask(100), 32, 32)
+    check(name, table, batch=batch, heads=heads, kv_heads=kv_heads)
 
 
 @each(mask=["mixed", "dense"], dtype=["float16", "bfloat16"], head_dim=[64])
@@ -308,8 +320,10 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
     backend, problem = load_backend(name), problem_of(table, dtype=dtype)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
-    with pytest.raises(BackendError, match=r"k must be \[batch, heads, seq_len, head_dim\]"):
+    with pytest.raises(BackendError, match=r"k must be \[batch, kv_heads, k_len, head_dim\]"):
         run(q, k[:, :, 1:], v)
+    with pytest.raises(BackendError, match=r"v must be \[batch, kv_heads, .*1, 1, 80, 32.*2, 80"):
+        run(q, k, v.expand(1, 2, -1, -1))
     with pytest.raises(BackendError, match=f"v must be {dtype}, got torch.float64"):
         run(q, k, v.double())
     with pytest.raises(BackendError, match="table is for 80 tokens, the problem has 81"):
@@ -333,6 +347,13 @@ def test_reasons_are_given_and_stop_a_plan(name: str) -> None:
     assert any("backward" in r for r in backend.unsupported_reasons(backward, device))
     with pytest.raises(BackendError, match=f"'{name}' cannot run this problem: .*backward"):
         backend.plan(backward, table, config_of(table))
+
+
+def test_a_backend_of_equally_many_heads_says_so() -> None:
+    reasons = load_backend("fastvideo").unsupported_reasons(
+        small_problem("fastvideo", heads=4, kv_heads=2), "cuda"
+    )
+    assert "takes as many key heads as heads, got 2 and 4" in reasons
 
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))

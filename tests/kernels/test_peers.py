@@ -113,7 +113,7 @@ def test_flex_computes_full_and_partial_blocks_of_more_plans_than_pytorch_recomp
     assert len(runs) > torch._dynamo.config.recompile_limit
     for table, problem, run in runs:
         q, k, v = (torch.randn(1, problem.heads, table.seq_len, 16) for _ in range(3))
-        out, lse = checks.check_result(problem, run(q, k, v))
+        out, lse = checks.check_result(problem, table, run(q, k, v))
         scores = (q @ k.mT * problem.scale).masked_fill(
             ~torch.from_numpy(table.to_dense()), -torch.inf
         )

@@ -26,7 +26,10 @@ from radialbench.records.problem import KernelConfig, Problem
 def made(case):
     mask, grid = load_mask(case["mask"]), TokenGrid(*case["grid"])
     config = KernelConfig(**case["config"])
-    problem = Problem(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"])
+    problem = Problem(
+        *(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"]),
+        kv_heads=case["kv_heads"],
+    )
     return problem, compile_mask(mask, grid, config.block_m, config.block_n), config
 """
 
@@ -34,7 +37,7 @@ AHEAD = """
 for case in json.loads(sys.argv[1]):
     problem, table, config = made(case)
     try:
-        built = precompile.precompile(case["backend"], problem, table, config, arch=90)
+        built = precompile.precompile(case["backend"], problem, table, config, arch=case["arch"])
         print(json.dumps([built.code, built.registers, built.stack_bytes, built.shared_bytes]))
     except BackendError as error:
         print(json.dumps(str(error)))
@@ -56,15 +59,19 @@ triton.runtime.driver.set_active(precompile._simulated_gpu(90))
 op.target_of = lambda device: Target(str(device), 90)
 for case in reversed(json.loads(sys.argv[1])):
     problem, table, config = made(case)
-    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
-    q, k, v = (torch.zeros(shape, dtype=DTYPES[problem.dtype]) for _ in "qkv")
+    q, k, v = (
+        torch.zeros(problem.batch, heads, problem.seq_len, problem.head_dim)
+        .to(DTYPES[problem.dtype])
+        for heads in (problem.heads, problem.key_heads, problem.key_heads)
+    )
     op.block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
 """
 
 
 def case(backend: str, config: KernelConfig, **fields: object) -> dict[str, Any]:
     plain: dict[str, object] = {
-        "mask": "radial", "grid": (4, 8, 12), "heads": 3, "head_dim": 64, "dtype": "bfloat16"
+        "mask": "radial", "grid": (4, 8, 12), "heads": 3, "kv_heads": None, "head_dim": 64,
+        "dtype": "bfloat16", "arch": 90,
     }  # fmt: skip
     return {"backend": backend, "config": asdict(config), **plain, **fields}
 
@@ -92,13 +99,28 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
         case("triton", SMALL, grid=(3, 7, 9), heads=1, mask="dense", dtype="float16"),
         case("triton", LARGE),
         case("triton", LARGE, mask="dense", grid=(4, 8, 15)),
+        case("triton", SMALL, heads=6, kv_heads=2),
         case("hopper", KernelConfig(128, 64, num_stages=2)),
+        case("hopper", KernelConfig(128, 64, num_stages=2), heads=6, kv_heads=2),
     ]
     built = ran(AHEAD, cases, tmp_path)
     assert len({code for code, *_ in built}) == len(cases)
     assert all(0 < registers <= 255 and shared > 0 for _, registers, _, shared in built)
     portable, hopper = "block_sparse_fwd", "block_sparse_fwd_hopper"
-    assert ran(LATER, cases, tmp_path) == [[hopper, True], *[[portable, True]] * 4]
+    assert ran(LATER, cases, tmp_path) == [*[[hopper, True]] * 2, *[[portable, True]] * 5]
+
+
+@pytest.mark.slow
+def test_query_heads_that_share_key_heads_need_no_more_registers(tmp_path: Path) -> None:
+    for arch, backend in ((80, "triton"), (90, "triton"), (90, "hopper")):
+        config = KernelConfig(128, 64, num_stages=2)
+        fields: list[dict[str, object]] = [{"heads": 6}, {"heads": 6, "kv_heads": 2}]
+        plain, grouped = ran(
+            AHEAD, [case(backend, config, arch=arch, **more) for more in fields], tmp_path
+        )
+        assert grouped[0] != plain[0]
+        assert grouped[1] <= plain[1] + 8
+        assert grouped[2:] == plain[2:]
 
 
 @pytest.mark.slow

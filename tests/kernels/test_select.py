@@ -202,7 +202,20 @@ def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
     problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*inputs(), list(table.tensors()), None, 0.2, "triton", 16, 32, 36, None, None, *problem),
+        (
+            *inputs(),
+            list(table.tensors()),
+            None,
+            0.2,
+            "triton",
+            16,
+            32,
+            36,
+            36,
+            None,
+            None,
+            *problem,
+        ),
         test_utils=("test_schema", "test_faketensor"),
     )
 
