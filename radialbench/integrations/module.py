@@ -12,7 +12,7 @@ from radialbench.errors import BackendError, GridError, IntegrationError, SpecEr
 from radialbench.integrations.prepared import Prepared, Shape, keys_below, prepare
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
-from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
+from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
 from radialbench.records.lookup import ConfigChoice
 
 
@@ -231,13 +231,13 @@ def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> M
     Raises:
         SpecError: There is no such mask or parameter.
     """
-    if isinstance(mask, MaskSpec):
-        return mask.with_params(**params)
-    if isinstance(mask, HeadPlan) or is_head_plan(mask):
-        if params:
-            raise SpecError(f"a head plan states its parameters itself, got {', '.join(params)}")
-        return mask if isinstance(mask, HeadPlan) else load_head_plan(mask)
-    return load_mask(mask).with_params(**params)
+    if isinstance(mask, (str, Path)) and is_head_plan(mask):
+        mask = load_head_plan(mask)
+    if not isinstance(mask, HeadPlan):
+        return as_spec(mask).with_params(**params)
+    if params:
+        raise SpecError(f"a head plan states its parameters itself, got {', '.join(params)}")
+    return mask
 
 
 @lru_cache(maxsize=8)
