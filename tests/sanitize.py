@@ -1,10 +1,11 @@
 """Our kernels under NVIDIA's compute-sanitizer, on small shapes: `python -m tests.sanitize`.
 
 Runs memcheck, initcheck and racecheck, each on a process that launches every kernel in its variants
-(short last blocks, partial blocks, groups of heads, key lengths, key heads, fewer queries than keys,
-head dimensions) and compares the results with the definition. Exits with 1 if a tool reports an error or a result is wrong, with 2 if
-one cannot run. Needs a GPU and `compute-sanitizer`, of CUDA's toolkit or from
-`pip install nvidia-cuda-sanitizer-api`; takes minutes. --launch does the launches alone.
+(short last blocks, partial blocks, groups of heads, key lengths, shared key heads, fewer queries
+than keys, head dimensions) and compares the results with the definition. Exits with 1 if a tool
+reports an error or a result is wrong, with 2 if one cannot run. Needs a GPU and
+`compute-sanitizer`, of CUDA's toolkit or from `pip install nvidia-cuda-sanitizer-api`; takes
+minutes. --launch does the launches alone.
 
 racecheck needs release 2026.1 or later: earlier ones report hazards of specialized warps on Hopper
 that the barriers between them rule out (2025.3 reports hundreds where 2026.4 reports none).
