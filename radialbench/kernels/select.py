@@ -5,6 +5,7 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 `target` where the kernel runs.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -92,6 +93,9 @@ def choose_config(
         return run_reasons(kernel, dtype, head_dim, config, target)
 
     choice = lookup(key, default=default, feasible=feasible)
+    if choice.source == "tuned" and table.q_len != table.k_len:
+        reason = f"{choice.reason}, with as many queries as keys"
+        choice = replace(choice, source="transferred", reason=reason)
     config = choice.config
     if (config.block_m, config.block_n) != blocks:
         reason = (

@@ -16,13 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels import op
-from radialbench.kernels.device_table import DeviceTable, upload
+from radialbench.kernels.device_table import upload
 from radialbench.kernels.measure.accuracy import compare, expected
 from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.triton.launch import PREPARE, prepare_triton
 from radialbench.maskgen.library import parse_mask
 from radialbench.records.problem import KernelConfig
-from tests.kernels.tables import mixed_mask, table_of
+from tests.kernels.tables import mixed_mask, rows_of, table_of
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -216,36 +216,6 @@ def test_k_and_v_have_equally_many_heads() -> None:
         block_sparse_attention(q, k, v[:, :1], table_of(mixed_mask(40), 16, 16), backend="triton")
 
 
-def rows_of(table: DeviceTable, first: int, q_len: int) -> DeviceTable:
-    """Return the table of `q_len` queries from a query block on, with all keys."""
-    rows = -(-q_len // table.block_m)
-    groups = len(table.row_order)
-    parts = []
-    for indptr, *entries in (
-        (table.full_indptr, table.full_indices),
-        (table.partial_indptr, table.partial_indices, table.bitmap_of),
-    ):
-        starts = indptr.tolist()
-        bounds = [
-            starts[group * table.rows + first : group * table.rows + first + rows + 1]
-            for group in range(groups)
-        ]
-        counts = np.concatenate([np.diff(bound) for bound in bounds])
-        parts.append(torch.tensor([0, *np.cumsum(counts)], dtype=torch.int32, device=DEVICE))
-        parts += [torch.cat([x[bound[0] : bound[-1]] for bound in bounds]) for x in entries]
-    full_indptr, full_indices, partial_indptr, partial_indices, bitmap_of = parts
-    return replace(
-        table,
-        q_len=q_len,
-        full_indptr=full_indptr,
-        full_indices=full_indices,
-        partial_indptr=partial_indptr,
-        partial_indices=partial_indices,
-        bitmap_of=bitmap_of,
-        row_order=torch.arange(rows, dtype=torch.int32, device=DEVICE).repeat(groups, 1),
-    )
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize(
     ("seq_len", "first", "q_len", "kv_heads"),
@@ -255,7 +225,7 @@ def test_fewer_queries_than_keys(
     seq_len: int, first: int, q_len: int, kv_heads: int, dtype: torch.dtype
 ) -> None:
     mask = mixed_mask(seq_len)
-    table = rows_of(upload([table_of(mask, 32, 16)], DEVICE), first, q_len)
+    table = rows_of(table_of(mask, 32, 16), first, q_len)
     qkv = inputs(seq_len, q_len=q_len, heads=2, kv_heads=kv_heads, batch=2, dtype=dtype)
     got = block_sparse_attention(*qkv, table, return_lse=True, backend="triton")
     close(got, definition(*qkv, torch.from_numpy(mask[32 * first : 32 * first + q_len])))
@@ -264,8 +234,8 @@ def test_fewer_queries_than_keys(
 def test_fewer_queries_than_keys_under_head_plans_and_lengths_of_ones_own() -> None:
     masks = [mixed_mask(100, seed=seed) for seed in (1, 2)]
     group_of_head = [1, 0, 0, 1]
-    whole = upload([table_of(mask, 16, 32) for mask in masks], DEVICE, group_of_head)
-    table = rows_of(whole, 4, 36)
+    tables = [rows_of(table_of(mask, 16, 32), 4, 36) for mask in masks]
+    table = upload(tables, DEVICE, group_of_head)
     qkv = inputs(100, q_len=36, heads=4, kv_heads=2, batch=2, dtype=torch.float16)
     key_len = torch.tensor([70, 100], dtype=torch.int32, device=DEVICE)
     got = block_sparse_attention(*qkv, table, key_len=key_len, return_lse=True, backend="triton")
@@ -275,7 +245,7 @@ def test_fewer_queries_than_keys_under_head_plans_and_lengths_of_ones_own() -> N
 
 
 def test_lengths_that_are_not_the_tables() -> None:
-    table = rows_of(upload([table_of(mixed_mask(100), 32, 16)], DEVICE), 1, 32)
+    table = rows_of(table_of(mixed_mask(100), 32, 16), 1, 32)
     q, k, v = inputs(100, q_len=32, dtype=torch.float16)
     with pytest.raises(BackendError, match=r"q must be \[batch, heads, 32, head_dim\], got .*100"):
         block_sparse_attention(k, k, v, table, backend="triton")
@@ -665,17 +635,16 @@ def test_fewer_queries_than_keys_on_a_gpu(
     backend: str, first: int, q_len: int, kv_heads: int
 ) -> None:
     masks = [mixed_mask(1000, seed=seed) for seed in (1, 2)]
-    tables = [table_of(mask, 128, 64) for mask in masks]
+    tables = [rows_of(table_of(mask, 128, 64), first, q_len) for mask in masks]
     rows = slice(128 * first, 128 * first + q_len)
     qkv = inputs(
         1000, q_len=q_len, heads=4, kv_heads=kv_heads, batch=2, head_dim=64,
         dtype=torch.bfloat16,
     )  # fmt: skip
-    table = rows_of(upload(tables[:1], DEVICE), first, q_len)
     for _ in range(2):  # As Triton launches it, and as it was compiled.
-        got = block_sparse_attention(*qkv, table, return_lse=True, backend=backend)
+        got = block_sparse_attention(*qkv, tables[0], return_lse=True, backend=backend)
         close(got, definition(*qkv, torch.from_numpy(masks[0][rows])))
-    grouped = rows_of(upload(tables, DEVICE, [1, 0, 0, 1]), first, q_len)
+    grouped = upload(tables, DEVICE, [1, 0, 0, 1])
     key_len = torch.tensor([1000, 333], dtype=torch.int32, device=DEVICE)
     got = block_sparse_attention(*qkv, grouped, key_len=key_len, return_lse=True, backend=backend)
     chosen = torch.from_numpy(np.stack([masks[group][rows] for group in (1, 0, 0, 1)]))

@@ -49,6 +49,11 @@ class FastVideo:
             if block != BLOCK:
                 raise BackendError(f"backend 'fastvideo' takes a {side} of {BLOCK}, got {block}")
         check_whole_blocks(self.name, table)
+        if table.q_len != table.k_len:
+            raise BackendError(
+                f"backend 'fastvideo' takes as many queries as keys, got {table.q_len:,} and "
+                f"{table.k_len:,}"
+            )
         with loading(PACKAGE):
             from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
 
