@@ -113,7 +113,8 @@ def true_times(recorded: Sequence[SweepTrial]) -> dict[KernelConfig, float]:
 def problem_name(one: SweepTrial) -> str:
     """Return the name of a trial's problem for people."""
     key = one.key
-    shape = f"{key.frames}x{key.tokens_per_frame}/h{key.batch * key.heads}d{key.head_dim}"
+    batch = f"b{key.batch}" if key.batch > 1 else ""
+    shape = f"{key.frames}x{key.tokens_per_frame}/{batch}{key.heads_label}d{key.head_dim}"
     return f"{one.mask.label}/{shape}/{key.backend}"
 
 

@@ -24,6 +24,9 @@ from radialbench.commands.options import (
 from radialbench.errors import SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
@@ -203,15 +206,25 @@ def diff(
 @app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="A YAML file with a mask or a head plan.")],
+    model: ModelName = None,
+    size: Size = None,
+    grid: Grid = None,
     json: Json = False,
 ) -> None:
-    """Validate a file without compiling it; errors have line and column."""
+    """Validate a file, and compile it on small grids or on the one given.
+
+    Errors have line and column.
+    """
     from radialbench.maskgen.describe import mask_facts
     from radialbench.maskgen.identity import value_text
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
+    from radialbench.maskgen.validate import SMALL_GRIDS
 
+    grids = (scene(model, size, grid).grid,) if model or size or grid else SMALL_GRIDS
     if is_head_plan(file):
         plan = load_head_plan(file)
+        for group in plan.groups:
+            _try_mask(file, group.mask, grids, f"heads {group.label}, {group.mask.label}: ")
         if json:
             groups = [{"heads": g.label, "mask": mask_facts(g.mask)} for g in plan.groups]
             print_json({"file": str(file), "name": plan.name, "groups": groups})
@@ -221,6 +234,7 @@ def validate(
             say(f"  {group.label:<16} {group.mask.label}")
         return
     spec = read_mask_file(file)
+    _try_mask(file, spec, grids)
     if json:
         print_json({"file": str(file), **mask_facts(spec)})
         return
@@ -241,6 +255,19 @@ def schema() -> None:
     from radialbench.maskgen.language.schema import json_schema
 
     print_json(json_schema())
+
+
+def _try_mask(file: Path, spec: "MaskSpec", grids: "Sequence[TokenGrid]", heads: str = "") -> None:
+    """Compile a mask on some grids; an error has its place in the file."""
+    from radialbench.maskgen.language.document import read_document
+    from radialbench.maskgen.language.spec import SpecErrorAt
+    from radialbench.maskgen.validate import try_mask
+
+    try:
+        try_mask(spec, grids)
+    except SpecErrorAt as error:
+        path, reason = (("heads",), f"{heads}{error}") if heads else (error.path, error.reason)
+        raise SpecError(read_document(file).message(path, reason)) from None
 
 
 def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "HeadPlan | None":

@@ -149,6 +149,7 @@ COLUMNS = (
     _count("tokens", "tokens", "length of the sequence, text included"),
     _count("batch", "record.problem.batch", "sequences"),
     _count("heads", "record.problem.heads", "attention heads"),
+    _count("kv_heads", "record.problem.key_heads", "heads of k and v"),
     _count("head_dim", "record.problem.head_dim", "numbers per head and token"),
     _text("dtype", "record.problem.dtype", "type of q, k and v"),
     # Its block table

@@ -348,7 +348,7 @@ def _resolutions(rows: Iterable[Row]) -> tuple[Resolution, ...]:
 
     def key(row: Row) -> tuple[object, ...]:
         problem = row.record.problem
-        shape = (problem.grid.text_tokens, problem.heads, problem.head_dim)
+        shape = (problem.grid.text_tokens, problem.heads, problem.key_heads, problem.head_dim)
         return row.mask, problem.mask_fingerprint, row.frames, *shape
 
     found = [g for g in _groups(rows, key) if g[-1].tokens >= LEAST_SPAN * g[0].tokens]

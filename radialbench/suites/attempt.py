@@ -260,7 +260,7 @@ class _Steps:
         result, memory = peak_memory(lambda: run(*inputs), device=device)
         problem = self.case.problem
         expected = self.bench.expected(problem, table, device)
-        accuracy = compare(check_result(problem, result), expected)
+        accuracy = compare(check_result(problem, table, result), expected)
         self.record = replace(self.record, memory=memory, accuracy=accuracy)
         if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
             raise _EndError(

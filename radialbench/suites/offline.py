@@ -149,6 +149,7 @@ def kernel_variants(
             head_dim=case.problem.head_dim,
             dtype=case.problem.dtype,
             ragged=case.grid.seq_len % case.config.block_n != 0,
+            heads_per_kv=case.problem.heads // case.problem.key_heads,
         )
         for case in cases
         if case.backend in KERNELS

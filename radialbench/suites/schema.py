@@ -188,6 +188,9 @@ class Matrix(Strict):
     masks: Many[MaskOrName] = Field(description="Masks, by name or with parameters")
     grids: Many[GridEntry] = Field(description="Token grids, of a model or given in tokens")
     heads: Count | None = Field(default=None, description="Heads; the model's if not given")
+    kv_heads: Count | None = Field(
+        default=None, description="Heads of k and v, which divide the heads; as many if not given"
+    )
     head_dim: Count | None = Field(
         default=None, description="Head dimension; the model's if not given"
     )
@@ -217,6 +220,10 @@ class Matrix(Strict):
                 getattr(choice, name) is None for choice in self.grid_choices()
             ):
                 raise ValueError(f"needs {name}: grids given in tokens belong to no model")
+        for choice in self.grid_choices():
+            heads = self.heads or choice.heads or 1
+            if heads % (self.kv_heads or heads):
+                raise ValueError(f"kv_heads must divide the {heads} heads, got {self.kv_heads}")
         return self
 
     @property

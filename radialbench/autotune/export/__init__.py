@@ -149,7 +149,7 @@ def describe_record(record: TuningRecord) -> str:
     """Describe the problem of a record and its gain, in one printable line."""
     key, ratio = record.key, record.ratio
     video = f"{key.frames} × {key.tokens_per_frame:,} tokens"
-    heads = f"{key.batch} × {key.heads} heads of {key.head_dim}"
+    heads = f"{key.batch} × {key.heads_text} of {key.head_dim}"
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":
         gain = f"{ratio.value:.3f} times as fast as the default"

@@ -29,6 +29,9 @@ MAX_AT_ONCE = 1 << 18
 MAX_INDEX = 1 << 44
 """Greatest index by which equal pieces are found."""
 
+MAX_WIDTH = 3
+"""Neighbouring values of a distance that are looked for elsewhere: frames of two pieces."""
+
 MAX_RUNS = 40
 """Runs of a pattern up to which they are faster than its single tokens."""
 
@@ -48,6 +51,9 @@ class Atom:
         self.matrix = known.matrices.get(str(rule.value)) if rule.op == "name" else None
         self.digits = sorted(self._digits(), key=lambda digit: digit.unit_steps)
         self.entries = prod(digit.size for digit in self.digits)
+
+        below = np.cumprod([1, *(digit.size for digit in reversed(self.digits))], dtype=object)
+        self.strides = [int(stride) for stride in below[-2::-1]]
 
     def _digits(self) -> Iterator[Digit]:
         if self.matrix is not None:
@@ -72,12 +78,10 @@ class Atom:
         """[positions] the parts of queries and of keys of an entry's index."""
         u = np.zeros(self.q.at.grid.seq_len, np.int64)
         v = np.zeros(self.k.at.grid.seq_len, np.int64)
-        stride = 1
-        for digit in reversed(self.digits):
+        for digit, stride in zip(self.digits, self.strides, strict=True):
             for part, place in ((u, digit.q), (v, digit.k)):
                 if place is not None:
                     part += place * stride
-            stride *= digit.size
         return u, v
 
     @cached_property
@@ -93,7 +97,25 @@ class Atom:
         kind = of_q.of[q] * len(of_k.rise) + of_k.of[k]
         kind *= self.entries
         kind += of_q.first[q] + of_k.first[k]
+        for digit, stride, (low_q, extent_q), (low_k, extent_k) in self._repeating:
+            # Neighbouring values that are equal elsewhere count as those.
+            place, extent = low_q[q] + low_k[k], extent_q[q] + extent_k[k]
+            for width in range(MAX_WIDTH):
+                here = np.flatnonzero(extent == width)
+                kind[here] += (digit.first_equal(width + 1)[place[here]] - place[here]) * stride
         return kind
+
+    @cached_property
+    def _repeating(self) -> list[tuple[Digit, int, tuple[Int64, Int64], tuple[Int64, Int64]]]:
+        """The digits of distances with equal values; each piece's least part, and its extent."""
+        found = []
+        for digit, stride in zip(self.digits, self.strides, strict=True):
+            if digit.q is not None and digit.k is not None and digit.repeats:
+                (low_q, high_q), (low_k, high_k) = (
+                    side.extremes(part) for part, side in ((digit.q, self.q), (digit.k, self.k))
+                )
+                found.append((digit, stride, (low_q, high_q - low_q), (low_k, high_k - low_k)))
+        return found
 
     @cached_property
     def table(self) -> Bool:

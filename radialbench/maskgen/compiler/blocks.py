@@ -20,7 +20,11 @@ TABLE = 8
 
 
 def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
-    """Find the distinct rows of a table of whole numbers.
+    """Find the distinct rows of a table.
+
+    Args:
+        rows: [n, columns] uint32, or small numbers as uint64: the hash does not tell apart numbers
+            of which only the highest bits differ.
 
     Returns:
         A row of each kind, and the kind of every row; rows of a kind are equal.
@@ -28,7 +32,7 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     if len(rows) <= 1:
         return np.arange(len(rows)), np.zeros(len(rows), np.int64)
     weights = _weights(rows.shape[1])
-    parts = [slice(start, start + 4096) for start in range(0, len(rows), 4096)]
+    parts = [slice(start, start + 256) for start in range(0, len(rows), 256)]
     hashes = np.concatenate([(rows[p] * weights).sum(axis=1, dtype=np.uint64) for p in parts])
     _, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
     for part in parts:
@@ -41,8 +45,10 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
 def ranked(values: Int64, below: int) -> tuple[Int64, Int64]:
     """Return the distinct values, all in 0 … below - 1, and the place of each value among them."""
     if below > TABLE * len(values):
-        distinct, place = np.unique(values, return_inverse=True)
-        return distinct, place
+        # Sorting values is many times faster than sorting their places.
+        ordered = np.sort(values)
+        distinct = ordered[np.diff(ordered, prepend=-1) > 0]
+        return distinct, np.searchsorted(distinct, values)
     seen = np.zeros(below, np.bool_)
     seen[values] = True
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]

@@ -1,7 +1,7 @@
 """Coordinates of a rule: the values they take, and where each token's value stands among them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import lcm, prod
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.blocks import ranked
+from radialbench.maskgen.compiler.blocks import ranked, unique_rows
 from radialbench.maskgen.compiler.sides import Side
-from radialbench.maskgen.language.evaluate import evaluate
+from radialbench.maskgen.language.evaluate import Interval, evaluate
 from radialbench.maskgen.language.expressions import Expr, name
 
 Int64 = NDArray[np.int64]
@@ -58,10 +58,20 @@ class Coordinate:
         q, k = (None if place is None else residue[place] for place in (self.q, self.k))
         return Coordinate(self.axis, np.arange(float(period)), q, k)
 
+    def between(self, first: Int64, last: Int64) -> tuple[Float, Float]:
+        """Return the least and the greatest value from the place `first` to `last`."""
+        if self.falls:
+            return self.values[last], self.values[first]
+        return self._extremes.between(first, last)
+
     @cached_property
-    def extremes(self) -> "Extremes":
-        """Least and greatest value between two places."""
+    def _extremes(self) -> "Extremes":
         return Extremes(self.values)
+
+    @cached_property
+    def falls(self) -> bool:
+        """Whether the values fall from place to place."""
+        return bool(np.all(np.diff(self.values) < 0))
 
 
 class Extremes:
@@ -69,24 +79,24 @@ class Extremes:
 
     def __init__(self, values: Float) -> None:
         unknown = np.isnan(values)
-        self.low = [np.where(unknown, -np.inf, values)]
-        self.high = [np.where(unknown, np.inf, values)]
+        low, high = (np.where(unknown, end, values) for end in (-np.inf, np.inf))
+        # Level by level: the extremes of the 2^level values from each place on.
+        levels = [(low, high)]
+        while (half := 1 << (len(levels) - 1)) < len(low):
+            low = np.minimum(low[:-half], low[half:])
+            high = np.maximum(high[:-half], high[half:])
+            levels.append((low, high))
+        self.low, self.high = (np.concatenate(part) for part in zip(*levels, strict=True))
+        self.start = np.cumsum([0, *(len(low) for low, _ in levels)])
 
     def between(self, first: Int64, last: Int64) -> tuple[Float, Float]:
-        """Return the least and the greatest value from `first` to `last`, which broadcast."""
+        """Return the least and the greatest value from `first` to `last`."""
         # Two runs of 2^level values cover first … last.
         level = np.frexp(last - first + 1)[1] - 1
-        low, high = (np.empty(level.shape) for _ in range(2))
-        for step in np.flatnonzero(np.bincount(level.ravel())):
-            while len(self.low) <= step:
-                half = 1 << (len(self.low) - 1)
-                self.low.append(np.minimum(self.low[-1][:-half], self.low[-1][half:]))
-                self.high.append(np.maximum(self.high[-1][:-half], self.high[-1][half:]))
-            here = level == step
-            a, b = first[here], last[here] - (1 << int(step)) + 1
-            low[here] = np.minimum(self.low[step][a], self.low[step][b])
-            high[here] = np.maximum(self.high[step][a], self.high[step][b])
-        return low, high
+        a = self.start[level]
+        b = a + last - (1 << level) + 1
+        a += first
+        return np.minimum(self.low[a], self.low[b]), np.maximum(self.high[a], self.high[b])
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +137,40 @@ class Matrix:
         return below
 
 
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Extents of pieces on a distance's axis; pieces of one extent have the same first and last part.
+
+    Attributes:
+        axis: The distance.
+        of_q: [pieces] extent of each piece of queries.
+        of_k: [pieces] extent of each piece of keys.
+        q: [extents] first and last part of queries.
+        k: [extents] first and last part of keys.
+    """
+
+    axis: str
+    of_q: Int64
+    of_k: Int64
+    q: tuple[Int64, Int64]
+    k: tuple[Int64, Int64]
+
+    @classmethod
+    def find(cls, axis: str, q: tuple[Int64, Int64], k: tuple[Int64, Int64]) -> "Spans":
+        """Find the extents of pieces from their first and last parts."""
+        (some_q, of_q), (some_k, of_k) = unique_rows(q), unique_rows(k)
+        return cls(axis, of_q, of_k, (q[0][some_q], q[1][some_q]), (k[0][some_k], k[1][some_k]))
+
+    @property
+    def combinations(self) -> int:
+        """Combinations of an extent of queries and one of keys."""
+        return len(self.q[0]) * len(self.k[0])
+
+    def places(self, of_q: Int64, of_k: Int64) -> tuple[Int64, Int64]:
+        """Return the first and last place of a distance for extents, which broadcast."""
+        return self.q[0][of_q] + self.k[0][of_k], self.q[1][of_q] + self.k[1][of_k]
+
+
 class Coordinates:
     """The coordinates of a rule's names on two sides.
 
@@ -147,7 +191,7 @@ class Coordinates:
         self.matrices = dict(matrices or {})
         self._axes = dict(axes or {})
         self._known: dict[str, Coordinate] = {}
-        self._ends: dict[tuple[str, str, Side], tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._kept: dict[tuple[object, ...], Any] = {}
 
     def __getitem__(self, word: str) -> Coordinate:
         if word not in self._known:
@@ -179,36 +223,54 @@ class Coordinates:
         return rebuilt(rule)
 
     def bounds(
-        self, word: str, q: Int64, k: Int64, q_pieces: Side, k_pieces: Side
-    ) -> tuple[Float, Float]:
-        """Bound a name on pairs of pieces; index arrays may broadcast."""
-        if word in self.matrices:
-            return self.matrices[word].bounds(q, k, q_pieces, k_pieces)
-        if word[0] == "q":
-            low, high = self._extremes(word, "q", q_pieces)
-            return low[q], high[q]
-        if word[0] == "k":
-            low, high = self._extremes(word, "k", k_pieces)
-            return low[k], high[k]
-        at = self[word]
-        (low_q, high_q), (low_k, high_k) = (
-            self._extremes(at.axis, side, pieces)
-            for side, pieces in (("q", q_pieces), ("k", k_pieces))
-        )
-        first, last = np.broadcast_arrays(low_q[q] + low_k[k], high_q[q] + high_k[k])
-        if word == at.axis:
-            return at.values[last], at.values[first]
-        return at.extremes.between(first, last)
+        self, names: Iterable[str], q: Int64, k: Int64, q_pieces: Side, k_pieces: Side
+    ) -> dict[str, Interval]:
+        """Bound names on pairs of pieces; index arrays may broadcast."""
+        found: dict[str, Interval] = {}
+        places: dict[str, Int64] = {}
+        for word in names:
+            if word in self.matrices:
+                found[word] = self.matrices[word].bounds(q, k, q_pieces, k_pieces)
+            elif word[0] == "r":
+                spans = self._spans(self[word].axis, q_pieces, k_pieces)
+                if spans.combinations > MAX_SPANS:
+                    extents = spans.of_q[q], spans.of_k[k]
+                    found[word] = self[word].between(*spans.places(*extents))
+                    continue
+                if spans.axis not in places:
+                    places[spans.axis] = spans.of_q[q] * len(spans.k[0]) + spans.of_k[k]
+                low, high = self._on_spans(word, spans)
+                found[word] = (low[places[spans.axis]], high[places[spans.axis]])
+            else:
+                side, index = (q_pieces, q) if word[0] == "q" else (k_pieces, k)
+                low, high = self._extremes(word, word[0], side)
+                found[word] = (low[index], high[index])
+        return found
+
+    def _spans(self, axis: str, q: Side, k: Side) -> "Spans":
+        key = (axis, q, k)
+        if key not in self._kept:
+            self._kept[key] = Spans.find(
+                axis, self._extremes(axis, "q", q), self._extremes(axis, "k", k)
+            )
+        return self._kept[key]
+
+    def _on_spans(self, word: str, spans: "Spans") -> tuple[Float, Float]:
+        key = (word, spans)
+        if key not in self._kept:
+            every = np.divmod(np.arange(spans.combinations), len(spans.k[0]))
+            self._kept[key] = self[word].between(*spans.places(*every))
+        return self._kept[key]
 
     def _extremes(self, word: str, side: str, pieces: Side) -> tuple[NDArray[Any], NDArray[Any]]:
         """[pieces] least and greatest value on a side; of a distance, the part of its place."""
         key = (word, side, pieces)
-        if key not in self._ends:
+        if key not in self._kept:
             at = self[word]
             place = at.q if side == "q" else at.k
             assert place is not None
-            self._ends[key] = pieces.extremes(place if word[0] == "r" else at.values[place])
-        return self._ends[key]
+            self._kept[key] = pieces.extremes(place if word[0] == "r" else at.values[place])
+        return self._kept[key]
 
     def _axis(self, side: str, axis: str) -> Int64:
         return self._axes[axis] if axis in self._axes else self.sides[side].at.axis(axis)
@@ -257,6 +319,7 @@ class Digit:
     values: dict[str, Float]
     q: Int64 | None
     k: Int64 | None
+    _equal: dict[int, Int64] = field(default_factory=dict)
 
     @classmethod
     def joining(cls, parts: Mapping[str, Coordinate]) -> "Digit":
@@ -281,11 +344,32 @@ class Digit:
         values = {word: part.values[places[word][sample]] for word, part in parts.items()}
         return cls(below, values, None if first.q is None else key, None if first.k is None else key)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether some values are equal."""
+        return bool(np.any(self.first_equal(1) != np.arange(self.size)))
+
+    def first_equal(self, width: int) -> Int64:
+        """[size] a place from which on `width` values are those from each place on."""
+        if width not in self._equal:
+            places = self.size - width + 1
+            columns = [
+                values[start : start + places]
+                for values in self.values.values()
+                for start in range(width)
+            ]
+            sample, kind = unique_rows(columns)
+            self._equal[width] = sample[kind]
+        return self._equal[width]
+
     @cached_property
     def unit_steps(self) -> float:
         """Share of the keys whose digit is that of the key before plus one; 0 for queries."""
         return 0.0 if self.k is None else float(np.sum(np.diff(self.k) == 1) / len(self.k))
 
+
+MAX_SPANS = 1 << 19
+"""Combinations of extents up to which each is bounded once."""
 
 MAX_EXACT = 2.0**53
 

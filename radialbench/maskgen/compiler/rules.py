@@ -118,9 +118,7 @@ class _Rule:
 
     def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> dict[Expr, Interval]:
         """Bound every part of the rule on pairs of pieces; index arrays may broadcast."""
-        boxes = {
-            word: self.known.bounds(word, q, k, q_side, k_side) for word in self.rule.names()
-        }
+        boxes = self.known.bounds(self.rule.names(), q, k, q_side, k_side)
         return bound_nodes(self.rule, boxes)
 
     def evaluated(self, q: Int64, k: Int64) -> Contents:
@@ -186,7 +184,7 @@ class _Rule:
 
             spread(fill, range(0, len(batch), step))
             some = np.flatnonzero(bits.any(axis=(1, 2)))
-            first_of, place = distinct(bits[some].reshape(len(some), self.q.size * self.words))
+            first_of, place = distinct(_as_rows(bits[some]))
             content[batch[some]] = count + place
             stored.append(bits[some[first_of]])
             count += len(first_of)
@@ -236,3 +234,7 @@ def _members(q: Int64, k: Int64, q_pieces: int, k_pieces: int) -> Pairs:
     owner, row = ranges(q * GROUP, rows)
     first, column = ranges((k * GROUP)[owner], columns[owner])
     return row[first], column
+
+
+def _as_rows(bits: Words) -> NDArray[np.uint32]:
+    return bits.view(np.uint32).reshape(len(bits), 2 * bits.shape[1] * bits.shape[2])

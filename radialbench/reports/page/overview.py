@@ -129,7 +129,7 @@ def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
     assert first.dense
     problem = first.record.problem
     caption = (
-        f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
+        f"{where}: {problem.heads_text} of {problem.head_dim} in {problem.dtype}, at "
         f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
         f"{first.dense.backend}, which takes {format_sig3(total_ms(first.dense).value)} ms."
     )
