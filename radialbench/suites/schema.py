@@ -189,7 +189,8 @@ class Matrix(Strict):
     grids: Many[GridEntry] = Field(description="Token grids, of a model or given in tokens")
     heads: Count | None = Field(default=None, description="Heads; the model's if not given")
     kv_heads: Count | None = Field(
-        default=None, description="Heads of k and v, which divide the heads; as many if not given"
+        default=None,
+        description="Heads of k and v, which divide the heads; the model's, or as many",
     )
     head_dim: Count | None = Field(
         default=None, description="Head dimension; the model's if not given"
