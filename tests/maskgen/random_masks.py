@@ -213,8 +213,10 @@ class Maker:
 
     def order(self) -> Any:
         """An order as a YAML document holds it."""
-        tiles = {"tiles": [self.random.randint(1, 3) for _ in range(3)]}
-        return self.pick(("raster", "raster", "space_major", tiles))
+        size = [self.random.randint(1, 3) for _ in range(3)]
+        shift = [self.random.randrange(side) for side in size]
+        shifted = {"tiles": {"size": size, "shift": shift}}
+        return self.pick(("raster", "raster", "space_major", {"tiles": size}, shifted, "hilbert"))
 
     def mask(self, depth: int) -> dict[str, Any]:
         """A mask of any order, with any, all, not and rounded parts."""

@@ -94,16 +94,16 @@ def fold_value(tree: Expr, values: Mapping[str, Expr]) -> float | bool:
     return folded.value
 
 
-def fold_size(tree: Expr, values: Mapping[str, Expr], what: str) -> int:
+def fold_size(tree: Expr, values: Mapping[str, Expr], what: str, least: int = 1) -> int:
     """Compute a size, such as a block's side.
 
     Raises:
-        SpecError: It is not a whole number of at least 1; the message begins with `what`.
+        SpecError: It is not a whole number of at least `least`; the message begins with `what`.
     """
     value = fold_value(tree, values)
-    if not isinstance(value, float) or value != int(value) or not 1 <= value < 2**31:
+    if not isinstance(value, float) or value != int(value) or not least <= value < 2**31:
         given = f"{value:g}" if tree.op == "number" else f"'{short(tree)}' = {value:g}"
-        raise SpecError(f"{what} is a whole number of at least 1, got {given}")
+        raise SpecError(f"{what} is a whole number of at least {least}, got {given}")
     return int(value)
 
 
