@@ -64,11 +64,11 @@ def models(json: options.Json = False) -> None:
         print_json([{**asdict(preset), "grid": grid.label} for preset, grid in both])
         return
     print_table(
-        ("model", "size", "grid", "tokens", "heads", "head_dim", "layers"),
+        ("model", "size", "grid", "tokens", "heads", "kv_heads", "head_dim", "layers"),
         [
             (
                 *(preset.name, preset.example, grid.label, f"{grid.seq_len:,}"),
-                *(preset.heads, preset.head_dim, preset.layers),
+                *(preset.heads, preset.kv_heads or preset.heads, preset.head_dim, preset.layers),
             )
             for preset, grid in zip(presets, grids, strict=True)
         ],

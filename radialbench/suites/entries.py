@@ -65,6 +65,7 @@ class GridChoice:
     model: str | None = None
     heads: int | None = None
     head_dim: int | None = None
+    kv_heads: int | None = None
 
     @property
     def id(self) -> str:
@@ -187,7 +188,8 @@ class ModelGrid(Sweep[GridChoice]):
             grids = [model.grid(f"{size}x{frames}") for frames in self.frames]
         else:
             grids = [model.grid(size)]
-        return [GridChoice(grid, self.model, model.heads, model.head_dim) for grid in grids]
+        heads = model.heads, model.head_dim, model.kv_heads
+        return [GridChoice(grid, self.model, *heads) for grid in grids]
 
 
 class RawGrid(Sweep[GridChoice]):

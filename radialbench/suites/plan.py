@@ -235,7 +235,7 @@ def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
             grid=place.grid,
             batch=matrix.batch,
             heads=matrix.heads or place.heads or 1,
-            kv_heads=matrix.kv_heads,
+            kv_heads=matrix.kv_heads or (None if matrix.heads else place.kv_heads),
             head_dim=matrix.head_dim or place.head_dim or 1,
             dtype=matrix.dtype,
         )

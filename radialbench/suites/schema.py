@@ -176,7 +176,8 @@ class Matrix(Strict):
     )
     heads: entries.Count | None = Field(default=None, description="Heads; the model's if not given")
     kv_heads: entries.Count | None = Field(
-        default=None, description="Heads of k and v, which divide the heads; as many if not given"
+        default=None,
+        description="Heads of k and v, which divide the heads; the model's, or as many",
     )
     head_dim: entries.Count | None = Field(
         default=None, description="Head dimension; the model's if not given"
