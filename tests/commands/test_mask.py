@@ -512,7 +512,7 @@ def documented(language: str) -> list[str]:
 
 def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
     documents = documented("yaml")
-    assert len(documents) == 5
+    assert len(documents) == 13
     for document in documents:
         file = tmp_path / "documented.yaml"
         file.write_text(document, encoding="utf-8")
