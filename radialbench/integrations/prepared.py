@@ -101,7 +101,10 @@ def prepare(
             f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
             f"{shape.heads}"
         )
-    groups = [] if isinstance(mask, MaskSpec) else _group_of_head(mask)
+    groups: list[int] = []
+    if isinstance(mask, HeadPlan):
+        numbers = {head: number for number, one in enumerate(mask.groups) for head in one.heads}
+        groups = [numbers[head] for head in range(mask.heads)]
     if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
         name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
     else:
@@ -168,11 +171,6 @@ def _tables(
             f"{' and '.join(orders)}"
         )
     return tables
-
-
-def _group_of_head(plan: HeadPlan) -> list[int]:
-    group_of = {head: number for number, group in enumerate(plan.groups) for head in group.heads}
-    return [group_of[head] for head in range(plan.heads)]
 
 
 def _reordered(x: Tensor, index: Tensor) -> Tensor:
