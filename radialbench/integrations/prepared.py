@@ -72,7 +72,7 @@ class Prepared:
             allowed = self.mask
             if key_len is not None:
                 allowed = allowed & keys_below(key_len, self.seq_len)
-            out = scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=True)
+            out = dense_attention(q, k, v, allowed)
         else:
             assert self.table is not None
             out = block_sparse_attention(
@@ -82,6 +82,12 @@ class Prepared:
                 key_len=key_len,
             )
         return out if self.back is None else _reordered(out, self.back)
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """Run PyTorch's attention; `enable_gqa` rules out some of its kernels."""
+    shared = q.shape[1] != k.shape[1]
+    return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=shared)
 
 
 def prepare(
