@@ -25,16 +25,9 @@ import numpy as np
 from benchmarks.noise import Noise, Resampled, as_stopped
 from benchmarks.parts import RESULTS, described, file_hash, timing_of, write_rows
 from radialbench.records.result import Record
+from radialbench.reports.check import noise as differences
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.history import MetricHistory, history, run_of
-from radialbench.reports.check.noise import (
-    COLUMNS,
-    describe_noise,
-    equal_codes,
-    sittings_of,
-    spread_cells,
-    spreads,
-)
 from radialbench.reports.check.verdict import Outcome, exit_code
 from radialbench.reports.text import markdown_table
 from radialbench.suites.noise import RunRecords, read_runs
@@ -164,44 +157,8 @@ SIZES = (0.03, 0.05)
 SIDE = 3
 """Results after the step: the fewest that a step must have."""
 
-LINE = (
-    "![Share of slowdowns that are caught with recorded noise, against their size, at 100 calls a "
-    f"case and with the default protocol; dashed: 90% and 99%](images/{PICTURE})"
-)
-
-TEXT = """\
-From recorded noise: {runs} runs of the {cases} cases of `benchmarks/noise.yaml`, each run in a
-process of its own (`radialbench noise`), in {sittings}, on {machine}.
-Suites, comparisons and columns are those above. A case of a suite is one of the recorded cases; its
-two runs are two of the recorded processes of one sitting, whose calls are drawn in stretches of
-ten, each from about its place. *{default}* ends sampling by the default protocol of a suite, after
-{taken:.0f} calls in the mean.
-
-{rates}
-
-{aim}
-
-Differences between runs of one sitting, as standard deviations: *calls* is that of the calls of one
-run, *two medians* that of the ratio of two runs' medians, and *two runs* the rest of it without the
-uncertainty that each run's own samples show. The check assumes this last one to be `RUNS_GPU` in
-`radialbench/reports/check/metrics.py`.
-
-{spreads}
-
-That is {beside}. Of the checks of every recorded run against
-each earlier one of its sitting, {whole} with {calls} calls a case, and {stopped} with as many as
-the default protocol takes.{between}
-"""
-
-BETWEEN = """
-
-Between sittings the GPU may be another one of its kind, or have other neighbours. Medians of the
-runs' medians, over those of the first sitting:
-
-{table}
-
-That is up to {most:.1%}, and all cases of a suite may move together: compare with a baseline that
-was measured in the same sitting, as `--against` does, or pass `--noise-floor 1`."""
+TEXT, BETWEEN, PICTURED = Path(__file__).with_suffix(".txt").read_text("utf-8").split("---\n")
+"""The part on recorded noise, its end where there are several sittings, and the picture."""
 
 
 def simulate_assumed(like: Record) -> list[Row]:
@@ -223,7 +180,7 @@ def simulate_recorded(runs: Sequence[RunRecords], comparisons: int = COMPARISONS
     """Count detections by every rule with the noise of recorded runs."""
     default = row_of(CHECK, DEFAULT, comparisons) | {"taken": 0.0}
     rows = [row_of(rule, CALLS, comparisons) for rule in (CHECK, *OTHERS)]
-    noise = Resampled(sittings_of(runs), seed=1)
+    noise = Resampled(differences.sittings_of(runs), seed=1)
     for _ in range(comparisons):
         before, now = noise.pair()
         for row in rows:
@@ -280,6 +237,7 @@ def recorded_text(rates: Sequence[Row], runs: Sequence[RunRecords]) -> str:
     """Describe the recorded runs and what follows from them."""
     shorter = [tuple(as_stopped(one, Protocol()) for one in run) for run in runs]
     medians = sittings_table(runs)
+    between = BETWEEN.rstrip().format(table=medians, most=farthest(runs))
     return TEXT.format(
         runs=len(runs),
         cases=len(runs[0]),
@@ -289,26 +247,26 @@ def recorded_text(rates: Sequence[Row], runs: Sequence[RunRecords]) -> str:
         rates=rates_table(rates),
         aim=_aim(rates[0]),
         spreads=spread_table(runs),
-        beside=describe_noise(spreads(runs)[-1], device="cuda"),
+        beside=differences.describe_noise(differences.spreads(runs)[-1], device="cuda"),
         whole=_codes(runs),
         stopped=_codes(shorter),
         calls=CALLS,
         sittings=_sittings(runs),
-        between=BETWEEN.format(table=medians, most=farthest(runs)) if medians else "",
+        between=f"\n\n{between}" if medians else "",
     )
 
 
 def spread_table(runs: Sequence[RunRecords]) -> str:
     """Format the differences between runs, in percent."""
-    columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
-    cells = map(spread_cells, spreads(runs))
+    columns = [place for place, name in enumerate(differences.COLUMNS) if name != "in turn"]
+    cells = map(differences.spread_cells, differences.spreads(runs))
     rows = [[row[place] for place in columns] for row in cells]
-    return markdown_table([COLUMNS[place] for place in columns], rows, text_columns=1)
+    return markdown_table([differences.COLUMNS[place] for place in columns], rows, text_columns=1)
 
 
 def sittings_table(runs: Sequence[RunRecords]) -> str:
     """Format every sitting's medians over the first one's; empty if there is only one."""
-    parts = sittings_of(runs)
+    parts = differences.sittings_of(runs)
     headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
     rows = [
         (record.case, "1", *(f"{ratio:.4f}" for ratio in ratios))
@@ -327,14 +285,15 @@ def _over_first(runs: Sequence[RunRecords]) -> list[list[float]]:
     found = []
     for place in range(len(runs[0])):
         first, *later = (
-            median(median(_samples(run[place])) for run in part) for part in sittings_of(runs)
+            median(median(_samples(run[place])) for run in part)
+            for part in differences.sittings_of(runs)
         )
         found.append([ms / first for ms in later])
     return found
 
 
 def _sittings(runs: Sequence[RunRecords]) -> str:
-    sizes = [str(len(part)) for part in sittings_of(runs)]
+    sizes = [str(len(part)) for part in differences.sittings_of(runs)]
     return (
         f"{len(sizes)} sittings of {' and '.join(sizes)} runs" if len(sizes) > 1 else "one sitting"
     )
@@ -357,7 +316,7 @@ def _aim(row: Row) -> str:
 
 
 def _codes(runs: Sequence[RunRecords]) -> str:
-    codes = equal_codes(runs)
+    codes = differences.equal_codes(runs)
     bad = {"fail": codes.count(1), "are inconclusive": codes.count(3)}
     others = (f"{number} {outcome}" for outcome, number in bad.items() if number)
     return ", ".join([f"{codes.count(0)} of {len(codes)} pass", *others])
@@ -400,7 +359,7 @@ def parts() -> dict[str, str]:
     return {
         "catches": rates_table(read_rates(ASSUMED)),
         "recorded": recorded_text(recorded_rates(), read_runs(RECORDS)),
-        "picture": LINE,
+        "picture": PICTURED.strip(),
         "histories": history_table(read_rates(HISTORIES)),
     }
 

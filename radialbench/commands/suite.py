@@ -107,12 +107,7 @@ def schema() -> None:
 
 
 @app.command()
-def plan(
-    suite: Suite,
-    filter: Filter = None,
-    shard: Shard = None,
-    json: Json = False,
-) -> None:
+def plan(suite: Suite, filter: Filter = None, shard: Shard = None, json: Json = False) -> None:
     """List the cases of a suite, and where their configurations come from on this machine."""
     from radialbench.kernels.measure.environment import likely_device_name
     from radialbench.suites.plan import plan as plan_cases

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
-from radialbench.integrations.prepared import Prepared, Shape, keys_below, prepare
+from radialbench.integrations.prepared import (
+    Prepared,
+    Shape,
+    dense_attention,
+    keys_below,
+    prepare,
+)
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
@@ -180,7 +185,7 @@ class RadialAttention(nn.Module):
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
-            return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=True)
+            return dense_attention(q, k, v, allowed)
         if not torch.compiler.is_compiling():
             batch, heads, _, head_dim = q.shape
             shape = Shape(batch, heads, head_dim, q.dtype, q.device, k.shape[1])

@@ -72,7 +72,7 @@ class Prepared:
             allowed = self.mask
             if key_len is not None:
                 allowed = allowed & keys_below(key_len, self.seq_len)
-            out = scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=True)
+            out = dense_attention(q, k, v, allowed)
         else:
             assert self.table is not None
             out = block_sparse_attention(
@@ -82,6 +82,12 @@ class Prepared:
                 key_len=key_len,
             )
         return out if self.back is None else _reordered(out, self.back)
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """Run PyTorch's attention; `enable_gqa` rules out some of its kernels."""
+    shared = q.shape[1] != k.shape[1]
+    return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=shared)
 
 
 def prepare(
@@ -101,7 +107,10 @@ def prepare(
             f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
             f"{shape.heads}"
         )
-    groups = [] if isinstance(mask, MaskSpec) else _group_of_head(mask)
+    groups: list[int] = []
+    if isinstance(mask, HeadPlan):
+        numbers = {head: number for number, one in enumerate(mask.groups) for head in one.heads}
+        groups = [numbers[head] for head in range(mask.heads)]
     if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
         name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
     else:
@@ -168,11 +177,6 @@ def _tables(
             f"{' and '.join(orders)}"
         )
     return tables
-
-
-def _group_of_head(plan: HeadPlan) -> list[int]:
-    group_of = {head: number for number, group in enumerate(plan.groups) for head in group.heads}
-    return [group_of[head] for head in range(plan.heads)]
 
 
 def _reordered(x: Tensor, index: Tensor) -> Tensor:

@@ -12,8 +12,6 @@ from radialbench.records.statistics import Estimate
 SCHEMA = 2
 """Version of the stored form. 1: the first. 2: mask in fields, how intervals were found."""
 
-CHOICES = ("tuned", "default")
-
 
 @dataclass(frozen=True, slots=True)
 class TuningKey(GroupedHeads):
@@ -142,7 +140,7 @@ class TuningRecord:
         check_text(self, "sampler", "kernel")
         if self.mask.fingerprint != self.key.mask_fingerprint:
             raise RecordError("TuningRecord.mask is not the mask of TuningRecord.key")
-        check_choice(self, "source", CHOICES)
+        check_choice(self, "source", ("tuned", "default"))
         check_time(self, "created")
         for name in ("ms", "default_ms", "ratio"):
             estimate: Estimate = getattr(self, name)

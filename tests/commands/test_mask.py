@@ -131,7 +131,8 @@ def test_models(cli: Cli) -> None:
         grid = model.grid(model.example)
         assert fact["grid"] == grid.label
         assert fact["vae"] == list(model.vae)
-        sizes = [f"{grid.seq_len:,}", *map(str, (model.heads, model.head_dim, model.layers))]
+        heads = model.heads, model.kv_heads or model.heads
+        sizes = [f"{grid.seq_len:,}", *map(str, (*heads, model.head_dim, model.layers))]
         assert line.split() == [model.name, model.example, grid.label, *sizes]
 
 
@@ -511,7 +512,7 @@ def documented(language: str) -> list[str]:
 
 def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
     documents = documented("yaml")
-    assert len(documents) == 5
+    assert len(documents) == 13
     for document in documents:
         file = tmp_path / "documented.yaml"
         file.write_text(document, encoding="utf-8")

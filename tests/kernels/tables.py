@@ -66,26 +66,27 @@ class FewerQueries(BlockTable):
 
 
 def rows_of(table: BlockTable, first: int, q_len: int) -> BlockTable:
-    """Return the table of `q_len` queries, from a query block on, and all keys.
-
-    Bits of queries past the last one stay, as in no compiled table.
-    """
+    """Return the table of `q_len` queries, from a query block on, and all keys."""
     last = first + -(-q_len // table.block_m)
 
     def part(csr: Csr) -> Csr:
         bounds = csr.indptr[first : last + 1]
         return Csr(bounds - bounds[0], csr.indices[bounds[0] : bounds[-1]])
 
-    partial = table.partial.indptr
+    partial = part(table.partial)
+    begin = table.partial.indptr[first]
+    bitmaps = table.bitmaps[table.bitmap_of[begin : begin + partial.nnz]].copy()
+    places = partial.rows[:, None] * table.block_m + np.arange(table.block_m)
+    bitmaps[places >= q_len] = 0
     return FewerQueries(
         grid=table.grid,
         order=table.order,
         block_m=table.block_m,
         block_n=table.block_n,
         full=part(table.full),
-        partial=part(table.partial),
-        bitmap_of=table.bitmap_of[partial[first] : partial[last]],
-        bitmaps=table.bitmaps,
+        partial=partial,
+        bitmap_of=np.arange(partial.nnz, dtype=np.int32),
+        bitmaps=bitmaps,
         queries=q_len,
     )
 

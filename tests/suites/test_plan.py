@@ -304,3 +304,14 @@ def test_scaling_reaches_from_5_to_257_frames() -> None:
     assert {case.problem.frames for case in cases} == {5, 9, 17, 33, 65, 129, 257}
     assert {case.problem.tokens_per_frame for case in cases} == {1560, 3600}
     assert {case.problem.heads for case in cases} == {1}
+
+
+def test_heads_of_k_and_v_are_the_models() -> None:
+    grid = {"model": "cosmos3-nano", "size": "64x64", "latent_frames": [2]}
+    given: dict[str, Any] = {"masks": ["dense"], "grids": [grid], "head_dim": None}
+    (case,) = small.cases(**given, heads=None)
+    assert (case.problem.heads, case.problem.kv_heads) == (32, 8)
+    (fewer,) = small.cases(**given, heads=4)
+    assert (fewer.problem.heads, fewer.problem.kv_heads) == (4, None)
+    (stated,) = small.cases(**given, heads=None, kv_heads=4)
+    assert stated.problem.kv_heads == 4

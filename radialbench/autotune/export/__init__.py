@@ -12,7 +12,7 @@ from typing import Any
 
 from radialbench.errors import RecordError, load_plugin, unknown
 from radialbench.kernels.tuned import SOURCES, compiler_version, shipped_records, source_hash
-from radialbench.records.store import DISK_FULL, WriteError, write_bytes
+from radialbench.records.store import write_bytes, write_errors
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import files_of, read_records
 
@@ -112,12 +112,9 @@ def write_texts(out: Path, texts: Texts) -> list[Path]:
     """
     files = {out: texts} if isinstance(texts, str) else {out / k: v for k, v in texts.items()}
     for path, text in files.items():
-        try:
+        with write_errors(path, "choose another place"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, [text.encode()])
-        except OSError as error:
-            kind = WriteError if error.errno in DISK_FULL else RecordError
-            raise kind(f"cannot write {path}: {error.strerror or error}") from None
     return list(files)
 
 

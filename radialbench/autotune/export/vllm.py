@@ -9,7 +9,6 @@ import json
 
 from radialbench.autotune.export import Chosen, describe_record, file_part
 from radialbench.errors import RecordError
-from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
 
 ENTRY = {
@@ -88,10 +87,6 @@ def _file(entries: dict[int, TuningRecord]) -> str:
     if len(versions) == 1 and None not in versions:
         document["triton_version"] = versions.pop()
     for tokens, record in sorted(entries.items()):
-        document[str(tokens)] = _entry(record.config)
+        named = {name: getattr(record.config, field) for name, field in ENTRY.items()}
+        document[str(tokens)] = {name: size for name, size in named.items() if size is not None}
     return json.dumps(document, indent=4) + "\n"
-
-
-def _entry(config: KernelConfig) -> dict[str, int]:
-    named = {name: getattr(config, field) for name, field in ENTRY.items()}
-    return {name: value for name, value in named.items() if value is not None}
