@@ -194,9 +194,7 @@ class _Compiler:
             row = key // len(self.k)
             first = np.flatnonzero(np.diff(row, prepend=-1))
             words = pack_bits(bits.any(axis=2))[content]
-            attends[row[first]] = unpack_bits(
-                np.bitwise_or.reduceat(words, first), self.q.size
-            )
+            attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)
         flat = attends.ravel()[: self.grid.seq_len]
         return np.flatnonzero(~flat & ~self.at.pad)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.blocks import distinct, spread
+from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates, Digit, periods
 from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import evaluate
@@ -29,8 +29,8 @@ MAX_AT_ONCE = 1 << 18
 MAX_INDEX = 1 << 44
 """Greatest index by which equal pieces are found."""
 
-MAX_WIDTH = 3
-"""Neighbouring values of a distance that are looked for elsewhere: frames of two pieces."""
+MIN_ALIKE = 8
+"""Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
 MAX_RUNS = 40
 """Runs of a pattern up to which they are faster than its single tokens."""
@@ -60,8 +60,19 @@ class Atom:
             at = self.matrix.coordinates(self.q, self.k)
         else:
             at = {word: self.known[word] for word in sorted(self.rule.names())}
-            greatest = {word: coordinate.greatest for word, coordinate in at.items()}
-            for word, period in periods(self.rule, greatest).items():
+            raster = self.q.at.order.kind == "raster"
+            axes = {*"tsyxip"} if raster else {*"tsyxi"}
+            distances = {
+                word: part for word, part in at.items() if word[0] == "r" and part.axis[1:] in axes
+            }
+            linked = Digit.linked(distances, self.known)
+            if linked is not None:
+                yield linked
+                at = {word: part for word, part in at.items() if word not in distances}
+            most = {word: self.known[word].greatest for word in self.rule.names()}
+            for word, period in periods(self.rule, most).items():
+                if word not in at:
+                    continue
                 if word[0] != "r" or [part.axis for part in at.values()].count(word) == 1:
                     at[word] = at[word].modulo(period)
         axes = {word: part.axis if word[0] == "r" else word[0] for word, part in at.items()}
@@ -94,28 +105,47 @@ class Atom:
         if not self.is_indexed:
             return q * len(self.k) + k
         of_q, of_k = self.patterns
-        kind = of_q.of[q] * len(of_k.rise) + of_k.of[k]
-        kind *= self.entries
-        kind += of_q.first[q] + of_k.first[k]
-        for digit, stride, (low_q, extent_q), (low_k, extent_k) in self._repeating:
-            # Neighbouring values that are equal elsewhere count as those.
-            place, extent = low_q[q] + low_k[k], extent_q[q] + extent_k[k]
-            for width in range(MAX_WIDTH):
-                here = np.flatnonzero(extent == width)
-                kind[here] += (digit.first_equal(width + 1)[place[here]] - place[here]) * stride
-        return kind
+        pattern = of_q.of[q] * len(of_k.rise) + of_k.of[k]
+        begin = of_q.first[q] + of_k.first[k]
+        sample, number = unique_rows([pattern, begin])
+        pattern, begin = pattern[sample], begin[sample]
+        order = np.argsort(pattern, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(pattern[order])) + 1)
+        kind = np.arange(len(sample))
+        if self.entries > MAX_ENTRIES or len(parts) * MIN_ALIKE > len(sample):
+            return kind[number]
+        for part in parts:
+            # Equal entries at all indices that the two patterns reach make equal contents.
+            reach = self._reach(*divmod(int(pattern[part[0]]), len(of_k.rise)))
+            if len(reach) <= MAX_RUNS:
+                read = [self._read(begin[part] + at, length) for at, length in reach]
+                first, same = distinct(np.stack(read, axis=1).view(np.uint32))
+                kind[part] = part[first[same]]
+        return kind[number]
 
-    @cached_property
-    def _repeating(self) -> list[tuple[Digit, int, tuple[Int64, Int64], tuple[Int64, Int64]]]:
-        """The digits of distances with equal values; each piece's least part, and its extent."""
-        found = []
-        for digit, stride in zip(self.digits, self.strides, strict=True):
-            if digit.q is not None and digit.k is not None and digit.repeats:
-                (low_q, high_q), (low_k, high_k) = (
-                    side.extremes(part) for part, side in ((digit.q, self.q), (digit.k, self.k))
-                )
-                found.append((digit, stride, (low_q, high_q - low_q), (low_k, high_k - low_k)))
-        return found
+    def _reach(self, q: int, k: int) -> list[tuple[int, int]]:
+        """Return the first index and the length of the runs that two patterns reach together."""
+        spans = sorted(
+            (a + b, a + b + length_a + length_b - 1)
+            for a, length_a in self.patterns[0].spans[q]
+            for b, length_b in self.patterns[1].spans[k]
+        )
+        runs: list[tuple[int, int]] = []
+        end = spans[0][0]
+        for first, stop in spans:
+            start = max(first, end)
+            while start < stop:
+                runs.append((start, min(stop - start, MAX_RUN)))
+                start += MAX_RUN
+            end = max(end, stop)
+        return runs
+
+    def _read(self, index: Int64, length: int) -> Words:
+        """Read a run of the table from each index on, lowest bit first."""
+        words = self.windows.take(index >> 3)
+        words >>= (index & 7).view(np.uint64)
+        words &= np.uint64((1 << length) - 1)
+        return words
 
     @cached_property
     def table(self) -> Bool:
@@ -165,43 +195,48 @@ class Atom:
         return np.take_along_axis(out, place[pattern][:, :, None], axis=1)
 
     def _fill(self, out: Words, row: Int64, some: Int64, pattern: int) -> None:
+        """Look up the pairs `some`, whose keys have one pattern; `row` are their rows' indices."""
         runs = self.patterns[1].runs[pattern]
-        every = len(some) == len(row)
-        begin = row if every else row[some]
+        begin = row if len(some) == len(row) else row[some]
+        found = np.zeros((*begin.shape, out.shape[2]), np.uint64)
         if len(runs) > MAX_RUNS:
-            truth = self.table[begin[:, :, None] + self.patterns[1].rise[pattern]]
-            found = packed(truth)
+            rise = self.patterns[1].rise[pattern]
+            # Few at once, so that their indices fit the cache.
+            step = max(1, MAX_AT_ONCE // (begin.shape[1] * len(rise)))
+            for first in range(0, len(begin), step):
+                index = begin[first : first + step, :, None] + rise
+                found[first : first + step] = packed(self.table.take(index, mode="clip"))
         else:
-            found = np.zeros((*begin.shape, out.shape[2]), np.uint64)
             for run in runs:
-                at = begin + run.rise
-                bits = self.windows.take(at >> 3)
-                at &= 7
-                bits >>= at.view(np.uint64)
-                full = np.uint64((1 << run.length) - 1)
+                bits = self._read(begin + run.rise, 1 if run.same else run.length)
                 if run.same:
-                    bits &= np.uint64(1)
-                    bits *= full
-                elif run.length < 64:
-                    bits &= full
+                    bits *= np.uint64((1 << run.length) - 1)
                 if run.shift:
                     bits <<= np.uint64(run.shift)
                 found[:, :, run.word] |= bits
-        if every:
+        if len(some) == len(row):
             out[...] = found
         else:
             out[some] = found
 
     def _pair_by_pair(self, q: Int64, k: Int64) -> Words:
-        at_q, at_k = self.q.positions[q][:, :, None], self.k.positions[k][:, None, :]
-        values = {}
-        for digit in self.digits:
-            place = np.zeros((), np.int64)
-            for part, at in ((digit.q, at_q), (digit.k, at_k)):
-                place = place if part is None else place + part[at]
-            values |= {word: part[place] for word, part in digit.values.items()}
-        shape = (len(q), self.q.size, self.k.size)
-        return packed(np.broadcast_to(evaluate(self.rule, values), shape).astype(np.bool_))
+        """Evaluate pairs of pieces, few at once, so that their numbers fit the cache."""
+        found = np.empty((len(q), self.q.size, -(-self.k.size // 64)), np.uint64)
+        step = max(1, MAX_AT_ONCE // 2 // (self.q.size * self.k.size))
+        for first in range(0, len(q), step):
+            part = slice(first, first + step)
+            at_q = self.q.positions[q[part]][:, :, None]
+            at_k = self.k.positions[k[part]][:, None, :]
+            values = {}
+            for digit in self.digits:
+                place = np.zeros((), np.int64)
+                for index, at in ((digit.q, at_q), (digit.k, at_k)):
+                    place = place if index is None else place + index[at]
+                values |= {word: known[place] for word, known in digit.values.items()}
+            shape = (len(at_q), self.q.size, self.k.size)
+            truth = np.broadcast_to(evaluate(self.rule, values), shape)
+            found[part] = packed(truth.astype(np.bool_))
+        return found
 
 
 def packed(truth: Bool) -> Words:
@@ -235,6 +270,17 @@ class Patterns:
         rows = np.concatenate([rise, side.lengths[:, None]], axis=1)
         sample, of = distinct(rows.view(np.uint64))
         return cls(first, of, rise[sample])
+
+    @cached_property
+    def spans(self) -> list[list[tuple[int, int]]]:
+        """First number and length of the runs of numbers that each pattern rises by."""
+        found = []
+        for rise in self.rise:
+            some = np.unique(rise)
+            first = np.flatnonzero(np.diff(some, prepend=some[0] - 2) > 1)
+            lengths = np.diff(first, append=len(some))
+            found.append(list(zip(some[first].tolist(), lengths.tolist(), strict=True)))
+        return found
 
     @cached_property
     def rows(self) -> tuple[Int64, Int64 | None]:

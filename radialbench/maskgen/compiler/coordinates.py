@@ -1,7 +1,7 @@
 """Coordinates of a rule: the values they take, and where each token's value stands among them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import lcm, prod
 from typing import Any
@@ -319,7 +319,6 @@ class Digit:
     values: dict[str, Float]
     q: Int64 | None
     k: Int64 | None
-    _equal: dict[int, Int64] = field(default_factory=dict)
 
     @classmethod
     def joining(cls, parts: Mapping[str, Coordinate]) -> "Digit":
@@ -342,25 +341,50 @@ class Digit:
         sample = np.empty(below, np.int64)
         sample[key] = np.arange(len(key))
         values = {word: part.values[places[word][sample]] for word, part in parts.items()}
-        return cls(below, values, None if first.q is None else key, None if first.k is None else key)
+        return cls(
+            below, values, None if first.q is None else key, None if first.k is None else key
+        )
 
-    @property
-    def repeats(self) -> bool:
-        """Whether some values are equal."""
-        return bool(np.any(self.first_equal(1) != np.arange(self.size)))
+    @classmethod
+    def linked(cls, parts: Mapping[str, Coordinate], known: Coordinates) -> "Digit | None":
+        """Join distances on several axes of which some decide others, as row and column the place.
 
-    def first_equal(self, width: int) -> Int64:
-        """[size] a place from which on `width` values are those from each place on."""
-        if width not in self._equal:
-            places = self.size - width + 1
-            columns = [
-                values[start : start + places]
-                for values in self.values.values()
-                for start in range(width)
-            ]
-            sample, kind = unique_rows(columns)
-            self._equal[width] = sample[kind]
-        return self._equal[width]
+        Returns:
+            The digit; None if no axis is decided by others, or tokens of text have no such order.
+        """
+        at = known.sides["q"].at
+        axes = {part.axis[1:] for part in parts.values()}
+        deciding = set(axes)
+        if "p" in axes and at.order.kind == "raster":
+            deciding = deciding - {"p"} | {"i"}
+        if "i" in deciding and len(axes) > 1:
+            deciding = deciding - {"i"} | {"t", "s"}
+        if "s" in deciding and deciding & {"y", "x"}:
+            deciding = deciding - {"s"} | {"y", "x"}
+        if deciding == axes or not deciding <= {*"tsyx"} or at.grid.text_tokens:
+            return None
+        base = {axis: known[f"r{axis}"] for axis in "tsyx" if axis in deciding}
+        shape = [len(one.values) for one in base.values()]
+        value = dict(
+            zip(base, np.meshgrid(*(o.values for o in base.values()), indexing="ij"), strict=True)
+        )
+        if "s" not in value and {"y", "x"} <= deciding:
+            value["s"] = value["y"] * at.grid.width + value["x"]
+        if {"t", "s"} <= value.keys():
+            value["i"] = value["t"] * at.grid.frame_tokens + value["s"]
+            if at.order.kind == "raster":
+                value["p"] = value["i"]
+        q = k = np.zeros(1, np.int64)
+        for one in base.values():
+            assert one.q is not None and one.k is not None
+            q, k = q * len(one.values) + one.q, k * len(one.values) + one.k
+        values = {}
+        for word, part in parts.items():
+            # Some combinations of distances do not occur.
+            greatest = known[part.axis].values[0]
+            place = np.clip(greatest - value[part.axis[1:]], 0, len(part.values) - 1)
+            values[word] = part.values[place.astype(np.int64).ravel()]
+        return cls(prod(shape), values, q, k)
 
     @cached_property
     def unit_steps(self) -> float:

@@ -18,7 +18,7 @@ from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import GROUP, Side
 from radialbench.maskgen.language.evaluate import Interval, bound_nodes
-from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.language.expressions import COMPARISONS, Expr
 from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
@@ -77,7 +77,7 @@ class _Kinds:
 
 class _Rule:
     def __init__(self, rule: Expr, known: Coordinates) -> None:
-        self.rule = known.along_one(rule)
+        self.rule = known.along_one(_without_choices(rule))
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
@@ -238,3 +238,19 @@ def _members(q: Int64, k: Int64, q_pieces: int, k_pieces: int) -> Pairs:
 
 def _as_rows(bits: Words) -> NDArray[np.uint32]:
     return bits.view(np.uint32).reshape(len(bits), 2 * bits.shape[1] * bits.shape[2])
+
+
+def _without_choices(rule: Expr) -> Expr:
+    """Replace `where` between truth values by `and`, `or` and `not`."""
+    done: dict[Expr, Expr] = {}
+    truths: set[Expr] = set()
+    for node in rule.walk():
+        args = tuple(done[argument] for argument in node.args)
+        chooses = node.op == "where" and node.args[1] in truths
+        if chooses or node.op in (*JOINS, *COMPARISONS, "truth"):
+            truths.add(node)
+        if chooses:
+            done[node] = args[0] & args[1] | ~args[0] & args[2]
+        else:
+            done[node] = Expr(node.op, args, node.value)
+    return done[rule]
