@@ -1,7 +1,7 @@
 """Atoms: the parts of a rule that `and`, `or` and `not` join, as packed bits of pairs of pieces."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
@@ -32,6 +32,9 @@ MAX_INDEX = 1 << 44
 MIN_ALIKE = 8
 """Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
+MAX_SUMS = 400
+"""Sums of two patterns' runs up to which entries are compared."""
+
 MAX_RUNS = 40
 """Runs of a pattern up to which they are faster than its single tokens."""
 
@@ -48,6 +51,7 @@ class Atom:
         self.rule = rule
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
+        self._patterns: dict[tuple[str, Side], Patterns] = {}
         self.matrix = known.matrices.get(str(rule.value)) if rule.op == "name" else None
         self.digits = sorted(self._digits(), key=lambda digit: digit.unit_steps)
         self.entries = prod(digit.size for digit in self.digits)
@@ -95,16 +99,18 @@ class Atom:
                     part += place * stride
         return u, v
 
-    @cached_property
-    def patterns(self) -> "tuple[Patterns, Patterns]":
-        """The patterns of queries and of keys."""
-        return Patterns.find(self.index[0], self.q), Patterns.find(self.index[1], self.k)
+    def patterns(self, side: str, pieces: Side) -> "Patterns":
+        """Return the patterns of pieces of queries (`q`) or of keys (`k`)."""
+        if (side, pieces) not in self._patterns:
+            index = self.index[0 if side == "q" else 1]
+            self._patterns[side, pieces] = Patterns.find(index, pieces)
+        return self._patterns[side, pieces]
 
-    def kinds(self, q: Int64, k: Int64) -> Int64:
+    def kinds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> Int64:
         """Number pairs of pieces; pairs of one number have equal contents."""
         if not self.is_indexed:
-            return q * len(self.k) + k
-        of_q, of_k = self.patterns
+            return q * len(k_side) + k
+        of_q, of_k = self.patterns("q", q_side), self.patterns("k", k_side)
         pattern = of_q.of[q] * len(of_k.rise) + of_k.of[k]
         begin = of_q.first[q] + of_k.first[k]
         sample, number = unique_rows([pattern, begin])
@@ -116,29 +122,13 @@ class Atom:
             return kind[number]
         for part in parts:
             # Equal entries at all indices that the two patterns reach make equal contents.
-            reach = self._reach(*divmod(int(pattern[part[0]]), len(of_k.rise)))
-            if len(reach) <= MAX_RUNS:
+            one_q, one_k = divmod(int(pattern[part[0]]), len(of_k.rise))
+            reach = _reach(of_q.spans(one_q), of_k.spans(one_k))
+            if len(part) > 1 and 0 < len(reach) <= q_side.size // 4:
                 read = [self._read(begin[part] + at, length) for at, length in reach]
                 first, same = distinct(np.stack(read, axis=1).view(np.uint32))
                 kind[part] = part[first[same]]
         return kind[number]
-
-    def _reach(self, q: int, k: int) -> list[tuple[int, int]]:
-        """Return the first index and the length of the runs that two patterns reach together."""
-        spans = sorted(
-            (a + b, a + b + length_a + length_b - 1)
-            for a, length_a in self.patterns[0].spans[q]
-            for b, length_b in self.patterns[1].spans[k]
-        )
-        runs: list[tuple[int, int]] = []
-        end = spans[0][0]
-        for first, stop in spans:
-            start = max(first, end)
-            while start < stop:
-                runs.append((start, min(stop - start, MAX_RUN)))
-                start += MAX_RUN
-            end = max(end, stop)
-        return runs
 
     def _read(self, index: Int64, length: int) -> Words:
         """Read a run of the table from each index on, lowest bit first."""
@@ -180,7 +170,7 @@ class Atom:
         """[pairs, size of q, words] truths of pairs of pieces."""
         if self.entries > MAX_ENTRIES:
             return self._pair_by_pair(q, k)
-        of_q, of_k = self.patterns
+        of_q, of_k = self.patterns("q", self.q), self.patterns("k", self.k)
         rises, place = of_q.rows
         pattern = of_q.of[q]
         row = rises[pattern] + (of_q.first[q] + of_k.first[k])[:, None]
@@ -189,18 +179,18 @@ class Atom:
         order = np.argsort(by_key, kind="stable")
         edges = np.flatnonzero(np.diff(by_key[order])) + 1
         for some in np.split(order, edges):
-            self._fill(out, row, some, int(by_key[some[0]]))
+            self._fill(out, row, some, of_k, int(by_key[some[0]]))
         if place is None:
             return out
         return np.take_along_axis(out, place[pattern][:, :, None], axis=1)
 
-    def _fill(self, out: Words, row: Int64, some: Int64, pattern: int) -> None:
+    def _fill(self, out: Words, row: Int64, some: Int64, keys: "Patterns", pattern: int) -> None:
         """Look up the pairs `some`, whose keys have one pattern; `row` are their rows' indices."""
-        runs = self.patterns[1].runs[pattern]
+        runs = keys.runs[pattern]
         begin = row if len(some) == len(row) else row[some]
         found = np.zeros((*begin.shape, out.shape[2]), np.uint64)
         if len(runs) > MAX_RUNS:
-            rise = self.patterns[1].rise[pattern]
+            rise = keys.rise[pattern]
             # Few at once, so that their indices fit the cache.
             step = max(1, MAX_AT_ONCE // (begin.shape[1] * len(rise)))
             for first in range(0, len(begin), step):
@@ -239,6 +229,25 @@ class Atom:
         return found
 
 
+def _reach(q: list[tuple[int, int]], k: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the first index and the length of the runs that two patterns reach together.
+
+    None if there are many.
+    """
+    if len(q) * len(k) > MAX_SUMS:
+        return []
+    spans = sorted((a + b, a + b + m + n - 1) for a, m in q for b, n in k)
+    runs: list[tuple[int, int]] = []
+    end = spans[0][0]
+    for first, stop in spans:
+        start = max(first, end)
+        while start < stop:
+            runs.append((start, min(stop - start, MAX_RUN)))
+            start += MAX_RUN
+        end = max(end, stop)
+    return runs
+
+
 def packed(truth: Bool) -> Words:
     """Pack the last axis into 64-bit words, lowest bit first."""
     as_bytes = np.packbits(truth, axis=-1, bitorder="little")
@@ -260,6 +269,7 @@ class Patterns:
     first: Int64
     of: Int64
     rise: Int64
+    _spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
     def find(cls, index: Int64, side: Side) -> "Patterns":
@@ -271,16 +281,14 @@ class Patterns:
         sample, of = distinct(rows.view(np.uint64))
         return cls(first, of, rise[sample])
 
-    @cached_property
-    def spans(self) -> list[list[tuple[int, int]]]:
-        """First number and length of the runs of numbers that each pattern rises by."""
-        found = []
-        for rise in self.rise:
-            some = np.unique(rise)
+    def spans(self, pattern: int) -> list[tuple[int, int]]:
+        """Return the first number and the length of the runs of numbers that a pattern rises by."""
+        if pattern not in self._spans:
+            some = np.unique(self.rise[pattern])
             first = np.flatnonzero(np.diff(some, prepend=some[0] - 2) > 1)
             lengths = np.diff(first, append=len(some))
-            found.append(list(zip(some[first].tolist(), lengths.tolist(), strict=True)))
-        return found
+            self._spans[pattern] = list(zip(some[first].tolist(), lengths.tolist(), strict=True))
+        return self._spans[pattern]
 
     @cached_property
     def rows(self) -> tuple[Int64, Int64 | None]:

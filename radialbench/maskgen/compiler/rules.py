@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from radialbench.maskgen.compiler.atoms import Atom, packed
 from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
-from radialbench.maskgen.compiler.sides import GROUP, Side
+from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import Interval, bound_nodes
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr
 from radialbench.maskgen.table import ranges
@@ -24,9 +24,6 @@ from radialbench.maskgen.table import ranges
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 Words = NDArray[np.uint64]
-Pairs = tuple[Int64, Int64]
-"""Pieces of queries and of keys, pair by pair."""
-
 JOINS = ("and", "or", "not")
 
 MAX_PAIRS = 1 << 20
@@ -63,15 +60,26 @@ def contents(rule: Expr, known: Coordinates) -> Contents:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kinds:
-    """Pairs of pieces to evaluate, and the parts of the rule that matter in each.
+class _Alike:
+    """Pairs of pieces in which the rule holds for some tokens, or may, by their contents.
 
-    A part matters where its value differs and no part above it is decided without it. The other
-    parts below one that matters are neutral: always true under `and`, never under `or`.
+    A part of the rule matters where its value differs and no part above it is decided without it.
+    The other parts below one that matters are neutral: always true under `and`, never under `or`.
+
+    Attributes:
+        at: [pairs] place among the pairs that were asked for.
+        q: [pairs] piece of queries.
+        k: [pairs] piece of keys.
+        kind: [pairs] number of the content; pairs of one kind have equal contents.
+        sample: [kinds] a pair of each kind.
+        matters: Where a part of the rule matters, [kinds] each.
     """
 
+    at: Int64
     q: Int64
     k: Int64
+    kind: Int64
+    sample: Int64
     matters: dict[Expr, Bool]
 
 
@@ -92,66 +100,88 @@ class _Rule:
         }
 
     def contents(self) -> Contents:
-        found = [self.evaluated(q, k) for q, k in self.candidates()]
-        first = np.cumsum([0, *(len(part.bits) for part in found)])
+        """Find the contents of all pairs of pieces, of each kind of groups' pairs once."""
+        q, k = self.q.groups, self.k.groups
+        found = []
+        step = max(1, MAX_PAIRS // len(k))
+        for first in range(0, len(q), step):
+            rows = np.arange(first, min(first + step, len(q)))
+            every = np.repeat(rows, len(k)), np.tile(np.arange(len(k)), len(rows))
+            groups = self.alike(*every, q, k)
+            size = np.cumsum((q.count[groups.q] * k.count[groups.k])[groups.sample])
+            cuts = np.flatnonzero(np.diff(size // MAX_PAIRS)) + 1
+            found += [self.copied(groups, kinds) for kinds in np.split(np.arange(len(size)), cuts)]
+        start = np.cumsum([0, *(len(part.bits) for part in found)])
         return Contents(
             q=np.concatenate([part.q for part in found]),
             k=np.concatenate([part.k for part in found]),
             content=np.concatenate(
-                [part.content + start for part, start in zip(found, first, strict=False)]
+                [part.content + before for part, before in zip(found, start, strict=False)]
             ),
             bits=np.concatenate([part.bits for part in found]),
         )
 
-    def candidates(self) -> Iterator[Pairs]:
-        """Iterate over the pairs of pieces that the bounds of their groups do not exclude."""
+    def copied(self, groups: _Alike, kinds: Int64) -> Contents:
+        """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others."""
         q, k = self.q.groups, self.k.groups
-        step = max(1, MAX_PAIRS // GROUP**2)
-        rows = max(1, MAX_PAIRS // len(k))
-        for first in range(0, len(q), rows):
-            part = np.arange(first, min(first + rows, len(q)))
-            high = self.bounds(part[:, None], np.arange(len(k))[None, :], q, k)[self.rule][1]
-            a, b = np.nonzero(np.broadcast_to(high, (len(part), len(k))) > 0)
-            for start in range(0, max(1, len(a)), step):
-                chosen = slice(start, start + step)
-                yield _members(part[a[chosen]], b[chosen], len(self.q), len(self.k))
+        sample = groups.sample[kinds]
+        a, b = groups.q[sample], groups.k[sample]
+        owner, row = ranges(q.pointer[a], q.count[a])
+        one, column = ranges(k.pointer[b][owner], k.count[b][owner])
+        row, owner = row[one], owner[one]
+        some, content, bits = self.evaluated(row, column)
+        owner = owner[some]
+        count = np.bincount(owner, minlength=len(kinds))
+        below, right = row[some] - q.pointer[a][owner], column[some] - k.pointer[b][owner]
+        pairs = np.flatnonzero(np.isin(groups.kind, kinds))
+        kind = np.searchsorted(kinds, groups.kind[pairs])
+        copy, entry = ranges((np.cumsum(count) - count)[kind], count[kind])
+        return Contents(
+            q=q.pointer[groups.q[pairs]][copy] + below[entry],
+            k=k.pointer[groups.k[pairs]][copy] + right[entry],
+            content=content[entry],
+            bits=bits,
+        )
 
     def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> dict[Expr, Interval]:
         """Bound every part of the rule on pairs of pieces; index arrays may broadcast."""
         boxes = self.known.bounds(self.rule.names(), q, k, q_side, k_side)
         return bound_nodes(self.rule, boxes)
 
-    def evaluated(self, q: Int64, k: Int64) -> Contents:
-        """Find the contents of pairs of pieces."""
-        bounds = self.bounds(q, k, self.q, self.k)
+    def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> _Alike:
+        """Find the pairs of pieces in which the rule may hold, and those with equal contents."""
+        bounds = self.bounds(q, k, q_side, k_side)
         possible = np.broadcast_to(bounds[self.rule][1] > 0, q.shape)
-        q, k = q[possible], k[possible]
+        at = np.flatnonzero(possible)
+        q, k = q[at], k[at]
         differs = {
-            node: np.broadcast_to((low <= 0) & (high > 0), possible.shape)[possible]
+            node: np.broadcast_to((low <= 0) & (high > 0), possible.shape)[at]
             for node, (low, high) in bounds.items()
-            if node in self.parts
+            if node in self.atoms or node.op in JOINS or node is self.rule
         }
         matters = {node: np.zeros(len(q), np.bool_) for node in self.parts}
         matters[self.rule] = differs[self.rule]
         for node in reversed(self.joins):
             for part in node.args:
-                matters[part] = matters[part] | matters[node] & differs[part]
+                if part in differs:
+                    matters[part] = matters[part] | matters[node] & differs[part]
         sample, kind = np.zeros(0, np.int64), np.empty(len(q), np.int64)
-        for part in (matters[self.rule], ~matters[self.rule]):
-            pairs = np.flatnonzero(part)
+        for here in (matters[self.rule], ~matters[self.rule]):
+            pairs = np.flatnonzero(here)
             chosen = {node: value[pairs] for node, value in matters.items()}
-            first, number = unique_rows(self.columns(q[pairs], k[pairs], chosen))
+            columns = self.columns(q[pairs], k[pairs], q_side, k_side, chosen)
+            first, number = unique_rows(columns)
             kind[pairs] = len(sample) + number
             sample = np.concatenate([sample, pairs[first]])
-        chosen = {node: value[sample] for node, value in matters.items()}
-        content, bits = self.distinct_bits(_Kinds(q[sample], k[sample], chosen))
-        content = content[kind]
-        some = np.flatnonzero(content >= 0)
-        return Contents(q[some], k[some], content[some], bits)
+        return _Alike(
+            at, q, k, kind, sample, {node: value[sample] for node, value in matters.items()}
+        )
 
-    def columns(self, q: Int64, k: Int64, matters: dict[Expr, Bool]) -> Iterator[Int64]:
+    def columns(
+        self, q: Int64, k: Int64, q_side: Side, k_side: Side, matters: dict[Expr, Bool]
+    ) -> Iterator[Int64]:
         """Iterate over what decides the content of pairs of pieces."""
-        yield self.q.lengths[q] * (self.k.size + 1) + self.k.lengths[k]
+        yield q_side.cut[q] * (int(k_side.cut.max()) + 1) + k_side.cut[k]
         for start in range(0, len(self.joins), 62):
             column = np.zeros(len(q), np.int64)
             for bit, node in enumerate(self.joins[start : start + 62]):
@@ -161,26 +191,40 @@ class _Rule:
             chosen = np.flatnonzero(matters[node])
             if len(chosen):
                 column = np.full(len(q), -1, np.int64)
-                column[chosen] = atom.kinds(q[chosen], k[chosen])
+                column[chosen] = atom.kinds(q[chosen], k[chosen], q_side, k_side)
                 yield column
 
-    def distinct_bits(self, kinds: _Kinds) -> tuple[Int64, Words]:
-        """Evaluate kinds: the content of each, -1 for an empty one, and the contents' bits."""
-        content = np.full(len(kinds.q), -1, np.int64)
+    def evaluated(self, q: Int64, k: Int64) -> tuple[Int64, Int64, Words]:
+        """Find the contents of pairs of pieces.
+
+        Returns:
+            The places of the pairs that have one, their contents, and the contents' bits.
+        """
+        alike = self.alike(q, k, self.q, self.k)
+        content, bits = self.distinct_bits(alike)
+        content = content[alike.kind]
+        some = np.flatnonzero(content >= 0)
+        return alike.at[some], content[some], bits
+
+    def distinct_bits(self, alike: _Alike) -> tuple[Int64, Words]:
+        """Evaluate a pair of each kind: its content, -1 for an empty one, and the contents' bits."""
+        q, k = alike.q[alike.sample], alike.k[alike.sample]
+        content = np.full(len(q), -1, np.int64)
         step = max(1, MAX_BITS // (self.q.size * self.k.size))
         stored = [np.zeros((0, self.q.size, self.words), np.uint64)]
         count = 0
-        order = self.by_key_pattern(kinds)
+        order = self.by_key_pattern(k, alike.matters)
         for first in range(0, len(order), BATCH * step):
             batch = order[first : first + BATCH * step]
             bits = np.empty((len(batch), self.q.size, self.words), np.uint64)
 
             def fill(start: int, batch: Int64 = batch, bits: Words = bits) -> None:
                 chosen = batch[start : start + step]
-                bits[start : start + step] = self.inside(kinds, chosen)
-                here = np.flatnonzero(kinds.matters[self.rule][chosen])
+                matters = {node: value[chosen] for node, value in alike.matters.items()}
+                bits[start : start + step] = self.inside(q[chosen], k[chosen])
+                here = np.flatnonzero(matters[self.rule])
                 if len(here):
-                    bits[start + here] &= self.bits(self.rule, kinds, chosen[here])
+                    bits[start + here] &= self.bits(self.rule, q[chosen], k[chosen], matters, here)
 
             spread(fill, range(0, len(batch), step))
             some = np.flatnonzero(bits.any(axis=(1, 2)))
@@ -190,50 +234,43 @@ class _Rule:
             count += len(first_of)
         return content, np.concatenate(stored)
 
-    def by_key_pattern(self, kinds: _Kinds) -> Int64:
-        """Order kinds so that those with one pattern of keys are neighbours."""
-        used = [atom for node, atom in self.atoms.items() if kinds.matters[node].any()]
-        patterns = [atom.patterns[1].of for atom in used if atom.is_indexed]
+    def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
+        """Order pairs so that those with one pattern of keys are neighbours."""
+        used = [atom for node, atom in self.atoms.items() if matters[node].any()]
+        patterns = [atom.patterns("k", self.k).of for atom in used if atom.is_indexed]
         if not patterns:
-            return np.arange(len(kinds.q))
-        return np.argsort(unique_rows(patterns)[1][kinds.k], kind="stable")
+            return np.arange(len(k))
+        return np.argsort(unique_rows(patterns)[1][k], kind="stable")
 
-    def inside(self, kinds: _Kinds, chosen: Int64) -> Words:
-        """[chosen, size of q, words] which pairs of tokens lie in the pieces."""
-        bits = np.full((len(chosen), self.q.size, self.words), ~np.uint64(0))
-        q, k = self.q.lengths[kinds.q[chosen]], self.k.lengths[kinds.k[chosen]]
-        short = np.flatnonzero((q < self.q.size) | (k < self.words * 64))
+    def inside(self, q: Int64, k: Int64) -> Words:
+        """[pairs, size of q, words] which pairs of tokens lie in the pieces."""
+        bits = np.full((len(q), self.q.size, self.words), ~np.uint64(0))
+        rows, columns = self.q.lengths[q], self.k.lengths[k]
+        short = np.flatnonzero((rows < self.q.size) | (columns < self.words * 64))
         if len(short):
-            rows = np.arange(self.q.size) < q[short, None]
-            columns = packed(np.arange(self.k.size) < k[short, None])
-            bits[short] = np.where(rows[:, :, None], columns[:, None, :], np.uint64(0))
+            in_rows = np.arange(self.q.size) < rows[short, None]
+            in_columns = packed(np.arange(self.k.size) < columns[short, None])
+            bits[short] = np.where(in_rows[:, :, None], in_columns[:, None, :], np.uint64(0))
         return bits
 
-    def bits(self, node: Expr, kinds: _Kinds, chosen: Int64) -> Words:
-        """[chosen, size of q, words] values of a part in kinds where it matters."""
+    def bits(
+        self, node: Expr, q: Int64, k: Int64, matters: dict[Expr, Bool], chosen: Int64
+    ) -> Words:
+        """[chosen, size of q, words] values of a part in chosen pairs, in which it matters."""
         if node in self.atoms:
-            return self.atoms[node].bits(kinds.q[chosen], kinds.k[chosen])
+            return self.atoms[node].bits(q[chosen], k[chosen])
         if node.op == "not":
-            return ~self.bits(node.args[0], kinds, chosen)
+            return ~self.bits(node.args[0], q, k, matters, chosen)
         join = np.bitwise_and if node.op == "and" else np.bitwise_or
         neutral = ~np.uint64(0) if node.op == "and" else np.uint64(0)
         out = np.full((len(chosen), self.q.size, self.words), neutral)
         for part in node.args:
-            here = np.flatnonzero(kinds.matters[part][chosen])
+            here = np.flatnonzero(matters[part][chosen])
             if len(here) == len(chosen):
-                join(out, self.bits(part, kinds, chosen), out=out)
+                join(out, self.bits(part, q, k, matters, chosen), out=out)
             elif len(here):
-                out[here] = join(out[here], self.bits(part, kinds, chosen[here]))
+                out[here] = join(out[here], self.bits(part, q, k, matters, chosen[here]))
         return out
-
-
-def _members(q: Int64, k: Int64, q_pieces: int, k_pieces: int) -> Pairs:
-    """Return the pairs of pieces of pairs of groups."""
-    rows = np.minimum(GROUP, q_pieces - q * GROUP)
-    columns = np.minimum(GROUP, k_pieces - k * GROUP)
-    owner, row = ranges(q * GROUP, rows)
-    first, column = ranges((k * GROUP)[owner], columns[owner])
-    return row[first], column
 
 
 def _as_rows(bits: Words) -> NDArray[np.uint32]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from radialbench.maskgen.compiler.blocks import distinct
 from radialbench.maskgen.order import Coordinates
 
 Int64 = NDArray[np.int64]
@@ -14,8 +15,11 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 
+MIN_GROUP = 8
+"""Pieces of a group on average, at least."""
+
 GROUP = 16
-"""Pieces that are bounded together before they are bounded one by one."""
+"""Pieces of a group where the order has no rows."""
 
 MAX_SIDE = 8192
 """Most tokens of a block's side: the bits of one such block fill 8 MiB."""
@@ -56,11 +60,20 @@ class Side:
         return np.minimum(places, self.stop[:, None] - 1)
 
     @cached_property
-    def groups(self) -> "Side":
-        """Runs of `GROUP` neighbouring pieces; the positions between them count as theirs."""
-        first = np.arange(0, len(self), GROUP)
-        last = np.minimum(first + GROUP, len(self)) - 1
-        return Side(self.at, 0, self.start[first], self.stop[last])
+    def cut(self) -> Int64:
+        """[pieces] number that is equal for pieces of one length."""
+        return self.lengths
+
+    @cached_property
+    def groups(self) -> "Groups":
+        """Runs of neighbouring pieces, such as those that begin in one frame."""
+        first = np.unique(np.searchsorted(self.start, _slabs(self.at)))
+        first = first[first < len(self)]
+        # Enough pieces in a group for its bounds to be worth it.
+        every = max(1, MIN_GROUP * len(first) // len(self))
+        pointer = np.concatenate([[0], first[first > 0][every - 1 :: every], [len(self)]])
+        start, stop = self.start[pointer[:-1]], self.stop[pointer[1:] - 1]
+        return Groups(self.at, int((stop - start).max()), start, stop, self, pointer)
 
     def extremes(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """[pieces] least and greatest of the values by position; infinite where one is nan."""
@@ -71,6 +84,54 @@ class Side:
             unknown = np.isnan(low)
             low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
         return low, high
+
+
+@dataclass(frozen=True, eq=False)
+class Groups(Side):
+    """Groups of pieces as pieces; positions between the pieces of a group count as the group's.
+
+    Attributes:
+        pieces: The pieces.
+        pointer: [groups + 1] group g has the pieces `pointer[g]` to `pointer[g + 1]`.
+    """
+
+    pieces: Side
+    pointer: Int64
+
+    @cached_property
+    def count(self) -> Int64:
+        """[groups] pieces of each."""
+        return np.diff(self.pointer)
+
+    @cached_property
+    def of(self) -> Int64:
+        """[pieces] group of each piece."""
+        return np.repeat(np.arange(len(self)), self.count)
+
+    @cached_property
+    def cut(self) -> Int64:
+        """[groups] number that is equal for groups that are cut alike."""
+        rows = np.full((len(self), int(self.count.max()), 2), -1, np.int64)
+        place = np.arange(len(self.pieces)) - self.pointer[self.of]
+        rows[self.of, place, 0] = self.pieces.start - self.start[self.of]
+        rows[self.of, place, 1] = self.pieces.lengths
+        return distinct(rows.reshape(len(self), -1).view(np.uint64))[1]
+
+
+def _slabs(at: Coordinates) -> Int64:
+    """Return positions where the order of tokens begins anew: frames, rows of tiles, or rows."""
+    grid, order = at.grid, at.order
+    if order.kind == "tiles":
+        frames, rows, _ = (np.diff(edges) for edges in order.tile_edges(grid))
+        lengths = np.multiply.outer(frames, rows).ravel() * grid.width
+    elif order.kind == "raster":
+        lengths = np.full(grid.frames, grid.frame_tokens)
+    elif order.kind == "space_major":
+        lengths = np.full(grid.height, grid.width * grid.frames)
+    else:
+        return np.arange(0, grid.seq_len, GROUP)
+    starts = grid.video_start + np.cumsum(lengths) - lengths
+    return np.unique([0, *starts, grid.text_start, grid.text_start + grid.text_tokens])
 
 
 def whole_blocks(at: Coordinates, block: int) -> Side:
