@@ -1,6 +1,7 @@
 """compile_mask: from a mask and a grid to the blocks that a kernel visits."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from radialbench.maskgen.compiler.bind import BoundMask, bind
 from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_pairs
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
-from radialbench.maskgen.compiler.rules import Contents, contents
-from radialbench.maskgen.compiler.sides import MAX_SIDE, Side, whole_blocks
+from radialbench.maskgen.compiler.rules import contents
+from radialbench.maskgen.compiler.sides import MAX_SIDE, whole_blocks
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, join, name
@@ -26,15 +27,16 @@ from radialbench.maskgen.language.tree import (
     Rounded,
     TokenRule,
 )
+from radialbench.maskgen.library import as_spec
 from radialbench.maskgen.order import Coordinates as TokenCoordinates
-from radialbench.maskgen.table import BlockTable, Csr, block_lengths, pack_bits, unpack_bits
+from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 
 def compile_mask(
-    spec: MaskSpec,
+    mask: MaskSpec | str | Path,
     grid: TokenGrid,
     block_m: int = 128,
     block_n: int = 128,
@@ -46,7 +48,7 @@ def compile_mask(
     Never builds the token matrix: time and memory grow with the blocks kept, not with seq_len².
 
     Args:
-        spec: Which pairs attend.
+        mask: Which pairs attend; or the name of a mask of the library, or the path of a file.
         grid: Token layout.
         block_m: Query tokens of a block, 1 to 8,192.
         block_n: Key tokens of a block, 1 to 8,192.
@@ -62,6 +64,7 @@ def compile_mask(
         if not whole or not 1 <= block <= MAX_SIDE:
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
     _reuse_memory()
+    spec = as_spec(mask)
     return _Compiler(bind(spec, grid), block_m, block_n, tables or {}).table(spec.identity)
 
 
@@ -178,7 +181,7 @@ class _Compiler:
     def blocks(
         self, rule: Expr, rows: Int64, **axes: Int64
     ) -> tuple[Int64, Int64, NDArray[np.uint32]]:
-        """Return the blocks of some rows: row · columns + column, content, and the contents' bits."""
+        """Return blocks of some rows: row · columns + column, content, and the contents' bits."""
         found = contents(rule, Coordinates(self.q.take(rows), self.k, self.matrices, axes))
         words = -(-self.k.size // 32)
         bits = np.ascontiguousarray(found.bits.astype("<u8", copy=False)).view("<u4")
@@ -193,7 +196,8 @@ class _Compiler:
         if len(key):
             row = key // len(self.k)
             first = np.flatnonzero(np.diff(row, prepend=-1))
-            words = pack_bits(bits.any(axis=2))[content]
+            some: Bool = np.any(bits, axis=2)
+            words = pack_bits(some)[content]
             attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)
         flat = attends.ravel()[: self.grid.seq_len]
         return np.flatnonzero(~flat & ~self.at.pad)

@@ -79,9 +79,9 @@ class Atom:
                     continue
                 if word[0] != "r" or [part.axis for part in at.values()].count(word) == 1:
                     at[word] = at[word].modulo(period)
-        axes = {word: part.axis if word[0] == "r" else word[0] for word, part in at.items()}
-        for axis in sorted(set(axes.values())):
-            yield Digit.joining({word: at[word] for word in at if axes[word] == axis})
+        axis = {word: part.axis if word[0] == "r" else word[0] for word, part in at.items()}
+        for one in sorted(set(axis.values())):
+            yield Digit.joining({word: at[word] for word in at if axis[word] == one})
 
     @property
     def is_indexed(self) -> bool:
@@ -143,7 +143,7 @@ class Atom:
         if self.matrix is not None:
             return self.matrix.blocks.ravel()
         shape = [digit.size for digit in self.digits]
-        values = {}
+        values: dict[str, Float] = {}
         for axis, digit in enumerate(self.digits):
             along = [1] * len(shape)
             along[axis] = -1
@@ -182,7 +182,8 @@ class Atom:
             self._fill(out, row, some, of_k, int(by_key[some[0]]))
         if place is None:
             return out
-        return np.take_along_axis(out, place[pattern][:, :, None], axis=1)
+        rows = place[pattern] + np.arange(0, out.shape[0] * out.shape[1], out.shape[1])[:, None]
+        return out.reshape(-1, out.shape[2]).take(rows, axis=0)
 
     def _fill(self, out: Words, row: Int64, some: Int64, keys: "Patterns", pattern: int) -> None:
         """Look up the pairs `some`, whose keys have one pattern; `row` are their rows' indices."""
@@ -217,7 +218,7 @@ class Atom:
             part = slice(first, first + step)
             at_q = self.q.positions[q[part]][:, :, None]
             at_k = self.k.positions[k[part]][:, None, :]
-            values = {}
+            values: dict[str, Float] = {}
             for digit in self.digits:
                 place = np.zeros((), np.int64)
                 for index, at in ((digit.q, at_q), (digit.k, at_k)):

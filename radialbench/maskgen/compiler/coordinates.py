@@ -52,11 +52,11 @@ class Coordinate:
         if period >= len(self.values):
             return self
         if self.q is not None and self.k is not None:
-            values = self.values[0] - np.arange(2.0 * period - 1)
+            values = self.values[0] - np.arange(2 * period - 1, dtype=np.float64)
             return Coordinate(self.axis, values, self.q % period, self.k % period)
         residue = (self.values % period).astype(np.int64)
         q, k = (None if place is None else residue[place] for place in (self.q, self.k))
-        return Coordinate(self.axis, np.arange(float(period)), q, k)
+        return Coordinate(self.axis, np.arange(period, dtype=np.float64), q, k)
 
     def between(self, first: Int64, last: Int64) -> tuple[Float, Float]:
         """Return the least and the greatest value from the place `first` to `last`."""
@@ -71,7 +71,7 @@ class Coordinate:
     @cached_property
     def falls(self) -> bool:
         """Whether the values fall from place to place."""
-        return bool(np.all(np.diff(self.values) < 0))
+        return bool(np.all(self.values[1:] < self.values[:-1]))
 
 
 class Extremes:
@@ -113,7 +113,7 @@ class Matrix:
 
     def coordinates(self, q: Side, k: Side) -> dict[str, Coordinate]:
         """Return the number of a query's block and that of a key's."""
-        rows, columns = (np.arange(float(count)) for count in self.blocks.shape)
+        rows, columns = (np.arange(count, dtype=np.float64) for count in self.blocks.shape)
         return {
             "q": Coordinate("q", rows, q.at.p // self.block, None),
             "k": Coordinate("k", columns, None, k.at.p // self.block),
@@ -139,7 +139,7 @@ class Matrix:
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """Extents of pieces on a distance's axis; pieces of one extent have the same first and last part.
+    """Extents of pieces along a distance: the first and last part of its place in each.
 
     Attributes:
         axis: The distance.
@@ -191,7 +191,9 @@ class Coordinates:
         self.matrices = dict(matrices or {})
         self._axes = dict(axes or {})
         self._known: dict[str, Coordinate] = {}
-        self._kept: dict[tuple[object, ...], Any] = {}
+        self._all_spans: dict[tuple[str, Side, Side], Spans] = {}
+        self._on_all: dict[tuple[str, Spans], tuple[Float, Float]] = {}
+        self._ends: dict[tuple[str, str, Side], tuple[NDArray[Any], NDArray[Any]]] = {}
 
     def __getitem__(self, word: str) -> Coordinate:
         if word not in self._known:
@@ -249,28 +251,28 @@ class Coordinates:
 
     def _spans(self, axis: str, q: Side, k: Side) -> "Spans":
         key = (axis, q, k)
-        if key not in self._kept:
-            self._kept[key] = Spans.find(
+        if key not in self._all_spans:
+            self._all_spans[key] = Spans.find(
                 axis, self._extremes(axis, "q", q), self._extremes(axis, "k", k)
             )
-        return self._kept[key]
+        return self._all_spans[key]
 
     def _on_spans(self, word: str, spans: "Spans") -> tuple[Float, Float]:
         key = (word, spans)
-        if key not in self._kept:
+        if key not in self._on_all:
             every = np.divmod(np.arange(spans.combinations), len(spans.k[0]))
-            self._kept[key] = self[word].between(*spans.places(*every))
-        return self._kept[key]
+            self._on_all[key] = self[word].between(*spans.places(*every))
+        return self._on_all[key]
 
     def _extremes(self, word: str, side: str, pieces: Side) -> tuple[NDArray[Any], NDArray[Any]]:
         """[pieces] least and greatest value on a side; of a distance, the part of its place."""
         key = (word, side, pieces)
-        if key not in self._kept:
+        if key not in self._ends:
             at = self[word]
             place = at.q if side == "q" else at.k
             assert place is not None
-            self._kept[key] = pieces.extremes(place if word[0] == "r" else at.values[place])
-        return self._kept[key]
+            self._ends[key] = pieces.extremes(place if word[0] == "r" else at.values[place])
+        return self._ends[key]
 
     def _axis(self, side: str, axis: str) -> Int64:
         return self._axes[axis] if axis in self._axes else self.sides[side].at.axis(axis)
@@ -280,10 +282,10 @@ class Coordinates:
             q, k = self._axis("q", word[1:]), self._axis("k", word[1:])
             greatest, least = int(q.max()), int(k.min())
             span = greatest - int(q.min()) + int(k.max()) - least + 1
-            values = greatest - least - np.arange(float(span))
+            values = greatest - least - np.arange(span, dtype=np.float64)
             return Coordinate(word, values, greatest - q, k - least)
         place = self._axis(word[0], word[1:]).astype(np.int64)
-        values = np.arange(float(place.max() + 1))
+        values = np.arange(place.max() + 1, dtype=np.float64)
         if word[0] == "q":
             return Coordinate(word, values, place, None)
         return Coordinate(word, values, None, place)
@@ -411,14 +413,15 @@ def periods(rule: Expr, greatest: Mapping[str, float]) -> dict[str, int]:
     most: dict[Expr, float] = {}
     for node in rule.walk():
         parts = [most[argument] for argument in node.args]
+        most[node] = np.inf
         if node.op == "name":
             most[node] = greatest[str(node.value)]
-        elif node.op == "number":
-            value = float(node.value or 0)
-            most[node] = abs(value) if value % 1 == 0 else np.inf
-        else:
-            known = {"+": sum, "-": sum, "*": prod, "neg": sum}.get(node.op)
-            most[node] = known(parts) if known else np.inf
+        elif isinstance(node.value, float) and node.value % 1 == 0:
+            most[node] = abs(node.value)
+        elif node.op in ("+", "-", "neg"):
+            most[node] = sum(parts)
+        elif node.op == "*":
+            most[node] = prod(parts)
     found: dict[str, set[int]] = {}
     stack, seen = [(rule, 0)], set()
     while stack:
@@ -426,9 +429,10 @@ def periods(rule: Expr, greatest: Mapping[str, float]) -> dict[str, int]:
         if (node, period) in seen:
             continue
         seen.add((node, period))
-        divisor = node.args[1].value if node.op == "%" and node.args[1].op == "number" else None
-        if divisor and divisor >= 1 and divisor % 1 == 0 and most[node.args[0]] <= MAX_EXACT:
-            stack.append((node.args[0], int(divisor)))
+        divisor = node.args[1].value if node.op == "%" else None
+        whole = isinstance(divisor, float) and divisor >= 1 and divisor % 1 == 0
+        if whole and most[node.args[0]] <= MAX_EXACT:
+            stack.append((node.args[0], int(divisor or 1)))
             continue
         if node.op == "name":
             found.setdefault(str(node.value), set()).add(period)

@@ -207,7 +207,7 @@ class _Rule:
         return alike.at[some], content[some], bits
 
     def distinct_bits(self, alike: _Alike) -> tuple[Int64, Words]:
-        """Evaluate a pair of each kind: its content, -1 for an empty one, and the contents' bits."""
+        """Evaluate a pair of each kind: its content, -1 where empty, and the contents' bits."""
         q, k = alike.q[alike.sample], alike.k[alike.sample]
         content = np.full(len(q), -1, np.int64)
         step = max(1, MAX_BITS // (self.q.size * self.k.size))
