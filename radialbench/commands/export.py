@@ -165,7 +165,8 @@ def _write(
     records: "Sequence[TuningRecord]", format: str, out: Path, storage: str | None, *, json: bool
 ) -> None:
     """Write records in a format, and report how many keep the default, and how many are stale."""
-    from radialbench.autotune.export import Chosen, is_stale, load_config_format, write_texts
+    from radialbench.autotune.export import Chosen, load_config_format, write_texts
+    from radialbench.kernels.tuned import stale_reasons
     from radialbench.records.store import WriteError
 
     texts = load_config_format(format)(Chosen(tuple(records), storage))
@@ -174,7 +175,7 @@ def _write(
     except WriteError as error:
         fail(str(error), FAILED)
     kept = sum(record.source == "default" for record in records)
-    stale = sum(map(is_stale, records))
+    stale = sum(bool(stale_reasons(record)) for record in records)
     if json:
         facts = {"files": list(map(str, files)), "format": format}
         print_json({**facts, "configurations": len(records), "default": kept, "stale": stale})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import RecordError, load_plugin, unknown
-from radialbench.kernels.tuned import SOURCES, compiler_version, shipped_records, source_hash
+from radialbench.kernels.tuned import shipped_records
 from radialbench.records.store import write_errors
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import files_of, read_records
@@ -91,14 +91,6 @@ def choose_records(
             f"{', '.join(sorted({record.key.device for record in every}))}"
         )
     return list(kept.values())
-
-
-def is_stale(record: TuningRecord) -> bool:
-    """Return whether a record is of another version of the kernel or its compiler than this one."""
-    backend = record.key.backend
-    if backend not in SOURCES:
-        return True
-    return bool(record.stale_reasons(source_hash(backend), compiler_version(backend)))
 
 
 def write_texts(out: Path, texts: Texts) -> list[Path]:
