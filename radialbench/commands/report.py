@@ -8,6 +8,7 @@ import typer
 
 from radialbench.commands.console import at_width
 from radialbench.commands.options import (
+    AcrossMachines,
     AcrossVersions,
     Gate,
     Gates,
@@ -39,6 +40,7 @@ def report(
     gates: Gates = None,
     noise_floor: NoiseFloor = None,
     across_versions: AcrossVersions = False,
+    across_machines: AcrossMachines = False,
     format: Annotated[
         str | None,
         typer.Option(
@@ -63,10 +65,12 @@ def report(
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
     options: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
-    options |= {"--across-versions": across_versions}
+    options |= {"--across-versions": across_versions, "--across-machines": across_machines}
     if baseline is None and (given := [name for name, value in options.items() if value]):
         raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
-    summary = load_summary(path, baseline, check=checker(gate, gates, noise_floor, across_versions))
+    across = {"across_versions": across_versions, "across_machines": across_machines}
+    compare = checker(gate, gates, noise_floor, **across)
+    summary = load_summary(path, baseline, check=compare)
     if summary.check:
         summary = replace(summary, check=mark_unrepeated(summary.check))
     if out and out.suffix == ".parquet":

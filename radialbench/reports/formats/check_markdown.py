@@ -36,6 +36,7 @@ def render(result: CheckResult) -> str:
         parts.append(f"And {more} more.")
     notes = [f"- changed: {escape(line)}" for line in result.changed]
     notes += [f"- gate: {escape(line)}" for line in result.gates]
+    notes += [f"- resolution: {escape(line)}" for line in result.resolution]
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
