@@ -26,17 +26,9 @@ import numpy as np
 from benchmarks.noise import KINDS, Noise, Resampled, slower
 from benchmarks.parts import RESULTS, described, file_hash, timing_of, write_rows
 from radialbench.records.result import Record
+from radialbench.reports.check import noise as differences
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.history import MetricHistory, history, run_of
-from radialbench.reports.check.noise import (
-    COLUMNS,
-    describe_noise,
-    equal_codes,
-    noise_floors,
-    sittings_of,
-    spread_cells,
-    spreads,
-)
 from radialbench.reports.check.verdict import (
     TIMES_AGAIN,
     Outcome,
@@ -139,12 +131,13 @@ def simulate(name: str, protocol: str, comparisons: int = COMPARISONS) -> Row:
         return counted(name, protocol, Noise(like(), seed=1, kind=name), comparisons)
     runs = read_runs(RECORDS[name])
     floor = [floors_of(runs)] if protocol == WITH_FLOOR else []
-    return counted(name, protocol, Resampled(sittings_of(runs), seed=1), comparisons, *floor)
+    noise = Resampled(differences.sittings_of(runs), seed=1)
+    return counted(name, protocol, noise, comparisons, *floor)
 
 
 def floors_of(runs: Sequence[RunRecords]) -> dict[str, float]:
     """Return the noise floor of recorded runs by the names of `Resampled`."""
-    floors = noise_floors(runs)
+    floors = differences.noise_floors(runs)
     for place in range(CASES):
         floors[f"case{place}"] = floors[runs[0][place % len(runs[0])].case]
     return floors
@@ -251,31 +244,14 @@ def history_table(rates: Iterable[Row]) -> str:
     return markdown_table(headers, rows, text_columns=0)
 
 
-TEXT = """\
-On {device}: {runs} runs of the {cases} cases of `benchmarks/noise.yaml`, each run in a
-process of its own (`radialbench noise`), in {sittings}, on {machine}.
-
-{spreads}
-
-That is {beside}.
-Of the checks of every run against each earlier one of its sitting, {codes}.{between}
-"""
-
-BETWEEN = """
-
-Between sittings the GPU may be another one of its kind, or have other neighbours. Medians of the
-runs' medians, over those of the first sitting:
-
-{table}
-
-That is up to {most:.1%}, and all cases of a suite may move together."""
+TEXT, BETWEEN = Path(__file__).with_suffix(".txt").read_text("utf-8").split("---\n")
+"""The part on recorded noise, and its end where there are several sittings."""
 
 
 def recorded_text(runs: Sequence[RunRecords]) -> str:
     """Describe recorded runs and what they differ by."""
-    medians = sittings_table(runs)
-    here = runs[-1][-1].environment
-    sizes, codes = [str(len(part)) for part in sittings_of(runs)], equal_codes(runs)
+    here, codes = runs[-1][-1].environment, differences.equal_codes(runs)
+    sizes = [str(len(part)) for part in differences.sittings_of(runs)]
     several = f"{len(sizes)} sittings of {' and '.join(sizes)} runs"
     return TEXT.format(
         device=here.device,
@@ -283,46 +259,28 @@ def recorded_text(runs: Sequence[RunRecords]) -> str:
         cases=len(runs[0]),
         machine=described(here).rsplit("; ", 1)[0],
         spreads=spread_table(runs),
-        beside=describe_noise(spreads(runs)[-1], device="cuda"),
+        beside=differences.describe_noise(differences.spreads(runs)[-1], device="cuda"),
         codes=f"{codes.count(1)} fail, {codes.count(3)} are inconclusive, {codes.count(0)} pass",
         sittings=several if len(sizes) > 1 else "one sitting",
-        between=BETWEEN.format(table=medians, most=farthest(runs)) if medians else "",
+        between=f" {BETWEEN.format(most=farthest(runs))}" if len(sizes) > 1 else "",
     )
 
 
 def spread_table(runs: Sequence[RunRecords]) -> str:
     """Format the differences between runs, in percent."""
-    columns = [place for place, name in enumerate(COLUMNS) if name != "in turn"]
-    cells = map(spread_cells, spreads(runs))
+    columns = [place for place, name in enumerate(differences.COLUMNS) if name != "in turn"]
+    cells = map(differences.spread_cells, differences.spreads(runs))
     rows = [[row[place] for place in columns] for row in cells]
-    return markdown_table([COLUMNS[place] for place in columns], rows, text_columns=1)
-
-
-def sittings_table(runs: Sequence[RunRecords]) -> str:
-    """Format every sitting's medians over the first one's; empty if there is only one."""
-    parts = sittings_of(runs)
-    headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
-    rows = [
-        (record.case, "1", *(f"{ratio:.4f}" for ratio in ratios))
-        for record, ratios in zip(runs[0], _over_first(runs), strict=True)
-    ]
-    return markdown_table(headers, rows, text_columns=1) if len(parts) > 1 else ""
+    return markdown_table([differences.COLUMNS[place] for place in columns], rows, text_columns=1)
 
 
 def farthest(runs: Sequence[RunRecords]) -> float:
-    """Return the largest difference of a case from the first sitting, as a share."""
-    return max((abs(ratio - 1) for ratios in _over_first(runs) for ratio in ratios), default=0.0)
-
-
-def _over_first(runs: Sequence[RunRecords]) -> list[list[float]]:
-    """Return each case's ratios of later sittings' medians to the first one's."""
-    found = []
-    for place in range(len(runs[0])):
-        first, *later = (
-            median(timing_of(run[place]).median_ms for run in part) for part in sittings_of(runs)
-        )
-        found.append([ms / first for ms in later])
-    return found
+    """Return the largest difference of a case's median from the first sitting, as a share."""
+    first, *later = (
+        np.median(np.log([[timing_of(one).median_ms for one in run] for run in part]), axis=0)
+        for part in differences.sittings_of(runs)
+    )
+    return max((float(np.abs(np.expm1(one - first)).max()) for one in later), default=0.0)
 
 
 def aim(rates: Iterable[Row]) -> str:

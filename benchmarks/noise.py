@@ -1,13 +1,13 @@
 """Draw suites with noise: assumed, of several kinds, or resampled from recorded runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.parts import timing_of
-from radialbench.records.measurement import Measurement, Rounds
+from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.records.statistics import estimate_median
 from radialbench.suites.schema import Protocol
@@ -154,10 +154,8 @@ class Resampled:
         starts = np.arange(0, count, STRETCH)
         starts = starts + self.rng.integers(-STRETCH // 2, STRETCH // 2 + 1, len(starts))
         starts = starts.clip(0, max(0, count - STRETCH))
-        places = (starts[:, None] + np.arange(STRETCH)).ravel()[:count].tolist()
-        times = tuple(timing.samples_ms[place] for place in places)
-        timing = replace(timing, samples_ms=times, rounds=_beside(timing.rounds, places))
-        return as_stopped(replace(record, timing=timing), Protocol())
+        drawn = timing.at((starts[:, None] + np.arange(STRETCH)).ravel()[:count].tolist())
+        return as_stopped(replace(record, timing=drawn), Protocol())
 
 
 def as_stopped(record: Record, protocol: Protocol) -> Record:
@@ -176,20 +174,5 @@ def as_stopped(record: Record, protocol: Protocol) -> Record:
         if spent_ms < 1e3 * protocol.min_seconds or len(steady) < protocol.min_samples:
             continue
         if estimate_median(steady).half_width < protocol.target:
-            rounds, times = _beside(timing.rounds, range(count)), timing.samples_ms[:count]
-            timing = replace(timing, samples_ms=times, rounds=rounds, stopped="precise")
-            return replace(record, timing=timing)
+            return replace(record, timing=replace(timing.at(range(count)), stopped="precise"))
     return record
-
-
-def _beside(rounds: Rounds | None, places: Sequence[int]) -> Rounds | None:
-    """Return the telemetry of the calls at these places."""
-    if rounds is None:
-        return None
-
-    columns = {field.name: getattr(rounds, field.name) for field in fields(rounds)}
-    source = columns.pop("source")
-    drawn = {
-        name: tuple(map(column.__getitem__, places)) for name, column in columns.items() if column
-    }
-    return Rounds(source, **drawn)

@@ -10,28 +10,20 @@ paper_step.jsonl.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
+from typing import Any
 
-from benchmarks.parts import RESULTS, Timed, read_lines, source_of
+from benchmarks.parts import RESULTS, PerformanceTarget, Timed, read_lines, source_of, target_table
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.work import call_work
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import read
-from radialbench.reports.doc_tables import PerformanceTarget, find, target_table
-from radialbench.reports.paper import (
-    PEERS,
-    PETA,
-    attention_table,
-    dense_pflop,
-    pflop,
-    sparsity_for,
-    sparsity_table,
-    table_of,
-    work_table,
-)
-from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
+from radialbench.reports import paper as figures
+from radialbench.reports.doc_tables import find
+from radialbench.reports.paper_reference import VIDEOS, Video
 from radialbench.reports.rows import DENSE, interleaved_ratio, speedup
 from radialbench.reports.text import (
     EMPTY_CELL,
@@ -152,28 +144,28 @@ def _times(ratio: Estimate | None) -> str:
 
 def part_table(videos: Iterable[VideoTimes]) -> str:
     """Format every part's time with radial attention and with dense kernels."""
-    names = PEERS.values()
+    names = figures.PEERS.values()
     headers = ("video", "part", "in a call", "radial ms", *(f"{name} ms" for name in names))
     headers = (*headers, *(f"over {name}" for name in names))
     body = []
     for one in videos:
         for part in dict.fromkeys(part.part for part in one.parts):
-            found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
+            found = {peer: one.find(part, peer) for peer in (RADIAL, *figures.PEERS)}
             count = next(part.count for part in found.values() if part)
-            over = map(_times, (one.over(part, peer) for peer in PEERS))
+            over = map(_times, (one.over(part, peer) for peer in figures.PEERS))
             body.append((one.video.title, part, str(count), *map(_ms, found.values()), *over))
     return markdown_table(headers, body, text_columns=2)
 
 
 def inside_table(videos: Iterable[VideoTimes]) -> str:
     """Format the time of attention within each part, and its share of the ideal."""
-    names = PEERS.values()
+    names = figures.PEERS.values()
     headers = ("video", "part", "radial ms", *(f"{name} ms" for name in names), "of ideal")
     body = []
     for one in videos:
-        density = table_of(one.video, one.video.masks[0][0]).block_density
+        density = figures.table_of(one.video, one.video.masks[0][0]).block_density
         for part in dict.fromkeys(part.part for part in one.parts):
-            found = {peer: one.find(part, peer) for peer in (RADIAL, *PEERS)}
+            found = {peer: one.find(part, peer) for peer in (RADIAL, *figures.PEERS)}
             taken = {
                 peer: median(p.attention_ms) for peer, p in found.items() if p and p.attention_ms
             }
@@ -190,12 +182,12 @@ def sum_table(videos: Iterable[VideoTimes]) -> str:
     headers = ("video", "attention", "blocks × count, ms", "whole call, ms", "blocks of the call")
     body = []
     for one in videos:
-        for attention in (RADIAL, *PEERS):
+        for attention in (RADIAL, *figures.PEERS):
             step, blocks = one.find(STEP, attention), one.blocks_ms(attention)
             if step and blocks:
                 whole = step.timing.median_ms
                 row = (format_sig3(blocks), format_sig3(whole), format_percent(blocks / whole))
-                body.append((one.video.title, PEERS.get(attention, attention), *row))
+                body.append((one.video.title, figures.PEERS.get(attention, attention), *row))
     return markdown_table(headers, body, text_columns=2)
 
 
@@ -208,7 +200,7 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
     body = []
     for one in videos:
         claim = one.video.claim
-        for peer, name in PEERS.items():
+        for peer, name in figures.PEERS.items():
             dense, own = one.video_s(peer, radial=False), one.video_s(peer, radial=True)
             if dense is None or own is None:
                 continue
@@ -232,8 +224,10 @@ def video_table(videos: Iterable[VideoTimes]) -> str:
 
 def call_table(videos: Iterable[VideoTimes]) -> str:
     """Format the README's table: calls that were measured whole, and their videos."""
-    over = [f"{what}, over {PEERS[peer]}" for what in ("a call", "a video") for peer in SHOWN]
-    headers = ("video", "radial ms", *(f"{PEERS[peer]} ms" for peer in SHOWN), *over)
+    over = [
+        f"{what}, over {figures.PEERS[peer]}" for what in ("a call", "a video") for peer in SHOWN
+    ]
+    headers = ("video", "radial ms", *(f"{figures.PEERS[peer]} ms" for peer in SHOWN), *over)
     body = []
     for one in videos:
         found = [one.find(STEP, attention) for attention in (RADIAL, *SHOWN)]
@@ -256,7 +250,7 @@ def amdahl(one: VideoTimes, peer: str, *, rest: str | None = None) -> Estimate |
         return None
     if not dense.attention_ms or not other.attention_ms:
         return None
-    density = table_of(one.video, own.mask).density
+    density = figures.table_of(one.video, own.mask).density
     samples = zip(other.timing.samples_ms, other.attention_ms, dense.attention_ms, strict=True)
     ideal = tuple(whole - own_ms + density * dense_ms for whole, own_ms, dense_ms in samples)
     return interleaved_ratio(replace(other.timing, samples_ms=ideal), own.timing)
@@ -269,79 +263,54 @@ WAN = BY_NAME["wan2.1-14b", 1]
 
 def reasons() -> str:
     """Return the list of explanations; every figure in it is computed or the paper's."""
-    items = (_wan_dense(), _hunyuan_dense(), _hunyuan_saved(), _wan_saved(), _sparsities(), _nine())
-    return "\n".join(f"- {' '.join(lines)}" for lines in items)
+    twice, fourfold = BY_NAME["hunyuanvideo", 2], BY_NAME["hunyuanvideo", 4]
+    wan_twice = BY_NAME["wan2.1-14b", 2]
+    videos = {"wan": WAN, "hunyuan": HUNYUAN, "twice": twice, "fourfold": fourfold}
+    facts = {name: _figures(one) for name, one in (videos | {"wan_twice": wan_twice}).items()}
+    work, calls = call_work(WAN.preset, WAN.grid), WAN.schedule.steps * WAN.preset.calls
+    text = (
+        Path(__file__)
+        .with_suffix(".txt")
+        .read_text(encoding="utf-8")
+        .format(
+            **facts,
+            wan_one_call=figures.dense_pflop(WAN) / WAN.preset.calls,
+            wan_bare=calls * (work.total - work.other) / figures.PETA,
+            wan_needed=_needed(WAN, WAN.schedule.dense_layers),
+            wan_blocks=_without_sink("radial_blocks"),
+            wan_pairs=_without_sink("radial_published"),
+            hunyuan_more=claimed(HUNYUAN)[0] - figures.dense_pflop(HUNYUAN),
+            hunyuan_needed=[_needed(HUNYUAN, dense_layers) for dense_layers in (0, 1)],
+            wan_twice_paper=format_percent(wan_twice.claim.sparsity or 0),
+        )
+    )
+    return "\n".join(f"- {' '.join(part.split())}" for part in text.split("\n\n"))
+
+
+def _figures(video: Video) -> dict[str, Any]:
+    """Return figures of a video, of each variant of its mask, and the paper's of its work."""
+    found: dict[str, Any] = {"video": video, "dense": figures.dense_pflop(video)}
+    for mask, name in figures.VARIANTS.items():
+        share = figures.table_of(video, mask).block_density
+        saved = found["dense"] - figures.pflop(video, mask, visited=True)
+        sparsity = format_percent(1 - share)
+        found[name] = {"saved": saved, "sparsity": sparsity, "less": 1 / share}
+    return found | ({"paper": claimed(video)} if video.claim.pflop else {})
+
+
+def _needed(video: Video, dense_layers: int) -> str:
+    """Return the sparsity of the sparse layers that saves as much as the paper says."""
+    model, schedule, (_, saved) = video.preset, video.schedule, claimed(video)
+    sparse = (schedule.steps - schedule.dense_steps) * (model.layers - dense_layers)
+    layer = call_work(model, video.grid).self_attention / model.layers
+    return format_percent(saved * figures.PETA / (model.calls * sparse * layer))
 
 
 def claimed(video: Video) -> tuple[float, float]:
     """Return the paper's PFLOP of a video with dense attention, and those that radial saves."""
     dense, radial = video.claim.dense_pflop, video.claim.pflop
-    assert dense is not None
-    assert radial is not None
+    assert dense is not None and radial is not None
     return dense, dense - radial
-
-
-def _saved(video: Video, mask: str) -> float:
-    return dense_pflop(video) - pflop(video, mask, visited=True)
-
-
-def _sparsity(video: Video, mask: str) -> str:
-    return format_percent(1 - table_of(video, mask).block_density)
-
-
-def _wan_dense() -> tuple[str, ...]:
-    own, (dense, _) = dense_pflop(WAN), claimed(WAN)
-    model, work = WAN.preset, call_work(WAN.preset, WAN.grid)
-    bare = WAN.schedule.steps * model.calls * (work.total - work.other) / PETA
-    return (
-        f"**Wan, dense: {own:.1f} against {dense:.0f}.**",
-        "The same, and it settles how the paper counts: two operations a multiply-add,",
-        f"{WAN.schedule.steps} steps, two calls a step (with the prompt and without), the",
-        f"transformer alone. One call a step would be {own / model.calls:.1f}; without the scores",
-        f"of cross-attention it is {bare:.1f}.",
-    )
-
-
-def _hunyuan_dense() -> tuple[str, ...]:
-    own, (dense, _) = dense_pflop(HUNYUAN), claimed(HUNYUAN)
-    grid = HUNYUAN.grid
-    return (
-        f"**HunyuanVideo, dense: {own:.1f} against {dense:.0f}.**",
-        f"The paper has {dense - own:.1f} more than what is counted as for Wan, with one call a",
-        f"step, since guidance is an input. The text is {grid.text_tokens} of {grid.seq_len:,}",
-        "tokens: no way of counting it makes up for that. The paper does not say what else it",
-        "counts.",
-    )
-
-
-def _hunyuan_saved() -> tuple[str, ...]:
-    own, first = (_saved(HUNYUAN, mask) for mask in (RELEASED, FIRST))
-    _, saved = claimed(HUNYUAN)
-    none, one = (format_percent(sparsity_for(HUNYUAN, saved, dense_layers=n)) for n in (0, 1))
-    return (
-        f"**HunyuanVideo, saved: {own:.1f} against {saved:.0f}.**",
-        "Nearly the same, so what the paper counts besides is in both of its columns, and no",
-        f"self-attention. To save exactly as much the sparse layers would be {none} sparse ({one}",
-        "with the first layer dense, as the paper's text has it and the authors' script has not);",
-        f"the released mask is {_sparsity(HUNYUAN, RELEASED)}. The first release's saves",
-        f"{first:.1f}.",
-    )
-
-
-def _wan_saved() -> tuple[str, ...]:
-    own, first = (_saved(WAN, mask) for mask in (RELEASED, FIRST))
-    _, saved = claimed(WAN)
-    needed = format_percent(sparsity_for(WAN, saved, dense_layers=WAN.schedule.dense_layers))
-    blocks, pairs = (_without_sink(name) for name in ("radial_blocks", "radial_published"))
-    return (
-        f"**Wan, saved: {own:.1f} against {saved:.0f}.**",
-        f"With {WAN.schedule.dense_steps} dense steps and the first layer dense that takes a",
-        f"sparsity of {needed}. The authors' mask at their script's decay of {WAN.decay:g} has",
-        f"{_sparsity(WAN, RELEASED)}, in its first release {_sparsity(WAN, FIRST)}",
-        f"({first:.1f} saved). Without the attention sink the latter has {blocks}, and {pairs}",
-        "where pairs are counted before they are rounded to blocks: the paper's figure is of",
-        "something sparser still, and which mask or decay that is was not published.",
-    )
 
 
 def _without_sink(name: str) -> str:
@@ -349,42 +318,15 @@ def _without_sink(name: str) -> str:
     return format_percent(1 - compile_mask(mask, WAN.grid).density)
 
 
-def _sparsities() -> tuple[str, ...]:
-    twice, fourfold = BY_NAME["hunyuanvideo", 2], BY_NAME["hunyuanvideo", 4]
-    wan = BY_NAME["wan2.1-14b", 2]
-    return (
-        "**Sparsity.** For HunyuanVideo the paper's figures are those of the code's first release,",
-        f"whose mask still had the sink: {_sparsity(twice, FIRST)} and",
-        f"{_sparsity(fourfold, FIRST)}. For Mochi, whose code was never released, the same rule",
-        f"comes within half a point. Wan at 2× has {_sparsity(wan, RELEASED)} (released) or",
-        f"{_sparsity(wan, FIRST)} (first), against",
-        f"{format_percent(wan.claim.sparsity or 0)}, for which no reason was found.",
-    )
-
-
-def _nine() -> tuple[str, ...]:
-    video = BY_NAME["hunyuanvideo", 4]
-    released, first = (1 / table_of(video, mask).block_density for mask in (RELEASED, FIRST))
-    schedule = video.schedule
-    return (
-        "**9× less attention at 509 frames** is of the released mask,",
-        f"{released:.1f}×; the first release's, whose sparsity the paper gives, makes it",
-        f"{first:.1f}×. It is of a sparse layer in a sparse step: {schedule.dense_steps} steps and",
-        f"{schedule.dense_layers} layers stay dense.",
-    )
-
-
-def kernel_target(video: Video, peer: str) -> PerformanceTarget:
+def kernel_target(records: Sequence[Record], video: Video, peer: str) -> PerformanceTarget:
     """Return the target of radial attention against a dense kernel's time × density."""
-
-    def of(records: Sequence[Record]) -> Estimate | None:
-        own = find(records, video.group, video.masks[0][0], "hopper")
-        dense = find(records, video.group, DENSE, peer)
-        if dense is None or own is None or own.table is None:
-            return None
-        return speedup(dense, own).times(own.table.density)
-
-    return PerformanceTarget(f"{video.title}: attention of dense {PEERS[peer]} × density", 0.97, of)
+    own = find(records, video.group, video.masks[0][0], "hopper")
+    dense = find(records, video.group, DENSE, peer)
+    reached = None
+    if dense and own and own.table:
+        reached = speedup(dense, own).times(own.table.density)
+    text = f"{video.title}: attention of dense {figures.PEERS[peer]} × density"
+    return PerformanceTarget(text, 0.97, reached)
 
 
 AGAINST_FA2 = {("hunyuanvideo", 1): 2.3, ("hunyuanvideo", 4): 4.5}
@@ -395,38 +337,37 @@ def step_targets(videos: Sequence[VideoTimes]) -> list[PerformanceTarget]:
     """Return the targets of steps against Amdahl's law, and of whole videos against FA2."""
     lines = {None: "step of Amdahl's law", RADIAL: "the same with the radial call's own rest"}
     targets = [
-        _target(
-            f"{one.video.title}: {what}, over {PEERS[peer]}", 0.97, amdahl(one, peer, rest=rest)
+        PerformanceTarget(
+            f"{one.video.title}: {what}, over {figures.PEERS[peer]}",
+            0.97,
+            amdahl(one, peer, rest=rest),
         )
         for rest, what in lines.items()
         for one in videos
-        for peer in PEERS
+        for peer in figures.PEERS
         if one.find(STEP, peer)
     ]
     for one in videos:
         bound = AGAINST_FA2.get((one.video.model, one.video.length))
         ratio = one.video_ratio("flash")
         if bound and ratio:
-            targets.append(_target(f"{one.video.title}: video over FA2", bound, ratio))
+            targets.append(PerformanceTarget(f"{one.video.title}: video over FA2", bound, ratio))
     return targets
-
-
-def _target(text: str, bound: float, found: Estimate | None) -> PerformanceTarget:
-    return PerformanceTarget(text, bound, lambda _: found)
 
 
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
     records, timed = read(RECORDS).records, read_lines(TIMES, PartTime)
     videos = of_videos(timed)
+    attention = markdown_table(figures.ATTENTION, figures.attention_rows(records), text_columns=3)
     tables = (part_table(videos), inside_table(videos), sum_table(videos))
-    targets = [kernel_target(video, peer) for video in VIDEOS for peer in ("cudnn", "fa3")]
+    targets = [kernel_target(records, video, peer) for video in VIDEOS for peer in ("cudnn", "fa3")]
     return {
-        "work": work_table(),
-        "sparsity": sparsity_table(),
+        "work": markdown_table(figures.WORK, figures.work_rows(VIDEOS), text_columns=2),
+        "sparsity": markdown_table(figures.SPARSITY, figures.sparsity_rows(VIDEOS), text_columns=2),
         "reasons": reasons(),
-        "attention": f"{attention_table(records)}\n\n{source_of(records[-1])}",
+        "attention": f"{attention}\n\n{source_of(records[-1])}",
         "steps": "\n\n".join((*tables, source_of(timed[-1]))),
         "videos": video_table(videos),
-        "targets": target_table(records, [*targets, *step_targets(videos)]),
+        "targets": target_table([*targets, *step_targets(videos)]),
     }

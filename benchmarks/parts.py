@@ -14,6 +14,8 @@ from radialbench.errors import RecordError
 from radialbench.records.codec import from_json
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Environment, Record
+from radialbench.records.statistics import Estimate
+from radialbench.reports.text import EMPTY_CELL, markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -80,3 +82,32 @@ def described(here: Environment) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in here.versions.items())
     command = here.command.split(" -o ")[0]
     return f"{machine}; Python {here.python}, {versions}; `{command}`"
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceTarget:
+    """A ratio that a kernel should reach: at least a bound, or at most it.
+
+    `measured` is None if the records lack its cases; `forms` are the formats of bound and ratio.
+    """
+
+    what: str
+    bound: float
+    measured: Estimate | None
+    at_most: bool = False
+    forms: tuple[str, str] = (".2f", ".2f")
+
+
+def target_table(targets: Iterable[PerformanceTarget]) -> str:
+    """Return a table of targets with the measured ratios and their 95% intervals."""
+    body = []
+    for one in targets:
+        shown, met = EMPTY_CELL, EMPTY_CELL
+        if one.measured is not None:
+            ratio = one.measured.value
+            reached = ratio <= one.bound if one.at_most else ratio >= one.bound
+            shown = format(one.measured, one.forms[1])
+            met = "yes" if reached else "**no**"
+        asked = f"at {'most' if one.at_most else 'least'} {format(one.bound, one.forms[0])}"
+        body.append((one.what, asked, shown, met))
+    return markdown_table(("what", "asked", "measured", "met"), body, text_columns=1)

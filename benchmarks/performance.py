@@ -11,7 +11,7 @@ videos. An order changes no bit of the result, which is compared before anything
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.parts import RESULTS, Timed, measured_here, read_lines, source_of, timing_of
+from benchmarks import parts as common
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import row_blocks, row_order
 from radialbench.maskgen.language.spec import MaskSpec
@@ -28,13 +28,13 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import append, read
-from radialbench.reports.doc_tables import PerformanceTarget, find, shape_tables, target_table
+from radialbench.reports.doc_tables import find, shape_tables
 from radialbench.reports.paper_reference import VIDEOS
 from radialbench.reports.rows import fraction_of_ceiling, interleaved_ratio
 from radialbench.reports.text import format_sig3, markdown_table
 
-RECORDS = RESULTS / "kernels.jsonl"
-ORDERS = RESULTS / "row_order.jsonl"
+RECORDS = common.RESULTS / "kernels.jsonl"
+ORDERS = common.RESULTS / "row_order.jsonl"
 
 S, W1, H1, H4 = (
     "21x30x52/h12d128bf16",
@@ -59,65 +59,53 @@ Case = tuple[str, str, str]
 """Group, mask and backend."""
 
 
-def ceiling(group: str, mask: str, backend: str, bound: float) -> PerformanceTarget:
-    """Return the target of a rate as a share of the matmul's."""
-
-    def of(records: Sequence[Record]) -> Estimate | None:
-        found = find(records, group, mask, backend)
-        return fraction_of_ceiling(found) if found else None
-
-    return PerformanceTarget(f"{SHORT[group]} {mask}: {backend} of the matmul", bound, of)
+def over(records: Sequence[Record], above: Case, below: Case) -> Estimate | None:
+    """Return the ratio of two cases' times; None without one of them."""
+    one, other = find(records, *above), find(records, *below)
+    return (
+        interleaved_ratio(common.timing_of(one), common.timing_of(other)) if one and other else None
+    )
 
 
-def over(above: Case, below: Case) -> Callable[[Sequence[Record]], Estimate | None]:
-    """Return what computes the ratio of two cases' times."""
+def targets(records: Sequence[Record]) -> Iterator[common.PerformanceTarget]:
+    """Yield what the kernels should reach, and what they reach by the records."""
 
-    def of(records: Sequence[Record]) -> Estimate | None:
-        one, other = find(records, *above), find(records, *below)
-        return interleaved_ratio(timing_of(one), timing_of(other)) if one and other else None
+    def ceiling(group: str, backend: str, bound: float) -> common.PerformanceTarget:
+        found = find(records, group, RADIAL, backend)
+        share = fraction_of_ceiling(found) if found else None
+        text = f"{SHORT[group]} {RADIAL}: {backend} of the matmul"
+        return common.PerformanceTarget(text, bound, share)
 
-    return of
+    def against(
+        groups: Iterable[str], mask: str, backend: str, peer: str, bound: float
+    ) -> Iterator[common.PerformanceTarget]:
+        for group in groups:
+            ratio = over(records, (group, mask, peer), (group, mask, backend))
+            text = f"{SHORT[group]} {mask}: {backend} against {peer}"
+            yield common.PerformanceTarget(text, bound, ratio)
 
+    yield from (ceiling(group, "hopper", 1.00) for group in SHAPES)
+    yield ceiling(H4, "hopper", 0.95)
+    yield from against(SHAPES, RADIAL, "hopper", "fa4", 1.08)
+    yield from against([H4], RADIAL, "hopper", "fa4", 1.15)
+    yield from against(SHAPES, "dense", "hopper", "cudnn", 1.00)
+    yield from against(SHAPES, "dense", "hopper", "fa3", 0.97)
+    for group in (S, W1):
+        ratio = over(records, (group, "radial", "hopper"), (group, "radial_whole", "hopper"))
+        text = f"{SHORT[group]} radial: exact over whole blocks, hopper"
+        yield common.PerformanceTarget(text, 1.10, ratio, at_most=True)
+    yield ceiling(W1, "triton", 0.87)
+    yield from against((S, W1, H1, H4), RADIAL, "triton", "flex", 1.00)
+    yield from against((S, W1), RADIAL, "triton", "flex_tma", 1.00)
+    for peer in ("flashinfer_fa3", "fastvideo"):
+        yield from against([WHOLE], RADIAL, "triton", peer, 1.00)
+    for mask in (RADIAL, "radial"):
+        own = find(records, SMALL, mask, "hopper")
+        ratio = over(records, (SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
+        ratio = ratio.times(1 / own.table.density) if ratio and own and own.table else None
+        text = f"small launch {mask}: hopper over dense cudnn × density"
+        yield common.PerformanceTarget(text, 1.30, ratio, at_most=True)
 
-def against(group: str, mask: str, backend: str, peer: str, bound: float) -> PerformanceTarget:
-    """Return the target of a peer's time over ours on the same mask."""
-    found = over((group, mask, peer), (group, mask, backend))
-    return PerformanceTarget(f"{SHORT[group]} {mask}: {backend} against {peer}", bound, found)
-
-
-def exact(group: str) -> PerformanceTarget:
-    """Return the target of the cost of exact blocks over whole ones."""
-    found = over((group, "radial", "hopper"), (group, "radial_whole", "hopper"))
-    text = f"{SHORT[group]} radial: exact over whole blocks, hopper"
-    return PerformanceTarget(text, 1.10, found, at_most=True)
-
-
-def small(mask: str) -> PerformanceTarget:
-    """Return the target of a short sequence against dense attention times density."""
-    over_dense = over((SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
-
-    def of(records: Sequence[Record]) -> Estimate | None:
-        own, found = find(records, SMALL, mask, "hopper"), over_dense(records)
-        return found.times(1 / own.table.density) if found and own and own.table else None
-
-    text = f"small launch {mask}: hopper over dense cudnn × density"
-    return PerformanceTarget(text, 1.30, of, at_most=True)
-
-
-TARGETS = (
-    *(ceiling(group, RADIAL, "hopper", 1.00) for group in SHAPES),
-    ceiling(H4, RADIAL, "hopper", 0.95),
-    *(against(group, RADIAL, "hopper", "fa4", 1.08) for group in SHAPES),
-    against(H4, RADIAL, "hopper", "fa4", 1.15),
-    *(against(group, "dense", "hopper", "cudnn", 1.00) for group in SHAPES),
-    *(against(group, "dense", "hopper", "fa3", 0.97) for group in SHAPES),
-    *(exact(group) for group in (S, W1)),
-    ceiling(W1, RADIAL, "triton", 0.87),
-    *(against(group, RADIAL, "triton", "flex", 1.00) for group in (S, W1, H1, H4)),
-    *(against(group, RADIAL, "triton", "flex_tma", 1.00) for group in (S, W1)),
-    *(against(WHOLE, RADIAL, "triton", name, 1.00) for name in ("flashinfer_fa3", "fastvideo")),
-    *(small(mask) for mask in (RADIAL, "radial")),
-)
 
 LENGTH, STANDS, OURS = "by length", "as they stand", "ours"
 HEAD_DIM = 128
@@ -125,7 +113,7 @@ SCALE = HEAD_DIM**-0.5
 
 
 @dataclass(frozen=True, slots=True)
-class OrderTime(Timed):
+class OrderTime(common.Timed):
     """The time of a launch with its rows in one order, sampled in turn with the others."""
 
     name: str
@@ -196,7 +184,7 @@ def measure(problem: Problem, *, seconds: float) -> Iterator[OrderTime]:
         min_seconds=seconds / 2,
         max_seconds=seconds,
     )
-    here = measured_here("benchmarks.performance")
+    here = common.measured_here("benchmarks.performance")
     for order, timing in zip(calls, times, strict=True):
         yield OrderTime(name, mask.label, heads, order, timing=timing, **here)
 
@@ -216,11 +204,11 @@ def order_table(times: Sequence[OrderTime]) -> str:
 
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
-    records, times = read(RECORDS).records, read_lines(ORDERS, OrderTime)
+    records, times = read(RECORDS).records, common.read_lines(ORDERS, OrderTime)
     return {
-        "targets": f"{target_table(records, TARGETS)}\n\n{source_of(records[-1])}",
+        "targets": f"{common.target_table(targets(records))}\n\n{common.source_of(records[-1])}",
         "shapes": shape_tables(records, TITLES),
-        "order": f"{order_table(times)}\n\n{source_of(times[-1])}",
+        "order": f"{order_table(times)}\n\n{common.source_of(times[-1])}",
     }
 
 

@@ -15,38 +15,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice, permutations
+from itertools import chain, islice, permutations
 from math import ceil
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.parts import RESULTS, ROOT, file_hash, write_rows
-from radialbench.autotune.replay import (
-    SHARES,
-    RegretSummary,
-    Transfer,
-    by_problem,
-    compare_searches,
-    draw_regrets,
-    exhaustive_record,
-    problem_name,
-    summary_of,
-    transfer_regrets,
-    true_times,
-)
+from benchmarks.parts import RESULTS, PerformanceTarget, file_hash, target_table, write_rows
+from radialbench.autotune import replay as replays
 from radialbench.autotune.run import NEIGHBOURS, neighbours
+from radialbench.autotune.search import Search
 from radialbench.autotune.space import format_config
-from radialbench.autotune.trials import SweepTrial, TrialOutcome, read_sweep
-from radialbench.autotune.tuner import TRIALS
+from radialbench.autotune.trials import SweepTrial, Trial, measured, read_sweep
+from radialbench.autotune.tuner import TRIALS, best_of, decide, measure_finals, tune
 from radialbench.kernels.tuned import shipped_records
-from radialbench.records.lookup import FARTHEST, MATCHED, distance
+from radialbench.records.lookup import FARTHEST, MATCHED, ConfigChoice, distance, nearest_config
 from radialbench.records.problem import KernelConfig
+from radialbench.records.statistics import Estimate
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.reports.text import escape, markdown_table
 
-SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SWEEP = RESULTS / "tuning_sweep.jsonl"
 RATES = RESULTS / "tuning.json"
 PICTURE = "tuning.svg"
@@ -57,6 +50,7 @@ HELPED = "tpe, helped"
 """As `tune` runs it on a GPU without records, with the package's records of other GPUs: their best
 configurations of this problem and of near ones are tried after the default."""
 
+SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
 COSTS = {"tpe": SHARES, HELPED: SHARES, "random": SHARES, WHOLE: (*SHARES, 0.5, 0.7, 1.0)}
 """Shares of an exhaustive search's measurements at which each search's best is compared."""
 
@@ -69,6 +63,9 @@ WORST = 0.05
 
 FEWEST = 6
 """Pairs that a step of distance needs for a conclusion."""
+
+KIND = attrgetter(*MATCHED)
+"""What two problems share whose records may serve each other."""
 
 Trials = Sequence[SweepTrial]
 Problems = Mapping[TuningKey, Trials]
@@ -83,27 +80,19 @@ def whole_problems(sweep: Trials) -> dict[TuningKey, tuple[SweepTrial, ...]]:
     trials than for others of these, the sweep was cut off.
     """
     kinds: dict[tuple[object, ...], set[object]] = {}
-    problems = by_problem(sweep)
+    problems = replays.by_problem(sweep)
     for key, recorded in problems.items():
-        kinds.setdefault(_kind(key), set()).update(one.config for one in recorded)
+        kinds.setdefault(KIND(key), set()).update(one.config for one in recorded)
     return {
         key: recorded
         for key, recorded in problems.items()
-        if len({one.config for one in recorded}) == len(kinds[_kind(key)])
+        if len({one.config for one in recorded}) == len(kinds[KIND(key)])
     }
 
 
 def searched(problems: Iterable[Trials]) -> list[Trials]:
     """Return the problems with more candidates than `tune` tries; of others it tries all."""
-    return [recorded for recorded in problems if _cost(recorded) > TRIALS]
-
-
-def replay(problems: Sequence[Trials], seeds: int) -> list[dict[str, Any]]:
-    """Replay every search on every problem with every seed, on all cores."""
-    # Processes are not forked, since this one may have threads.
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        found = pool.map(partial(rates_of, seeds=range(seeds)), problems)
-        return [row for rows in found for row in rows]
+    return [recorded for recorded in problems if measured(recorded) > TRIALS]
 
 
 def rates_of(recorded: Trials, seeds: Sequence[int]) -> list[dict[str, Any]]:
@@ -112,22 +101,58 @@ def rates_of(recorded: Trials, seeds: Sequence[int]) -> list[dict[str, Any]]:
     key = recorded[0].key
     others = [record for record in shipped_records() if record.key.device != key.device]
     for search, shares in COSTS.items():
-        helped = {key: tuple(islice(neighbours(others, key), NEIGHBOURS))}
-        first = helped if search == HELPED else {}
-        found = compare_searches(recorded, [search.partition(",")[0]], seeds, shares, first=first)
-        for share in shares:
-            same = sorted((row for row in found if row.share == share), key=lambda row: row.seed)
+        first = tuple(islice(neighbours(others, key), NEIGHBOURS)) if search == HELPED else ()
+        name = search.partition(",")[0]
+        found = [list(regrets(recorded, name, seed, shares, first)) for seed in seeds]
+        for share, of_share in zip(shares, zip(*found, strict=True), strict=True):
             rows.append(
                 {
-                    "problem": problem_name(recorded[0]),
+                    "problem": replays.problem_name(recorded[0]),
                     "search": search,
                     "share": share,
-                    "trials": same[0].trials,
-                    "of": _cost(recorded),
-                    "regrets": [round(row.regret, 5) for row in same],
+                    "trials": of_share[0][0],
+                    "of": measured(recorded),
+                    "regrets": [round(regret, 5) for _, regret in of_share],
                 }
             )
     return rows
+
+
+def regrets(
+    recorded: Trials,
+    name: str,
+    seed: int,
+    shares: Iterable[float],
+    first: Sequence[KernelConfig] = (),
+) -> Iterator[tuple[int, float]]:
+    """Yield the trials and the regret of a search after each share of the measurements, ascending.
+
+    The result after a share is what `tune` would decide on then, with its runoff, whose samples do
+    not count as trials. The search begins with the default, then with `first`.
+    """
+    candidates, times = replays.recorded_candidates(recorded), replays.true_times(recorded)
+    search = Search(candidates, name, seed=seed, first=first)
+    replay = replays.Replay(recorded, seed=seed)
+    tried: list[Trial] = []
+    for share in shares:
+        count = max(1, round(share * measured(recorded)))
+        while measured(tried) < count and (config := search.suggest(tried)) is not None:
+            tried.append(replay.quick(config, best_ms=None))
+        best = best_of(tried, candidates.default)
+        decision = decide(measure_finals(replay, candidates.default, best))
+        yield measured(tried), replays.regret_of(times, decision.config)
+
+
+@dataclass(frozen=True, slots=True)
+class RegretSummary:
+    """Regrets of one search after a share of the measurements; `high` is the 95th percentile."""
+
+    search: str
+    share: float
+    searches: int
+    median: float
+    high: float
+    worst: float
 
 
 def summaries(rates: Rates) -> list[RegretSummary]:
@@ -135,7 +160,13 @@ def summaries(rates: Rates) -> list[RegretSummary]:
     parts: dict[tuple[str, float], list[float]] = {}
     for row in rates["rows"]:
         parts.setdefault((row["search"], row["share"]), []).extend(row["regrets"])
-    return [summary_of(search, share, regrets) for (search, share), regrets in parts.items()]
+    return [summary_of(*group, found) for group, found in parts.items()]
+
+
+def summary_of(search: str, share: float, found: Sequence[float]) -> RegretSummary:
+    """Summarize the regrets of one search after one share of the measurements."""
+    high = sorted(found)[ceil(0.95 * len(found)) - 1]
+    return RegretSummary(search, share, len(found), median(found), high, max(found))
 
 
 def search_table(rates: Rates) -> str:
@@ -152,15 +183,67 @@ def search_table(rates: Rates) -> str:
     return markdown_table(headers, body, text_columns=1)
 
 
-def search_targets(rates: Rates) -> list[tuple[str, float, float]]:
-    """Return the aims of `tpe`: name, bound, and measured regret."""
+def most(what: str, bound: float, regret: float) -> PerformanceTarget:
+    """Return the aim of a regret."""
+    return PerformanceTarget(what, bound, Estimate(regret), at_most=True, forms=(".0%", ".3%"))
+
+
+def search_targets(rates: Rates) -> list[PerformanceTarget]:
+    """Return the aims of `tpe`."""
     found = {(one.search, one.share): one for one in summaries(rates)}
     targets = []
     for search in ("tpe", HELPED):
         what, one = f"`{search}` after {COST:.0%} of the measurements, ", found[search, COST]
-        targets.append((what + "median", MEDIAN, one.median))
-        targets.append((what + "95th percentile", HIGH, one.high))
+        targets.append(most(what + "median", MEDIAN, one.median))
+        targets.append(most(what + "95th percentile", HIGH, one.high))
     return targets
+
+
+def exhaustive_record(recorded: Trials) -> TuningRecord:
+    """Return the record of an exhaustive search of one problem of a sweep."""
+    one, trials = recorded[0], len(recorded)
+    tuned = tune(
+        replays.recorded_candidates(recorded),
+        replays.Replay(recorded),
+        search="exhaustive",
+        trials=trials,
+    )
+    return tuned.record(
+        one.key,
+        mask=one.mask,
+        kernel=one.kernel,
+        versions=one.versions,
+        created="1970-01-01T00:00:00+00:00",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The configuration that an untuned problem gets from the records of others.
+
+    Both regrets, of that and of the default, are over the best recorded configuration.
+    """
+
+    key: TuningKey
+    label: str
+    choice: ConfigChoice
+    regret: float
+    default: float
+
+
+def transfers_of(problems: Problems) -> Iterator[Transfer]:
+    """Look each problem up in the records that an exhaustive search gives of all others."""
+    records = {key: exhaustive_record(recorded) for key, recorded in problems.items()}
+    for key, recorded in problems.items():
+        times, default = replays.true_times(recorded), recorded[0].config
+        others = [record for other, record in records.items() if other != key]
+        choice = nearest_config(others, key, default=default, feasible=partial(_reasons, times))
+        both = (replays.regret_of(times, one) for one in (choice.config, default))
+        yield Transfer(key, recorded[0].mask.label, choice, *both)
+
+
+def _reasons(times: Mapping[KernelConfig, float], config: KernelConfig) -> list[str]:
+    return [] if config in times else ["it did not end well in the sweep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +265,15 @@ def pairs_of(problems: Problems) -> list[Pair]:
     A configuration that failed on the other problem is left out, as lookups skip it.
     """
     records = {key: exhaustive_record(recorded) for key, recorded in problems.items()}
-    times = {key: true_times(recorded) for key, recorded in problems.items()}
+    times = {key: replays.true_times(recorded) for key, recorded in problems.items()}
     pairs = []
     for tuned, key in permutations(problems, 2):
-        matched = all(getattr(tuned, name) == getattr(key, name) for name in MATCHED)
+        matched = KIND(tuned) == KIND(key)
         config, default = records[tuned].config, records[key].default
         if matched and config in times[key]:
-            best = min(times[key].values())
             same = tuned.mask_fingerprint == key.mask_fingerprint
-            regrets = (times[key][config] / best - 1, times[key][default] / best - 1)
-            pairs.append(Pair(distance(tuned, key), same, *regrets))
+            both = (replays.regret_of(times[key], one) for one in (config, default))
+            pairs.append(Pair(distance(tuned, key), same, *both))
     return pairs
 
 
@@ -204,7 +286,7 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
             f"{row.key.frames} × {row.key.tokens_per_frame:,}",
             str(row.key.batch * row.key.heads),
             f"`{row.key.backend}`",
-            "the default" if row.source == "default" else format_config(row.config),
+            "the default" if row.choice.source == "default" else format_config(row.choice.config),
             f"{row.regret:.2%}",
             f"{row.default:.2%}",
         )
@@ -213,14 +295,14 @@ def transfer_table(rows: Sequence[Transfer]) -> str:
     return markdown_table(headers, body, text_columns=5)
 
 
-def transfer_targets(rows: Sequence[Transfer]) -> list[tuple[str, float, float]]:
-    """Return the aims of transfers for each kernel: name, bound, and measured regret."""
+def transfer_targets(rows: Sequence[Transfer]) -> list[PerformanceTarget]:
+    """Return the aims of transfers for each kernel."""
     targets = []
     for backend in dict.fromkeys(row.key.backend for row in rows):
-        regrets = [row.regret for row in rows if row.key.backend == backend]
+        found = [row.regret for row in rows if row.key.backend == backend]
         what = f"transfer, `{backend}`, "
-        targets.append((what + "median", MEDIAN, median(regrets)))
-        targets.append((what + "worst", WORST, max(regrets)))
+        targets.append(most(what + "median", MEDIAN, median(found)))
+        targets.append(most(what + "worst", WORST, max(found)))
     return targets
 
 
@@ -231,7 +313,7 @@ def worst_transfer(rows: Sequence[Transfer]) -> str:
     return (
         f"The worst is {escape(worst.label)} on {key.frames} × {key.tokens_per_frame:,} tokens "
         f"with {key.batch * key.heads} heads on `{key.backend}`: {worst.regret:.2%} slower "
-        f"than the best ({escape(worst.reason)})."
+        f"than the best ({escape(worst.choice.reason)})."
     )
 
 
@@ -243,8 +325,8 @@ def distance_table(pairs: Iterable[Pair]) -> str:
         for same, mask in ((True, "same"), (False, "other")):
             some = [pair for pair in part if pair.same_mask == same]
             if some:
-                regrets, defaults = [one.regret for one in some], [one.default for one in some]
-                figures = (median(regrets), max(regrets), median(defaults))
+                given, defaults = [one.regret for one in some], [one.default for one in some]
+                figures = (median(given), max(given), median(defaults))
                 slower = sum(one.regret > one.default for one in some)
                 shown = (f"{figure:.2%}" for figure in figures)
                 body.append((f"{far - 1} to {far}", mask, str(len(some)), *shown, str(slower)))
@@ -284,22 +366,13 @@ def _by_distance(pairs: Iterable[Pair]) -> Iterator[tuple[int, list[Pair]]]:
     yield from sorted(steps.items())
 
 
-def target_table(targets: Iterable[tuple[str, float, float]]) -> str:
-    """Format aims and measured regrets."""
-    body = [
-        (what, f"at most {bound:.0%}", f"{found:.3%}", "yes" if found <= bound else "**no**")
-        for what, bound, found in targets
-    ]
-    return markdown_table(("what", "asked", "measured", "met"), body, text_columns=1)
-
-
 def gains(records: Sequence[TuningRecord]) -> str:
     """Format the gain of tuned records over the default, one table per device."""
-    devices = sorted({record.key.device for record in records})
-    return "\n\n".join(
-        _gains_on(device, sorted((r for r in records if r.key.device == device), key=_order))
-        for device in devices
-    )
+    by_device: dict[str, list[TuningRecord]] = {}
+    names = "key.device key.backend mask.label key.tokens_per_frame key.frames key.heads"
+    for one in sorted(records, key=attrgetter(*names.split())):
+        by_device.setdefault(one.key.device, []).append(one)
+    return "\n\n".join(_gains_on(device, found) for device, found in by_device.items())
 
 
 def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:
@@ -336,11 +409,6 @@ def changed(default: KernelConfig, config: KernelConfig) -> str:
     )
 
 
-def _order(record: TuningRecord) -> tuple[object, ...]:
-    key = record.key
-    return key.backend, record.mask.label, key.tokens_per_frame, key.frames, key.heads
-
-
 def _source(sweep: Sequence[SweepTrial], problems: Problems, rates: Rates) -> str:
     """Describe the sweep."""
     whole = sum(map(len, problems.values()))
@@ -362,7 +430,7 @@ def parts() -> dict[str, str]:
 def measured_parts(sweep: Sequence[SweepTrial], rates: Rates) -> dict[str, str]:
     """Return the parts that the sweep gives."""
     problems = whole_problems(sweep)
-    rows = transfer_regrets([one for recorded in problems.values() for one in recorded])
+    rows = list(transfers_of(problems))
     pairs = pairs_of(problems)
     searches, few = "", len(problems) - len(searched(problems.values()))
     if rates["rows"]:
@@ -395,23 +463,55 @@ def save_picture(path: Path) -> None:
     from radialbench.reports.charts._drawing import drawing, rendered
 
     with drawing():
-        figure, _ = draw_regrets(summaries(json.loads(RATES.read_text(encoding="utf-8"))))
+        figure = draw(summaries(json.loads(RATES.read_text(encoding="utf-8"))))
         path.write_bytes(rendered(figure, "svg"))
 
 
-def _cost(recorded: Trials) -> int:
-    return sum(one.outcome != TrialOutcome.REJECTED for one in recorded)
+def draw(found: Sequence[RegretSummary]) -> "Figure":
+    """Draw the median and the 95th percentile of regrets, each search in a colour of its own."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
+    from radialbench.reports.charts._drawing import COLOURS, GREY, MARKERS, WIDTH
 
-def _kind(key: TuningKey) -> tuple[object, ...]:
-    return key.backend, key.device, key.head_dim, key.dtype, key.direction
+    figure = Figure(figsize=(WIDTH, 4.6))
+    axes = figure.subplots(1, 2, sharey=True)
+    for place, name in enumerate(dict.fromkeys(one.search for one in found)):
+        points = sorted((one for one in found if one.search == name), key=lambda p: p.share)
+        shares = [one.share for one in points]
+        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+        axes[0].plot(shares, [one.median for one in points], label=name, **look)
+        axes[1].plot(shares, [one.high for one in points], label=name, **look)
+    shares = sorted({one.share for one in found})
+    for part, title, aim in zip(axes, ("Median", "95th percentile"), (0.02, 0.05), strict=True):
+        part.set_title(title)
+        part.axhline(aim, color=GREY, linestyle=(0, (4, 2)), linewidth=1)
+        # Zero is the aim, and has its place on this axis.
+        part.set_yscale("symlog", linthresh=0.01)
+        part.set_ylim(bottom=0)
+        part.yaxis.set_major_locator(FixedLocator([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
+        part.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        # So that an exhaustive search, which ends at all of it, leaves the others room.
+        part.set_xscale("log")
+        part.xaxis.set_major_locator(FixedLocator(shares))
+        for axis in (part.xaxis, part.yaxis):
+            axis.set_minor_locator(NullLocator())
+        part.tick_params(axis="x", labelsize=9)
+        part.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        part.set_xlabel("trials, of an exhaustive search's")
+    axes[0].set_ylabel("slower than the best there is")
+    axes[0].legend(frameon=False)
+    return figure
 
 
 def main() -> int:
-    """Replay the searches anew."""
+    """Replay every search on every problem with every seed, on all cores."""
     head = f'{{"sweep": "{file_hash(SWEEP)}", "seeds": {SEEDS}, "rows": ['
-    rows = replay(searched(whole_problems(read_sweep(SWEEP)).values()), SEEDS)
-    write_rows(RATES, rows, head, "]}")
+    problems = searched(whole_problems(read_sweep(SWEEP)).values())
+    # Processes are not forked, since this one may have threads.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        found = pool.map(partial(rates_of, seeds=range(SEEDS)), problems)
+        write_rows(RATES, chain.from_iterable(found), head, "]}")
     return 0
 
 

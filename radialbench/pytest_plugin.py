@@ -75,7 +75,10 @@ class _Checks:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._baseline = _file(config, _given(config, "baseline") or "")
+        # A file, or a run's folder with one.
+        path = (config.invocation_params.dir / (_given(config, "baseline") or "")).resolve()
+        results = path / "results.jsonl"
+        self._baseline = results if results.is_file() else path
         self._results = _given(config, "results") or ""
         self._verdicts: list[Facts] = []
         self._collected = False
@@ -176,7 +179,7 @@ class _Verdict(pytest.Item):
         from radialbench.reports.text import printable
 
         outcome = self._facts["outcome"]
-        reason = f"{outcome}: {printable(self._facts['reason'])}"
+        facts, reason = self._facts, f"{outcome}: {printable(self._facts['reason'])}"
         if outcome == "inconclusive":
             outcome = _given(self.config, "inconclusive")
         if outcome == "skip":
@@ -184,7 +187,11 @@ class _Verdict(pytest.Item):
         if outcome == "xfail":
             pytest.xfail(reason)
         if outcome in FAIL:
-            pytest.fail("\n".join([reason, *_ratio_line(self._facts)]), pytrace=False)
+            if facts["ratio"] is not None:
+                reason += f"\nnow / before: {facts['ratio']:.3f}"
+            if facts["low"] is not None:
+                reason += f" (95% {facts['low']:.3f} to {facts['high']:.3f})"
+            pytest.fail(reason, pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, self.name
@@ -193,18 +200,3 @@ class _Verdict(pytest.Item):
 def _given(config: pytest.Config, name: str) -> str | None:
     given: str | None = config.getoption(f"radialbench_{name}")
     return given
-
-
-def _file(config: pytest.Config, name: str) -> Path:
-    """Return the path of a file, or of the results in a run's folder."""
-    path = (config.invocation_params.dir / name).resolve()
-    results = path / "results.jsonl"
-    return results if results.is_file() else path
-
-
-def _ratio_line(facts: Facts) -> Iterator[str]:
-    """Yield the ratio with its interval, if it has one."""
-    if facts["ratio"] is None:
-        return
-    ends = f" (95% {facts['low']:.3f} to {facts['high']:.3f})" if facts["low"] is not None else ""
-    yield f"now / before: {facts['ratio']:.3f}{ends}"

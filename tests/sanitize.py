@@ -1,10 +1,11 @@
 """Our kernels under NVIDIA's compute-sanitizer, on small shapes: `python -m tests.sanitize`.
 
 Runs memcheck, initcheck and racecheck, each on a process that launches every kernel in its variants
-(short last blocks, partial blocks, groups of heads, key lengths, head dimensions) and compares the
-results with the definition. Exits with 1 if a tool reports an error or a result is wrong, with 2 if
-one cannot run. Needs a GPU and `compute-sanitizer`, of CUDA's toolkit or from
-`pip install nvidia-cuda-sanitizer-api`; takes minutes. --launch does the launches alone.
+(short last blocks, partial blocks, groups of heads, key lengths, shared key heads, fewer queries
+than keys, head dimensions) and compares the results with the definition. Exits with 1 if a tool
+reports an error or a result is wrong, with 2 if one cannot run. Needs a GPU and
+`compute-sanitizer`, of CUDA's toolkit or from `pip install nvidia-cuda-sanitizer-api`; takes
+minutes. --launch does the launches alone.
 
 racecheck needs release 2026.1 or later: earlier ones report hazards of specialized warps on Hopper
 that the barriers between them rule out (2025.3 reports hundreds where 2026.4 reports none).
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.select import kernel_reasons
 from radialbench.kernels.triton.launch import PREPARE, layout_of
 from radialbench.records.problem import KernelConfig
-from tests.kernels.tables import mixed_mask, table_of
+from tests.kernels.tables import mixed_mask, rows_of, table_of
 
 TOOLS = ("memcheck", "initcheck", "racecheck")
 RACECHECK = (2026, 1)
@@ -74,10 +76,11 @@ def launch_all() -> int:
             blocks = (128, 128)
             if kernel_reasons(kernel, torch.bfloat16, head_dim, blocks, target_of("cuda")):
                 continue
-            for label, table, mask, key_len in tables(blocks):
-                right = launch(kernel, head_dim, table, mask, key_len)
+            for (label, table, mask, key_len), kv_heads in product(tables(blocks), (2, 1)):
+                right = launch(kernel, head_dim, kv_heads, table, mask, key_len)
                 wrong += not right
-                print(f"{kernel} {head_dim} {label}: {'right' if right else 'WRONG'}")
+                told = f"{kernel} {head_dim} {kv_heads} {label}"
+                print(f"{told}: {'right' if right else 'WRONG'}")
     return int(wrong > 0)
 
 
@@ -99,18 +102,21 @@ def tables(
     key_len = torch.tensor([0, 177], dtype=torch.int32)
     there = (torch.arange(300) < key_len[:, None])[:, None, None]
     yield "key lengths", grouped, by_head & there, key_len
+    some = upload([rows_of(table_of(mask, *blocks), 1, 150) for mask in masks], "cuda", [1, 0])
+    yield "fewer queries", some, (by_head & there)[:, :, 128:278], key_len
 
 
 def launch(
     kernel: str,
     head_dim: int,
+    kv_heads: int,
     table: DeviceTable,
     mask: torch.Tensor,
     key_len: torch.Tensor | None,
 ) -> bool:
     """Launch once and compare with the definition."""
-    shape = (2, 2, table.seq_len, head_dim)
-    q, k, v = (torch.randn(shape).bfloat16() for _ in range(3))
+    shape, keys = (2, 2, table.q_len, head_dim), (2, kv_heads, table.k_len, head_dim)
+    q, k, v = (torch.randn(size).bfloat16() for size in (shape, keys, keys))
     out = torch.full(shape, torch.nan, dtype=torch.bfloat16).cuda()
     lse = torch.full(shape[:3], torch.nan).cuda()
     inputs, lengths = (q.cuda(), k.cuda(), v.cuda()), None if key_len is None else key_len.cuda()
@@ -122,6 +128,7 @@ def launch(
         key_lens=key_len is not None,
     )
     run(*inputs, out, lse, table.tensors(), lengths, head_dim**-0.5)
+    k, v = (x.expand(-1, 2, -1, -1) for x in (k, v))
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * head_dim**-0.5
     scores = scores.masked_fill(~mask, -torch.inf)
     exact_lse = scores.logsumexp(-1)

@@ -31,7 +31,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record, Status
 from radialbench.records.store import append, read
 from radialbench.reports.page.assemble import page as render
-from radialbench.reports.paper import attention_rows, attention_table
+from radialbench.reports.paper import attention_rows
 from radialbench.reports.paper_reference import VIDEOS, PaperFigures, Video
 from radialbench.reports.summary import summarize
 from radialbench.suites.plan import plan
@@ -111,7 +111,6 @@ def test_attention_is_compared_with_each_dense_kernel() -> None:
     # Three tenths of the blocks in a quarter of the fastest kernel's time.
     assert row[4] == "30.0%"
     assert row[9:] == ("120.0%", "1.88×")
-    assert "6.00×" in attention_table(records)
 
 
 def test_our_kernel_without_a_mask_stands_beside_the_other_dense_ones() -> None:

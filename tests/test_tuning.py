@@ -12,21 +12,21 @@ import pytest
 
 from benchmarks import tuning
 from benchmarks.pages import DOCS
-from benchmarks.parts import file_hash
+from benchmarks.parts import ROOT, file_hash, target_table
 from benchmarks.tuning import (
-    SUITE,
     SWEEP,
     Pair,
     bound_text,
     distance_table,
+    most,
     pairs_of,
     rates_of,
     searched,
     suggested,
+    transfers_of,
     whole_problems,
 )
 from radialbench.autotune.jobs import tunable_cases
-from radialbench.autotune.replay import transfer_regrets
 from radialbench.autotune.trials import SweepTrial, TrialOutcome, read_sweep
 from radialbench.autotune.tuner import TRIALS
 from radialbench.records.lookup import FARTHEST, distance
@@ -38,6 +38,7 @@ from radialbench.suites.read import load_suite
 from tests.autotune import landscape
 from tests.records.tuned import kept, tuned
 
+SUITE = ROOT / "benchmarks" / "tuning_sweep.yaml"
 TEXT = (DOCS / "tuning.md").read_text(encoding="utf-8")
 SHAPES = [replace(landscape.shape(seed), head_dim=128) for seed in range(3)]
 SUITES = ("scaling", "wan", "hunyuan", "mochi", "smoke_gpu", "paper", "peers")
@@ -119,7 +120,7 @@ def test_problems_whose_candidates_are_all_tried_need_no_search() -> None:
 
 def test_the_table_of_transfers_and_the_worst() -> None:
     page = tuning.measured_parts(made(), {"sweep": "", "seeds": 1, "rows": []})["transfer"]
-    found = transfer_regrets(made())
+    found = list(transfers_of(whole_problems(made())))
     assert [cells[-2:] for cells in rows(page)] == [
         [f"{row.regret:.2%}", f"{row.default:.2%}"] for row in found
     ]
@@ -133,7 +134,7 @@ def test_the_table_of_transfers_and_the_worst() -> None:
 
 
 def test_targets_are_met_up_to_the_bound() -> None:
-    table = tuning.target_table([("one", 0.02, 0.02), ("other", 0.02, 0.0204)])
+    table = target_table([most("one", 0.02, 0.02), most("other", 0.02, 0.0204)])
     assert [cells[1:] for cells in rows(table)] == [
         ["at most 2%", "2.000%", "yes"], ["at most 2%", "2.040%", "**no**"]
     ]  # fmt: skip
@@ -147,7 +148,7 @@ def test_pairs_are_all_that_lookups_may_bring_together() -> None:
     # The third has another head dimension.
     assert [pair.distance for pair in pairs] == [distance(first, second)] * 2
     assert all(pair.same_mask for pair in pairs)
-    found = transfer_regrets([one for recorded in problems.values() for one in recorded])
+    found = list(transfers_of(problems))
     assert [pair.regret for pair in pairs] == [found[1].regret, found[0].regret]
     assert [pair.default for pair in pairs] == [found[1].default, found[0].default]
 

@@ -43,7 +43,7 @@ class TuningJob:
         """The job's name for people."""
         problem = self.case.problem
         batch = f"b{problem.batch}" if problem.batch > 1 else ""
-        shape = f"{batch}h{problem.heads}d{problem.head_dim}"
+        shape = f"{batch}{problem.heads_label}d{problem.head_dim}"
         return f"{self.case.mask.label}/{problem.grid.label}/{shape}/{self.case.backend}"
 
 

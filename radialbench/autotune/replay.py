@@ -1,26 +1,17 @@
 """Replay: searches of recorded trials, without a GPU, and how far from the best they end."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from statistics import median
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from radialbench.autotune.search import Search
 from radialbench.autotune.space import SPACES, Axis, Candidates, Space
 from radialbench.autotune.trials import SweepTrial, Trial, TrialOutcome, measured
-from radialbench.autotune.tuner import Tuned, best_of, decide, measure_finals, tune
+from radialbench.autotune.tuner import Tuned, tune
 from radialbench.errors import AutotuneError
-from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig
-from radialbench.records.tuning import TuningKey, TuningRecord
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SHARES = (0.05, 0.1, 0.15, 0.2, 0.3)
+from radialbench.records.tuning import TuningKey
 
 QUICK_SAMPLES = 6
 FINAL_SAMPLES = 20
@@ -113,7 +104,8 @@ def true_times(recorded: Sequence[SweepTrial]) -> dict[KernelConfig, float]:
 def problem_name(one: SweepTrial) -> str:
     """Return the name of a trial's problem for people."""
     key = one.key
-    shape = f"{key.frames}x{key.tokens_per_frame}/h{key.batch * key.heads}d{key.head_dim}"
+    batch = f"b{key.batch}" if key.batch > 1 else ""
+    shape = f"{key.frames}x{key.tokens_per_frame}/{batch}{key.heads_label}d{key.head_dim}"
     return f"{one.mask.label}/{shape}/{key.backend}"
 
 
@@ -168,185 +160,10 @@ def replay_all(
             key=recorded[0].key,
             tuned=tuned,
             share=measured(tuned.trials) / measured(recorded),
-            regret=_regret(true_times(recorded), tuned.decision.config),
+            regret=regret_of(true_times(recorded), tuned.decision.config),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Regret:
-    """What one search of one problem has found after a share of an exhaustive one's measurements.
-
-    Both regrets, of the search and of the default, are over the best recorded configuration.
-    """
-
-    key: TuningKey
-    search: str
-    seed: int
-    share: float
-    trials: int
-    regret: float
-    default: float
-
-
-def compare_searches(
-    sweep: Sequence[SweepTrial],
-    searches: Sequence[str],
-    seeds: Iterable[int],
-    shares: Sequence[float] = SHARES,
-    *,
-    first: Mapping[TuningKey, Sequence[KernelConfig]] = MappingProxyType({}),
-) -> list[Regret]:
-    """Replay searches on every problem of a sweep.
-
-    The result after a share of the trials is what `tune` would decide on then, with its runoff,
-    whose samples do not count as trials.
-
-    `first` has the configurations that each problem's search begins with, after the default.
-    """
-    seeds = list(seeds)
-    return [
-        row
-        for key, recorded in by_problem(sweep).items()
-        for name in searches
-        for seed in seeds
-        for row in _regrets(recorded, name, seed, sorted(shares), first.get(key, ()))
-    ]
-
-
-def _regrets(
-    recorded: Sequence[SweepTrial],
-    name: str,
-    seed: int,
-    shares: Sequence[float],
-    first: Sequence[KernelConfig],
-) -> Iterator[Regret]:
-    candidates, times = recorded_candidates(recorded), true_times(recorded)
-    default = candidates.default
-    search = Search(candidates, name, seed=seed, first=first)
-    replay = Replay(recorded, seed=seed)
-    tried: list[Trial] = []
-    for share in shares:
-        count = max(1, round(share * measured(recorded)))
-        while measured(tried) < count and (config := search.suggest(tried)) is not None:
-            tried.append(replay.quick(config, best_ms=None))
-        decision = decide(measure_finals(replay, default, best_of(tried, default)))
-        regrets = (_regret(times, config) for config in (decision.config, default))
-        yield Regret(recorded[0].key, name, seed, share, measured(tried), *regrets)
-
-
-def _regret(times: Mapping[KernelConfig, float], config: KernelConfig) -> float:
+def regret_of(times: Mapping[KernelConfig, float], config: KernelConfig) -> float:
+    """Return by how much a configuration is slower than the best, as a share."""
     return times[config] / min(times.values()) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class RegretSummary:
-    """Regrets of one search after a share of the measurements; `high` is the 95th percentile."""
-
-    search: str
-    share: float
-    searches: int
-    median: float
-    high: float
-    worst: float
-
-
-def summary_of(search: str, share: float, regrets: Sequence[float]) -> RegretSummary:
-    """Summarize the regrets of one search after one share of the measurements."""
-    high = sorted(regrets)[ceil(0.95 * len(regrets)) - 1]
-    return RegretSummary(search, share, len(regrets), median(regrets), high, max(regrets))
-
-
-def exhaustive_record(recorded: Sequence[SweepTrial]) -> TuningRecord:
-    """Return the record of an exhaustive search of one problem of a sweep."""
-    candidates, one = recorded_candidates(recorded), recorded[0]
-    tuned = tune(candidates, Replay(recorded), search="exhaustive", trials=len(recorded))
-    return tuned.record(
-        one.key,
-        mask=one.mask,
-        kernel=one.kernel,
-        versions=one.versions,
-        created="1970-01-01T00:00:00+00:00",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """The configuration that an untuned problem gets from the records of others.
-
-    Both regrets, of that and of the default, are over the best recorded configuration.
-    """
-
-    key: TuningKey
-    label: str
-    source: str
-    reason: str
-    config: KernelConfig
-    regret: float
-    default: float
-
-
-def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
-    """Look each problem up in the records that an exhaustive search gives of all others."""
-    problems = by_problem(sweep)
-    records = {key: exhaustive_record(recorded) for key, recorded in problems.items()}
-    return [_transfer(recorded, records) for recorded in problems.values()]
-
-
-def _transfer(
-    recorded: Sequence[SweepTrial], records: Mapping[TuningKey, TuningRecord]
-) -> Transfer:
-    key, times, default = recorded[0].key, true_times(recorded), recorded[0].config
-
-    def reasons(config: KernelConfig) -> list[str]:
-        return [] if config in times else ["it did not end well in the sweep"]
-
-    others = [record for other, record in records.items() if other != key]
-    choice = nearest_config(others, key, default=default, feasible=reasons)
-    config, regrets = choice.config, (_regret(times, one) for one in (choice.config, default))
-    return Transfer(key, recorded[0].mask.label, choice.source, choice.reason, config, *regrets)
-
-
-def draw_regrets(summaries: Sequence[RegretSummary]) -> "tuple[Figure, str]":
-    """Draw the median and the 95th percentile of regrets, each search in a colour of its own.
-
-    Returns:
-        The chart, and its caption.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
-
-    from radialbench.reports.charts._drawing import COLOURS, GREY, MARKERS, WIDTH
-
-    figure = Figure(figsize=(WIDTH, 4.6))
-    axes = figure.subplots(1, 2, sharey=True)
-    names = list(dict.fromkeys(one.search for one in summaries))
-    for place, name in enumerate(names):
-        points = sorted((one for one in summaries if one.search == name), key=lambda p: p.share)
-        shares = [one.share for one in points]
-        look = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-        axes[0].plot(shares, [one.median for one in points], label=name, **look)
-        axes[1].plot(shares, [one.high for one in points], label=name, **look)
-    shares = sorted({one.share for one in summaries})
-    for part, title, aim in zip(axes, ("Median", "95th percentile"), (0.02, 0.05), strict=True):
-        part.set_title(title)
-        part.axhline(aim, color=GREY, linestyle=(0, (4, 2)), linewidth=1)
-        # Zero is the aim, and has its place on this axis.
-        part.set_yscale("symlog", linthresh=0.01)
-        part.set_ylim(bottom=0)
-        part.yaxis.set_major_locator(FixedLocator([0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
-        part.yaxis.set_minor_locator(NullLocator())
-        part.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        # So that an exhaustive search, which ends at all of it, leaves the others room.
-        part.set_xscale("log")
-        part.xaxis.set_major_locator(FixedLocator(shares))
-        part.xaxis.set_minor_locator(NullLocator())
-        part.tick_params(axis="x", labelsize=9)
-        part.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        part.set_xlabel("trials, of an exhaustive search's")
-    axes[0].set_ylabel("slower than the best there is")
-    axes[0].legend(frameon=False)
-    count = max(one.searches for one in summaries)
-    return figure, (
-        f"How much slower than the best configuration what a search hands out is, over {count:,} "
-        "searches each, against the share of all configurations it tried. Dashed: the aim."
-    )

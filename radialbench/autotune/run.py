@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -31,7 +30,7 @@ from radialbench.records.statistics import Estimate, paired_ratio
 from radialbench.records.store import append, reserved
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import put, read_tuning
-from radialbench.suites.plan import Case
+from radialbench.suites.plan import Case, now
 from radialbench.suites.pool import Failed
 
 NEIGHBOURS = 3
@@ -153,7 +152,14 @@ def run(
                 live.close()
             record = None
             if tuned is not None:
-                record = _record(job, tuned)
+                libraries = {"radialbench": __version__, "torch": version("torch")}
+                record = tuned.record(
+                    job.key,
+                    mask=job.case.mask.identity,
+                    kernel=source_hash(job.key.backend),
+                    versions=libraries | compiler_version(job.key.backend),
+                    created=now(),
+                )
                 put(out, record)
                 records.insert(0, record)
             ends.append(JobEnded(place, len(able), job, tuned, record, reason))
@@ -208,8 +214,9 @@ def verify(
             yield Verification(job, record, None, "fails", reason)
             continue
         default, chosen = trials
-        now = paired_ratio(default.samples_ms, chosen.samples_ms)
-        yield Verification(job, record, now, _state(now))
+        ratio = paired_ratio(default.samples_ms, chosen.samples_ms)
+        worse = "slower" if ratio.surely_below(1) else "no gain"
+        yield Verification(job, record, ratio, "holds" if ratio.surely_above(1) else worse)
 
 
 def known_records(jobs: Sequence[TuningJob], out: Path) -> dict[TuningKey, TuningRecord]:
@@ -261,23 +268,6 @@ def _candidates(job: TuningJob) -> Candidates:
 
 def _study(job: TuningJob) -> str:
     return study_name(job.key, source_hash(job.key.backend))
-
-
-def _state(ratio: Estimate) -> str:
-    if ratio.surely_above(1):
-        return "holds"
-    return "slower" if ratio.surely_below(1) else "no gain"
-
-
-def _record(job: TuningJob, tuned: Tuned) -> TuningRecord:
-    libraries = {"radialbench": __version__, "torch": version("torch")}
-    return tuned.record(
-        job.key,
-        mask=job.case.mask.identity,
-        kernel=source_hash(job.key.backend),
-        versions=libraries | compiler_version(job.key.backend),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
 
 
 def _record_trial(

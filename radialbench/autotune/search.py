@@ -188,12 +188,7 @@ class _Sampler:
         named = zip(self._space.axes, self._places[trial.config], strict=True)
         params = {axis.name: index for axis, index in named if axis.name in self._axes}
         self._study.add_trial(
-            create_trial(
-                state=state,
-                value=trial.ms,
-                params=params,
-                distributions=self._axes,
-            )
+            create_trial(state=state, value=trial.ms, params=params, distributions=self._axes)
         )
 
     def _create_sampler(self, step: int) -> "optuna.samplers.BaseSampler":

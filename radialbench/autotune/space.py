@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from radialbench.errors import AutotuneError, unknown
@@ -66,17 +66,9 @@ class Space:
 
 SPACES: dict[str, Space] = {
     "cpu": Space(
-        (
-            Axis("block_m", (32, 64, 128, 256, 512)),
-            Axis("block_n", (32, 64, 128, 256, 512)),
-        )
+        (Axis("block_m", (32, 64, 128, 256, 512)), Axis("block_n", (32, 64, 128, 256, 512)))
     ),
-    "hopper": Space(
-        (
-            Axis("block_n", (64, 128)),
-            Axis("num_stages", (2, 3, 4, 5, 6), limits=(2,)),
-        )
-    ),
+    "hopper": Space((Axis("block_n", (64, 128)), Axis("num_stages", (2, 3, 4, 5, 6), limits=(2,)))),
     "triton": Space(
         (
             Axis("block_m", (16, 32, 64, 128, 256), limits=(16, 256)),
@@ -91,21 +83,6 @@ SPACES: dict[str, Space] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
-    """A configuration that is not tried.
-
-    Attributes:
-        config: The configuration.
-        kind: Kind of the reason, in a word or two.
-        reason: Why.
-    """
-
-    config: KernelConfig
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Candidates:
     """The configurations that may be tried for a problem.
 
@@ -113,26 +90,25 @@ class Candidates:
         space: Their space.
         default: The untuned configuration, with every field set; it is feasible.
         feasible: In the order of the space.
-        rejected: The others.
+        rejected: The others, each with the kind of the reason, in a word or two, and the reason.
     """
 
     space: Space
     default: KernelConfig
     feasible: tuple[KernelConfig, ...]
-    rejected: tuple[Rejection, ...] = ()
+    rejected: dict[KernelConfig, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.default not in self.feasible:
-            reasons = [one.reason for one in self.rejected if one.config == self.default]
+            _, reason = self.rejected.get(self.default, ("", f"got {self.default}"))
             raise AutotuneError(
-                "nothing to compare with: the default configuration cannot run, "
-                f"{reasons[0] if reasons else f'got {self.default}'}"
+                f"nothing to compare with: the default configuration cannot run, {reason}"
             )
 
     @property
     def rejections(self) -> dict[str, int]:
         """Number of rejected configurations, by kind."""
-        return dict(Counter(rejection.kind for rejection in self.rejected))
+        return dict(Counter(kind for kind, _ in self.rejected.values()))
 
 
 def candidates(problem: Problem, backend: str, device: str) -> Candidates:
@@ -154,15 +130,10 @@ def candidates(problem: Problem, backend: str, device: str) -> Candidates:
     if reasons := load_backend(backend).unsupported_reasons(problem, device):
         raise AutotuneError(f"{backend} cannot run what is to be tuned: {'; '.join(reasons)}")
     space = SPACES[backend]
-    feasible, rejected = [], []
-    for config in space.configs():
-        reason = _rejection(config, problem, backend, device)
-        if reason is None:
-            feasible.append(config)
-        else:
-            rejected.append(Rejection(config, *reason))
-    default = default_config(problem, backend, device)
-    return Candidates(space, default, tuple(feasible), tuple(rejected))
+    checked = {one: _rejection(one, problem, backend, device) for one in space.configs()}
+    rejected = {config: reason for config, reason in checked.items() if reason is not None}
+    feasible = tuple(config for config in checked if config not in rejected)
+    return Candidates(space, default_config(problem, backend, device), feasible, rejected)
 
 
 def default_config(problem: Problem, backend: str, device: str) -> KernelConfig:

@@ -45,7 +45,6 @@ class Progress:
         outcomes: Outcomes of all trials, with those of earlier processes.
         measured: Trials that count towards `planned`.
         planned: Trials at most.
-        seconds: Time since this process started it.
         seconds_left: Estimate of the time left; None before the first trial.
     """
 
@@ -56,7 +55,6 @@ class Progress:
     outcomes: Outcomes
     measured: int
     planned: int
-    seconds: float
     seconds_left: float | None
 
 
@@ -96,7 +94,6 @@ class Tuned:
         seed: Its seed.
         edges: Axes on which the chosen configuration is at an end that is no limit of the kernel.
         importance: Each axis's share in the time of good trials; empty with few trials.
-        seconds: Time of this process.
     """
 
     decision: Decision
@@ -107,7 +104,6 @@ class Tuned:
     seed: int
     edges: tuple[str, ...]
     importance: dict[str, float]
-    seconds: float
 
     @property
     def outcomes(self) -> Outcomes:
@@ -212,7 +208,6 @@ def tune(
         seed=seed,
         edges=candidates.space.edges(decision.config),
         importance=importance(candidates.space, ended),
-        seconds=time.monotonic() - start,
     )
 
 
@@ -292,7 +287,6 @@ class _Meter:
             outcomes=count_outcomes(tried),
             measured=done,
             planned=self.planned,
-            seconds=elapsed,
             seconds_left=self._left(elapsed, done),
         )
 

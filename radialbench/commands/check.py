@@ -95,10 +95,7 @@ def check(
         bool, typer.Option("--allow-missing", help="Allow cases of the baseline to be missing.")
     ] = False,
     format: Annotated[
-        str,
-        typer.Option(
-            "--format", help="Print terminal, markdown, github, junit, sarif, bencher or json."
-        ),
+        str, typer.Option(help="Print terminal, markdown, github, junit, sarif, bencher or json.")
     ] = "terminal",
     out: Annotated[
         list[str] | None,
@@ -119,7 +116,7 @@ def check(
     if offline:
         _refuse("an offline check", {"--against": against, **of_against, **of_results})
         code = _check_offline(
-            _required(given, what="suites", example="check --offline smoke_gpu"),
+            _named(given, "suites", "check --offline smoke_gpu", one=False),
             baseline,
             write,
             (format, out or []),
@@ -142,13 +139,13 @@ def check(
 
     if against is not None:
         _refuse("a check against a commit", {"--baseline": baseline, **of_offline})
-        suite = _one(given, what="a suite", example="check smoke_gpu --against main")
+        (suite,) = _named(given, "a suite", "check smoke_gpu --against main", one=True)
         files = _output_files(out or [], keep=())
         result = _check_against(suite, against, compare_files, results, rounds, skip_unchanged)
     else:
         _refuse("a check of results", {**of_against, **of_offline})
         example = "check results/now --baseline results/before"
-        current = Path(_one(given, what="results", example=example))
+        current = Path(*_named(given, "results", example, one=True))
         if baseline is None:
             raise _missing("results and what to compare them with", example)
         files = _output_files(out or [], keep=(current, baseline))
@@ -186,17 +183,11 @@ def _refuse(what: str, options: Mapping[str, object]) -> None:
         )
 
 
-def _required(given: Sequence[str] | None, *, what: str, example: str) -> Sequence[str]:
-    if not given:
-        raise _missing(what, example)
+def _named(given: Sequence[str] | None, what: str, example: str, *, one: bool) -> Sequence[str]:
+    """Return what was named, or refuse nothing, and several where there must be one."""
+    if not given or (one and len(given) > 1):
+        raise _missing(f"{what} and no more" if given else what, example)
     return given
-
-
-def _one(given: Sequence[str] | None, *, what: str, example: str) -> str:
-    first, *more = _required(given, what=what, example=example)
-    if more:
-        raise _missing(f"{what} and no more", example)
-    return first
 
 
 def _missing(what: str, example: str) -> ReportError:
@@ -264,15 +255,7 @@ def _check_against(
     skip_unchanged: bool,
 ) -> "CheckResult":
     """Measure a suite with this version and a commit's in turn, suspects twice, and compare."""
-    from radialbench.reports.check.verdict import (
-        TIMES_AGAIN,
-        CheckResult,
-        Verdict,
-        cases_to_repeat,
-        merge_repeated,
-        passed_unchanged,
-        suspects,
-    )
+    from radialbench.reports.check import verdict
     from radialbench.suites.plan import plan
     from radialbench.suites.read import load_suite, suite_path
     from radialbench.suites.versus import checked_out, this_version
@@ -298,17 +281,18 @@ def _check_against(
 
         left = [case.id for case in cases if case.id not in same]
         first = rounds or ROUNDS
-        result = CheckResult(spec.name, before.name, ())
+        result = verdict.CheckResult(spec.name, before.name, ())
         if left:
             result = measure(left, folder, first)
-        if suspects(result.verdicts):
-            repeated = cases_to_repeat(result.verdicts, left)
+        if verdict.suspects(result.verdicts):
+            repeated = verdict.cases_to_repeat(result.verdicts, left)
             note(f"suspected and measured again: {', '.join(sorted(repeated))}")
-            again: tuple[Verdict, ...] = ()
+            again: tuple[verdict.Verdict, ...] = ()
             if repeated:
-                again = measure(repeated, folder / "again", TIMES_AGAIN * first).verdicts
-            result = merge_repeated(result, again)
-    return replace(result, verdicts=(*result.verdicts, *passed_unchanged(same)))
+                count = verdict.TIMES_AGAIN * first
+                again = measure(repeated, folder / "again", count).verdicts
+            result = verdict.merge_repeated(result, again)
+    return replace(result, verdicts=(*result.verdicts, *verdict.passed_unchanged(same)))
 
 
 def _unchanged(suite: Path, versions: "Mapping[str, Version]") -> frozenset[str]:
@@ -344,12 +328,8 @@ def _check_offline(
         strict: Whether a figure that changed fails, too.
     """
     from radialbench.records.offline import read_offline, write_offline
+    from radialbench.reports import offline_text
     from radialbench.reports.offline_diff import compare_offline, offline_exit_code
-    from radialbench.reports.offline_text import (
-        OfflineChecked,
-        check_offline_format,
-        render_offline,
-    )
     from radialbench.suites.offline import offline
     from radialbench.suites.plan import plan
 
@@ -358,21 +338,26 @@ def _check_offline(
     specs = _load_suites(suites)
     targets, bases = _offline_files(write, specs), _offline_files(baseline, specs)
     for target in targets.values():
-        _check_target(target, bases.values())
+        if target.resolve() in {path.resolve() for path in bases.values()}:
+            raise ReportError(
+                f"{target} is the baseline, and would hide what changed; write another file, or "
+                "leave --baseline out"
+            )
+        _check_writable(target)
     files = _output_files(out, keep=(*targets.values(), *bases.values()))
     for name in (format, *files.values()):
-        check_offline_format(name, compared=baseline is not None)
+        offline_text.check_offline_format(name, compared=baseline is not None)
     before = {name: read_offline(path) for name, path in bases.items()}
     checked = []
     for now in offline({name: plan(spec) for name, spec in specs.items()}):
         name = now.head.suite
         verdicts = compare_offline(before[name], now) if name in before else None
-        checked.append(OfflineChecked(now, verdicts, str(bases.get(name, "")), strict))
+        checked.append(offline_text.OfflineChecked(now, verdicts, str(bases.get(name, "")), strict))
     for one in checked:
         if targets:
             write_offline(targets[one.now.head.suite], one.now)
-    _write_files({path: render_offline(name, checked) for path, name in files.items()})
-    typer.echo(render_offline(format, checked), nl=False)
+    _write_files({path: offline_text.render_offline(name, checked) for path, name in files.items()})
+    typer.echo(offline_text.render_offline(format, checked), nl=False)
     every = [verdict for one in checked for verdict in one.verdicts or ()]
     return offline_exit_code(every, allow_missing=allow_missing, strict=strict)
 
@@ -402,12 +387,3 @@ def _offline_files(path: Path | None, suites: Iterable[str]) -> dict[str, Path]:
             "of the files"
         )
     return {names[0]: path}
-
-
-def _check_target(write: Path, baselines: Iterable[Path]) -> None:
-    if write.resolve() in {path.resolve() for path in baselines}:
-        raise ReportError(
-            f"{write} is the baseline, and would hide what changed; write another file, or leave "
-            "--baseline out"
-        )
-    _check_writable(write)

@@ -84,8 +84,3 @@ def format_duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count and its noun: `1 record`, `2 records`."""
-    return f"{count} {noun}{'s' * (count != 1)}"

@@ -26,8 +26,15 @@ def doctor(json: Json = False) -> None:
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
     from radialbench.kernels.arch import cpu_name, versions
+    from radialbench.kernels.backends import BACKENDS, load_backend
     from radialbench.kernels.measure.environment import cores, gpus, memory_bytes
 
+    needs = {}
+    for name in BACKENDS:
+        try:
+            needs[name] = load_backend(name).needs()
+        except ImportError as error:
+            needs[name] = f"cannot be imported: {error}"
     memory = memory_bytes()
     cards, problem = gpus()
     return {
@@ -37,17 +44,5 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
         "cpu": f"{cpu_name()}, {cores()} cores",
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
         "gpu": [card.text for card in cards] or [problem or "none found"],
-        "backend": _backends(),
+        "backend": needs,
     }
-
-
-def _backends() -> dict[str, str]:
-    from radialbench.kernels.backends import BACKENDS, load_backend
-
-    needs = {}
-    for name in BACKENDS:
-        try:
-            needs[name] = load_backend(name).needs()
-        except ImportError as error:
-            needs[name] = f"cannot be imported: {error}"
-    return needs

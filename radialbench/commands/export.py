@@ -7,22 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from radialbench.commands import FAILED
+from radialbench.commands import FAILED, options
 from radialbench.commands.console import fail, print_json, say
-from radialbench.commands.options import (
-    BlockM,
-    BlockN,
-    EmptyRows,
-    Grid,
-    Json,
-    MaskName,
-    ModelName,
-    Settings,
-    Size,
-    chosen_mask,
-    compiled,
-    scene,
-)
 from radialbench.errors import RecordError
 
 if TYPE_CHECKING:
@@ -45,18 +31,6 @@ app = typer.Typer(
 )
 
 
-def _config_formats() -> list[str]:
-    from radialbench.autotune.export import CONFIG_FORMATS
-
-    return list(CONFIG_FORMATS)
-
-
-def _table_formats() -> list[str]:
-    from radialbench.maskgen.export import EXPORTERS
-
-    return list(EXPORTERS)
-
-
 @app.command()
 def configs(
     study: Annotated[
@@ -69,16 +43,15 @@ def configs(
     format: Annotated[
         str | None,
         typer.Option(
-            "--format", help="json, python, t4, triton or vllm.", autocompletion=_config_formats
+            help="json, python, t4, triton or vllm.",
+            autocompletion=options.names_of("autotune.export", "CONFIG_FORMATS"),
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="File to write; for t4 and vllm a folder."),
+        Path | None, typer.Option("--out", "-o", help="File to write; for t4 and vllm a folder.")
     ] = None,
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Write nothing: measure beside the default again, here."),
+        bool, typer.Option("--check", help="Write nothing: measure beside the default again, here.")
     ] = False,
     backend: Annotated[
         list[str] | None,
@@ -91,7 +64,6 @@ def configs(
     storage: Annotated[
         str | None,
         typer.Option(
-            "--storage",
             help="t4: where the trials are kept, as for tune.",
             show_default="a journal beside the records",
         ),
@@ -99,12 +71,11 @@ def configs(
     suite: Annotated[
         list[str] | None,
         typer.Option(
-            "--suite",
             help="--check: suites that have the problems; repeatable.",
             show_default="the shipped suites",
         ),
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Export tuned configurations; where nothing was faster, the default."""
     if not check and (format is None or out is None):
@@ -126,45 +97,42 @@ def configs(
 
 @app.command()
 def table(
-    mask: MaskName,
+    mask: options.MaskName,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, such as table.npz.")],
     format: Annotated[
         str,
         typer.Option(
-            "--format",
             help="npz (ours), flex (FlexAttention), fa4 (FlashAttention-4), bsr (FlashInfer) or "
             "sparge (SpargeAttn).",
-            autocompletion=_table_formats,
+            autocompletion=options.names_of("maskgen.export", "EXPORTERS"),
         ),
     ] = "npz",
     fill_partial: Annotated[
-        bool,
-        typer.Option("--fill-partial", help="bsr, sparge: attend partial blocks whole."),
+        bool, typer.Option("--fill-partial", help="bsr, sparge: attend partial blocks whole.")
     ] = False,
     arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="sparge: the GPU's architecture.", show_default="sm80"),
+        str | None, typer.Option(help="sparge: the GPU's architecture.", show_default="sm80")
     ] = None,
-    model: ModelName = None,
-    size: Size = None,
-    grid: Grid = None,
-    set: Settings = None,
-    empty_rows: EmptyRows = None,
-    block_m: BlockM = 128,
-    block_n: BlockN = 128,
-    json: Json = False,
+    model: options.ModelName = None,
+    size: options.Size = None,
+    grid: options.Grid = None,
+    set: options.Settings = None,
+    empty_rows: options.EmptyRows = None,
+    block_m: options.BlockM = 128,
+    block_n: options.BlockN = 128,
+    json: options.Json = False,
 ) -> None:
     """Compile a mask and write its block table, for radialbench or another library."""
     from radialbench.maskgen.describe import mask_facts, scene_facts, table_facts
     from radialbench.maskgen.export import load_exporter, save_export
 
     load_exporter(format)
-    where = scene(model, size, grid)
-    spec = chosen_mask(mask, set, empty_rows)
-    made, seconds = compiled(spec, where, block_m, block_n)
-    options = {"partial": "full"} if fill_partial else {}
-    options |= {"arch": arch} if arch is not None else {}
-    added = getattr(save_export(out, made, format, **options), "added_pairs", 0)
+    where = options.scene(model, size, grid)
+    spec = options.chosen_mask(mask, set, empty_rows)
+    made, seconds = options.compiled(spec, where, block_m, block_n)
+    settings = {"partial": "full"} if fill_partial else {}
+    settings |= {"arch": arch} if arch is not None else {}
+    added = getattr(save_export(out, made, format, **settings), "added_pairs", 0)
     if json:
         facts = {"file": str(out), "format": format, "added_pairs": added}
         facts |= {"scene": scene_facts(where.grid, where.model, where.size)}

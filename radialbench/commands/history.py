@@ -30,29 +30,23 @@ def history(
 
     Exits with 0 whether something changed or not, and with 2 on bad input.
     """
-    from radialbench.reports.check.history import (
-        history,
-        history_document,
-        history_text,
-        in_commit_order,
-        run_of,
-    )
+    from radialbench.reports.check import history as over_runs
     from radialbench.reports.check.metrics import choose_gates
     from radialbench.reports.history_chart import write_pictures
     from radialbench.reports.summary import whole_results
     from radialbench.reports.text import terminal_width
 
     chosen = choose_gates(gates, gate)
-    runs = [run_of(*whole_results(path)) for path in results]
+    runs = [over_runs.run_of(*whole_results(path)) for path in results]
     if not keep_order:
-        runs, reason = in_commit_order(runs)
+        runs, reason = over_runs.in_commit_order(runs)
         if reason:
             note(f"in the order in which they were measured, as {reason}")
     floor = parse_noise_floor(noise_floor, [*runs[-1].records.values()])
-    changes = history(runs, chosen, noise_floor=floor)
+    changes = over_runs.history(runs, chosen, noise_floor=floor)
     if out is not None:
         write_pictures(changes, out)
     if json:
-        print_json(history_document(changes))
+        print_json(over_runs.history_document(changes))
     else:
-        typer.echo(history_text(changes, width=terminal_width()), nl=False)
+        typer.echo(over_runs.history_text(changes, width=terminal_width()), nl=False)

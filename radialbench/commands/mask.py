@@ -5,25 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radialbench.commands.console import console, encoded, plural, print_json, print_table, say
-from radialbench.commands.options import (
-    BlockM,
-    BlockN,
-    EmptyRows,
-    Grid,
-    Json,
-    MaskName,
-    ModelName,
-    Scene,
-    Settings,
-    Size,
-    chosen_mask,
-    compiled,
-    scene,
-)
+from radialbench.commands import options
+from radialbench.commands.console import console, encoded, print_json, print_table, say
 from radialbench.errors import SpecError
+from radialbench.reports.text import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
@@ -40,7 +30,7 @@ WIDEST = 66
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+def list_(json: options.Json = False) -> None:
     """List the masks of the library."""
     from rich.padding import Padding
 
@@ -61,7 +51,7 @@ def list_(json: Json = False) -> None:
 
 
 @app.command()
-def models(json: Json = False) -> None:
+def models(json: options.Json = False) -> None:
     """List the model presets."""
     from dataclasses import asdict
 
@@ -74,11 +64,11 @@ def models(json: Json = False) -> None:
         print_json([{**asdict(preset), "grid": grid.label} for preset, grid in both])
         return
     print_table(
-        ("model", "size", "grid", "tokens", "heads", "head_dim", "layers"),
+        ("model", "size", "grid", "tokens", "heads", "kv_heads", "head_dim", "layers"),
         [
             (
                 *(preset.name, preset.example, grid.label, f"{grid.seq_len:,}"),
-                *(preset.heads, preset.head_dim, preset.layers),
+                *(preset.heads, preset.kv_heads or preset.heads, preset.head_dim, preset.layers),
             )
             for preset, grid in zip(presets, grids, strict=True)
         ],
@@ -88,16 +78,16 @@ def models(json: Json = False) -> None:
 
 @app.command()
 def show(
-    mask: MaskName,
-    model: ModelName = None,
-    size: Size = None,
-    grid: Grid = None,
-    set: Settings = None,
-    empty_rows: EmptyRows = None,
-    block_m: BlockM = 128,
-    block_n: BlockN = 128,
+    mask: options.MaskName,
+    model: options.ModelName = None,
+    size: options.Size = None,
+    grid: options.Grid = None,
+    set: options.Settings = None,
+    empty_rows: options.EmptyRows = None,
+    block_m: options.BlockM = 128,
+    block_n: options.BlockN = 128,
     image: Image = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Draw a mask, and print what it keeps and what it costs on a grid.
 
@@ -108,16 +98,16 @@ def show(
 
     if image is not None:
         picture_kind(image)
-    where = scene(model, size, grid)
+    where = options.scene(model, size, grid)
     plan = _plan(mask, set, empty_rows)
     if plan is None:
-        groups = [("", where.heads, chosen_mask(mask, set, empty_rows))]
+        groups = [("", where.heads, options.chosen_mask(mask, set, empty_rows))]
     else:
         groups = [(group.label, len(group.heads), group.mask) for group in plan.groups]
     facts: list[dict[str, Any]] = []
     titled = []
     for label, heads, spec in groups:
-        table, seconds = compiled(spec, where, block_m, block_n, label)
+        table, seconds = options.compiled(spec, where, block_m, block_n, label)
         costs = table_facts(table, heads, where.head_dim, seconds)
         fact = {"mask": mask_facts(spec), "table": costs, "parts": part_values(spec, where.grid)}
         facts.append({"heads": label, **fact} if plan else fact)
@@ -143,24 +133,22 @@ def show(
 
 @app.command()
 def diff(
-    a: MaskName,
-    b: MaskName,
-    model: ModelName = None,
-    size: Size = None,
-    grid: Grid = None,
+    a: options.MaskName,
+    b: options.MaskName,
+    model: options.ModelName = None,
+    size: options.Size = None,
+    grid: options.Grid = None,
     set_a: Annotated[
-        list[str] | None,
-        typer.Option("--set-a", metavar="NAME=VALUE", help="A parameter of A; repeatable."),
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of A; repeatable.")
     ] = None,
     set_b: Annotated[
-        list[str] | None,
-        typer.Option("--set-b", metavar="NAME=VALUE", help="A parameter of B; repeatable."),
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of B; repeatable.")
     ] = None,
-    empty_rows: EmptyRows = None,
-    block_m: BlockM = 128,
-    block_n: BlockN = 128,
+    empty_rows: options.EmptyRows = None,
+    block_m: options.BlockM = 128,
+    block_n: options.BlockN = 128,
     image: Image = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Count the pairs that one mask keeps and the other does not.
 
@@ -173,9 +161,9 @@ def diff(
 
     if image is not None:
         picture_kind(image)
-    where = scene(model, size, grid)
-    specs = chosen_mask(a, set_a, empty_rows), chosen_mask(b, set_b, empty_rows)
-    table_a, table_b = (compiled(spec, where, block_m, block_n)[0] for spec in specs)
+    where = options.scene(model, size, grid)
+    specs = options.chosen_mask(a, set_a, empty_rows), options.chosen_mask(b, set_b, empty_rows)
+    table_a, table_b = (options.compiled(spec, where, block_m, block_n)[0] for spec in specs)
     side = picture_side(where.grid, _picture_room())
     # One count for both pictures: a cell of the terminal's is several whole cells of the file's.
     finer = 1 if image is None else max(1, min(SHARPEST, where.grid.seq_len) // side)
@@ -203,15 +191,25 @@ def diff(
 @app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="A YAML file with a mask or a head plan.")],
-    json: Json = False,
+    model: options.ModelName = None,
+    size: options.Size = None,
+    grid: options.Grid = None,
+    json: options.Json = False,
 ) -> None:
-    """Validate a file without compiling it; errors have line and column."""
+    """Validate a file, and compile it on small grids or on the one given.
+
+    Errors have line and column.
+    """
     from radialbench.maskgen.describe import mask_facts
     from radialbench.maskgen.identity import value_text
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
+    from radialbench.maskgen.validate import SMALL_GRIDS
 
+    grids = (options.scene(model, size, grid).grid,) if model or size or grid else SMALL_GRIDS
     if is_head_plan(file):
         plan = load_head_plan(file)
+        for group in plan.groups:
+            _try_mask(file, group.mask, grids, f"heads {group.label}, {group.mask.label}: ")
         if json:
             groups = [{"heads": g.label, "mask": mask_facts(g.mask)} for g in plan.groups]
             print_json({"file": str(file), "name": plan.name, "groups": groups})
@@ -221,6 +219,7 @@ def validate(
             say(f"  {group.label:<16} {group.mask.label}")
         return
     spec = read_mask_file(file)
+    _try_mask(file, spec, grids)
     if json:
         print_json({"file": str(file), **mask_facts(spec)})
         return
@@ -243,6 +242,19 @@ def schema() -> None:
     print_json(json_schema())
 
 
+def _try_mask(file: Path, spec: "MaskSpec", grids: "Sequence[TokenGrid]", heads: str = "") -> None:
+    """Compile a mask on some grids; an error has its place in the file."""
+    from radialbench.maskgen.language.document import read_document
+    from radialbench.maskgen.language.spec import SpecErrorAt
+    from radialbench.maskgen.validate import try_mask
+
+    try:
+        try_mask(spec, grids)
+    except SpecErrorAt as error:
+        path, reason = (("heads",), f"{heads}{error}") if heads else (error.path, error.reason)
+        raise SpecError(read_document(file).message(path, reason)) from None
+
+
 def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "HeadPlan | None":
     from radialbench.maskgen.library import is_head_plan, load_head_plan
 
@@ -262,35 +274,38 @@ def _counted(noun: str, names: list[str]) -> str:
 
 
 def _show_mask(
-    spec: "MaskSpec", table: "BlockTable", where: Scene, title: str, facts: dict[str, Any]
+    spec: "MaskSpec", table: "BlockTable", where: options.Scene, title: str, facts: dict[str, Any]
 ) -> None:
     """Draw a mask and print its facts, which hold `table` and `parts`."""
-    from radialbench.maskgen.describe import (
-        cost_lines,
-        first_sentence,
-        framed,
-        part_lines,
-        scale_line,
-    )
+    from radialbench.maskgen import describe
     from radialbench.maskgen.picture import density_image, picture_side, terminal_picture
 
     side = picture_side(where.grid, _picture_room())
     console.print(title, style="bold", markup=False, highlight=False)
     paper = f"[{spec.paper}]" if spec.paper else ""
-    for text in filter(None, (first_sentence(spec.about), paper)):
+    for text in filter(None, (describe.first_sentence(spec.about), paper)):
         console.print(encoded(text), markup=False, highlight=False)
     say(where.title)
     ascii = _ascii_only()
-    say(framed(terminal_picture(density_image(table, side, side), plain=ascii), plain=ascii))
-    say(scale_line(where.grid, side, table.order))
-    lines = [*cost_lines(facts["table"], where.model), *part_lines(spec, facts["parts"])]
+    say(
+        describe.framed(
+            terminal_picture(density_image(table, side, side), plain=ascii), plain=ascii
+        )
+    )
+    say(describe.scale_line(where.grid, side, table.order))
+    lines = [
+        *describe.cost_lines(facts["table"], where.model),
+        *describe.part_lines(spec, facts["parts"]),
+    ]
     width = max(len(heading) for heading, _ in lines)
     for heading, line in lines:
         say(f"{heading:<{width}}  {line}")
     console.print()
 
 
-def _show_difference(pairs: Any, names: tuple[str, str], where: Scene, order: "TokenOrder") -> None:
+def _show_difference(
+    pairs: Any, names: tuple[str, str], where: options.Scene, order: "TokenOrder"
+) -> None:
     """Draw and count pairs, [3, side, side]: only in A, only in B, in both."""
     from rich.text import Text
 

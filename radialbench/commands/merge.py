@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from radialbench.commands import FAILED
-from radialbench.commands.console import fail, plural, print_json, say
+from radialbench.commands.console import fail, print_json, say
 from radialbench.commands.options import Json
+from radialbench.reports.text import plural
 
 
 def merge(

@@ -1,6 +1,7 @@
 """`radialbench noise`: how much two runs of the same code differ on this machine."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ def noise(
         ),
     ] = None,
     runs: Annotated[
-        int, typer.Option("--runs", min=2, max=1000, help="Runs that the file should hold.")
+        int, typer.Option(min=2, max=1000, help="Runs that the file should hold.")
     ] = 12,
     time_limit: Annotated[float | None, time_limit_option("run")] = None,
     quiet: Quiet = False,
@@ -34,7 +35,7 @@ def noise(
     Runs that the file holds are kept: the same command continues, and only reports if the file has
     enough of them. `check --noise-floor FILE` uses the result.
     """
-    from radialbench.reports.check.noise import MIN_RUNS
+    from radialbench.reports.check.noise import MIN_RUNS, equal_codes, spreads
     from radialbench.suites.noise import RunFailedError, record_runs
     from radialbench.suites.read import load_suite
 
@@ -51,14 +52,18 @@ def noise(
         fail(f"stopped; finished runs are kept. Continue with: {command}", INTERRUPTED)
     except RunFailedError as error:
         fail(str(error), FAILED)
+    enough = len(kept) >= MIN_RUNS
     if json:
-        print_json(_facts(path, kept))
+        facts = {"file": str(path), "runs": len(kept)}
+        facts |= {"device": kept[0][0].environment.processor if kept else None}
+        facts |= {"spreads": [asdict(one) for one in spreads(kept)] if enough else []}
+        print_json(facts | {"exit_codes": equal_codes(kept) if kept else []})
         return
-    lines = _lines(kept) if len(kept) >= MIN_RUNS else []
+    lines = _lines(kept) if enough else []
     lines += [f"runs: {path}, {len(kept)} of {kept[0][0].environment.processor}"] if kept else []
     if len(kept) < runs:
         lines.append(f"the time limit was reached; continue with: {command}")
-    elif len(kept) < MIN_RUNS:
+    elif not enough:
         lines.append(f"differences between runs need {MIN_RUNS} of them: give --runs {MIN_RUNS}")
     else:
         lines.append(f"check with it: radialbench check RESULTS --noise-floor {path}")
@@ -68,34 +73,15 @@ def noise(
 def _lines(runs: "list[RunRecords]") -> list[str]:
     from tabulate import tabulate
 
-    from radialbench.reports.check.noise import (
-        COLUMNS,
-        describe_noise,
-        equal_codes,
-        spread_cells,
-        spreads,
-    )
+    from radialbench.reports.check import noise as differences
 
-    found = spreads(runs)
-    codes = equal_codes(runs)
+    found, codes = differences.spreads(runs), differences.equal_codes(runs)
     counts = {"pass": codes.count(0), "fail": codes.count(1), "inconclusive": codes.count(3)}
     outcomes = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    cells, headings = map(differences.spread_cells, found), differences.COLUMNS
+    table = tabulate(cells, headings, tablefmt="simple", disable_numparse=True)
     return [
-        tabulate(map(spread_cells, found), COLUMNS, tablefmt="simple", disable_numparse=True),
-        f"two runs: {describe_noise(found[-1], device=runs[0][0].environment.device)}",
+        table,
+        f"two runs: {differences.describe_noise(found[-1], device=runs[0][0].environment.device)}",
         f"checks of each run against each one before it in its sitting: {outcomes or 'none'}",
     ]
-
-
-def _facts(path: Path, runs: "list[RunRecords]") -> dict[str, object]:
-    from dataclasses import asdict
-
-    from radialbench.reports.check.noise import MIN_RUNS, equal_codes, spreads
-
-    return {
-        "file": str(path),
-        "runs": len(runs),
-        "device": runs[0][0].environment.processor if runs else None,
-        "spreads": [asdict(one) for one in spreads(runs)] if len(runs) >= MIN_RUNS else [],
-        "exit_codes": equal_codes(runs) if runs else [],
-    }

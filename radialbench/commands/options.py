@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,10 +30,14 @@ def _mask_names() -> list[str]:
     return [*mask_names(), *map(str, Path().glob("*.yaml"))]
 
 
-def _model_names() -> list[str]:
-    from radialbench.maskgen.grid import model_names
+def names_of(module: str, name: str) -> Callable[[], list[str]]:
+    """Return what completes the names of a table, or of a function, of a module."""
 
-    return model_names()
+    def names() -> list[str]:
+        found = getattr(import_module(f"radialbench.{module}"), name)
+        return [*(found() if callable(found) else found)]
+
+    return names
 
 
 MaskName = Annotated[
@@ -47,7 +52,7 @@ ModelName = Annotated[
     typer.Option(
         *("--model", "-m"),
         help=f"A model preset, see `mask models`; {DEFAULT_MODEL} by default.",
-        autocompletion=_model_names,
+        autocompletion=names_of("maskgen.grid", "model_names"),
     ),
 ]
 Size = Annotated[

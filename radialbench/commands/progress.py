@@ -4,20 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-)
 from rich.text import Text
 
-from radialbench.commands.console import plural
+from radialbench.reports.text import plural
 
 if TYPE_CHECKING:
     from radialbench.autotune.run import JobEnded, JobProgress, TuningEvent
@@ -28,10 +21,10 @@ if TYPE_CHECKING:
     TuningWatcher = Callable[[TuningEvent], None]
 
 
-class TimeLeft(ProgressColumn):
+class TimeLeft(progress.ProgressColumn):
     """Time left by the rate of all cases so far; falls while a case runs."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         """Return the time left as text."""
         if not task.completed or not task.total:
             return Text("-:--:-- left")
@@ -43,82 +36,87 @@ class TimeLeft(ProgressColumn):
 @contextmanager
 def watch_run(console: Console, *, quiet: bool) -> "Iterator[RunWatcher | None]":
     """Provide what shows the events of a run on a console; None if quiet."""
+    from radialbench.suites.run import CaseStarted
+
+    if quiet:
+        yield None
+        return
     columns = (
-        TextColumn("{task.fields[count]}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
+        progress.TextColumn("{task.fields[count]}"),
+        progress.BarColumn(bar_width=24),
+        progress.TaskProgressColumn(),
         TimeLeft(),
-        TextColumn("{task.fields[gpu]}"),
-        TextColumn("{task.description}", markup=False),
+        progress.TextColumn("{task.fields[gpu]}"),
+        progress.TextColumn("{task.description}", markup=False),
     )
-    with _watch(console, quiet, columns, _run_on_bar, _run_in_lines) as watcher:
-        yield watcher
+    with _bar(console, *columns) as bar:
+        task = bar.add_task("", count="", gpu="", seconds=0.0)
+
+        def on_event(event: "RunEvent") -> None:
+            if isinstance(event, CaseStarted):
+                bar.update(
+                    task,
+                    total=event.work_total,
+                    completed=event.work_done,
+                    description=event.case.id,
+                    count=f"{event.place}/{event.total}",
+                )
+            else:
+                seconds = bar.tasks[0].elapsed
+                gpu = gpu_state(event.record) or bar.tasks[0].fields["gpu"]
+                bar.update(task, completed=event.work_done, seconds=seconds, gpu=gpu)
+                _write(bar, case_line(event.place, event.total, event.record))
+
+        yield on_event
 
 
 @contextmanager
 def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | None]":
     """Provide what shows the events of tuning on a console; None if quiet."""
-    columns = (
-        TextColumn("{task.fields[place]}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[state]}", markup=False),
-        TextColumn("{task.description}", markup=False),
-    )
-    with _watch(console, quiet, columns, _tuning_on_bar, _tuning_in_lines) as watcher:
-        yield watcher
+    from radialbench.autotune.run import JobProgress
 
-
-@contextmanager
-def _watch(
-    console: Console,
-    quiet: bool,
-    columns: tuple[ProgressColumn, ...],
-    on_bar: Callable[[Progress], Any],
-    in_lines: Callable[[Callable[[str], None]], Any],
-) -> Iterator[Any]:
     if quiet:
         yield None
-    elif console.is_terminal:
-        with Progress(*columns, console=console, transient=True) as bar:
-            yield on_bar(bar)
-    else:
-        yield in_lines(
-            lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
-        )
+        return
+    columns = (
+        progress.TextColumn("{task.fields[place]}"),
+        progress.BarColumn(bar_width=24),
+        progress.TextColumn("{task.fields[state]}", markup=False),
+        progress.TextColumn("{task.description}", markup=False),
+    )
+    with _bar(console, *columns) as bar:
+        row = bar.add_task("", place="", state="")
+        best: dict[int, object] = {}
 
-
-def _run_on_bar(bar: Progress) -> "RunWatcher":
-    from radialbench.suites.run import CaseStarted
-
-    task = bar.add_task("", count="", gpu="", seconds=0.0)
-
-    def on_event(event: "RunEvent") -> None:
-        if isinstance(event, CaseStarted):
+        def on_event(event: "TuningEvent") -> None:
+            if not isinstance(event, JobProgress):
+                _write(bar, _job_line(event))
+                return
+            now, place = event.progress, f"{event.place}/{event.total}"
             bar.update(
-                task,
-                total=event.work_total,
-                completed=event.work_done,
-                description=event.case.id,
-                count=f"{event.place}/{event.total}",
+                row,
+                total=now.planned,
+                completed=now.measured,
+                place=place,
+                state=_search_state(event, terse=True),
+                description=event.job.name,
             )
-        else:
-            seconds = bar.tasks[0].elapsed
-            gpu = gpu_state(event.record) or bar.tasks[0].fields["gpu"]
-            bar.update(task, completed=event.work_done, seconds=seconds, gpu=gpu)
-            line = case_line(event.place, event.total, event.record)
-            bar.console.print(line, markup=False, highlight=False)
+            if bar.disable and now.best is not None and now.best != best.get(event.place):
+                best[event.place] = now.best
+                _write(bar, f"[{place}] {event.job.name}  {_search_state(event)}")
 
-    return on_event
+        yield on_event
 
 
-def _run_in_lines(write: Callable[[str], None]) -> "RunWatcher":
-    from radialbench.suites.run import CaseEnded
+def _bar(console: Console, *columns: progress.ProgressColumn) -> progress.Progress:
+    """Return a bar for a terminal; elsewhere it is not shown, and only lines are written."""
+    return progress.Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    )
 
-    def on_event(event: "RunEvent") -> None:
-        if isinstance(event, CaseEnded):
-            write(case_line(event.place, event.total, event.record))
 
-    return on_event
+def _write(bar: progress.Progress, line: str) -> None:
+    bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def case_line(place: int, total: int, record: "Record") -> str:
@@ -140,7 +138,7 @@ def gpu_state(record: "Record") -> str:
     return " ".join([*clock, *(f"{degrees:.0f} °C" for degrees in rounds.temperature_c[-1:])])
 
 
-def _tuning_on_bar(bar: Progress) -> "TuningWatcher":
+def _tuning_on_bar(bar: progress.Progress) -> "TuningWatcher":
     from radialbench.autotune.run import JobProgress
 
     row = bar.add_task("", place="", state="")

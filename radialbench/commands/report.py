@@ -6,24 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from radialbench.commands import options
 from radialbench.commands.console import at_width
-from radialbench.commands.options import (
-    AcrossMachines,
-    AcrossVersions,
-    Gate,
-    Gates,
-    NoiseFloor,
-    ResultsPath,
-    checker,
-)
 from radialbench.errors import ReportError
 
 if TYPE_CHECKING:
-    from radialbench.reports.summary import Summary
+    pass
 
 
 def report(
-    path: ResultsPath,
+    path: options.ResultsPath,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -36,16 +28,14 @@ def report(
         Path | None,
         typer.Option(help="Results to check these against: a run's folder, or a file of results."),
     ] = None,
-    gate: Gate = None,
-    gates: Gates = None,
-    noise_floor: NoiseFloor = None,
-    across_versions: AcrossVersions = False,
-    across_machines: AcrossMachines = False,
+    gate: options.Gate = None,
+    gates: options.Gates = None,
+    noise_floor: options.NoiseFloor = None,
+    across_versions: options.AcrossVersions = False,
+    across_machines: options.AcrossMachines = False,
     format: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="Print terminal, markdown, csv, json or html only, and write no files."
-        ),
+        typer.Option(help="Print terminal, markdown, csv, json or html only, and write no files."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
@@ -55,6 +45,7 @@ def report(
     as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
     from radialbench.reports.check.verdict import mark_unrepeated
+    from radialbench.reports.files import parquet_bytes, write_page, write_report
     from radialbench.reports.formats import load_format
     from radialbench.reports.summary import load_summary, results_file
 
@@ -64,31 +55,24 @@ def report(
     render = at_width(only or "terminal", load_format(only or "terminal"))
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
-    options: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
-    options |= {"--across-versions": across_versions, "--across-machines": across_machines}
-    if baseline is None and (given := [name for name, value in options.items() if value]):
+    of_check: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
+    of_check |= {"--across-versions": across_versions, "--across-machines": across_machines}
+    if baseline is None and (given := [name for name, value in of_check.items() if value]):
         raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
     across = {"across_versions": across_versions, "across_machines": across_machines}
-    compare = checker(gate, gates, noise_floor, **across)
+    compare = options.checker(gate, gates, noise_floor, **across)
     summary = load_summary(path, baseline, check=compare)
     if summary.check:
         summary = replace(summary, check=mark_unrepeated(summary.check))
     if out and out.suffix == ".parquet":
-        from radialbench.reports.files import parquet_bytes
-
         out.write_bytes(parquet_bytes(summary))
         typer.echo(f"{len(summary.rows):,} cases: {out}")
         return
-    written = "" if only else _write(summary, out or results_file(path).parent)
-    typer.echo(render(summary) + written, nl=False)
-
-
-def _write(summary: "Summary", out: Path) -> str:
-    """Write the files, and return where they are."""
-    from radialbench.reports.files import write_page, write_report
-
-    if out.suffix == ".html":
+    written = ""
+    if not only and out and out.suffix == ".html":
         write_page(summary, out)
-        return f"\nreport: {out}\n"
-    text, *others = write_report(summary, out)
-    return f"\nreport: {text}, with {len(others)} files beside it\n"
+        written = f"\nreport: {out}\n"
+    elif not only:
+        text, *others = write_report(summary, out or results_file(path).parent)
+        written = f"\nreport: {text}, with {len(others)} files beside it\n"
+    typer.echo(render(summary) + written, nl=False)

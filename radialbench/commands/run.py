@@ -1,24 +1,16 @@
 """`radialbench run`: run a suite."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radialbench.commands import FAILED, INTERRUPTED
-from radialbench.commands.console import (
-    errors,
-    fail,
-    format_duration,
-    plural,
-    print_json,
-    print_json_line,
-    print_table,
-    say,
-)
+from radialbench.commands import FAILED, INTERRUPTED, console
 from radialbench.commands.options import Filter, Quiet, Shard, Suite, time_limit_option
 from radialbench.commands.progress import watch_run
+from radialbench.reports.text import plural
 
 if TYPE_CHECKING:
     from radialbench.commands.progress import RunWatcher
@@ -77,7 +69,7 @@ def run(
     words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     again = shlex.join([*words, "--resume"])
     try:
-        with watch_run(errors, quiet=quiet) as watcher:
+        with watch_run(console.errors, quiet=quiet) as watcher:
             outcome = run_suite(
                 spec,
                 folder,
@@ -88,9 +80,9 @@ def run(
                 on_event=_streamed(watcher) if json else watcher,
             )
     except KeyboardInterrupt:
-        fail(f"stopped; finished cases are kept. Continue with: {again}", INTERRUPTED)
+        console.fail(f"stopped; finished cases are kept. Continue with: {again}", INTERRUPTED)
     except (WriteError, WorkerError) as error:
-        fail(f"{error}. Continue with: {again}", FAILED)
+        console.fail(f"{error}. Continue with: {again}", FAILED)
     _print_outcome(spec.name, outcome, again, json=json)
     if not outcome.ok:
         raise typer.Exit(FAILED)
@@ -106,9 +98,9 @@ def _streamed(watcher: "RunWatcher | None") -> "RunWatcher":
             watcher(event)
         facts: dict[str, object] = {"place": event.place, "total": event.total}
         if isinstance(event, CaseStarted):
-            print_json_line({"event": "begins", **facts, "case": event.case.id})
+            console.print_json_line({"event": "begins", **facts, "case": event.case.id})
         else:
-            print_json_line({"event": "ends", **facts, "record": to_dict(event.record)})
+            console.print_json_line({"event": "ends", **facts, "record": to_dict(event.record)})
 
     return on_event
 
@@ -121,17 +113,17 @@ def _print_outcome(name: str, outcome: "RunOutcome", again: str, *, json: bool) 
         facts: dict[str, object] = {"event": "done", "suite": name}
         facts |= {"results": str(outcome.results), "counts": counts, "kept": outcome.kept}
         facts |= {"again": outcome.again, "left": outcome.left}
-        print_json_line({**facts, "skipped": list(outcome.skipped)})
+        console.print_json_line({**facts, "skipped": list(outcome.skipped)})
         return
     for line in outcome.skipped:
-        say(f"{outcome.results}: {line}; skipped")
+        console.say(f"{outcome.results}: {line}; skipped")
     reasons: dict[str, list[str]] = {}
     for record in outcome.records:
         if record.reason is not None:
             reasons.setdefault(f"{record.status}, {record.reason}", []).append(record.case)
     for reason, cases in reasons.items():
         others = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
-        say(f"{reason}: {cases[0]}{others}")
+        console.say(f"{reason}: {cases[0]}{others}")
     parts = [f"{count} {status}" for status, count in counts.items()]
     parts += ["nothing left to run"] if not counts and not outcome.left else []
     parts += [f"{outcome.left} not started within the time limit"] if outcome.left else []
@@ -139,18 +131,32 @@ def _print_outcome(name: str, outcome: "RunOutcome", again: str, *, json: bool) 
     parts += [f"{outcome.again} run again that had failed"] if outcome.again else []
     if outcome.records and not outcome.count(Status.OK):
         parts.append("nothing was measured")
-    say(f"{name}: {', '.join(parts)}\nresults: {outcome.results}")
+    console.say(f"{name}: {', '.join(parts)}\nresults: {outcome.results}")
     if outcome.left:
-        say(f"continue with: {again}")
+        console.say(f"continue with: {again}")
 
 
 def _print_estimate(name: str, estimate: "RunEstimate", *, json: bool) -> None:
     from radialbench.suites.estimate import METHOD
 
     if json:
-        print_json(_estimate_facts(name, estimate))
+        cases = [
+            {
+                "case": one.case.id,
+                "seconds": one.seconds,
+                "bytes": one.nbytes,
+                "config": asdict(one.case.config),
+                "config_source": one.case.config_source,
+                "config_reason": one.case.config_reason,
+            }
+            for one in estimate.estimates
+        ]
+        facts = {"suite": name, "seconds": estimate.seconds, "bytes": estimate.nbytes}
+        facts |= {"free_bytes": estimate.free_bytes, "missing": estimate.missing}
+        facts |= {"as_dense": estimate.as_dense, "rates": list(map(asdict, estimate.rates))}
+        console.print_json({**facts, "method": METHOD, "cases": cases})
         return
-    print_table(
+    console.print_table(
         ("seconds", "GiB", "configuration", "case"),
         [
             (
@@ -167,48 +173,21 @@ def _print_estimate(name: str, estimate: "RunEstimate", *, json: bool) -> None:
     free = ""
     if estimate.free_bytes is not None:
         free = f" of {estimate.free_bytes / 2**30:,.1f} free"
-    say(
-        f"{name}: {len(estimate.estimates)} cases, at most {format_duration(estimate.seconds)}, "
+    console.say(
+        f"{name}: {len(estimate.estimates)} cases, at most "
+        f"{console.format_duration(estimate.seconds)}, "
         f"up to {estimate.nbytes / 2**30:,.2f} GiB{free}"
     )
-    say(METHOD)
+    console.say(METHOD)
     if estimate.rates:
-        say(f"Rates: {', '.join(map(_rate, estimate.rates))}.")
+        console.say(f"Rates: {', '.join(map(_rate, estimate.rates))}.")
     if estimate.as_dense:
-        say(f"{estimate.as_dense} tables took too long to compile and count as dense.")
+        console.say(f"{estimate.as_dense} tables took too long to compile and count as dense.")
     if estimate.missing:
-        say(
+        console.say(
             f"This machine has no {estimate.missing} device: here the cases of attention would be "
             "unsupported; the figures are for a default one."
         )
-
-
-def _estimate_facts(name: str, estimate: "RunEstimate") -> dict[str, object]:
-    from dataclasses import asdict
-
-    from radialbench.suites.estimate import METHOD
-
-    return {
-        "suite": name,
-        "seconds": estimate.seconds,
-        "bytes": estimate.nbytes,
-        "free_bytes": estimate.free_bytes,
-        "missing": estimate.missing,
-        "as_dense": estimate.as_dense,
-        "rates": [asdict(rate) for rate in estimate.rates],
-        "method": METHOD,
-        "cases": [
-            {
-                "case": one.case.id,
-                "seconds": one.seconds,
-                "bytes": one.nbytes,
-                "config": asdict(one.case.config),
-                "config_source": one.case.config_source,
-                "config_reason": one.case.config_reason,
-            }
-            for one in estimate.estimates
-        ],
-    }
 
 
 def _rate(rate: "Rate") -> str:

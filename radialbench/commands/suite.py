@@ -66,6 +66,7 @@ def show(suite: Suite, json: Json = False) -> None:
             "masks": [mask.id for mask in masks],
             "grids": [grid.id for grid in grids],
             "heads": matrix.heads,
+            "kv_heads": matrix.kv_heads,
             "head_dim": matrix.head_dim,
             "batch": matrix.batch,
             "dtype": matrix.dtype,
@@ -106,12 +107,7 @@ def schema() -> None:
 
 
 @app.command()
-def plan(
-    suite: Suite,
-    filter: Filter = None,
-    shard: Shard = None,
-    json: Json = False,
-) -> None:
+def plan(suite: Suite, filter: Filter = None, shard: Shard = None, json: Json = False) -> None:
     """List the cases of a suite, and where their configurations come from on this machine."""
     from radialbench.kernels.measure.environment import likely_device_name
     from radialbench.suites.plan import plan as plan_cases
@@ -130,6 +126,7 @@ def plan(
                 "backend": case.backend,
                 "seq_len": case.problem.seq_len,
                 "heads": case.problem.heads,
+                "kv_heads": case.problem.key_heads,
                 "head_dim": case.problem.head_dim,
                 "dtype": case.problem.dtype,
                 "device": case.device,

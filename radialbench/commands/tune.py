@@ -8,22 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radialbench.commands import FAILED, INTERRUPTED
-from radialbench.commands.console import (
-    errors,
-    fail,
-    format_duration,
-    print_json,
-    print_json_line,
-    say,
-)
+from radialbench.commands import FAILED, INTERRUPTED, console
 from radialbench.commands.options import Filter, Quiet, Suite, time_limit_option
 from radialbench.commands.progress import watch_tuning
 
 if TYPE_CHECKING:
-    from radialbench.autotune.jobs import TuningEstimate, TuningJob
+    from radialbench.autotune.jobs import TuningJob
     from radialbench.autotune.live import WorkerPool
-    from radialbench.autotune.replay import Replayed
     from radialbench.autotune.run import JobEnded, Verification
     from radialbench.autotune.trials import Trial
     from radialbench.autotune.tuner import Tuned
@@ -36,13 +27,7 @@ if TYPE_CHECKING:
 OUT = Path("results") / "tuning" / "records.jsonl"
 
 TEXT_COLUMNS = (
-    "problem",
-    "configuration",
-    "at an edge",
-    "mattered",
-    "rejected",
-    "gain now",
-    "verdict",
+    *("problem", "configuration", "at an edge", "mattered", "rejected", "gain now", "verdict"),
 )
 SPARE = (
     *("mattered", "at an edge", "gain when tuned", "rejected", "default ms", "candidates"),
@@ -61,26 +46,21 @@ def tune(
         typer.Option("--backend", "-b", help="What to tune, instead of the suite's; repeatable."),
     ] = None,
     sampler: Annotated[
-        str,
-        typer.Option(
-            "--sampler", help="tpe, random, exhaustive, or a sampler of Optuna's by its name."
-        ),
+        str, typer.Option(help="tpe, random, exhaustive, or a sampler of Optuna's by its name.")
     ] = "tpe",
     trials: Annotated[
         int | None,
         typer.Option(
-            "--trials",
             min=1,
             help="Trials of a problem, at most.",
             show_default="40; all there are if exhaustive",
         ),
     ] = None,
     time_limit: Annotated[float | None, time_limit_option("trial of a problem")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the search.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     storage: Annotated[
         str | None,
         typer.Option(
-            "--storage",
             help="Where trials are kept: journal:PATH, sqlite:///PATH, postgresql://HOST/NAME.",
             show_default="a journal beside the records",
         ),
@@ -89,18 +69,15 @@ def tune(
         Path, typer.Option("--out", "-o", help="File of records; those of other problems stay.")
     ] = OUT,
     replay: Annotated[
-        Path | None,
-        typer.Option("--replay", help="No GPU: search a recorded sweep, and keep nothing."),
+        Path | None, typer.Option(help="No GPU: search a recorded sweep, and keep nothing.")
     ] = None,
     reuse_trials: Annotated[
-        Path | None,
-        typer.Option("--reuse-trials", help="A sweep recorded here: its trials are not repeated."),
+        Path | None, typer.Option(help="A sweep recorded here: its trials are not repeated.")
     ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
-            "--record",
-            help="Add every trial to this sweep, for --replay; those it holds are not repeated.",
+            help="Add every trial to this sweep, for --replay; those it holds are not repeated."
         ),
     ] = None,
     verify: Annotated[
@@ -143,7 +120,16 @@ def tune(
     words += [word for name in backend or [] for word in ("-b", name)]
     if verify:
         with WorkerPool(spec.device, shlex.join([*words, "--verify"])) as pool:
-            _verify(_jobs(cases, spec.device, backend or []), pool, out, json=json)
+            from radialbench.autotune.run import known_records
+            from radialbench.autotune.run import verify as verify_records
+
+            jobs = _jobs(cases, spec.device, backend or [])
+            records = known_records(jobs, out)
+            known = [records[job.key] for job in jobs if job.key in records]
+            kept = sum(record.source == "default" for record in known)
+            rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
+            if not print_verdicts(verify_records(jobs, records, pool), rest, json=json):
+                raise typer.Exit(FAILED)
         return
     words += ["--sampler", sampler, "--seed", str(seed)]
     words += ["--trials", str(trials)] if trials is not None else []
@@ -156,8 +142,7 @@ def tune(
         storage = storage or f"journal:{out.with_suffix('.journal')}"
     with WorkerPool(spec.device, command) as pool:
         jobs = _jobs(cases, spec.device, backend or [])
-        known = _known(reuse_trials, record, jobs)
-        search |= {"known": known, "sweep": record, "storage": storage}
+        search |= {"known": _known(reuse_trials, record, jobs), "sweep": record, "storage": storage}
         _tune(jobs, pool, out, command, quiet=quiet, json=json, **search)
 
 
@@ -172,6 +157,7 @@ def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool)
     Returns:
         Whether all are sound.
     """
+    from radialbench.autotune.space import format_config
     from radialbench.records.codec import to_dict
 
     done = []
@@ -180,12 +166,23 @@ def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool)
         if json:
             now = None if one.now is None else to_dict(one.now)
             facts = {"problem": one.job.name, "verdict": one.state, "reason": one.reason}
-            print_json_line({**facts, "record": to_dict(one.record), "now": now})
+            console.print_json_line({**facts, "record": to_dict(one.record), "now": now})
     sound = sum(one.ok for one in done)
     if not json:
         if done:
-            say(_verdict_table(done))
-        say(f"{len(done)} measured again, {sound} of them sound; {rest}")
+            rows = [
+                (
+                    one.job.name,
+                    format_config(one.record.config),
+                    f"{one.record.ratio:.3f}",
+                    one.reason if one.now is None else f"{one.now:.3f}",
+                    one.state,
+                )
+                for one in done
+            ]
+            headings = ("problem", "configuration", "gain when tuned", "gain now", "verdict")
+            _print_table(headings, rows)
+        console.say(f"{len(done)} measured again, {sound} of them sound; {rest}")
     return sound == len(done)
 
 
@@ -212,36 +209,36 @@ def _tune(
     from radialbench.suites.worker import WorkerError
 
     try:
-        with watch_tuning(errors, quiet=quiet) as watcher:
+        with watch_tuning(console.errors, quiet=quiet) as watcher:
             on_event = _streamed(watcher) if json else watcher or (lambda event: None)
             ends = run(jobs, pool, out, on_event=on_event, **search)
     except KeyboardInterrupt:
-        fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
+        console.fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
     except (WriteError, WorkerError) as error:
-        fail(f"{error}. Continue with: {command}", FAILED)
+        console.fail(f"{error}. Continue with: {command}", FAILED)
     _print_ends(jobs, ends, out, json=json)
     if any(end.tuned is None for end in ends):
         raise typer.Exit(FAILED)
 
 
 def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: bool) -> None:
-
     records = [end.record for end in ends if end.record is not None]
     gains = sum(record.source == "tuned" for record in records)
     if json:
         facts = {"event": "done", "records": str(out), "tuned": gains}
         facts |= {"default": len(records) - gains, "stopped": len(ends) - len(records)}
         left_out = {job.name: job.reason for job in jobs if job.candidates is None}
-        print_json_line({**facts, "left_out": left_out})
+        console.print_json_line({**facts, "left_out": left_out})
         return
     _print_left_out(jobs)
     if records:
-        say(_tuned_table(ends))
+        rows = [(end.job.name, *_cells(end.tuned)) for end in ends if end.tuned is not None]
+        _print_table(("problem", *HEADINGS), rows)
     for end in ends:
         if end.tuned is None:
-            say(f"{end.job.name}: {end.reason}")
-    say(f"{gains} of {len(ends)} problems run faster than with the default")
-    say(f"records: {out}; they are used if RADIALBENCH_CONFIGS names that file")
+            console.say(f"{end.job.name}: {end.reason}")
+    console.say(f"{gains} of {len(ends)} problems run faster than with the default")
+    console.say(f"records: {out}; they are used if RADIALBENCH_CONFIGS names that file")
 
 
 def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
@@ -257,13 +254,15 @@ def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
         }  # fmt: skip
         if not isinstance(event, JobProgress):
             record = None if event.record is None else to_dict(event.record)
-            print_json_line({"event": "ends", **facts, "record": record, "reason": event.reason})
+            console.print_json_line(
+                {"event": "ends", **facts, "record": record, "reason": event.reason}
+            )
             return
         now = event.progress
         facts |= {"stage": now.stage, "measured": now.measured, "planned": now.planned}
         trial = None if now.trial is None else to_dict(now.trial)
         best = None if now.best is None else now.best.ms
-        print_json_line({"event": "trial", **facts, "trial": trial, "best_ms": best})
+        console.print_json_line({"event": "trial", **facts, "trial": trial, "best_ms": best})
 
     return on_event
 
@@ -306,22 +305,23 @@ def _estimate(
             }
             for one in estimates
         ]
-        print_json({"seconds": total, "problems": rows})
+        console.print_json({"seconds": total, "problems": rows})
         return
     _print_left_out(jobs)
-    say(_estimate_table([one for one in estimates if one.candidates]))
-    say(f"about {format_duration(total)}, and some seconds to start; a GPU compiles meanwhile")
-
-
-def _verify(jobs: "list[TuningJob]", pool: "WorkerPool", out: Path, *, json: bool) -> None:
-    from radialbench.autotune.run import known_records, verify
-
-    records = known_records(jobs, out)
-    known = [records[job.key] for job in jobs if job.key in records]
-    kept = sum(record.source == "default" for record in known)
-    rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
-    if not print_verdicts(verify(jobs, records, pool), rest, json=json):
-        raise typer.Exit(FAILED)
+    body = [
+        (
+            one.job.name,
+            one.candidates,
+            ", ".join(f"{count} by {kind}" for kind, count in one.rejections.items()),
+            one.trials,
+            f"{one.seconds:,.0f} s",
+        )
+        for one in estimates
+        if one.candidates
+    ]
+    _print_table(("problem", "candidates", "rejected", "trials", "about"), body)
+    about = console.format_duration(total)
+    console.say(f"about {about}, and some seconds to start; a GPU compiles meanwhile")
 
 
 def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
@@ -338,12 +338,13 @@ def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> No
             decision = one.tuned.decision
             facts = {"problem": one.name, "key": to_dict(one.key)}
             facts |= {"config": to_dict(decision.config), "source": decision.source}
-            print_json_line({**facts, "measured": one.share, "regret": one.regret})
+            console.print_json_line({**facts, "measured": one.share, "regret": one.regret})
     if json:
         return
-    say(_replayed_table(done))
+    rows = [(one.name, *_cells(one.tuned), f"{one.share:.0%}", f"{one.regret:.2%}") for one in done]
+    _print_table(("problem", *HEADINGS, "measured", "regret"), rows)
     regrets = [one.regret for one in done]
-    say(
+    console.say(
         f"{len(done)} problems: {median(regrets):.2%} slower than the best at the median, "
         f"{max(regrets):.2%} at most"
     )
@@ -352,51 +353,7 @@ def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> No
 def _print_left_out(jobs: "list[TuningJob]") -> None:
     for job in jobs:
         if job.candidates is None:
-            say(f"{job.name} is left out: {job.reason}")
-
-
-def _tuned_table(ends: Sequence["JobEnded"]) -> str:
-    """Format a line for each search that ended."""
-    rows = [(end.job.name, *_cells(end.tuned)) for end in ends if end.tuned is not None]
-    return _table(("problem", *HEADINGS), rows)
-
-
-def _replayed_table(done: Sequence["Replayed"]) -> str:
-    """Format a line for each search that was replayed, with its regret."""
-    rows = [(one.name, *_cells(one.tuned), f"{one.share:.0%}", f"{one.regret:.2%}") for one in done]
-    return _table(("problem", *HEADINGS, "measured", "regret"), rows)
-
-
-def _verdict_table(verdicts: Sequence["Verification"]) -> str:
-    """Format a line for each record that was measured again."""
-    from radialbench.autotune.space import format_config
-
-    rows = [
-        (
-            one.job.name,
-            format_config(one.record.config),
-            f"{one.record.ratio:.3f}",
-            one.reason if one.now is None else f"{one.now:.3f}",
-            one.state,
-        )
-        for one in verdicts
-    ]
-    return _table(("problem", "configuration", "gain when tuned", "gain now", "verdict"), rows)
-
-
-def _estimate_table(estimates: Sequence["TuningEstimate"]) -> str:
-    """Format a line for each search that is estimated."""
-    rows = [
-        (
-            one.job.name,
-            one.candidates,
-            ", ".join(f"{count} by {kind}" for kind, count in one.rejections.items()),
-            one.trials,
-            f"{one.seconds:,.0f} s",
-        )
-        for one in estimates
-    ]
-    return _table(("problem", "candidates", "rejected", "trials", "about"), rows)
+            console.say(f"{job.name} is left out: {job.reason}")
 
 
 def _cells(tuned: "Tuned") -> tuple[str, ...]:
@@ -415,9 +372,5 @@ def _cells(tuned: "Tuned") -> tuple[str, ...]:
     )
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    from radialbench.reports.text import terminal_table, terminal_width
-
-    return terminal_table(
-        headings, rows, text_columns=TEXT_COLUMNS, width=terminal_width(), spare=SPARE
-    )
+def _print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    console.print_table(headings, rows, text_columns=TEXT_COLUMNS, spare=SPARE)

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -63,7 +64,10 @@ def apply_radial(
     """
     transformers = _transformers(pipe_or_transformer)
     first = kind_of(transformers[0])
-    _check_version()
+    version = import_module("diffusers").__version__
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise IntegrationError(f"needs diffusers {oldest} or later, got {version}")
     remove_radial(pipe_or_transformer)
     grid = first.model(transformers[0]).grid(size if frames is None else f"{size}x{frames}")
     attention = RadialAttention(
@@ -113,14 +117,6 @@ def _transformers(pipe_or_transformer: Any) -> list[nn.Module]:
             f"{type(pipe_or_transformer).__name__}"
         )
     return transformers
-
-
-def _check_version() -> None:
-    from diffusers import __version__
-
-    if tuple(map(int, re.findall(r"\d+", __version__)[:2])) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise IntegrationError(f"needs diffusers {oldest} or later, got {__version__}")
 
 
 def _set(attention: Any, processor: Any) -> None:

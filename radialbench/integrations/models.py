@@ -7,12 +7,7 @@ from typing import Any
 from torch import nn
 
 from radialbench.errors import IntegrationError, unknown
-from radialbench.integrations.processors import (
-    HunyuanVideoProcessor,
-    MochiProcessor,
-    RadialProcessor,
-    WanProcessor,
-)
+from radialbench.integrations import processors
 from radialbench.maskgen.grid import Model, load_model
 
 
@@ -36,7 +31,7 @@ class TransformerKind:
     blocks: tuple[str, ...]
     attention: str
     stock: str
-    processor: type[RadialProcessor]
+    processor: type[processors.RadialProcessor]
     joint: bool
     rising: bool = False
 
@@ -109,7 +104,7 @@ MODELS = {
         blocks=("blocks",),
         attention="attn1",
         stock="WanAttnProcessor",
-        processor=WanProcessor,
+        processor=processors.WanProcessor,
         joint=False,
     ),
     "HunyuanVideoTransformer3DModel": TransformerKind(
@@ -118,7 +113,7 @@ MODELS = {
         blocks=("transformer_blocks", "single_transformer_blocks"),
         attention="attn",
         stock="HunyuanVideoAttnProcessor2_0",
-        processor=HunyuanVideoProcessor,
+        processor=processors.HunyuanVideoProcessor,
         joint=True,
     ),
     "MochiTransformer3DModel": TransformerKind(
@@ -127,7 +122,7 @@ MODELS = {
         blocks=("transformer_blocks",),
         attention="attn1",
         stock="MochiAttnProcessor2_0",
-        processor=MochiProcessor,
+        processor=processors.MochiProcessor,
         joint=True,
         rising=True,
     ),

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
-from radialbench.integrations.prepared import Prepared, Shape, keys_below, prepare
+from radialbench.integrations.prepared import (
+    Prepared,
+    Shape,
+    dense_attention,
+    keys_below,
+    prepare,
+)
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
-from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
+from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
 from radialbench.records.lookup import ConfigChoice
 
 
@@ -152,8 +157,8 @@ class RadialAttention(nn.Module):
         Args:
             q: [batch, heads, seq_len, head_dim] in raster order, [video | text] unless the grid
                 says that text comes first.
-            k: As q.
-            v: As q.
+            k: As q, or with fewer heads that divide those of q.
+            v: As k.
             layer: Number of the layer, from 0, for `dense_layers`.
             text_tokens: Text slots of the sequence; the grid's if not given.
             text_len: [batch] real text tokens of each sequence; all if not given. The rest is
@@ -180,10 +185,11 @@ class RadialAttention(nn.Module):
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
-            return scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+            return dense_attention(q, k, v, allowed)
         if not torch.compiler.is_compiling():
             batch, heads, _, head_dim = q.shape
-            self.prepare(Shape(batch, heads, head_dim, q.dtype, q.device), text_tokens=text)
+            shape = Shape(batch, heads, head_dim, q.dtype, q.device, k.shape[1])
+            self.prepare(shape, text_tokens=text)
         current = self._current
         if current is None or current.seq_len != seq_len:
             raise BackendError(
@@ -230,13 +236,13 @@ def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> M
     Raises:
         SpecError: There is no such mask or parameter.
     """
-    if isinstance(mask, MaskSpec):
-        return mask.with_params(**params)
-    if isinstance(mask, HeadPlan) or is_head_plan(mask):
-        if params:
-            raise SpecError(f"a head plan states its parameters itself, got {', '.join(params)}")
-        return mask if isinstance(mask, HeadPlan) else load_head_plan(mask)
-    return load_mask(mask).with_params(**params)
+    if isinstance(mask, (str, Path)) and is_head_plan(mask):
+        mask = load_head_plan(mask)
+    if not isinstance(mask, HeadPlan):
+        return as_spec(mask).with_params(**params)
+    if params:
+        raise SpecError(f"a head plan states its parameters itself, got {', '.join(params)}")
+    return mask
 
 
 @lru_cache(maxsize=8)

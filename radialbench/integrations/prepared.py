@@ -19,20 +19,24 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
-from radialbench.records.problem import BLOCKS, KernelConfig, Problem
+from radialbench.records.problem import BLOCKS, GroupedHeads, KernelConfig, Problem
 
 WITHOUT_KERNEL = "no kernel of ours runs here: PyTorch's own attention takes the whole mask"
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Shape, type and device of q, k and v."""
+class Shape(GroupedHeads):
+    """Shape, type and device of q, k and v; `kv_heads` of k and v, if they are fewer."""
 
     batch: int
     heads: int
     head_dim: int
     dtype: torch.dtype
     device: torch.device
+    kv_heads: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_heads()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +62,17 @@ class Prepared:
     seq_len: int
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_len: Tensor | None) -> Tensor:
-        """Attend from [batch, heads, seq_len, head_dim] in raster order; returns out like q."""
+        """Attend from [batch, heads, seq_len, head_dim] in raster order; returns out like q.
+
+        k and v may have fewer heads, which divide those of q.
+        """
         if self.order is not None:
             q, k, v = (_reordered(x, self.order) for x in (q, k, v))
         if self.mask is not None:
             allowed = self.mask
             if key_len is not None:
                 allowed = allowed & keys_below(key_len, self.seq_len)
-            out = scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+            out = dense_attention(q, k, v, allowed)
         else:
             assert self.table is not None
             out = block_sparse_attention(
@@ -75,6 +82,12 @@ class Prepared:
                 key_len=key_len,
             )
         return out if self.back is None else _reordered(out, self.back)
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """Run PyTorch's attention; `enable_gqa` rules out some of its kernels."""
+    shared = q.shape[1] != k.shape[1]
+    return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=shared)
 
 
 def prepare(
@@ -94,7 +107,10 @@ def prepare(
             f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
             f"{shape.heads}"
         )
-    groups = [] if isinstance(mask, MaskSpec) else _group_of_head(mask)
+    groups: list[int] = []
+    if isinstance(mask, HeadPlan):
+        numbers = {head: number for number, one in enumerate(mask.groups) for head in one.heads}
+        groups = [numbers[head] for head in range(mask.heads)]
     if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
         name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
     else:
@@ -139,6 +155,7 @@ def _configuration(
         grid=grid,
         batch=shape.batch,
         heads=shape.heads,
+        kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
         dtype=str(shape.dtype).removeprefix("torch."),
     )
@@ -160,11 +177,6 @@ def _tables(
             f"{' and '.join(orders)}"
         )
     return tables
-
-
-def _group_of_head(plan: HeadPlan) -> list[int]:
-    group_of = {head: number for number, group in enumerate(plan.groups) for head in group.heads}
-    return [group_of[head] for head in range(plan.heads)]
 
 
 def _reordered(x: Tensor, index: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class JointProcessor(RadialProcessor):
             )
         else:
             q, k, v = _projected(attn, hidden_states)
-            added = _added(attn, encoder_hidden_states)
+            added = _projected(attn, encoder_hidden_states, "added_")
             sides = zip((rotated(q, cos, sin), rotated(k, cos, sin), v), added, strict=True)
             q, k, v = (torch.cat(pair, dim=1) for pair in sides)
         text_len = self._real_text(attention_mask, video).sum(dim=1)
@@ -136,15 +136,11 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-def _projected(attn: Any, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    q, k, v = (_heads(to(hidden_states), attn.heads) for to in (attn.to_q, attn.to_k, attn.to_v))
-    return attn.norm_q(q), attn.norm_k(k), v
-
-
-def _added(attn: Any, encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    projections = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
-    q, k, v = (_heads(to(encoder_hidden_states), attn.heads) for to in projections)
-    return attn.norm_added_q(q), attn.norm_added_k(k), v
+def _projected(attn: Any, x: Tensor, added: str = "") -> tuple[Tensor, Tensor, Tensor]:
+    """Project tokens to q, k and v by head; `added` is in the names of the text's layers."""
+    names = [f"add_{part}_proj" if added else f"to_{part}" for part in "qkv"]
+    q, k, v = (_heads(getattr(attn, name)(x), attn.heads) for name in names)
+    return getattr(attn, f"norm_{added}q")(q), getattr(attn, f"norm_{added}k")(k), v
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

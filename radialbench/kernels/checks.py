@@ -12,11 +12,7 @@ from radialbench.kernels.arch import target_of, versions
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def host_reasons(problem: Problem, device: str) -> list[str]:
@@ -47,6 +43,13 @@ def gpu_reasons(
     return reasons
 
 
+def grouped_reasons(problem: Problem) -> list[str]:
+    """Return why a backend whose q, k and v have equally many heads cannot run a problem."""
+    if problem.kv_heads is None:
+        return []
+    return [f"takes as many key heads as heads, got {problem.kv_heads} and {problem.heads}"]
+
+
 def hopper_needs(library: str) -> str:
     """Describe what a backend for Hopper needs, and whether it is here."""
     here = "none is here" if target_of("cuda").hopper_reasons else "one is here"
@@ -59,7 +62,7 @@ def check_dense(name: str, table: BlockTable, instead: str) -> None:
     Raises:
         BackendError: A pair is left out; the message names `instead`, a backend for such masks.
     """
-    if table.pairs != table.seq_len**2:
+    if table.pairs != table.q_len * table.k_len:
         raise BackendError(
             f"backend {name!r} computes every pair, but the mask keeps {table.density:.1%} of "
             f"them; use {instead!r}, or the dense mask"
@@ -76,9 +79,9 @@ def check_plan(
     """
     if reasons:
         raise BackendError(f"backend {name!r} cannot run this problem: {'; '.join(reasons)}")
-    if table.seq_len != problem.seq_len:
+    if table.k_len != problem.seq_len:
         raise BackendError(
-            f"the table is for {table.seq_len:,} tokens, the problem has {problem.seq_len:,}; "
+            f"the table is for {table.k_len:,} tokens, the problem has {problem.seq_len:,}; "
             "compile the mask on the problem's grid"
         )
     blocks, wanted = (table.block_m, table.block_n), (config.block_m, config.block_n)
@@ -89,17 +92,19 @@ def check_plan(
         )
 
 
-def check_inputs(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Refuse tensors that do not fit the problem.
+def check_inputs(problem: Problem, table: BlockTable, q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Refuse tensors that do not fit the problem and its table.
 
     Raises:
         BackendError: A shape, dtype or device differs.
     """
-    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
+    queries = ("heads, q_len", problem.heads, table.q_len)
+    keys = ("kv_heads, k_len", problem.key_heads, table.k_len)
+    for name, tensor, (words, heads, tokens) in (("q", q, queries), ("k", k, keys), ("v", v, keys)):
+        shape = (problem.batch, heads, tokens, problem.head_dim)
         if tensor.shape != shape:
             raise BackendError(
-                f"{name} must be [batch, heads, seq_len, head_dim] = {list(shape)}, "
+                f"{name} must be [batch, {words}, head_dim] = {list(shape)}, "
                 f"got {list(tensor.shape)}"
             )
         if tensor.dtype != DTYPES[problem.dtype]:
@@ -108,7 +113,7 @@ def check_inputs(problem: Problem, q: Tensor, k: Tensor, v: Tensor) -> None:
             raise BackendError(f"q, k, v must be on one device, got {q.device} and {tensor.device}")
 
 
-def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
+def check_result(problem: Problem, table: BlockTable, result: object) -> tuple[Tensor, Tensor]:
     """Return the (out, lse) of a backend.
 
     Raises:
@@ -120,7 +125,7 @@ def check_result(problem: Problem, result: object) -> tuple[Tensor, Tensor]:
         and all(isinstance(item, Tensor) for item in result)
     ):
         raise BackendError(f"the backend must return (out, lse), got {type(result).__name__}")
-    rows = [problem.batch, problem.heads, problem.seq_len]
+    rows = [problem.batch, problem.heads, table.q_len]
     wanted = (
         ("out", [*rows, problem.head_dim], DTYPES[problem.dtype]),
         ("lse", rows, torch.float32),
@@ -172,10 +177,11 @@ def check_whole_blocks(name: str, table: BlockTable) -> None:
             f"table's {table.nnz:,} blocks are partial; use a mask that is made of blocks of "
             f"{table.block_m}×{table.block_n}"
         )
-    for side, block in (("query", table.block_m), ("key", table.block_n)):
-        if table.seq_len % block:
+    sides = (("query", table.q_len, table.block_m), ("key", table.k_len, table.block_n))
+    for side, tokens, block in sides:
+        if tokens % block:
             raise BackendError(
-                f"backend {name!r} takes sequences of whole blocks, and {table.seq_len:,} tokens "
+                f"backend {name!r} takes sequences of whole blocks, and {tokens:,} tokens "
                 f"are not a multiple of {block} {side} tokens"
             )
     empty = np.flatnonzero(np.diff(table.full.indptr) == 0)

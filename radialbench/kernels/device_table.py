@@ -27,7 +27,8 @@ class TableKey(NamedTuple):
 
     block_m: int
     block_n: int
-    seq_len: int
+    q_len: int
+    k_len: int
     rows: int
     heads: int
     mask_fingerprint: str
@@ -45,7 +46,8 @@ class DeviceTable:
     Attributes:
         block_m: Query tokens of a block.
         block_n: Key tokens of a block.
-        seq_len: Tokens of the sequence.
+        q_len: Query tokens.
+        k_len: Key tokens.
         full_indptr: [groups · rows + 1] int32.
         full_indices: [full blocks] int32 key blocks, ascending within a row.
         partial_indptr: [groups · rows + 1] int32.
@@ -54,7 +56,7 @@ class DeviceTable:
         bitmaps: [1 + distinct, block_m, 4] int32. Bit 2·j + b of word c is key column
             8·j + 2·c + b: the columns of a row that one thread holds in a tensor core's result, so
             that it reads one word per row. In bitmap 0 every pair attends; it masks full blocks
-            that the sequence ends in.
+            that the keys end in.
         row_order: [groups, rows] int32, the order in which rows are launched; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
         mask_fingerprint: That of the mask, or of the groups, joined by `+`; empty if not known.
@@ -64,7 +66,8 @@ class DeviceTable:
 
     block_m: int
     block_n: int
-    seq_len: int
+    q_len: int
+    k_len: int
     full_indptr: Tensor
     full_indices: Tensor
     partial_indptr: Tensor
@@ -82,7 +85,8 @@ class DeviceTable:
     def key(self) -> TableKey:
         """The key of plans and configurations."""
         return TableKey(
-            *(self.block_m, self.block_n, self.seq_len, self.rows, len(self.group_of_head)),
+            *(self.block_m, self.block_n, self.q_len, self.k_len, self.rows),
+            len(self.group_of_head),
             *(self.mask_fingerprint, self.frames, self.tokens_per_frame),
             all(tensor.data_ptr() % 16 == 0 for tensor in self.tensors()),
         )
@@ -131,7 +135,7 @@ def upload(
     """
     first = tables[0]
     for table in tables[1:]:
-        same = ("seq_len", "block_m", "block_n", "order")
+        same = ("q_len", "k_len", "block_m", "block_n", "order")
         different = [name for name in same if getattr(table, name) != getattr(first, name)]
         if different:
             raise BackendError(
@@ -161,7 +165,8 @@ def upload(
     return DeviceTable(
         block_m=first.block_m,
         block_n=first.block_n,
-        seq_len=first.seq_len,
+        q_len=first.q_len,
+        k_len=first.k_len,
         full_indptr=tensor(_indptr([table.full for table in tables])),
         full_indices=tensor(np.concatenate([table.full.indices for table in tables])),
         partial_indptr=tensor(_indptr([table.partial for table in tables])),

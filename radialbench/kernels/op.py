@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     Attributes:
         launch: Runs the kernel.
         table: The table's tensors.
-        lse: [batch, heads, seq_len] float32 of one element, a template for `torch.empty_like`.
+        lse: [batch, heads, q_len] float32 of one element, a template for `torch.empty_like`.
         gpu: Index of the GPU; None on a CPU.
     """
 
@@ -90,10 +90,11 @@ def block_sparse_attention(
     """Attend from each query to the keys a block table keeps. Forward only.
 
     Args:
-        q: [batch, heads, seq_len, head_dim] in the table's token order, with a last stride of 1, so
-            that a transposed [batch, seq_len, heads, head_dim] is not copied.
-        k: As q.
-        v: As q.
+        q: [batch, heads, q_len, head_dim] in the table's token order, with a last stride of 1, so
+            that a transposed [batch, q_len, heads, head_dim] is not copied.
+        k: [batch, kv_heads, k_len, head_dim], as q. kv_heads divides heads: query head h attends to
+            the keys of head h // (heads / kv_heads).
+        v: As k.
         table: The blocks to visit. A `BlockTable` is uploaded once per device and kept as long as
             it lives. Inside `torch.compile` pass the result of `device_table`; for one table per
             group of heads pass the result of `upload`.
@@ -106,7 +107,7 @@ def block_sparse_attention(
         return_lse: Whether to return the natural logarithm of the sum of exponentials too.
 
     Returns:
-        out like q, or with `return_lse` (out, lse), lse float32 [batch, heads, seq_len]. A query
+        out like q, or with `return_lse` (out, lse), lse float32 [batch, heads, q_len]. A query
         without keys gets zeros and -inf.
 
     Raises:
@@ -129,17 +130,22 @@ def block_sparse_attention(
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
         out, lse = torch.ops.radialbench.block_sparse_attention(
             *(q, k, v, list(table.tensors()), key_len, scale, backend or ""),
-            *(table.block_m, table.block_n, table.seq_len, warps, stages, *tuned),
+            *(table.block_m, table.block_n, table.q_len, table.k_len, warps, stages, *tuned),
         )
     return (out, lse) if return_lse else out
 
 
 def config_for(
-    q: Tensor, table: BlockTable | DeviceTable, *, backend: str | None = None
+    q: Tensor,
+    table: BlockTable | DeviceTable,
+    *,
+    backend: str | None = None,
+    kv_heads: int | None = None,
 ) -> ConfigChoice:
     """Return the configuration that `block_sparse_attention` uses if none is given, and why.
 
-    Arguments are those of `block_sparse_attention`; k and v are assumed to have the layout of q.
+    Arguments are those of `block_sparse_attention`; k and v are assumed to be laid out as q, with
+    `kv_heads` heads, as many as q's if not given.
 
     Raises:
         BackendError: There is no such kernel.
@@ -150,7 +156,9 @@ def config_for(
     layout, key = layout_of(q), table.key
     blocks, target = (key.block_m, key.block_n), target_of(q.device)
     kernel = select_kernel(backend, q.dtype, q.shape[-1], blocks, target)
-    return choose_config(kernel, q.dtype, q.shape, key, target, tma=not tma_reasons(q=layout))
+    tma = not tma_reasons(q=layout)
+    kv_heads = kv_heads or q.shape[1]
+    return choose_config(kernel, q.dtype, q.shape, kv_heads, key, target, tma=tma)
 
 
 def device_table(table: BlockTable, device: str | torch.device) -> DeviceTable:
@@ -278,21 +286,30 @@ def _prepared(
             raise BackendError(f"{name}'s last stride must be 1, got strides {x.strides}")
     if config is None:
         tma = not tma_reasons(k=k, v=v)
-        config = choose_config(kernel, q.dtype, q.shape, table, target, tma=tma).config
+        shape, kv_heads = q.shape, k.shape[1]
+        config = choose_config(kernel, q.dtype, shape, kv_heads, table, target, tma=tma).config
     return PREPARE[kernel](
         *(q, k, v), table=table, config=config, target=target, key_lens=key_len is not None
     )
 
 
 def _check_shapes(q: Layout, k: Layout, v: Layout, key_len: Layout | None, table: TableKey) -> None:
-    if len(q.shape) != 4 or q.shape[2] != table.seq_len:
+    if len(q.shape) != 4 or q.shape[2] != table.q_len:
         raise BackendError(
-            f"q must be [batch, heads, {table.seq_len}, head_dim], got {list(q.shape)}"
+            f"q must be [batch, heads, {table.q_len}, head_dim], got {list(q.shape)}"
         )
+    batch, heads, _, head_dim = q.shape
+    kv_heads = k.shape[1] if len(k.shape) == 4 else 0
+    if kv_heads == 0 or heads % kv_heads:
+        raise BackendError(
+            f"k must be [batch, kv_heads, {table.k_len}, head_dim] with kv_heads that divide the "
+            f"{heads} heads of q, got {list(k.shape)}"
+        )
+    shape = (batch, kv_heads, table.k_len, head_dim)
     for name, x in (("k", k), ("v", v)):
-        if (x.shape, x.dtype, x.device) != (q.shape, q.dtype, q.device):
+        if (x.shape, x.dtype, x.device) != (shape, q.dtype, q.device):
             raise BackendError(
-                f"{name} must be like q, {q.dtype} {list(q.shape)} on {q.device}; got "
+                f"{name} must be {q.dtype} {list(shape)} on {q.device}; got "
                 f"{x.dtype} {list(x.shape)} on {x.device}"
             )
     if table.heads not in (0, q.shape[1]):
@@ -313,7 +330,8 @@ def _operator(
     backend: str,
     block_m: int,
     block_n: int,
-    seq_len: int,
+    q_len: int,
+    k_len: int,
     num_warps: int | None,
     num_stages: int | None,
     mask_fingerprint: str = "",
@@ -323,7 +341,8 @@ def _operator(
     on_device = DeviceTable(
         block_m,
         block_n,
-        seq_len,
+        q_len,
+        k_len,
         *table,
         mask_fingerprint=mask_fingerprint,
         frames=frames,

@@ -5,6 +5,7 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 `target` where the kernel runs.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -55,6 +56,7 @@ def choose_config(
     kernel: str,
     dtype: torch.dtype,
     shape: tuple[int, int, int, int],
+    kv_heads: int,
     table: TableKey,
     target: Target,
     *,
@@ -62,12 +64,13 @@ def choose_config(
 ) -> ConfigChoice:
     """Choose the configuration of a launch that is given none; looked up once for each problem.
 
-    `shape` is that of q; `tma` is whether TMA can read keys and values in their layout.
+    `shape` is that of q, `kv_heads` are the heads of k and v; `tma` is whether TMA can read k and v
+    in their layout.
 
     Raises:
         RecordError: Records cannot be read.
     """
-    batch, heads, seq_len, head_dim = shape
+    batch, heads, _, head_dim = shape
     blocks = (table.block_m, table.block_n)
     default = default_config(kernel, dtype, head_dim, blocks, target, tma=tma)
     if not table.mask_fingerprint:
@@ -78,9 +81,10 @@ def choose_config(
         mask_fingerprint=table.mask_fingerprint,
         frames=table.frames,
         tokens_per_frame=table.tokens_per_frame,
-        seq_len=seq_len,
+        seq_len=table.k_len,
         batch=batch,
         heads=heads,
+        kv_heads=kv_heads,
         head_dim=head_dim,
         dtype=_dtype_name(dtype),
     )
@@ -89,6 +93,9 @@ def choose_config(
         return run_reasons(kernel, dtype, head_dim, config, target)
 
     choice = lookup(key, default=default, feasible=feasible)
+    if choice.source == "tuned" and table.q_len != table.k_len:
+        reason = f"{choice.reason}, with as many queries as keys"
+        choice = replace(choice, source="transferred", reason=reason)
     config = choice.config
     if (config.block_m, config.block_n) != blocks:
         reason = (

@@ -164,6 +164,9 @@ class Model:
         example: A usual size.
         text_tokens: Text slots of the joint sequence; 0 where text joins by cross-attention.
         text_first: Whether the text comes before the video.
+        kv_heads: Heads of k and v, if they are fewer.
+        clips: Frames of the clips that the VAE encodes one by one, and of the shorter last one;
+            None if it encodes the video as a whole.
         steps: Denoising steps of a video; None if the model's work is not known.
         calls: Calls of the transformer in a step: two with a prompt and without, else one.
         cross_tokens: Text tokens of cross-attention.
@@ -182,6 +185,8 @@ class Model:
     example: str
     text_tokens: int = 0
     text_first: bool = False
+    kv_heads: int | None = None
+    clips: tuple[int, int] | None = None
     steps: int | None = None
     calls: int = 1
     cross_tokens: int = 0
@@ -207,24 +212,40 @@ class Model:
             )
             fits = "x".join(str(near[axis][0]) for axis in (2, 1, 0))
             raise GridError(f"{self.name} cannot make {size}: {reasons}; {fits} works")
-        latents, rows, columns = (
-            (pixels - (axis == 0)) // self._step(axis) + (axis == 0)
-            for axis, pixels in enumerate(sides)
-        )
+        rows, columns = height // self._step(1), width // self._step(2)
         return TokenGrid(
-            latents, rows, columns, text_tokens=self.text_tokens, text_first=self.text_first
+            self._latents(frames) // self.patch[0],
+            rows,
+            columns,
+            text_tokens=self.text_tokens,
+            text_first=self.text_first,
+        )
+
+    def _latents(self, frames: int) -> int:
+        """Return the latent frames: of a whole video or clip, the first frame is one of its own."""
+        clip, last = self.clips or (frames, frames)
+        return (frames - last) // clip * ((clip - 1) // self.vae[0] + 1) + (
+            (last - 1) // self.vae[0] + 1
         )
 
     def _step(self, axis: int) -> int:
+        if axis == 0 and self.clips:
+            return self.clips[0]
         return self.vae[axis] * self.patch[axis]
+
+    def _first(self, axis: int) -> int:
+        """Return the smallest side that works."""
+        if axis == 0:
+            return self.clips[1] if self.clips else 1
+        return self._step(axis)
 
     def _rule(self, axis: int) -> str:
         multiple = f"a multiple of {self._step(axis)}"
-        return f"1 more than {multiple}" if axis == 0 else multiple
+        return f"{self._first(0)} more than {multiple}" if axis == 0 else multiple
 
     def _near(self, axis: int, pixels: int) -> list[int]:
         """Return the size itself if it works, else the next smaller and greater ones that do."""
-        step, first = self._step(axis), 1 if axis == 0 else self._step(axis)
+        step, first = self._step(axis), self._first(axis)
         below = (pixels - first) // step * step + first
         if below == pixels:
             return [pixels]
@@ -264,6 +285,8 @@ def load_model(name: str) -> Model:
 
     data = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
     data["vae"], data["patch"] = tuple(data["vae"]), tuple(data["patch"])
+    if "clips" in data:
+        data["clips"] = tuple(data["clips"])
     data["linear"] = tuple(Linear(*row) for row in data.get("linear", ()))
     data["attention"] = tuple(OtherAttention(*row) for row in data.get("attention", ()))
     return Model(name=name, **data)

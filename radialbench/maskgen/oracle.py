@@ -22,25 +22,26 @@ from radialbench.maskgen.language.tree import (
     Rounded,
     TokenRule,
 )
+from radialbench.maskgen.library import as_spec
 from radialbench.maskgen.order import Coordinates
 
 Bool = NDArray[np.bool_]
 
 
 def token_mask(
-    spec: MaskSpec, grid: TokenGrid, *, tables: Mapping[str, Bool] | None = None
+    spec: MaskSpec | str, grid: TokenGrid, *, tables: Mapping[str, Bool] | None = None
 ) -> Bool:
     """Evaluate a mask for every pair of tokens.
 
     Args:
-        spec: The mask.
+        spec: The mask, or its name.
         grid: Token layout; small, as the result has seq_len² entries.
         tables: Block tables of the mask by name.
 
     Returns:
         [seq_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
     """
-    bound = bind(spec, grid)
+    bound = bind(as_spec(spec), grid)
     return _Oracle(bound, tables or {}).mask()
 
 

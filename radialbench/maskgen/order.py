@@ -3,17 +3,19 @@
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.hilbert import hilbert_curve
 
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
-ORDERS = ("raster", "space_major", "tiles")
+ORDERS = ("raster", "space_major", "tiles", "hilbert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +24,55 @@ class TokenOrder:
 
     Attributes:
         kind: `raster` (frame by frame, row by row), `space_major` (all frames of a place side
-            by side, for Sparse VideoGen's temporal heads) or `tiles` (boxes of tokens, for sliding
+            by side, for Sparse VideoGen's temporal heads), `tiles` (boxes of tokens, for sliding
             tile attention; tiles and the tokens in them are in raster order, those at a ragged
-            edge are smaller).
+            edge are smaller) or `hilbert` (along a Hilbert curve through the video).
         tile_thw: Frames, rows and columns of a tile; (0, 0, 0) unless `kind` is `tiles`.
+        shift_thw: First border of tiles along each axis, less than a tile's side; the tiles before
+            it are smaller.
     """
 
     kind: str = "raster"
     tile_thw: tuple[int, int, int] = (0, 0, 0)
+    shift_thw: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self) -> None:
         if self.kind not in ORDERS:
             raise SpecError(f"order must be one of {', '.join(ORDERS)}, got {self.kind!r}")
         if (self.kind == "tiles") != all(side >= 1 for side in self.tile_thw):
             raise SpecError(f"a tile has three sides of at least 1 token, got {self.tile_thw}")
+        sides = zip(self.shift_thw, self.tile_thw, strict=True)
+        if not all(0 <= shift < max(1, side) for shift, side in sides):
+            raise SpecError(
+                f"tiles of {self.tile_thw} are shifted by at least 0 tokens and less than their "
+                f"sides, got {self.shift_thw}"
+            )
 
     def __str__(self) -> str:
-        sides = ",".join(map(str, self.tile_thw))
-        return f"tiles:{sides}" if self.kind == "tiles" else self.kind
+        if self.kind != "tiles":
+            return self.kind
+        shift = f"+{_listed(self.shift_thw)}" if any(self.shift_thw) else ""
+        return f"tiles:{_listed(self.tile_thw)}{shift}"
 
     @classmethod
     def parse(cls, text: str) -> "TokenOrder":
-        """Read the text of an order: `raster`, `space_major` or `tiles:6,8,8`."""
-        tiles = re.fullmatch(r"tiles:(\d{1,9}),(\d{1,9}),(\d{1,9})", text)
+        """Read the text of an order: `raster`, `hilbert`, `tiles:6,8,8` or `tiles:2,8,8+1,4,4`."""
+        sides = r"(\d{1,9}),(\d{1,9}),(\d{1,9})"
+        tiles = re.fullmatch(rf"tiles:{sides}(?:\+{sides})?", text)
         if tiles:
-            t, h, w = map(int, tiles.groups())
-            return cls("tiles", (t, h, w))
+            t, h, w, *shift = (int(side or 0) for side in tiles.groups())
+            return cls("tiles", (t, h, w), (shift[0], shift[1], shift[2]))
         return cls(text)
+
+    def tile_edges(self, grid: TokenGrid) -> tuple[Int64, Int64, Int64]:
+        """Return the borders of tiles along frames, rows and columns, both ends included."""
+        t, h, w = (
+            np.unique([0, *range(shift, size, side), size])
+            for shift, side, size in zip(
+                self.shift_thw, self.tile_thw, (grid.frames, grid.height, grid.width), strict=True
+            )
+        )
+        return t, h, w
 
     def source_index(self, grid: TokenGrid) -> Int64:
         """Return the raster token of each position: `new[p] = old[source_index[p]]`.
@@ -134,18 +158,18 @@ def _source_index(order: TokenOrder, grid: TokenGrid) -> Int64:
     video = index[start:stop].reshape(grid.frames, grid.height, grid.width)
     if order.kind == "space_major":
         index[start:stop] = video.transpose(1, 2, 0).ravel()
+    elif order.kind == "hilbert":
+        index[start:stop] = start + hilbert_curve(video.shape)
     elif order.kind == "tiles":
-        index[start:stop] = np.concatenate([box.ravel() for box in _boxes(video, order.tile_thw)])
+        index[start:stop] = np.concatenate(
+            [
+                video[t0:t1, y0:y1, x0:x1].ravel()
+                for (t0, t1), (y0, y1), (x0, x1) in product(*map(pairwise, order.tile_edges(grid)))
+            ]
+        )
     index.setflags(write=False)
     return index
 
 
-def _boxes(video: Int64, tile_thw: tuple[int, int, int]) -> list[Int64]:
-    tile_t, tile_h, tile_w = tile_thw
-    frames, height, width = video.shape
-    return [
-        video[t : t + tile_t, y : y + tile_h, x : x + tile_w]
-        for t in range(0, frames, tile_t)
-        for y in range(0, height, tile_h)
-        for x in range(0, width, tile_w)
-    ]
+def _listed(sides: tuple[int, int, int]) -> str:
+    return ",".join(map(str, sides))

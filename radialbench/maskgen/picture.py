@@ -332,11 +332,14 @@ def _divisions(
     if order.kind == "space_major":
         rows = np.arange(grid.height)
         return "row, place by place", grid.video_start + rows * grid.width * grid.frames, rows
-    step = order.tile_thw[0] if order.kind == "tiles" else 1
-    word = "frame"
+    if order.kind == "hilbert":
+        # No frame is whole: a part of the curve is as long as one.
+        parts = np.arange(grid.frames)
+        return "part of the curve", grid.video_start + parts * grid.frame_tokens, parts
+    word, frames = "frame", np.arange(grid.frames)
     if order.kind == "tiles":
         word += f", tiles of {'×'.join(map(str, order.tile_thw))}"
-    frames = np.arange(0, grid.frames, step)
+        frames = order.tile_edges(grid)[0][:-1]
     return word, grid.video_start + frames * grid.frame_tokens, frames
 
 

@@ -150,6 +150,16 @@ class BlockTable:
         return self.grid.seq_len
 
     @property
+    def q_len(self) -> int:
+        """Query tokens."""
+        return self.seq_len
+
+    @property
+    def k_len(self) -> int:
+        """Key tokens."""
+        return self.seq_len
+
+    @property
     def rows(self) -> int:
         """Query blocks."""
         return -(-self.seq_len // self.block_m)

@@ -53,8 +53,8 @@ def nearest_config(
     1. The record of this key: `tuned`.
     2. Else the nearest record of the same backend, device, head dimension, dtype and direction:
        `transferred`. Records of the same mask come before those of others; among these the one with
-       the smallest distance: the sum of |log2| of the ratios of tokens per frame, of frames and of
-       batch × heads, at most `FARTHEST`.
+       the smallest distance: the sum of |log2| of the ratios of tokens per frame, of frames, of
+       batch × heads and of query heads per key head, at most `FARTHEST`.
     3. Else, and where the record says that nothing beat the default: `default`.
 
     Stale records, and those with a configuration that is not feasible, are skipped.
@@ -90,11 +90,12 @@ def nearest_config(
 
 
 def distance(tuned: TuningKey, key: TuningKey) -> float:
-    """Return the distance of two problems: the sum of |log2| of three ratios."""
+    """Return the distance of two problems: the sum of |log2| of four ratios."""
     ratios = (
         tuned.tokens_per_frame / key.tokens_per_frame,
         tuned.frames / key.frames,
         tuned.batch * tuned.heads / (key.batch * key.heads),
+        tuned.heads * key.key_heads / (tuned.key_heads * key.heads),
     )
     return sum(abs(log2(ratio)) for ratio in ratios)
 

@@ -1,26 +1,19 @@
 """What is measured of a call: times, memory, accuracy and the GPU's counters."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from statistics import median, quantiles
+from typing import Any
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import (
-    check_choice,
-    check_ints,
-    check_numbers,
-    check_positive,
-    check_text,
-)
-
-CACHES = ("cold", "warm")
-LAUNCHES = ("sustained", "isolated")
-STOPS = ("precise", "samples", "time")
+from radialbench.records import codec
 
 POWER_CAP = "power cap"
 """A cause of lower clocks that is no fault: large GPUs run at this limit under load."""
 
 COUNTERS = ("sm_mhz", "power_w", "temperature_c", "slowed_by")
+"""What `Rounds` holds for each sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Rounds:
     slowed_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_text(self, "source")
+        codec.check_text(self, "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +69,13 @@ class Measurement:
     def __post_init__(self) -> None:
         if not self.samples_ms:
             raise RecordError("Measurement.samples_ms must hold at least one sample")
-        check_positive(self, "samples_ms")
-        check_ints(self, "warmups", at_least=0)
-        check_choice(self, "cache", CACHES)
-        check_choice(self, "launches", LAUNCHES)
-        check_text(self, "timer")
+        codec.check_positive(self, "samples_ms")
+        codec.check_ints(self, "warmups", at_least=0)
+        codec.check_choice(self, "cache", ("cold", "warm"))
+        codec.check_choice(self, "launches", ("sustained", "isolated"))
+        codec.check_text(self, "timer")
         if self.stopped is not None:
-            check_choice(self, "stopped", STOPS)
+            codec.check_choice(self, "stopped", ("precise", "samples", "time"))
         for name in COUNTERS:
             count = len(getattr(self.rounds, name, ()))
             if count not in (0, len(self.samples_ms)):
@@ -135,6 +128,17 @@ class Measurement:
         low, _, high = quantiles(self.steady_ms, n=4, method="inclusive")
         return high - low
 
+    def at(self, places: Sequence[int]) -> "Measurement":
+        """Return the samples at some places, with the counters beside them."""
+        samples, rounds = tuple(self.samples_ms[place] for place in places), self.rounds
+        if rounds is not None:
+            chosen: dict[str, Any] = {}
+            for name in COUNTERS:
+                if column := getattr(rounds, name):
+                    chosen[name] = tuple(column[place] for place in places)
+            rounds = replace(rounds, **chosen)
+        return replace(self, samples_ms=samples, rounds=rounds)
+
     def protocol_diff(self, other: "Measurement") -> list[str]:
         """Return the settings that differ, which rule out a comparison."""
         return [
@@ -163,8 +167,8 @@ class Memory:
     process_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        check_ints(self, "peak_bytes", "workspace_bytes", "process_bytes", at_least=0)
-        check_text(self, "source")
+        codec.check_ints(self, "peak_bytes", "workspace_bytes", "process_bytes", at_least=0)
+        codec.check_text(self, "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +194,10 @@ class Accuracy:
     reference: str
 
     def __post_init__(self) -> None:
-        check_numbers(self, "tolerance", above=0)
-        check_ints(self, "rows", at_least=1)
-        check_ints(self, "rows_total", at_least=self.rows)
-        check_text(self, "reference")
+        codec.check_numbers(self, "tolerance", above=0)
+        codec.check_ints(self, "rows", at_least=1)
+        codec.check_ints(self, "rows_total", at_least=self.rows)
+        codec.check_text(self, "reference")
 
     @property
     def passed(self) -> bool:
@@ -226,6 +230,6 @@ class Telemetry:
     slowed_by: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        check_ints(self, "calls", at_least=1)
-        check_numbers(self, "seconds", above=0)
-        check_numbers(self, "energy_j", "power_w", "sm_mhz", "memory_mhz", "temperature_c")
+        codec.check_ints(self, "calls", at_least=1)
+        codec.check_numbers(self, "seconds", above=0)
+        codec.check_numbers(self, "energy_j", "power_w", "sm_mhz", "memory_mhz", "temperature_c")

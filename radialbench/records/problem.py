@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from radialbench.errors import RecordError
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.codec import check_choice, check_ints, check_numbers, check_text
 
@@ -10,19 +11,67 @@ DIRECTIONS = ("forward", "backward")
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
+class GroupedHeads:
+    """Heads of attention, where some query heads may share a key head.
+
+    Attributes:
+        heads: Heads of q.
+        kv_heads: Heads of k and v, if they are fewer. Query head h attends to the keys of head
+            h // (heads / kv_heads).
+    """
+
+    __slots__ = ()
+
+    heads: int
+    kv_heads: int | None
+
+    def _check_heads(self) -> None:
+        """Refuse key heads that do not divide the heads, and forget those that are as many.
+
+        Raises:
+            RecordError: They do not divide them.
+        """
+        check_ints(self, "heads", "kv_heads", at_least=1)
+        if self.heads % self.key_heads:
+            name = f"{type(self).__name__}.kv_heads"
+            raise RecordError(f"{name} must divide the {self.heads} heads, got {self.kv_heads}")
+        if self.kv_heads == self.heads:
+            object.__setattr__(self, "kv_heads", None)
+
+    @property
+    def key_heads(self) -> int:
+        """Heads of k and v."""
+        return self.kv_heads or self.heads
+
+    @property
+    def heads_label(self) -> str:
+        """Heads in a name: `h40`, or `h40kv8`."""
+        return f"h{self.heads}" + (f"kv{self.kv_heads}" if self.kv_heads else "")
+
+    @property
+    def heads_text(self) -> str:
+        """Heads for people: `40 heads`, or `40 heads (8 key heads)`."""
+        text = f"{self.heads} head{'s' * (self.heads > 1)}"
+        keys = f" ({self.kv_heads} key head{'s' * (self.key_heads > 1)})"
+        return text + (keys if self.kv_heads else "")
+
+
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One attention to compute; q, k and v are [batch, heads, seq_len, head_dim].
+class Problem(GroupedHeads):
+    """One attention to compute.
+
+    q is [batch, heads, seq_len, head_dim], k and v are [batch, key_heads, seq_len, head_dim].
 
     Attributes:
         mask_fingerprint: Fingerprint of the mask.
         grid: Token layout.
         batch: Sequences.
-        heads: Attention heads.
+        heads: Attention heads, those of q.
         head_dim: Numbers per head and token.
         dtype: `float32`, `float16` or `bfloat16`.
         sm_scale: Factor of q·k before the softmax; 1/√head_dim if not given.
         direction: `forward` or `backward`.
+        kv_heads: Heads of k and v, if they are fewer.
     """
 
     mask_fingerprint: str
@@ -33,10 +82,12 @@ class Problem:
     dtype: str
     sm_scale: float | None = None
     direction: str = "forward"
+    kv_heads: int | None = None
 
     def __post_init__(self) -> None:
         check_text(self, "mask_fingerprint")
-        check_ints(self, "batch", "heads", "head_dim", at_least=1)
+        check_ints(self, "batch", "head_dim", at_least=1)
+        self._check_heads()
         check_choice(self, "dtype", DTYPES)
         check_choice(self, "direction", DIRECTIONS)
         check_numbers(self, "sm_scale", above=0)
@@ -93,7 +144,7 @@ def group_id(problem: Problem, model: str | None, *, sweep: bool = False, joint:
     """
     grid = problem.grid.sweep_label if sweep else problem.grid.label
     batch = f"b{problem.batch}" if problem.batch > 1 else ""
-    shape = f"{batch}h{problem.heads}d{problem.head_dim}{SHORT[problem.dtype]}"
+    shape = f"{batch}{problem.heads_label}d{problem.head_dim}{SHORT[problem.dtype]}"
     return joint.join(filter(None, (model, grid, shape)))
 
 

@@ -5,20 +5,13 @@ from enum import StrEnum
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.records.codec import (
-    check_choice,
-    check_ints,
-    check_numbers,
-    check_text,
-    check_time,
-)
+from radialbench.records import codec
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
 from radialbench.records.problem import KernelConfig, Problem, group_id
 
 SCHEMA = 2
 """Version of the stored form. 1: the first. 2: mask, grid and limits of the GPU in fields."""
 
-MEASURES = ("attention", "compile")
 CEILING_SIZE = 8192
 """Rows and columns of the matrices of `Record.ceiling`."""
 
@@ -81,9 +74,9 @@ class Environment:
     card: str | None = None
 
     def __post_init__(self) -> None:
-        check_text(self, "device")
-        check_ints(self, "cores", "threads", at_least=1)
-        check_ints(self, "memory_bytes", at_least=0)
+        codec.check_text(self, "device")
+        codec.check_ints(self, "cores", "threads", at_least=1)
+        codec.check_ints(self, "memory_bytes", at_least=0)
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
 
     @property
@@ -133,8 +126,8 @@ class TableStats:
 
     def __post_init__(self) -> None:
         counts = ("pairs", "full", "partial", "bitmaps", "nbytes", "flops", "executed_flops")
-        check_ints(self, *counts, at_least=0)
-        check_numbers(self, "density", "block_density", "compile_ms")
+        codec.check_ints(self, *counts, at_least=0)
+        codec.check_numbers(self, "density", "block_density", "compile_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +188,12 @@ class Record:
     gates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_ints(self, "schema", at_least=1)
-        check_text(self, "suite", "case", "config_source")
+        codec.check_ints(self, "schema", at_least=1)
+        codec.check_text(self, "suite", "case", "config_source")
         if self.mask.fingerprint != self.problem.mask_fingerprint:
             raise RecordError(f"Record.mask is not the mask of Record.problem ({self.case})")
-        check_choice(self, "measure", MEASURES)
-        check_numbers(self, "permute_ms", "plan_ms")
+        codec.check_choice(self, "measure", ("attention", "compile"))
+        codec.check_numbers(self, "permute_ms", "plan_ms")
         ok = self.status == Status.OK
         if ok != (self.timing is not None):
             raise RecordError(f"Record.timing is set exactly when a case is ok ({self.case})")
@@ -212,7 +205,7 @@ class Record:
             raise RecordError(f"attention needs a backend ({self.case})")
         if ok and self.measure == "attention" and not (self.accuracy and self.accuracy.passed):
             raise RecordError(f"no time without an accurate result ({self.case})")
-        check_time(self, "created")
+        codec.check_time(self, "created")
 
     @property
     def group(self) -> str:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from radialbench.errors import RecordError
+from radialbench.errors import RadialBenchError, RecordError
 from radialbench.records.codec import VersionError, read_line, to_json
 from radialbench.records.result import RETRYABLE, SCHEMA, Record
 
@@ -88,17 +88,21 @@ def append(path: Path, record: object) -> None:
 
 
 @contextmanager
-def write_errors(path: Path, hint: str = "choose another folder") -> Iterator[None]:
+def write_errors(
+    path: Path | str,
+    hint: str = "choose another folder",
+    error_type: type[RadialBenchError] = RecordError,
+) -> Iterator[None]:
     """Report that a file cannot be written as an error of this package.
 
     Raises:
         WriteError: The disk is full.
-        RecordError: It cannot be written for another reason.
+        RecordError: It cannot be written for another reason; another type if one is given.
     """
     try:
         yield
     except OSError as error:
-        kind = WriteError if error.errno in DISK_FULL else RecordError
+        kind = WriteError if error.errno in DISK_FULL else error_type
         raise kind(f"cannot write {path}: {error.strerror or error}; {hint}") from None
 
 

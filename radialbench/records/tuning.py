@@ -6,17 +6,15 @@ from dataclasses import astuple, dataclass, field, fields
 from radialbench.errors import RecordError
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import check_choice, check_ints, check_text, check_time
-from radialbench.records.problem import DIRECTIONS, DTYPES, KernelConfig, Problem
+from radialbench.records.problem import DIRECTIONS, DTYPES, GroupedHeads, KernelConfig, Problem
 from radialbench.records.statistics import Estimate
 
 SCHEMA = 2
 """Version of the stored form. 1: the first. 2: mask in fields, how intervals were found."""
 
-CHOICES = ("tuned", "default")
-
 
 @dataclass(frozen=True, slots=True)
-class TuningKey:
+class TuningKey(GroupedHeads):
     """What a configuration was tuned for.
 
     Attributes:
@@ -27,10 +25,11 @@ class TuningKey:
         tokens_per_frame: Video tokens of a frame.
         seq_len: Tokens of the sequence, text included.
         batch: Sequences.
-        heads: Attention heads.
+        heads: Attention heads, those of q.
         head_dim: Numbers per head and token.
         dtype: `float32`, `float16` or `bfloat16`.
         direction: `forward` or `backward`.
+        kv_heads: Heads of k and v, if they are fewer.
     """
 
     backend: str
@@ -44,6 +43,7 @@ class TuningKey:
     head_dim: int
     dtype: str
     direction: str = "forward"
+    kv_heads: int | None = None
 
     def __post_init__(self) -> None:
         check_text(self, "backend", "device", "mask_fingerprint")
@@ -52,6 +52,7 @@ class TuningKey:
             *("frames", "tokens_per_frame", "seq_len", "batch", "heads", "head_dim"),
             at_least=1,
         )
+        self._check_heads()
         check_choice(self, "dtype", DTYPES)
         check_choice(self, "direction", DIRECTIONS)
 
@@ -139,7 +140,7 @@ class TuningRecord:
         check_text(self, "sampler", "kernel")
         if self.mask.fingerprint != self.key.mask_fingerprint:
             raise RecordError("TuningRecord.mask is not the mask of TuningRecord.key")
-        check_choice(self, "source", CHOICES)
+        check_choice(self, "source", ("tuned", "default"))
         check_time(self, "created")
         for name in ("ms", "default_ms", "ratio"):
             estimate: Estimate = getattr(self, name)

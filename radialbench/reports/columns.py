@@ -106,14 +106,6 @@ def _mask_params(row: Row) -> str | None:
     return ", ".join(f"{name}={value_text(value)}" for name, value in params.items()) or None
 
 
-def _alone_ms(row: Row) -> float | None:
-    return 1e3 * row.counters.seconds / row.counters.calls if row.counters else None
-
-
-def _slowed_by(row: Row) -> str | None:
-    return ", ".join(row.counters.slowed_by) if row.counters else None
-
-
 def _error_share(row: Row) -> float | None:
     accuracy = row.record.accuracy
     if accuracy is None:
@@ -149,6 +141,7 @@ COLUMNS = (
     _count("tokens", "tokens", "length of the sequence, text included"),
     _count("batch", "record.problem.batch", "sequences"),
     _count("heads", "record.problem.heads", "attention heads"),
+    _count("kv_heads", "record.problem.key_heads", "heads of k and v"),
     _count("head_dim", "record.problem.head_dim", "numbers per head and token"),
     _text("dtype", "record.problem.dtype", "type of q, k and v"),
     # Its block table
@@ -199,12 +192,15 @@ COLUMNS = (
             "`executed_tflop_per_s` as a share of that rate: median of the rounds", format_percent),
     _number("isolated_ms", "record.isolated.median_ms",
             "median of launches that each follow a pause"),
-    _number("alone_ms", _alone_ms, "mean of calls one after the other, while counters were read"),
+    _number("alone_ms", lambda row: 1e3 * row.counters.seconds / row.counters.calls
+            if row.counters else None,
+            "mean of calls one after the other, while counters were read"),
     _number("energy_j", "energy_j", "energy of one of those calls"),
     _number("power_w", "counters.power_w", "mean power meanwhile"),
     _number("sm_mhz", "counters.sm_mhz", "median clock meanwhile", "{:,.0f}".format),
     _number("temperature_c", "counters.temperature_c", "highest temperature meanwhile"),
-    _text("slowed_by", _slowed_by, "what held the clocks back meanwhile"),
+    _text("slowed_by", lambda row: ", ".join(row.counters.slowed_by)
+          if row.counters else None, "what held the clocks back meanwhile"),
     # Memory and accuracy
     _count("peak_bytes", "record.memory.peak_bytes", "what a call adds to memory at its peak",
            format_mib),

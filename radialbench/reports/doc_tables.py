@@ -1,21 +1,15 @@
 """Markdown tables of the documentation: kernels beside their peers, sweeps, compile times."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from radialbench.records.result import CEILING_FLOPS, CEILING_SIZE, Record
 from radialbench.records.statistics import Estimate
+from radialbench.reports import text
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.narrative import work_lines
 from radialbench.reports.rows import DENSE, Row, interleaved_ratio, rows_of, speedup
 from radialbench.reports.summary import Summary
-from radialbench.reports.text import (
-    EMPTY_CELL,
-    escape,
-    format_interval,
-    format_ratio,
-    markdown_table,
-)
 
 OURS = ("hopper", "triton")
 
@@ -35,11 +29,13 @@ def shape_tables(records: Iterable[Record], titles: Mapping[str, str]) -> str:
         timed = [record for record in of_group if record.timing]
         heading = f"### {titles.get(group, group)}"
         tokens, heads = of_group[0].problem.seq_len, of_group[0].problem.heads
-        ceiling = _ceiling(timed)
-        about = f"{tokens:,} tokens, {heads} heads. {ceiling}"
+        about = f"{tokens:,} tokens, {heads} heads. "
+        for ceiling in [record.ceiling for record in timed if record.ceiling][:1]:
+            rate = CEILING_FLOPS / ceiling.median_ms / 1e9
+            about += f"The matmul of {CEILING_SIZE}³ in turn with them: {rate:,.0f} TFLOP/s."
         lines = [
-            f"- {escape(record.mask.label)} on {escape(record.backend or '')}: {record.status}: "
-            f"{escape(record.reason or '')}"
+            f"- {text.escape(record.mask.label)} on {text.escape(record.backend or '')}: "
+            f"{record.status}: {text.escape(record.reason or '')}"
             for record in of_group
             if not record.timing
         ]
@@ -56,24 +52,20 @@ def _throttled(record: Record) -> str:
         return ""
     counted = "there are no others" if all(flags) else "the figures are of the others"
     return (
-        f"- {escape(record.mask.label)} on {escape(record.backend or '')}: "
+        f"- {text.escape(record.mask.label)} on {text.escape(record.backend or '')}: "
         f"{sum(flags)} of {len(flags)} samples were taken while heat or the "
         f"hardware held the clocks back; {counted}"
     )
 
 
-def _ceiling(timed: list[Record]) -> str:
-    for record in timed:
-        if record.ceiling:
-            rate = CEILING_FLOPS / record.ceiling.median_ms / 1e9
-            return f"The matmul of {CEILING_SIZE}³ in turn with them: {rate:,.0f} TFLOP/s."
-    return ""
-
-
 def _table(timed: list[Record]) -> str:
     def beside_peer(row: Row) -> str:
         peer = against_best_peer(row.record, timed)
-        return EMPTY_CELL if peer is None else f"{format_ratio(peer[1].value)} {escape(peer[0])}"
+        return (
+            text.EMPTY_CELL
+            if peer is None
+            else f"{text.format_ratio(peer[1].value)} {text.escape(peer[0])}"
+        )
 
     view: View = {
         **named("mask", "backend"),
@@ -90,7 +82,7 @@ def _table(timed: list[Record]) -> str:
         "error / tolerance": "{max_abs_error} / {tolerance}",
         "MiB besides outputs": "{workspace_bytes:MiB}",
     }
-    return markdown_table(*show(view, map(row_of, timed), escape=escape), text_columns=2)
+    return text.markdown_table(*show(view, map(row_of, timed), escape=text.escape), text_columns=2)
 
 
 def row_of(record: Record) -> Row:
@@ -127,16 +119,16 @@ def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
         for mask in masks if dense else ():
             best = min((r for r in timed if r.mask == mask), key=_median_ms)
             found.append((title, replace(row_of(best), dense=dense)))
-    headings, cells = show(SPEEDUPS, (row for _, row in found), escape=escape)
+    headings, cells = show(SPEEDUPS, (row for _, row in found), escape=text.escape)
     body = [(title, *line) for (title, _), line in zip(found, cells, strict=True)]
-    return markdown_table(("shape", *headings), body, text_columns=3)
+    return text.markdown_table(("shape", *headings), body, text_columns=3)
 
 
 def _speedup(row: Row) -> str:
     assert row.dense is not None
     found = speedup(row.dense, row.record)
-    ends = format_interval(found, format_ratio)
-    return f"{format_ratio(found.value)} ({ends})" if ends else format_ratio(found.value)
+    ends = text.format_interval(found, text.format_ratio)
+    return f"{text.format_ratio(found.value)} ({ends})" if ends else text.format_ratio(found.value)
 
 
 SPEEDUPS: View = {
@@ -154,39 +146,6 @@ SPEEDUPS: View = {
 def _median_ms(record: Record) -> float:
     assert record.timing is not None
     return record.timing.median_ms
-
-
-@dataclass(frozen=True, slots=True)
-class PerformanceTarget:
-    """A ratio that a kernel should reach.
-
-    Attributes:
-        what: Description of the ratio.
-        bound: Its lower bound, or upper one.
-        of: Computes it from the records of one run; None if they lack its cases.
-        at_most: Whether the bound is an upper one.
-    """
-
-    what: str
-    bound: float
-    of: Callable[[Sequence[Record]], Estimate | None]
-    at_most: bool = False
-
-    def met(self, value: float) -> bool:
-        """Return whether a value is within the bound."""
-        return value <= self.bound if self.at_most else value >= self.bound
-
-
-def target_table(records: Sequence[Record], targets: Iterable[PerformanceTarget]) -> str:
-    """Return a table of targets with the measured ratios and their 95% intervals."""
-    body = []
-    for target in targets:
-        value = target.of(records)
-        shown = EMPTY_CELL if value is None else f"{value:.2f}"
-        met = EMPTY_CELL if value is None else "yes" if target.met(value.value) else "**no**"
-        asked = f"at {'most' if target.at_most else 'least'} {target.bound:.2f}"
-        body.append((target.what, asked, shown, met))
-    return markdown_table(("what", "asked", "measured", "met"), body, text_columns=1)
 
 
 def find(records: Iterable[Record], group: str, mask: str, backend: str) -> Record | None:
@@ -211,7 +170,7 @@ COMPILED: View = {
 def compile_table(records: Iterable[Record]) -> str:
     """Return times to compile tables, as Markdown; a case that is not ok has its status instead."""
     rows, _ = rows_of(record for record in records if record.measure == "compile")
-    return markdown_table(*show(COMPILED, rows, escape=escape), text_columns=2)
+    return text.markdown_table(*show(COMPILED, rows, escape=text.escape), text_columns=2)
 
 
 def sweep_table(summary: Summary, mask: str = "radial") -> str:
@@ -231,9 +190,9 @@ def sweep_table(summary: Summary, mask: str = "radial") -> str:
         "executed of dense": "{block_density}",
     }
     rows = [row for row in summary.timed if row.mask == mask and row.dense and not row.is_dense]
-    return markdown_table(*show(view, rows, escape=escape), text_columns=1)
+    return text.markdown_table(*show(view, rows, escape=text.escape), text_columns=1)
 
 
 def growth_lines(summary: Summary) -> str:
     """Return how the masks' exact work grows, as a Markdown list."""
-    return "\n".join(f"- {escape(line)}" for line in work_lines(summary.scaling.works))
+    return "\n".join(f"- {text.escape(line)}" for line in work_lines(summary.scaling.works))

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from radialbench.errors import ReportError
 from radialbench.records.codec import to_dict
-from radialbench.records.result import Record
+from radialbench.records.store import write_errors
 from radialbench.reports.charts import charts
 from radialbench.reports.formats import csv, markdown
 from radialbench.reports.masks import draw_masks
@@ -24,8 +23,10 @@ def write_report(summary: Summary, folder: Path) -> list[Path]:
 
     Raises:
         ReportError: The folder cannot be written to.
+        WriteError: The disk is full.
     """
-    with _refused(folder, "folder"):
+    hint = "choose another folder with --out"
+    with write_errors(f"the report to {folder}", hint, ReportError):
         folder.mkdir(parents=True, exist_ok=True)
         return _write_files(summary, folder)
 
@@ -35,22 +36,11 @@ def write_page(summary: Summary, path: Path) -> None:
 
     Raises:
         ReportError: The file cannot be written.
+        WriteError: The disk is full.
     """
-    with _refused(path, "file"):
+    with write_errors(f"the report to {path}", "choose another file with --out", ReportError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(summary), encoding="utf-8")
-
-
-@contextmanager
-def _refused(path: Path, kind: str) -> Iterator[None]:
-    """Raise a ReportError that names the path where it cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise ReportError(
-            f"cannot write the report to {path}: {error.strerror or error}; "
-            f"choose another {kind} with --out"
-        ) from None
 
 
 def _write_files(summary: Summary, folder: Path) -> list[Path]:
@@ -94,19 +84,17 @@ def parquet_bytes(summary: Summary) -> bytes:
     except ImportError:
         raise ReportError("Parquet needs pyarrow, which is not here: pip install pyarrow") from None
     table = pyarrow.Table.from_pandas(summary.frame(), preserve_index=False)
-    stored = [dict(_flat(STORED, _stored(row.record))) for row in summary.rows]
+    stored = []
+    for row in summary.rows:
+        document = to_dict(row.record)
+        # Parameters of several masks have no types in common.
+        document["mask"]["params"] = json.dumps(document["mask"]["params"])
+        stored.append(dict(_flat(STORED, document)))
     for name in dict.fromkeys(name for record in stored for name in record):
         table = table.append_column(name, pyarrow.array([record.get(name) for record in stored]))
     file = BytesIO()
     parquet.write_table(table, file)
     return file.getvalue()
-
-
-def _stored(record: Record) -> dict[str, Any]:
-    """Return a record as it is stored; parameters of several masks have no types in common."""
-    document = to_dict(record)
-    document["mask"]["params"] = json.dumps(document["mask"]["params"])
-    return document
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

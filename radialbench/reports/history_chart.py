@@ -4,30 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radialbench.errors import ReportError
+from radialbench.records.store import write_errors
 from radialbench.reports.check.history import History, MetricHistory, describe_change
 from radialbench.reports.check.metrics import METRICS
 from radialbench.reports.text import MIB, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SCALES = {"memory": (1 / MIB, "MiB"), "ceiling": (100.0, "% of the ceiling")}
 """Factor and unit of a metric's axis."""
-
-
-def pictures(found: History) -> "Iterator[tuple[str, bytes, bytes]]":
-    """Yield each changed metric's file name without its suffix, its PNG and its SVG."""
-    from radialbench.reports.charts import slug
-    from radialbench.reports.charts._drawing import drawing, rendered
-
-    for one in found.changed:
-        with drawing():
-            figure = draw(one, found)
-            name = slug(f"{one.metric}-{one.case}")
-            yield name, rendered(figure, "png"), rendered(figure, "svg")
 
 
 def write_pictures(found: History, folder: Path) -> None:
@@ -35,16 +21,17 @@ def write_pictures(found: History, folder: Path) -> None:
 
     Raises:
         ReportError: The folder cannot be written to.
+        WriteError: The disk is full.
     """
-    try:
+    from radialbench.reports.charts import slug
+    from radialbench.reports.charts._drawing import drawing, rendered
+
+    with write_errors(f"to {folder}", "choose another folder with --out", ReportError), drawing():
         folder.mkdir(parents=True, exist_ok=True)
-        for name, png, svg in pictures(found):
-            (folder / f"{name}.png").write_bytes(png)
-            (folder / f"{name}.svg").write_bytes(svg)
-    except OSError as error:
-        raise ReportError(
-            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --out"
-        ) from None
+        for one in found.changed:
+            figure, name = draw(one, found), slug(f"{one.metric}-{one.case}")
+            (folder / f"{name}.png").write_bytes(rendered(figure, "png"))
+            (folder / f"{name}.svg").write_bytes(rendered(figure, "svg"))
 
 
 def draw(one: MetricHistory, found: History) -> "Figure":
@@ -73,7 +60,9 @@ def draw(one: MetricHistory, found: History) -> "Figure":
         axes.hlines(scale * height, start - 0.5, end - 0.5, color=GREY, linewidth=1.5, zorder=1)
     for change in one.changes:
         axes.axvline(change.run - 0.5, color=COLOURS[1], linestyle=(0, (4, 2)), linewidth=1.2)
-    _names(axes, found, runs)
+    shown = runs[:: -(-len(runs) // 15)]  # As many commits as fit.
+    names = [printable((found.runs[run].commit or str(run + 1))[:8]) for run in shown]
+    axes.set_xticks(shown, names, rotation=30, ha="right", parse_math=False)
     axes.set_ylabel(f"{one.metric} [{unit}]" if unit else one.metric)
     axes.set_title(printable(one.case), parse_math=False)
     text = "\n".join(describe_change(change, one.metric, found.runs) for change in one.changes)
@@ -81,10 +70,3 @@ def draw(one: MetricHistory, found: History) -> "Figure":
         "\n".join(map(printable, text.splitlines())), color=COLOURS[1], parse_math=False
     )
     return figure
-
-
-def _names(axes: "Axes", found: History, runs: list[int]) -> None:
-    """Label runs with their commits, as many as fit."""
-    shown = runs[:: -(-len(runs) // 15)]
-    names = [printable((found.runs[run].commit or str(run + 1))[:8]) for run in shown]
-    axes.set_xticks(shown, names, rotation=30, ha="right", parse_math=False)

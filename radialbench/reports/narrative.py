@@ -3,15 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from radialbench.reports.scaling import (
-    SQUARE,
-    FitOutcome,
-    Growth,
-    Latency,
-    Resolution,
-    Scaling,
-    Work,
-)
+from radialbench.reports import scaling as sweeps
 from radialbench.reports.text import format_mib, format_ratio, join_and, printable
 
 WIDE = 0.2
@@ -31,7 +23,7 @@ class Section:
     lines: tuple[str, ...]
 
 
-def describe_scaling(scaling: Scaling) -> tuple[Section, ...]:
+def describe_scaling(scaling: sweeps.Scaling) -> tuple[Section, ...]:
     """Describe how work, latency and memory grow, without topics that have no sentence."""
     topics = {
         "Growth of the work, exact from the tables": work_lines(scaling.works),
@@ -42,12 +34,12 @@ def describe_scaling(scaling: Scaling) -> tuple[Section, ...]:
     return tuple(Section(topic, tuple(lines)) for topic, lines in topics.items() if lines)
 
 
-def work_lines(works: Iterable[Work]) -> list[str]:
+def work_lines(works: Iterable[sweeps.Work]) -> list[str]:
     """Describe how the exact and executed work of masks grows, masks with equal work together."""
     works = [work for work in works if len(work.tables) > 1]
     several = len({work.sweep for work in works}) > 1
     lines = []
-    groups: dict[tuple[object, ...], list[Work]] = {}
+    groups: dict[tuple[object, ...], list[sweeps.Work]] = {}
     for work in works:
         groups.setdefault((work.sweep, work.exact.tokens, work.exact.values), []).append(work)
     for group in groups.values():
@@ -57,24 +49,22 @@ def work_lines(works: Iterable[Work]) -> list[str]:
         if not work.every_pair:
             sentences += [_executed(one) for one in {one.blocks: one for one in group}.values()]
         lines.append(f"{join_and(masks)}{where}: {' '.join(sentences)}")
-    if lines:
-        lines.insert(
-            0,
-            "n tokens, F frames; a and b are fitted to the logarithms, so that every length counts "
-            "equally. a may be negative: the ends of a video have neighbours on one side only.",
-        )
-    return lines
+    about = (
+        "n tokens, F frames; a and b are fitted to the logarithms, so that every length counts "
+        "equally. a may be negative: the ends of a video have neighbours on one side only."
+    )
+    return [about, *lines] if lines else []
 
 
-def _exact(work: Work) -> str:
+def _exact(work: sweeps.Work) -> str:
     if work.every_pair:
         return "every pair attends: n² by definition."
     exact = work.exact
     frames = exact.frames[exact.start :] or exact.frames
     over = f"over {frames[0]} to {frames[-1]} frames of {work.frame_tokens:,} tokens"
-    if exact.verdict is FitOutcome.NONE_FITS:
+    if exact.verdict is sweeps.FitOutcome.NONE_FITS:
         return f"{over} no form fits the exact work: {exact.why}. It grows {_ends(exact)}."
-    if exact.verdict is FitOutcome.CANNOT_TELL:
+    if exact.verdict is sweeps.FitOutcome.CANNOT_TELL:
         return f"{exact.why}. The exact work grows {_ends(exact)}."
     best, *others = exact.fits
     rest = join_and(f"{fit.form} leaves {_small(fit.residual)}" for fit in others)
@@ -82,7 +72,7 @@ def _exact(work: Work) -> str:
         f"{over} the exact work follows {best.form} (RMS log-residual {_small(best.residual)}; "
         f"{rest}), {_ends(exact)}."
     )
-    if best.form == SQUARE:
+    if best.form == sweeps.SQUARE:
         line += f" Quadratic, as dense is, with {work.tables[-1].density:.1%} of its pairs."
     return line
 
@@ -91,7 +81,7 @@ def _small(residual: float) -> str:
     return f"{residual:.2g}" if residual >= 0.001 else "under 0.001"
 
 
-def _executed(work: Work) -> str:
+def _executed(work: sweeps.Work) -> str:
     sizes = "{}×{}".format(*work.blocks)
     first, last = (work.tables[end].executed_flops / work.tables[end].flops for end in (0, -1))
     frames = work.exact.frames
@@ -100,19 +90,19 @@ def _executed(work: Work) -> str:
         f"{frames[0]} frames and {format_ratio(last)} at {frames[-1]}"
     )
     exact, executed = work.exact, work.executed
-    if exact.verdict is not FitOutcome.FOLLOWS:
+    if exact.verdict is not sweeps.FitOutcome.FOLLOWS:
         return f"{line}."
-    if executed.verdict is FitOutcome.NONE_FITS:
+    if executed.verdict is sweeps.FitOutcome.NONE_FITS:
         last = executed.exponents[-1]
         return f"{line}; what is executed follows no form and ends with n^{last:.2f}."
-    if executed.verdict is FitOutcome.CANNOT_TELL:
+    if executed.verdict is sweeps.FitOutcome.CANNOT_TELL:
         return f"{line}; the form of what is executed cannot be told."
     if executed.fits[0].form != exact.fits[0].form:
         return f"{line}; what is executed follows {executed.fits[0].form}."
     return f"{line}, and follow the same form."
 
 
-def _ends(growth: Growth) -> str:
+def _ends(growth: sweeps.Growth) -> str:
     first, last, frames = growth.exponents[0], growth.exponents[-1], growth.frames
     if len(growth.exponents) == 1:
         return f"like n^{last:.2f} from {frames[0]} to {frames[1]} frames"
@@ -122,7 +112,7 @@ def _ends(growth: Growth) -> str:
     )
 
 
-def _latencies(latencies: Iterable[Latency]) -> list[str]:
+def _latencies(latencies: Iterable[sweeps.Latency]) -> list[str]:
     latencies = [latency for latency in latencies if latency.executed]
     several = len({latency.sweep for latency in latencies}) > 1
     places = len({latency.place for latency in latencies}) > 1
@@ -142,7 +132,7 @@ def _latencies(latencies: Iterable[Latency]) -> list[str]:
     return lines
 
 
-def _latency(latency: Latency, *, several: bool, places: bool) -> str:
+def _latency(latency: sweeps.Latency, *, several: bool, places: bool) -> str:
     found = latency.executed
     assert found is not None and found.ends is not None
     low, high = found.ends
@@ -161,7 +151,7 @@ def _latency(latency: Latency, *, several: bool, places: bool) -> str:
     )
 
 
-def _memory(scaling: Scaling) -> list[str]:
+def _memory(scaling: sweeps.Scaling) -> list[str]:
     lines = []
     calls = [latency for latency in scaling.latencies if len(latency.peaks) > 1]
     if calls:
@@ -179,7 +169,7 @@ def _memory(scaling: Scaling) -> list[str]:
     return lines
 
 
-def _peaks(calls: Sequence[Latency], *, several: bool) -> str:
+def _peaks(calls: Sequence[sweeps.Latency], *, several: bool) -> str:
     longest = max(latency.peaks[-1][0] for latency in calls)
     sizes = [
         f"{printable(one.mask)} on {printable(one.backend)} {format_mib(one.peaks[-1][1])} MiB "
@@ -191,7 +181,7 @@ def _peaks(calls: Sequence[Latency], *, several: bool) -> str:
     return f"A call at {longest:,} tokens{where} adds at its peak: {join_and(sizes)}."
 
 
-def _tables(works: Sequence[Work], *, several: bool) -> str:
+def _tables(works: Sequence[sweeps.Work], *, several: bool) -> str:
     longest = max(work.exact.tokens[-1] for work in works)
     sizes = [
         f"{printable(one.mask)} {format_mib(one.tables[-1].nbytes)} MiB "
@@ -203,9 +193,9 @@ def _tables(works: Sequence[Work], *, several: bool) -> str:
     return f"Tables at {longest:,} tokens{where}: {join_and(sizes)}."
 
 
-def _resolutions(found: Iterable[Resolution]) -> list[str]:
+def _resolutions(found: Iterable[sweeps.Resolution]) -> list[str]:
     lines = []
-    masks: dict[str, list[Resolution]] = {}
+    masks: dict[str, list[sweeps.Resolution]] = {}
     for one in found:
         masks.setdefault(one.mask, []).append(one)
     for mask, several in masks.items():
@@ -215,11 +205,9 @@ def _resolutions(found: Iterable[Resolution]) -> list[str]:
         sizes = sorted({size for one in several for size in one.frame_tokens})
         lengths = join_and(f"{size:,}" for size in sizes)
         lines.append(f"{printable(mask)}, {lengths} tokens a frame: {power}.")
-    if lines:
-        lines.insert(
-            0,
-            "With the frames fixed, a mask whose widths follow the frame's size or a density keeps "
-            "its share of the pairs: it is quadratic by construction, which says nothing about "
-            "longer videos. Windows of a fixed number of tokens grow more slowly.",
-        )
-    return lines
+    about = (
+        "With the frames fixed, a mask whose widths follow the frame's size or a density keeps "
+        "its share of the pairs: it is quadratic by construction, which says nothing about "
+        "longer videos. Windows of a fixed number of tokens grow more slowly."
+    )
+    return [about, *lines] if lines else []

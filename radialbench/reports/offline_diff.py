@@ -79,7 +79,13 @@ def compare_offline(before: Offline, now: Offline) -> tuple[OfflineVerdict, ...]
     Raises:
         ReportError: The baseline is of another suite, compiler or number of SMs.
     """
-    _check_same_build(before, now)
+    for figure in ("suite", "compiler", "sm_count"):
+        was, is_ = getattr(before.head, figure), getattr(now.head, figure)
+        if was != is_:
+            raise ReportError(
+                f"the baseline is of {figure} {was}, and this is {figure} {is_}: their figures "
+                "differ for that alone. Write a baseline with --write where both are the same"
+            )
     old = {(row.kind, row.name): row for row in before.rows}
     new = {(row.kind, row.name): row for row in now.rows}
     if old and not old.keys() & new.keys():
@@ -120,7 +126,14 @@ def as_check_result(
     outcomes = {one.value: Outcome(one.value) for one in OfflineOutcome if one.value != "changed"}
     outcomes["changed"] = Outcome.REGRESSED if strict else Outcome.INCONCLUSIVE
     found = [
-        Verdict(f"{suite}: {one.name}", one.kind, outcomes[one.outcome], _as_reason(one))
+        Verdict(
+            f"{suite}: {one.name}",
+            one.kind,
+            outcomes[one.outcome],
+            f"changed: {one.text}"
+            if one.outcome == "changed"
+            else one.text or "every figure is equal",
+        )
         for suite, every in verdicts.items()
         for one in every
     ]
@@ -131,16 +144,6 @@ def counted_outcomes(verdicts: Iterable[OfflineVerdict]) -> str:
     """Count the rows by outcome, in words: `1 regressed, 29 pass`."""
     found = [one.outcome for one in verdicts]
     return ", ".join(f"{found.count(word)} {word}" for word in OfflineOutcome if word in found)
-
-
-def _check_same_build(before: Offline, now: Offline) -> None:
-    for figure in ("suite", "compiler", "sm_count"):
-        was, is_ = getattr(before.head, figure), getattr(now.head, figure)
-        if was != is_:
-            raise ReportError(
-                f"the baseline is of {figure} {was}, and this is {figure} {is_}: their figures "
-                "differ for that alone. Write a baseline with --write where both are the same"
-            )
 
 
 def _verdict(old: OfflineRow | None, new: OfflineRow | None) -> OfflineVerdict:
@@ -156,7 +159,11 @@ def _verdict(old: OfflineRow | None, new: OfflineRow | None) -> OfflineVerdict:
     if old.figures is None or new.figures is None:
         outcome = OfflineOutcome.CHANGED if old.figures is None else OfflineOutcome.REGRESSED
         return OfflineVerdict(kind, name, outcome, _ends(old, new))
-    changes = tuple(_changes(old.figures, new.figures))
+    pairs = (
+        (f.name, getattr(old.figures, f.name), getattr(new.figures, f.name))
+        for f in fields(old.figures)
+    )
+    changes = tuple(FigureChange(*pair) for pair in pairs if pair[1] != pair[2])
     worse = "; ".join(_worse(old.figures, new.figures))
     outcome = OfflineOutcome.REGRESSED if worse else OfflineOutcome.CHANGED
     return OfflineVerdict(kind, name, outcome, worse, changes)
@@ -171,15 +178,6 @@ def _ends(old: OfflineRow, new: OfflineRow) -> str:
     return f"there is none any more: {new.reason}"
 
 
-def _changes(
-    old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures
-) -> Iterator[FigureChange]:
-    for field in fields(old):
-        before, now = getattr(old, field.name), getattr(new, field.name)
-        if before != now:
-            yield FigureChange(field.name, before, now)
-
-
 def _worse(old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures) -> Iterator[str]:
     if isinstance(old, MaskFigures) and isinstance(new, MaskFigures):
         if (old.pairs, old.attends) != (new.pairs, new.attends):
@@ -192,12 +190,6 @@ def _worse(old: KernelFigures | MaskFigures, new: KernelFigures | MaskFigures) -
                 yield f"it lost {lost}"
         if old.mma and not (new.mma or new.wgmma or new.tcgen05):
             yield "it lost all matmuls"
-
-
-def _as_reason(one: OfflineVerdict) -> str:
-    if one.outcome is OfflineOutcome.CHANGED:
-        return f"changed: {one.text}"
-    return one.text or "every figure is equal"
 
 
 def _format_figure(figure: Figure) -> str:

@@ -1,7 +1,7 @@
 """An offline check as text: the figures, or what changed."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,17 +74,13 @@ def render_offline(format: str, suites: CheckedSuites) -> str:
 
 
 def _json(suites: CheckedSuites) -> str:
-    facts = list(map(_json_facts, suites))
+    facts: list[dict[str, Any]] = []
+    for one in suites:
+        rows = [asdict(row) for row in one.now.rows]
+        verdicts = [asdict(verdict) for verdict in one.verdicts or ()]
+        shown = {"rows": rows} if one.verdicts is None else {"verdicts": verdicts}
+        facts.append(asdict(one.now.head) | shown)
     return json.dumps(facts if len(facts) > 1 else facts[0], indent=2, ensure_ascii=False) + "\n"
-
-
-def _json_facts(one: OfflineChecked) -> dict[str, Any]:
-    facts = asdict(one.now.head)
-    if one.verdicts is None:
-        facts["rows"] = [asdict(row) for row in one.now.rows]
-    else:
-        facts["verdicts"] = [asdict(verdict) for verdict in one.verdicts]
-    return facts
 
 
 def _text(suites: CheckedSuites) -> str:
@@ -101,18 +97,17 @@ def _text(suites: CheckedSuites) -> str:
 
 
 def _markdown(suites: CheckedSuites) -> str:
-    return "\n".join("\n".join(_markdown_lines(one)) + "\n" for one in suites)
-
-
-def _markdown_lines(one: OfflineChecked) -> list[str]:
-    lines = [f"**{one.headline}**", ""]
-    if one.verdicts is None:
-        lines += ["| row | figures |", "| --- | --- |"]
-        lines += [f"| {row.kind} `{row.name}` | {_facts(row)} |" for row in one.now.rows]
-    elif one.notable:
-        lines += ["| outcome | row | what changed |", "| --- | --- | --- |"]
-        lines += [f"| {v.outcome} | {v.kind} `{v.name}` | {v.text} |" for v in one.notable]
-    return lines
+    texts = []
+    for one in suites:
+        lines = [f"**{one.headline}**", ""]
+        if one.verdicts is None:
+            lines += ["| row | figures |", "| --- | --- |"]
+            lines += [f"| {row.kind} `{row.name}` | {_facts(row)} |" for row in one.now.rows]
+        elif one.notable:
+            lines += ["| outcome | row | what changed |", "| --- | --- | --- |"]
+            lines += [f"| {v.outcome} | {v.kind} `{v.name}` | {v.text} |" for v in one.notable]
+        texts.append("\n".join(lines) + "\n")
+    return "\n".join(texts)
 
 
 OWN: dict[str, Callable[[CheckedSuites], str]] = {
@@ -127,18 +122,15 @@ SHARED = ("github", "junit")
 
 
 def _facts(row: OfflineRow) -> str:
-    return ", ".join(_figures(row)) or row.reason
-
-
-def _figures(row: OfflineRow) -> Iterator[str]:
-    """Yield the figures that people ask for first; the file has all."""
+    """Return the figures that people ask for first; the file has all."""
     if kernel := row.kernel:
-        yield f"{kernel.registers} registers"
-        yield f"{kernel.spills} spills"
-        yield f"{kernel.shared_bytes:,} bytes shared"
-        yield f"code {kernel.code}"
+        return (
+            f"{kernel.registers} registers, {kernel.spills} spills, "
+            f"{kernel.shared_bytes:,} bytes shared, code {kernel.code}"
+        )
     if mask := row.mask:
-        yield f"density {mask.density:.4f}"
-        yield f"{mask.full:,} full and {mask.partial:,} partial blocks"
-        yield f"{mask.nbytes:,} bytes"
-        yield f"{mask.load_imbalance:.3f}× an even share"
+        return (
+            f"density {mask.density:.4f}, {mask.full:,} full and {mask.partial:,} partial blocks, "
+            f"{mask.nbytes:,} bytes, {mask.load_imbalance:.3f}× an even share"
+        )
+    return row.reason

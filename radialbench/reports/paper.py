@@ -11,7 +11,7 @@ from radialbench.reports.columns import cell
 from radialbench.reports.doc_tables import OURS, find, row_of
 from radialbench.reports.paper_reference import FIRST, RELEASED, VIDEOS, Video
 from radialbench.reports.rows import DENSE, speedup, total_ms
-from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio, markdown_table
+from radialbench.reports.text import EMPTY_CELL, format_percent, format_ratio
 
 PEERS = {"flash": "FA2", "cudnn": "cuDNN", "fa3": "FA3", "fa4": "FA4"}
 """Dense kernels that attention is compared with; the paper's own baseline is FA2."""
@@ -38,14 +38,6 @@ def pflop(video: Video, variant: str, *, visited: bool) -> float:
     return video_work(video.preset, video.grid, video.schedule, tables, visited=visited) / PETA
 
 
-def sparsity_for(video: Video, saved_pflop: float, *, dense_layers: int) -> float:
-    """Return the sparsity with which the sparse layers of a video save that many operations."""
-    model, grid, schedule = video.preset, video.grid, video.schedule
-    sparse = (schedule.steps - schedule.dense_steps) * (model.layers - dense_layers)
-    layer = call_work(model, grid).self_attention / model.layers
-    return saved_pflop * PETA / (model.calls * sparse * layer)
-
-
 WORK = (
     *("video", "mask", "tokens", "self-attention of all", "dense PFLOP", "paper"),
     *("PFLOP of pairs", "PFLOP of blocks", "paper", "saved", "paper", "dense over blocks"),
@@ -56,11 +48,6 @@ WORK = (
 def work_rows(videos: Iterable[Video]) -> list[tuple[str, ...]]:
     """Return the operations of whole videos beside the paper's."""
     return [_work_row(video, variant) for video in videos for variant, _ in video.masks]
-
-
-def work_table(videos: Iterable[Video] = VIDEOS) -> str:
-    """Return the same as a Markdown table."""
-    return markdown_table(WORK, work_rows(videos), text_columns=2)
 
 
 def _work_row(video: Video, variant: str) -> tuple[str, ...]:
@@ -113,11 +100,6 @@ def _sparsity_row(video: Video, variant: str) -> tuple[str, ...]:
     )
 
 
-def sparsity_table(videos: Iterable[Video] = VIDEOS) -> str:
-    """Return the same as a Markdown table."""
-    return markdown_table(SPARSITY, sparsity_rows(videos), text_columns=2)
-
-
 ATTENTION = (
     *("video", "mask", "kernel", "ms", "blocks of dense", "over FA2", "over cuDNN", "over FA3"),
     *("over FA4", "of ideal", "paper, whole video"),
@@ -131,11 +113,6 @@ def attention_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
     Videos without a time are left out.
     """
     return [row for video in VIDEOS for row in _video_rows(video, records)]
-
-
-def attention_table(records: Sequence[Record]) -> str:
-    """Return the same as a Markdown table."""
-    return markdown_table(ATTENTION, attention_rows(records), text_columns=3)
 
 
 def _video_rows(video: Video, records: Sequence[Record]) -> list[tuple[str, ...]]:

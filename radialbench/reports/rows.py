@@ -9,13 +9,8 @@ from typing import Any
 
 from radialbench.maskgen.identity import distinct_names
 from radialbench.records.measurement import Measurement, Telemetry
-from radialbench.records.result import CEILING_FLOPS, Environment, Record, Status, TableStats
-from radialbench.records.statistics import (
-    Estimate,
-    estimate_median,
-    paired_ratio,
-    unpaired_ratio,
-)
+from radialbench.records.result import CEILING_FLOPS, Environment, Record, TableStats
+from radialbench.records.statistics import Estimate, estimate_median, paired_ratio, unpaired_ratio
 
 
 def total_ms(record: Record) -> Estimate:
@@ -352,9 +347,3 @@ def _baseline(place: int, record: Record, dense: Dense) -> tuple[Record | None, 
 def _shape(record: Record) -> object:
     """Return what a case shares with the dense result that it is compared with."""
     return record.suite, record.group, replace(record.problem, mask_fingerprint=DENSE)
-
-
-def counts(rows: Iterable[Row]) -> dict[Status, int]:
-    """Count the rows by status, in the order of `Status`."""
-    found = [row.record.status for row in rows]
-    return {status: found.count(status) for status in Status if status in found}

@@ -287,19 +287,17 @@ def scaling(rows: Sequence[Row]) -> Scaling:
     """Return how work, latency and memory grow along the sweeps of the rows."""
     tables = [row for row in rows if row.table is not None and row.table.pairs]
     timed = [row for row in rows if row.ok and row.record.measure == "attention"]
+    works = _groups(
+        tables, lambda row: (row.sweep, row.mask, row.record.mask.fingerprint, row.blocks)
+    )
+    lines = _groups(
+        timed, lambda row: (row.sweep, row.mask, row.backend, row.record.config, row.place)
+    )
     return Scaling(
-        works=tuple(_work(group) for group in _groups(tables, _work_key)),
-        latencies=tuple(_latency(group) for group in _groups(timed, _latency_key)),
+        works=tuple(map(_work, works)),
+        latencies=tuple(map(_latency, lines)),
         resolutions=_resolutions(tables),
     )
-
-
-def _work_key(row: Row) -> tuple[object, ...]:
-    return row.sweep, row.mask, row.record.mask.fingerprint, row.blocks
-
-
-def _latency_key(row: Row) -> tuple[object, ...]:
-    return row.sweep, row.mask, row.backend, row.record.config, row.place
 
 
 def _groups(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row]]:
@@ -348,7 +346,7 @@ def _resolutions(rows: Iterable[Row]) -> tuple[Resolution, ...]:
 
     def key(row: Row) -> tuple[object, ...]:
         problem = row.record.problem
-        shape = (problem.grid.text_tokens, problem.heads, problem.head_dim)
+        shape = (problem.grid.text_tokens, problem.heads, problem.key_heads, problem.head_dim)
         return row.mask, problem.mask_fingerprint, row.frames, *shape
 
     found = [g for g in _groups(rows, key) if g[-1].tokens >= LEAST_SPAN * g[0].tokens]

@@ -1,32 +1,25 @@
 """Summary: everything a report shows, as values, and how records become one."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radialbench.records.result import Environment, Status
-from radialbench.reports.breakeven import BreakEven
+from radialbench.errors import ReportError
+from radialbench.records.result import Environment, Record, Status
+from radialbench.records.store import RESULTS, ReadResult, read
+from radialbench.reports.breakeven import BreakEven, break_evens
+from radialbench.reports.check.compare import check
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, Value, case_values
 from radialbench.reports.narrative import Section, describe_scaling
-from radialbench.reports.rows import Row, counts
-from radialbench.reports.scaling import Scaling
-from radialbench.reports.text import format_range, join_and, printable
+from radialbench.reports.rows import Row, differing, rows_of
+from radialbench.reports.scaling import Scaling, scaling
+from radialbench.reports.text import format_range, format_sig3, join_and, plural, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-from radialbench.errors import ReportError
-from radialbench.records.result import Record
-from radialbench.records.store import RESULTS, ReadResult, read
-from radialbench.reports.breakeven import break_evens
-from radialbench.reports.check.compare import check
-from radialbench.reports.rows import differing, rows_of
-from radialbench.reports.scaling import scaling
-from radialbench.reports.text import format_sig3
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +55,13 @@ class Summary:
         return tuple(row for row in self.rows if row.record.measure == "compile")
 
     @property
-    def unsound(self) -> tuple[Row, ...]:
-        """Rows that are not ok."""
-        return tuple(row for row in self.rows if not row.ok)
-
-    @property
     def reasons(self) -> dict[tuple[Status, str], tuple[str, ...]]:
         """Cases that are not ok, by status and reason."""
         found: dict[tuple[Status, str], tuple[str, ...]] = {}
-        for row in self.unsound:
-            key = row.record.status, row.record.reason or ""
-            found[key] = (*found.get(key, ()), row.record.case)
+        for row in self.rows:
+            if not row.ok:
+                key = row.record.status, row.record.reason or ""
+                found[key] = (*found.get(key, ()), row.record.case)
         return found
 
     @property
@@ -98,8 +87,9 @@ class Summary:
     @property
     def counted(self) -> str:
         """How the cases ended: `40 ok, 2 failed`."""
-        found = counts(self.rows).items()
-        return ", ".join(f"{count} {status}" for status, count in found) or "no records"
+        found = [row.record.status for row in self.rows]
+        counts = (f"{found.count(one)} {one}" for one in Status if one in found)
+        return ", ".join(counts) or "no records"
 
     @property
     def cases(self) -> tuple[dict[str, Value], ...]:
@@ -257,8 +247,7 @@ def _notes(
     for line in skipped:
         yield f"{printable(line)}; skipped"
     if replaced := len(records) - len(rows):
-        s = "s" * (replaced > 1)
-        yield f"{replaced} earlier record{s} of the same case left out: the last counts"
+        yield f"{plural(replaced, 'earlier record')} of the same case left out: the last counts"
     if len(environments) > 1:
         yield (
             f"the records come from {len(environments)} environments "
@@ -274,16 +263,21 @@ def _notes(
     if single := sum(len(row.samples_ms) == 1 for row in rows):
         timed = sum(row.ok for row in rows)
         yield f"{single} of {timed} times are of one sample: how much they vary is not known"
-    reasons: dict[str, int] = {}
-    for row in rows:
-        if row.uncompared:
-            reasons[row.uncompared] = reasons.get(row.uncompared, 0) + 1
-    for reason, count in reasons.items():
-        yield f"{count} case{'s' * (count > 1)} without a speed-up: {reason}"
+    for reason, count in Counter(row.uncompared for row in rows if row.uncompared).items():
+        yield f"{plural(count, 'case')} without a speed-up: {reason}"
 
 
-def environment_facts(env: Environment, rows: Sequence[Row]) -> dict[str, str]:
-    """Return facts of an environment and of how its rows were measured, without empty ones."""
+def environment_facts(summary: Summary) -> dict[str, dict[str, str]]:
+    """Return facts of each environment and of how its rows were measured, by its name."""
+    named = {}
+    for place, env in enumerate(summary.environments):
+        number = f" {place + 1}" if len(summary.environments) > 1 else ""
+        rows = [row for row in summary.rows if row.place == place]
+        named[f"Environment{number}"] = _environment_facts(env, rows)
+    return named
+
+
+def _environment_facts(env: Environment, rows: Sequence[Row]) -> dict[str, str]:
     commands = dict.fromkeys(row.record.environment.command for row in rows)
     commits = dict.fromkeys(row.record.environment.commit or "unknown" for row in rows)
     times = sorted(row.record.created for row in rows)

@@ -73,6 +73,17 @@ def join_and(words: Iterable[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun: `1 record`, `2 records`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """Join the first names, and the number of the others."""
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def escape(text: str) -> str:
     """Escape stored text, so that Markdown shows it and does nothing else."""
     shown = printable(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")

@@ -200,10 +200,17 @@ class _Steps:
     def run(self) -> Callable[[], object]:
         if self.case.measure == "compile":
             return self._compile_alone()
+        case = self.case
         backend, device = self._supported()
-        table = self._compiled()
+        table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
+        self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
         self._check_memory(permuted=table.order.kind != "raster", device=device)
-        run = self._planned(backend, table)
+        begin = perf_counter()
+        try:
+            run = backend.plan(case.problem, table, case.config)
+        except BackendError as error:
+            raise _EndError(Status.UNSUPPORTED, str(error)) from None
+        self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
         inputs, permute_ms = self.bench.inputs(self.case.problem, table, device)
         self.record = replace(self.record, permute_ms=permute_ms)
         self._check(run, inputs, table, device)
@@ -231,27 +238,12 @@ class _Steps:
             raise _EndError(Status.UNSUPPORTED, "; ".join(reasons))
         return backend, device
 
-    def _compiled(self) -> BlockTable:
-        case = self.case
-        table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
-        self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
-        return table
-
     def _check_memory(self, *, permuted: bool, device: str) -> None:
         needed = needed_bytes(self.case.problem, permuted=permuted)
         free = available_bytes(device)
         if free is not None and needed > free:
             needs, has = (f"{size / 2**30:.1f} GiB" for size in (needed, free))
             raise _EndError(Status.OOM, f"not tried: needs at least {needs}, {has} are free")
-
-    def _planned(self, backend: Backend, table: BlockTable) -> Run:
-        begin = perf_counter()
-        try:
-            run = backend.plan(self.case.problem, table, self.case.config)
-        except BackendError as error:
-            raise _EndError(Status.UNSUPPORTED, str(error)) from None
-        self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
-        return run
 
     def _check(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
         if device != "cpu":
@@ -260,7 +252,7 @@ class _Steps:
         result, memory = peak_memory(lambda: run(*inputs), device=device)
         problem = self.case.problem
         expected = self.bench.expected(problem, table, device)
-        accuracy = compare(check_result(problem, result), expected)
+        accuracy = compare(check_result(problem, table, result), expected)
         self.record = replace(self.record, memory=memory, accuracy=accuracy)
         if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
             raise _EndError(

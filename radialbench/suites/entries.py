@@ -6,17 +6,10 @@ from fnmatch import fnmatchcase
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    ValidationInfo,
-    model_validator,
-)
+import pydantic
+from pydantic import Field
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
@@ -33,14 +26,10 @@ MAX_INT = 2**31 - 1
 MAX_SWEEP = 1000
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 OneOrMany = Annotated[
     list[T],
     Field(min_length=1, max_length=1000),
-    BeforeValidator(_listed),
+    pydantic.BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
     Or(lambda long: dict(long["items"])),
 ]
 """A value, or a list of values."""
@@ -76,6 +65,7 @@ class GridChoice:
     model: str | None = None
     heads: int | None = None
     head_dim: int | None = None
+    kv_heads: int | None = None
 
     @property
     def id(self) -> str:
@@ -83,7 +73,17 @@ class GridChoice:
         return f"{self.model}/{self.grid.label}" if self.model else self.grid.label
 
 
-class MaskSweep(Strict):
+class Sweep(Strict, Generic[T]):
+    """An entry that stands for several masks or grids."""
+
+    _choices: tuple[T, ...] = pydantic.PrivateAttr(())
+
+    def choices(self) -> tuple[T, ...]:
+        """Return them, loaded."""
+        return self._choices
+
+
+class MaskSweep(Sweep[MaskChoice]):
     """A mask with its parameters; lists of values are swept."""
 
     name: str = Field(
@@ -101,17 +101,12 @@ class MaskSweep(Strict):
         default=None, description="What to do with tokens that attend nothing", examples=["keep"]
     )
     label: Word | None = Field(default=None, description="Name in case ids and reports")
-    _choices: tuple[MaskChoice, ...] = PrivateAttr(())
 
-    @model_validator(mode="after")
-    def _load(self, info: ValidationInfo) -> "MaskSweep":
+    @pydantic.model_validator(mode="after")
+    def _load(self, info: pydantic.ValidationInfo) -> "MaskSweep":
         with located():
             self._choices = self._loaded((info.context or {}).get("folder", Path()))
         return self
-
-    def choices(self) -> tuple[MaskChoice, ...]:
-        """Return the masks, loaded."""
-        return self._choices
 
     def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
         name = self.name
@@ -143,23 +138,17 @@ class MaskSweep(Strict):
         return MaskChoice(replace(spec.identity, name=self.label, shown=swept), spec)
 
 
-MaskOrName = Annotated[MaskSweep, BeforeValidator(named), Or(lambda _: {"type": "string"})]
+MaskOrName = Annotated[MaskSweep, pydantic.BeforeValidator(named), Or(lambda _: {"type": "string"})]
 """A mask with parameters, or its name alone."""
 
 
-def _list_models(schema: dict[str, Any]) -> None:
-    schema["enum"] = model_names()
-
-
-def _list_backends(schema: dict[str, Any]) -> None:
-    schema["enum"] = sorted(BACKENDS)
-
-
-class ModelGrid(Strict):
+class ModelGrid(Sweep[GridChoice]):
     """Grids of a model: a size in pixels, with its frames in the size or beside it."""
 
     model: str = Field(
-        description="A model preset", examples=["wan2.1-14b"], json_schema_extra=_list_models
+        description="A model preset",
+        examples=["wan2.1-14b"],
+        json_schema_extra={"enum": [*model_names()]},
     )
     size: OneOrMany[str] = Field(
         description="Pixels as width×height×frames, or width×height with the frames beside it",
@@ -171,9 +160,8 @@ class ModelGrid(Strict):
     latent_frames: OneOrMany[Count] | None = Field(
         default=None, description="Frames of the token grid", examples=[[9, 21]]
     )
-    _choices: tuple[GridChoice, ...] = PrivateAttr(())
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _load(self) -> "ModelGrid":
         with located():
             count = len(self.size) * max(len(self.frames or ()), len(self.latent_frames or ()))
@@ -181,10 +169,6 @@ class ModelGrid(Strict):
                 raise GridError(f"a sweep has at most {MAX_SWEEP:,} grids, got {count:,}")
             self._choices = tuple(choice for size in self.size for choice in self._loaded(size))
         return self
-
-    def choices(self) -> tuple[GridChoice, ...]:
-        """Return the grids."""
-        return self._choices
 
     def _loaded(self, size: str) -> list[GridChoice]:
         if not re.fullmatch(r"\d{1,6}x\d{1,6}(x\d{1,6})?", size):
@@ -204,10 +188,11 @@ class ModelGrid(Strict):
             grids = [model.grid(f"{size}x{frames}") for frames in self.frames]
         else:
             grids = [model.grid(size)]
-        return [GridChoice(grid, self.model, model.heads, model.head_dim) for grid in grids]
+        heads = model.heads, model.head_dim, model.kv_heads
+        return [GridChoice(grid, self.model, *heads) for grid in grids]
 
 
-class RawGrid(Strict):
+class RawGrid(Sweep[GridChoice]):
     """Grids given in tokens."""
 
     frames: OneOrMany[Count] = Field(description="Latent frames", examples=[21, [5, 9, 17]])
@@ -218,19 +203,14 @@ class RawGrid(Strict):
     text_valid: int | None = Field(
         default=None, ge=0, le=MAX_INT, description="Real text tokens; all if not given"
     )
-    _choices: tuple[GridChoice, ...] = PrivateAttr(())
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _load(self) -> "RawGrid":
         text = (self.text_tokens, self.text_first, self.text_valid)
         with located():
             grids = [TokenGrid(frames, self.height, self.width, *text) for frames in self.frames]
         self._choices = tuple(map(GridChoice, grids))
         return self
-
-    def choices(self) -> tuple[GridChoice, ...]:
-        """Return the grids."""
-        return self._choices
 
 
 def _kind_of_grid(value: Any) -> str:
@@ -239,8 +219,8 @@ def _kind_of_grid(value: Any) -> str:
 
 
 GridEntry = Annotated[
-    Annotated[ModelGrid, Tag("(model)")] | Annotated[RawGrid, Tag("(raw)")],
-    Discriminator(_kind_of_grid),
+    Annotated[ModelGrid, pydantic.Tag("(model)")] | Annotated[RawGrid, pydantic.Tag("(raw)")],
+    pydantic.Discriminator(_kind_of_grid),
 ]
 """A model's grids, or grids given in tokens."""
 
@@ -248,13 +228,15 @@ GridEntry = Annotated[
 class BackendChoice(Strict):
     """A backend with its configuration."""
 
-    name: str = Field(description="A backend", examples=["cpu"], json_schema_extra=_list_backends)
+    name: str = Field(
+        description="A backend", examples=["cpu"], json_schema_extra={"enum": [*sorted(BACKENDS)]}
+    )
     block_m: Count | None = Field(default=None, description="Query tokens of a block")
     block_n: Count | None = Field(default=None, description="Key tokens of a block")
     num_warps: Count | None = Field(default=None, description="Warps, where it has them")
     num_stages: Count | None = Field(default=None, description="Stages, where it has them")
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _known(self) -> "BackendChoice":
         with located():
             if self.name not in BACKENDS:
@@ -268,7 +250,7 @@ class BackendChoice(Strict):
 
 
 BackendOrName = Annotated[
-    BackendChoice, BeforeValidator(named), Or(lambda _: {"enum": sorted(BACKENDS)})
+    BackendChoice, pydantic.BeforeValidator(named), Or(lambda _: {"enum": sorted(BACKENDS)})
 ]
 """A backend with options, or its name alone."""
 
@@ -283,7 +265,7 @@ class Exclude(Strict):
     min_tokens: Count | None = Field(default=None, description="Sequences at least this long")
     max_tokens: Count | None = Field(default=None, description="Sequences at most this long")
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _not_empty(self) -> "Exclude":
         if not self.model_fields_set:
             raise ValueError("names at least one of mask, backend, min_tokens, max_tokens")

@@ -73,7 +73,6 @@ class RunEstimate:
     Attributes:
         estimates: One for each case, in order.
         rates: The rates behind them.
-        device: Where attention would run, `cpu` or `cuda`.
         missing: The device that the suite needs and this machine lacks; its cases would be
             unsupported, and the figures are for a default one.
         free_bytes: Free memory of the device; None where it is not known.
@@ -82,7 +81,6 @@ class RunEstimate:
 
     estimates: tuple[CaseEstimate, ...]
     rates: tuple[Rate, ...]
-    device: str
     missing: str | None
     free_bytes: int | None
     as_dense: int
@@ -160,7 +158,7 @@ def estimate_cases(
     model = _Model(rates, device)
     estimates = tuple(one for batch in batches(cases) for one in model.batch(batch))
     free = None if missing else available_bytes(device)
-    return RunEstimate(estimates, tuple(rates.values()), device, missing, free, model.as_dense)
+    return RunEstimate(estimates, tuple(rates.values()), missing, free, model.as_dense)
 
 
 def _same_machine(one: Environment, other: Environment) -> bool:

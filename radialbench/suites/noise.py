@@ -102,24 +102,17 @@ def record_runs(
                 break
             run = _one_run(suite, path, len(runs) + 1)
             every = runs_of([record for each in (*runs, run) for record in each])
-            _check_environment(path, runs, run)
+            here, first = run[0].environment, every[0][0].environment
+            names = [one.name for one in fields(Environment) if one.name not in MAY_DIFFER]
+            if changed := [name for name in names if getattr(here, name) != getattr(first, name)]:
+                raise SuiteError(
+                    f"{path} holds runs of another machine or version: its {', '.join(changed)} "
+                    "differ. Record all runs with one, in another file with -o"
+                )
             write_whole(path, [record for each in every for record in each])
             runs = every
             on_run(len(runs), time.monotonic() - run_start)
     return runs
-
-
-def _check_environment(path: Path, runs: Sequence[RunRecords], run: RunRecords) -> None:
-    """Refuse a run whose environment differs from that of the runs before."""
-    for before in runs[:1]:
-        here, there = run[0].environment, before[0].environment
-        names = [one.name for one in fields(Environment) if one.name not in MAY_DIFFER]
-        changed = [name for name in names if getattr(here, name) != getattr(there, name)]
-        if changed:
-            raise SuiteError(
-                f"{path} holds runs of another machine or version: its {', '.join(changed)} "
-                "differ. Record all runs with one, in another file with -o"
-            )
 
 
 def _one_run(suite: str, path: Path, number: int) -> RunRecords:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +24,7 @@ from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.offline import (
-    KernelFigures,
-    MaskFigures,
-    Offline,
-    OfflineHead,
-    OfflineRow,
-)
+from radialbench.records import offline as stored
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, JobPool, PoolJob
 
@@ -50,7 +46,7 @@ class KernelJob:
 
     variant: KernelVariant
 
-    def run(self) -> KernelFigures:
+    def run(self) -> stored.KernelFigures:
         """Compile it, in a process of its own: a bad kernel can crash the compiler.
 
         Raises:
@@ -71,7 +67,7 @@ class MaskJob:
     block_n: int
     shapes: tuple[Shape, ...]
 
-    def run(self) -> tuple[MaskFigures, ...]:
+    def run(self) -> tuple[stored.MaskFigures, ...]:
         """Compile it, in a process of its own, which keeps freed memory.
 
         Raises:
@@ -88,7 +84,7 @@ def offline(
     architectures: Iterable[int] = ARCHITECTURES,
     *,
     children: int | None = None,
-) -> tuple[Offline, ...]:
+) -> tuple[stored.Offline, ...]:
     """Compile the kernels and masks of suites, each once, without a GPU.
 
     Configurations are those of the suites, and the default ones where they state none: tuned ones
@@ -125,15 +121,19 @@ class _SuiteJobs:
             KernelJob(variant): variant for variant in kernel_variants(cases, architectures)
         }
         self.masks = mask_jobs(cases)
-        self.head = OfflineHead(name, _compiler(bool(self.kernels)), SM_COUNT, rows=0)
+        self.head = stored.OfflineHead(name, _compiler(bool(self.kernels)), SM_COUNT, rows=0)
 
-    def results(self, pool: JobPool) -> Offline:
+    def results(self, pool: JobPool) -> stored.Offline:
         """Wait for the results."""
-        rows = [_kernel_row(variant, pool.result(job)) for job, variant in self.kernels.items()]
+        rows = [
+            _row("kernel", variant.name, pool.result(job)) for job, variant in self.kernels.items()
+        ]
         for mask, names in self.masks.items():
-            rows += _mask_rows(names, pool.result(mask))
+            found = pool.result(mask)
+            every = repeat(found) if isinstance(found, Failed) else found
+            rows += [_row("mask", name, one) for name, one in zip(names, every, strict=False)]
         rows.sort(key=lambda row: (row.kind, row.name))
-        return Offline(replace(self.head, rows=len(rows)), tuple(rows))
+        return stored.Offline(replace(self.head, rows=len(rows)), tuple(rows))
 
 
 def kernel_variants(
@@ -149,6 +149,7 @@ def kernel_variants(
             head_dim=case.problem.head_dim,
             dtype=case.problem.dtype,
             ragged=case.grid.seq_len % case.config.block_n != 0,
+            heads_per_kv=case.problem.heads // case.problem.key_heads,
         )
         for case in cases
         if case.backend in KERNELS
@@ -182,12 +183,14 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
     }
 
 
-def mask_figures(table: BlockTable, heads: int, head_dim: int, *, attends: str) -> MaskFigures:
+def mask_figures(
+    table: BlockTable, heads: int, head_dim: int, *, attends: str
+) -> stored.MaskFigures:
     """Return the figures of a table for the heads of all sequences, the same on every machine."""
     works = launched_blocks(table, heads)
     visited = max(1, table.nnz)
     busiest = makespan(works)
-    return MaskFigures(
+    return stored.MaskFigures(
         pairs=table.pairs,
         density=table.density,
         attends=attends,
@@ -234,18 +237,12 @@ def launched_blocks(table: BlockTable, heads: int) -> list[int]:
     return blocks * heads
 
 
-def _kernel_row(variant: KernelVariant, result: KernelFigures | Failed) -> OfflineRow:
+def _row(kind: str, name: str, result: Any) -> stored.OfflineRow:
+    found: Any = {kind: result}
     if isinstance(result, Failed):
-        return OfflineRow("kernel", variant.name, reason=_stable(result.reason))
-    return OfflineRow("kernel", variant.name, kernel=result)
-
-
-def _mask_rows(
-    names: tuple[str, ...], result: tuple[MaskFigures, ...] | Failed
-) -> list[OfflineRow]:
-    if isinstance(result, Failed):
-        return [OfflineRow("mask", name, reason=_stable(result.reason)) for name in names]
-    return [OfflineRow("mask", name, mask=one) for name, one in zip(names, result, strict=True)]
+        # Without what differs from run to run: the output of a process, addresses, file names.
+        found = {"reason": _VARYING.sub("…", result.reason.partition("; it said: ")[0])}
+    return stored.OfflineRow(kind, name, **found)
 
 
 def _keep_memory() -> None:
@@ -257,11 +254,6 @@ def _keep_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, 2_000_000_000)
-
-
-def _stable(reason: str) -> str:
-    """Remove what differs from run to run: the output of a process, addresses, file names."""
-    return _VARYING.sub("…", reason.partition("; it said: ")[0])
 
 
 def _compiler(needed: bool) -> str:

@@ -195,19 +195,6 @@ def batches(cases: Iterable[Case]) -> Iterator[list[Case]]:
         yield list(batch)
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Parse a shard, such as `2/3`, into its place and the count.
-
-    Raises:
-        SuiteError: It is none.
-    """
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    place, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= place <= count:
-        raise SuiteError(f"a shard is i/n, from 1/n to n/n, such as 2/3, got {text[:40]!r}")
-    return place, count
-
-
 def _tuned(case: Case, processor: str | None) -> Case:
     if processor is None or case.backend is None or case.config_source != "default":
         return case
@@ -218,7 +205,10 @@ def _tuned(case: Case, processor: str | None) -> Case:
 
 def _share(spec: SuiteSpec, cases: tuple[Case, ...], shard: str) -> tuple[Case, ...]:
     """Assign the batches to shards, the heaviest first to the lightest shard; return one shard."""
-    place, count = parse_shard(shard)
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
+    place, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= place <= count:
+        raise SuiteError(f"a shard is i/n, from 1/n to n/n, such as 2/3, got {shard[:40]!r}")
     works = [(sum(case.work for case in batch), batch) for batch in batches(cases)]
     if count > len(works):
         raise SuiteError(
@@ -245,6 +235,7 @@ def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
             grid=place.grid,
             batch=matrix.batch,
             heads=matrix.heads or place.heads or 1,
+            kv_heads=matrix.kv_heads or (None if matrix.heads else place.kv_heads),
             head_dim=matrix.head_dim or place.head_dim or 1,
             dtype=matrix.dtype,
         )

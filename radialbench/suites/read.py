@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import SuiteError, unknown
-from radialbench.maskgen.language.document import (
-    Document,
-    DocumentError,
-    check_document,
-    parse_document,
-    read_document,
-)
+from radialbench.maskgen.language import document as documents
 from radialbench.maskgen.language.document import Path as Location
 from radialbench.suites.schema import Gates, Matrix, Protocol, SuiteFile, SuiteSpec
 
@@ -61,8 +55,8 @@ def parse_suite(text: str, source: str = "suite", folder: Path | None = None) ->
         SuiteError: The text is no suite; with line and column.
     """
     try:
-        document = parse_document(text, source)
-    except DocumentError as error:
+        document = documents.parse_document(text, source)
+    except documents.DocumentError as error:
         raise SuiteError(str(error)) from None
     return _Reader().suite(document, source, folder or Path())
 
@@ -87,7 +81,7 @@ class _Reader:
         self.seen: dict[Path, str] = {}
 
     def suite(
-        self, document: Document, name: str, folder: Path, path: Path | None = None
+        self, document: documents.Document, name: str, folder: Path, path: Path | None = None
     ) -> SuiteSpec:
         if path is not None:
             self.seen[path.resolve()] = str(path)
@@ -105,7 +99,7 @@ class _Reader:
             cases=tuple(_matrices(layers)),
         )
 
-    def layers(self, document: Document, folder: Path, *, suffix: str) -> list[_Layer]:
+    def layers(self, document: documents.Document, folder: Path, *, suffix: str) -> list[_Layer]:
         """Read a suite's file, after the one it extends."""
         self.open.append(document.source)
         file = _checked(document, folder)
@@ -128,7 +122,7 @@ class _Reader:
         self.open.pop()
         return [*below, _Layer(file, suffix, tuple(included), tuple(devices))]
 
-    def other(self, name: str, folder: Path) -> tuple[Path, Document]:
+    def other(self, name: str, folder: Path) -> tuple[Path, documents.Document]:
         """Find another suite: a shipped one, or a file in the folder of the one that names it."""
         path = suite_path(name)
         if path.parent != LIBRARY:
@@ -168,12 +162,12 @@ def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
             yield matrix.placed(f"cases[{place}]{layer.suffix}", protocol, gates)
 
 
-def _document(path: Path) -> Document:
+def _document(path: Path) -> documents.Document:
     try:
         if path.is_fifo() or path.is_char_device():
             raise SuiteError(f"cannot read {path}: not a regular file")
-        return read_document(path)
-    except DocumentError as error:
+        return documents.read_document(path)
+    except documents.DocumentError as error:
         raise SuiteError(str(error)) from None
     except OSError as error:
         raise SuiteError(f"cannot read {path}: {error.strerror or error}") from None
@@ -181,17 +175,19 @@ def _document(path: Path) -> Document:
         raise SuiteError(f"cannot read {str(path)!r}: {error}") from None
 
 
-def _checked(document: Document, folder: Path) -> SuiteFile:
+def _checked(document: documents.Document, folder: Path) -> SuiteFile:
     if document.value is None:
         raise SuiteError(f"{document.source}: empty; a suite has at least 'cases'")
     try:
-        return check_document(document, SuiteFile, top="suite", context={"folder": folder})
-    except DocumentError as error:
+        return documents.check_document(
+            document, SuiteFile, top="suite", context={"folder": folder}
+        )
+    except documents.DocumentError as error:
         raise SuiteError(str(error)) from None
 
 
 @contextmanager
-def _at(document: Document, location: Location) -> Iterator[None]:
+def _at(document: documents.Document, location: Location) -> Iterator[None]:
     """Add the place that names a suite to the errors of that suite."""
     try:
         yield

@@ -141,11 +141,12 @@ class Workbench:
 
     def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
         """Return q, k and v in a table's order, and the milliseconds to get there and back."""
-        shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim, problem.dtype)
-        if self._shape != (*shape, device):
+        heads, kv_heads = problem.heads, problem.key_heads
+        sizes = (problem.batch, heads, kv_heads, problem.seq_len, problem.head_dim)
+        if self._shape != (shape := (*sizes, problem.dtype, device)):
             self._inputs.clear()
             self._expected.clear()
-            self._shape = (*shape, device)
+            self._shape = shape
         if not self._inputs:
             self._inputs[TokenOrder()] = make_inputs(problem, device=device), 0.0
         if table.order not in self._inputs:
@@ -189,10 +190,12 @@ def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, fl
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
     """Return the least bytes a case takes: tensors, copies in another order, the comparison."""
     head = problem.seq_len * problem.head_dim
-    tensors = (10 if permuted else 4) * problem.batch * problem.heads * head
+    # q and out, k and v; two more of each but out where they are copied in another order.
+    heads = problem.batch * ((4 if permuted else 2) * problem.heads)
+    heads += problem.batch * ((6 if permuted else 2) * problem.key_heads)
     chunk = min(CHUNK_BYTES, 8 * problem.seq_len**2)
     check = 2 * 8 * head + chunk + chunk // 8
-    return tensors * ITEM_BYTES[problem.dtype] + check
+    return heads * head * ITEM_BYTES[problem.dtype] + check
 
 
 def available_bytes(device: str) -> int | None:

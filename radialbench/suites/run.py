@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from radialbench.errors import SuiteError
 from radialbench.records.result import RETRYABLE, Record, Status
-from radialbench.records.store import DISK_FULL, RESULTS, WriteError, append, read, reserved
+from radialbench.records.store import RESULTS, append, read, reserved, write_errors
 from radialbench.suites.plan import Case, batches, now, plan, tuned
 from radialbench.suites.schema import SuiteSpec
 from radialbench.suites.worker import Worker
@@ -111,21 +111,28 @@ def run(
     """
     cases = plan(spec, filter, shard=shard)
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
-    results = _writable(out)
+    results = out / RESULTS
+    with write_errors(f"results to {out}", error_type=SuiteError):
+        out.mkdir(parents=True, exist_ok=True)
+        results.open("ab").close()
     with reserved(results):
-        earlier, skipped = _earlier(results, resume=resume)
+        if not resume and results.stat().st_size:
+            raise SuiteError(
+                f"{results} already holds results; go on with --resume, or choose another folder"
+            )
+        former = read(results)
+        earlier = {record.case: record for record in former.records}
         todo = [case for case in cases if not is_done(case, earlier.get(case.id), results)]
         records: tuple[Record, ...] = ()
         if todo:
             with _worker(spec.device, command, in_process=in_process) as worker:
                 # Only the worker knows which GPU it has: this process never asks for one.
                 todo = list(tuned(todo, worker.environment.processor))
-                records = _run(
-                    todo, results, worker, on_event=on_event or _ignore, deadline=deadline
-                )
+                report = on_event or (lambda event: None)
+                records = _run(todo, results, worker, on_event=report, deadline=deadline)
     again = sum(record.case in earlier for record in records)
     left = len(todo) - len(records)
-    return RunOutcome(results, records, len(cases) - len(todo), again, skipped, left)
+    return RunOutcome(results, records, len(cases) - len(todo), again, former.skipped, left)
 
 
 def _worker(device: str, command: str, *, in_process: bool) -> "Worker | nullcontext[InProcess]":
@@ -161,32 +168,6 @@ def _run(
             work_done += case.work
             on_event(CaseEnded(places[case.id], len(todo), work_done, record))
     return tuple(records)
-
-
-def _ignore(event: RunEvent) -> None:
-    pass
-
-
-def _writable(out: Path) -> Path:
-    results = out / RESULTS
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        results.open("ab").close()
-    except OSError as error:
-        kind = WriteError if error.errno in DISK_FULL else SuiteError
-        raise kind(
-            f"cannot write results to {out}: {error.strerror or error}; choose another folder"
-        ) from None
-    return results
-
-
-def _earlier(results: Path, *, resume: bool) -> tuple[dict[str, Record], tuple[str, ...]]:
-    if not resume and results.stat().st_size:
-        raise SuiteError(
-            f"{results} already holds results; go on with --resume, or choose another folder"
-        )
-    earlier = read(results)
-    return {record.case: record for record in earlier.records}, earlier.skipped
 
 
 def is_done(case: Case, record: Record | None, results: Path) -> bool:

@@ -3,32 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+import pydantic
+from pydantic import Field
 
 from radialbench.maskgen.language.document import Strict, located
 from radialbench.records.gate import read_gate, setting_of
 from radialbench.records.problem import KernelConfig
-from radialbench.suites.entries import (
-    BackendOrName,
-    Count,
-    Exclude,
-    GridChoice,
-    GridEntry,
-    Many,
-    MaskChoice,
-    MaskOrName,
-    OneOrMany,
-    Word,
-    configured,
-)
+from radialbench.suites import entries
 
 BOUNDS = ("min_samples", "max_samples"), ("min_seconds", "max_seconds")
 """Pairs of a protocol's settings, each in order."""
@@ -51,8 +32,10 @@ class Protocol(Settings):
         le=1,
         description="Stop when the median is known within this share, at 95% confidence",
     )
-    min_samples: Count = Field(default=5, description="Samples before that, unless the time is up")
-    max_samples: Count = Field(default=100, description="Samples at most")
+    min_samples: entries.Count = Field(
+        default=5, description="Samples before that, unless the time is up"
+    )
+    max_samples: entries.Count = Field(default=100, description="Samples at most")
     max_seconds: float = Field(
         default=10.0,
         gt=0,
@@ -107,7 +90,7 @@ class Protocol(Settings):
         "energy are read",
     )
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _in_order(self) -> Self:
         for least, most in BOUNDS:
             low, high = getattr(self, least), getattr(self, most)
@@ -132,7 +115,7 @@ class Protocol(Settings):
 
 GateSetting = Annotated[
     str | None,
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"const": False}]}),
+    pydantic.WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"const": False}]}),
 ]
 """A size such as `5%` or `1%, 4MiB`, or `off`; it is kept as `latency=5%`."""
 
@@ -158,9 +141,9 @@ class Gates(Settings):
         default=None, description="Exponent of the time over the frames (0.05)", examples=[0.1]
     )
 
-    @field_validator("*", mode="before")
+    @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _read(cls, size: Any, info: ValidationInfo) -> str:
+    def _read(cls, size: Any, info: pydantic.ValidationInfo) -> str:
         setting = setting_of(info.field_name or "", size)
         with located():
             read_gate(setting)
@@ -173,7 +156,9 @@ class Gates(Settings):
 
 
 Axes = tuple[
-    tuple[GridChoice, ...], tuple[MaskChoice, ...], tuple[tuple[str | None, KernelConfig, str], ...]
+    tuple[entries.GridChoice, ...],
+    tuple[entries.MaskChoice, ...],
+    tuple[tuple[str | None, KernelConfig, str], ...],
 ]
 """Grids, masks, and backends with their configurations and the sources of those."""
 
@@ -185,28 +170,36 @@ class Matrix(Strict):
         default="attention",
         description="Time attention, or the compilation of the mask into its block table",
     )
-    masks: Many[MaskOrName] = Field(description="Masks, by name or with parameters")
-    grids: Many[GridEntry] = Field(description="Token grids, of a model or given in tokens")
-    heads: Count | None = Field(default=None, description="Heads; the model's if not given")
-    head_dim: Count | None = Field(
+    masks: entries.Many[entries.MaskOrName] = Field(description="Masks, by name or with parameters")
+    grids: entries.Many[entries.GridEntry] = Field(
+        description="Token grids, of a model or given in tokens"
+    )
+    heads: entries.Count | None = Field(default=None, description="Heads; the model's if not given")
+    kv_heads: entries.Count | None = Field(
+        default=None,
+        description="Heads of k and v, which divide the heads; the model's, or as many",
+    )
+    head_dim: entries.Count | None = Field(
         default=None, description="Head dimension; the model's if not given"
     )
-    batch: Count = Field(default=1, description="Sequences")
+    batch: entries.Count = Field(default=1, description="Sequences")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="bfloat16", description="Type of q, k and v"
     )
-    backends: Many[BackendOrName] | None = Field(
+    backends: entries.Many[entries.BackendOrName] | None = Field(
         default=None, description="Backends, by name or with options; none for compile"
     )
-    block_m: Count | None = Field(default=None, description="Query tokens of a block (128)")
-    block_n: Count | None = Field(default=None, description="Key tokens of a block (128)")
-    exclude: OneOrMany[Exclude] | None = Field(default=None, description="Cases to leave out")
+    block_m: entries.Count | None = Field(default=None, description="Query tokens of a block (128)")
+    block_n: entries.Count | None = Field(default=None, description="Key tokens of a block (128)")
+    exclude: entries.OneOrMany[entries.Exclude] | None = Field(
+        default=None, description="Cases to leave out"
+    )
     protocol: Protocol = Field(default_factory=Protocol, description="How these cases are sampled")
     gates: Gates = Field(default_factory=Gates, description="What counts in a check of these cases")
 
-    _where: str = PrivateAttr("")
+    _where: str = pydantic.PrivateAttr("")
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _complete(self) -> Self:
         if self.measure == "attention" and self.backends is None:
             raise ValueError("attention needs backends, such as [cpu]")
@@ -217,6 +210,10 @@ class Matrix(Strict):
                 getattr(choice, name) is None for choice in self.grid_choices()
             ):
                 raise ValueError(f"needs {name}: grids given in tokens belong to no model")
+        for choice in self.grid_choices():
+            heads = self.heads or choice.heads or 1
+            if heads % (self.kv_heads or heads):
+                raise ValueError(f"kv_heads must divide the {heads} heads, got {self.kv_heads}")
         return self
 
     @property
@@ -237,7 +234,7 @@ class Matrix(Strict):
         merged._where = where
         return merged
 
-    def grid_choices(self) -> tuple[GridChoice, ...]:
+    def grid_choices(self) -> tuple[entries.GridChoice, ...]:
         """Return the grids, each of a sweep on its own."""
         return tuple(choice for grid in self.grids for choice in grid.choices())
 
@@ -246,7 +243,7 @@ class Matrix(Strict):
         blocks = {"block_m": self.block_m, "block_n": self.block_n}
         masks = tuple(choice for mask in self.masks for choice in mask.choices())
         if self.backends is None:
-            return self.grid_choices(), masks, ((None, *configured(None, **blocks)),)
+            return self.grid_choices(), masks, ((None, *entries.configured(None, **blocks)),)
         configs = tuple((one.name, *one.config(**blocks)) for one in self.backends)
         return self.grid_choices(), masks, configs
 
@@ -255,16 +252,14 @@ OtherSuite = Annotated[str, Field(min_length=1, max_length=200)]
 """A shipped suite by name, or a YAML file in the suite's folder."""
 
 
-def _has_cases(schema: dict[str, Any]) -> None:
-    schema["anyOf"] = [{"required": [key]} for key in ("cases", "extends", "include")]
-
-
 class SuiteFile(Strict):
     """A radialbench suite: what to measure."""
 
-    model_config = ConfigDict(json_schema_extra=_has_cases)
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [k]} for k in ("cases", "extends", "include")]}
+    )
 
-    name: Word | None = Field(default=None, description="Name; the file's if not given")
+    name: entries.Word | None = Field(default=None, description="Name; the file's if not given")
     description: str = Field(default="", description="What the suite is for", max_length=2000)
     extends: OtherSuite | None = Field(
         default=None,
@@ -272,12 +267,12 @@ class SuiteFile(Strict):
         "cases come first",
         examples=["smoke", "base.yaml"],
     )
-    include: OneOrMany[OtherSuite] | None = Field(
+    include: entries.OneOrMany[OtherSuite] | None = Field(
         default=None,
         description="Suites to add, with their own protocols and gates",
         examples=[["wan", "hunyuan"]],
     )
-    tags: list[Word] = Field(default_factory=list, description="Words to find it by")
+    tags: list[entries.Word] = Field(default_factory=list, description="Words to find it by")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where attention runs; auto: a GPU where there is one"
     )
@@ -285,9 +280,9 @@ class SuiteFile(Strict):
     gates: Gates = Field(
         default_factory=Gates, description="The least changes that count in a check"
     )
-    cases: Many[Matrix] = Field(default_factory=list, description="Matrices of cases")
+    cases: entries.Many[Matrix] = Field(default_factory=list, description="Matrices of cases")
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _plans_something(self) -> "SuiteFile":
         if not (self.cases or self.extends or self.include):
             raise ValueError("needs cases, or another suite's by extends or include")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log2
 
-from radialbench.autotune.space import SPACES, Candidates, Rejection
+from radialbench.autotune.space import SPACES, Candidates
 from radialbench.autotune.trials import SWEEP_SCHEMA, SweepTrial, TrialOutcome
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.problem import KernelConfig
@@ -65,14 +65,14 @@ def true_ms(config: KernelConfig, shape: Shape) -> float:
 def candidates(shape: Shape) -> Candidates:
     """Give what can be tried: about 180 configurations of the portable kernel's space."""
     space = SPACES["triton"]
-    feasible, rejected = [], []
+    feasible, rejected = [], {}
     for config in space.configs():
         held = config.block_m * (shape.head_dim + config.block_n) / (32 * (config.num_warps or 4))
         if held > 255:
-            rejected.append(Rejection(config, "registers", f"takes {held:.0f} registers"))
+            rejected[config] = ("registers", f"takes {held:.0f} registers")
         else:
             feasible.append(config)
-    return Candidates(space, DEFAULT, tuple(feasible), tuple(rejected))
+    return Candidates(space, DEFAULT, tuple(feasible), rejected)
 
 
 def sweep(shapes: Iterable[Shape], *, noise: float = 0.01, samples: int = 10) -> list[SweepTrial]:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from radialbench.autotune.export import Chosen, Texts, load_config_format, write_texts
+from radialbench.autotune.export import (
+    Chosen,
+    Texts,
+    describe_record,
+    load_config_format,
+    write_texts,
+)
 from radialbench.autotune.export.t4 import to_t4
 from radialbench.autotune.export.triton import CONSTANTS, OPTIONS
 from radialbench.autotune.export.vllm import name_of
@@ -100,6 +106,8 @@ def test_names_of_files_are_those_of_vllm() -> None:
         "H=12,D=128,B=1,frames=21,text=0,mask=f00d,backend=triton,"
         "device_name=NVIDIA_H100_80GB_HBM3,dtype=bfloat16.json"
     )
+    assert name_of(replace(KEY, kv_heads=4)).endswith(",dtype=bfloat16,H_kv=4.json")
+    assert "1 × 12 heads (4 key heads) of 128" in describe_record(tuned(kv_heads=4))
 
 
 def test_a_file_of_vllm_maps_tokens_to_configurations() -> None:

@@ -1,21 +1,20 @@
 """Searches on made-up kernels whose best is known: what a broken search would not reach."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import product
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from radialbench.autotune.replay import (
-    RegretSummary,
-    by_problem,
-    compare_searches,
-    draw_regrets,
-    summary_of,
-    transfer_regrets,
-    true_times,
-)
-from radialbench.autotune.trials import TrialOutcome
+from benchmarks.tuning import RegretSummary, Transfer, draw, regrets, summary_of, transfers_of
+from radialbench.autotune.replay import by_problem, regret_of, true_times
+from radialbench.autotune.trials import SweepTrial, TrialOutcome
+from radialbench.records.problem import KernelConfig
+from radialbench.records.tuning import TuningKey
 from radialbench.reports.charts._drawing import drawing, rendered
 from tests.autotune import landscape
 
@@ -23,15 +22,48 @@ SEEDS = range(20)
 SHARES = (0.1, 0.15, 0.2)
 
 
+class Row(NamedTuple):
+    """What one search of one problem has found after a share of the measurements."""
+
+    key: TuningKey
+    search: str
+    share: float
+    trials: int
+    regret: float
+    default: float
+
+
+def compare_searches(
+    sweep: Sequence[SweepTrial],
+    searches: Sequence[str],
+    seeds: Iterable[int],
+    shares: Sequence[float],
+    first: Mapping[TuningKey, Sequence[KernelConfig]] = MappingProxyType({}),
+) -> list[Row]:
+    """Replay searches on every problem of a sweep."""
+    rows = []
+    for (key, recorded), name, seed in product(by_problem(sweep).items(), searches, seeds):
+        default = regret_of(true_times(recorded), recorded[0].config)
+        found = regrets(recorded, name, seed, shares, first.get(key, ()))
+        rows += [
+            Row(key, name, share, *one, default) for share, one in zip(shares, found, strict=True)
+        ]
+    return rows
+
+
+def transfer_regrets(sweep: Sequence[SweepTrial]) -> list[Transfer]:
+    return list(transfers_of(by_problem(sweep)))
+
+
 @cache
 def sums() -> dict[tuple[str, float], RegretSummary]:
     """Replay three searches on four kernels, of about 190 configurations each."""
     sweep = landscape.sweep(landscape.shape(seed) for seed in range(4))
     rows = compare_searches(sweep, ["tpe", "random", "exhaustive"], SEEDS, SHARES)
-    regrets: dict[tuple[str, float], list[float]] = {}
+    found: dict[tuple[str, float], list[float]] = {}
     for row in rows:
-        regrets.setdefault((row.search, row.share), []).append(row.regret)
-    return {group: summary_of(*group, found) for group, found in regrets.items()}
+        found.setdefault((row.search, row.share), []).append(row.regret)
+    return {group: summary_of(*group, of_group) for group, of_group in found.items()}
 
 
 @pytest.mark.slow
@@ -83,11 +115,11 @@ def test_rejected_configurations_are_no_measurements() -> None:
 def test_summaries() -> None:
     sweep = landscape.sweep([landscape.shape(2)])
     rows = compare_searches(sweep, ["random"], range(20), (0.1,))
-    regrets = sorted(row.regret for row in rows)
-    found = summary_of("random", 0.1, regrets)
+    ordered = sorted(row.regret for row in rows)
+    found = summary_of("random", 0.1, ordered)
     assert found.searches == 20
-    assert found.median == (regrets[9] + regrets[10]) / 2
-    assert (found.high, found.worst) == (regrets[18], regrets[19])
+    assert found.median == (ordered[9] + ordered[10]) / 2
+    assert (found.high, found.worst) == (ordered[18], ordered[19])
 
 
 def test_what_is_transferred_comes_from_the_nearest_other_problem() -> None:
@@ -96,10 +128,10 @@ def test_what_is_transferred_comes_from_the_nearest_other_problem() -> None:
     shapes = [first, replace(landscape.shape(1), head_dim=64), replace(first, seed=50)]
     sweep = landscape.sweep(shapes, noise=0.002)
     rows = transfer_regrets(sweep)
-    assert [row.source for row in rows] == ["transferred", "default", "transferred"]
+    assert [row.choice.source for row in rows] == ["transferred", "default", "transferred"]
     problems = list(by_problem(sweep).values())
     best_of_third = min(true_times(problems[2]).items(), key=lambda pair: pair[1])[0]
-    assert rows[0].config == best_of_third
+    assert rows[0].choice.config == best_of_third
     times = true_times(problems[0])
     assert rows[0].regret == pytest.approx(times[best_of_third] / min(times.values()) - 1)
     assert rows[1].regret == rows[1].default > 0.1
@@ -117,9 +149,9 @@ def test_what_does_not_run_is_not_transferred() -> None:
         else one
         for one in sweep
     ]
-    row = transfer_regrets(crashing)[1]
-    assert row.source == "default"
-    assert "did not end well" in row.reason
+    choice = transfer_regrets(crashing)[1].choice
+    assert choice.source == "default"
+    assert "did not end well" in choice.reason
 
 
 def test_a_search_may_begin_with_what_is_transferred() -> None:
@@ -128,7 +160,7 @@ def test_a_search_may_begin_with_what_is_transferred() -> None:
     few = 2 / len(by_problem(sweep)[landscape.key(0, first)])
     alone = compare_searches(sweep, ["tpe"], [0], (few,))
     transferred = {row.key: row for row in transfer_regrets(sweep)}
-    known = {key: (row.config,) for key, row in transferred.items()}
+    known = {key: (row.choice.config,) for key, row in transferred.items()}
     helped = compare_searches(sweep, ["tpe"], [0], (few,), first=known)
     assert [row.trials for row in helped] == [2, 2]
     assert all(row.regret == transferred[row.key].regret for row in helped)
@@ -145,7 +177,7 @@ SUMMARIES = [
 
 def test_every_search_has_a_line_of_medians_and_one_of_percentiles() -> None:
     with drawing():
-        figure, caption = draw_regrets(SUMMARIES)
+        figure = draw(SUMMARIES)
         assert rendered(figure, "png")[:4] == b"\x89PNG"
     drawn = {
         (axes.get_title(loc="left"), str(line.get_label())): np.asarray(line.get_xydata()).tolist()
@@ -156,4 +188,3 @@ def test_every_search_has_a_line_of_medians_and_one_of_percentiles() -> None:
     assert drawn["Median", "random"] == [[0.1, 0.06], [0.2, 0.03]]
     assert drawn["95th percentile", "tpe"] == [[0.1, 0.07], [0.2, 0.01]]
     assert drawn["95th percentile", "random"] == [[0.1, 0.16], [0.2, 0.12]]
-    assert "over 80 searches each" in caption

@@ -52,7 +52,7 @@ def test_a_search_goes_on_as_if_it_had_not_ended(name: str) -> None:
 
 
 def test_the_default_and_the_neighbours_come_first() -> None:
-    feasible, infeasible = AMONG.feasible[5], AMONG.rejected[0].config
+    feasible, infeasible = AMONG.feasible[5], next(iter(AMONG.rejected))
     first = [feasible, infeasible, AMONG.default, feasible]
     for name in SEARCHES:
         search = Search(AMONG, name, first=first)

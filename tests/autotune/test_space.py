@@ -72,7 +72,7 @@ def test_every_combination_is_feasible_or_rejected(
     gpu(*arch)
     problem = replace(PROBLEM, dtype=dtype, head_dim=head_dim)
     found = candidates(problem, "triton", "cuda")
-    rejected = [rejection.config for rejection in found.rejected]
+    rejected = list(found.rejected)
     assert sorted([*found.feasible, *rejected], key=repr) == sorted(
         SPACES["triton"].configs(), key=repr
     )
@@ -102,7 +102,7 @@ def test_defaults_are_what_runs_where_nothing_is_said(gpu: Gpu) -> None:
 def test_reasons_say_what_is_lacking(gpu: Gpu) -> None:
     gpu(8, 9)
     found = candidates(replace(PROBLEM, dtype="float32", head_dim=64), "triton", "cuda")
-    by_kind: dict[str, Any] = {rejection.kind: rejection.reason for rejection in found.rejected}
+    by_kind: dict[str, Any] = dict(found.rejected.values())
     assert set(by_kind) == {"registers", "shared memory"}
     assert "255 is the most" in by_kind["registers"]
     assert "101,376 there are" in by_kind["shared memory"]

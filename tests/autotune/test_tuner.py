@@ -2,7 +2,7 @@
 
 import pytest
 
-from radialbench.autotune.space import Candidates, Rejection
+from radialbench.autotune.space import Candidates
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress, best_of, tune
 from radialbench.errors import AutotuneError
@@ -61,8 +61,8 @@ def test_trials_are_limited_and_rejected_ones_cost_none() -> None:
 
 def test_rejections_are_counted_by_kind() -> None:
     configs = list(SPACE.configs())
-    spilled = Rejection(configs[0], "registers", "takes 300")
-    some = Candidates(SPACE, DEFAULT, tuple(configs[1:]), (spilled,))
+    spilled = {configs[0]: ("registers", "takes 300")}
+    some = Candidates(SPACE, DEFAULT, tuple(configs[1:]), spilled)
     tuned = tune(some, Fake(ENDS))
     assert tuned.rejections == {"registers": 1, "trying": 1}
     assert tuned.outcomes.rejected == 2

@@ -206,7 +206,8 @@ def test_a_full_disk_is_not_bad_input(
     monkeypatch.setattr("os.fsync", full)
     code, _, err = cli(path, "--format", "json", "-o", tmp_path / "x.json")
     assert code == 1
-    assert err == f"radialbench: cannot write {tmp_path / 'x.json'}: No space left on device\n"
+    why = "No space left on device; choose another place"
+    assert err == f"radialbench: cannot write {tmp_path / 'x.json'}: {why}\n"
 
 
 @pytest.mark.parametrize(

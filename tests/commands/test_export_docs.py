@@ -73,7 +73,8 @@ def test_the_header_of_a_table_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     exec(example("A file has the format's arrays"), given)
     with given["arrays"] as arrays:
         assert "kv_indices" in arrays
-    assert (given["header"]["seq_len"], given["header"]["added_pairs"]) == (36, 0)
+    header = given["header"]
+    assert (header["q_len"], header["k_len"], header["added_pairs"]) == (36, 36, 0)
     assert np.prod([given["header"]["grid"][side] for side in ("frames", "height", "width")]) == 36
 
 

@@ -23,7 +23,7 @@ from radialbench.maskgen.language.expressions import (
 )
 from radialbench.maskgen.language.schema import MaskFile
 from radialbench.maskgen.language.spec import EMPTY_ROWS
-from radialbench.maskgen.library import mask_names
+from radialbench.maskgen.library import FOLDER, mask_names
 from radialbench.maskgen.order import ORDERS
 from tests.suites.json_schema import errors
 from tests.test_import import HEAVY, HELP, loaded
@@ -131,7 +131,8 @@ def test_models(cli: Cli) -> None:
         grid = model.grid(model.example)
         assert fact["grid"] == grid.label
         assert fact["vae"] == list(model.vae)
-        sizes = [f"{grid.seq_len:,}", *map(str, (model.heads, model.head_dim, model.layers))]
+        heads = model.heads, model.kv_heads or model.heads
+        sizes = [f"{grid.seq_len:,}", *map(str, (*heads, model.head_dim, model.layers))]
         assert line.split() == [model.name, model.example, grid.label, *sizes]
 
 
@@ -317,10 +318,63 @@ def test_schema_is_of_masks_and_head_plans(cli: Cli) -> None:
         assert errors(schema, document | {"nme": "x"})
 
 
-def test_check_compiles_nothing(cli: Cli, tmp_path: Path) -> None:
+def test_validate_compiles_with_all_blocks_of_a_table(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "unknown_table.yaml"
     file.write_text("name: x\nmask:\n  table: {name: given_later, block: 64}\n", encoding="utf-8")
     assert cli.text("validate", file).startswith(f"{file}: mask x, ")
+
+
+@pytest.mark.parametrize("name", mask_names())
+def test_every_mask_of_the_library_validates(cli: Cli, name: str) -> None:
+    cli.text("validate", FOLDER / f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("document", "error"),
+    [
+        (
+            "name: x\nmask: kt == qt or dt % (kt - qt - 1) == 0\n",
+            "2:1: mask: division by zero in 'dt % (kt - qt - 1)' where dt = 1, kt = 5, qt = 4; "
+            "guard it, e.g. with max(…, 1) (on a grid of 9x12x16 tokens)",
+        ),
+        (
+            "name: x\n\nmask: kt > qt\n",
+            "3:1: mask: 192 of 1,728 tokens would attend nothing on 9x12x16, the first is token "
+            "1536 (frame 8, row 0, column 0); choose empty_rows: own_block",
+        ),
+        (
+            "name: x\ntext: 1 / (qi - 0) > 0\nmask: true\n",
+            "2:1: text: division by zero in '1 / qi' where qi = 0",
+        ),
+        (
+            "name: x\nmask: {rounded: {block: frames - 9, keep: any, of: true}}\n",
+            "2:1: mask: a block is a whole number of at least 1, got 'frames - 9' = 0",
+        ),
+        (
+            "name: x\nmask: true\norder: {tiles: [1, width / 3, 1]}\n",
+            "3:1: order: a tile's side is a whole number of at least 1, got 'width / 3' = 5.33333",
+        ),
+        (
+            "name: x\nheads: {0: radial, 1: {name: none, mask: qt > kt}}\n",
+            "2:1: heads: heads 1, none: mask: 192 of 1,728 tokens would attend nothing",
+        ),
+    ],
+)
+def test_validate_places_what_does_not_compile(
+    cli: Cli, document: str, error: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(document, encoding="utf-8")
+    assert cli.refused("validate", file).startswith(f"{file}:{error}")
+
+
+def test_validate_on_a_grid(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "twelve.yaml"
+    file.write_text("name: x\nmask: 1 / (frames - 12) < 1\n", encoding="utf-8")
+    cli.text("validate", file)
+    printed = cli.refused("validate", file, "--grid", "12x3x4")
+    assert printed.startswith(f"{file}:2:1: mask: division by zero in '1 / 0'")
+    assert printed.endswith("(on a grid of 12x3x4 tokens)")
 
 
 @pytest.mark.parametrize(
@@ -458,7 +512,7 @@ def documented(language: str) -> list[str]:
 
 def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
     documents = documented("yaml")
-    assert len(documents) == 5
+    assert len(documents) == 13
     for document in documents:
         file = tmp_path / "documented.yaml"
         file.write_text(document, encoding="utf-8")

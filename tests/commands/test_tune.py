@@ -460,7 +460,7 @@ def moved(best: Trial | None, **fields: Any) -> tuning.JobProgress:
     outcomes = Outcomes(ok=3, compile_failed=1)
     facts: dict[str, Any] = {
         "stage": "search", "trial": best, "best": best, "default": default, "outcomes": outcomes,
-        "measured": 4, "planned": 9, "seconds": 3.0, "seconds_left": 64.4,
+        "measured": 4, "planned": 9, "seconds_left": 64.4,
     }  # fmt: skip
     key = key_of(case.problem, "cpu", "a CPU")
     return tuning.JobProgress(1, 2, TuningJob(case, key, None), Progress(**facts | fields))

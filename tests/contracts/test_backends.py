@@ -20,7 +20,7 @@ from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
-from tests.kernels.tables import Bool, config_of, mixed_mask, problem_of, table_of
+from tests.kernels.tables import Bool, config_of, mixed_mask, problem_of, rows_of, table_of
 
 EXACT = ("cpu", "fa4", "flex", "flex_tma", "hopper", "reference", "triton")
 """Backends that may refuse no mask; the others in no tuple here may refuse what is not theirs."""
@@ -31,7 +31,7 @@ SINGLE = ("cpu", "reference", "sdpa", "triton")
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
-SIZES = ("batch", "head_dim", "dtype")
+SIZES = ("batch", "heads", "kv_heads", "head_dim", "dtype")
 """What a backend can refuse, whatever the mask."""
 
 
@@ -129,7 +129,7 @@ def planned(name: str, problem: Problem, table: BlockTable) -> Run:
     try:
         return load_backend(name).plan(problem, table, config_of(table))
     except BackendError as error:
-        if name in EXACT or (name in DENSE and table.pairs == table.seq_len**2):
+        if name in EXACT or (name in DENSE and table.pairs == table.q_len * table.k_len):
             raise
         pytest.skip(str(error))
 
@@ -142,6 +142,7 @@ def softmax_rows(
     q: Tensor, k: Tensor, v: Tensor, mask: np.ndarray, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Compute attention by its definition, without code of the package."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * scale
     weights = scores.exp() * torch.from_numpy(mask).to(q.device)
     total = weights.sum(-1, keepdim=True)
@@ -153,6 +154,7 @@ def check(name: str, table: BlockTable, **fields: object) -> None:
     problem = problem_of(table, **({"dtype": dtype_of(name)} | fields))
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
+    q = q[:, :, : table.q_len].contiguous()
     out, lse = run(q, k, v)
     assert out.shape == q.shape
     assert out.dtype == q.dtype
@@ -184,6 +186,26 @@ def test_the_dense_mask(name: str, seq_len: int) -> None:
 @each(mask=["mixed", "dense"], batch=[2])
 def test_batch_and_heads(name: str, mask: str, batch: int) -> None:
     check(name, table_for(name, mask_of(mask, 150), 32, 16), batch=batch, heads=3)
+
+
+@each(mask=["mixed", "dense"], heads=[6], kv_heads=[1, 2])
+def test_query_heads_share_key_heads(name: str, mask: str, heads: int, kv_heads: int) -> None:
+    check(name, table_for(name, mask_of(mask, 150), 32, 16), heads=heads, kv_heads=kv_heads)
+
+
+@each(batch=[2], heads=[4], kv_heads=[2])
+def test_key_heads_of_a_batch(name: str, batch: int, heads: int, kv_heads: int) -> None:
+    table = table_for(name, mixed_mask(100), 32, 32)
+    check(name, table, batch=batch, heads=heads, kv_heads=kv_heads)
+
+
+@each(mask=["mixed", "dense"], first=[0, 1, 3], heads=[4], kv_heads=[1, 4])
+def test_fewer_queries_than_keys(
+    name: str, mask: str, first: int, heads: int, kv_heads: int
+) -> None:
+    whole = table_for(name, mask_of(mask, 520), 128, 64)
+    table = rows_of(whole, first, min(300, 520 - first * whole.block_m))
+    check(name, table, heads=heads, kv_heads=kv_heads)
 
 
 @each(mask=["mixed", "dense"], dtype=["float16", "bfloat16"], head_dim=[64])
@@ -308,8 +330,10 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
     backend, problem = load_backend(name), problem_of(table, dtype=dtype)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
-    with pytest.raises(BackendError, match=r"k must be \[batch, heads, seq_len, head_dim\]"):
+    with pytest.raises(BackendError, match=r"k must be \[batch, kv_heads, k_len, head_dim\]"):
         run(q, k[:, :, 1:], v)
+    with pytest.raises(BackendError, match=r"v must be \[batch, kv_heads, .*1, 1, 80, 32.*2, 80"):
+        run(q, k, v.expand(1, 2, -1, -1))
     with pytest.raises(BackendError, match=f"v must be {dtype}, got torch.float64"):
         run(q, k, v.double())
     with pytest.raises(BackendError, match="table is for 80 tokens, the problem has 81"):

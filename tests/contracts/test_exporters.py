@@ -8,7 +8,7 @@ import pytest
 from radialbench import BlockTable, TokenGrid, compile_mask, load_mask
 from radialbench.errors import TableError
 from radialbench.maskgen.export import EXPORTERS, Export, load_exporter
-from tests.kernels.tables import mixed_mask, table_of
+from tests.kernels.tables import mixed_mask, rows_of, table_of
 
 SIZES = [(1, 16, 16), (63, 16, 16), (100, 16, 32), (100, 32, 16), (96, 48, 40), (65, 128, 128)]
 BLOCKS_OF = {"sparge": (128, 64)}
@@ -34,6 +34,19 @@ def test_reads_back(name: str, seq_len: int, block_m: int, block_n: int) -> None
         blocks = table.any_blocks().repeat(block_m, axis=0).repeat(block_n, axis=1)
         expected = blocks[:seq_len, :seq_len]
         assert export.added_pairs == expected.sum() - mask.sum()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(export.token_mask(), expected)
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTERS.keys() - {"npz"}))
+@pytest.mark.parametrize(("first", "q_len"), [(0, 100), (1, 128), (2, 50)])
+def test_reads_back_fewer_queries_than_keys(name: str, first: int, q_len: int) -> None:
+    table = rows_of(table_of(mixed_mask(330), 128, 64), first, q_len)
+    export = converted(name, table)
+    expected = table.to_dense()
+    if not export.keeps_partial:
+        blocks = table.any_blocks().repeat(128, axis=0).repeat(64, axis=1)
+        expected = blocks[:q_len, :330]
+        assert export.added_pairs == expected.sum() - table.pairs  # type: ignore[attr-defined]
     np.testing.assert_array_equal(export.token_mask(), expected)
 
 

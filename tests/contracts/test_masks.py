@@ -30,6 +30,7 @@ GRIDS = [
 """Frames of 1 to 36 tokens: none is a multiple of a block."""
 
 SMALL: dict[str, dict[str, Any]] = {
+    "causal_chunks": {"chunk": 2, "window": 1, "sink_frames": 1},
     "longlora": {"window": 23, "shifted": True},
     "neighborhood": {"kernel_t": 3, "kernel_h": 4, "kernel_w": 3, "dilation_w": 2},
     "neighborhood_gym": {"kernel_w": 2, "kernel_h": 3},

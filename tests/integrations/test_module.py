@@ -1,6 +1,7 @@
 """RadialAttention gives what the oracle's mask means, and says how."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 
 from radialbench import TokenGrid, load_mask
-from radialbench.errors import BackendError, GridError, SpecError
+from radialbench.errors import BackendError, GridError, RecordError, SpecError
 from radialbench.integrations.module import RadialAttention, radial_attention
 from radialbench.integrations.prepared import Shape
 from radialbench.kernels import tuned
@@ -72,6 +73,24 @@ def test_each_sequence_has_its_text(backend: str | None) -> None:
     attention = RadialAttention(JOINT, dense_layers=1, backend=backend)
     dense = attention(*qkv, layer=0, text_len=text_len)
     close(dense, definition(qkv, np.broadcast_to(keys[:, None, None, :], (2, 1, 67, 67))))
+
+
+@every_backend
+def test_query_heads_share_key_heads(backend: str | None) -> None:
+    q, k, v = inputs(JOINT)
+    k, v = k[:, :1], v[:, :1]
+    copies = q, k.expand(-1, 3, -1, -1), v.expand(-1, 3, -1, -1)
+    text_len = torch.tensor([7, 7])
+    attention = RadialAttention(JOINT, decay=0.3, dense_layers=1, backend=backend)
+    sparse = definition(copies, raster_mask(load_mask("radial", decay=0.3), JOINT))
+    close(attention(q, k, v, layer=1, text_len=text_len), sparse)
+    dense = definition(copies, np.ones((67, 67), np.bool_))
+    close(attention(q, k, v, layer=0), dense)
+    close(attention(q, k, v, layer=0, text_len=text_len), dense)
+    choice = attention.prepare(replace(SHAPE, kv_heads=1))
+    assert choice.source == "default"
+    with pytest.raises(RecordError, match="Shape.kv_heads must divide the 3 heads, got 2"):
+        replace(SHAPE, kv_heads=2)
 
 
 @every_backend

@@ -1,11 +1,14 @@
 """Small block tables with every kind of block, and tensors to go with them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from radialbench.kernels.backends.reference import mask_rows
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable, Csr, pack_bits
+from radialbench.maskgen.table import BlockTable, Csr, Int64, block_lengths, pack_bits
 from radialbench.records.problem import KernelConfig, Problem
 
 Bool = NDArray[np.bool_]
@@ -37,6 +40,54 @@ def table_of(
         partial=_csr(partial),
         bitmap_of=bitmap_of.astype(np.int32),
         bitmaps=bitmaps.reshape(-1, block_m, -(-block_n // 32)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FewerQueries(BlockTable):
+    """A table of some of the queries, and all keys."""
+
+    queries: int = 0
+
+    @property
+    def q_len(self) -> int:
+        return self.queries
+
+    @property
+    def rows(self) -> int:
+        return -(-self.queries // self.block_m)
+
+    @property
+    def row_lengths(self) -> Int64:
+        return block_lengths(self.queries, self.block_m)
+
+    def to_dense(self) -> Bool:
+        return mask_rows(self, np.arange(self.queries))
+
+
+def rows_of(table: BlockTable, first: int, q_len: int) -> BlockTable:
+    """Return the table of `q_len` queries, from a query block on, and all keys."""
+    last = first + -(-q_len // table.block_m)
+
+    def part(csr: Csr) -> Csr:
+        bounds = csr.indptr[first : last + 1]
+        return Csr(bounds - bounds[0], csr.indices[bounds[0] : bounds[-1]])
+
+    partial = part(table.partial)
+    begin = table.partial.indptr[first]
+    bitmaps = table.bitmaps[table.bitmap_of[begin : begin + partial.nnz]].copy()
+    places = partial.rows[:, None] * table.block_m + np.arange(table.block_m)
+    bitmaps[places >= q_len] = 0
+    return FewerQueries(
+        grid=table.grid,
+        order=table.order,
+        block_m=table.block_m,
+        block_n=table.block_n,
+        full=part(table.full),
+        partial=partial,
+        bitmap_of=np.arange(partial.nnz, dtype=np.int32),
+        bitmaps=bitmaps,
+        queries=q_len,
     )
 
 

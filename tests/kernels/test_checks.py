@@ -9,12 +9,13 @@ from radialbench.kernels.arch import find_device
 from radialbench.kernels.checks import check_result
 from tests.kernels.tables import problem_of, table_of
 
-PROBLEM = problem_of(table_of(np.ones((20, 20), np.bool_), 16, 16), heads=2, head_dim=4)
+TABLE = table_of(np.ones((20, 20), np.bool_), 16, 16)
+PROBLEM = problem_of(TABLE, heads=2, head_dim=4)
 OUT, LSE = torch.zeros(1, 2, 20, 4), torch.zeros(1, 2, 20)
 
 
 def test_a_result_of_the_right_shapes_is_passed_on() -> None:
-    assert check_result(PROBLEM, (OUT, LSE)) == (OUT, LSE)
+    assert check_result(PROBLEM, TABLE, (OUT, LSE)) == (OUT, LSE)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_a_result_of_the_right_shapes_is_passed_on() -> None:
 )
 def test_any_other_result_is_refused(result: object, message: str) -> None:
     with pytest.raises(BackendError, match=message):
-        check_result(PROBLEM, result)
+        check_result(PROBLEM, TABLE, result)
 
 
 @pytest.mark.parametrize(

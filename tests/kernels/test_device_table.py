@@ -14,7 +14,7 @@ from tests.kernels.tables import mixed_mask, table_of
 def read_back(uploaded: DeviceTable, group: int) -> np.ndarray:
     """Build the token mask of a group from the uploaded arrays, pair by pair of blocks."""
     m, n, rows = uploaded.block_m, uploaded.block_n, uploaded.rows
-    mask = np.zeros((rows * m, -(-uploaded.seq_len // n) * n), np.bool_)
+    mask = np.zeros((rows * m, -(-uploaded.k_len // n) * n), np.bool_)
     column = np.arange(n)
     word, bit = column % 8 // 2, column // 8 * 2 + column % 2
     for row in range(rows):
@@ -26,7 +26,7 @@ def read_back(uploaded: DeviceTable, group: int) -> np.ndarray:
             start = int(uploaded.partial_indices[entry]) * n
             words = uploaded.bitmaps[uploaded.bitmap_of[entry]].numpy()
             mask[row * m : (row + 1) * m, start : start + n] = words[:, word] >> bit & 1
-    return mask[: uploaded.seq_len, : uploaded.seq_len]
+    return mask[: uploaded.q_len, : uploaded.k_len]
 
 
 @pytest.mark.parametrize(("block_m", "block_n"), [(16, 16), (32, 128), (64, 8), (128, 64)])
@@ -61,7 +61,7 @@ def test_every_group_has_its_own_order_of_rows() -> None:
 def unlike(table: BlockTable) -> list[tuple[BlockTable, str]]:
     mask = mixed_mask(96)
     return [
-        (table_of(mixed_mask(97), 32, 32), "seq_len is 96 and 97"),
+        (table_of(mixed_mask(97), 32, 32), "q_len is 96 and 97"),
         (table_of(mask, 16, 32), "block_m is 32 and 16"),
         (table_of(mask, 32, 16), "block_n is 32 and 16"),
         (table_of(mask, 32, 32, order=TokenOrder("space_major"), frames=4), "order is raster and"),

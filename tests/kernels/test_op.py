@@ -22,7 +22,7 @@ from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.triton.launch import PREPARE, prepare_triton
 from radialbench.maskgen.library import parse_mask
 from radialbench.records.problem import KernelConfig
-from tests.kernels.tables import mixed_mask, table_of
+from tests.kernels.tables import mixed_mask, rows_of, table_of
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -39,15 +39,28 @@ def nan_filled() -> Iterator[None]:
 
 
 def inputs(
-    seq_len: int, *, heads: int = 2, batch: int = 1, head_dim: int = 32, dtype: torch.dtype
+    seq_len: int,
+    *,
+    heads: int = 2,
+    kv_heads: int | None = None,
+    q_len: int | None = None,
+    batch: int = 1,
+    head_dim: int = 32,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw q, k and v; k and v of `seq_len` tokens, and as q if nothing else is given."""
     generator = torch.Generator().manual_seed(0)
-    shape = (batch, heads, seq_len, head_dim)
-    q, k, v = (torch.randn(shape, generator=generator).to(DEVICE, dtype) for _ in range(3))
+    queries = (batch, heads, q_len or seq_len, head_dim)
+    keys = (batch, kv_heads or heads, seq_len, head_dim)
+    q, k, v = (
+        torch.randn(shape, generator=generator).to(DEVICE, dtype) for shape in (queries, keys, keys)
+    )
     return q, k, v
 
 
 def definition(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute attention in float64, with a copy of the key head for each of its query heads."""
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     scores = torch.einsum("bhqd,bhkd->bhqk", q.double(), k.double()) * q.shape[-1] ** -0.5
     scores = scores.masked_fill(~mask.to(q.device), -math.inf)
     lse = scores.logsumexp(-1)
@@ -151,6 +164,95 @@ def test_a_table_for_each_group_of_heads() -> None:
     close(got, definition(*qkv, torch.from_numpy(chosen)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1), (6, 2)])
+@pytest.mark.parametrize("seq_len", [17, 64, 100])
+def test_query_heads_share_key_heads(
+    seq_len: int, heads: int, kv_heads: int, dtype: torch.dtype
+) -> None:
+    qkv = inputs(seq_len, heads=heads, kv_heads=kv_heads, batch=2, dtype=dtype)
+    attend(qkv, mixed_mask(seq_len), (32, 16), backend="triton")
+
+
+def test_key_heads_under_a_table_for_each_group_of_heads_and_lengths_of_ones_own() -> None:
+    masks = [mixed_mask(90, seed=seed) for seed in (1, 2)]
+    group_of_head = [1, 0, 0, 1]
+    uploaded = upload([table_of(mask, 32, 16) for mask in masks], DEVICE, group_of_head)
+    qkv = inputs(90, heads=4, kv_heads=2, batch=2, dtype=torch.float16)
+    key_len = torch.tensor([37, 90], dtype=torch.int32, device=DEVICE)
+    got = block_sparse_attention(*qkv, uploaded, key_len=key_len, return_lse=True, backend="triton")
+    chosen = torch.from_numpy(np.stack([masks[group] for group in group_of_head]))
+    there = torch.arange(90) < key_len.cpu()[:, None]
+    close(got, definition(*qkv, chosen & there[:, None, None]))
+
+
+def test_key_heads_of_transposed_and_of_cut_tensors() -> None:
+    table = table_of(mixed_mask(80), 16, 16)
+    plain = inputs(80, heads=4, kv_heads=2, batch=2, dtype=torch.float16)
+    wanted = block_sparse_attention(*plain, table, backend="triton")
+    q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in plain)
+    assert torch.equal(block_sparse_attention(q, k, v, table, backend="triton"), wanted)
+    both = torch.cat([plain[1], plain[2]], dim=1)
+    k, v = both[:, :2], both[:, 2:]
+    assert torch.equal(block_sparse_attention(plain[0], k, v, table, backend="triton"), wanted)
+
+
+@pytest.mark.parametrize(
+    ("kv_heads", "message"),
+    [
+        (3, r"k must be \[batch, kv_heads, 40, head_dim\] with kv_heads that divide the 4 heads"),
+        (8, r"that divide the 4 heads of q, got \[1, 8, 40, 32\]"),
+    ],
+)
+def test_key_heads_that_do_not_divide_the_heads(kv_heads: int, message: str) -> None:
+    qkv = inputs(40, heads=4, kv_heads=kv_heads, dtype=torch.float16)
+    with pytest.raises(BackendError, match=message):
+        block_sparse_attention(*qkv, table_of(mixed_mask(40), 16, 16), backend="triton")
+
+
+def test_k_and_v_have_equally_many_heads() -> None:
+    q, k, v = inputs(40, heads=4, kv_heads=2, dtype=torch.float16)
+    with pytest.raises(BackendError, match=r"v must be torch.float16 \[1, 2, 40, 32\]"):
+        block_sparse_attention(q, k, v[:, :1], table_of(mixed_mask(40), 16, 16), backend="triton")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(
+    ("seq_len", "first", "q_len", "kv_heads"),
+    [(100, 1, 32, 2), (100, 2, 36, 1), (96, 0, 17, 2), (129, 4, 1, 1), (129, 2, 64, 2)],
+)
+def test_fewer_queries_than_keys(
+    seq_len: int, first: int, q_len: int, kv_heads: int, dtype: torch.dtype
+) -> None:
+    mask = mixed_mask(seq_len)
+    table = rows_of(table_of(mask, 32, 16), first, q_len)
+    qkv = inputs(seq_len, q_len=q_len, heads=2, kv_heads=kv_heads, batch=2, dtype=dtype)
+    got = block_sparse_attention(*qkv, table, return_lse=True, backend="triton")
+    close(got, definition(*qkv, torch.from_numpy(mask[32 * first : 32 * first + q_len])))
+
+
+def test_fewer_queries_than_keys_under_head_plans_and_lengths_of_ones_own() -> None:
+    masks = [mixed_mask(100, seed=seed) for seed in (1, 2)]
+    group_of_head = [1, 0, 0, 1]
+    tables = [rows_of(table_of(mask, 16, 32), 4, 36) for mask in masks]
+    table = upload(tables, DEVICE, group_of_head)
+    qkv = inputs(100, q_len=36, heads=4, kv_heads=2, batch=2, dtype=torch.float16)
+    key_len = torch.tensor([70, 100], dtype=torch.int32, device=DEVICE)
+    got = block_sparse_attention(*qkv, table, key_len=key_len, return_lse=True, backend="triton")
+    chosen = torch.from_numpy(np.stack([masks[group][64:] for group in group_of_head]))
+    there = torch.arange(100) < key_len.cpu()[:, None]
+    close(got, definition(*qkv, chosen & there[:, None, None]))
+
+
+def test_lengths_that_are_not_the_tables() -> None:
+    table = rows_of(table_of(mixed_mask(100), 32, 16), 1, 32)
+    q, k, v = inputs(100, q_len=32, dtype=torch.float16)
+    with pytest.raises(BackendError, match=r"q must be \[batch, heads, 32, head_dim\], got .*100"):
+        block_sparse_attention(k, k, v, table, backend="triton")
+    with pytest.raises(BackendError, match=r"k must be torch.float16 \[1, 2, 100, 32\]"):
+        block_sparse_attention(q, q, q, table, backend="triton")
+
+
 def test_tokens_before_heads_are_taken_as_they_are() -> None:
     mask = mixed_mask(80)
     plain = inputs(80, dtype=torch.float16)
@@ -196,7 +298,7 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*qkv, tensors, None, 0.2, "triton", 16, 16, 40, None, None),
+        (*qkv, tensors, None, 0.2, "triton", 16, 16, 40, 40, None, None),
         test_utils=("test_schema", "test_faketensor"),
     )
 
@@ -212,7 +314,7 @@ def test_torch_compile_does_not_look_into_a_launch(monkeypatch: pytest.MonkeyPat
     qkv = inputs(40, dtype=torch.float16)
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     attend = torch.compile(op._operator, backend="eager")
-    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, 40, None, None)
+    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, 40, 40, None, None)
     op.forget_plans()
     assert seen == [False]
 
@@ -315,7 +417,7 @@ def test_what_does_not_fit_is_refused() -> None:
     q, k, v = inputs(50, dtype=torch.float16)
     with pytest.raises(BackendError, match=r"q must be \[batch, heads, 50, head_dim\]"):
         block_sparse_attention(q[:, :, 1:], k, v, table)
-    with pytest.raises(BackendError, match="v must be like q, torch.float16"):
+    with pytest.raises(BackendError, match="v must be torch.float16"):
         block_sparse_attention(q, k, v.float(), table)
     with pytest.raises(BackendError, match="kernels are hopper, triton, got 'magic'"):
         block_sparse_attention(q, k, v, table, backend="magic")
@@ -500,6 +602,54 @@ def test_later_launches_take_what_was_compiled(backend: str) -> None:
             q, k, v, table, sm_scale=scale, backend=backend, return_lse=True
         )
         close(whole, definition(*asked, torch.from_numpy(mask)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["hopper", "triton"])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(8, 2), (6, 1), (4, 4)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_key_heads_on_a_gpu(backend: str, heads: int, kv_heads: int, swapped: bool) -> None:
+    """Ragged lengths, in both layouts, under one table and under two, with lengths of sequences."""
+    masks = [mixed_mask(1000, seed=seed) for seed in (1, 2)]
+    tables = [table_of(mask, 128, 64) for mask in masks]
+    qkv = inputs(1000, heads=heads, kv_heads=kv_heads, batch=2, head_dim=128, dtype=torch.bfloat16)
+    if swapped:
+        q, k, v = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in qkv)
+        qkv = q, k, v
+    for _ in range(2):  # As Triton launches it, and as it was compiled.
+        got = block_sparse_attention(*qkv, tables[0], return_lse=True, backend=backend)
+        close(got, definition(*qkv, torch.from_numpy(masks[0])))
+    group_of_head = [head % 3 % 2 for head in range(heads)]
+    uploaded = upload(tables, DEVICE, group_of_head)
+    key_len = torch.tensor([1000, 333], dtype=torch.int32, device=DEVICE)
+    got = block_sparse_attention(*qkv, uploaded, key_len=key_len, return_lse=True, backend=backend)
+    chosen = torch.from_numpy(np.stack([masks[group] for group in group_of_head]))
+    there = torch.arange(1000) < key_len.cpu()[:, None]
+    close(got, definition(*qkv, chosen & there[:, None, None]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["hopper", "triton"])
+@pytest.mark.parametrize(("first", "q_len", "kv_heads"), [(4, 488, 4), (7, 104, 1), (2, 256, 2)])
+def test_fewer_queries_than_keys_on_a_gpu(
+    backend: str, first: int, q_len: int, kv_heads: int
+) -> None:
+    masks = [mixed_mask(1000, seed=seed) for seed in (1, 2)]
+    tables = [rows_of(table_of(mask, 128, 64), first, q_len) for mask in masks]
+    rows = slice(128 * first, 128 * first + q_len)
+    qkv = inputs(
+        1000, q_len=q_len, heads=4, kv_heads=kv_heads, batch=2, head_dim=64,
+        dtype=torch.bfloat16,
+    )  # fmt: skip
+    for _ in range(2):  # As Triton launches it, and as it was compiled.
+        got = block_sparse_attention(*qkv, tables[0], return_lse=True, backend=backend)
+        close(got, definition(*qkv, torch.from_numpy(masks[0][rows])))
+    grouped = upload(tables, DEVICE, [1, 0, 0, 1])
+    key_len = torch.tensor([1000, 333], dtype=torch.int32, device=DEVICE)
+    got = block_sparse_attention(*qkv, grouped, key_len=key_len, return_lse=True, backend=backend)
+    chosen = torch.from_numpy(np.stack([masks[group][rows] for group in (1, 0, 0, 1)]))
+    there = torch.arange(1000) < key_len.cpu()[:, None]
+    close(got, definition(*qkv, chosen & there[:, None, None]))
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ from radialbench.errors import BackendError
 from radialbench.kernels import checks
 from radialbench.kernels.backends import fa4, fastvideo, flashinfer, flex
 from radialbench.kernels.checks import check_whole_blocks, describe, loading, package_reasons
-from tests.kernels.tables import config_of, mixed_mask, problem_of, table_of
+from tests.kernels.tables import config_of, mixed_mask, problem_of, rows_of, table_of
 
 PEERS = (
     flex.Flex,
@@ -79,6 +79,11 @@ def test_a_package_is_named_with_its_version_or_how_to_get_it() -> None:
         (flashinfer.FlashInferFa3, {"batch": 2}, "takes a batch of 1, got 2"),
         (fastvideo.FastVideo, {"dtype": "float16"}, "computes bfloat16, got float16"),
         (fastvideo.FastVideo, {"head_dim": 96}, "head_dim is 64 or 128, got 96"),
+        (
+            fastvideo.FastVideo,
+            {"heads": 4, "kv_heads": 2},
+            "takes as many key heads as heads, got 2 and 4",
+        ),
         (fastvideo.FastVideo, {"sm_scale": 0.5}, "1/√head_dim built in, got 0.5"),
     ],
 )
@@ -113,12 +118,34 @@ def test_flex_computes_full_and_partial_blocks_of_more_plans_than_pytorch_recomp
     assert len(runs) > torch._dynamo.config.recompile_limit
     for table, problem, run in runs:
         q, k, v = (torch.randn(1, problem.heads, table.seq_len, 16) for _ in range(3))
-        out, lse = checks.check_result(problem, run(q, k, v))
+        out, lse = checks.check_result(problem, table, run(q, k, v))
         scores = (q @ k.mT * problem.scale).masked_fill(
             ~torch.from_numpy(table.to_dense()), -torch.inf
         )
         torch.testing.assert_close(out, scores.softmax(-1) @ v, rtol=0, atol=1e-5)
         torch.testing.assert_close(lse, scores.logsumexp(-1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def test_flex_computes_shared_key_heads_and_fewer_queries_than_keys() -> None:
+    mask = mixed_mask(300, empty=False)
+    table = rows_of(table_of(mask, 128, 128), 1, 150)
+    problem = problem_of(table, head_dim=16, heads=4, kv_heads=2)
+    q, (k, v) = torch.randn(1, 4, 150, 16), torch.randn(2, 1, 2, 300, 16)
+    run = flex.Flex().plan(problem, table, config_of(table))
+    out, lse = checks.check_result(problem, table, run(q, k, v))
+    k, v = (x.repeat_interleave(2, dim=1) for x in (k, v))
+    scores = (q @ k.mT * problem.scale).masked_fill(~torch.from_numpy(mask[128:278]), -torch.inf)
+    torch.testing.assert_close(out, scores.softmax(-1) @ v, rtol=0, atol=1e-5)
+    torch.testing.assert_close(lse, scores.logsumexp(-1), rtol=0, atol=1e-5)
+
+
+def test_fastvideo_takes_as_many_queries_as_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastvideo.FastVideo, "unsupported_reasons", lambda *_: [])
+    table = rows_of(table_of(np.ones((256, 256), np.bool_), 64, 64), 1, 128)
+    problem = problem_of(table, dtype="bfloat16", head_dim=64)
+    with pytest.raises(BackendError, match="takes as many queries as keys, got 128 and 256"):
+        fastvideo.FastVideo().plan(problem, table, config_of(table))
 
 
 @pytest.mark.usefixtures("on_the_cpu")

@@ -22,19 +22,24 @@ from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.records.problem import KernelConfig, Problem
+from tests.kernels.tables import rows_of
 
 def made(case):
     mask, grid = load_mask(case["mask"]), TokenGrid(*case["grid"])
     config = KernelConfig(**case["config"])
-    problem = Problem(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"])
-    return problem, compile_mask(mask, grid, config.block_m, config.block_n), config
+    problem = Problem(
+        *(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"]),
+        kv_heads=case["kv_heads"],
+    )
+    table = compile_mask(mask, grid, config.block_m, config.block_n)
+    return problem, rows_of(table, 1, case["q_len"]) if case["q_len"] else table, config
 """
 
 AHEAD = """
 for case in json.loads(sys.argv[1]):
     problem, table, config = made(case)
     try:
-        built = precompile.precompile(case["backend"], problem, table, config, arch=90)
+        built = precompile.precompile(case["backend"], problem, table, config, arch=case["arch"])
         print(json.dumps([built.code, built.registers, built.stack_bytes, built.shared_bytes]))
     except BackendError as error:
         print(json.dumps(str(error)))
@@ -56,15 +61,19 @@ triton.runtime.driver.set_active(precompile._simulated_gpu(90))
 op.target_of = lambda device: Target(str(device), 90)
 for case in reversed(json.loads(sys.argv[1])):
     problem, table, config = made(case)
-    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
-    q, k, v = (torch.zeros(shape, dtype=DTYPES[problem.dtype]) for _ in "qkv")
+    keys = problem.key_heads, table.k_len
+    q, k, v = (
+        torch.zeros(problem.batch, *size, problem.head_dim, dtype=DTYPES[problem.dtype])
+        for size in ((problem.heads, table.q_len), keys, keys)
+    )
     op.block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
 """
 
 
 def case(backend: str, config: KernelConfig, **fields: object) -> dict[str, Any]:
     plain: dict[str, object] = {
-        "mask": "radial", "grid": (4, 8, 12), "heads": 3, "head_dim": 64, "dtype": "bfloat16"
+        "mask": "radial", "grid": (4, 8, 12), "heads": 3, "kv_heads": None, "q_len": None,
+        "head_dim": 64, "dtype": "bfloat16", "arch": 90,
     }  # fmt: skip
     return {"backend": backend, "config": asdict(config), **plain, **fields}
 
@@ -92,13 +101,31 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
         case("triton", SMALL, grid=(3, 7, 9), heads=1, mask="dense", dtype="float16"),
         case("triton", LARGE),
         case("triton", LARGE, mask="dense", grid=(4, 8, 15)),
+        case("triton", SMALL, heads=6, kv_heads=2),
         case("hopper", KernelConfig(128, 64, num_stages=2)),
+        case("hopper", KernelConfig(128, 64, num_stages=2), heads=6, kv_heads=2),
+        case("triton", SMALL, q_len=100),
+        case("hopper", KernelConfig(128, 64, num_stages=2), q_len=200),
     ]
     built = ran(AHEAD, cases, tmp_path)
     assert len({code for code, *_ in built}) == len(cases)
     assert all(0 < registers <= 255 and shared > 0 for _, registers, _, shared in built)
     portable, hopper = "block_sparse_fwd", "block_sparse_fwd_hopper"
-    assert ran(LATER, cases, tmp_path) == [[hopper, True], *[[portable, True]] * 4]
+    kernels = [hopper, portable, *[hopper] * 2, *[portable] * 5]
+    assert ran(LATER, cases, tmp_path) == [[kernel, True] for kernel in kernels]
+
+
+@pytest.mark.slow
+def test_shared_key_heads_and_fewer_queries_need_no_more_of_an_sm(tmp_path: Path) -> None:
+    for arch, backend in ((80, "triton"), (90, "triton"), (90, "hopper")):
+        config = KernelConfig(128, 64, num_stages=2)
+        fields: list[dict[str, object]] = [{}, {"kv_heads": 2}, {"q_len": 200}]
+        cases = [case(backend, config, arch=arch, heads=6, **more) for more in fields]
+        plain, *others = ran(AHEAD, cases, tmp_path)
+        for code, registers, *memory in others:
+            assert code != plain[0]
+            assert registers <= plain[1] + 8
+            assert memory == plain[2:]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
 from tests.kernels.configs import fresh, written
-from tests.kernels.tables import mixed_mask, table_of
+from tests.kernels.tables import mixed_mask, rows_of, table_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RADIAL = load_mask("radial")
@@ -131,6 +132,29 @@ def test_a_near_one_is_transferred(folder: Path) -> None:
     assert found.reason.startswith("tuned for this mask on 6 × 12 tokens and 2 heads, there 1.25")
 
 
+def test_key_heads_are_part_of_the_problem(folder: Path) -> None:
+    shared = record(kv_heads=1, config=KernelConfig(16, 32, num_warps=4, num_stages=1))
+    written(folder, record(), shared)
+    q, k, v = inputs()
+    block_sparse_attention(q, k[:, :1], v[:, :1], TABLE, backend="triton")
+    block_sparse_attention(q, k, v, TABLE, backend="triton")
+    assert launched == [shared.config, BEST]
+    found = config_for(q, TABLE, backend="triton", kv_heads=1)
+    assert (found.record, found.source) == (shared, "tuned")
+
+
+def test_what_was_tuned_for_all_queries_is_transferred_to_some(folder: Path) -> None:
+    written(folder, record())
+    table = replace(rows_of(TABLE, 1, 20), mask=TABLE.mask)
+    q, k, v = inputs()
+    q = q[:, :, 16:]
+    block_sparse_attention(q, k, v, table, backend="triton")
+    assert launched == [BEST]
+    found = config_for(q, table, backend="triton")
+    assert (found.source, found.record) == ("transferred", record())
+    assert found.reason.endswith("times as fast as the default, with as many queries as keys")
+
+
 def test_a_configuration_of_other_blocks_than_the_tables_does_not_run(folder: Path) -> None:
     written(folder, record(config=KernelConfig(32, 64, 2, 1)))
     run()
@@ -202,7 +226,20 @@ def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
     problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*inputs(), list(table.tensors()), None, 0.2, "triton", 16, 32, 36, None, None, *problem),
+        (
+            *inputs(),
+            list(table.tensors()),
+            None,
+            0.2,
+            "triton",
+            16,
+            32,
+            36,
+            36,
+            None,
+            None,
+            *problem,
+        ),
         test_utils=("test_schema", "test_faketensor"),
     )
 

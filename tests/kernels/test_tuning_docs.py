@@ -30,7 +30,7 @@ def test_the_rule_names_what_it_goes_by() -> None:
         "tokens_per_frame": "tokens per frame",
         "seq_len": "sequence\n   length",
     }
-    words |= {"head_dim": "head dimension", "dtype": "type"}
+    words |= {"head_dim": "head dimension", "dtype": "type", "kv_heads": "key heads"}
     for name in TuningKey.__dataclass_fields__:
         assert words.get(name, name) in rule, name
 

@@ -11,14 +11,31 @@ Value = float | bool
 
 
 def value(tree: Expr, names: Mapping[str, Value]) -> Value:
-    """Compute an expression from the values of its names."""
+    """Compute an expression from the values of its names; only what is needed of it.
+
+    What is undefined raises an ArithmeticError, a ValueError or, as a complex power, a TypeError.
+    """
     if tree.op == "name":
         return names[str(tree.value)]
     if tree.op in ("number", "truth"):
         assert isinstance(tree.value, (float, bool))
         return tree.value
-    args = [value(argument, names) for argument in tree.args]
     match tree.op:
+        case "and":
+            return value(tree.args[0], names) and value(tree.args[1], names)
+        case "or":
+            return value(tree.args[0], names) or value(tree.args[1], names)
+        case "where":
+            return value(tree.args[1 if value(tree.args[0], names) else 2], names)
+    found = operation(tree.op, [value(argument, names) for argument in tree.args])
+    if not math.isfinite(found):
+        raise OverflowError(tree.op)
+    return found
+
+
+def operation(op: str, args: list[Value]) -> Value:
+    """Compute an operation that needs all its operands."""
+    match op:
         case "+":
             return args[0] + args[1]
         case "-":
@@ -47,14 +64,8 @@ def value(tree: Expr, names: Mapping[str, Value]) -> Value:
             return args[0] == args[1]
         case "!=":
             return args[0] != args[1]
-        case "and":
-            return args[0] and args[1]
-        case "or":
-            return args[0] or args[1]
         case "not":
             return not args[0]
-        case "where":
-            return args[1] if args[0] else args[2]
         case "bit_length":
             return int(abs(args[0])).bit_length()
     functions: dict[str, Callable[..., float]] = {
@@ -66,7 +77,7 @@ def value(tree: Expr, names: Mapping[str, Value]) -> Value:
         "sqrt": math.sqrt,
         "log2": math.log2,
     }
-    return float(functions[tree.op](*args))
+    return float(functions[op](*args))
 
 
 def tokens(grid: TokenGrid, order: TokenOrder) -> list[dict[str, Value]]:

@@ -52,11 +52,15 @@ TEXT_RULES = (
 
 
 class Maker:
-    """Makes random things, the same ones for the same seed."""
+    """Makes random things, the same ones for the same seed.
 
-    def __init__(self, seed: int) -> None:
+    Expressions are defined for all tokens, unless `partial`; then some are guarded, others not.
+    """
+
+    def __init__(self, seed: int, *, partial: bool = False) -> None:
         self.random = Random(seed)
         self.pick = self.random.choice
+        self.partial = partial
 
     def grid(self, *, text: bool = True) -> TokenGrid:
         """A small grid whose sides are multiples of nothing; half of them with text."""
@@ -78,9 +82,12 @@ class Maker:
         return name(self.pick(GRID_NAMES)) if kind < 0.75 else constant(self.pick(WHOLE + BROKEN))
 
     def number(self, depth: int) -> Expr:
-        """A number, defined for all tokens."""
+        """A number."""
         if depth <= 0:
             return self.leaf()
+        if self.partial and self.random.random() < 0.5:
+            condition, undefined = self.guarded(depth - 1)
+            return call("where", condition, undefined, self.leaf())
         if self.random.random() < 0.25:
             return self.layered()
         a = self.number(depth - 1)
@@ -114,6 +121,21 @@ class Maker:
             return constant(self.pick(DIVISORS))
         return call("max", self.number(depth), 1)
 
+    def guarded(self, depth: int) -> tuple[Expr, Expr]:
+        """A condition, and a number that is defined where it holds; most often."""
+        a, b = self.number(depth), self.pick((self.leaf(), self.leaf() - self.leaf()))
+        condition, undefined = self.pick(
+            (
+                (b.differs(0), Expr(self.pick(("/", "//", "%")), (a, b))),
+                (b > 0, call("log2", b)),
+                (b >= 0, call("sqrt", b)),
+                (b.differs(0), b ** (-1)),
+            )
+        )
+        if self.random.random() < 0.3:
+            condition = Expr(self.pick(COMPARISONS), (b, self.leaf()))
+        return condition, undefined + 1 if self.random.random() < 0.3 else undefined
+
     def rounded_off(self, a: Expr) -> Expr:
         """A function of one number that does not grow evenly."""
         match self.pick(("abs", "floor", "ceil", "bit_length", "sqrt", "log2", "floor", "ceil")):
@@ -143,7 +165,11 @@ class Maker:
         return self.rounded_off(joined)
 
     def truth(self, depth: int) -> Expr:
-        """A truth value, defined for all tokens."""
+        """A truth value."""
+        if self.partial and self.random.random() < 0.7:
+            condition, undefined = self.guarded(depth - 1)
+            truth = Expr(self.pick(COMPARISONS), (undefined, self.leaf()))
+            return self.pick((condition & truth, ~condition | truth))
         if depth <= 0 or self.random.random() < 0.4:
             sides = (self.number(depth), self.number(self.random.randint(0, max(0, depth - 1))))
             return Expr(self.pick(COMPARISONS), sides)
@@ -187,8 +213,10 @@ class Maker:
 
     def order(self) -> Any:
         """An order as a YAML document holds it."""
-        tiles = {"tiles": [self.random.randint(1, 3) for _ in range(3)]}
-        return self.pick(("raster", "raster", "space_major", tiles))
+        size = [self.random.randint(1, 3) for _ in range(3)]
+        shift = [self.random.randrange(side) for side in size]
+        shifted = {"tiles": {"size": size, "shift": shift}}
+        return self.pick(("raster", "raster", "space_major", {"tiles": size}, shifted, "hilbert"))
 
     def mask(self, depth: int) -> dict[str, Any]:
         """A mask of any order, with any, all, not and rounded parts."""

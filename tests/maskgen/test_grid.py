@@ -82,6 +82,16 @@ SHAPES = {
     ("ltx-video", "704x480x161"): (21, 15, 22),
     ("ltx-video", "1216x704x161"): (21, 22, 38),
     ("ltx-video", "1280x704x161"): (21, 22, 40),
+    ("ltx-2", "768x512x121"): (16, 16, 24),
+    ("ltx-2", "1920x1088x121"): (16, 34, 60),
+    ("cosmos-predict2.5-2b", "1280x704x93"): (24, 44, 80),
+    ("cosmos-predict2.5-14b", "1280x704x93"): (24, 44, 80),
+    ("cosmos3-nano", "1280x704x189"): (48, 22, 40),
+    ("kandinsky-5-lite", "768x512x121"): (31, 32, 48),
+    ("kandinsky-5-pro", "1280x768x121"): (31, 48, 80),
+    ("minimax-h3", "1344x768x124"): (37, 24, 42),
+    ("minimax-h3", "768x768x5"): (2, 24, 24),
+    ("minimax-h3", "768x768x22"): (7, 24, 24),
 }
 """Frames, rows and columns of tokens, as the models' own code lays them out."""
 
@@ -95,6 +105,13 @@ HEADS = {
     "mochi-1": (24, 128, 48),
     "cogvideox-5b": (48, 64, 42),
     "ltx-video": (32, 64, 28),
+    "ltx-2": (32, 128, 48),
+    "cosmos-predict2.5-2b": (16, 128, 28),
+    "cosmos-predict2.5-14b": (40, 128, 36),
+    "cosmos3-nano": (32, 128, 36),
+    "kandinsky-5-lite": (28, 64, 32),
+    "kandinsky-5-pro": (32, 128, 60),
+    "minimax-h3": (56, 128, 50),
 }
 """Heads, numbers per head, layers."""
 
@@ -111,6 +128,13 @@ JOINT_TEXT = {
 def test_shapes(model: str, size: str) -> None:
     grid = TokenGrid.for_model(model, size)
     assert (grid.frames, grid.height, grid.width) == SHAPES[model, size]
+
+
+@pytest.mark.parametrize("clips", [0, 1, 7, 15])
+def test_clips_have_latents_of_their_own(clips: int) -> None:
+    """A clip of 17 frames has 5 latents, and the 5 frames behind the last have 2."""
+    grid = TokenGrid.for_model("minimax-h3", f"768x768x{17 * clips + 5}")
+    assert grid.frames == 5 * clips + 2
 
 
 def test_every_preset_is_covered_here() -> None:
@@ -167,6 +191,11 @@ def test_what_is_no_size(size: str) -> None:
             "frames 160 must be 1 more than a multiple of 6, such as 157 or 163",
         ),
         ("ltx-video", "704x480x2", "frames 2 must be 1 more than a multiple of 8, such as 1 or 9"),
+        (
+            "minimax-h3",
+            "1344x768x121",
+            "frames 121 must be 5 more than a multiple of 17, such as 107 or 124",
+        ),
         ("ltx-video", "5x480x1", "width 5 must be a multiple of 32, such as 32;"),
     ],
 )
@@ -191,7 +220,8 @@ def test_the_sizes_an_error_names_do_work(name: str) -> None:
     assert frames <= 100
     grid = TokenGrid.for_model(name, works)
     model = load_model(name)
-    assert (frames - 1) / model.vae[0] + 1 == grid.frames * model.patch[0]
+    if model.clips is None:
+        assert (frames - 1) / model.vae[0] + 1 == grid.frames * model.patch[0]
     assert height / model.vae[1] == grid.height * model.patch[1]
     assert width / model.vae[2] == grid.width * model.patch[2]
 

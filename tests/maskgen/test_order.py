@@ -24,8 +24,8 @@ def brute_force(order: TokenOrder, grid: TokenGrid) -> list[int]:
         if order.kind == "space_major":
             return place, t
         if order.kind == "tiles":
-            tile_t, tile_h, tile_w = order.tile_thw
-            return t // tile_t, y // tile_h, x // tile_w, t, y, x
+            sides = zip((t, y, x), order.shift_thw, order.tile_thw, strict=True)
+            return *((at - shift) // side for at, shift, side in sides), t, y, x
         return (token,)
 
     video = [grid.video_start + t for t in sorted(range(grid.video_tokens), key=key)]
@@ -38,12 +38,13 @@ def brute_force(order: TokenOrder, grid: TokenGrid) -> list[int]:
 def test_orders_are_permutations_by_definition(seed: int) -> None:
     make = Maker(seed)
     grid = make.grid()
-    tiles = tuple(make.random.randint(1, 6) for _ in range(3))
-    tile_t, tile_h, tile_w = tiles
+    tile_t, tile_h, tile_w = (make.random.randint(1, 6) for _ in range(3))
+    shift_t, shift_h, shift_w = (make.random.randrange(side) for side in (tile_t, tile_h, tile_w))
     for order in (
         TokenOrder(),
         TokenOrder("space_major"),
         TokenOrder("tiles", (tile_t, tile_h, tile_w)),
+        TokenOrder("tiles", (tile_t, tile_h, tile_w), (shift_t, shift_h, shift_w)),
     ):
         found = order.source_index(grid)
         assert found.dtype == np.int64
@@ -58,6 +59,46 @@ def test_tiles_at_a_ragged_edge_are_short() -> None:
     assert index[:24].tolist() == first
     # Second: what is left of those rows, one column wide.
     assert index[24:30].tolist() == [4, 9, 14, 24, 29, 34]
+
+
+def test_shifted_tiles_are_short_at_both_ends() -> None:
+    order = TokenOrder("tiles", (2, 3, 4), (1, 2, 3))
+    assert [edges.tolist() for edges in order.tile_edges(RAGGED)] == [
+        [0, 1, 3],
+        [0, 2, 4],
+        [0, 3, 5],
+    ]
+    index = order.source_index(RAGGED)
+    # First tile: one frame, two rows, three columns.
+    assert index[:6].tolist() == [0, 1, 2, 5, 6, 7]
+    assert index[6:10].tolist() == [3, 4, 8, 9]
+
+
+@settings(GIVEN, max_examples=200)
+@given(seed=st.integers(0, 2**63), most=st.sampled_from([4, 9, 16]))
+def test_a_hilbert_curve_steps_from_neighbour_to_neighbour(seed: int, most: int) -> None:
+    make = Maker(seed)
+    t, h, w = (make.random.randint(1, most) for _ in range(3))
+    grid = TokenGrid(t, h, w, text_tokens=make.pick([0, 5]), text_first=make.pick([True, False]))
+    order = TokenOrder.parse("hilbert")
+    index = order.source_index(grid)
+    assert sorted(index.tolist()) == list(range(grid.seq_len))
+    at = Coordinates(grid, order)
+    assert at.text.tolist() == Coordinates(grid, TokenOrder()).text.tolist()
+    places = np.stack([at.t, at.y, at.x])[:, ~at.text]
+    steps = np.abs(np.diff(places, axis=1))
+    assert steps.max(initial=0) <= 1
+    if all(side % 2 == 0 for side in (t, h, w)):
+        assert (steps.sum(axis=0) == 1).all()
+
+
+def test_a_hilbert_curve_keeps_near_what_is_near() -> None:
+    """Blocks of the curve are boxes about as long as wide."""
+    grid = TokenGrid(16, 32, 32)
+    at = Coordinates(grid, TokenOrder("hilbert"))
+    for axis in "tyx":
+        blocks = at.axis(axis).reshape(-1, 64)
+        assert (np.ptp(blocks, axis=1) < 8).all()
 
 
 def test_one_tile_or_one_frame_is_raster() -> None:
@@ -91,6 +132,25 @@ def test_sides_of_a_tile_may_be_parameters_and_grid_constants() -> None:
     ):
         spec.with_params(side=0).order_on(RAGGED)
     assert str(load_mask("sta").order_on(RAGGED)) == "tiles:6,8,8"
+    shifted = {"size": [2, "2 * half", "2 * half"], "shift": [0, "half", "half"]}
+    spec = parse_mask(
+        {
+            "name": "a",
+            "order": {"tiles": shifted},
+            "params": {"half": {"type": "int", "default": 4}},
+            "mask": "true",
+        }
+    )
+    assert str(spec.order_on(RAGGED)) == "tiles:2,8,8+0,4,4"
+    assert spec.to_mapping()["order"] == {"tiles": shifted}
+    assert parse_mask(spec.to_mapping()) == spec
+    assert spec.fingerprint != spec.with_params(half=3).fingerprint
+    shifted["shift"] = [0, "4 - half", 0]
+    spec = parse_mask(spec.to_mapping() | {"order": {"tiles": shifted}})
+    with pytest.raises(
+        SpecError, match="a shift is a whole number of at least 0, got '4 - half' = -1"
+    ):
+        spec.with_params(half=5).order_on(RAGGED)
     assert str(load_mask("radial").order_on(RAGGED)) == "raster"
 
 
@@ -99,7 +159,7 @@ def test_sides_of_a_tile_may_be_parameters_and_grid_constants() -> None:
     [
         (
             lambda: TokenOrder("morton"),
-            "order must be one of raster, space_major, tiles, got 'morton'",
+            "order must be one of raster, space_major, tiles, hilbert, got 'morton'",
         ),
         (lambda: TokenOrder("tiles"), "a tile has three sides of at least 1 token, got (0, 0, 0)"),
         (
@@ -108,11 +168,21 @@ def test_sides_of_a_tile_may_be_parameters_and_grid_constants() -> None:
         ),
         (
             lambda: TokenOrder.parse("tiles:1,2"),
-            "order must be one of raster, space_major, tiles, got 'tiles:1,2'",
+            "order must be one of raster, space_major, tiles, hilbert, got 'tiles:1,2'",
         ),
         (
             lambda: TokenOrder.parse("tiles:0,2,2"),
             "a tile has three sides of at least 1 token, got (0, 2, 2)",
+        ),
+        (
+            lambda: TokenOrder.parse("tiles:2,8,8+2,0,0"),
+            "tiles of (2, 8, 8) are shifted by at least 0 tokens and less than their sides, got "
+            "(2, 0, 0)",
+        ),
+        (
+            lambda: TokenOrder("hilbert", shift_thw=(1, 1, 1)),
+            "tiles of (0, 0, 0) are shifted by at least 0 tokens and less than their sides, got "
+            "(1, 1, 1)",
         ),
     ],
 )

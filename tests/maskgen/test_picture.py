@@ -19,6 +19,7 @@ from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.picture import (
     DPI,
     Sheet,
+    _divisions,
     density_image,
     percent,
     picture_side,
@@ -346,3 +347,20 @@ def test_a_full_disk_leaves_the_old_picture(
         save_pictures(tmp_path / "masks.png", tables[:1], width_px=300)
     assert [path.name for path in tmp_path.iterdir()] == ["masks.png"]
     assert (tmp_path / "masks.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("order", "word", "starts", "numbers"),
+    [
+        (TokenOrder(), "frame", [2, 14, 26], [0, 1, 2]),
+        (TokenOrder("tiles", (2, 2, 2)), "frame, tiles of 2×2×2", [2, 26], [0, 2]),
+        (TokenOrder("tiles", (2, 2, 2), (1, 0, 0)), "frame, tiles of 2×2×2", [2, 14], [0, 1]),
+        (TokenOrder("space_major"), "row, place by place", [2, 14, 26], [0, 1, 2]),
+        (TokenOrder("hilbert"), "part of the curve", [2, 14, 26], [0, 1, 2]),
+    ],
+)
+def test_divisions_of_an_order(
+    order: TokenOrder, word: str, starts: list[int], numbers: list[int]
+) -> None:
+    found = _divisions(TokenGrid(3, 3, 4, text_tokens=2, text_first=True), order)
+    assert (found[0], found[1].tolist(), found[2].tolist()) == (word, starts, numbers)

@@ -48,6 +48,13 @@ def test_round_trip(table: BlockTable, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["no suffix"]
 
 
+@pytest.mark.parametrize("order", ["hilbert", "space_major", "tiles:2,3,4+1,0,3"])
+def test_orders_come_back(table: BlockTable, order: str, tmp_path: Path) -> None:
+    ordered = replace(table, order=TokenOrder.parse(order))
+    ordered.save(tmp_path / "table.npz")
+    assert BlockTable.load(tmp_path / "table.npz").order == ordered.order
+
+
 def test_a_failed_write_keeps_the_old_file(
     table: BlockTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.records.lookup import FARTHEST, MATCHED, nearest_config
+from radialbench.records.lookup import FARTHEST, MATCHED, distance, nearest_config
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
 from tests.records.tuned import KEY, TUNED, kept, tuned
@@ -65,6 +65,16 @@ def test_distance_counts_doublings_equally_on_every_axis() -> None:
     # Batch and heads are one axis: twice the sequences with half the heads is as much work.
     same_size = tuned(batch=2, heads=6)
     assert nearest_config([tuned(heads=13, config=config(1)), same_size], KEY).record == same_size
+
+
+def test_query_heads_per_key_head_are_an_axis() -> None:
+    grouped = replace(KEY, kv_heads=3)
+    near = tuned(kv_heads=6, config=config(2))
+    found = nearest_config([TUNED, near], grouped)
+    assert (found.config, found.source) == (config(2), "transferred")
+    assert distance(KEY, grouped) == 2
+    # As many query heads per key head are as near as it gets, however many there are.
+    assert distance(replace(KEY, kv_heads=3), replace(KEY, heads=24, kv_heads=6)) == 1
 
 
 def test_of_two_as_near_the_first_counts() -> None:

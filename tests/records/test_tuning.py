@@ -25,6 +25,9 @@ from tests.records.tuned import KEY, TUNED, kept, tuned
 def test_a_key_holds_all_of_a_problem_that_bears_on_speed() -> None:
     problem = Problem("f00d", TokenGrid(21, 30, 52), 1, 12, 128, "bfloat16", sm_scale=0.5)
     assert key_of(problem, "triton", "Example GPU") == KEY
+    grouped = key_of(replace(problem, kv_heads=4), "triton", "Example GPU")
+    assert (KEY.key_heads, grouped.key_heads) == (12, 4)
+    assert grouped == replace(KEY, kv_heads=4) != KEY
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,7 @@ def test_a_key_holds_all_of_a_problem_that_bears_on_speed() -> None:
         ({"created": "yesterday"}, "TuningRecord.created must be an ISO 8601 time with its zone"),
         ({"kernel": ""}, "TuningRecord.kernel must be text"),
         ({"schema": 0}, "TuningRecord.schema must be a whole number of at least 1"),
+        ({"kv_heads": 5}, "TuningKey.kv_heads must divide the 12 heads, got 5"),
         ({"heads": 0}, "TuningKey.heads must be a whole number of at least 1"),
         ({"mask": MaskIdentity("m", "d1ff")}, "TuningRecord.mask is not the mask of"),
         ({"dtype": "int8"}, "TuningKey.dtype: unknown value 'int8'"),

@@ -5,8 +5,9 @@ import pytest
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig, Problem, group_id
 from radialbench.records.result import Status
 from tests.records.sample import ENVIRONMENT, RECORD, failed
 
@@ -17,6 +18,8 @@ PROBLEM = RECORD.problem
     ("change", "message"),
     [
         ({"heads": 0}, "Problem.heads must be a whole number of at least 1, got 0"),
+        ({"kv_heads": 2}, "Problem.kv_heads must divide the 1 heads, got 2"),
+        ({"kv_heads": -1}, "Problem.kv_heads must be a whole number of at least 1, got -1"),
         ({"dtype": "float23"}, "did you mean 'float32'"),
         ({"direction": "sideways"}, "known: backward, forward"),
         ({"sm_scale": float("nan")}, "Problem.sm_scale must be a finite number above 0"),
@@ -26,6 +29,19 @@ PROBLEM = RECORD.problem
 def test_a_problem_refuses_what_cannot_be(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecordError, match=message):
         replace(PROBLEM, **change)
+
+
+def test_there_are_as_many_key_heads_as_heads_unless_given() -> None:
+    plain = Problem("f00d", TokenGrid(3, 30, 52), 1, 12, 128, "float32")
+    grouped = Problem("f00d", TokenGrid(3, 30, 52), 1, 12, 128, "float32", kv_heads=4)
+    assert (plain.key_heads, grouped.key_heads) == (12, 4)
+    assert Problem("f00d", TokenGrid(3, 30, 52), 1, 12, 128, "float32", kv_heads=12) == plain
+    assert replace(plain, heads=3).key_heads == 3
+    assert from_dict(Problem, to_dict(grouped)) == grouped
+    former = {name: value for name, value in to_dict(plain).items() if name != "kv_heads"}
+    assert from_dict(Problem, former) == plain
+    assert group_id(grouped, None) == "3x30x52/h12kv4d128f32"
+    assert group_id(plain, None) == "3x30x52/h12d128f32"
 
 
 def test_the_scale_is_given_or_follows_from_the_head() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.parts import PerformanceTarget, target_table
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.library import load_mask
@@ -11,7 +12,6 @@ from radialbench.records.problem import Problem
 from radialbench.records.result import CEILING_SIZE, Record, Status, TableStats
 from radialbench.records.statistics import Estimate
 from radialbench.reports.doc_tables import (
-    PerformanceTarget,
     against_best_peer,
     compile_table,
     find,
@@ -19,7 +19,6 @@ from radialbench.reports.doc_tables import (
     row_of,
     shape_tables,
     sweep_table,
-    target_table,
 )
 from radialbench.reports.rows import DENSE, busy, fraction_of_ceiling, interleaved_ratio
 from radialbench.reports.summary import summarize
@@ -128,19 +127,16 @@ def test_counters_of_a_gpu_that_waited_are_not_shown() -> None:
 def test_targets_are_met_from_their_side() -> None:
     records = [case("hopper", *[2.0] * 6), case("fa4", *[3.0] * 6)]
 
-    def against(found: Any) -> Any:
-        own, other = (find(found, GROUP, "radial", name) for name in ("hopper", "fa4"))
-        assert own is not None and other is not None
-        assert own.timing is not None and other.timing is not None
-        return interleaved_ratio(other.timing, own.timing)
-
+    own, other = (find(records, GROUP, "radial", name) for name in ("hopper", "fa4"))
+    assert own is not None and other is not None
+    assert own.timing is not None and other.timing is not None
+    against = interleaved_ratio(other.timing, own.timing)
     shown = target_table(
-        records,
         [
             PerformanceTarget("low", 1.5, against),
             PerformanceTarget("high", 1.6, against),
             PerformanceTarget("most", 1.4, against, at_most=True),
-            PerformanceTarget("unknown", 1.0, lambda found: None),
+            PerformanceTarget("unknown", 1.0, None),
         ],
     )
     ends = [line.split("|")[-2].strip() for line in shown.splitlines()[2:]]

@@ -11,7 +11,7 @@ SOUND = [made(DENSE, samples=(4.0, 4.0)), made(samples=(1.0, 2.0, 4.0))]
 def test_a_sound_file_needs_no_notes() -> None:
     summary = summarize(SOUND)
     assert summary.notes == ()
-    assert summary.unsound == ()
+    assert summary.reasons == {}
     assert summary.counted == "2 ok"
 
 
@@ -43,7 +43,7 @@ def test_counts() -> None:
     records = [*SOUND, ended(Status.OOM, "too big", made("sta")), made("sta", backend=None)]
     summary = summarize(records)
     assert summary.counted == "3 ok, 1 oom"
-    assert [len(rows) for rows in (summary.timed, summary.compiled, summary.unsound)] == [3, 1, 1]
+    assert [len(rows) for rows in (summary.timed, summary.compiled, summary.reasons)] == [3, 1, 1]
     assert summarize([]).counted == "no records"
 
 

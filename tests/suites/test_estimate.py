@@ -127,7 +127,7 @@ def test_a_device_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     spec = small.suite(lambda d: d.update(device="cuda"))
     found = estimate_cases(spec, plan(spec), [record(1)])
-    assert (found.missing, found.device, found.free_bytes) == ("cuda", "cuda", None)
+    assert (found.missing, found.free_bytes) == ("cuda", None)
     assert found.rates == (Rate("cpu", cost.RATES["cuda"], 0),)
 
 

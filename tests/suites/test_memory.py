@@ -25,6 +25,15 @@ def test_16_bits_take_half_and_heads_and_batch_as_many_times() -> None:
     assert needed_bytes(many, permuted=False) == 6 * 4 * 2 * 1000 * 64 + check
 
 
+def test_key_heads_are_counted_apart() -> None:
+    alike = replace(SMALL, heads=8, kv_heads=8)
+    grouped = replace(SMALL, heads=8, kv_heads=2)
+    head = 4 * 1000 * 64
+    for permuted, copies in ((False, 2), (True, 6)):
+        saved = needed_bytes(alike, permuted=permuted) - needed_bytes(grouped, permuted=permuted)
+        assert saved == copies * 6 * head
+
+
 def test_the_check_never_holds_all_scores_of_a_long_sequence() -> None:
     long = replace(SMALL, grid=TokenGrid(400, 20, 50))
     assert needed_bytes(long, permuted=False) < 1 << 30

@@ -93,6 +93,8 @@ def test_an_id_does_not_depend_on_the_rest_of_the_suite() -> None:
     [
         ({"batch": 3}, "/b3h2d8f32/cpu@16x16"),
         ({"dtype": "bfloat16"}, "/h2d8bf16/cpu@16x16"),
+        ({"kv_heads": 1}, "/h2kv1d8f32/cpu@16x16"),
+        ({"kv_heads": 2}, "/h2d8f32/cpu@16x16"),
         ({"dtype": "float16"}, "/h2d8f16/cpu@16x16"),
         ({"block_m": 128, "block_n": 128}, "/h2d8f32/cpu"),
         ({"block_m": None, "block_n": None}, "/h2d8f32/cpu"),
@@ -155,6 +157,8 @@ def test_heads_are_the_models_unless_given() -> None:
     assert (models.problem.heads, models.problem.head_dim) == (40, 128)
     (own,) = small.cases(**given, heads=3, head_dim=None)
     assert (own.problem.heads, own.problem.head_dim) == (3, 128)
+    (grouped,) = small.cases(**given, heads=None, head_dim=None, kv_heads=8)
+    assert (grouped.problem.heads, grouped.problem.key_heads) == (40, 8)
 
 
 def test_cases_to_compare_share_a_group() -> None:
@@ -300,3 +304,14 @@ def test_scaling_reaches_from_5_to_257_frames() -> None:
     assert {case.problem.frames for case in cases} == {5, 9, 17, 33, 65, 129, 257}
     assert {case.problem.tokens_per_frame for case in cases} == {1560, 3600}
     assert {case.problem.heads for case in cases} == {1}
+
+
+def test_heads_of_k_and_v_are_the_models() -> None:
+    grid = {"model": "cosmos3-nano", "size": "64x64", "latent_frames": [2]}
+    given: dict[str, Any] = {"masks": ["dense"], "grids": [grid], "head_dim": None}
+    (case,) = small.cases(**given, heads=None)
+    assert (case.problem.heads, case.problem.kv_heads) == (32, 8)
+    (fewer,) = small.cases(**given, heads=4)
+    assert (fewer.problem.heads, fewer.problem.kv_heads) == (4, None)
+    (stated,) = small.cases(**given, heads=None, kv_heads=4)
+    assert stated.problem.kv_heads == 4

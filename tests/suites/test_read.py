@@ -101,6 +101,7 @@ def model(**fields: object) -> Change:
         (entry(backends=None), ":6:3: cases[0]: attention needs backends, such as [cpu]"),
         (entry(measure="compile"), ":6:3: cases[0]: compile has no backends: masks are compiled"),
         (lambda d: d["cases"][0].pop("heads"), "needs heads: grids given in tokens belong to no"),
+        (entry(kv_heads=3), ":6:3: cases[0]: kv_heads must divide the 2 heads, got 3"),
         (model(size="1280x721x81"), "height 721 must be a multiple of 16, such as 720 or 736"),
         (model(size="0x0x0"), "a size is width×height×frames, such as 1280x720x81, got '0x0x0'"),
         (model(size="big"), "a size is width×height×frames, such as 832x480x81, got 'big'"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from radialbench.errors import RecordError, load_plugin, unknown
 from radialbench.kernels.tuned import SOURCES, compiler_version, shipped_records, source_hash
-from radialbench.records.store import DISK_FULL, WriteError, write_bytes
+from radialbench.records.store import write_bytes, write_errors
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import files_of, read_records
 
@@ -112,12 +112,9 @@ def write_texts(out: Path, texts: Texts) -> list[Path]:
     """
     files = {out: texts} if isinstance(texts, str) else {out / k: v for k, v in texts.items()}
     for path, text in files.items():
-        try:
+        with write_errors(path, "choose another place"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path, [text.encode()])
-        except OSError as error:
-            kind = WriteError if error.errno in DISK_FULL else RecordError
-            raise kind(f"cannot write {path}: {error.strerror or error}") from None
     return list(files)
 
 
@@ -149,7 +146,7 @@ def describe_record(record: TuningRecord) -> str:
     """Describe the problem of a record and its gain, in one printable line."""
     key, ratio = record.key, record.ratio
     video = f"{key.frames} × {key.tokens_per_frame:,} tokens"
-    heads = f"{key.batch} × {key.heads} heads of {key.head_dim}"
+    heads = f"{key.batch} × {key.heads_text} of {key.head_dim}"
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":
         gain = f"{ratio.value:.3f} times as fast as the default"

@@ -9,7 +9,6 @@ import json
 
 from radialbench.autotune.export import Chosen, describe_record, file_part
 from radialbench.errors import RecordError
-from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
 
 ENTRY = {
@@ -25,8 +24,9 @@ Configurations tuned by radialbench, in the way of vLLM's fused_moe/configs.
 
 A file's name says H (heads), D (head_dim), B (batch), frames, text (tokens besides the video's),
 mask (its fingerprint), backend, device_name (torch.cuda.get_device_name(), what is no letter, digit
-or one of .()@+- as _), dtype, and direction where it is not forward. A file maps the tokens of the
-sequence to a configuration; take the nearest, as vLLM does:
+or one of .()@+- as _), dtype, H_kv (heads of k and v) where they are fewer, and direction where it
+is not forward. A file maps the tokens of the sequence to a configuration; take the nearest, as vLLM
+does:
 
     configs.pop("triton_version", None)
     config = configs[min(configs, key=lambda tokens: abs(int(tokens) - seq_len))]
@@ -74,6 +74,8 @@ def name_of(key: TuningKey) -> str:
         "device_name": file_part(key.device),
         "dtype": key.dtype,
     }
+    if key.kv_heads is not None:
+        fields["H_kv"] = key.kv_heads
     if key.direction != "forward":
         fields["direction"] = key.direction
     return ",".join(f"{name}={value}" for name, value in fields.items()) + ".json"
@@ -85,10 +87,6 @@ def _file(entries: dict[int, TuningRecord]) -> str:
     if len(versions) == 1 and None not in versions:
         document["triton_version"] = versions.pop()
     for tokens, record in sorted(entries.items()):
-        document[str(tokens)] = _entry(record.config)
+        named = {name: getattr(record.config, field) for name, field in ENTRY.items()}
+        document[str(tokens)] = {name: size for name, size in named.items() if size is not None}
     return json.dumps(document, indent=4) + "\n"
-
-
-def _entry(config: KernelConfig) -> dict[str, int]:
-    named = {name: getattr(config, field) for name, field in ENTRY.items()}
-    return {name: value for name, value in named.items() if value is not None}

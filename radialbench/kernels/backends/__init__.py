@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 Run: TypeAlias = "Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]"
 """Maps q, k, v to (out, lse).
 
-q, k, v and out are [batch, heads, seq_len, head_dim] in the table's order and of one dtype; lse is
-float32 [batch, heads, seq_len], the natural logarithm of the sum of exponentials. A query without
-keys gets zeros and -inf.
+q and out are [batch, heads, q_len, head_dim], k and v [batch, kv_heads, k_len, head_dim], in the
+table's order and of one dtype; lse is float32 [batch, heads, q_len], the natural logarithm of the
+sum of exponentials. Query head h attends to the keys of head h // (heads / kv_heads). A query
+without keys gets zeros and -inf.
 """
 
 BACKENDS: dict[str, str] = {

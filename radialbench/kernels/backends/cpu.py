@@ -49,10 +49,11 @@ class Cpu:
         widest = max((tile.width for row in rows for tile in row), default=0)
         longest_first = sorted(range(len(rows)), key=lambda row: -keys[row])
         heads = list(np.ndindex(problem.batch, problem.heads))
+        heads_per_kv = problem.heads // problem.key_heads
         work = [(head, row) for row in longest_first for head in heads]
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             q, k, v = q.detach(), k.detach().float().mT, v.detach().float()
             out = torch.empty(q.shape, dtype=q.dtype)
             lse = torch.empty(q.shape[:3], dtype=torch.float32)
@@ -63,10 +64,11 @@ class Cpu:
 
                 def step(item: tuple[tuple[int, int], int]) -> None:
                     head, row = item
+                    kv_head = head[0], head[1] // heads_per_kv
                     block = slice(row * table.block_m, (row + 1) * table.block_m)
                     softmax.begin(q[head][block], problem.scale, finite=finite)
                     for tile in rows[row]:
-                        softmax.add(tile, k[head], v[head])
+                        softmax.add(tile, k[kv_head], v[kv_head])
                     softmax.end(out[head][block], lse[head][block])
 
                 return step
@@ -180,7 +182,7 @@ def cut_tiles(table: BlockTable, tile_tokens: int) -> list[tuple[Tile, ...]]:
     tile_of = np.cumsum(starts_tile) - 1
     column = (np.arange(len(rows)) - tile_first[tile_of]) * table.block_n
     start = columns * table.block_n
-    stop = np.minimum(start + table.block_n, table.seq_len)
+    stop = np.minimum(start + table.block_n, table.k_len)
 
     pieces = [
         Piece(*piece)
@@ -269,7 +271,7 @@ class RunningSoftmax:
         self._max[:rows].fill_(LOWEST)
 
     def add(self, tile: Tile, keys: Tensor, values: Tensor) -> None:
-        """Attend to a tile's keys [head_dim, seq_len] and values [seq_len, head_dim], float32."""
+        """Attend to a tile's keys [head_dim, k_len] and values [k_len, head_dim], float32."""
         rows = self._rows
         q, acc, total = self._q[:rows], self._acc[:rows], self._sum[:rows]
         old, new, part = self._max[:rows], self._new_max[:rows], self._part[:rows]

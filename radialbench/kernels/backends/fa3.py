@@ -38,7 +38,7 @@ class Fa3:
             from fa3_fwd_interface import flash_attn_func
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             swapped = [tensor.detach().transpose(1, 2) for tensor in (q, k, v)]
             out, lse, *_ = flash_attn_func(
                 *swapped, softmax_scale=problem.scale, return_attn_probs=True

@@ -44,12 +44,12 @@ class Fa4:
         sparse: dict[str, Any] = {}
         with loading(PACKAGE):
             from flash_attn.cute.interface import _flash_attn_fwd
-        if table.pairs != table.seq_len**2:
+        if table.pairs != table.q_len * table.k_len:
             _check_blocks(table, problem.head_dim)
             sparse = _sparse_arguments(table)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             swapped = [tensor.detach().transpose(1, 2) for tensor in (q, k, v)]
             out, lse, *_ = _flash_attn_fwd(
                 *swapped, softmax_scale=problem.scale, return_lse=True, **sparse
@@ -87,10 +87,12 @@ def _sparse_arguments(table: BlockTable) -> dict[str, Any]:
         # It looks for the one dimension of stride 1, and finds two where another has one entry.
         setattr(tensor, "__leading_dim__", tensor.dim() - 1)  # noqa: B010
     blocks = BlockSparseTensorsTorch(**arrays, block_size=lists.block_size)
+    # Some versions do not pack the query heads of a key head where blocks are sparse.
+    sparse = {"block_sparse_tensors": blocks, "pack_gqa": False}
     if not table.partial.nnz:
-        return {"block_sparse_tensors": blocks}
+        return sparse
     attends = _mask_mod(*lists.block_size)
-    return {"block_sparse_tensors": blocks, "mask_mod": attends, "aux_tensors": bits}
+    return sparse | {"mask_mod": attends, "aux_tensors": bits}
 
 
 def _mask_mod(block_m: int, block_n: int) -> Any:

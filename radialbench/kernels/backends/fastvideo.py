@@ -12,6 +12,7 @@ from radialbench.kernels.checks import (
     check_whole_blocks,
     describe,
     gpu_reasons,
+    grouped_reasons,
     hopper_needs,
     loading,
     package_reasons,
@@ -36,6 +37,7 @@ class FastVideo:
             reasons.append(f"head_dim is 64 or 128, got {problem.head_dim}")
         if problem.batch != 1:
             reasons.append(f"takes a batch of 1, got {problem.batch}")
+        reasons += grouped_reasons(problem)
         if problem.scale != problem.head_dim**-0.5:
             reasons.append(f"has a sm_scale of 1/√head_dim built in, got {problem.scale:g}")
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
@@ -47,6 +49,11 @@ class FastVideo:
             if block != BLOCK:
                 raise BackendError(f"backend 'fastvideo' takes a {side} of {BLOCK}, got {block}")
         check_whole_blocks(self.name, table)
+        if table.q_len != table.k_len:
+            raise BackendError(
+                f"backend 'fastvideo' takes as many queries as keys, got {table.q_len:,} and "
+                f"{table.k_len:,}"
+            )
         with loading(PACKAGE):
             from fastvideo_kernel._C.fastvideo_kernel_ops import block_sparse_fwd
 
@@ -64,7 +71,7 @@ class FastVideo:
         factor = -(problem.head_dim**-0.5)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             inputs = [tensor.detach().contiguous() for tensor in (q, k, v)]
             out, lse = block_sparse_fwd(*inputs, *blocks)
             return out, lse[..., 0] * factor

@@ -59,8 +59,8 @@ class FlashInferFa2:
         wrapper.plan(
             torch.from_numpy(bsr.indptr).to("cuda"),
             torch.from_numpy(bsr.indices).to("cuda"),
-            *(bsr.seq_len, bsr.seq_len, *bsr.block_size),
-            *(problem.heads, problem.heads, problem.head_dim),
+            *(table.q_len, table.k_len, *bsr.block_size),
+            *(problem.heads, problem.key_heads, problem.head_dim),
             sm_scale=problem.scale,
             q_data_type=dtype,
             kv_data_type=dtype,
@@ -68,7 +68,7 @@ class FlashInferFa2:
         )
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             rows = [tensor.detach()[0].transpose(0, 1) for tensor in (q, k, v)]
             # By default it allocates an output with the strides of q, and ignores them.
             out = q.new_empty(rows[0].shape)

@@ -39,12 +39,15 @@ class Flex:
                 raise BackendError(
                     f"backend {self.name!r} takes a {side} in multiples of 128, got {block}"
                 )
-        block_mask, compiled = _block_mask(table), _compiled()
+        block_mask, compiled, options = _block_mask(table), _compiled(), self.kernel_options
+        if problem.kv_heads is not None:
+            # Its other kernel, for fewer than 128 queries, has no tiles for query heads that share.
+            options = options | {"FORCE_USE_FLEX_ATTENTION": True}
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             inputs = (q.detach(), k.detach(), v.detach())
-            out, lse = compiled(*inputs, block_mask, problem.scale, self.kernel_options)
+            out, lse = compiled(*inputs, block_mask, problem.scale, options)
             return out, lse
 
         return run
@@ -82,7 +85,7 @@ def _block_mask(table: BlockTable) -> Any:
         **blocks,
         BLOCK_SIZE=flex.block_size,
         mask_mod=flex.mask_mod(there),
-        seq_lengths=(flex.seq_len, flex.seq_len),
+        seq_lengths=(table.q_len, table.k_len),
     )
 
 
@@ -103,6 +106,7 @@ def _attend(
         v,
         block_mask=block_mask,
         scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
         return_aux=AuxRequest(lse=True),
         kernel_options=kernel_options,
     )

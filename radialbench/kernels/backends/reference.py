@@ -18,7 +18,7 @@ CHUNK_BYTES = 32 << 20
 
 
 class Reference:
-    """Computes every score in float64, by chunks of query rows: seq_len² work for any mask."""
+    """Computes every score in float64, by chunks of query rows: every pair's work for any mask."""
 
     name = "reference"
 
@@ -29,15 +29,16 @@ class Reference:
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Fix table and scale."""
         check_plan(self.name, self.unsupported_reasons(problem, "cpu"), problem, table, config)
-        queries = np.arange(problem.seq_len, dtype=np.int64)
+        queries = np.arange(table.q_len, dtype=np.int64)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             q, k, v = q.detach(), k.detach(), v.detach()
             out = torch.empty_like(q)
             lse = torch.empty(q.shape[:3], dtype=torch.float32)
             for head in np.ndindex(problem.batch, problem.heads):
-                keys, values = k[head].double(), v[head].double()
+                kv_head = head[0], head[1] // (problem.heads // problem.key_heads)
+                keys, values = k[kv_head].double(), v[kv_head].double()
                 for rows, masked in masked_chunks(table, queries):
                     exact = attend(q[head][rows], keys, values, masked, sm_scale=problem.scale)
                     out[head][rows], lse[head][rows] = exact[0].to(out.dtype), exact[1].float()
@@ -53,8 +54,8 @@ class Reference:
 def masked_chunks(
     table: BlockTable, queries: NDArray[np.int64], *, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield chunks of query rows, each with its mask [rows, seq_len]: true where masked."""
-    chunk = max(1, CHUNK_BYTES // (8 * table.seq_len))
+    """Yield chunks of query rows, each with its mask [rows, k_len]: true where masked."""
+    chunk = max(1, CHUNK_BYTES // (8 * table.k_len))
     for start in range(0, len(queries), chunk):
         rows = queries[start : start + chunk]
         mask = torch.from_numpy(mask_rows(table, rows)).to(device)
@@ -68,9 +69,9 @@ def attend(
 
     Args:
         q: [rows, head_dim] of any dtype.
-        k: [seq_len, head_dim] float64.
-        v: [seq_len, head_dim] float64.
-        masked: [rows, seq_len] true where a query does not attend to a key.
+        k: [k_len, head_dim] float64.
+        v: [k_len, head_dim] float64.
+        masked: [rows, k_len] true where a query does not attend to a key.
         sm_scale: Factor of q·k.
 
     Returns:
@@ -84,7 +85,7 @@ def attend(
 
 
 def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return rows of the token mask: [rows, seq_len] whether a query attends to each key.
+    """Return rows of the token mask: [rows, k_len] whether a query attends to each key.
 
     `queries` are [rows] positions in the table's token order.
     """
@@ -97,7 +98,7 @@ def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_
     as_bytes = np.ascontiguousarray(words.astype("<u4", copy=False)).view(np.uint8)
     bits = np.unpackbits(as_bytes, axis=1, count=table.block_n, bitorder="little")
     mask[row, table.partial.indices[entry]] = bits.view(np.bool_)
-    return mask.reshape(len(queries), table.columns * table.block_n)[:, : table.seq_len]
+    return mask.reshape(len(queries), table.columns * table.block_n)[:, : table.k_len]
 
 
 def _entries(csr: Csr, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

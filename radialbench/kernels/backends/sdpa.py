@@ -40,10 +40,10 @@ class Flash:
         check_dense(self.name, table, self.instead)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             out, lse, *_ = self._attend(q.detach(), k.detach(), v.detach(), problem.scale)
             # The lse may have more tokens, or another dimension.
-            return out, lse[:, :, : problem.seq_len].reshape(q.shape[:3])
+            return out, lse[:, :, : table.q_len].reshape(q.shape[:3])
 
         return run
 

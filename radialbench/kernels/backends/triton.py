@@ -40,7 +40,7 @@ class Hopper:
         uploaded = upload([table], device)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, q, k, v)
+            check_inputs(problem, table, q, k, v)
             return block_sparse_attention(
                 *(q.detach(), k.detach(), v.detach(), uploaded),
                 sm_scale=problem.scale,

@@ -19,7 +19,7 @@ from radialbench.records.problem import Problem
 Int64 = NDArray[np.int64]
 
 Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""q, k and v, each [batch, heads, seq_len, head_dim]."""
+"""q, [batch, heads, seq_len, head_dim], and k and v, [batch, kv_heads, seq_len, head_dim]."""
 
 WRONG = sys.float_info.max
 """The error of nan and of an infinity on one side only: finite, so that it can be stored."""
@@ -33,10 +33,12 @@ def make_inputs(problem: Problem, *, seed: int = 0, device: str = "cpu") -> Inpu
     A seed gives the same numbers in every dtype, up to rounding, on one kind of device.
     """
     generator = torch.Generator(device).manual_seed(seed)
-    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
-    dtype = DTYPES[problem.dtype]
-    q, k, v = (torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(3))
-    return q, k, v
+
+    def draw(heads: int) -> Tensor:
+        shape = (problem.batch, heads, problem.seq_len, problem.head_dim)
+        return torch.randn(shape, generator=generator, device=device).to(DTYPES[problem.dtype])
+
+    return draw(problem.heads), draw(problem.key_heads), draw(problem.key_heads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +87,19 @@ def expected(
     """
     q, k, v = (tensor.detach() for tensor in inputs)
     batch, heads = q.shape[:2]
+    heads_per_kv = heads // k.shape[1]
     share = max(-(-rows // (batch * heads)), _LEAST_ROWS_OF_A_HEAD)
     exact = Expected({}, {}, {}, 0.0)
     tolerance = 0.0
     for number, head in enumerate(np.ndindex(batch, heads)):
         queries = sample_rows(table, share, seed=seed + number)
-        keys, values = k[head].double(), v[head].double()
+        kv_head = head[0], head[1] // heads_per_kv
+        keys, values = k[kv_head].double(), v[kv_head].double()
         outs, lses = [], []
         for part, masked in masked_chunks(table, queries, device=q.device):
             row = q[head][part]
             out, lse = attend(row, keys, values, masked, sm_scale=sm_scale)
-            allowed = _tolerance(row, k[head], v[head], masked, out, sm_scale=sm_scale)
+            allowed = _tolerance(row, k[kv_head], v[kv_head], masked, out, sm_scale=sm_scale)
             tolerance = max(tolerance, allowed)
             outs.append(out)
             lses.append(lse)
@@ -163,14 +167,14 @@ def sample_rows(table: BlockTable, rows: int, *, seed: int) -> Int64:
 
     These are the first and the last row; one row in each of up to rows/2 partial blocks, cut by the
     bitmap if it cuts one; and for the rest, random rows from equal stretches of the others. All
-    rows, if the sequence has at most 4·rows.
+    rows, if there are at most 4·rows.
     """
-    seq_len = table.seq_len
-    if seq_len <= 4 * rows:
-        return np.arange(seq_len, dtype=np.int64)
+    q_len = table.q_len
+    if q_len <= 4 * rows:
+        return np.arange(q_len, dtype=np.int64)
     generator = np.random.default_rng(seed)
-    chosen = np.unique(np.append(_cut_rows(table, rows // 2 - 1, generator), [0, seq_len - 1]))
-    others = np.setdiff1d(np.arange(seq_len), chosen, assume_unique=True)
+    chosen = np.unique(np.append(_cut_rows(table, rows // 2 - 1, generator), [0, q_len - 1]))
+    others = np.setdiff1d(np.arange(q_len), chosen, assume_unique=True)
     stretches = rows - len(chosen)
     edges = np.arange(stretches + 1) * len(others) // max(stretches, 1)
     return np.union1d(chosen, others[generator.integers(edges[:-1], edges[1:])])

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,32 +46,16 @@ class Round:
         return self.reading is not None and self.reading.throttled
 
 
-class Clock(Protocol):
-    """Times calls."""
-
-    @property
-    def timer(self) -> str:
-        """Name of the timer."""
-
-    @property
-    def cache(self) -> str:
-        """State of the cache at the start of a call: `cold` or `warm`."""
-
-    @property
-    def launches(self) -> str:
-        """`sustained` or `isolated`."""
-
-    @property
-    def settles(self) -> bool:
-        """Whether the device needs some time under load before its times stay the same."""
-
-    def rounds(self, runs: Calls, orders: Orders) -> Generator[Round]:
-        """Yield rounds, each with one sample of every call, in the order given for it."""
-
-
 @dataclass(frozen=True, slots=True)
 class HostClock:
-    """The host's monotonic clock, for calls that return when they are done."""
+    """The host's monotonic clock, for calls that return when they are done.
+
+    Attributes:
+        timer: Name of the timer.
+        cache: State of the cache at the start of a call: `cold` or `warm`.
+        launches: `sustained` or `isolated`.
+        settles: Whether the device needs some time under load before its times stay the same.
+    """
 
     timer: ClassVar[str] = "perf_counter"
     cache: ClassVar[str] = "warm"
@@ -112,7 +96,7 @@ class EventClock:
 
     @property
     def launches(self) -> str:
-        """Whether each call follows a pause."""
+        """`isolated` if each call follows a pause, else `sustained`."""
         return "isolated" if self.pause_s else "sustained"
 
     @property
@@ -142,7 +126,12 @@ class EventClock:
                     host_s[index] = time.perf_counter() - start
                     launched[index] = begin, end
                 if pending:
-                    times = _read(pending)
+                    for _, end in pending.values():
+                        end.synchronize()
+                    spans = (begin.elapsed_time(end) for _, (begin, end) in sorted(pending.items()))
+                    # Events have a resolution of half a microsecond, as float32: digits below a
+                    # nanosecond are noise, and would be most of a stored sample.
+                    times = [round(ms, 6) for ms in spans]
                     short = [ms < SHORT_MS for ms in times]
                     yield Round(times, sensor.read())
                 pending = launched
@@ -158,13 +147,7 @@ class EventClock:
         return torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
 
-def _read(launched: dict[int, tuple[Any, Any]]) -> list[float]:
-    for _, end in launched.values():
-        end.synchronize()
-    times = (begin.elapsed_time(end) for _, (begin, end) in sorted(launched.items()))
-    # Events have a resolution of half a microsecond, as float32: digits below a nanosecond are
-    # noise, and would be most of a stored sample.
-    return [round(ms, 6) for ms in times]
+Clock = HostClock | EventClock
 
 
 def clock_of(device: str, *, cold: bool = True) -> Clock:

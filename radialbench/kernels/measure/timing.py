@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import chain
+from itertools import chain, repeat
 from statistics import median
 
 import torch
@@ -79,7 +79,9 @@ def measure_together(
     def precise(samples: Sequence[float]) -> bool:
         return len(samples) >= min_samples and estimate_median(samples).half_width < target
 
-    with closing(clock.rounds(runs, _orders(len(runs)))) as rounds:
+    draw, indices = random.Random(0), range(len(runs))
+    orders = (draw.sample(indices, len(runs)) for _ in repeat(None))
+    with closing(clock.rounds(runs, orders)) as rounds:
         slow: list[Round] = []
         if clock.settles:
             count, slow = _settle(rounds, give_up_ms)
@@ -144,10 +146,3 @@ def _settle(rounds: Iterator[Round], give_up_ms: float) -> tuple[int, list[Round
         if abs(middle - before) < SAME * before < math.inf:
             return count, []
         before = middle
-
-
-def _orders(count: int) -> Iterator[list[int]]:
-    """Yield random orders of the calls, without end."""
-    generator = random.Random(0)
-    while True:
-        yield generator.sample(range(count), count)

@@ -19,7 +19,7 @@ KERNELS = ("hopper", "triton")
 _ELEMENTS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
-FIXED = {"lse_ptr": "*fp32", "scale_log2": "fp32", "heads": "i32", "seq_len": "i32", "rows": "i32"}
+FIXED = {"lse_ptr": "*fp32", "scale_log2": "fp32", "heads": "i32", "q_len": "i32", "rows": "i32"}
 """Types of arguments that every variant has; all others that are not named are tables."""
 
 _LINE = re.compile(r"^\s+(?:/\*[0-9a-f]{4,}\*/(?P<text>.*?);)?\s*/\* (?P<word>0x[0-9a-f]{16}) \*/$")
@@ -61,6 +61,7 @@ class KernelVariant:
         ragged: Whether the last key block is short.
         key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
+        heads_per_kv: Query heads that share a key head.
     """
 
     kernel: str
@@ -71,6 +72,7 @@ class KernelVariant:
     ragged: bool = True
     key_lens: bool = False
     grouped: bool = False
+    heads_per_kv: int = 1
 
     @property
     def name(self) -> str:
@@ -80,6 +82,7 @@ class KernelVariant:
         how += f"w{config.num_warps}" if config.num_warps else ""
         how += f"s{config.num_stages}" if config.num_stages else ""
         flags = [flag for flag in ("ragged", "key_lens", "grouped") if getattr(self, flag)]
+        flags += [f"g{self.heads_per_kv}"] if self.heads_per_kv > 1 else []
         shape = f"d{self.head_dim}{_SHORT[self.dtype]}"
         return "/".join([f"{self.kernel}@{how}", shape, *flags, f"sm_{self.arch}"])
 
@@ -164,6 +167,8 @@ def _triton(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         "KEY_LENS": variant.key_lens,
         "RAGGED": variant.ragged or variant.key_lens,
         "COPIES": copies,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "k_len": None,
         "PRECISION": "ieee",
     }
     element = _ELEMENTS[variant.dtype]
@@ -206,6 +211,8 @@ def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         "GROUPED": variant.grouped,
         "KEY_LENS": variant.key_lens,
         "RAGGED": variant.ragged or variant.key_lens,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "k_len": None,
         "BUFFERS": config.num_stages or 2,
     }
     kinds = dict.fromkeys(("desc_q", "desc_out"), descriptor(config.block_m // 2))

@@ -38,7 +38,8 @@ def block_sparse_fwd(
     group_of_head,
     key_len_ptr,
     heads,
-    seq_len,
+    q_len,
+    k_len,
     rows,
     scale_log2,
     BLOCK_M: tl.constexpr,
@@ -49,6 +50,7 @@ def block_sparse_fwd(
     KEY_LENS: tl.constexpr,
     RAGGED: tl.constexpr,
     COPIES: tl.constexpr,
+    HEADS_PER_KV: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Compute a query block of a head: full blocks, one that the keys end in, partial blocks.
@@ -56,16 +58,21 @@ def block_sparse_fwd(
     With COPIES, k_in and v_in are TMA descriptors of blocks [1, 1, BLOCK_N, BLOCK_D] from the host,
     else pointers. Automatic warp specialization with descriptors made in the kernel gave nan when a
     Hopper GPU switched between two processes; the cause is not known.
+
+    A k_len of None is that of q: no argument of the compiled kernel.
     """
+    if k_len is None:
+        k_len = q_len
     off_bh = tl.program_id(1)
     off_b, off_h = off_bh // heads, off_bh % heads
+    off_kv = off_h // HEADS_PER_KV
     group = tl.load(group_of_head + off_h) if GROUPED else 0
     row = tl.load(row_order + group * rows + tl.program_id(0))
     inner_m = tl.arange(0, BLOCK_M)
     inner_n = tl.arange(0, BLOCK_N)
     off_d = tl.arange(0, BLOCK_D)
     off_m = row * BLOCK_M + inner_m
-    in_rows = off_m < seq_len  # [BLOCK_M]
+    in_rows = off_m < q_len  # [BLOCK_M]
     in_d = off_d < HEAD_DIM  # [BLOCK_D]
 
     q_base = q_ptr + off_b.to(tl.int64) * stride_qb + off_h.to(tl.int64) * stride_qh
@@ -75,8 +82,8 @@ def block_sparse_fwd(
     q_tile = q_base + (first_row + inner_m[:, None]) * stride_qm + off_d[None, :]
     q = tl.load(q_tile, mask=in_rows[:, None] & in_d[None, :], other=0.0)  # [BLOCK_M, BLOCK_D]
     if not COPIES:
-        k_base = k_in + off_b.to(tl.int64) * stride_kb + off_h.to(tl.int64) * stride_kh
-        v_base = v_in + off_b.to(tl.int64) * stride_vb + off_h.to(tl.int64) * stride_vh
+        k_base = k_in + off_b.to(tl.int64) * stride_kb + off_kv.to(tl.int64) * stride_kh
+        v_base = v_in + off_b.to(tl.int64) * stride_vb + off_kv.to(tl.int64) * stride_vh
         k_tile = k_base + inner_n[:, None] * stride_kn + off_d[None, :]
         v_tile = v_base + inner_n[:, None] * stride_vn + off_d[None, :]
 
@@ -84,9 +91,9 @@ def block_sparse_fwd(
     l_i = tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
 
-    key_len = seq_len
+    key_len = k_len
     if KEY_LENS:
-        key_len = tl.minimum(tl.load(key_len_ptr + off_b), seq_len)
+        key_len = tl.minimum(tl.load(key_len_ptr + off_b), k_len)
     table_row = group * rows + row
     begin = tl.load(full_indptr + table_row)
     stop = tl.load(full_indptr + table_row + 1)
@@ -96,13 +103,13 @@ def block_sparse_fwd(
     elif RAGGED:
         # Only the last key block is short.
         last = tl.load(full_indices + stop - 1, mask=stop > begin, other=0)
-        end = stop - tl.where((stop > begin) & ((last + 1) * BLOCK_N > seq_len), 1, 0)
+        end = stop - tl.where((stop > begin) & ((last + 1) * BLOCK_N > k_len), 1, 0)
 
     for entry in range(begin, end):
         start_n = tl.load(full_indices + entry) * BLOCK_N
         if COPIES:
-            k = k_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
-            v = v_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            k = k_in.load([off_b, off_kv, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            v = v_in.load([off_b, off_kv, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
         else:
             off_k = start_n.to(tl.int64) * stride_kn
             off_v = start_n.to(tl.int64) * stride_vn
@@ -140,8 +147,8 @@ def block_sparse_fwd(
         # Keys past the end may be nan, which a weight of 0 would not remove.
         inside = (start_n + inner_n < key_len)[:, None]
         if COPIES:
-            k = k_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
-            v = v_in.load([off_b, off_h, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            k = k_in.load([off_b, off_kv, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
+            v = v_in.load([off_b, off_kv, start_n, 0]).reshape([BLOCK_N, BLOCK_D])
             if KEY_LENS:
                 v = tl.where(inside, v, 0.0)
         else:
@@ -160,7 +167,7 @@ def block_sparse_fwd(
     some = l_i != 0.0
     l_i = tl.where(some, l_i, 1.0)
     lse = tl.where(some, (m_i + tl.log2(l_i)) / LOG2_E, float("-inf"))
-    tl.store(lse_ptr + off_bh.to(tl.int64) * seq_len + off_m, lse, mask=in_rows)
+    tl.store(lse_ptr + off_bh.to(tl.int64) * q_len + off_m, lse, mask=in_rows)
     out = (acc / l_i[:, None]).to(out_ptr.dtype.element_ty)
     tl.store(out_tile, out, mask=in_rows[:, None] & in_d[None, :])
 

@@ -36,7 +36,8 @@ def block_sparse_fwd_hopper(
     group_of_head,
     key_len_ptr,
     heads,
-    seq_len,
+    q_len,
+    k_len,
     rows,
     scale_log2,
     BLOCK_M: gl.constexpr,
@@ -45,9 +46,15 @@ def block_sparse_fwd_hopper(
     GROUPED: gl.constexpr,
     KEY_LENS: gl.constexpr,
     RAGGED: gl.constexpr,
+    HEADS_PER_KV: gl.constexpr,
     BUFFERS: gl.constexpr,
 ):
-    """Compute a query block of a head: full blocks, one that the keys end in, partial blocks."""
+    """Compute a query block of a head: full blocks, one that the keys end in, partial blocks.
+
+    A k_len of None is that of q: no argument of the compiled kernel.
+    """
+    if k_len is None:
+        k_len = q_len
     HALF: gl.constexpr = BLOCK_M // 2
     off_bh = gl.program_id(1)
     off_b = off_bh // heads
@@ -56,9 +63,9 @@ def block_sparse_fwd_hopper(
     if GROUPED:
         group = gl.load(group_of_head + off_h)
     row = gl.load(row_order + group * rows + gl.program_id(0))
-    key_len = seq_len
+    key_len = k_len
     if KEY_LENS:
-        key_len = gl.minimum(gl.load(key_len_ptr + off_b), seq_len)
+        key_len = gl.minimum(gl.load(key_len_ptr + off_b), k_len)
 
     table_row = group * rows + row
     full_begin = gl.load(full_indptr + table_row)
@@ -100,11 +107,11 @@ def block_sparse_fwd_hopper(
         mbarrier.init(v_empty.index(slot), count=2)
 
     row_m = row * BLOCK_M
-    lse_row = lse_ptr + off_bh.to(gl.int64) * seq_len
+    lse_row = lse_ptr + off_bh.to(gl.int64) * q_len
     buffers = (q_bufs, k_bufs, v_bufs)
     barriers = (q_full, k_full, k_empty, v_full, v_empty)
     work = (columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len)
-    place = (off_b, off_h, row_m, seq_len)
+    place = (off_b, off_h, row_m, q_len)
     LIMITED: gl.constexpr = KEY_LENS or RAGGED
     gl.warp_specialize(
         [
@@ -146,7 +153,19 @@ def block_sparse_fwd_hopper(
             ),
             (
                 _produce,
-                (desc_q, desc_k, desc_v, buffers, barriers, work, place, HALF, BLOCK_N, BUFFERS),
+                (
+                    desc_q,
+                    desc_k,
+                    desc_v,
+                    buffers,
+                    barriers,
+                    work,
+                    place,
+                    HEADS_PER_KV,
+                    HALF,
+                    BLOCK_N,
+                    BUFFERS,
+                ),
             ),
         ],
         [4, 1],
@@ -163,6 +182,7 @@ def _produce(
     barriers,
     work,
     place,
+    HEADS_PER_KV: gl.constexpr,
     HALF: gl.constexpr,
     BLOCK_N: gl.constexpr,
     BUFFERS: gl.constexpr,
@@ -171,7 +191,8 @@ def _produce(
     q_bufs, k_bufs, v_bufs = buffers
     q_full, k_full, k_empty, v_full, v_empty = barriers
     columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len = work
-    off_b, off_h, row_m, seq_len = place
+    off_b, off_h, row_m, q_len = place
+    off_kv = off_h // HEADS_PER_KV
     for half in gl.static_range(2):
         mbarrier.expect(q_full.index(half), desc_q.block_type.nbytes)
         tma.async_copy_global_to_shared(
@@ -187,12 +208,12 @@ def _produce(
         mbarrier.wait(k_empty.index(slot), phase ^ 1)
         mbarrier.expect(k_full.index(slot), desc_k.block_type.nbytes)
         tma.async_copy_global_to_shared(
-            desc_k, [off_b, off_h, start, 0], k_full.index(slot), k_bufs.index(slot)
+            desc_k, [off_b, off_kv, start, 0], k_full.index(slot), k_bufs.index(slot)
         )
         mbarrier.wait(v_empty.index(slot), phase ^ 1)
         mbarrier.expect(v_full.index(slot), desc_v.block_type.nbytes)
         tma.async_copy_global_to_shared(
-            desc_v, [off_b, off_h, start, 0], v_full.index(slot), v_bufs.index(slot)
+            desc_v, [off_b, off_kv, start, 0], v_full.index(slot), v_bufs.index(slot)
         )
 
 
@@ -217,7 +238,7 @@ def _consume(
     q_bufs, k_bufs, v_bufs = buffers
     q_full, k_full, k_empty, v_full, v_empty = barriers
     columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len = work
-    off_b, off_h, row_m, seq_len = place
+    off_b, off_h, row_m, q_len = place
     s_layout: gl.constexpr = gl.NVMMADistributedLayout(
         version=[3, 0], warps_per_cta=[4, 1], instr_shape=[16, BLOCK_N, 16]
     )
@@ -298,7 +319,7 @@ def _consume(
     some = l_i != 0.0
     l_i = gl.where(some, l_i, 1.0)
     lse = gl.where(some, (m_i + gl.log2(l_i)) * 0.6931471805599453, float("-inf"))
-    gl.store(lse_row + row_m + inner_m, lse, mask=row_m + inner_m < seq_len)
+    gl.store(lse_row + row_m + inner_m, lse, mask=row_m + inner_m < q_len)
     inverse = 1.0 / l_i
     acc = acc * gl.expand_dims(gl.convert_layout(inverse, row_o), 1)
     out_buf = q_bufs.index(half)

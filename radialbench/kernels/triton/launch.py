@@ -27,7 +27,7 @@ Launch = Callable[
 """Runs a kernel on q, k, v, out, lse, a table's tensors, key_len and sm_scale.
 
 q, k and v have the prepared layouts, and out that of `torch.empty_like(q)`; lse is contiguous
-float32 [batch, heads, seq_len]. out and lse are written. key_len is [batch] int32, the valid keys
+float32 [batch, heads, q_len]. out and lse are written. key_len is [batch] int32, the valid keys
 per sequence, or None if all keys are valid.
 """
 
@@ -60,9 +60,9 @@ def prepare_triton(
     """Prepare launches of the portable kernel.
 
     Args:
-        q: [batch, heads, seq_len, head_dim] of any strides but the last, as are k and v.
-        k: Keys.
-        v: Values.
+        q: [batch, heads, q_len, head_dim] of any strides but the last, as are k and v.
+        k: Keys, [batch, kv_heads, k_len, head_dim]; kv_heads divides heads.
+        v: Values, as k.
         table: The blocks to visit.
         config: Warps and stages; the block sizes are the table's.
         target: Where it runs.
@@ -72,16 +72,16 @@ def prepare_triton(
 
     from radialbench.kernels.triton.forward import block_sparse_fwd
 
-    batch, heads, seq_len, head_dim = q.shape
+    batch, heads, _, head_dim = q.shape
     columns = portable_columns(head_dim)
     copies = not copy_reasons(q.dtype, head_dim, target) and not tma_reasons(k=k, v=v)
     if copies:
         block = [1, 1, table.block_n, columns]
         keys, values = (describer(TensorDescriptor(*_operand(x), block)) for x in (k, v))
     strides = [stride for x in (q, k, v, _like(q)) for stride in x.strides[:3]]
-    sizes = (heads, seq_len, table.rows)
+    sizes = _sizes(heads, table)
     constants = {
-        **_shared_constants(table, columns, key_lens=key_lens),
+        **_shared_constants(table, columns, heads // k.shape[1], key_lens=key_lens),
         "HEAD_DIM": head_dim,
         "COPIES": copies,
         "PRECISION": "ieee",
@@ -128,7 +128,7 @@ def prepare_hopper(
 
     if reasons := tma_reasons(q=q, k=k, v=v):
         raise BackendError(f"the hopper kernel cannot run this: {'; '.join(reasons)}")
-    batch, heads, seq_len, head_dim = q.shape
+    batch, heads, _, head_dim = q.shape
     columns = hopper_columns(head_dim)
     element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[q.dtype]
     half = table.block_m // 2
@@ -138,9 +138,9 @@ def prepare_hopper(
         shared = gl.NVMMASharedLayout.get_default_for(block, element)
         describe.append(describer(TensorDescriptor(*_operand(x), block, shared)))
     queries, keys, values, outputs = describe
-    sizes = (heads, seq_len, table.rows)
+    sizes = _sizes(heads, table)
     constants = {
-        **_shared_constants(table, columns, key_lens=key_lens),
+        **_shared_constants(table, columns, heads // k.shape[1], key_lens=key_lens),
         "BUFFERS": config.num_stages or 2,
         **HOPPER_OPTIONS,
     }
@@ -228,14 +228,22 @@ def tma_reasons(**operands: Layout) -> list[str]:
     return reasons
 
 
-def _shared_constants(table: TableKey, columns: int, *, key_lens: bool) -> dict[str, Any]:
+def _sizes(heads: int, table: TableKey) -> tuple[int, int, int | None, int]:
+    """Return heads, q_len, k_len and rows as the kernels take them."""
+    return heads, table.q_len, None if table.k_len == table.q_len else table.k_len, table.rows
+
+
+def _shared_constants(
+    table: TableKey, columns: int, heads_per_kv: int, *, key_lens: bool
+) -> dict[str, Any]:
     return {
         "BLOCK_M": table.block_m,
         "BLOCK_N": table.block_n,
         "BLOCK_D": columns,
         "GROUPED": table.heads > 0,
         "KEY_LENS": key_lens,
-        "RAGGED": key_lens or table.seq_len % table.block_n != 0,
+        "RAGGED": key_lens or table.k_len % table.block_n != 0,
+        "HEADS_PER_KV": heads_per_kv,
     }
 
 

@@ -60,8 +60,11 @@ def precompile(
     gpu, meta = _simulated_gpu(arch), _meta_table(table)
     gpu.launched.clear()
     driver.set_active(gpu)
-    shape = (problem.batch, problem.heads, problem.seq_len, problem.head_dim)
-    q, k, v, out = (torch.empty(shape, dtype=DTYPES[problem.dtype], device="meta") for _ in "qkvo")
+    dtype = DTYPES[problem.dtype]
+    queries = (problem.batch, problem.heads, table.q_len, problem.head_dim)
+    keys = (problem.batch, problem.key_heads, table.k_len, problem.head_dim)
+    q, out = (torch.empty(queries, dtype=dtype, device="meta") for _ in "qo")
+    k, v = (torch.empty(keys, dtype=dtype, device="meta") for _ in "kv")
     try:
         launch = PREPARE[backend](
             *map(layout_of, (q, k, v)),
@@ -70,7 +73,7 @@ def precompile(
             target=Target("cuda", arch),
             key_lens=False,
         )
-        lse = torch.empty(shape[:3], device="meta")
+        lse = torch.empty(queries[:3], device="meta")
         launch(q, k, v, out, lse, meta.tensors(), None, problem.scale)
     except BackendError:
         raise
@@ -150,7 +153,8 @@ def _meta_table(table: BlockTable) -> DeviceTable:
     return DeviceTable(
         block_m=table.block_m,
         block_n=table.block_n,
-        seq_len=table.seq_len,
+        q_len=table.q_len,
+        k_len=table.k_len,
         full_indptr=tensor(table.rows + 1),
         full_indices=tensor(full),
         partial_indptr=tensor(table.rows + 1),

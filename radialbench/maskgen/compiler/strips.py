@@ -144,13 +144,7 @@ def _video_strips(at: Coordinates, block: int, frames: bool | None) -> tuple[Int
     """Return the lengths and shapes of the video's strips, and whether they are frames."""
     grid = at.grid
     if at.order.kind == "tiles" and frames is not True:
-        dims = [
-            np.minimum(side, size - np.arange(0, size, side))
-            for size, side in zip(
-                (grid.frames, grid.height, grid.width), at.order.tile_thw, strict=True
-            )
-        ]
-        t, h, w = np.meshgrid(*dims, indexing="ij")
+        t, h, w = np.meshgrid(*map(np.diff, at.order.tile_edges(grid)), indexing="ij")
         lengths = (t * h * w).ravel().astype(np.int64)
         if frames is None and 2 * lengths.max() >= block:
             shape = ((t * (grid.height + 1) + h) * (grid.width + 1) + w).ravel()

@@ -50,7 +50,7 @@ class Export(Protocol):
         ...
 
     def token_mask(self) -> NDArray[np.bool_]:
-        """[seq_len, seq_len] read the arrays back. For small sequences."""
+        """[q_len, k_len] read the arrays back. For small sequences."""
         ...
 
 
@@ -87,8 +87,12 @@ def save_export(path: Path, table: BlockTable, name: str, **options: str) -> Exp
         hint = ": it keeps partial blocks" if unknown == ["partial"] else ""
         raise TableError(f"the format {name} takes no {' and no '.join(unknown)}{hint}")
     export = exporter.of(table, **options)
-    facts = {"added_pairs": getattr(export, "added_pairs", 0), "seq_len": table.seq_len}
-    header = table.header(f"radialbench block table as {name}", **facts)
+    header = table.header(
+        f"radialbench block table as {name}",
+        added_pairs=getattr(export, "added_pairs", 0),
+        q_len=table.q_len,
+        k_len=table.k_len,
+    )
     # Our own format has a header of its own.
     arrays: dict[str, NDArray[np.generic]] = {"header": header} | export.arrays()
     write_arrays(path, arrays)
@@ -117,7 +121,8 @@ class BlockLists:
             absent and of full blocks.
         bits: [bitmaps, block_m, ⌈block_n / 32⌉] int32; bit b of word w is key 32·w + b.
         block_size: Query and key tokens of a block.
-        seq_len: Tokens.
+        q_len: Query tokens.
+        k_len: Key tokens.
     """
 
     keeps_partial: ClassVar[bool] = True
@@ -130,7 +135,8 @@ class BlockLists:
     bitmap_at: Int32
     bits: Int32
     block_size: tuple[int, int]
-    seq_len: int
+    q_len: int
+    k_len: int
 
     @classmethod
     def of(cls, table: BlockTable) -> Self:
@@ -147,7 +153,8 @@ class BlockLists:
             bitmap_at,
             np.concatenate([table.bitmaps, extra]).view(np.int32),
             block_size=(table.block_m, table.block_n),
-            seq_len=table.seq_len,
+            q_len=table.q_len,
+            k_len=table.k_len,
         )
 
     def block_arrays(self) -> dict[str, Int32]:
@@ -160,20 +167,19 @@ class BlockLists:
         return {**self.block_arrays(), "bitmap_at": self.bitmap_at, "bits": self.bits}
 
     def token_mask(self) -> Bool:
-        """[seq_len, seq_len] read the arrays back as the other library does. For small ones."""
-        token = np.arange(self.seq_len)
+        """[q_len, k_len] read the arrays back as the other library does. For small sequences."""
+        query, key = np.arange(self.q_len)[:, None], np.arange(self.k_len)
         attends = mask_mod(self.bitmap_at, self.bits, *self.block_size)
-        allowed: Bool = attends(0, 0, token[:, None], token)
+        allowed: Bool = attends(0, 0, query, key)
         partial = _listed(self.partial_counts, self.partial_indices)
         full = _listed(self.full_counts, self.full_indices)
-        allowed &= pairs_of(partial, *self.block_size, self.seq_len)
-        return allowed | pairs_of(full, *self.block_size, self.seq_len)
+        sizes = (*self.block_size, self.q_len, self.k_len)
+        return (allowed & pairs_of(partial, *sizes)) | pairs_of(full, *sizes)
 
 
-def pairs_of(blocks: Bool, block_m: int, block_n: int, seq_len: int) -> Bool:
-    """[seq_len, seq_len] the pairs of some blocks."""
-    spread = blocks.repeat(block_m, axis=0).repeat(block_n, axis=1)
-    return spread[:seq_len, :seq_len]
+def pairs_of(blocks: Bool, block_m: int, block_n: int, q_len: int, k_len: int) -> Bool:
+    """[q_len, k_len] the pairs of some blocks."""
+    return blocks.repeat(block_m, axis=0).repeat(block_n, axis=1)[:q_len, :k_len]
 
 
 def whole_blocks(table: BlockTable, partial: Partial, format_name: str) -> tuple[Bool, int]:

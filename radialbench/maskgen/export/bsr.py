@@ -16,8 +16,8 @@ Int32 = NDArray[np.int32]
 class Bsr:
     """The arguments of `flashinfer.BlockSparseAttentionWrapper.plan`.
 
-    That wrapper reads every key block whole, so seq_len has to be a multiple of block_n.
-    `VariableBlockSparseAttentionWrapper` also takes the block sizes, so any seq_len works.
+    That wrapper reads every key block whole, so k_len has to be a multiple of block_n.
+    `VariableBlockSparseAttentionWrapper` also takes the block sizes, so any length works.
 
     Attributes:
         indptr: [rows + 1] int32; row r owns `indices[indptr[r]:indptr[r + 1]]`.
@@ -25,7 +25,8 @@ class Bsr:
         block_row_sz: [rows] int32, query tokens of each row of blocks; the last may be short.
         block_col_sz: [columns] int32, key tokens of each column of blocks.
         block_size: Query and key tokens of a block, `R` and `C` there.
-        seq_len: Tokens, `M` and `N` there.
+        q_len: Query tokens, `M` there.
+        k_len: Key tokens, `N` there.
         added_pairs: Pairs that attend here and not in the table.
     """
 
@@ -36,7 +37,8 @@ class Bsr:
     block_row_sz: Int32
     block_col_sz: Int32
     block_size: tuple[int, int]
-    seq_len: int
+    q_len: int
+    k_len: int
     added_pairs: int
 
     @classmethod
@@ -57,7 +59,8 @@ class Bsr:
             block_row_sz=table.row_lengths.astype(np.int32),
             block_col_sz=table.column_lengths.astype(np.int32),
             block_size=(table.block_m, table.block_n),
-            seq_len=table.seq_len,
+            q_len=table.q_len,
+            k_len=table.k_len,
             added_pairs=added,
         )
 
@@ -71,8 +74,8 @@ class Bsr:
         }
 
     def token_mask(self) -> NDArray[np.bool_]:
-        """[seq_len, seq_len] read the arrays back. For small sequences."""
+        """[q_len, k_len] read the arrays back. For small sequences."""
         blocks = np.zeros((len(self.block_row_sz), len(self.block_col_sz)), np.bool_)
         for row, (start, stop) in enumerate(zip(self.indptr[:-1], self.indptr[1:], strict=True)):
             blocks[row, self.indices[start:stop]] = True
-        return pairs_of(blocks, *self.block_size, self.seq_len)
+        return pairs_of(blocks, *self.block_size, self.q_len, self.k_len)

@@ -17,7 +17,7 @@ class FlexTable(BlockLists):
         *map(upload, flex.block_arrays().values()),
         BLOCK_SIZE=flex.block_size,
         mask_mod=flex.mask_mod(upload),
-        seq_lengths=(flex.seq_len, flex.seq_len),
+        seq_lengths=(flex.q_len, flex.k_len),
     )
     """
 

@@ -31,5 +31,5 @@ class Npz:
         return self.content
 
     def token_mask(self) -> NDArray[np.bool_]:
-        """[seq_len, seq_len] read the arrays back. For small sequences."""
+        """[q_len, k_len] read the arrays back. For small sequences."""
         return BlockTable.from_content(self.content).to_dense()

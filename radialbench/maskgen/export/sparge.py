@@ -23,7 +23,8 @@ class Sparge:
     Attributes:
         mask_id: [1, heads, rows, columns] int8, 1 where a block attends.
         block_size: Query and key tokens of a block: 64 and 128 on Hopper, else 128 and 64.
-        seq_len: Tokens.
+        q_len: Query tokens.
+        k_len: Key tokens.
         added_pairs: Pairs that attend here and not in the table.
     """
 
@@ -31,7 +32,8 @@ class Sparge:
 
     mask_id: NDArray[np.int8]
     block_size: tuple[int, int]
-    seq_len: int
+    q_len: int
+    k_len: int
     added_pairs: int
 
     @classmethod
@@ -59,12 +61,14 @@ class Sparge:
             )
         blocks, added = whole_blocks(table, partial, "SpargeAttn")
         shared = np.broadcast_to(blocks.astype(np.int8), (1, heads, *blocks.shape))
-        return cls(np.ascontiguousarray(shared), (block_m, block_n), table.seq_len, added)
+        mask_id = np.ascontiguousarray(shared)
+        return cls(mask_id, (block_m, block_n), table.q_len, table.k_len, added)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the array by SpargeAttn's name."""
         return {"mask_id": self.mask_id}
 
     def token_mask(self) -> NDArray[np.bool_]:
-        """[seq_len, seq_len] read head 0 back. For small sequences."""
-        return pairs_of(self.mask_id[0, 0] != 0, *self.block_size, self.seq_len)
+        """[q_len, k_len] read head 0 back. For small sequences."""
+        blocks: NDArray[np.bool_] = self.mask_id[0, 0] != 0
+        return pairs_of(blocks, *self.block_size, self.q_len, self.k_len)

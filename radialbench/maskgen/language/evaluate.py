@@ -3,6 +3,9 @@
 Bounds are three-valued evaluation: the least and the greatest value on a box of coordinates. A
 truth value is bounded like a number: (0, 0) never, (1, 1) always, (0, 1) mixed. Bounds are never
 too tight; loose bounds only cost time.
+
+`and`, `or` and `where` need only what decides. Where a value is not needed it may be undefined, nan
+or infinite: truth values made of it do not count. A bound that is nan is not known.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,14 +25,24 @@ Value = NDArray[Any]
 MAX_DIVIDED = 2**31
 """Greatest number with a `largest_divisor`; a sequence has fewer tokens."""
 
+PARTIAL = ("/", "//", "%", "**", "sqrt", "log2", "largest_divisor", "+", "-", "*")
+"""Operators that are not defined everywhere; sums and products can be too large."""
+
+_UNDEFINED = {
+    "**": "a power that is too large or undefined in",
+    "sqrt": "square root of a negative number in",
+    "log2": "logarithm of zero or less in",
+    "largest_divisor": "divisors of something other than a whole number from 1 to 2^31 in",
+}
+
 _WHOLE_NAMES = {*COORDINATES, *RELATIVE}
 
 
 def evaluate(tree: Expr, values: Mapping[str, Value]) -> Value:
     """Compute an expression.
 
-    Numbers are float64 throughout, so whole numbers are exact up to 2^53. Domain errors become nan
-    or infinity; `refuse_undefined` finds them.
+    Numbers are float64 throughout, so whole numbers are exact up to 2^53. What is undefined becomes
+    nan or infinity, or a truth value that does not count; `undefined` finds it.
 
     Args:
         tree: The expression.
@@ -50,8 +63,8 @@ def evaluate(tree: Expr, values: Mapping[str, Value]) -> Value:
 def fold(tree: Expr, values: Mapping[str, Expr]) -> Expr:
     """Replace names by constants and compute all constant parts.
 
-    Raises:
-        SpecError: A constant part is undefined, such as a division by zero.
+    Constant parts that are undefined, such as a division by zero, stay as they are: they may be
+    needed nowhere.
     """
     done: dict[Expr, Expr] = {}
     for node in tree.walk():
@@ -64,58 +77,50 @@ def fold(tree: Expr, values: Mapping[str, Expr]) -> Expr:
     return done[tree]
 
 
-def fold_size(tree: Expr, values: Mapping[str, Expr], what: str) -> int:
+def fold_value(tree: Expr, values: Mapping[str, Expr]) -> float | bool:
+    """Compute an expression whose names are all given.
+
+    Raises:
+        SpecError: An operation is undefined, such as a division by zero.
+    """
+    folded = fold(tree, values)
+    for node in folded.walk():
+        # What is left of constant parts is undefined.
+        if node.args and all(map(_is_constant, node.args)):
+            raise SpecError(
+                undefined_message(node, [np.asarray(argument.value) for argument in node.args])
+            )
+    assert isinstance(folded.value, (bool, float))
+    return folded.value
+
+
+def fold_size(tree: Expr, values: Mapping[str, Expr], what: str, least: int = 1) -> int:
     """Compute a size, such as a block's side.
 
     Raises:
-        SpecError: It is not a whole number of at least 1; the message begins with `what`.
+        SpecError: It is not a whole number of at least `least`; the message begins with `what`.
     """
-    value = fold(tree, values).value
-    if not isinstance(value, float) or value != int(value) or not 1 <= value < 2**31:
+    value = fold_value(tree, values)
+    if not isinstance(value, float) or value != int(value) or not least <= value < 2**31:
         given = f"{value:g}" if tree.op == "number" else f"'{short(tree)}' = {value:g}"
-        raise SpecError(f"{what} is a whole number of at least 1, got {given}")
+        raise SpecError(f"{what} is a whole number of at least {least}, got {given}")
     return int(value)
 
 
-def refuse_undefined(
-    node: Expr, args: list[NDArray[Any]], values: Mapping[str, NDArray[Any]]
-) -> None:
-    """Refuse an operation on operands for which it is undefined.
-
-    Args:
-        node: The operation.
-        args: Values of its operands.
-        values: Values of the coordinates, each along an axis of its own.
-
-    Raises:
-        SpecError: It is undefined; the message names the first case.
-    """
-    bad: NDArray[np.bool_] = np.zeros((), np.bool_)
-    reason = ""
-    if node.op in ("/", "//", "%"):
-        bad, reason = args[1] == 0, "division by zero"
-    elif node.op == "sqrt":
-        bad, reason = args[0] < 0, "square root of a negative number"
-    elif node.op == "log2":
-        bad, reason = args[0] <= 0, "logarithm of zero or less"
-    elif node.op == "**":
-        with np.errstate(all="ignore"):
-            power = np.power(np.asarray(args[0], np.float64), args[1])
-        bad, reason = ~np.isfinite(power), "a power that is too large or undefined"
-    elif node.op == "largest_divisor":
-        fits = (args[0] >= 1) & (args[0] <= MAX_DIVIDED) & (args[0] == np.floor(args[0]))
-        bad, reason = ~fits, "divisors of something other than a whole number from 1 to 2^31"
-    if np.any(bad):
-        where = first_case(bad, sorted(values))
-        raise SpecError(f"{reason} in '{short(node)}'{where}; guard it, e.g. with max(…, 1)")
+def is_undefined(node: Expr, args: list[Value]) -> Value:
+    """Return for which values of its operands an operation has no finite value."""
+    if node.op not in PARTIAL:
+        return np.zeros((), np.bool_)
+    with np.errstate(all="ignore"):
+        return ~np.isfinite(OPERATIONS[node.op](*(np.asarray(a, np.float64) for a in args)))
 
 
-def first_case(bad: NDArray[np.bool_], words: list[str]) -> str:
-    """Format the first bad case on axes with these names: ` where qt = 3`."""
-    if not words or bad.ndim != len(words):
-        return ""
-    first = np.argwhere(bad)[0]
-    return " where " + ", ".join(f"{word} = {at}" for word, at in zip(words, first, strict=True))
+def undefined_message(node: Expr, args: list[Value], where: str = "") -> str:
+    """Return the message for an operation that is undefined for some operands."""
+    reason = _UNDEFINED.get(node.op, "the value is too large:")
+    if node.op in ("/", "//", "%") and args[1] == 0:
+        reason = "division by zero in"
+    return f"{reason} '{short(node)}'{where}; guard it, e.g. with max(…, 1)"
 
 
 def log2(x: Value) -> Float:
@@ -130,9 +135,14 @@ def bit_length(x: Value) -> Float:
 
 
 def largest_divisor(number: Value, limit: Value) -> Float:
-    """Return the largest divisor of `number` up to `limit`; 1 if there is none."""
+    """Return the largest divisor of `number` up to `limit`: 1 if there is none.
+
+    It is nan unless the number is whole and from 1 to `MAX_DIVIDED`.
+    """
 
     def one(whole: float, most: float) -> float:
+        if not 1 <= whole <= MAX_DIVIDED or whole != int(whole):
+            return np.nan
         small = [d for d in range(1, isqrt(int(whole)) + 1) if whole % d == 0]
         return max((d for d in (*small, *(whole // d for d in small)) if d <= most), default=1.0)
 
@@ -170,19 +180,26 @@ OPERATIONS: dict[str, Callable[..., Value]] = {
 }
 
 
+def _is_constant(node: Expr) -> bool:
+    return node.op in ("number", "truth")
+
+
+def _is_total(tree: Expr) -> bool:
+    """Return whether an expression is surely defined, so that it may be dropped."""
+    return not any(node.op in PARTIAL for node in tree.walk())
+
+
 def _folded(node: Expr) -> Expr:
     args = node.args
-    if all(argument.op in ("number", "truth") for argument in args):
-        refuse_undefined(node, [np.asarray(argument.value) for argument in args], {})
+    if all(map(_is_constant, args)):
         value = evaluate(node, {}).item()
-        if not np.isfinite(value):
-            raise SpecError(f"the value is too large: '{node}'")
-        return constant(value)
+        return constant(value) if np.isfinite(value) else node
     if node.op in ("and", "or"):
-        known = [argument for argument in args if argument.op == "truth"]
-        if known:
-            decides = known[0].value is (node.op == "or")
-            return known[0] if decides else next(a for a in args if a is not known[0])
+        decisive = constant(node.op == "or")
+        if decisive in args:
+            return decisive if args[0] is decisive or _is_total(args[0]) else node
+        if args[0].op == "truth" or args[1].op == "truth":
+            return args[1] if args[0].op == "truth" else args[0]
     if node.op == "where" and args[0].op == "truth":
         return args[1] if args[0].value else args[2]
     return _simpler(node)
@@ -200,8 +217,10 @@ def _simpler(node: Expr) -> Expr:
         return second
     if op in ("floor", "ceil") and _whole(first):
         return first
-    if op in ("//", "%") and second is constant(1) and _whole(first):
-        return first if op == "//" else constant(0)
+    if op == "//" and second is constant(1) and _whole(first):
+        return first
+    if op == "%" and second is constant(1) and _whole(first) and _is_total(first):
+        return constant(0)
     return node
 
 
@@ -290,7 +309,7 @@ def _mod(op: str, a: Interval, b: Interval) -> Interval:
 def _power(op: str, a: Interval, b: Interval) -> Interval:
     low, high = _corners(op, a, b)
     point = (a[0] == a[1]) & (b[0] == b[1])
-    known = point | (a[0] >= 0)
+    known = (point & np.isfinite(low)) | (~point & (a[0] >= 0))
     # pow need not be monotone to the last bit.
     low = np.where(point, low, np.nextafter(low, -np.inf))
     high = np.where(point, high, np.nextafter(high, np.inf))
@@ -305,8 +324,14 @@ def _log2(op: str, a: Interval) -> Interval:
     # Like pow, but the value lies between the powers of two around it.
     low = np.where(point, low, np.maximum(np.nextafter(low, -np.inf), np.frexp(a[0])[1] - 1.0))
     high = np.where(point, high, np.minimum(np.nextafter(high, np.inf), np.frexp(a[1])[1]))
-    positive = a[0] > 0
-    return np.where(positive, low, -np.inf), np.where(positive, _known(high, np.inf), np.inf)
+    known = np.isfinite(a[1]) & (a[1] > 0)
+    return np.where(a[0] > 0, low, -np.inf), np.where(known, high, np.inf)
+
+
+def _bit_length(op: str, a: Interval) -> Interval:
+    low, high = _abs("abs", a)
+    known = np.isfinite(high)
+    return np.where(known, bit_length(low), 0.0), np.where(known, bit_length(high), np.inf)
 
 
 def _sqrt(op: str, a: Interval) -> Interval:
@@ -315,13 +340,14 @@ def _sqrt(op: str, a: Interval) -> Interval:
 
 
 def _less(op: str, a: Interval, b: Interval) -> Interval:
-    f = OPERATIONS[op]
-    return _truth(f(a[1], b[0]), f(a[0], b[1]))
+    # Bounds that are nan compare as false: then neither is the comparison certain nor its opposite.
+    never = OPERATIONS[">=" if op == "<" else ">"](a[0], b[1])
+    return _truth(OPERATIONS[op](a[1], b[0]), ~never)
 
 
 def _equal(op: str, a: Interval, b: Interval) -> Interval:
     certain = (a[0] == a[1]) & (b[0] == b[1]) & (a[0] == b[0])
-    possible = (a[0] <= b[1]) & (b[0] <= a[1])
+    possible = ~((a[0] > b[1]) | (b[0] > a[1]))
     return _truth(certain, possible) if op == "==" else _truth(~possible, ~certain)
 
 
@@ -368,6 +394,7 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "ceil": _rising,
     "sqrt": _sqrt,
     "log2": _log2,
-    "bit_length": lambda op, a: _rising(op, _abs("abs", a)),
+    "bit_length": _bit_length,
     "where": _where,
+    "largest_divisor": lambda op, a, b: (np.asarray(-np.inf), np.asarray(np.inf)),
 }

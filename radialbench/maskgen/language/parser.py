@@ -4,6 +4,7 @@ A whitelist decides which syntax is read; nothing is ever run as Python.
 """
 
 import ast
+import re
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -45,6 +46,29 @@ _COMPARE = {
     ast.Eq: "==",
     ast.NotEq: "!=",
 }
+_INSTEAD = {
+    "=<": "`<=`",
+    "=>": "`>=`",
+    "===": "`==`",
+    "!==": "`!=`",
+    "<>": "`!=`",
+    "&&": "`and`",
+    "||": "`or`",
+    "&": "`and`",
+    "|": "`or`",
+    "!": "`not`",
+    "~": "`not`",
+    "^": "`**` for a power, `!=` for an exclusive or",
+    "?": "`where(condition, then, otherwise)`",
+    "=": "`==`",
+}
+"""Operators of other languages, longest first, and what to write instead."""
+
+_LANGUAGE = r"[<>=!]=(?![=<>])|:="
+_FOREIGN = re.compile(f"{_LANGUAGE}|(?P<word>{'|'.join(map(re.escape, _INSTEAD))})")
+
+_BITWISE: dict[type, str] = {ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.Invert: "~"}
+
 _TITLES = {
     ast.Attribute: "attribute access",
     ast.Subscript: "indexing",
@@ -88,6 +112,9 @@ def parse(text: str) -> Expr:
             warnings.simplefilter("ignore")
             body = ast.parse(source, mode="eval").body
     except SyntaxError as error:
+        for match in _FOREIGN.finditer(source):
+            if match["word"]:
+                raise _error(source, match.start(), _foreign(match["word"])) from None
         reason = "a number beyond ±2^53" if "digits" in error.msg else error.msg
         # Python gives no place, or one behind the end, for a missing end.
         if not error.offset or error.offset > len(source):
@@ -167,6 +194,9 @@ class _Parser:
                     return call(word, *arguments)
                 except SpecError as error:
                     raise self.refusal(node, str(error)) from None
+        operator = getattr(node, "op", None)
+        if type(operator) in _BITWISE:
+            raise self.refusal(node, _foreign(_BITWISE[type(operator)]))
         title = _TITLES.get(type(node), f"this {type(node).__name__.lower()}")
         raise self.refusal(node, f"{title} is not part of the language")
 
@@ -186,8 +216,15 @@ class _Parser:
 
     def refusal(self, node: ast.expr, reason: str) -> SpecError:
         # ast counts bytes of UTF-8.
-        before = self.source.encode()[: node.col_offset]
-        return _error(self.source, len(before.decode()), reason)
+        source, start = self.source.encode(), node.col_offset
+        if isinstance(node, ast.BinOp) and type(node.op) in _BITWISE:
+            end = node.left.end_col_offset or 0
+            start = source.index(_BITWISE[type(node.op)].encode(), end)
+        return _error(self.source, len(source[:start].decode()), reason)
+
+
+def _foreign(operator: str) -> str:
+    return f"`{operator}` is not part of the language: write {_INSTEAD[operator]}"
 
 
 def _error(source: str, offset: int, reason: str) -> SpecError:

@@ -261,12 +261,37 @@ class ParamEntry(Entry):
         return Param(name, self.type, self.default, value, **bounds, help=self.help)
 
 
+Sizes = Annotated[list[Expression], Field(json_schema_extra={"minItems": 3, "maxItems": 3})]
+"""Frames, rows and columns."""
+
+
+class ShiftedEntry(Entry):
+    """Tiles with their first borders inside the video."""
+
+    size: Sizes = Field(description="Frames, rows and columns of a tile", examples=[[2, 8, 8]])
+    shift: Sizes = Field(
+        description="First border of tiles along each axis; those before it are smaller",
+        examples=[[1, 4, 4]],
+    )
+
+
 class TilesEntry(Entry):
     """Boxes of tokens, one after the other."""
 
-    tiles: Annotated[list[Expression], Field(json_schema_extra={"minItems": 3, "maxItems": 3})] = (
-        Field(description="Frames, rows and columns of a tile", examples=[[6, 8, 8]])
-    )
+    tiles: Annotated[
+        Annotated[ShiftedEntry, Tag("(mapping)")] | Annotated[Sizes, Tag("(short)")],
+        Discriminator(_form),
+    ] = Field(description="Frames, rows and columns of a tile", examples=[[6, 8, 8]])
+
+    def rule(self) -> OrderRule:
+        """Return the order.
+
+        Raises:
+            SpecError: There are not three sides.
+        """
+        if isinstance(self.tiles, ShiftedEntry):
+            return OrderRule("tiles", tuple(self.tiles.size), tuple(self.tiles.shift))
+        return OrderRule("tiles", tuple(self.tiles))
 
 
 class MaskFile(Entry):
@@ -277,7 +302,11 @@ class MaskFile(Entry):
     about: str = Field(default="", description="What it does, and where published code differs")
     order: Annotated[
         Annotated[TilesEntry, Tag("(mapping)")]
-        | Annotated[Literal["raster", "space_major"], BeforeValidator(_order_word), Tag("(short)")],
+        | Annotated[
+            Literal["raster", "space_major", "hilbert"],
+            BeforeValidator(_order_word),
+            Tag("(short)"),
+        ],
         Discriminator(_form),
     ] = Field(default="raster", description="The token order that suits the mask")
     params: Words[ParamEntry] = Field(default_factory=dict, description="Parameters")
@@ -309,11 +338,7 @@ class MaskFile(Entry):
                 params.append(entry.param(word))
         order = self.order
         with at_key("order"):
-            rule = (
-                OrderRule("tiles", tuple(order.tiles))
-                if isinstance(order, TilesEntry)
-                else OrderRule(order)
-            )
+            rule = order.rule() if isinstance(order, TilesEntry) else OrderRule(order)
         return MaskSpec(
             name=self.name,
             mask=_node(self.mask),

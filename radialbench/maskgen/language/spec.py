@@ -5,7 +5,7 @@ import json
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +17,7 @@ import yaml
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.maskgen.language.evaluate import fold, fold_size
+from radialbench.maskgen.language.evaluate import fold, fold_size, fold_value
 from radialbench.maskgen.language.expressions import (
     BUILT_IN,
     CONSTANTS,
@@ -67,20 +67,36 @@ DEFAULT_TEXT = Expr("not", (name("kpad"),))
 
 @dataclass(frozen=True, slots=True)
 class OrderRule:
-    """The token order of a mask; the sides of a tile may be parameters."""
+    """The token order of a mask; sides and shifts of tiles may be parameters."""
 
     kind: str = "raster"
     tile_thw: tuple[Expr, ...] = ()
+    shift_thw: tuple[Expr, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ORDERS:
             raise SpecError(unknown("order", self.kind, ORDERS))
         if len(self.tile_thw) != (3 if self.kind == "tiles" else 0):
             raise SpecError("tiles have three sides: [frames, rows, columns]")
+        if len(self.shift_thw) not in (0, len(self.tile_thw)):
+            raise SpecError("tiles are shifted by [frames, rows, columns]")
+
+    @property
+    def sizes(self) -> tuple[Expr, ...]:
+        """Sides and shifts."""
+        return (*self.tile_thw, *self.shift_thw)
+
+    def map_sizes(self, function: Callable[[Expr], Expr]) -> "OrderRule":
+        """Apply a function to sides and shifts."""
+        tiles, shift = (tuple(map(function, part)) for part in (self.tile_thw, self.shift_thw))
+        return OrderRule(self.kind, tiles, shift)
 
     def to_plain(self) -> Any:
         """Write the rule as the plain value of its YAML document."""
-        return {"tiles": list(map(plain_size, self.tile_thw))} if self.tile_thw else self.kind
+        size, shift = ([*map(plain_size, part)] for part in (self.tile_thw, self.shift_thw))
+        if not size:
+            return self.kind
+        return {"tiles": {"size": size, "shift": shift} if shift else size}
 
 
 @dataclass(frozen=True)
@@ -161,9 +177,7 @@ class MaskSpec:
     @cached_property
     def fingerprint(self) -> str:
         """A short hash of what the mask means: rules, order and parameter values."""
-        order = replace(
-            self.order, tile_thw=tuple(substitute(side, self.parts) for side in self.order.tile_thw)
-        )
+        order = self.order.map_sizes(lambda side: substitute(side, self.parts))
         meaning = {
             "order": order.to_plain(),
             "mask": to_plain(written_out(self.mask, self.parts)),
@@ -201,11 +215,7 @@ class MaskSpec:
         return self.with_params(**dict(known[preset]))
 
     def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
-        """Return the parameters, named parts and constants of a grid, by name.
-
-        Raises:
-            SpecError: A constant part is undefined, such as a division by zero.
-        """
+        """Return the parameters, named parts and constants of a grid, by name."""
         constants = _constants(grid)
         return {word: fold(tree, constants) for word, tree in self.parts.items()} | constants
 
@@ -215,7 +225,8 @@ class MaskSpec:
         The coordinates are those that the part depends on, such as `dt=3`.
 
         Raises:
-            SpecError: The part is unknown, or a coordinate it depends on is not given.
+            SpecError: The part is unknown, a coordinate it depends on is not given, or the value
+                is undefined.
         """
         if part not in self.parts:
             raise SpecError(unknown(f"part of {self.name}", part, self.parts))
@@ -228,9 +239,7 @@ class MaskSpec:
         if missing:
             raise SpecError(f"the value depends on {', '.join(missing)}: give them, such as dt=3")
         given = {word: constant(value) for word, value in coordinates.items()}
-        value = fold(tree, _constants(grid) | given).value
-        assert isinstance(value, (bool, float))
-        return value
+        return fold_value(tree, _constants(grid) | given)
 
     def order_on(self, grid: TokenGrid) -> TokenOrder:
         """Return the token order on a grid."""
@@ -238,7 +247,8 @@ class MaskSpec:
             return TokenOrder(self.order.kind)
         names = self.names_on(grid)
         t, h, w = (fold_size(side, names, "a tile's side") for side in self.order.tile_thw)
-        return TokenOrder(self.order.kind, (t, h, w))
+        shift = [fold_size(side, names, "a shift", 0) for side in self.order.shift_thw] or [0] * 3
+        return TokenOrder(self.order.kind, (t, h, w), (shift[0], shift[1], shift[2]))
 
     def to_mapping(self) -> dict[str, Any]:
         """Write the mask as the plain mapping of its YAML document."""
@@ -301,11 +311,11 @@ class MaskSpec:
                 check_readable(tree)
             known[word] = extent(tree, known)
         trees = (*expressions(self.mask), *block_sizes(self.mask))
-        for key, own in (("mask", trees), ("order", self.order.tile_thw), ("text", (self.text,))):
+        for key, own in (("mask", trees), ("order", self.order.sizes), ("text", (self.text,))):
             with at_key(key):
                 for tree in own:
                     check_readable(tree)
-        trees = (*trees, *self.order.tile_thw, self.text)
+        trees = (*trees, *self.order.sizes, self.text)
         extents = [*known.values(), *(extent(tree, known) for tree in trees)]
         if sum(nodes for nodes, _ in extents) > MAX_NODES:
             raise SpecError(
@@ -329,7 +339,7 @@ class MaskSpec:
             for tree in expressions(self.mask):
                 _require(tree, TRUTH, types)
                 self._refuse(tree, set(SEGMENTS), "speaks of pairs of video tokens only")
-        for key, sizes in (("mask", block_sizes(self.mask)), ("order", self.order.tile_thw)):
+        for key, sizes in (("mask", block_sizes(self.mask)), ("order", self.order.sizes)):
             with at_key(key):
                 for tree in sizes:
                     _require(tree, NUMBER, types)

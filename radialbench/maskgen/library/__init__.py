@@ -65,6 +65,25 @@ def load_mask(
     return spec.with_params(**params)
 
 
+def as_spec(mask: MaskSpec | str | Path) -> MaskSpec:
+    """Return a mask, or load it by its name or path.
+
+    Raises:
+        SpecError: There is no such mask, or it is none of these.
+    """
+    if isinstance(mask, MaskSpec):
+        return mask
+    if isinstance(mask, (str, Path)):
+        return load_mask(mask)
+    if isinstance(mask, HeadPlan):
+        raise SpecError("a head plan has a mask for each group of heads: pass it to compile_heads")
+    hint = "read a mapping with parse_mask" if isinstance(mask, Mapping) else "see load_mask"
+    raise SpecError(
+        "a mask is a MaskSpec, a name such as 'radial', or the path of a YAML file, got "
+        f"{type(mask).__name__}; {hint}"
+    )
+
+
 def parse_mask(mapping: Mapping[str, Any]) -> MaskSpec:
     """Read a mask from the mapping of its YAML document.
 

@@ -192,7 +192,10 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     groups: list[list[float]] = []
     for height in heights:
         groups.append([height])
-        while len(groups) > 1 and _top(groups[-2], gap) + gap > _bottom(groups[-1], gap):
+        while len(groups) > 1:
+            over = _bottom(groups[-2], gap) + gap * len(groups[-2])
+            if over <= _bottom(groups[-1], gap):
+                break
             last = groups.pop()
             groups[-1] += last
     return [_bottom(group, gap) + gap * place for group in groups for place in range(len(group))]
@@ -200,10 +203,6 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 def _bottom(group: Sequence[float], gap: float) -> float:
     return sum(group) / len(group) - gap * (len(group) - 1) / 2
-
-
-def _top(group: Sequence[float], gap: float) -> float:
-    return _bottom(group, gap) + gap * (len(group) - 1)
 
 
 Floats = NDArray[np.float64]

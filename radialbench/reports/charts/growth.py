@@ -1,22 +1,10 @@
 """Keys a token attends to: on a linear axis against log frames, n log n is a straight line."""
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from radialbench.reports.charts._drawing import (
-    FORM_DASHES,
-    GREY,
-    WIDTH,
-    End,
-    Look,
-    label_ends,
-    looks,
-    overlaid,
-    short,
-)
+from radialbench.reports.charts import _drawing as style
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
 
@@ -31,21 +19,30 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     fitted = next((work for work in works if work.bends), None)
     if fitted is None:
         return None
-    figure = Figure(figsize=(WIDTH * 0.72, 5.2))
+    figure = Figure(figsize=(style.WIDTH * 0.72, 5.2))
     axes = figure.subplots()
     top = HEADROOM * max(_keys(fitted)[1])
-    looked = looks(summary)
-    ends: list[End] = []
-    dashes = overlaid([work.exact.values for work in works])
+    looked = style.looks(summary)
+    ends: list[style.End] = []
+    dashes = style.overlaid([work.exact.values for work in works])
     for work, dash in zip(works, dashes, strict=True):
-        style = "none" if work is fitted else dash
-        ends.append(_line(axes, work, looked[work.mask], top, style=style))
+        (frames, keys), look = _keys(work), looked[work.mask]
+        axes.plot(
+            frames,
+            keys,
+            color=look.color,
+            marker=look.marker,
+            linewidth=look.width,
+            linestyle="none" if work is fitted else dash,
+            zorder=4 if work is fitted else 2,
+        )
+        ends.append((work.mask, *_end(frames, keys, top), look.color))
     ends += _forms(axes, fitted, looked[fitted.mask], top)
     axes.set_ylim(0, top)
     _frames_axis(axes, [count for work in works for count in work.exact.frames])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.short(value)))
     axes.set_title("Keys a token attends to, on average")
-    label_ends(axes, ends)
+    style.label_ends(axes, ends)
     return figure, (
         "Pairs a token, exact from the tables, against frames on a logarithmic axis: work of the "
         "form n(a + b·log2 F) is a straight line here, linear work a level one; lines that leave "
@@ -58,20 +55,6 @@ def _keys(work: Work) -> tuple[list[int], list[float]]:
     return list(work.exact.frames), [table.pairs / tokens for table, tokens in lengths]
 
 
-def _line(axes: Axes, work: Work, look: Look, top: float, *, style: Any) -> End:
-    frames, keys = _keys(work)
-    axes.plot(
-        frames,
-        keys,
-        color=look.color,
-        marker=look.marker,
-        linewidth=look.width,
-        linestyle=style,
-        zorder=4 if style == "none" else 2,
-    )
-    return (work.mask, *_end(frames, keys, top), look.color)
-
-
 def _end(frames: list[int], keys: list[float], top: float) -> tuple[float, float]:
     """Return where a line ends, or crosses the top of the chart."""
     import numpy as np
@@ -81,7 +64,7 @@ def _end(frames: list[int], keys: list[float], top: float) -> tuple[float, float
     return float(np.exp2(np.interp(top, keys, np.log2(frames)))), top
 
 
-def _forms(axes: Axes, work: Work, look: Look, top: float) -> list[End]:
+def _forms(axes: Axes, work: Work, look: style.Look, top: float) -> list[style.End]:
     import numpy as np
 
     scale = work.tables[-1].pairs / work.exact.values[-1]
@@ -90,8 +73,10 @@ def _forms(axes: Axes, work: Work, look: Look, top: float) -> list[End]:
     ends = []
     for place, fit in enumerate(work.exact.fits):
         keys = fit.at(frames, tokens) / tokens * scale
-        color = GREY if place else look.color
-        axes.plot(frames, keys, color=color, linestyle=FORM_DASHES[place], linewidth=1.6, zorder=3)
+        color = style.GREY if place else look.color
+        axes.plot(
+            frames, keys, color=color, linestyle=style.FORM_DASHES[place], linewidth=1.6, zorder=3
+        )
         ends.append((fit.form, float(frames[-1]), min(float(keys[-1]), top), color))
     return ends
 

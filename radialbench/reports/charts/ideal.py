@@ -6,16 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._drawing import (
-    GREY,
-    INK,
-    WIDTH,
-    End,
-    Look,
-    label_ends,
-    log_ticks,
-    looks,
-)
+from radialbench.reports.charts import _drawing as style
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 
@@ -29,12 +20,14 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     ]
     if not rows:
         return None
-    figure = Figure(figsize=(WIDTH * 0.72, 4.8))
+    figure = Figure(figsize=(style.WIDTH * 0.72, 4.8))
     axes = figure.subplots()
     axes.set_xscale("log")
     axes.set_yscale("log")
-    fastest = _fastest(rows)
-    looked, ends = looks(summary), []
+    fastest: dict[tuple[str, int], Row] = {}
+    for row in sorted(rows, key=lambda row: -(row.speedup or 0)):
+        fastest.setdefault((row.mask, row.tokens), row)
+    looked, ends = style.looks(summary), []
     for mask in dict.fromkeys(row.mask for row in rows):
         of_mask = [row for row in rows if row.mask == mask]
         best = [row for row in of_mask if fastest[mask, row.tokens] is row]
@@ -47,7 +40,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
         assert row.table and row.speedup
         ends.append((mask, row.table.density, row.speedup, looked[mask].color))
     _ideal(figure, rows)
-    label_ends(axes, _distinct(ends), 10)
+    style.label_ends(axes, _distinct(ends), 10)
     return figure, (
         "Speed-up over the fastest dense kernel against the share of pairs that attend. The line "
         "is 1/density: time in proportion to what the mask asks for. Filled: the fastest kernel of "
@@ -55,23 +48,16 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     )
 
 
-def _points(axes: Axes, rows: list[Row], look: Look, *, filled: bool) -> None:
+def _points(axes: Axes, rows: list[Row], look: style.Look, *, filled: bool) -> None:
     density = [row.table.density for row in rows if row.table]
-    style: Any = {"color": look.color, "linestyle": "none", "marker": look.marker}
-    style |= {"markersize": 7} if filled else {"markersize": 4, "markerfacecolor": "none"}
-    axes.plot(density, [row.speedup or 0 for row in rows], **style)
+    drawn: Any = {"color": look.color, "linestyle": "none", "marker": look.marker}
+    drawn |= {"markersize": 7} if filled else {"markersize": 4, "markerfacecolor": "none"}
+    axes.plot(density, [row.speedup or 0 for row in rows], **drawn)
     if filled:
         ends = [row.speedup_interval for row in rows]
         known = [(x, end.low, end.high) for x, end in zip(density, ends, strict=True) if end]
         if known:
             axes.vlines(*zip(*known, strict=True), color=look.color, lw=1.6, alpha=0.7)
-
-
-def _fastest(rows: list[Row]) -> dict[tuple[str, int], Row]:
-    found: dict[tuple[str, int], Row] = {}
-    for row in sorted(rows, key=lambda row: -(row.speedup or 0)):
-        found.setdefault((row.mask, row.tokens), row)
-    return found
 
 
 def _ideal(figure: Figure, rows: list[Row]) -> None:
@@ -81,19 +67,19 @@ def _ideal(figure: Figure, rows: list[Row]) -> None:
     slowest = min(row.speedup or 1 for row in rows)
     axes.set_xlim(low * 0.75, 1.15)
     axes.set_ylim(min(slowest, 1) * 0.85, 1.25 / low)
-    axes.plot([low * 0.75, 1], [1 / (low * 0.75), 1], color=INK, linewidth=1.8, zorder=1)
-    axes.axhline(1, color=GREY, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
-    log_ticks(axes, "x")
-    log_ticks(axes, "y")
+    axes.plot([low * 0.75, 1], [1 / (low * 0.75), 1], color=style.INK, linewidth=1.8, zorder=1)
+    axes.axhline(1, color=style.GREY, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
+    style.log_ticks(axes, "x")
+    style.log_ticks(axes, "y")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.set_xlabel("density")
     axes.set_title("Speed-up over dense, and 1/density")
 
 
-def _distinct(ends: list[End]) -> list[End]:
+def _distinct(ends: list[style.End]) -> list[style.End]:
     """Labels at the same place become one."""
-    found: dict[tuple[float, float], End] = {}
+    found: dict[tuple[float, float], style.End] = {}
     for label, x, y, color in ends:
         held = found.get((x, y))
         found[x, y] = (f"{held[0]}, {label}" if held else label, x, y, color)

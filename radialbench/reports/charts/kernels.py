@@ -6,17 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from radialbench.reports.charts._drawing import (
-    GREY,
-    GRID,
-    INK,
-    WIDTH,
-    Look,
-    kernel_looks,
-    log_ticks,
-    several_kernels,
-    short,
-)
+from radialbench.reports.charts import _drawing as style
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 from radialbench.reports.text import format_ratio, join_and, printable
@@ -44,37 +34,33 @@ PANELS = {
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw a line a mask with a dot a kernel; None where no mask has two kernels."""
     rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
-    rows = _of_one_place(rows)
-    if not several_kernels(rows):
+    # Of the environment that has most: times are compared within one.
+    places = [row.place for row in rows]
+    most = max(dict.fromkeys(places), key=places.count, default=0)
+    rows = [row for row in rows if row.place == most]
+    if not style.several_kernels(rows):
         return None
     lines = _lines(rows)[:MOST]
     kernels = [row for _, _, of_line in lines for row in of_line]
     panels = ["total_ms"]
     panels += ["executed_tflops"] if any(row.ceiling_tflops for row in kernels) else []
     panels += ["energy_j"] if any(row.energy_j for row in kernels) else []
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.34 * len(lines)))
+    figure = Figure(figsize=(style.WIDTH, 1.3 + 0.34 * len(lines)))
     axes = list(
         figure.subplots(1, len(panels), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.28})[0]
     )
-    looked = kernel_looks(summary)
+    looked = style.kernel_looks(summary)
     for one, value in zip(axes, panels, strict=True):
         _panel(one, lines, looked, value)
         one.set_xlabel(PANELS[value])
         if value == "executed_tflops":
             _ceiling(one, lines)
         else:
-            log_ticks(one, "x")
+            style.log_ticks(one, "x")
     _names(axes[0], lines, several=len({tokens for tokens, _, _ in lines}) > 1)
     _speedups(axes[0], lines)
     _legend(figure, {row.backend: looked[row.backend] for row in kernels})
     return figure, _caption(lines, panels)
-
-
-def _of_one_place(rows: list[Row]) -> list[Row]:
-    """Return the rows of the environment that has most: times are compared within one."""
-    places = [row.place for row in rows]
-    most = max(dict.fromkeys(places), key=places.count, default=0)
-    return [row for row in rows if row.place == most]
 
 
 def _lines(rows: Sequence[Row]) -> list[Line]:
@@ -89,7 +75,7 @@ def _lines(rows: Sequence[Row]) -> list[Line]:
     return [(tokens, mask, kernels) for (tokens, mask), kernels in found.items()]
 
 
-def _panel(axes: Axes, lines: list[Line], looked: dict[str, Look], value: str) -> None:
+def _panel(axes: Axes, lines: list[Line], looked: dict[str, style.Look], value: str) -> None:
     found: dict[str, list[tuple[float, int]]] = {}
     for place, (_, _, kernels) in enumerate(lines):
         for row in kernels:
@@ -106,7 +92,7 @@ def _panel(axes: Axes, lines: list[Line], looked: dict[str, Look], value: str) -
             *zip(*points, strict=True), color=look.color, marker=look.marker, ls="none", ms=6.5
         )
     axes.set_ylim(len(lines) - 0.4, -0.6)
-    axes.grid(visible=True, axis="y", color=GRID)
+    axes.grid(visible=True, axis="y", color=style.GRID)
     axes.tick_params(axis="y", length=0)
 
 
@@ -117,9 +103,9 @@ def _ceiling(axes: Axes, lines: list[Line]) -> None:
         rates = [row.ceiling_tflops for place in places for row in lines[place][2]]
         if known := [rate for rate in rates if rate]:
             ends = places[0] - 0.45, places[-1] + 0.45
-            axes.plot([max(known)] * 2, ends, color=INK, linestyle=(0, (4, 2)), linewidth=1.5)
+            axes.plot([max(known)] * 2, ends, color=style.INK, linestyle=(0, (4, 2)), linewidth=1.5)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.short(value)))
 
 
 def _names(axes: Axes, lines: list[Line], *, several: bool) -> None:
@@ -146,11 +132,11 @@ def _speedups(axes: Axes, lines: list[Line]) -> None:
                 textcoords="offset points",
                 va="center",
                 fontsize=9.5,
-                color=GREY if best <= 1 else INK,
+                color=style.GREY if best <= 1 else style.INK,
             )
 
 
-def _legend(figure: Figure, looked: dict[str, Look]) -> None:
+def _legend(figure: Figure, looked: dict[str, style.Look]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [

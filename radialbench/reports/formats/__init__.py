@@ -1,13 +1,9 @@
 """A summary, or a check, as text: each format's file holds `render(result) -> str`."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from radialbench.errors import ReportError, load_plugin
-
-if TYPE_CHECKING:
-    from radialbench.reports.check.verdict import CheckResult
-    from radialbench.reports.summary import Summary
 
 FORMATS: dict[str, str] = {
     "csv": "radialbench.reports.formats.csv:render",
@@ -25,25 +21,16 @@ CHECK_FORMATS: dict[str, str] = {
 """Formats of a check."""
 
 
-def load_format(name: str) -> "Callable[[Summary], str]":
-    """Return the function that renders a summary in a format.
+def load_format(name: str, formats: Mapping[str, str] = FORMATS) -> Callable[..., str]:
+    """Return the function that renders a summary, or a check, in a format.
 
     Raises:
         ReportError: No format has this name.
     """
-    render: Callable[[Summary], str] = load_plugin(
-        FORMATS, name, kind="report format", error=ReportError
-    )
+    kind = "report format" if formats is FORMATS else "format of a check"
+    render: Callable[..., str] = load_plugin(formats, name, kind=kind, error=ReportError)
     return render
 
 
-def load_check_format(name: str) -> "Callable[[CheckResult], str]":
-    """Return the function that renders a check in a format.
-
-    Raises:
-        ReportError: No format has this name.
-    """
-    render: Callable[[CheckResult], str] = load_plugin(
-        CHECK_FORMATS, name, kind="format of a check", error=ReportError
-    )
-    return render
+load_check_format = partial(load_format, formats=CHECK_FORMATS)
+"""The same for a check."""

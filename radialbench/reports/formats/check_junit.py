@@ -20,20 +20,16 @@ def render(result: CheckResult) -> str:
         verdicts = tuple(one for one in result.verdicts if one.metric == metric)
         suite = Tree.SubElement(root, "testsuite", {"name": metric} | _counts(verdicts))
         for one in verdicts:
-            _case(suite, one)
+            case = Tree.SubElement(
+                *(suite, "testcase"), classname=f"radialbench.{metric}", name=printable(one.case)
+            )
+            reason = f"{one.outcome}: {printable(one.reason)}"
+            if one.outcome in TAGS:
+                Tree.SubElement(case, TAGS[one.outcome], message=reason)
+            else:
+                Tree.SubElement(case, "system-out").text = reason
     Tree.indent(root)
     return Tree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _case(suite: Tree.Element, one: Verdict) -> None:
-    case = Tree.SubElement(
-        suite, "testcase", classname=f"radialbench.{one.metric}", name=printable(one.case)
-    )
-    reason = f"{one.outcome}: {printable(one.reason)}"
-    if one.outcome in TAGS:
-        Tree.SubElement(case, TAGS[one.outcome], message=reason)
-    else:
-        Tree.SubElement(case, "system-out").text = reason
 
 
 def _counts(verdicts: tuple[Verdict, ...]) -> dict[str, str]:

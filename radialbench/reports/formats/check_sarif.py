@@ -62,7 +62,9 @@ OTHERS = {
 
 def _result(one: Verdict, rules: list[str], source: str) -> dict[str, Any]:
     kind, level = KINDS[one.outcome]
-    place = {"artifactLocation": {"uri": _uri(source)}, "region": {"startLine": 1}}
+    path = PurePath(source)
+    uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    place = {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}
     # Equal for the same result in two uploads, whose values differ.
     fingerprint = sha256(f"{one.case}\n{one.metric}".encode()).hexdigest()
     return {
@@ -74,8 +76,3 @@ def _result(one: Verdict, rules: list[str], source: str) -> dict[str, Any]:
         "locations": [{"physicalLocation": place}],
         "partialFingerprints": {"case/v1": fingerprint},
     }
-
-
-def _uri(source: str) -> str:
-    path = PurePath(source)
-    return path.as_uri() if path.is_absolute() else quote(path.as_posix())

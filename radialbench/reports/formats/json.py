@@ -7,22 +7,18 @@ from typing import Any
 
 from radialbench.records.codec import to_dict
 from radialbench.reports.breakeven import BreakEven
-from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.formats.check_json import check_document
 from radialbench.reports.scaling import Growth, Latency, Work
 from radialbench.reports.summary import Summary
 
 
 def render(summary: Summary) -> str:
-    """Render rows, break-even lengths, growth and notes as one JSON document."""
-    return (
-        json.dumps(summary_document(summary), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    """Render rows, break-even lengths, growth and notes as one JSON document.
 
-
-def summary_document(summary: Summary) -> dict[str, Any]:
-    """Return a summary as JSON's own types; times, sizes and ratios have their unit in the name."""
-    return {
+    Times, sizes and ratios have their unit in the name.
+    """
+    check = summary.check
+    document = {
         "source": summary.source,
         "suites": list(summary.suites),
         "environments": [to_dict(environment) for environment in summary.environments],
@@ -32,9 +28,10 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
         "narrative": {section.topic: list(section.lines) for section in summary.narrative},
-        "baseline": _baseline(summary.check) if summary.check else None,
+        "baseline": check and check_document(check) | {"configs": dict(check.configs)},
         "notes": list(summary.notes),
     }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _even(one: BreakEven) -> dict[str, Any]:
@@ -43,10 +40,6 @@ def _even(one: BreakEven) -> dict[str, Any]:
     document = {**asdict(one), "text": one.text, "low": low, "high": high}
     del document["interval"]
     return document
-
-
-def _baseline(check: CheckResult) -> dict[str, Any]:
-    return check_document(check) | {"configs": dict(check.configs)}
 
 
 def _work(work: Work) -> dict[str, Any]:

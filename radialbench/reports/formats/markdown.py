@@ -90,8 +90,13 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
         summary.compiled,
         numbered="mask",
     )
-    parts += _bullets("Not measured", _unsound(summary))
-    parts += _environments(summary)
+    unsound = [
+        f"**{status}**, {escape(reason)}: {', '.join(map(escape, cases))}"
+        for (status, reason), cases in summary.reasons.items()
+    ]
+    parts += _bullets("Not measured", unsound)
+    for name, facts in environment_facts(summary).items():
+        parts += _bullets(name, [f"{key}: {escape(value)}" for key, value in facts.items()])
     parts += _bullets("Notes", map(escape, summary.notes))
     return "\n\n".join(parts) + "\n"
 
@@ -136,20 +141,3 @@ def _baseline(check: CheckResult | None) -> list[str]:
         for note, cases in check.notes
     ]
     return ["## Against the baseline", head, *shown, *filter(None, ["\n".join(lines)])]
-
-
-def _unsound(summary: Summary) -> list[str]:
-    return [
-        f"**{status}**, {escape(reason)}: {', '.join(map(escape, cases))}"
-        for (status, reason), cases in summary.reasons.items()
-    ]
-
-
-def _environments(summary: Summary) -> list[str]:
-    parts = []
-    for place, env in enumerate(summary.environments):
-        rows = [row for row in summary.rows if row.place == place]
-        number = f" {place + 1}" if len(summary.environments) > 1 else ""
-        lines = [f"{key}: {escape(value)}" for key, value in environment_facts(env, rows).items()]
-        parts += _bullets(f"Environment{number}", lines)
-    return parts

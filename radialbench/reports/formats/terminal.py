@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from radialbench.reports import text
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome
 from radialbench.reports.columns import Cell, View, cell, named, show
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
-from radialbench.reports.text import format_range, join_and, paragraph, printable, terminal_table
 
 MAX_NAMED = 3
 """Cases of a reason that are named."""
@@ -31,7 +31,7 @@ SPARE = ("IQR", "peak MiB", "of max", "density", "GFLOP/s", "TFLOP/s", "frames")
 
 def render(summary: Summary, *, width: int | None = None) -> str:
     """Render tables, break-even lengths, growth and failures, for a terminal's width if any."""
-    parts = ["\n".join(paragraph(line, width) for line in _head(summary))]
+    parts = ["\n".join(text.paragraph(line, width) for line in _head(summary))]
     for sweep in summary.sweeps:
         parts += _latency(summary, sweep, width)
         parts += _compiling(summary, sweep, width)
@@ -39,17 +39,22 @@ def render(summary: Summary, *, width: int | None = None) -> str:
         "Break-even with dense": _break_evens(summary),
         "Against the baseline": _baseline(summary.check),
         **{section.topic: section.lines for section in summary.narrative},
-        "Not measured": _unsound(summary),
+        "Not measured": [
+            f"{status}: {reason}: {text.first_few(cases, MAX_NAMED)}"
+            for (status, reason), cases in summary.reasons.items()
+        ],
         "Notes": summary.notes,
     }
     for title, lines in sections.items():
         if lines:
-            parts.append("\n".join([title, *(paragraph(one, width, indent="  ") for one in lines)]))
+            parts.append(
+                "\n".join([title, *(text.paragraph(one, width, indent="  ") for one in lines)])
+            )
     return "\n\n".join(parts) + "\n"
 
 
 def _head(summary: Summary) -> list[str]:
-    lines = [f"{join_and(summary.suites) or 'no suite'}: {summary.counted}"]
+    lines = [f"{text.join_and(summary.suites) or 'no suite'}: {summary.counted}"]
     for place, env in enumerate(summary.environments, start=1):
         number = f"{place}: " if len(summary.environments) > 1 else ""
         torch = env.versions.get("torch", "not installed")
@@ -74,10 +79,10 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     for row, before, line in zip(rows[1:], rows, body[1:], strict=False):
         line[:2] = ["", ""] if row.tokens == before.tokens else line[:2]
     texts = ("mask", "backend")
-    shown = terminal_table(headings, body, text_columns=texts, width=width, spare=SPARE)
+    shown = text.terminal_table(headings, body, text_columns=texts, width=width, spare=SPARE)
     over = sorted({row.dense.backend or "" for row in rows if row.dense})
     notes = (
-        [f"speed-up over the fastest dense result of each length ({join_and(over)})"]
+        [f"speed-up over the fastest dense result of each length ({text.join_and(over)})"]
         if over
         else []
     )
@@ -87,7 +92,7 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     notes.append(f"{unit} of the operations the blocks execute")
     if rated:
         notes.append("of max is their share of the matmul timed in turn with them")
-    return [f"{printable(sweep)}\n\n{shown}\n{paragraph('; '.join(notes) + '.', width)}"]
+    return [f"{text.printable(sweep)}\n\n{shown}\n{text.paragraph('; '.join(notes) + '.', width)}"]
 
 
 COMPILING: View = {
@@ -106,12 +111,12 @@ def _compiling(summary: Summary, sweep: str, width: int | None) -> list[str]:
     for mask in dict.fromkeys(row.mask for row in compiled):
         rows = [row for row in compiled if row.mask == mask]
         ends = (_ends(rows, pattern) for pattern in COMPILING.values())
-        body.append((mask, format_range([row.frames for row in rows]), *ends))
+        body.append((mask, text.format_range([row.frames for row in rows]), *ends))
     if not body:
         return []
     headings = ("table of", "frames", *COMPILING)
-    shown = terminal_table(headings, body, text_columns=("table of",), width=width)
-    return [f"{printable(sweep)}: tables\n\n{shown}"]
+    shown = text.terminal_table(headings, body, text_columns=("table of",), width=width)
+    return [f"{text.printable(sweep)}: tables\n\n{shown}"]
 
 
 def _ends(rows: Sequence[Row], pattern: Cell) -> str:
@@ -134,31 +139,20 @@ def _baseline(check: CheckResult | None) -> list[str]:
     """Return the verdicts of a check, the worst first; passes are only counted."""
     if check is None:
         return []
-    lines = [f"{printable(check.baseline)}: {check.headline}"]
+    lines = [f"{text.printable(check.baseline)}: {check.headline}"]
     notable = [one for one in check.compared if one.outcome is not Outcome.PASS]
     for one in notable[:MAX_VERDICTS]:
         before, now = (format_value(one.metric, value or 0) for value in (one.before, one.now))
         lines.append(
-            f"{one.outcome}: {printable(one.case)}: {one.metric}, {before} to {now}: "
-            f"{printable(one.reason)}"
+            f"{one.outcome}: {text.printable(one.case)}: {one.metric}, {before} to {now}: "
+            f"{text.printable(one.reason)}"
         )
     if (more := len(notable) - MAX_VERDICTS) > 0:
         lines.append(f"and {more} more")
     lines += [
-        f"{printable(note)}: {_first(cases)}" if cases else printable(note)
+        f"{text.printable(note)}: {text.first_few(cases, MAX_NAMED)}"
+        if cases
+        else text.printable(note)
         for note, cases in check.notes
     ]
     return lines
-
-
-def _unsound(summary: Summary) -> list[str]:
-    return [
-        f"{status}: {reason}: {_first(cases)}"
-        for (status, reason), cases in summary.reasons.items()
-    ]
-
-
-def _first(cases: Sequence[str]) -> str:
-    shown = ", ".join(cases[:MAX_NAMED])
-    more = len(cases) - MAX_NAMED
-    return f"{shown}, and {more} more" if more > 0 else shown

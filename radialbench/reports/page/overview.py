@@ -1,8 +1,8 @@
 """What the page shows first: what was measured, how much faster masks are, what failed."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from radialbench.reports import text
 from radialbench.reports.breakeven import BreakEven
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
@@ -10,14 +10,6 @@ from radialbench.reports.columns import cell
 from radialbench.reports.page import Table, render_template
 from radialbench.reports.rows import Row, total_ms
 from radialbench.reports.summary import Summary, protocol
-from radialbench.reports.text import (
-    EMPTY_CELL,
-    format_interval,
-    format_range,
-    format_ratio,
-    format_sig3,
-    join_and,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,8 @@ def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
     for row in summary.timed:
         if row.speedup is not None and not row.is_dense:
             best = found.setdefault((row.sweep, row.place), {})
-            if row.mask not in best or _better(row, best[row.mask]):
+            other = best.setdefault(row.mask, row)
+            if (row.tokens, row.speedup) > (other.tokens, other.speedup or 0):
                 best[row.mask] = row
     evens = {(one.sweep, one.place, one.mask, one.backend): one for one in summary.break_evens}
     return {
@@ -60,10 +53,6 @@ def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
         )
         for where, best in found.items()
     }
-
-
-def _better(row: Row, other: Row) -> bool:
-    return (row.tokens, row.speedup or 0) > (other.tokens, other.speedup or 0)
 
 
 MOST_TABLES = 12
@@ -86,7 +75,7 @@ def overview(summary: Summary) -> dict[str, object]:
         "tables": tables[:MOST_TABLES],
         "left_out": len(tables[MOST_TABLES:]),
         "failed": [
-            f"{status}: {reason}: {named(cases)}"
+            f"{status}: {reason}: {text.first_few(cases, FIRST)}"
             for (status, reason), cases in summary.reasons.items()
         ],
         "notes": summary.notes,
@@ -100,45 +89,38 @@ def _lead(summary: Summary) -> str:
     sentences = []
     if summary.timed:
         kernels = list(dict.fromkeys(row.backend for row in summary.timed))
-        lengths = format_range([row.tokens for row in summary.timed])
+        lengths = text.format_range([row.tokens for row in summary.timed])
         sentences.append(
-            f"{_count(len(masks), 'mask')} on {_count(len(kernels), 'kernel')} at {lengths} tokens "
-            f"on {join_and(devices)}: {protocol(summary.timed)}."
+            f"{text.plural(len(masks), 'mask')} on {text.plural(len(kernels), 'kernel')} at "
+            f"{lengths} tokens on {text.join_and(devices)}: {protocol(summary.timed)}."
         )
     if summary.compiled:
-        lengths = format_range([row.tokens for row in summary.compiled])
+        lengths = text.format_range([row.tokens for row in summary.compiled])
         sentences.append(f"Block tables compiled at {lengths} tokens.")
     return " ".join(sentences) or "Nothing was measured."
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
-
-
 def headline_tables(summary: Summary) -> list[Table]:
     """Return a table of the fastest kernels of each sweep, with what dense does there."""
-    tables = []
-    for place, ((sweep, where), lines) in enumerate(headlines(summary).items()):
-        number = f" [{where + 1}]" if len(summary.environments) > 1 else ""
-        tables.append(_headlines(f"headline{place}", f"{sweep}{number}", lines))
-    return tables
-
-
-def _headlines(name: str, where: str, lines: tuple[Headline, ...]) -> Table:
-    first = lines[0].row
-    assert first.dense
-    problem = first.record.problem
-    caption = (
-        f"{where}: {_count(problem.heads, 'head')} of {problem.head_dim} in {problem.dtype}, at "
-        f"{first.tokens:,} tokens. Each mask on its fastest kernel beside dense on "
-        f"{first.dense.backend}, which takes {format_sig3(total_ms(first.dense).value)} ms."
-    )
     headers = (
         *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
         *("density", "kernel"),
     )
-    rows = [_headline(line, first) for line in lines]
-    return Table(name, caption, headers, rows, text_columns=1)
+    tables = []
+    for place, ((sweep, where), lines) in enumerate(headlines(summary).items()):
+        number = f" [{where + 1}]" if len(summary.environments) > 1 else ""
+        first = lines[0].row
+        assert first.dense
+        problem = first.record.problem
+        caption = (
+            f"{sweep}{number}: {problem.heads_text} of {problem.head_dim} in "
+            f"{problem.dtype}, at {first.tokens:,} tokens. Each mask on its fastest kernel beside "
+            f"dense on {first.dense.backend}, which takes "
+            f"{text.format_sig3(total_ms(first.dense).value)} ms."
+        )
+        rows = [_headline(line, first) for line in lines]
+        tables.append(Table(f"headline{place}", caption, headers, rows, text_columns=1))
+    return tables
 
 
 def _headline(line: Headline, first: Row) -> tuple[str, ...]:
@@ -149,7 +131,7 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
         row.mask + elsewhere,
         cell(row, "{speedup}"),
         cell(row, "{speedup_low} to {speedup_high}"),
-        EMPTY_CELL if line.reached is None else f"{line.reached:.0%}",
+        text.EMPTY_CELL if line.reached is None else f"{line.reached:.0%}",
         _even(line.even),
         cell(row, "{latency_ms}"),
         cell(row, "{density}"),
@@ -160,36 +142,21 @@ def _headline(line: Headline, first: Row) -> tuple[str, ...]:
 def _even(even: BreakEven | None) -> str:
     """Describe from how many tokens the mask is faster, with the interval."""
     if even is None:
-        return EMPTY_CELL
+        return text.EMPTY_CELL
     if even.shortest == even.longest:
         return f"{'yes' if even.above else 'no'}, at this length"
     if even.above is None:
         return f"not up to {even.longest:,}"
     if even.below is None:
-        text = f"from {even.shortest:,}"
+        start = f"from {even.shortest:,}"
         shown = even.interval is not None and even.interval[1] > even.shortest
     else:
-        text, shown = f"from {even.about}", even.interval is not None
-    return f"{text} ({even.interval_text})" if shown else text
+        start, shown = f"from {even.about}", even.interval is not None
+    return f"{start} ({even.interval_text})" if shown else start
 
 
-def named(cases: Iterable[str]) -> str:
-    """Join the first few cases, and the number of the others."""
-    names = list(cases)
-    more = f", and {len(names) - FIRST} more" if len(names) > FIRST else ""
-    return ", ".join(names[:FIRST]) + more
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """Result of a check: a table of what was compared, and notes on the rest."""
-
-    table: Table | None
-    notes: list[str]
-
-
-def baseline(check: CheckResult) -> Baseline:
-    """Return the result of a check for each case, the worst first."""
+def baseline(check: CheckResult) -> dict[str, object]:
+    """Return a table of what a check compared, the worst first, and notes on the rest."""
     headers = ("case", "metric", "verdict", "why", "before", "now", "now / before", "95% interval")
     rows = [
         (
@@ -199,13 +166,14 @@ def baseline(check: CheckResult) -> Baseline:
             one.reason,
             format_value(one.metric, one.before or 0),
             format_value(one.metric, one.now or 0),
-            EMPTY_CELL if one.ratio is None else format_ratio(one.ratio),
-            format_interval(one.interval, format_ratio) or EMPTY_CELL,
+            text.EMPTY_CELL if one.ratio is None else text.format_ratio(one.ratio),
+            text.format_interval(one.interval, text.format_ratio) or text.EMPTY_CELL,
         )
         for one in check.compared
     ]
     caption = f"Beside {check.baseline}: {check.headline}"
-    return Baseline(
-        Table("compared", caption, headers, rows, text_columns=4, sortable=True) if rows else None,
-        [f"{words}: {named(cases)}" if cases else words for words, cases in check.notes],
-    )
+    table = Table("compared", caption, headers, rows, text_columns=4, sortable=True)
+    notes = [
+        f"{note}: {text.first_few(cases, FIRST)}" if cases else note for note, cases in check.notes
+    ]
+    return {"table": table if rows else None, "notes": notes}

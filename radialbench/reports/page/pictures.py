@@ -2,7 +2,6 @@
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -34,52 +33,17 @@ CELLS = 640
 """Cells along the side of a mask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart as SVG, and its caption."""
+def charts_of(summary: Summary) -> dict[str, object] | None:
+    """Draw the charts of each sweep, as SVG with captions; None without any.
 
-    svg: Markup
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class Charts:
-    """Charts of a page.
-
-    Attributes:
-        sweeps: Charts of each sweep, by its name.
-        most: Limit of the page.
-        left_out: Sweeps without a chart because of the limit.
+    Returns:
+        `sweeps`: charts of each sweep, by its name. `most`: limit of the page. `left_out`: sweeps
+        without a chart because of the limit.
     """
-
-    sweeps: dict[str, list[Chart]]
-    most: int
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class MaskPicture:
-    """A mask's name, facts, and picture as PNG in base64."""
-
-    name: str
-    facts: str
-    png: str
-
-
-@dataclass(frozen=True, slots=True)
-class MaskPictures:
-    """Masks of a page, and the names of those that cannot be drawn."""
-
-    drawn: list[MaskPicture]
-    missing: str
-
-
-def charts_of(summary: Summary) -> Charts | None:
-    """Draw the charts of each sweep; None without any."""
     from radialbench.reports.charts._drawing import drawing
 
     most = MOST_CHARTS if len(summary.rows) <= MANY else MOST_OF_MANY
-    sweeps: dict[str, list[Chart]] = {}
+    sweeps: dict[str, list[dict[str, str]]] = {}
     count = left_out = 0
     for place, sweep in enumerate(summary.sweeps):
         found = []
@@ -93,23 +57,24 @@ def charts_of(summary: Summary) -> Charts | None:
                 figure, caption = drawn
                 svg = inline(figure, f"{name}{place}", f"{name}, {sweep}: {caption}")
             count += 1
-            found.append(Chart(svg, caption))
+            found.append({"svg": svg, "caption": caption})
         if found:
             sweeps[sweep] = found
         elif count >= most:
             left_out += 1
-    return Charts(sweeps, most, left_out) if sweeps else None
+    return {"sweeps": sweeps, "most": most, "left_out": left_out} if sweeps else None
 
 
-def masks_of(summary: Summary) -> MaskPictures | None:
-    """Draw the masks; None without any."""
+def masks_of(summary: Summary) -> dict[str, object] | None:
+    """Draw the masks, as PNG in base64 with facts, and name the others; None without any."""
     drawn, missing = pictured(summary.rows)
     found = []
     for name, table in drawn:
         grid = table.grid.label.replace("x", "×")
         facts = f"{grid} tokens, {format_percent(table.density)} of the pairs"
-        found.append(MaskPicture(name, facts, b64encode(shaded_png(table, CELLS)).decode()))
-    return MaskPictures(found, ", ".join(missing)) if found else None
+        png = b64encode(shaded_png(table, CELLS)).decode()
+        found.append({"name": name, "facts": facts, "png": png})
+    return {"drawn": found, "missing": ", ".join(missing)} if found else None
 
 
 VARIABLES = {

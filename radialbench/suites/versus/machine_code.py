@@ -18,7 +18,7 @@ from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.triton.compile import KERNELS
 from radialbench.kernels.tuned import SOURCES, code_of
 from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_variants, mask_jobs
-from radialbench.suites.plan import Case, plan, tuned
+from radialbench.suites.plan import plan, tuned
 from radialbench.suites.pool import Failed, JobPool, PoolJob
 from radialbench.suites.read import load_suite
 from radialbench.suites.versus import Version, last_line
@@ -77,7 +77,10 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     ours = [case for case in cases if case.measure == "attention" and case.backend in KERNELS]
     if not ours:
         return NONE
-    jobs = {case.id: _jobs(case, arch) for case in ours}
+    jobs: dict[str, list[PoolJob]] = {
+        case.id: [*map(KernelJob, kernel_variants([case], (arch,))), *mask_jobs([case])]
+        for case in ours
+    }
     hashes = {}
     with JobPool(cores(), limit_s=LIMIT_SECONDS) as pool:
         pool.add(job for every in jobs.values() for job in every)
@@ -88,24 +91,17 @@ def facts(suite: str, arch: int | None = None) -> dict[str, Any]:
     return {"launches": _hash("\n".join(_launch_code())), "cases": hashes}
 
 
-def _jobs(case: Case, arch: int) -> list[PoolJob]:
-    return [*map(KernelJob, kernel_variants([case], (arch,))), *mask_jobs([case])]
-
-
 def _launch_code() -> Iterator[str]:
     """Yield the code that prepares, launches and times kernels, without the kernels."""
-    folder = Path(radialbench.__file__).parent / "kernels"
+    package = Path(radialbench.__file__).parent
+    folder = package / "kernels"
     compiled = {folder / name for kernel in KERNELS for name in SOURCES[kernel]}
-    files = {name: _file(entry) for name, entry in BACKENDS.items()}
+    modules = {name: entry.partition(":")[0].split(".")[1:] for name, entry in BACKENDS.items()}
+    files = {name: package.joinpath(*parts).with_suffix(".py") for name, parts in modules.items()}
     others = set(files.values()) - {files[kernel] for kernel in KERNELS}
     for path in sorted({*folder.rglob("*.py")} - compiled - others):
         yield str(path.relative_to(folder))
         yield from code_of(path)
-
-
-def _file(entry: str) -> Path:
-    module = entry.partition(":")[0].removeprefix("radialbench.")
-    return Path(radialbench.__file__).parent / f"{module.replace('.', '/')}.py"
 
 
 def _hash(text: str) -> str:

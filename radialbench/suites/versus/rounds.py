@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from radialbench.errors import SuiteError
-from radialbench.records.measurement import Accuracy, Measurement, Memory, Rounds, Telemetry
+from radialbench.records.measurement import COUNTERS, Measurement, Rounds, Telemetry
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read, write_whole
 from radialbench.suites.plan import Case
@@ -19,9 +19,6 @@ ROUNDS = 4
 """Processes of each version, if nothing else is asked for."""
 
 NOW, BEFORE = "now", "before"
-
-BESIDE = ("sm_mhz", "power_w", "temperature_c", "slowed_by")
-"""What `Rounds` holds for each sample."""
 
 
 def measure_rounds(
@@ -134,9 +131,17 @@ def pooled(records: Sequence[Record]) -> Record:
     ceiling = [record.ceiling for record in records if record.ceiling]
     if len(ceiling) == len(timing):
         # Pairs were sampled side by side: a sample without its partner would shift those after it.
-        timing, ceiling = _paired(timing, ceiling)
+        pairs = zip(timing, ceiling, strict=True)
+        counts = [min(len(one.samples_ms), len(beside.samples_ms)) for one, beside in pairs]
+        timing, ceiling = (
+            [part.at(range(count)) for part, count in zip(parts, counts, strict=True)]
+            for parts in (timing, ceiling)
+        )
     else:
         ceiling = []
+    accuracies = [record.accuracy for record in records if record.accuracy]
+    memories = [record.memory for record in records if record.memory]
+    memories.sort(key=lambda one: one.peak_bytes or 0)
     return replace(
         records[-1],
         timing=_joined(timing),
@@ -144,8 +149,9 @@ def pooled(records: Sequence[Record]) -> Record:
         isolated=_joined([record.isolated for record in records if record.isolated]),
         permute_ms=_median([record.permute_ms for record in records]),
         plan_ms=_median([record.plan_ms for record in records]),
-        accuracy=_worst([record.accuracy for record in records if record.accuracy]),
-        memory=_memory([record.memory for record in records if record.memory]),
+        accuracy=max(accuracies, key=lambda a: max(a.max_abs_error, a.max_lse_error), default=None),
+        # The middle one by peak: a resident set differs from process to process.
+        memory=memories[len(memories) // 2] if memories else None,
         telemetry=_telemetry([record.telemetry for record in records if record.telemetry]),
     )
 
@@ -162,32 +168,13 @@ def _joined(parts: Sequence[Measurement]) -> Measurement | None:
     )
 
 
-def _paired(
-    above: Sequence[Measurement], below: Sequence[Measurement]
-) -> tuple[list[Measurement], list[Measurement]]:
-    counts = [min(len(a.samples_ms), len(b.samples_ms)) for a, b in zip(above, below, strict=True)]
-    first, second = (
-        [_first(part, count) for part, count in zip(parts, counts, strict=True)]
-        for parts in (above, below)
-    )
-    return first, second
-
-
-def _first(part: Measurement, count: int) -> Measurement:
-    """Return the first samples, with the counters beside them."""
-    rounds = part.rounds
-    if rounds is not None:
-        rounds = replace(rounds, **{name: getattr(rounds, name)[:count] for name in BESIDE})
-    return replace(part, samples_ms=part.samples_ms[:count], rounds=rounds)
-
-
 def _rounds(parts: Sequence[Measurement]) -> Rounds | None:
     """Join a GPU's counters beside all samples; none that one process could not read."""
     every = [part.rounds for part in parts if part.rounds]
     if len(every) < len(parts):
         return None
     joined = {}
-    for name in BESIDE:
+    for name in COUNTERS:
         values = [getattr(rounds, name) for rounds in every]
         joined[name] = tuple(chain.from_iterable(values)) if all(values) else ()
     return Rounds(every[-1].source, **joined)
@@ -196,16 +183,6 @@ def _rounds(parts: Sequence[Measurement]) -> Rounds | None:
 def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None
-
-
-def _worst(parts: Sequence[Accuracy]) -> Accuracy | None:
-    return max(parts, key=lambda one: max(one.max_abs_error, one.max_lse_error), default=None)
-
-
-def _memory(parts: Sequence[Memory]) -> Memory | None:
-    """Return the middle one by peak: a resident set differs from process to process."""
-    known = sorted(parts, key=lambda one: one.peak_bytes or 0)
-    return known[len(known) // 2] if known else None
 
 
 def _telemetry(parts: Sequence[Telemetry]) -> Telemetry | None:

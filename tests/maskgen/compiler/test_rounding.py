@@ -141,10 +141,10 @@ def test_frames_are_whole_in_raster_order_only() -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        (0, "a block is a whole number of at least 1, got 0"),
-        ("frames - 2", "a block is a whole number of at least 1, got 'frames - 2' = 0"),
-        ("width / 2", "a block is a whole number of at least 1, got 'width / 2' = 1.5"),
-        ("2**40", "a block is a whole number of at least 1, got '2**40' = 1.09951e+12"),
+        (0, "mask: a block is a whole number of at least 1, got 0"),
+        ("frames - 2", "mask: a block is a whole number of at least 1, got 'frames - 2' = 0"),
+        ("width / 2", "mask: a block is a whole number of at least 1, got 'width / 2' = 1.5"),
+        ("2**40", "mask: a block is a whole number of at least 1, got '2**40' = 1.09951e+12"),
     ],
 )
 def test_block_sizes_are_whole(block: Any, message: str) -> None:

@@ -31,7 +31,7 @@ def test_arrays_come_back(name: str, tmp_path: Path) -> None:
         assert BlockTable.load(str(path)) == TABLE
         return
     assert header["format"] == f"radialbench block table as {name}"
-    assert header["seq_len"] == 300
+    assert (header["q_len"], header["k_len"]) == (300, 300)
     assert header["added_pairs"] == getattr(export, "added_pairs", 0)
     with pytest.raises(TableError, match="it is not a block table"):
         BlockTable.load(str(path))

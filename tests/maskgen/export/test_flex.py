@@ -18,7 +18,7 @@ def block_mask_of(flex: FlexTable) -> BlockMask:
         full_indices,
         BLOCK_SIZE=flex.block_size,
         mask_mod=flex.mask_mod(torch.from_numpy),
-        seq_lengths=(flex.seq_len, flex.seq_len),
+        seq_lengths=(flex.q_len, flex.k_len),
     )
 
 

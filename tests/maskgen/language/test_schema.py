@@ -118,7 +118,7 @@ def error_of(tmp_path: Path, text: str) -> str:
         ),
         (
             "name: a\nmask: true\norder: rastr",
-            "mask.yaml:3:1: order: must be 'raster' or 'space_major', got 'rastr'; "
+            "mask.yaml:3:1: order: must be 'raster', 'space_major' or 'hilbert', got 'rastr'; "
             "did you mean 'raster'?",
         ),
         (
@@ -128,6 +128,18 @@ def error_of(tmp_path: Path, text: str) -> str:
         (
             "name: a\nmask: true\norder: {tiles: [1, 2]}",
             "mask.yaml:3:1: order: tiles have three sides: [frames, rows, columns]",
+        ),
+        (
+            "name: a\nmask: true\norder: {tiles: {size: [1, 2, 3]}}",
+            "mask.yaml:3:9: order.tiles.shift: missing",
+        ),
+        (
+            "name: a\nmask: true\norder: {tiles: {size: [1, 2, 3], shift: [1]}}",
+            "mask.yaml:3:1: order: tiles are shifted by [frames, rows, columns]",
+        ),
+        (
+            "name: a\nmask: true\norder: {tiles: {size: [1, 2, 3], shift: [0, qt, 0]}}",
+            "mask.yaml:3:1: order: 'qt' cannot stand here: 'qt' is a size, the same for all",
         ),
         (
             "name: a\nmask: true\nparams:\n  x: {type: int}",

@@ -1,14 +1,21 @@
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from radialbench import TokenGrid, parse_mask
+from radialbench import TokenGrid, load_mask, parse_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.language.expressions import Expr, constant, name
-from radialbench.maskgen.language.spec import MAX_LEVELS, MaskSpec, OrderRule
+from radialbench.maskgen.language.spec import (
+    MAX_LEVELS,
+    HeadGroup,
+    HeadPlan,
+    MaskSpec,
+    OrderRule,
+)
 from radialbench.maskgen.language.tree import (
     AllOf,
     AnyOf,
@@ -20,6 +27,8 @@ from radialbench.maskgen.language.tree import (
     Share,
     TokenRule,
 )
+from radialbench.maskgen.library import as_spec
+from radialbench.maskgen.oracle import token_mask
 
 BASE: dict[str, Any] = {
     "name": "base",
@@ -287,3 +296,36 @@ def test_a_tree_deeper_than_text_can_be_is_refused() -> None:
         node = Not(node)
     with pytest.raises(SpecError, match="mask: parts are nested more than 40 deep"):
         MaskSpec("deep", node)
+
+
+def test_a_mask_is_given_by_itself_its_name_or_its_path(tmp_path: Path) -> None:
+    spec = load_mask("radial")
+    assert as_spec(spec) is spec
+    assert as_spec("radial") == spec
+    assert as_spec("radial_blocks:wan") == load_mask("radial_blocks:wan")
+    file = tmp_path / "own.yaml"
+    file.write_text(spec.to_yaml(), encoding="utf-8")
+    assert as_spec(file) == as_spec(str(file)) == spec
+    assert token_mask("dense", TokenGrid(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("radail", "unknown mask 'radail'; did you mean 'radial'?"),
+        (
+            HeadPlan("a", (HeadGroup((0,), load_mask("dense")),)),
+            "a head plan has a mask for each group of heads: pass it to compile_heads",
+        ),
+        (
+            {"name": "a", "mask": "true"},
+            "a mask is a MaskSpec, a name such as 'radial', or the path of a YAML file, got dict; "
+            "read a mapping with parse_mask",
+        ),
+        (None, "a mask is a MaskSpec, a name such as 'radial', or the path of a YAML file, got"),
+    ],
+)
+def test_what_is_no_mask(given: Any, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        as_spec(given)
+    assert str(error.value).startswith(message)
