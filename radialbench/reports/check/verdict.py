@@ -280,9 +280,10 @@ def merge_repeated(first: CheckResult, again: Iterable[Verdict]) -> CheckResult:
 
 def mark_unrepeated(result: CheckResult) -> CheckResult:
     """Add to the reasons of regressions of stored results that they were not measured again."""
-    once = suspects(result.verdicts)
     verdicts = [
-        replace(one, reason=f"{one.reason}; not measured again") if one in once else one
+        replace(one, reason=f"{one.reason}; not measured again")
+        if one.outcome is Outcome.REGRESSED and one.metric != "status"
+        else one
         for one in result.verdicts
     ]
     return replace(result, verdicts=tuple(verdicts))
