@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 6
 """Samples that a median's interval takes: fewer lie too often all on one side of the median."""
 
+FEW = 16
+"""Independent samples of which the fourth from either end bound a median's interval."""
+
 MIN_SIZES = 3
 """Different sizes that an exponent takes."""
 
@@ -125,7 +128,8 @@ def estimate_median(samples: Sequence[float], effective: float = inf) -> Estimat
         samples: At least one; fewer than `MIN_SAMPLES` have no interval.
         effective: How many independent samples these are worth, if they depend on each other
             (`effective_size`): the interval lies between the quantiles that those of so few would
-            be, and of fewer than `MIN_SAMPLES` it is wider as their standard error is.
+            be, and of fewer than `FEW` between the quartiles, wider as the standard error is:
+            beyond them there is too little that is independent.
     """
     ordered = sorted(samples)
     count = len(ordered)
@@ -135,9 +139,9 @@ def estimate_median(samples: Sequence[float], effective: float = inf) -> Estimat
         return Estimate(middle)
     wider = 1.0
     if effective < count:
-        few = max(MIN_SAMPLES, int(effective))
+        few = max(FEW, int(effective))
         rank = max(1, interval_rank(few) * (count + 1) // (few + 1))
-        wider = sqrt(max(1.0, MIN_SAMPLES / effective))
+        wider = sqrt(max(1.0, FEW / effective))
     low, high = (middle + wider * (ordered[end] - middle) for end in (rank - 1, -rank))
     return Estimate(middle, low, high, ORDER_STATISTICS)
 

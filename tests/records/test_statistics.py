@@ -250,6 +250,7 @@ def test_few_independent_samples_have_a_wider_interval() -> None:
     ends = [estimate_median(samples, size).half_width for size in (101, 30, 6, 3)]
     assert ends == sorted(ends)
     assert estimate_median(samples, 200) == estimate_median(samples)
-    # Of six the smallest and the largest, which lie at a seventh and six sevenths.
-    assert estimate_median(samples, 6).ends == (14, 88)
+    # Of sixteen the fourth from either end, which are nearly quartiles; twice as far for four.
+    assert estimate_median(samples, 16).ends == (24, 78)
+    assert estimate_median(samples, 4).ends == (-3, 105)
     assert estimate_median(samples[:5], 3).ends is None

@@ -31,6 +31,7 @@ from radialbench.reports.check.scaling import ExponentChange, exponent_changes, 
 from radialbench.reports.check.shift import CommonShift, common_shift, judge_shift, scatter_of
 from radialbench.reports.check.significance import Change, benjamini_hochberg, change_of
 from radialbench.reports.check.verdict import (
+    MISSED,
     CheckResult,
     Outcome,
     Verdict,
@@ -301,6 +302,10 @@ def _judge_sampled(one: _SampledChange, significant: tuple[bool, bool]) -> Verdi
     outcome, why = apply_gate(one.change, one.least, significant, text, format_size, one.scatter)
     if outcome is Outcome.REGRESSED and (throttled := _throttled(one)):
         outcome, why = Outcome.INCONCLUSIVE, f"{text}, {throttled}"
+    elif outcome is Outcome.PASS and one.cycles and one.cycles.size >= MISSED * one.least:
+        higher = one.cycles.estimate.value / change.value - 1
+        hidden = f"but at a clock {higher:.1%} higher, which may hide a slowdown; measure again"
+        outcome, why = Outcome.INCONCLUSIVE, f"{text}, {hidden}"
     in_cycles = one.cycles.estimate.value if one.cycles else None
     if in_cycles is not None:
         why += f"; {_percent(in_cycles)} in cycles"

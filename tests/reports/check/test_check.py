@@ -146,6 +146,13 @@ def test_of_a_lower_clock_and_more_work_the_larger_counts(mhz: float, outcome: O
     assert only("latency", now, before, "latency=7%").outcome is outcome
 
 
+def test_a_higher_clock_may_hide_a_slowdown() -> None:
+    hidden = only("latency", clocked(1.005, 1980.0), clocked(1.0, 1900.0))
+    assert hidden.outcome is Outcome.INCONCLUSIVE
+    assert "but at a clock 4.2% higher, which may hide a slowdown" in hidden.reason
+    assert only("latency", clocked(1.005, 1920.0), clocked(1.0, 1900.0)).outcome is Outcome.PASS
+
+
 def test_a_lower_clock_is_no_regression() -> None:
     held = only("latency", clocked(1.1, 1800.0), clocked(1.0, 1980.0))
     assert held.outcome is Outcome.INCONCLUSIVE

@@ -16,7 +16,7 @@ from radialbench.reports.check.verdict import Outcome, Verdict, exit_code
 from tests.reports.check.noise import GPU_RECORD, record
 from tests.reports.factory import on_gpu
 
-SUITES = 60
+SUITES = 40
 
 
 @pytest.mark.slow
