@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from radialbench.suites.pool import Failed, JobPool, PoolJob
+from tests.processes import gone
 from tests.suites.jobs import Add, Die, Exit, Hang, Hold, Note, Raise
 
 MINUTES = 600
@@ -30,13 +30,6 @@ def wait_for(path: Path) -> str:
         assert time.monotonic() < end
         time.sleep(0.01)
     return path.read_text(encoding="ascii")
-
-
-def ended(process: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(process, 0)
-        return False
-    return True
 
 
 def test_jobs_are_done_once_in_a_process_that_is_not_this_one(pool: JobPool) -> None:
@@ -69,7 +62,7 @@ def test_a_job_that_hangs_is_stopped_with_its_process(tmp_path: Path) -> None:
         # Only now, as a process also takes its time to start.
         pool._limit_s = 1
         assert pool.result(Hang(tmp_path / "pid")) == Failed("stopped: not done within 1 s")
-        assert ended(process)
+        assert gone(process)
         pool._limit_s = MINUTES
         assert pool.result(Add(1, 1))[0] == 2
 
@@ -107,7 +100,7 @@ def test_children_end_with_the_pool_whatever_they_do(tmp_path: Path) -> None:
     with JobPool(2, limit_s=MINUTES) as pool:
         pool.add([Hang(tmp_path / "pid"), Add(1, 1), Add(1, 2)])
         process = int(wait_for(tmp_path / "pid"))
-    assert ended(process)
+    assert gone(process)
 
 
 def test_no_child_is_waited_for_before_all_are_killed(
@@ -136,14 +129,14 @@ def test_no_child_is_waited_for_before_all_are_killed(
         monkeypatch.setattr(subprocess.Popen, "wait", waiting)
     assert killed == processes
     assert all(in_time)
-    assert all(map(ended, processes))
+    assert all(map(gone, processes))
 
 
 def test_a_pool_that_is_closed_twice_has_no_children() -> None:
     with JobPool(1, limit_s=MINUTES) as pool:
         _, process = pool.result(Add(1, 2))
         pool.close()
-        assert ended(process)
+        assert gone(process)
 
 
 def test_jobs_are_done_side_by_side(tmp_path: Path) -> None:

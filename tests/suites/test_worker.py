@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, ended
 from radialbench.suites.worker import RecordsByCase, Worker, WorkerError
+from tests.processes import gone
 from tests.records.sample import RECORD
 from tests.suites import small
 
@@ -212,16 +211,3 @@ def test_a_process_that_hangs_does_not_outlive_the_run(
         assert run.stdout.read() == ""
         run.wait(timeout=600)
     assert gone(hanging)
-
-
-def gone(process: int) -> bool:
-    """Wait for a process to end; tell whether it does."""
-    end = time.monotonic() + 600
-    with suppress(ProcessLookupError, FileNotFoundError):
-        while time.monotonic() < end:
-            os.kill(process, 0)
-            if ") Z " in Path(f"/proc/{process}/stat").read_text(encoding="ascii"):
-                return True
-            time.sleep(0.05)
-        return False
-    return True

@@ -1,272 +1,293 @@
-"""The blocks of a rule; its mixed cell pairs are evaluated token by token, as packed bits.
+"""The contents of pairs of pieces under a rule: bounded first, then each kind evaluated once.
 
-A rule is a tree of truth values. Each subtree is evaluated in its cheapest way, and the packed bits
-are joined: subtrees of one side are evaluated on that side, those of a distance along a line once
-per diagonal, those of one axis for each of the few values of the axis, the rest pair by pair.
+1. The rule is bounded on the coordinates of groups of pieces, then of pieces: it holds for all
+   pairs of tokens, for none, or its value differs (`language/evaluate.py`).
+2. Where it differs, the atoms that matter are those whose own value differs. Two pairs of pieces in
+   which the same atoms matter, with equal contents, have equal contents themselves.
+3. One pair of each kind is evaluated, 64 pairs of tokens in a word.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.blocks import BlockSet, Pool, Words, unique_rows
-from radialbench.maskgen.compiler.classify import (
-    CellPairs,
-    Classified,
-    classify,
-    concatenated,
-    products,
-)
-from radialbench.maskgen.compiler.strips import Side
-from radialbench.maskgen.language.evaluate import Value, evaluate
-from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.table import pack_bits, ranges
+from radialbench.maskgen.compiler.atoms import Atom, packed
+from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
+from radialbench.maskgen.compiler.coordinates import Coordinates
+from radialbench.maskgen.compiler.sides import Side
+from radialbench.maskgen.language.evaluate import Interval, bound_nodes
+from radialbench.maskgen.language.expressions import COMPARISONS, Expr
+from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
-Float = NDArray[np.float64]
-
-CHUNK_BITS = 1 << 23
-"""Pairs evaluated at once: in float64, with some temporaries, they fit the cache."""
 Bool = NDArray[np.bool_]
+Words = NDArray[np.uint64]
+JOINS = ("and", "or", "not")
 
-Judge = Callable[[Int64, Int64], Bool]
-"""Decides by the contents and the areas of cell pairs which of them are kept."""
+MAX_PAIRS = 1 << 20
+"""Pairs of pieces that are bounded at once."""
+
+MAX_BITS = 1 << 23
+"""Pairs of tokens that a thread evaluates at once."""
+
+BATCH = 32
+"""Of these, how many are evaluated before equal contents are found."""
 
 
-def rule_blocks(
-    rule: Expr,
-    strips: tuple[Int64, Int64],
-    sides: tuple[Side, Side],
-    pool: Pool,
-    columns: int,
-    judge: Judge | None = None,
-) -> BlockSet:
-    """Return the blocks that a rule keeps of the pairs of some strips.
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """Pairs of pieces with an attending pair of tokens, in no order.
 
-    Args:
-        rule: The rule, bound to the grid.
-        strips: Strips of queries and of keys that take part.
-        sides: The queries and the keys.
-        pool: Pool for the contents.
-        columns: Key blocks of the sequence.
-        judge: Decides which cell pairs with an attending pair are kept.
-
-    Returns:
-        One piece per cell pair, in no order; blocks that strips share appear more than once.
+    Attributes:
+        q: [pairs] piece of queries.
+        k: [pairs] piece of keys.
+        content: [pairs] place in `bits`.
+        bits: [contents, size of q, words] whether a key attends; bits behind the end of a piece
+            are 0. Contents can be equal.
     """
-    q, k = sides
-    classified = classify(rule, q, k, *strips)
-    evaluated = _MixedEvaluator(classified.rule, classified.constants, q, k, pool).numbers(
-        classified.open
-    )
-    kept = evaluated >= 0
-    partial, contents = classified.open.take(kept), evaluated[kept]
-    cells = concatenated([classified.full, partial])
-    contents = np.concatenate([_rectangles(classified.full, q, k, pool), contents])
-    a, b = classified.whole
-    whole = products(q.cell_ptr[a], q.cells[a], k.cell_ptr[b], k.cells[b])
-    whole_contents = _rectangles(whole, q, k, pool)
-    if judge is not None:
-        chosen = judge(contents, _area(cells, q, k))
-        cells, contents = cells.take(chosen), contents[chosen]
-        chosen = judge(whole_contents, _area(whole, q, k))
-        whole, whole_contents = whole.take(chosen), whole_contents[chosen]
-    pieces = BlockSet(q.cell_block[whole.q] * columns + k.cell_block[whole.k], whole_contents)
-    return pieces.with_pieces(_spread(classified, cells, contents, q, k, columns))
+
+    q: Int64
+    k: Int64
+    content: Int64
+    bits: Words
 
 
-def _rectangles(cells: CellPairs, q: Side, k: Side, pool: Pool) -> Int64:
-    return pool.rectangles(
-        q.cell_low[cells.q], q.cell_high[cells.q], k.cell_low[cells.k], k.cell_high[cells.k]
-    )
+def contents(rule: Expr, known: Coordinates) -> Contents:
+    """Find the contents of all pairs of pieces under a rule that is bound to the grid."""
+    return _Rule(rule, known).contents()
 
 
-def _spread(
-    classified: Classified, cells: CellPairs, contents: Int64, q: Side, k: Side, columns: int
-) -> BlockSet:
-    """Copy the templates' cells to all their strip pairs."""
-    templates = len(classified.sample[0])
-    order = np.argsort(cells.template, kind="stable")
-    cells, contents = cells.take(order), contents[order]
-    count = np.bincount(cells.template, minlength=templates)
-    first = np.cumsum(count) - count
-    # Blocks relative to the sample's first block.
-    row = q.cell_block[cells.q] - _first_block(q)[classified.sample[0]][cells.template]
-    column = k.cell_block[cells.k] - _first_block(k)[classified.sample[1]][cells.template]
-    sizes = count[classified.template_of]
-    base = _first_block(q)[classified.mixed[0]] * columns + _first_block(k)[classified.mixed[1]]
-    strip_pair, at = ranges(first[classified.template_of], sizes)
-    return BlockSet((row * columns + column)[at] + base[strip_pair], contents[at])
+@dataclass(frozen=True, eq=False)
+class _Alike:
+    """Pairs of pieces in which the rule holds for some tokens, or may, by their contents.
+
+    A part of the rule matters where its value differs and no part above it is decided without it.
+    The other parts below one that matters are neutral: always true under `and`, never under `or`.
+
+    Attributes:
+        at: [pairs] place among the pairs that were asked for.
+        q: [pairs] piece of queries.
+        k: [pairs] piece of keys.
+        kind: [pairs] number of the content; pairs of one kind have equal contents.
+        sample: [kinds] a pair of each kind.
+        matters: Where a part of the rule matters, [kinds] each.
+    """
+
+    at: Int64
+    q: Int64
+    k: Int64
+    kind: Int64
+    sample: Int64
+    matters: dict[Expr, Bool]
 
 
-def _first_block(side: Side) -> Int64:
-    return side.cell_block[side.cell_ptr[:-1]]
-
-
-def _area(cells: CellPairs, q: Side, k: Side) -> Int64:
-    rows = (q.cell_stop - q.cell_start)[cells.q]
-    return rows * (k.cell_stop - k.cell_start)[cells.k]
-
-
-class _MixedEvaluator:
-    def __init__(
-        self, rule: Expr, constants: Mapping[str, Float], q: Side, k: Side, pool: Pool
-    ) -> None:
-        self.rule = rule
-        self.constants = constants
-        self.q = q
-        self.k = k
-        self.pool = pool
-        self.linear = q.linear & k.linear
-
-    def numbers(self, pairs: CellPairs) -> Int64:
-        """[pairs] number of each content in the pool, -1 where nothing attends."""
-        same = self.repeats(pairs)
-        if same is None:
-            return self.contents(pairs)
-        some, kind = same
-        return self.contents(pairs.take(some))[kind]
-
-    def contents(self, pairs: CellPairs) -> Int64:
-        numbers = np.full(len(pairs), -1, np.int64)
-        step = max(1, 16 * CHUNK_BITS // (self.pool.block_m * self.pool.words * 32))
-        for start in range(0, len(pairs), step):
-            part = pairs.take(slice(start, start + step))
-            sides = self._sides(part)
-            frame = self.pool.rectangle_bits(*sides)
-            bits = self.bits(self.rule, part) & frame
-            some = bits.any(axis=(1, 2))
-            every = (bits == frame).all(axis=(1, 2))
-            part_numbers = np.full(len(part), -1, np.int64)
-            part_numbers[every] = self.pool.rectangles(*(side[every] for side in sides))
-            partly = some & ~every
-            if partly.any():
-                part_numbers[partly] = self.pool.add(bits[partly])
-            numbers[start : start + step] = part_numbers
-        return numbers
-
-    def repeats(self, pairs: CellPairs) -> tuple[Int64, Int64] | None:
-        """Return one pair of each kind with equal bits, and the kind of each pair, if known."""
-        axes = self.rule.names() - set(self.constants)
-        if not all(word[0] == "r" and word[1:] in self.linear for word in axes):
-            return None
-        columns = [*self._sides(pairs), *(self._origin(word[1:], pairs) for word in sorted(axes))]
-        if self.constants:
-            columns.append(unique_rows(self.constants.values())[1][pairs.template])
-        return unique_rows(columns)
-
-    def bits(self, node: Expr, pairs: CellPairs) -> Words:
-        """[pairs, block_m or 1, words] bits, not yet cut to the cells."""
-        names = node.names() - set(self.constants)
-        if not any(word[0] in "kr" for word in names):
-            return self._queries_only(node, pairs)
-        if not any(word[0] in "qr" for word in names):
-            return self._keys_only(node, pairs)
-        if all(word[0] == "r" for word in names) and len(names) == 1:
-            axis = next(iter(names))[1:]
-            if axis in self.linear:
-                return self._diagonals(node, axis, pairs)
-        axes = {word[1:] for word in names}
-        if len(axes) == 1 and axes <= {"t", "y", "x"}:
-            tabulated = self._tabulated(node, next(iter(axes)), pairs)
-            if tabulated is not None:
-                return tabulated
-        if node.op == "and":
-            return self.bits(node.args[0], pairs) & self.bits(node.args[1], pairs)
-        if node.op == "or":
-            return self.bits(node.args[0], pairs) | self.bits(node.args[1], pairs)
-        if node.op == "not":
-            return ~self.bits(node.args[0], pairs)
-        return self._pair_by_pair(node, pairs)
-
-    def _queries_only(self, node: Expr, pairs: CellPairs) -> Words:
-        values = self._values(node, pairs, rows=True, columns=False)
-        truth = np.broadcast_to(evaluate(node, values), (len(pairs), self.pool.block_m, 1)).astype(
-            np.bool_
-        )
-        return np.where(truth, np.uint32(0xFFFFFFFF), np.uint32(0))
-
-    def _keys_only(self, node: Expr, pairs: CellPairs) -> Words:
-        values = self._values(node, pairs, rows=False, columns=True)
-        shape = (len(pairs), 1, self.pool.block_n)
-        return pack_bits(np.broadcast_to(evaluate(node, values), shape).astype(np.bool_))
-
-    def _diagonals(self, node: Expr, axis: str, pairs: CellPairs) -> Words:
-        m, n = self.pool.block_m, self.pool.block_n
-        distance = self._origin(axis, pairs)[:, None] - np.arange(1 - m, n)
-        values: dict[str, Value] = {f"r{axis}": distance.astype(np.float64)}
-        values |= {w: v[pairs.template][:, None] for w, v in self.constants.items()}
-        truth = np.broadcast_to(evaluate(node, values), distance.shape).astype(np.bool_)
-        # Row i of a block reads the diagonals from the i-th place before the last start on.
-        return pack_bits(sliding_window_view(truth, n, axis=1)[:, ::-1])
-
-    def _tabulated(self, node: Expr, axis: str, pairs: CellPairs) -> Words | None:
-        """Evaluate every value of the axis on the queries' side, then look rows up."""
-        m, n = self.pool.block_m, self.pool.block_n
-        inner = [word for word in self.constants if word in node.names()]
-        columns = [self.constants[word][pairs.template] for word in inner]
-        some, entry = unique_rows([pairs.k, *columns])
-        at = self.q.at.axis(axis)[self._tokens(self.q, pairs.q, m)]
-        low = int(at.min())
-        size = int(at.max()) - low + 1
-        if len(some) * size > len(pairs) * m:
-            return None
-        sample = pairs.take(some)
-        known: dict[str, Value] = {
-            w: self.constants[w][sample.template][:, None, None] for w in inner
+class _Rule:
+    def __init__(self, rule: Expr, known: Coordinates) -> None:
+        self.rule = known.along_one(_without_choices(rule))
+        self.known = known
+        self.q, self.k = known.sides["q"], known.sides["k"]
+        self.words = -(-self.k.size // 64)
+        parts = {self.rule}
+        for node in reversed(list(self.rule.walk())):
+            if node in parts and node.op in JOINS:
+                parts.update(node.args)
+        self.parts = [node for node in self.rule.walk() if node in parts]
+        self.joins = [node for node in self.parts if node.op in JOINS]
+        self.atoms = {
+            node: Atom(node, known) for node in self.parts if node.op not in (*JOINS, "truth")
         }
-        known[f"q{axis}"] = (np.arange(size) + low).astype(np.float64)[None, :, None]
-        tokens = self._tokens(self.k, sample.k, n)
-        known[f"k{axis}"] = self.k.at.axis(axis)[tokens].astype(np.float64)[:, None, :]
-        known[f"r{axis}"] = known[f"q{axis}"] - known[f"k{axis}"]
-        truth = np.broadcast_to(evaluate(node, known), (len(some), size, n)).astype(np.bool_)
-        table = pack_bits(truth).reshape(-1, self.pool.words)
-        return table.take(entry.reshape(-1, 1) * size + (at - low), axis=0)
 
-    def _pair_by_pair(self, node: Expr, pairs: CellPairs) -> Words:
-        m, n = self.pool.block_m, self.pool.block_n
-        out = np.empty((len(pairs), m, self.pool.words), np.uint32)
-        step = max(1, CHUNK_BITS // 64 // (m * n))
-        for start in range(0, len(pairs), step):
-            part = pairs.take(slice(start, start + step))
-            values = self._values(node, part, rows=True, columns=True)
-            truth = np.broadcast_to(evaluate(node, values), (len(part), m, n))
-            out[start : start + step] = pack_bits(truth.astype(np.bool_))
+    def contents(self) -> Contents:
+        """Find the contents of all pairs of pieces, of each kind of groups' pairs once."""
+        q, k = self.q.groups, self.k.groups
+        found = []
+        step = max(1, MAX_PAIRS // len(k))
+        for first in range(0, len(q), step):
+            rows = np.arange(first, min(first + step, len(q)))
+            every = np.repeat(rows, len(k)), np.tile(np.arange(len(k)), len(rows))
+            groups = self.alike(*every, q, k)
+            size = np.cumsum((q.count[groups.q] * k.count[groups.k])[groups.sample])
+            cuts = np.flatnonzero(np.diff(size // MAX_PAIRS)) + 1
+            found += [self.copied(groups, kinds) for kinds in np.split(np.arange(len(size)), cuts)]
+        start = np.cumsum([0, *(len(part.bits) for part in found)])
+        return Contents(
+            q=np.concatenate([part.q for part in found]),
+            k=np.concatenate([part.k for part in found]),
+            content=np.concatenate(
+                [part.content + before for part, before in zip(found, start, strict=False)]
+            ),
+            bits=np.concatenate([part.bits for part in found]),
+        )
+
+    def copied(self, groups: _Alike, kinds: Int64) -> Contents:
+        """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others."""
+        q, k = self.q.groups, self.k.groups
+        sample = groups.sample[kinds]
+        a, b = groups.q[sample], groups.k[sample]
+        owner, row = ranges(q.pointer[a], q.count[a])
+        one, column = ranges(k.pointer[b][owner], k.count[b][owner])
+        row, owner = row[one], owner[one]
+        some, content, bits = self.evaluated(row, column)
+        owner = owner[some]
+        count = np.bincount(owner, minlength=len(kinds))
+        below, right = row[some] - q.pointer[a][owner], column[some] - k.pointer[b][owner]
+        pairs = np.flatnonzero(np.isin(groups.kind, kinds))
+        kind = np.searchsorted(kinds, groups.kind[pairs])
+        copy, entry = ranges((np.cumsum(count) - count)[kind], count[kind])
+        return Contents(
+            q=q.pointer[groups.q[pairs]][copy] + below[entry],
+            k=k.pointer[groups.k[pairs]][copy] + right[entry],
+            content=content[entry],
+            bits=bits,
+        )
+
+    def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> dict[Expr, Interval]:
+        """Bound every part of the rule on pairs of pieces; index arrays may broadcast."""
+        boxes = self.known.bounds(self.rule.names(), q, k, q_side, k_side)
+        return bound_nodes(self.rule, boxes)
+
+    def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> _Alike:
+        """Find the pairs of pieces in which the rule may hold, and those with equal contents."""
+        bounds = self.bounds(q, k, q_side, k_side)
+        possible = np.broadcast_to(bounds[self.rule][1] > 0, q.shape)
+        at = np.flatnonzero(possible)
+        q, k = q[at], k[at]
+        differs = {
+            node: np.broadcast_to((low <= 0) & (high > 0), possible.shape)[at]
+            for node, (low, high) in bounds.items()
+            if node in self.atoms or node.op in JOINS or node is self.rule
+        }
+        matters = {node: np.zeros(len(q), np.bool_) for node in self.parts}
+        matters[self.rule] = differs[self.rule]
+        for node in reversed(self.joins):
+            for part in node.args:
+                if part in differs:
+                    matters[part] = matters[part] | matters[node] & differs[part]
+        sample, kind = np.zeros(0, np.int64), np.empty(len(q), np.int64)
+        for here in (matters[self.rule], ~matters[self.rule]):
+            pairs = np.flatnonzero(here)
+            chosen = {node: value[pairs] for node, value in matters.items()}
+            columns = self.columns(q[pairs], k[pairs], q_side, k_side, chosen)
+            first, number = unique_rows(columns)
+            kind[pairs] = len(sample) + number
+            sample = np.concatenate([sample, pairs[first]])
+        return _Alike(
+            at, q, k, kind, sample, {node: value[sample] for node, value in matters.items()}
+        )
+
+    def columns(
+        self, q: Int64, k: Int64, q_side: Side, k_side: Side, matters: dict[Expr, Bool]
+    ) -> Iterator[Int64]:
+        """Iterate over what decides the content of pairs of pieces."""
+        yield q_side.cut[q] * (int(k_side.cut.max()) + 1) + k_side.cut[k]
+        for start in range(0, len(self.joins), 62):
+            column = np.zeros(len(q), np.int64)
+            for bit, node in enumerate(self.joins[start : start + 62]):
+                column |= matters[node].astype(np.int64) << bit
+            yield column
+        for node, atom in self.atoms.items():
+            chosen = np.flatnonzero(matters[node])
+            if len(chosen):
+                column = np.full(len(q), -1, np.int64)
+                column[chosen] = atom.kinds(q[chosen], k[chosen], q_side, k_side)
+                yield column
+
+    def evaluated(self, q: Int64, k: Int64) -> tuple[Int64, Int64, Words]:
+        """Find the contents of pairs of pieces.
+
+        Returns:
+            The places of the pairs that have one, their contents, and the contents' bits.
+        """
+        alike = self.alike(q, k, self.q, self.k)
+        content, bits = self.distinct_bits(alike)
+        content = content[alike.kind]
+        some = np.flatnonzero(content >= 0)
+        return alike.at[some], content[some], bits
+
+    def distinct_bits(self, alike: _Alike) -> tuple[Int64, Words]:
+        """Evaluate a pair of each kind: its content, -1 where empty, and the contents' bits."""
+        q, k = alike.q[alike.sample], alike.k[alike.sample]
+        content = np.full(len(q), -1, np.int64)
+        step = max(1, MAX_BITS // (self.q.size * self.k.size))
+        stored = [np.zeros((0, self.q.size, self.words), np.uint64)]
+        count = 0
+        order = self.by_key_pattern(k, alike.matters)
+        for first in range(0, len(order), BATCH * step):
+            batch = order[first : first + BATCH * step]
+            bits = np.empty((len(batch), self.q.size, self.words), np.uint64)
+
+            def fill(start: int, batch: Int64 = batch, bits: Words = bits) -> None:
+                chosen = batch[start : start + step]
+                matters = {node: value[chosen] for node, value in alike.matters.items()}
+                bits[start : start + step] = self.inside(q[chosen], k[chosen])
+                here = np.flatnonzero(matters[self.rule])
+                if len(here):
+                    bits[start + here] &= self.bits(self.rule, q[chosen], k[chosen], matters, here)
+
+            spread(fill, range(0, len(batch), step))
+            some = np.flatnonzero(bits.any(axis=(1, 2)))
+            first_of, place = distinct(_as_rows(bits[some]))
+            content[batch[some]] = count + place
+            stored.append(bits[some[first_of]])
+            count += len(first_of)
+        return content, np.concatenate(stored)
+
+    def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
+        """Order pairs so that those with one pattern of keys are neighbours."""
+        used = [atom for node, atom in self.atoms.items() if matters[node].any()]
+        patterns = [atom.patterns("k", self.k).of for atom in used if atom.is_indexed]
+        if not patterns:
+            return np.arange(len(k))
+        return np.argsort(unique_rows(patterns)[1][k], kind="stable")
+
+    def inside(self, q: Int64, k: Int64) -> Words:
+        """[pairs, size of q, words] which pairs of tokens lie in the pieces."""
+        bits = np.full((len(q), self.q.size, self.words), ~np.uint64(0))
+        rows, columns = self.q.lengths[q], self.k.lengths[k]
+        short = np.flatnonzero((rows < self.q.size) | (columns < self.words * 64))
+        if len(short):
+            in_rows = np.arange(self.q.size) < rows[short, None]
+            in_columns = packed(np.arange(self.k.size) < columns[short, None])
+            bits[short] = np.where(in_rows[:, :, None], in_columns[:, None, :], np.uint64(0))
+        return bits
+
+    def bits(
+        self, node: Expr, q: Int64, k: Int64, matters: dict[Expr, Bool], chosen: Int64
+    ) -> Words:
+        """[chosen, size of q, words] values of a part in chosen pairs, in which it matters."""
+        if node in self.atoms:
+            return self.atoms[node].bits(q[chosen], k[chosen])
+        if node.op == "not":
+            return ~self.bits(node.args[0], q, k, matters, chosen)
+        join = np.bitwise_and if node.op == "and" else np.bitwise_or
+        neutral = ~np.uint64(0) if node.op == "and" else np.uint64(0)
+        out = np.full((len(chosen), self.q.size, self.words), neutral)
+        for part in node.args:
+            here = np.flatnonzero(matters[part][chosen])
+            if len(here) == len(chosen):
+                join(out, self.bits(part, q, k, matters, chosen), out=out)
+            elif len(here):
+                out[here] = join(out[here], self.bits(part, q, k, matters, chosen[here]))
         return out
 
-    def _values(
-        self, node: Expr, pairs: CellPairs, *, rows: bool, columns: bool
-    ) -> dict[str, Value]:
-        values: dict[str, Value] = {}
-        q = self._tokens(self.q, pairs.q, self.pool.block_m)[:, :, None] if rows else None
-        k = self._tokens(self.k, pairs.k, self.pool.block_n)[:, None, :] if columns else None
-        for word in node.names():
-            if word in self.constants:
-                values[word] = self.constants[word][pairs.template][:, None, None]
-            elif word[0] == "q":
-                values[word] = self.q.at.axis(word[1:])[q].astype(np.float64)
-            elif word[0] == "k":
-                values[word] = self.k.at.axis(word[1:])[k].astype(np.float64)
-            else:
-                axis = word[1:]
-                distance = self.q.at.axis(axis)[q] - self.k.at.axis(axis)[k]
-                values[word] = distance.astype(np.float64)
-        return values
 
-    def _tokens(self, side: Side, cells: Int64, size: int) -> Int64:
-        """[cells, size] positions of a block's tokens; those outside the cell are clamped."""
-        places = side.cell_block[cells][:, None] * side.block + np.arange(size)
-        return np.clip(places, side.cell_start[cells][:, None], side.cell_stop[cells][:, None] - 1)
+def _as_rows(bits: Words) -> NDArray[np.uint32]:
+    return bits.view(np.uint32).reshape(len(bits), 2 * bits.shape[1] * bits.shape[2])
 
-    def _origin(self, axis: str, pairs: CellPairs) -> Int64:
-        """[pairs] distance along a line between the first places of the blocks."""
-        at_q = self.q.at.axis(axis)[self.q.cell_start] - self.q.cell_low
-        at_k = self.k.at.axis(axis)[self.k.cell_start] - self.k.cell_low
-        return at_q[pairs.q] - at_k[pairs.k]
 
-    def _sides(self, pairs: CellPairs) -> tuple[Int64, Int64, Int64, Int64]:
-        """[pairs] top, bottom, left and right of the pairs in their blocks."""
-        q, k = self.q, self.k
-        return q.cell_low[pairs.q], q.cell_high[pairs.q], k.cell_low[pairs.k], k.cell_high[pairs.k]
+def _without_choices(rule: Expr) -> Expr:
+    """Replace `where` between truth values by `and`, `or` and `not`."""
+    done: dict[Expr, Expr] = {}
+    truths: set[Expr] = set()
+    for node in rule.walk():
+        args = tuple(done[argument] for argument in node.args)
+        chooses = node.op == "where" and node.args[1] in truths
+        if chooses or node.op in (*JOINS, *COMPARISONS, "truth"):
+            truths.add(node)
+        if chooses:
+            done[node] = args[0] & args[1] | ~args[0] & args[2]
+        else:
+            done[node] = Expr(node.op, args, node.value)
+    return done[rule]

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.maskgen.compiler.blocks import TABLE, ascending, ranked, starts, unique_rows
+from radialbench.maskgen.compiler.blocks import TABLE, distinct, ranked, sorted_pairs, unique_rows
 
 WHOLE = st.integers(-3, 3) | st.integers(-(2**32), 2**32)
 ROWS = st.lists(st.tuples(WHOLE, st.sampled_from([0.5, -1.0, 2**40]), WHOLE, WHOLE), max_size=30)
@@ -19,15 +19,29 @@ def test_kinds_are_the_distinct_rows(rows: list[tuple[int, float, int, int]]) ->
 
 @given(st.lists(st.integers(0, 50), max_size=30), st.sampled_from([51, 51 * 30 * TABLE]))
 def test_ranked_by_table_and_by_sort(values: list[int], below: int) -> None:
-    distinct, place = ranked(np.array(values, np.int64), below)
-    assert distinct.tolist() == sorted(set(values))
-    assert distinct[place].tolist() == values
+    some, place = ranked(np.array(values, np.int64), below)
+    assert some.tolist() == sorted(set(values))
+    assert some[place].tolist() == values
 
 
-@given(st.lists(st.integers(-5, 5), max_size=30))
-def test_ascending_and_starts(values: list[int]) -> None:
-    numbers = np.array(values, np.int64)
-    assert ascending(numbers).tolist() == sorted(set(values))
-    assert numbers.tolist() == values
-    expected = [at == 0 or values[at] != values[at - 1] for at in range(len(values))]
-    assert starts(numbers).tolist() == expected
+@given(st.lists(st.tuples(*[st.integers(0, 2**32 - 1)] * 3), max_size=30))
+def test_distinct_rows(rows: list[tuple[int, int, int]]) -> None:
+    table = np.array(rows, np.uint32).reshape(-1, 3)
+    some, kind = distinct(table)
+    assert [rows[some[number]] for number in kind] == rows
+    assert len(some) == len(set(rows))
+
+
+def test_rows_of_one_hash_are_told_apart() -> None:
+    """The hash of 64-bit words does not see which of two highest bits is set."""
+    rows = np.array([[2**63, 0], [0, 2**63]], np.uint64)
+    some, kind = distinct(rows)
+    assert (rows[some][kind] == rows).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**30)), max_size=30))
+def test_pairs_are_sorted(pairs: list[tuple[int, int]]) -> None:
+    pairs = list(dict(pairs).items())
+    key, content = (np.array([pair[at] for pair in pairs], np.int64) for at in (0, 1))
+    found = sorted_pairs(key, content)
+    assert list(zip(*(part.tolist() for part in found), strict=True)) == sorted(pairs)

@@ -229,7 +229,7 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("radail", "unknown mask 'radail'; did you mean 'radial'?"),
         ("radial:wan", "unknown preset of radial 'wan'; known: none."),
         ("radial_blocks:wann", "unknown preset of radial_blocks 'wann'; did you mean 'wan'?"),
-        ("", "unknown mask ''; known: block_causal, dense, harmonic"),
+        ("", "unknown mask ''; known: block_causal, causal_chunks, dense"),
         ("x" * 5_000, f"unknown mask '{'x' * 80}'; known: "),
     ],
 )
