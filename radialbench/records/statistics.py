@@ -30,6 +30,9 @@ INDEPENDENT_ERRORS = "independent errors"
 BOOTSTRAP = "bootstrap"
 EXACT = "exact"
 
+MAX_LAG = 400
+"""Samples over which autocorrelations are added."""
+
 RESAMPLES = 1000
 SEED = 0
 
@@ -137,12 +140,13 @@ def estimate_median(samples: Sequence[float], effective: float = inf) -> Estimat
     rank = interval_rank(count)
     if not rank:
         return Estimate(middle)
-    wider = 1.0
+    low, high = ordered[rank - 1], ordered[-rank]
     if effective < count:
         few = max(FEW, int(effective))
         rank = max(1, interval_rank(few) * (count + 1) // (few + 1))
         wider = sqrt(max(1.0, FEW / effective))
-    low, high = (middle + wider * (ordered[end] - middle) for end in (rank - 1, -rank))
+        low = min(low, middle + wider * (ordered[rank - 1] - middle))
+        high = max(high, middle + wider * (ordered[-rank] - middle))
     return Estimate(middle, low, high, ORDER_STATISTICS)
 
 
@@ -158,7 +162,7 @@ def effective_size(samples: Sequence[float]) -> float:
     signs = [(one > middle) - (one < middle) for one in samples]
     power = sum(map(abs, signs))
     time = -1.0
-    for lag in range(0, count - 1 if power else 0, 2):
+    for lag in range(0, min(count - 1, MAX_LAG) if power else 0, 2):
         products = (sum(map(mul, signs, signs[lag + more :])) for more in (0, 1))
         pair = sum(products) / power
         if pair <= 0:

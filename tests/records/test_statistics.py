@@ -254,3 +254,6 @@ def test_few_independent_samples_have_a_wider_interval() -> None:
     assert estimate_median(samples, 16).ends == (24, 78)
     assert estimate_median(samples, 4).ends == (-3, 105)
     assert estimate_median(samples[:5], 3).ends is None
+    for count in range(6, 40):
+        alone, together = (estimate_median(samples[:count], size) for size in (math.inf, count - 1))
+        assert together.half_width >= alone.half_width
