@@ -4,15 +4,24 @@ import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from torch import Tensor
+
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
 from radialbench.kernels.device_table import permutation
-from radialbench.kernels.measure.accuracy import Expected, Inputs, expected, make_inputs
+from radialbench.kernels.measure.accuracy import (
+    Expected,
+    Inputs,
+    checksums,
+    expected,
+    make_inputs,
+)
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.compiler import compile_mask
@@ -117,6 +126,23 @@ def table_stats(table: BlockTable, problem: Problem, compile_ms: float) -> Table
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """q, k and v in one token order.
+
+    Attributes:
+        inputs: The tensors.
+        permute_ms: Milliseconds to get there and back.
+        index: [seq_len] the raster token at each position; None in raster order.
+        sums: Their checksums.
+    """
+
+    inputs: Inputs
+    permute_ms: float
+    index: Tensor | None
+    sums: tuple[int, ...]
+
+
 class Workbench:
     """What cases share: where they run, their tables, and the tensors of the last shape.
 
@@ -136,7 +162,7 @@ class Workbench:
         self.tables = Tables(folder)
         self.backends = backends
         self._shape: object = None
-        self._inputs: dict[TokenOrder, tuple[Inputs, float]] = {}
+        self._inputs: dict[TokenOrder, _Kept] = {}
         self._expected: dict[Any, Expected] = {}
 
     def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
@@ -148,11 +174,27 @@ class Workbench:
             self._expected.clear()
             self._shape = shape
         if not self._inputs:
-            self._inputs[TokenOrder()] = make_inputs(problem, device=device), 0.0
+            raster = make_inputs(problem, device=device)
+            self._inputs[TokenOrder()] = _Kept(raster, 0.0, None, checksums(raster))
         if table.order not in self._inputs:
-            raster, _ = self._inputs[TokenOrder()]
+            raster = self._inputs[TokenOrder()].inputs
             self._inputs[table.order] = _ordered(raster, table, device)
-        return self._inputs[table.order]
+        kept = self._inputs[table.order]
+        return kept.inputs, kept.permute_ms
+
+    def restore_inputs(self, problem: Problem, device: str) -> list[str]:
+        """Return which of q, k and v were written to, in any order; all are as they were made."""
+        changed: set[str] = set()
+        raster: Inputs | None = None
+        for kept in self._inputs.values():
+            sums = zip("qkv", kept.sums, checksums(kept.inputs), strict=True)
+            names = {name for name, made, now in sums if made != now}
+            if names:
+                raster = raster or make_inputs(problem, device=device)
+                for tensor, made in zip(kept.inputs, raster, strict=True):
+                    tensor.copy_(made if kept.index is None else made.index_select(2, kept.index))
+            changed |= names
+        return sorted(changed, key="qkv".index)
 
     def expected(self, problem: Problem, table: BlockTable, device: str) -> Expected:
         """Return the result by the definition for those inputs, whatever the blocks.
@@ -168,7 +210,7 @@ class Workbench:
         return self._expected[key]
 
 
-def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, float]:
+def _ordered(raster: Inputs, table: BlockTable, device: str) -> _Kept:
     """Permute q, k, v into the table's order; time that and the output's permutation back."""
     there, back = permutation(table, device=device)
 
@@ -184,7 +226,7 @@ def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, fl
         warmups=1,
         clock=clock_of(device),
     )
-    return ordered, timing.median_ms
+    return _Kept(ordered, timing.median_ms, there, checksums(ordered))
 
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
