@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from radialbench.commands.options import (
     checker,
 )
 from radialbench.errors import ReportError, SuiteError
+from radialbench.writing import is_output, write_files
 
 if TYPE_CHECKING:
     from radialbench.reports.check.verdict import CheckResult
@@ -100,7 +100,9 @@ def check(
     out: Annotated[
         list[str] | None,
         typer.Option(
-            *("--out", "-o"), metavar="FORMAT=FILE", help="Write a format to a file; repeatable."
+            *("--out", "-o"),
+            metavar="FORMAT=FILE",
+            help="Write a format to a file, or - for standard output; repeatable.",
         ),
     ] = None,
 ) -> None:
@@ -151,7 +153,8 @@ def check(
         files = _output_files(out or [], keep=(current, baseline))
         result = mark_unrepeated(compare_files(current, baseline, in_turn=False))
     _write_files({path: load_check_format(name)(result) for path, name in files.items()})
-    typer.echo(at_width(format, load_check_format(format))(result), nl=False)
+    text = at_width(format, load_check_format(format))(result)
+    typer.echo(text, nl=False, err=any(map(is_output, files)))
     raise typer.Exit(_exit_code(result, allow_missing=allow_missing))
 
 
@@ -230,19 +233,12 @@ def _write_files(texts: Mapping[Path, str]) -> None:
     Raises:
         ReportError: One cannot be written.
     """
-    parts = {path: path.with_name(f"{path.name}.part") for path in texts}
-    path = Path()
     try:
-        for path, text in texts.items():
-            parts[path].write_text(text, encoding="utf-8")
-        for path, part in parts.items():
-            part.replace(path)
+        write_files({path: text.encode() for path, text in texts.items()})
     except OSError as error:
-        for part in parts.values():
-            with suppress(OSError):
-                part.unlink()
         raise ReportError(
-            f"cannot write {path}: {error.strerror or error}; choose another file with --out"
+            f"cannot write {error.filename}: {error.strerror or error}; choose another file with "
+            "--out"
         ) from None
 
 
@@ -357,7 +353,9 @@ def _check_offline(
         if targets:
             write_offline(targets[one.now.head.suite], one.now)
     _write_files({path: offline_text.render_offline(name, checked) for path, name in files.items()})
-    typer.echo(offline_text.render_offline(format, checked), nl=False)
+    printed = (*targets.values(), *files)
+    text = offline_text.render_offline(format, checked)
+    typer.echo(text, nl=False, err=any(map(is_output, printed)))
     every = [verdict for one in checked for verdict in one.verdicts or ()]
     return offline_exit_code(every, allow_missing=allow_missing, strict=strict)
 

@@ -45,7 +45,7 @@ def report(
     as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
     from radialbench.reports.check.verdict import mark_unrepeated
-    from radialbench.reports.files import parquet_bytes, write_page, write_report
+    from radialbench.reports.files import write_page, write_parquet, write_report
     from radialbench.reports.formats import load_format
     from radialbench.reports.summary import load_summary, results_file
 
@@ -65,7 +65,7 @@ def report(
     if summary.check:
         summary = replace(summary, check=mark_unrepeated(summary.check))
     if out and out.suffix == ".parquet":
-        out.write_bytes(parquet_bytes(summary))
+        write_parquet(summary, out)
         typer.echo(f"{len(summary.rows):,} cases: {out}")
         return
     written = ""

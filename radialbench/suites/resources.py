@@ -1,6 +1,5 @@
 """What cases need: block tables, tensors, the result by the definition, and memory."""
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Environment, TableStats
+from radialbench.writing import replacement
 
 PERMUTE_SECONDS = 0.2
 ROWS = {"cpu": 1024, "cuda": 4096}
@@ -79,11 +79,8 @@ def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelCo
     timed = _read(folder, key)
     if timed is None:
         timed = _compiled(mask, grid, config)
-        path = _path(folder, key)
-        # Whole or not at all: another process may read it at any moment.
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(pickle.dumps(timed, pickle.HIGHEST_PROTOCOL))
-        part.replace(path)
+        with replacement(_path(folder, key)) as file:
+            pickle.dump(timed, file, pickle.HIGHEST_PROTOCOL)
     return timed[0]
 
 

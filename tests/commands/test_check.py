@@ -124,6 +124,15 @@ def test_forms_go_to_files(
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_form_goes_to_standard_output_and_the_summary_to_the_other(
+    before: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert check(monkeypatch, before, "--baseline", before, "-o", "json=-") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["counts"]["regressed"] == 0
+    assert "pass" in err
+
+
 def test_missing_cases_are_2_unless_allowed(
     before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -9,8 +9,9 @@ from radialbench.errors import RecordError, ReportError
 from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
 from radialbench.records.result import RETRYABLE, Environment, Record
-from radialbench.records.store import numbered_lines, record_of, write_bytes
+from radialbench.records.store import numbered_lines, record_of, write_errors
 from radialbench.reports.text import join_and, printable
+from radialbench.writing import locked, replacement
 
 Key = tuple[str, str, str, str]
 
@@ -24,7 +25,7 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
 
     Each line is a record with one more key, `baseline`, that holds the reason. The file is created
     if it does not exist, sorted, so that a difference in git shows the cases that changed, and
-    replaced whole or not at all.
+    replaced whole or not at all; updates at the same time wait for each other.
 
     Args:
         path: The baseline.
@@ -47,13 +48,12 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
                 f"{printable(record.case)} is {record.status}: in a baseline it would let the same "
                 "fault pass. Measure it again, or leave it out"
             )
-    lines = _lines(path) if path.exists() else {}
-    replaced = len(lines.keys() & latest.keys())
-    lines |= {key: _line(record, reason.strip()) for key, record in latest.items()}
-    try:
-        write_bytes(path, [lines[key] for key in sorted(lines)])
-    except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror or error}") from None
+    with write_errors(path, "choose another file with --out", ReportError), locked(path):
+        lines = _lines(path) if path.is_file() else {}
+        replaced = len(lines.keys() & latest.keys())
+        lines |= {key: _line(record, reason.strip()) for key, record in latest.items()}
+        with replacement(path) as file:
+            file.writelines(lines[key] for key in sorted(lines))
     return replaced, len(latest) - replaced
 
 
