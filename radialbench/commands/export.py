@@ -117,6 +117,7 @@ def table(
     size: options.Size = None,
     grid: options.Grid = None,
     set: options.Settings = None,
+    tables: options.Tables = None,
     empty_rows: options.EmptyRows = None,
     block_m: options.BlockM = 128,
     block_n: options.BlockN = 128,
@@ -128,7 +129,7 @@ def table(
 
     load_exporter(format)
     where = options.scene(model, size, grid)
-    spec = options.chosen_mask(mask, set, empty_rows)
+    spec = options.chosen_mask(mask, set, empty_rows, tables)
     made, seconds = options.compiled(spec, where, block_m, block_n)
     settings = {"partial": "full"} if fill_partial else {}
     settings |= {"arch": arch} if arch is not None else {}

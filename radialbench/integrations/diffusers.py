@@ -17,7 +17,8 @@ from radialbench.integrations.models import kind_of
 from radialbench.integrations.module import RadialAttention
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.spec import MaskSpec
 
 OLDEST = (0, 36)
 """The first version of diffusers that is supported."""

@@ -16,7 +16,8 @@ from radialbench.integrations.prepared import (
     prepare,
 )
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
 from radialbench.records.lookup import ConfigChoice
 

@@ -16,7 +16,8 @@ from radialbench.kernels.select import default_config, run_reasons, select_kerne
 from radialbench.kernels.tuned import device_name, find_config
 from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import BLOCKS, GroupedHeads, KernelConfig, Problem

@@ -30,8 +30,9 @@ def known_mask(mask: MaskIdentity) -> MaskSpec | None:
     """Return a mask of the library; None unless its fingerprint is that of the run."""
     if mask.definition not in mask_names():
         return None
+    params = {word: value for word, value in mask.params.items() if not isinstance(value, str)}
     try:
-        spec = load_mask(mask.definition, empty_rows=mask.empty_rows).with_params(**mask.params)
+        spec = load_mask(mask.definition, empty_rows=mask.empty_rows).with_params(**params)
     except RadialBenchError:
         return None
     return spec if spec.fingerprint == mask.fingerprint else None

@@ -17,7 +17,7 @@ from radialbench.errors import BackendError, GridError, RecordError, SpecError
 from radialbench.integrations.module import RadialAttention, radial_attention
 from radialbench.integrations.prepared import Shape
 from radialbench.kernels import tuned
-from radialbench.maskgen.language.spec import HeadPlan
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.library import parse_head_plan, parse_mask
 from radialbench.records.problem import KernelConfig
 from tests.integrations.raster import raster_mask

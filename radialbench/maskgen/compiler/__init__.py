@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.compiler.bind import BoundMask, bind
+from radialbench.errors import SpecError
+from radialbench.maskgen.compiler.bind import bind
 from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_pairs
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
@@ -17,7 +17,8 @@ from radialbench.maskgen.compiler.sides import MAX_SIDE, whole_blocks
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, join, name
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import (
     AllOf,
     AnyOf,
@@ -41,7 +42,7 @@ def compile_mask(
     block_m: int = 128,
     block_n: int = 128,
     *,
-    tables: Mapping[str, Bool] | None = None,
+    tables: Mapping[str, Any] | None = None,
 ) -> BlockTable:
     """Compile a mask into the blocks that a kernel visits, exactly.
 
@@ -52,8 +53,8 @@ def compile_mask(
         grid: Token layout.
         block_m: Query tokens of a block, 1 to 8,192.
         block_n: Key tokens of a block, 1 to 8,192.
-        tables: Block tables of the mask by name: [blocks, blocks] booleans over the
-            whole sequence in the mask's order, in blocks of the size the mask states.
+        tables: Block tables of the mask by name, beside those that it has; see
+            `MaskSpec.with_tables`.
 
     Raises:
         SpecError: A token would attend nothing, an operation is undefined for some token, or a
@@ -64,8 +65,8 @@ def compile_mask(
         if not whole or not 1 <= block <= MAX_SIDE:
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
     _reuse_memory()
-    spec = as_spec(mask)
-    return _Compiler(bind(spec, grid), block_m, block_n, tables or {}).table(spec.identity)
+    spec = as_spec(mask).with_tables(tables or {})
+    return _Compiler(spec, grid, block_m, block_n).table(spec.identity)
 
 
 def compile_heads(
@@ -97,13 +98,11 @@ def _reuse_memory() -> None:
 
 
 class _Compiler:
-    def __init__(
-        self, bound: BoundMask, block_m: int, block_n: int, tables: Mapping[str, Bool]
-    ) -> None:
-        self.bound = bound
-        self.grid = bound.grid
-        self.tables = tables
-        self.at = TokenCoordinates(bound.grid, bound.order)
+    def __init__(self, spec: MaskSpec, grid: TokenGrid, block_m: int, block_n: int) -> None:
+        self.bound = bind(spec, grid)
+        self.grid = grid
+        self.tables = {table.name: table for table in spec.tables}
+        self.at = TokenCoordinates(grid, self.bound.order)
         self.q = whole_blocks(self.at, block_m)
         self.k = whole_blocks(self.at, block_n)
         self.matrices: dict[str, Matrix] = {}
@@ -138,15 +137,13 @@ class _Compiler:
 
     def input_blocks(self, word: str, block: int) -> Bool:
         if word not in self.tables:
-            raise SpecError(unknown("table", word, self.tables) + " Pass it as tables={…}")
-        count = -(-self.grid.seq_len // block)
-        blocks = np.asarray(self.tables[word])
-        if blocks.shape != (count, count) or blocks.dtype != np.bool_:
+            count = -(-self.grid.seq_len // block)
             raise SpecError(
-                f"table {word!r} must be bool [{count}, {count}] (blocks of {block} tokens), "
-                f"got {blocks.dtype} {list(blocks.shape)}"
+                f"needs the table {word!r}, bool [{count}, {count}] (blocks of {block} tokens): "
+                f"give it as tables={{{word!r}: …}} or --table {word}=FILE.npy, in a suite as "
+                "tables beside the name"
             )
-        return blocks
+        return self.tables[word].blocks_for(self.grid.seq_len, block)
 
     def table(self, mask: MaskIdentity) -> BlockTable:
         key, content, bits = self.blocks(self.rule, np.arange(len(self.q)))

@@ -17,8 +17,9 @@ from radialbench.maskgen.language.document import (
     read_document,
 )
 from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 
 FOLDER = Path(__file__).parent
 

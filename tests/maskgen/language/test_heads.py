@@ -8,7 +8,7 @@ import yaml
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.compiler import compile_heads
-from radialbench.maskgen.language.spec import HeadGroup, HeadPlan
+from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
 from radialbench.maskgen.library import is_head_plan, load_head_plan, parse_head_plan
 
 SVG = HeadPlan(
