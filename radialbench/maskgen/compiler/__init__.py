@@ -1,18 +1,18 @@
 """compile_mask: from a mask and a grid to the blocks that a kernel visits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import SpecError
+from radialbench.errors import SpecError, load_plugin
 from radialbench.maskgen.compiler.bind import bind
 from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_pairs
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
-from radialbench.maskgen.compiler.rules import contents
+from radialbench.maskgen.compiler.rules import Contents, contents
 from radialbench.maskgen.compiler.sides import MAX_SIDE, whole_blocks
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
@@ -35,6 +35,14 @@ from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
+Evaluate = Callable[[Expr, Coordinates], Contents]
+
+EVALUATORS = {
+    "cpu": "radialbench.maskgen.compiler.rules:contents",
+    "cuda": "radialbench.kernels.triton.mask_blocks:contents",
+}
+"""Functions that find the contents of blocks, by the device on which they do so."""
+
 
 def compile_mask(
     mask: MaskSpec | str | Path,
@@ -43,6 +51,7 @@ def compile_mask(
     block_n: int = 128,
     *,
     tables: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> BlockTable:
     """Compile a mask into the blocks that a kernel visits, exactly.
 
@@ -55,6 +64,7 @@ def compile_mask(
         block_n: Key tokens of a block, 1 to 8,192.
         tables: Block tables of the mask by name, beside those that it has; see
             `MaskSpec.with_tables`.
+        device: `cpu`, or `cuda`: the current GPU evaluates all pairs; the table is the same.
 
     Raises:
         SpecError: A token would attend nothing, an operation is undefined for some token, or a
@@ -66,7 +76,9 @@ def compile_mask(
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
     _reuse_memory()
     spec = as_spec(mask).with_tables(tables or {})
-    return _Compiler(spec, grid, block_m, block_n).table(spec.identity)
+    compiler = _Compiler(spec, grid, block_m, block_n)
+    compiler.evaluate = load_plugin(EVALUATORS, device, kind="device", error=SpecError)
+    return compiler.table(spec.identity)
 
 
 def compile_heads(
@@ -105,6 +117,7 @@ class _Compiler:
         self.at = TokenCoordinates(grid, self.bound.order)
         self.q = whole_blocks(self.at, block_m)
         self.k = whole_blocks(self.at, block_n)
+        self.evaluate: Evaluate = contents
         self.matrices: dict[str, Matrix] = {}
         self.rule = self.whole_rule()
 
@@ -179,7 +192,7 @@ class _Compiler:
         self, rule: Expr, rows: Int64, **axes: Int64
     ) -> tuple[Int64, Int64, NDArray[np.uint32]]:
         """Return blocks of some rows: row · columns + column, content, and the contents' bits."""
-        found = contents(rule, Coordinates(self.q.take(rows), self.k, self.matrices, axes))
+        found = self.evaluate(rule, Coordinates(self.q.take(rows), self.k, self.matrices, axes))
         words = -(-self.k.size // 32)
         bits = np.ascontiguousarray(found.bits.astype("<u8", copy=False)).view("<u4")
         key, content = sorted_pairs(rows[found.q] * len(self.k) + found.k, found.content)
