@@ -17,8 +17,7 @@ from radialbench.integrations.models import kind_of
 from radialbench.integrations.module import RadialAttention
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
-from radialbench.maskgen.language.heads import HeadPlan
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.heads import AnyMask
 
 OLDEST = (0, 36)
 """The first version of diffusers that is supported."""
@@ -31,7 +30,7 @@ def apply_radial(
     *,
     size: str,
     frames: int | None = None,
-    mask: str | Path | MaskSpec | HeadPlan = "radial",
+    mask: str | Path | AnyMask = "radial",
     dense_layers: int = 0,
     dense_steps: int = 0,
     backend: str | None = None,

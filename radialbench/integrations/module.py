@@ -16,8 +16,7 @@ from radialbench.integrations.prepared import (
     prepare,
 )
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.heads import HeadPlan
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
 from radialbench.records.lookup import ConfigChoice
 
@@ -90,7 +89,7 @@ class RadialAttention(nn.Module):
     def __init__(
         self,
         grid: TokenGrid,
-        mask: str | Path | MaskSpec | HeadPlan = "radial",
+        mask: str | Path | AnyMask = "radial",
         *,
         dense_layers: int = 0,
         dense_steps: int = 0,
@@ -201,8 +200,7 @@ class RadialAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the mask and the grid, for PyTorch's `repr`."""
-        name = self.mask.label if isinstance(self.mask, MaskSpec) else self.mask.name
-        return f"{name}, {self.grid.label}"
+        return f"{self.mask.label}, {self.grid.label}"
 
 
 def radial_attention(
@@ -210,7 +208,7 @@ def radial_attention(
     k: Tensor,
     v: Tensor,
     grid: TokenGrid,
-    mask: str | Path | MaskSpec | HeadPlan = "radial",
+    mask: str | Path | AnyMask = "radial",
     *,
     text_len: Tensor | None = None,
     backend: str | None = None,
@@ -231,7 +229,7 @@ def radial_attention(
     return out
 
 
-def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> MaskSpec | HeadPlan:
+def mask_of(mask: str | Path | AnyMask, **params: float | bool) -> AnyMask:
     """Load a mask or a head plan.
 
     Raises:
@@ -247,5 +245,5 @@ def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> M
 
 
 @lru_cache(maxsize=8)
-def _attention(grid: TokenGrid, mask: MaskSpec | HeadPlan, backend: str | None) -> RadialAttention:
+def _attention(grid: TokenGrid, mask: AnyMask, backend: str | None) -> RadialAttention:
     return RadialAttention(grid, mask, backend=backend)

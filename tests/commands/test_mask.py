@@ -490,7 +490,7 @@ def test_a_bad_file_is_placed(
         ),
         (
             ["show", "radial_or_table", "--grid", "3x4x5"],
-            "radial_or_table: unknown table 'selected'",
+            "radial_or_table: needs the table 'selected'",
         ),
         (
             ["diff", "radial", "sta", "--grid", "99x40x40"],

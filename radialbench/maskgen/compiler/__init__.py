@@ -15,9 +15,10 @@ from radialbench.maskgen.compiler.rounding import kept_blocks
 from radialbench.maskgen.compiler.rules import Contents, contents
 from radialbench.maskgen.compiler.sides import MAX_SIDE, whole_blocks
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, join, name
-from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import (
     AllOf,
@@ -83,7 +84,7 @@ def compile_mask(
 
 def compile_heads(
     plan: HeadPlan, grid: TokenGrid, block_m: int = 128, block_n: int = 128
-) -> tuple[BlockTable, ...]:
+) -> HeadTables:
     """Compile the table of each group of a plan, in the plan's order; equal masks share one.
 
     Raises:
@@ -97,7 +98,15 @@ def compile_heads(
             except SpecError as error:
                 raise SpecError(f"heads {group.label}: {error}") from None
             tables[group.mask.fingerprint] = table
-    return tuple(tables[group.mask.fingerprint] for group in plan.groups)
+    by_group = tuple(tables[group.mask.fingerprint] for group in plan.groups)
+    return HeadTables(by_group, plan.group_of_head, plan.identity)
+
+
+def compile_any(mask: AnyMask, grid: TokenGrid, block_m: int, block_n: int) -> AnyTable:
+    """Compile a mask, or a head plan; errors as `compile_mask`."""
+    if isinstance(mask, HeadPlan):
+        return compile_heads(mask, grid, block_m, block_n)
+    return compile_mask(mask, grid, block_m, block_n)
 
 
 def _reuse_memory() -> None:

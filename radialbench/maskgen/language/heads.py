@@ -1,13 +1,18 @@
 """HeadPlan: a mask for each group of attention heads."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import yaml
 
 from radialbench.errors import SpecError, unknown
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
 
 MAX_HEADS = 4096
@@ -37,7 +42,7 @@ class HeadGroup:
         return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HeadPlan:
     """The mask of each attention head; every head has exactly one.
 
@@ -46,6 +51,8 @@ class HeadPlan:
         groups: Groups of heads, ordered by their first head.
         paper: Where the plan was published.
         about: What it does.
+        file: Name of the file it was read from; None for one made in Python. Plans that differ only
+            in this are equal.
 
     Raises:
         SpecError: A head has no mask, or two.
@@ -55,6 +62,7 @@ class HeadPlan:
     groups: tuple[HeadGroup, ...]
     paper: str = ""
     about: str = ""
+    file: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.groups, key=lambda group: group.heads[:1]))
@@ -78,6 +86,35 @@ class HeadPlan:
     def heads(self) -> int:
         """Number of heads."""
         return sum(len(group.heads) for group in self.groups)
+
+    @property
+    def label(self) -> str:
+        """The name, or its file's."""
+        return self.identity.label
+
+    @cached_property
+    def identity(self) -> MaskIdentity:
+        """The identity that tables and records of the plan store."""
+        masks = [group.mask.identity for group in self.groups]
+        return MaskIdentity(
+            name=self.name if self.file is None else PurePath(self.file).stem,
+            fingerprint=self.fingerprint,
+            definition=self.name,
+            dense=all(mask.dense for mask in masks),
+            file=self.file,
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of what the plan means: the mask of each head."""
+        masks = [(group.heads, group.mask.fingerprint) for group in self.groups]
+        return hashlib.blake2b(json.dumps(masks).encode(), digest_size=8).hexdigest()
+
+    @property
+    def group_of_head(self) -> tuple[int, ...]:
+        """The number of each head's group."""
+        numbers = {head: place for place, one in enumerate(self.groups) for head in one.heads}
+        return tuple(numbers[head] for head in range(self.heads))
 
     def with_tables(self, tables: Mapping[str, Any]) -> "HeadPlan":
         """Copy the plan with block tables given to the masks that have tables of those names.
@@ -121,3 +158,7 @@ def parse_heads(word: str) -> tuple[int, ...]:
     if len(set(heads)) < len(heads):
         raise SpecError(f"a head is named twice in {word[:40]!r}")
     return tuple(sorted(heads))
+
+
+AnyMask = MaskSpec | HeadPlan
+"""A mask for all heads, or a mask for each."""

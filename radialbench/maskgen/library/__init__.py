@@ -139,7 +139,8 @@ def load_head_plan(path: str | Path) -> HeadPlan:
             raise SpecError(f"a head plan uses masks in its own folder, got {word!r}")
         return load_mask(beside)
 
-    return read_head_plan(_document(Path(path)), load, _used)
+    plan = read_head_plan(_document(Path(path)), load, _used)
+    return replace(plan, file=Path(path).name)
 
 
 def parse_head_plan(mapping: Mapping[str, Any]) -> HeadPlan:
