@@ -116,6 +116,15 @@ class HeadTables:
         """Bytes of all arrays."""
         return sum(table.nbytes for table in self.tables)
 
+    def flops(self, heads: int, head_dim: int) -> int:
+        """Return the floating point operations of the masks, for the heads of all sequences."""
+        return 4 * head_dim * self.pairs * (heads // self.heads)
+
+    def executed_flops(self, heads: int, head_dim: int) -> int:
+        """Return the floating point operations of the visited blocks, computed whole."""
+        blocks = self.nnz * (heads // self.heads)
+        return 4 * head_dim * blocks * self.block_m * self.block_n
+
 
 AnyTable = BlockTable | HeadTables
 """One table for all heads, or that of each head."""

@@ -18,8 +18,14 @@ from radialbench.maskgen.grid import TokenGrid, load_model, model_names
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.given import GivenTable, read_tables
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.library import (
+    is_head_plan,
+    load_head_plan,
+    load_mask,
+    parse_head_plan,
+)
 from radialbench.records.problem import KernelConfig, plain_config
 
 T = TypeVar("T")
@@ -47,10 +53,10 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:=+-]*$", max_len
 
 @dataclass(frozen=True, slots=True)
 class MaskChoice:
-    """A mask of a suite; the label of its identity is in case ids and reports."""
+    """A mask or head plan of a suite; the label of its identity is in case ids and reports."""
 
     identity: MaskIdentity
-    spec: MaskSpec
+    spec: AnyMask
 
     @property
     def id(self) -> str:
@@ -88,10 +94,16 @@ class MaskSweep(Sweep[MaskChoice]):
     """A mask with its parameters; lists of values are swept."""
 
     name: str = Field(
-        description="Name in the library, with a preset if wanted, or a YAML file beside the suite",
+        description="Name in the library, with a preset if wanted, or a YAML file beside the suite "
+        "with a mask or a head plan; with heads, the plan's name",
         examples=["radial", "radial_blocks:wan", "my_mask.yaml"],
         min_length=1,
         max_length=200,
+    )
+    heads: dict[str, Any] | None = Field(
+        default=None,
+        description="A head plan: the mask of each group of heads",
+        examples=[{"0-5": "svg_spatial", "6-11": "svg_temporal"}],
     )
     params: dict[str, OneOrMany[bool | int | float]] = Field(
         default_factory=dict,
@@ -115,15 +127,24 @@ class MaskSweep(Sweep[MaskChoice]):
             self._choices = self._loaded((info.context or {}).get("folder", Path()))
         return self
 
-    def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
+    def _base(self, folder: Path) -> AnyMask:
+        """Load the mask, or the head plan, with the parameters of its file."""
         name = self.name
-        if name.endswith((".yaml", ".yml")) or "/" in name:
-            path = folder / name
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
-            base = replace(load_mask(path, empty_rows=self.empty_rows), file=name)
-        else:
-            base = load_mask(name, empty_rows=self.empty_rows)
+        if self.heads is not None:
+            return parse_head_plan({"name": name, "heads": self.heads}, folder)
+        if not name.endswith((".yaml", ".yml")) and "/" not in name:
+            return load_mask(name, empty_rows=self.empty_rows)
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
+        if is_head_plan(path):
+            return replace(load_head_plan(path), file=name)
+        return replace(load_mask(path, empty_rows=self.empty_rows), file=name)
+
+    def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
+        base, name = self._base(folder), self.name
+        if isinstance(base, HeadPlan) and (self.params or self.empty_rows):
+            raise SpecError(f"{name} is a head plan: each of its masks states its parameters")
         missing = next((word for word in base.table_names if word not in self.tables), None)
         if missing is not None:
             raise SpecError(
@@ -138,7 +159,9 @@ class MaskSweep(Sweep[MaskChoice]):
             for word, files in self.tables.items()
             for file in files
         }
-        masks = (base.with_params(**values) for values in _combinations(self.params))
+        masks: Iterator[AnyMask] = iter([base])
+        if isinstance(base, MaskSpec):
+            masks = (base.with_params(**values) for values in _combinations(self.params))
         return tuple(
             self._choice(mask.with_tables({word: tables[word, files[word]] for word in files}))
             for mask, files in product(masks, list(_combinations(self.tables)))
@@ -153,7 +176,7 @@ class MaskSweep(Sweep[MaskChoice]):
             raise SpecError(f"a suite uses tables in its own folder, got {file!r}")
         return read_tables({word: file}, folder)[word]
 
-    def _choice(self, spec: MaskSpec) -> MaskChoice:
+    def _choice(self, spec: AnyMask) -> MaskChoice:
         if self.label is None:
             return MaskChoice(spec.identity, spec)
         swept = tuple(name for name, values in self._lists.items() if len(values) > 1)

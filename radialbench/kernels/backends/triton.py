@@ -15,9 +15,9 @@ from radialbench.kernels.checks import (
     hopper_needs,
     package_reasons,
 )
-from radialbench.kernels.device_table import upload
-from radialbench.kernels.op import block_sparse_attention
+from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.select import config_reasons, kernel_reasons
+from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -33,11 +33,15 @@ class Hopper:
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Upload the table."""
+        return self.plan_heads(problem, table, config)
+
+    def plan_heads(self, problem: Problem, table: AnyTable, config: KernelConfig) -> Run:
+        """Upload a table, or those of the heads, which run in one launch."""
         device = self._device()
         reasons = self._reasons(problem, device, (config.block_m, config.block_n))
         reasons += config_reasons(self.name, config, problem.head_dim)
         check_plan(self.name, reasons, problem, table, config)
-        uploaded = upload([table], device)
+        uploaded = device_table(table, device)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, table, q, k, v)

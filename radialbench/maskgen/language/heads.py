@@ -95,12 +95,15 @@ class HeadPlan:
     @cached_property
     def identity(self) -> MaskIdentity:
         """The identity that tables and records of the plan store."""
-        masks = [group.mask.identity for group in self.groups]
+        masks = [group.mask for group in self.groups]
+        tables = {one.name: one.source for mask in masks for one in mask.tables}
         return MaskIdentity(
             name=self.name if self.file is None else PurePath(self.file).stem,
             fingerprint=self.fingerprint,
             definition=self.name,
-            dense=all(mask.dense for mask in masks),
+            params=dict(tables),
+            shown=tuple(tables),
+            dense=all(mask.identity.dense for mask in masks),
             file=self.file,
         )
 
@@ -109,6 +112,16 @@ class HeadPlan:
         """A short hash of what the plan means: the mask of each head."""
         masks = [(group.heads, group.mask.fingerprint) for group in self.groups]
         return hashlib.blake2b(json.dumps(masks).encode(), digest_size=8).hexdigest()
+
+    @property
+    def table_names(self) -> list[str]:
+        """Names of the block tables that its masks need when they are compiled."""
+        return list(dict.fromkeys(word for one in self.groups for word in one.mask.table_names))
+
+    @property
+    def permuted(self) -> bool:
+        """Whether a mask's tables have another token order than raster."""
+        return any(group.mask.permuted for group in self.groups)
 
     @property
     def group_of_head(self) -> tuple[int, ...]:
@@ -122,10 +135,9 @@ class HeadPlan:
         Raises:
             SpecError: No mask has a table of a name; see `MaskSpec.with_tables`.
         """
-        known = {name for group in self.groups for name in group.mask.table_names}
         for word in tables:
-            if word not in known:
-                raise SpecError(unknown(f"table of {self.name}", word, known))
+            if word not in self.table_names:
+                raise SpecError(unknown(f"table of {self.name}", word, self.table_names))
         groups = []
         for group in self.groups:
             own = {word: tables[word] for word in tables if word in group.mask.table_names}

@@ -223,6 +223,11 @@ class MaskSpec:
         return self.with_params(**dict(known[preset]))
 
     @property
+    def permuted(self) -> bool:
+        """Whether its tables have another token order than raster."""
+        return self.order.kind != "raster"
+
+    @property
     def table_names(self) -> list[str]:
         """Names of the block tables that the mask needs when it is compiled."""
         inputs = [leaf for leaf in leaves(self.mask) if isinstance(leaf, BlockInput)]
