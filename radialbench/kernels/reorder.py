@@ -52,7 +52,7 @@ class Reorder:
         return q, k, v
 
     def output(self, out: Tensor) -> Tensor:
-        """Return an output, or its lse, in raster order."""
+        """Return an output of [batch, heads, seq_len, head_dim] in raster order."""
         return _moved(out, [(part, part.back) for part in self.queries])
 
 
@@ -94,13 +94,14 @@ def reorder(
 
 def _moved(x: Tensor, moves: list[tuple[Part, Tensor | None]]) -> Tensor:
     # Models keep [batch, seq_len, heads, head_dim]: whole tokens are copied in that layout.
-    x = x.transpose(1, 2)
-    if len(moves) == 1:
-        ((_, index),) = moves
-        assert index is not None
-        return x.index_select(1, index).transpose(1, 2)
-    moved = torch.empty_like(x)
-    for part, index in moves:
-        own = x[:, :, part.first : part.stop]
-        moved[:, :, part.first : part.stop] = own if index is None else own.index_select(1, index)
-    return moved.transpose(1, 2)
+    models = x.stride(1) < x.stride(2)
+    x = x.transpose(1, 2) if models else x
+    tokens, heads = (1, 2) if models else (2, 1)
+    if len(moves) == 1 and (index := moves[0][1]) is not None:
+        moved = x.index_select(tokens, index)
+    else:
+        moved = torch.empty_like(x)
+        for part, index in moves:
+            own, out = (y.narrow(heads, part.first, part.stop - part.first) for y in (x, moved))
+            out.copy_(own if index is None else own.index_select(tokens, index))
+    return moved.transpose(1, 2) if models else moved

@@ -1,9 +1,9 @@
 """What cases need: block tables, tensors, the result by the definition, and memory."""
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -12,10 +12,17 @@ from typing import Any
 from radialbench.errors import BackendError
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
-from radialbench.kernels.measure.accuracy import Expected, Inputs, expected, make_inputs
+from radialbench.kernels.measure.accuracy import (
+    Expected,
+    Inputs,
+    checksums,
+    expected,
+    make_inputs,
+)
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.timing import measure_together
-from radialbench.kernels.reorder import reorder
+from radialbench.kernels.reorder import Reorder, reorder
+from radialbench.machine import free_memory
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, HeadTables, tables_by_head
@@ -23,6 +30,7 @@ from radialbench.maskgen.language.heads import AnyMask
 from radialbench.maskgen.order import TokenOrder
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Environment, TableStats
+from radialbench.writing import replacement
 
 PERMUTE_SECONDS = 0.2
 ROWS = {"cpu": 1024, "cuda": 4096}
@@ -71,11 +79,8 @@ def shared_table(folder: Path, mask: AnyMask, grid: TokenGrid, config: KernelCon
     timed = _read(folder, key)
     if timed is None:
         timed = _compiled(mask, grid, config)
-        path = _path(folder, key)
-        # Whole or not at all: another process may read it at any moment.
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(pickle.dumps(timed, pickle.HIGHEST_PROTOCOL))
-        part.replace(path)
+        with replacement(_path(folder, key)) as file:
+            pickle.dump(timed, file, pickle.HIGHEST_PROTOCOL)
     return timed[0]
 
 
@@ -119,6 +124,23 @@ def table_stats(table: AnyTable, problem: Problem, compile_ms: float) -> TableSt
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """q, k and v in one token order.
+
+    Attributes:
+        inputs: The tensors.
+        permute_ms: Milliseconds to get there and back.
+        moves: How they are reordered; None in raster order.
+        sums: Their checksums.
+    """
+
+    inputs: Inputs
+    permute_ms: float
+    moves: Reorder | None
+    sums: tuple[int, ...]
+
+
 class Workbench:
     """What cases share: where they run, their tables, and the tensors of the last shape.
 
@@ -138,7 +160,7 @@ class Workbench:
         self.tables = Tables(folder)
         self.backends = backends
         self._shape: object = None
-        self._inputs: dict[tuple[TokenOrder, ...], tuple[Inputs, float]] = {}
+        self._inputs: dict[tuple[TokenOrder, ...], _Kept] = {}
         self._expected: dict[Any, Expected] = {}
 
     def inputs(self, problem: Problem, table: AnyTable, device: str) -> tuple[Inputs, float]:
@@ -155,11 +177,28 @@ class Workbench:
             self._shape = shape
         raster = (TokenOrder(),) * heads
         if not self._inputs:
-            self._inputs[raster] = make_inputs(problem, device=device), 0.0
+            made = make_inputs(problem, device=device)
+            self._inputs[raster] = _Kept(made, 0.0, None, checksums(made))
         orders = tuple(one.order for one in tables_by_head(table, heads))
         if orders not in self._inputs:
-            self._inputs[orders] = _ordered(self._inputs[raster][0], table, device)
-        return self._inputs[orders]
+            self._inputs[orders] = _ordered(self._inputs[raster].inputs, table, device)
+        kept = self._inputs[orders]
+        return kept.inputs, kept.permute_ms
+
+    def restore_inputs(self, problem: Problem, device: str) -> list[str]:
+        """Return which of q, k and v were written to, in any order; all are as they were made."""
+        changed: set[str] = set()
+        raster: Inputs | None = None
+        for kept in self._inputs.values():
+            sums = zip("qkv", kept.sums, checksums(kept.inputs), strict=True)
+            names = {name for name, made, now in sums if made != now}
+            if names:
+                raster = raster or make_inputs(problem, device=device)
+                made = raster if kept.moves is None else kept.moves.inputs(*raster)
+                for tensor, original in zip(kept.inputs, made, strict=True):
+                    tensor.copy_(original)
+            changed |= names
+        return sorted(changed, key="qkv".index)
 
     def expected(self, problem: Problem, table: AnyTable, device: str) -> Expected:
         """Return the result by the definition for those inputs, whatever the blocks.
@@ -175,7 +214,7 @@ class Workbench:
         return self._expected[key]
 
 
-def _ordered(raster: Inputs, table: AnyTable, device: str) -> tuple[Inputs, float]:
+def _ordered(raster: Inputs, table: AnyTable, device: str) -> _Kept:
     """Permute q, k, v into the table's order; time that and the output's permutation back."""
     q, k, _ = raster
     moves = reorder(table, q.shape[1], k.shape[1], device)
@@ -190,7 +229,7 @@ def _ordered(raster: Inputs, table: AnyTable, device: str) -> tuple[Inputs, floa
         warmups=1,
         clock=clock_of(device),
     )
-    return ordered, timing.median_ms
+    return _Kept(ordered, timing.median_ms, moves, checksums(ordered))
 
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
@@ -214,24 +253,4 @@ def available_bytes(device: str) -> int | None:
 
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(torch.cuda.mem_get_info()[0]) + kept
-    known = [free for free in (_meminfo(), _cgroup_free()) if free is not None]
-    return min(known, default=None)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
-
-
-def _cgroup_free() -> int | None:
-    group = Path("/sys/fs/cgroup")
-    try:
-        most = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
-    return int(most) - used if most.isdigit() else None
+    return free_memory()
