@@ -1,6 +1,5 @@
 """What cases need: block tables, tensors, the result by the definition, and memory."""
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from radialbench.kernels.measure.accuracy import (
 )
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.timing import measure_together
+from radialbench.machine import free_memory
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
@@ -31,6 +31,7 @@ from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Environment, TableStats
+from radialbench.writing import replacement
 
 PERMUTE_SECONDS = 0.2
 ROWS = {"cpu": 1024, "cuda": 4096}
@@ -79,11 +80,8 @@ def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelCo
     timed = _read(folder, key)
     if timed is None:
         timed = _compiled(mask, grid, config)
-        path = _path(folder, key)
-        # Whole or not at all: another process may read it at any moment.
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(pickle.dumps(timed, pickle.HIGHEST_PROTOCOL))
-        part.replace(path)
+        with replacement(_path(folder, key)) as file:
+            pickle.dump(timed, file, pickle.HIGHEST_PROTOCOL)
     return timed[0]
 
 
@@ -250,24 +248,4 @@ def available_bytes(device: str) -> int | None:
 
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(torch.cuda.mem_get_info()[0]) + kept
-    known = [free for free in (_meminfo(), _cgroup_free()) if free is not None]
-    return min(known, default=None)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
-
-
-def _cgroup_free() -> int | None:
-    group = Path("/sys/fs/cgroup")
-    try:
-        most = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
-    return int(most) - used if most.isdigit() else None
+    return free_memory()

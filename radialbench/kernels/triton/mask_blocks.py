@@ -6,6 +6,7 @@ computed by NumPy and looked up.
 """
 
 import linecache
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -120,7 +121,9 @@ def kernel(
 """
 
 
-def contents(rule: Expr, known: Coordinates) -> Contents:
+def contents(
+    rule: Expr, known: Coordinates, progress: Callable[[float], None] = lambda share: None
+) -> Contents:
     """Find the contents of all pairs of pieces on the current GPU, as the CPU finds them.
 
     A rule with a power or logarithm of several coordinates is evaluated on the CPU.
@@ -132,7 +135,7 @@ def contents(rule: Expr, known: Coordinates) -> Contents:
         raise SpecError("device 'cuda': PyTorch finds no GPU here; 'cpu' makes the same table")
     rule = known.along_one(rule)
     if any(node.args and node.op not in OPERATIONS for node in rule.walk()):
-        return on_cpu(rule, known)
+        return on_cpu(rule, known, progress)
     return _Launch(rule, known, "cuda" if torch.cuda.is_available() else "cpu").contents()
 
 

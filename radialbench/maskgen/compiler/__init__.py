@@ -34,7 +34,7 @@ from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
-Evaluate = Callable[[Expr, Coordinates], Contents]
+Evaluate = Callable[[Expr, Coordinates, Callable[[float], None]], Contents]
 
 EVALUATORS = {
     "cpu": "radialbench.maskgen.compiler.rules:contents",
@@ -51,6 +51,7 @@ def compile_mask(
     *,
     tables: Mapping[str, Bool] | None = None,
     device: str = "cpu",
+    progress: Callable[[float], None] | None = None,
 ) -> BlockTable:
     """Compile a mask into the blocks that a kernel visits, exactly.
 
@@ -64,10 +65,11 @@ def compile_mask(
         tables: Block tables of the mask by name: [blocks, blocks] booleans over the
             whole sequence in the mask's order, in blocks of the size the mask states.
         device: `cpu`, or `cuda`: the current GPU evaluates all pairs; the table is the same.
+        progress: Called now and then with the share that is done; by the CPU only.
 
     Raises:
-        SpecError: A token would attend nothing, an operation is undefined for some token, or a
-            table is missing or of another shape.
+        SpecError: A token would attend nothing, an operation is undefined for some token, a
+            table is missing or of another shape, or the table does not fit into memory.
     """
     for side, block in (("block_m", block_m), ("block_n", block_n)):
         whole = isinstance(block, int) and not isinstance(block, bool)
@@ -77,6 +79,7 @@ def compile_mask(
     spec = as_spec(mask)
     compiler = _Compiler(bind(spec, grid), block_m, block_n, tables or {})
     compiler.evaluate = load_plugin(EVALUATORS, device, kind="device", error=SpecError)
+    compiler.progress = progress or compiler.progress
     return compiler.table(spec.identity)
 
 
@@ -119,6 +122,7 @@ class _Compiler:
         self.q = whole_blocks(self.at, block_m)
         self.k = whole_blocks(self.at, block_n)
         self.evaluate: Evaluate = contents
+        self.progress: Callable[[float], None] = lambda share: None
         self.matrices: dict[str, Matrix] = {}
         self.rule = self.whole_rule()
 
@@ -195,7 +199,8 @@ class _Compiler:
         self, rule: Expr, rows: Int64, **axes: Int64
     ) -> tuple[Int64, Int64, NDArray[np.uint32]]:
         """Return blocks of some rows: row · columns + column, content, and the contents' bits."""
-        found = self.evaluate(rule, Coordinates(self.q.take(rows), self.k, self.matrices, axes))
+        known = Coordinates(self.q.take(rows), self.k, self.matrices, axes)
+        found = self.evaluate(rule, known, self.progress)
         words = -(-self.k.size // 32)
         bits = np.ascontiguousarray(found.bits.astype("<u8", copy=False)).view("<u4")
         key, content = sorted_pairs(rows[found.q] * len(self.k) + found.k, found.content)
