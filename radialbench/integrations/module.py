@@ -186,7 +186,7 @@ class RadialAttention(nn.Module):
             q: [batch, heads, seq_len, head_dim] in raster order, [video | text] unless the grid
                 says that text comes first.
             k: As q, or with fewer heads that divide those of q.
-            v: As k.
+            v: As k; finite, as nan and infinities may reach rows that do not attend to their key.
             layer: Number of the layer, from 0, for `dense_layers`.
             text_tokens: Text slots of the sequence; the grid's if not given.
             text_len: [batch] integers on the device of q, real text tokens of each sequence; all if
