@@ -142,8 +142,9 @@ class Workbench:
     def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
         """Return q, k and v in a table's order, and the milliseconds to get there and back."""
         heads, kv_heads = problem.heads, problem.key_heads
-        sizes = (problem.batch, heads, kv_heads, problem.seq_len, problem.head_dim)
-        if self._shape != (shape := (*sizes, problem.dtype, device)):
+        sizes = (problem.batch, heads, kv_heads, problem.head_dim)
+        # Which tokens are queries decides how they are permuted.
+        if self._shape != (shape := (*sizes, problem.grid, problem.dtype, device)):
             self._inputs.clear()
             self._expected.clear()
             self._shape = shape
@@ -170,11 +171,12 @@ class Workbench:
 
 def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, float]:
     """Permute q, k, v into the table's order; time that and the output's permutation back."""
-    there, back = permutation(table, device=device)
+    there, _ = permutation(table, device=device)
+    of_queries, back = permutation(table, queries=True, device=device)
 
     def order() -> Inputs:
-        q, k, v = (tensor.index_select(2, there) for tensor in raster)
-        return q, k, v
+        q, k, v = raster
+        return q.index_select(2, of_queries), k.index_select(2, there), v.index_select(2, there)
 
     ordered = order()
     (timing,) = measure_together(
@@ -189,13 +191,13 @@ def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, fl
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
     """Return the least bytes a case takes: tensors, copies in another order, the comparison."""
-    head = problem.seq_len * problem.head_dim
     # q and out, k and v; two more of each but out where they are copied in another order.
-    heads = problem.batch * ((4 if permuted else 2) * problem.heads)
-    heads += problem.batch * ((6 if permuted else 2) * problem.key_heads)
-    chunk = min(CHUNK_BYTES, 8 * problem.seq_len**2)
-    check = 2 * 8 * head + chunk + chunk // 8
-    return heads * head * ITEM_BYTES[problem.dtype] + check
+    tokens = (4 if permuted else 2) * problem.heads * problem.q_len
+    tokens += (6 if permuted else 2) * problem.key_heads * problem.seq_len
+    elements = problem.batch * tokens * problem.head_dim
+    chunk = min(CHUNK_BYTES, 8 * problem.q_len * problem.seq_len)
+    check = 2 * 8 * problem.seq_len * problem.head_dim + chunk + chunk // 8
+    return elements * ITEM_BYTES[problem.dtype] + check
 
 
 def available_bytes(device: str) -> int | None:
