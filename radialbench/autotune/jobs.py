@@ -9,8 +9,8 @@ from radialbench.autotune.space import SPACES, Candidates, candidates
 from radialbench.autotune.trials import Trial, measured
 from radialbench.autotune.tuner import BEST
 from radialbench.errors import AutotuneError, unknown
-from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.tuned import device_name
+from radialbench.machine import cores
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningKey, key_of

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from radialbench.autotune.space import format_config
 from radialbench.autotune.trials import Trial, TrialOutcome
-from radialbench.kernels.measure.environment import cores, gpus
+from radialbench.kernels.measure.environment import gpus
+from radialbench.machine import cores
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig, Problem

@@ -15,6 +15,7 @@ from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import write_whole
 from radialbench.records.tuning import Outcomes, TuningKey
+from radialbench.writing import locked
 
 SWEEP_SCHEMA = 2
 """Version of the stored form. 1: the first. 2: the mask in fields."""
@@ -153,7 +154,8 @@ def reopen_sweep(path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        write_whole(path, read_sweep(path))
+        with locked(path):
+            write_whole(path, read_sweep(path))
 
 
 def current_trials(

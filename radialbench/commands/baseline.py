@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from radialbench.commands.options import ResultsPath
+from radialbench.writing import is_output
 
 app = typer.Typer(no_args_is_help=True, help="Keep the results that checks compare with.")
 
@@ -29,4 +30,4 @@ def update(
 
     _, records = whole_results(current)
     replaced, new = update(out, records, reason=reason)
-    typer.echo(f"baseline: {out}, {replaced} replaced, {new} new")
+    typer.echo(f"baseline: {out}, {replaced} replaced, {new} new", err=is_output(out))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,16 +10,24 @@ import typer
 
 from radialbench.commands import BAD_INPUT
 from radialbench.commands.console import at_width, fail, note
-from radialbench.commands.options import AcrossVersions, Gate, Gates, NoiseFloor, checker
+from radialbench.commands.options import (
+    AcrossMachines,
+    AcrossVersions,
+    Gate,
+    Gates,
+    NoiseFloor,
+    checker,
+)
 from radialbench.errors import ReportError, SuiteError
+from radialbench.writing import is_output, write_files
 
 if TYPE_CHECKING:
     from radialbench.reports.check.verdict import CheckResult
     from radialbench.suites.schema import SuiteSpec
     from radialbench.suites.versus import Version
 
-CompareFiles = Callable[[Path, Path], "CheckResult"]
-"""Compares a folder of results with another one's."""
+CompareFiles = Callable[..., "CheckResult"]
+"""Compares a folder of results with another one's, measured in turn or not."""
 
 
 def check(
@@ -83,6 +90,7 @@ def check(
     gates: Gates = None,
     noise_floor: NoiseFloor = None,
     across_versions: AcrossVersions = False,
+    across_machines: AcrossMachines = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Allow cases of the baseline to be missing.")
     ] = False,
@@ -92,7 +100,9 @@ def check(
     out: Annotated[
         list[str] | None,
         typer.Option(
-            *("--out", "-o"), metavar="FORMAT=FILE", help="Write a format to a file; repeatable."
+            *("--out", "-o"),
+            metavar="FORMAT=FILE",
+            help="Write a format to a file, or - for standard output; repeatable.",
         ),
     ] = None,
 ) -> None:
@@ -102,7 +112,7 @@ def check(
     samples do not decide.
     """
     of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
-    of_results |= {"--across-versions": across_versions}
+    of_results |= {"--across-versions": across_versions, "--across-machines": across_machines}
     of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
     of_offline = {"--write": write, "--strict": strict}
     if offline:
@@ -121,11 +131,13 @@ def check(
     from radialbench.reports.summary import whole_results
 
     load_check_format(format)
-    compare = checker(gate, gates, noise_floor, across_versions)
+    across = {"across_versions": across_versions, "across_machines": across_machines}
+    compare = checker(gate, gates, noise_floor, **across)
 
-    def compare_files(current: Path, baseline: Path) -> "CheckResult":
+    def compare_files(current: Path, baseline: Path, *, in_turn: bool) -> "CheckResult":
         (now, records), (before, earlier) = whole_results(current), whole_results(baseline)
-        return compare(records, earlier, source=now, baseline_source=before)
+        how = {"in_turn": in_turn, "allow_missing": allow_missing}
+        return compare(records, earlier, source=now, baseline_source=before, **how)
 
     if against is not None:
         _refuse("a check against a commit", {"--baseline": baseline, **of_offline})
@@ -139,9 +151,10 @@ def check(
         if baseline is None:
             raise _missing("results and what to compare them with", example)
         files = _output_files(out or [], keep=(current, baseline))
-        result = mark_unrepeated(compare_files(current, baseline))
+        result = mark_unrepeated(compare_files(current, baseline, in_turn=False))
     _write_files({path: load_check_format(name)(result) for path, name in files.items()})
-    typer.echo(at_width(format, load_check_format(format))(result), nl=False)
+    text = at_width(format, load_check_format(format))(result)
+    typer.echo(text, nl=False, err=any(map(is_output, files)))
     raise typer.Exit(_exit_code(result, allow_missing=allow_missing))
 
 
@@ -150,10 +163,13 @@ def _exit_code(result: "CheckResult", *, allow_missing: bool) -> int:
 
     code = exit_code(result.verdicts, allow_missing=allow_missing)
     if code == BAD_INPUT:
-        gone = sum(one.outcome is Outcome.MISSING for one in result.verdicts)
+        missing = [one for one in result.verdicts if one.outcome is Outcome.MISSING]
+        cases = sum(one.metric == "status" for one in missing)
+        counts = {"cases": cases, "metrics of others": len(missing) - cases}
+        gone = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
         fail(
-            f"{gone} cases of the baseline are missing in {result.source}: measure them, or allow "
-            "that with --allow-missing",
+            f"{gone} of the baseline are missing in {result.source}: measure them, or allow that "
+            "with --allow-missing",
             BAD_INPUT,
         )
     return code
@@ -217,19 +233,12 @@ def _write_files(texts: Mapping[Path, str]) -> None:
     Raises:
         ReportError: One cannot be written.
     """
-    parts = {path: path.with_name(f"{path.name}.part") for path in texts}
-    path = Path()
     try:
-        for path, text in texts.items():
-            parts[path].write_text(text, encoding="utf-8")
-        for path, part in parts.items():
-            part.replace(path)
+        write_files({path: text.encode() for path, text in texts.items()})
     except OSError as error:
-        for part in parts.values():
-            with suppress(OSError):
-                part.unlink()
         raise ReportError(
-            f"cannot write {path}: {error.strerror or error}; choose another file with --out"
+            f"cannot write {error.filename}: {error.strerror or error}; choose another file with "
+            "--out"
         ) from None
 
 
@@ -260,18 +269,24 @@ def _check_against(
         path = suite_path(suite).resolve()
         same = _unchanged(path, versions) if skip_unchanged else frozenset()
 
-        def measure(ids: Iterable[str], out: Path) -> "CheckResult":
+        def measure(ids: Iterable[str], out: Path, rounds: int) -> "CheckResult":
             wanted = frozenset(ids)
             part = [case for case in cases if case.id in wanted]
-            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, on_round=note)
-            return compare(out / NOW, out / BEFORE)
+            measure_rounds(path, part, versions, out, rounds=rounds, on_round=note)
+            return compare(out / NOW, out / BEFORE, in_turn=True)
 
         left = [case.id for case in cases if case.id not in same]
-        result = measure(left, folder) if left else verdict.CheckResult(spec.name, before.name, ())
+        first = rounds or ROUNDS
+        result = verdict.CheckResult(spec.name, before.name, ())
+        if left:
+            result = measure(left, folder, first)
         if verdict.suspects(result.verdicts):
             repeated = verdict.cases_to_repeat(result.verdicts, left)
             note(f"suspected and measured again: {', '.join(sorted(repeated))}")
-            again = measure(repeated, folder / "again").verdicts if repeated else ()
+            again: tuple[verdict.Verdict, ...] = ()
+            if repeated:
+                count = verdict.TIMES_AGAIN * first
+                again = measure(repeated, folder / "again", count).verdicts
             result = verdict.merge_repeated(result, again)
     return replace(result, verdicts=(*result.verdicts, *verdict.passed_unchanged(same)))
 
@@ -338,7 +353,9 @@ def _check_offline(
         if targets:
             write_offline(targets[one.now.head.suite], one.now)
     _write_files({path: offline_text.render_offline(name, checked) for path, name in files.items()})
-    typer.echo(offline_text.render_offline(format, checked), nl=False)
+    printed = (*targets.values(), *files)
+    text = offline_text.render_offline(format, checked)
+    typer.echo(text, nl=False, err=any(map(is_output, printed)))
     every = [verdict for one in checked for verdict in one.verdicts or ()]
     return offline_exit_code(every, allow_missing=allow_missing, strict=strict)
 

@@ -4,12 +4,13 @@ import platform
 
 from radialbench.commands.console import print_json, say
 from radialbench.commands.options import Json
+from radialbench.errors import RecordError
 
 LIBRARIES = ("numpy", "torch", "triton", "pydantic", "pandas", "matplotlib", "optuna")
 
 
 def doctor(json: Json = False) -> None:
-    """Report versions, processor, memory, GPUs, and what each backend needs."""
+    """Report versions, the machine, what backends need, and whether what is tuned is used."""
     facts = _facts()
     if json:
         print_json(facts)
@@ -27,7 +28,8 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
     from radialbench.kernels.arch import cpu_name, versions
     from radialbench.kernels.backends import BACKENDS, load_backend
-    from radialbench.kernels.measure.environment import cores, gpus, memory_bytes
+    from radialbench.kernels.measure.environment import gpus, memory_bytes
+    from radialbench.machine import cores
 
     needs = {}
     for name in BACKENDS:
@@ -45,4 +47,28 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
         "gpu": [card.text for card in cards] or [problem or "none found"],
         "backend": needs,
+        "tuned": _tuned(),
     }
+
+
+def _tuned() -> dict[str, str]:
+    """Describe the tuned configurations by device, and whether they are of what is here."""
+    from radialbench.kernels.tuned import VARIABLE, shipped_records, stale_reasons, user_records
+    from radialbench.reports.text import join_and
+
+    lines = {}
+    try:
+        every = (*user_records(), *shipped_records())
+    except RecordError as error:
+        lines[f"of {VARIABLE}"], every = str(error), shipped_records()
+    for device in sorted({record.key.device for record in every}):
+        records = [record for record in every if record.key.device == device]
+        backends = join_and(sorted({record.key.backend for record in records}))
+        text = f"{len(records)} configuration{'s' * (len(records) > 1)} of {backends}"
+        stale = [reasons for record in records if (reasons := stale_reasons(record))]
+        if stale:
+            why = "; ".join(dict.fromkeys(reason for reasons in stale for reason in reasons))
+            count = "all" if len(stale) == len(records) else f"{len(stale):,}"
+            text += f", {count} stale and not used ({why}): the default runs; tune again"
+        lines[device] = text
+    return lines

@@ -8,8 +8,9 @@ import typer
 from typer.core import TyperGroup
 
 from radialbench.commands import FAILED, options
-from radialbench.commands.console import fail, print_json, say
+from radialbench.commands.console import fail, note, print_json, say
 from radialbench.errors import RecordError
+from radialbench.writing import is_output
 
 if TYPE_CHECKING:
     from radialbench.records.tuning import TuningRecord
@@ -48,7 +49,10 @@ def configs(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write; for t4 and vllm a folder.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="File to write, - for standard output; for t4 and vllm a folder."
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing: measure beside the default again, here.")
@@ -98,7 +102,12 @@ def configs(
 @app.command()
 def table(
     mask: options.MaskName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, such as table.npz.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="File to write, such as table.npz, or - for standard output."
+        ),
+    ],
     format: Annotated[
         str,
         typer.Option(
@@ -140,13 +149,14 @@ def table(
         facts |= {"mask": mask_facts(spec)}
         print_json({**facts, "table": table_facts(made, where.heads, where.head_dim, seconds)})
         return
-    say(
+    tell = note if is_output(out) else say
+    size = f", {out.stat().st_size:,} bytes" if out.is_file() else ""
+    tell(
         f"{out}: {spec.label} on {where.grid.label}, {made.full.nnz:,} full and "
-        f"{made.partial.nnz:,} partial blocks of {block_m}×{block_n} tokens, "
-        f"{out.stat().st_size:,} bytes"
+        f"{made.partial.nnz:,} partial blocks of {block_m}×{block_n} tokens{size}"
     )
     if added:
-        say(
+        tell(
             f"partial blocks attend whole: {added:,} pairs more than the mask's {made.pairs:,}, "
             "another mask"
         )
@@ -156,7 +166,8 @@ def _write(
     records: "Sequence[TuningRecord]", format: str, out: Path, storage: str | None, *, json: bool
 ) -> None:
     """Write records in a format, and report how many keep the default, and how many are stale."""
-    from radialbench.autotune.export import Chosen, is_stale, load_config_format, write_texts
+    from radialbench.autotune.export import Chosen, load_config_format, write_texts
+    from radialbench.kernels.tuned import stale_reasons
     from radialbench.records.store import WriteError
 
     texts = load_config_format(format)(Chosen(tuple(records), storage))
@@ -165,18 +176,19 @@ def _write(
     except WriteError as error:
         fail(str(error), FAILED)
     kept = sum(record.source == "default" for record in records)
-    stale = sum(map(is_stale, records))
+    stale = sum(bool(stale_reasons(record)) for record in records)
     if json:
         facts = {"files": list(map(str, files)), "format": format}
         print_json({**facts, "configurations": len(records), "default": kept, "stale": stale})
         return
     devices = ", ".join(sorted({record.key.device for record in records}))
-    say(
+    tell = note if is_output(out) else say
+    tell(
         f"{out}: {len(records)} configurations of {devices}, the default for {kept} of them, "
         "where nothing was faster by more than the noise"
     )
     if stale:
-        say(
+        tell(
             f"{stale} are of another version of the kernel or its compiler than this one: here "
             "they are used only where stale ones are asked for. Tune again"
         )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from radialbench.records.result import Record
     from radialbench.reports.check.verdict import CheckResult
 
+NoiseShares = float | dict[str, float] | None
+"""What two runs of the same code differ by, as `reports.check.metrics.NoiseFloor`."""
+
 DEFAULT_MODEL = "wan2.1-1.3b"
 
 
@@ -95,11 +98,19 @@ NoiseFloor = Annotated[
     str | None,
     typer.Option(
         metavar="PERCENT|FILE",
-        help="How much two runs of the same code differ: a percentage, or a file from `noise`.",
+        help="How much two runs of the same code differ, instead of what is assumed: a "
+        "percentage, or a file from `noise`.",
     ),
 ]
 AcrossVersions = Annotated[
     bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
+]
+AcrossMachines = Annotated[
+    bool,
+    typer.Option(
+        "--across-machines",
+        help="Let GPU or CPU differ: times are then inconclusive, and the rest is compared.",
+    ),
 ]
 Suite = Annotated[str, typer.Argument(help="A shipped suite, or a YAML file.")]
 Filter = Annotated[
@@ -138,22 +149,22 @@ def time_limit_option(unit: str) -> Any:
     )
 
 
-def noise_share(given: str | None, records: "Sequence[Record]") -> float:
-    """Return how much two runs of the same code differ, as a share, by `--noise-floor`.
+def parse_noise_floor(given: str | None, records: "Sequence[Record]") -> NoiseShares:
+    """Return how much two runs of the same code differ by `--noise-floor`.
 
     Args:
-        given: A percentage, or a file that `radialbench noise` wrote; None for no noise.
+        given: A percentage, or a file that `radialbench noise` wrote; None if it is not known.
         records: The results that are judged.
 
     Raises:
         ReportError: It is neither, or the file is of another device, or holds too few runs.
         SuiteError: The file holds something else than runs.
     """
-    from radialbench.reports.check.noise import noise_floor
+    from radialbench.reports.check.noise import noise_floors
     from radialbench.suites.noise import read_runs
 
     if given is None:
-        return 0.0
+        return None
     if re.fullmatch(r"\d{1,2}(\.\d{1,9})?", given):
         percent = float(given)
         if percent > 50:
@@ -168,11 +179,16 @@ def noise_share(given: str | None, records: "Sequence[Record]") -> float:
     measured, judged = runs[0][0].environment.processor, records[0].environment.processor
     if measured != judged:
         raise ReportError(f"{given} has the noise of {measured}, and the results are of {judged}")
-    return noise_floor(runs)
+    return noise_floors(runs)
 
 
 def checker(
-    gate: Iterable[str] | None, gates: Path | None, noise_floor: str | None, across_versions: bool
+    gate: Iterable[str] | None,
+    gates: Path | None,
+    noise_floor: str | None,
+    *,
+    across_versions: bool,
+    across_machines: bool,
 ) -> "Callable[..., CheckResult]":
     """Return `reports.check.compare.check` with the options of `check` and `report`.
 
@@ -185,11 +201,12 @@ def checker(
     chosen = choose_gates(gates, gate)
 
     def run_check(
-        current: "Sequence[Record]", baseline: "Sequence[Record]", **sources: str
+        current: "Sequence[Record]", baseline: "Sequence[Record]", **how: Any
     ) -> "CheckResult":
-        share = noise_share(noise_floor, current)
-        options: Any = {"across_versions": across_versions, "noise_floor": share, **sources}
-        return check(current, baseline, chosen, **options)
+        how |= {"across_versions": across_versions, "across_machines": across_machines}
+        return check(
+            current, baseline, chosen, noise_floor=parse_noise_floor(noise_floor, current), **how
+        )
 
     return run_check
 
@@ -290,11 +307,15 @@ def compiled(
     """
     from time import perf_counter
 
+    from rich.console import Console
+
+    from radialbench.commands.progress import watch_compiling
     from radialbench.maskgen.compiler import compile_mask
 
     start = perf_counter()
     try:
-        table = compile_mask(spec, where.grid, block_m, block_n)
+        with watch_compiling(Console(stderr=True), spec.label) as watch:
+            table = compile_mask(spec, where.grid, block_m, block_n, progress=watch)
     except SpecError as error:
         raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None
     return table, perf_counter() - start

@@ -102,20 +102,11 @@ def prepare(
         BackendError: The kernel cannot run this, or the plan is for another number of heads.
         RecordError: Tuned configurations cannot be read.
     """
-    if isinstance(mask, HeadPlan) and mask.heads != shape.heads:
-        raise BackendError(
-            f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
-            f"{shape.heads}"
-        )
+    name, choice, tables = choose(mask, grid, shape, backend)
     groups: list[int] = []
     if isinstance(mask, HeadPlan):
         numbers = {head: number for number, one in enumerate(mask.groups) for head in one.heads}
         groups = [numbers[head] for head in range(mask.heads)]
-    if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
-        name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
-    else:
-        name, choice = _configuration(mask, grid, shape, backend)
-    tables = _tables(mask, grid, choice.config.block_m, choice.config.block_n)
     on_device, allowed, order, back = None, None, None, None
     if name == "sdpa":
         dense = torch.from_numpy(np.stack([table.to_dense() for table in tables]))
@@ -127,6 +118,31 @@ def prepare(
     if tables[0].order.kind != "raster":
         order, back = permutation(tables[0], device=shape.device)
     return Prepared(name, choice, on_device, allowed, order, back, grid.seq_len)
+
+
+def choose(
+    mask: MaskSpec | HeadPlan, grid: TokenGrid, shape: Shape, backend: str | None = None
+) -> tuple[str, ConfigChoice, tuple[BlockTable, ...]]:
+    """Choose a kernel and its configuration, and compile the mask; arguments as `prepare`.
+
+    Returns:
+        The kernel, its configuration, and the table of each group of heads.
+
+    Raises:
+        SpecError: A token would attend to nothing, or an operation is undefined.
+        BackendError: The kernel cannot run this, or the plan is for another number of heads.
+        RecordError: Tuned configurations cannot be read.
+    """
+    if isinstance(mask, HeadPlan) and mask.heads != shape.heads:
+        raise BackendError(
+            f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
+            f"{shape.heads}"
+        )
+    if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
+        name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
+    else:
+        name, choice = _configuration(mask, grid, shape, backend)
+    return name, choice, _tables(mask, grid, choice.config.block_m, choice.config.block_n)
 
 
 def keys_below(key_len: Tensor, seq_len: int) -> Tensor:

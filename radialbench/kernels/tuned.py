@@ -90,7 +90,20 @@ def lookup(
     )
     if choice.stale and choice.source != "default":
         _warn(f"{key.backend} runs a configuration {choice.reason}; tune again to be sure of it")
+    elif choice.stale:
+        _warn(
+            f"{key.backend} runs its default: the tuned configurations for {key.device} are of "
+            "another version of the kernel or its compiler, as radialbench doctor says; tune again"
+        )
     return choice
+
+
+def stale_reasons(record: TuningRecord) -> list[str]:
+    """Return why a record is not of the kernel and the compiler that are here; empty if it is."""
+    backend = record.key.backend
+    if backend not in SOURCES:
+        return [f"{backend} is not tuned"]
+    return record.stale_reasons(source_hash(backend), compiler_version(backend))
 
 
 def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRecord, ...]:
@@ -106,6 +119,15 @@ def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRe
     shipped = SHIPPED / file_name(device)
     files = [*_user_files(configs), *([shipped] if shipped.exists() else [])]
     return tuple(record for path in files for record in _records(path))
+
+
+def user_records() -> tuple[TuningRecord, ...]:
+    """Return the records of `RADIALBENCH_CONFIGS`.
+
+    Raises:
+        RecordError: Records cannot be read.
+    """
+    return tuple(record for path in _user_files(None) for record in _records(path))
 
 
 def shipped_records() -> tuple[TuningRecord, ...]:

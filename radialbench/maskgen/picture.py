@@ -13,7 +13,8 @@ from radialbench.errors import ReportError
 from radialbench.maskgen.cells import cell_pairs, edges
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable, replacement
+from radialbench.maskgen.table import BlockTable
+from radialbench.writing import replacement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,6 +17,7 @@ from radialbench.errors import RadialBenchError, TableError
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.order import TokenOrder
+from radialbench.writing import replacement
 
 Int64 = NDArray[np.int64]
 Int32 = NDArray[np.int32]
@@ -497,20 +496,6 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.
         raise
     except Exception as error:  # Damaged files make zipfile and NumPy raise almost anything.
         raise TableError(f"cannot read {path}: not an npz file, or damaged ({error})") from error
-
-
-@contextmanager
-def replacement(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces the one at the path once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:

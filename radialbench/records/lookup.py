@@ -23,7 +23,8 @@ class ConfigChoice:
         source: `tuned` for this problem, `transferred` from a near one, or `default`.
         record: The record it comes from, if any.
         reason: Why it was chosen.
-        stale: Whether the record is of another version of the kernel or its compiler.
+        stale: Whether the record, or the nearest one where none is used, is of another version of
+            the kernel or its compiler.
     """
 
     config: KernelConfig
@@ -80,12 +81,12 @@ def nearest_config(
             why = f"cannot run here: {'; '.join(reasons)}"
         else:
             return _choice(record, key, stale, default)
-        skipped.append((rank, f"the record of {_of(record, key)} {why}"))
+        skipped.append((rank, f"the record of {_of(record, key)} {why}", bool(stale)))
     if skipped:
-        reason = min(skipped, key=lambda pair: pair[0])[1]
-    else:
-        wanted = f"head_dim {key.head_dim}, {key.dtype}, {key.direction}"
-        reason = f"nothing near was tuned for {key.backend} on {key.device} with {wanted}"
+        _, reason, is_stale = min(skipped, key=lambda one: one[0])
+        return ConfigChoice(default, "default", None, reason, is_stale)
+    wanted = f"head_dim {key.head_dim}, {key.dtype}, {key.direction}"
+    reason = f"nothing near was tuned for {key.backend} on {key.device} with {wanted}"
     return ConfigChoice(default, "default", None, reason)
 
 

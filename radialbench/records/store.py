@@ -1,11 +1,10 @@
 """Results on disk: one JSON line a record, safe against kills and full disks; and their merge."""
 
 import errno
-import fcntl
 import gc
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -15,6 +14,7 @@ from typing import TypeVar
 from radialbench.errors import RadialBenchError, RecordError
 from radialbench.records.codec import VersionError, read_line, to_json
 from radialbench.records.result import RETRYABLE, SCHEMA, Record
+from radialbench.writing import locked, replacement
 
 T = TypeVar("T")
 
@@ -44,23 +44,19 @@ class WriteError(RecordError):
 
 @contextmanager
 def reserved(path: Path) -> Iterator[None]:
-    """Lock a file against other runs; creates it if it does not exist.
-
-    The system releases the lock when the process ends, however it ends.
+    """Lock a file against other runs, as `locked` does without waiting.
 
     Raises:
         RecordError: Another process has reserved the file.
         OSError: The file cannot be opened for writing.
     """
-    with path.open("ab") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(path, wait=False))
         except BlockingIOError:
             raise RecordError(
                 f"another run is writing to {path}; wait for its end, or choose another folder"
             ) from None
-        except OSError:
-            pass  # Some network file systems have no locks.
         yield
 
 
@@ -107,27 +103,9 @@ def write_errors(
 
 
 def write_whole(path: Path, records: Iterable[object]) -> None:
-    """Write a file of records as `write_bytes` does; errors as that, and as `to_json`."""
-    write_bytes(path, map(_line, records))
-
-
-def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file, or nothing: the former file is kept until all is on the disk.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
+    """Write a file of records as `replacement` does; errors as that, and as `to_json`."""
+    with replacement(path) as file:
+        file.writelines(map(_line, records))
 
 
 def record_of(line: bytes) -> Record:
@@ -265,9 +243,10 @@ def merge(files: Sequence[Path], out: Path) -> Merged:
     merged = out / RESULTS
     with write_errors(merged):
         out.mkdir(parents=True, exist_ok=True)
-        if merged.exists() and merged.stat().st_size:
-            raise RecordError(f"{merged} already holds results; choose another folder")
-        write_whole(merged, records)
+        with reserved(merged):
+            if merged.stat().st_size:
+                raise RecordError(f"{merged} already holds results; choose another folder")
+            write_whole(merged, records)
     return Merged(merged, next(iter(suites)), records, same, replaced, tuple(skipped))
 
 

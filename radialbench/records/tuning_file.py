@@ -9,6 +9,7 @@ from radialbench.errors import RecordError
 from radialbench.records.codec import check_version, read_line, to_dict
 from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 from radialbench.records.tuning import SCHEMA, TuningKey, TuningRecord
+from radialbench.writing import locked
 
 
 def read_tuning(path: Path) -> tuple[TuningRecord, ...]:
@@ -45,9 +46,12 @@ def write_tuning(path: Path, records: Sequence[TuningRecord]) -> None:
 
 def put(path: Path, record: TuningRecord) -> None:
     """Add a record to a file, in place of the one of the same key; errors as the two above."""
-    kept = {old.key: old for old in (read_tuning(path) if path.exists() else ())}
-    kept[record.key] = record
-    write_tuning(path, tuple(kept.values()))
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            kept = {old.key: old for old in (read_tuning(path) if path.is_file() else ())}
+            kept[record.key] = record
+            write_tuning(path, tuple(kept.values()))
 
 
 FORMAT = "radialbench configurations"

@@ -14,6 +14,7 @@ from radialbench.reports.formats import csv, markdown
 from radialbench.reports.masks import draw_masks
 from radialbench.reports.page.assemble import page
 from radialbench.reports.summary import Summary
+from radialbench.writing import write_files
 
 PAGE = "report.html"
 
@@ -40,29 +41,41 @@ def write_page(summary: Summary, path: Path) -> None:
     """
     with write_errors(f"the report to {path}", "choose another file with --out", ReportError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(summary), encoding="utf-8")
+        write_files({path: page(summary).encode()})
+
+
+def write_parquet(summary: Summary, path: Path) -> None:
+    """Write `parquet_bytes` to a file.
+
+    Raises:
+        ReportError: The file cannot be written, or pyarrow is not installed.
+        WriteError: The disk is full.
+    """
+    content = parquet_bytes(summary)
+    with write_errors(f"the report to {path}", "choose another file with --out", ReportError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_files({path: content})
 
 
 def _write_files(summary: Summary, folder: Path) -> list[Path]:
-    files: list[Path] = []
+    files: dict[Path, bytes] = {}
+    drawings: list[Path] = []
     pictures: dict[str, str] = {}
     for name, caption, png, svg in charts(summary):
-        for suffix, content in ((".png", png), (".svg", svg)):
-            files.append(folder / f"{name}{suffix}")
-            files[-1].write_bytes(content)
+        files |= {folder / f"{name}.png": png, folder / f"{name}.svg": svg}
         pictures[f"{name}.png"] = caption
     if drawn := draw_masks(summary.rows, folder):
         path, caption = drawn
-        files.append(path)
+        drawings.append(path)
         pictures[path.name] = caption
     texts = {
         "report.md": markdown.render(summary, pictures=pictures),
         "report.csv": csv.render(summary),
         PAGE: page(summary),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in texts] + files
+    documents = {folder / name: text.encode() for name, text in texts.items()}
+    write_files(documents | files)
+    return [*documents, *files, *drawings]
 
 
 STORED = "record"

@@ -8,6 +8,7 @@ from radialbench.records.store import write_errors
 from radialbench.reports.check.history import History, MetricHistory, describe_change
 from radialbench.reports.check.metrics import METRICS
 from radialbench.reports.text import MIB, printable
+from radialbench.writing import write_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +31,8 @@ def write_pictures(found: History, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for one in found.changed:
             figure, name = draw(one, found), slug(f"{one.metric}-{one.case}")
-            (folder / f"{name}.png").write_bytes(rendered(figure, "png"))
-            (folder / f"{name}.svg").write_bytes(rendered(figure, "svg"))
+            kinds = ("png", "svg")
+            write_files({folder / f"{name}.{kind}": rendered(figure, kind) for kind in kinds})
 
 
 def draw(one: MetricHistory, found: History) -> "Figure":

@@ -7,6 +7,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from torch import Tensor
+
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
 from radialbench.kernels.backends import BACKENDS, Backend, Run, load_backend
@@ -18,7 +20,7 @@ from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.measurement import Measurement
+from radialbench.records.measurement import Accuracy, Measurement, Memory
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended
 from radialbench.suites.resources import Workbench, available_bytes, needed_bytes, table_stats
@@ -59,18 +61,20 @@ def attempt(
 ) -> Record:
     """Try one case; arguments and errors as in `attempt_batch`."""
     on_step(Preparing(0))
-    record, call = prepare(case, bench)
-    if call is None:
-        return record
-    on_step(Sampling((record,), (True,)))
+    call = _Guarded(*prepare(case, bench))
+    if call.call is None:
+        return call.record
+    on_step(Sampling((call.record,), (True,)))
     clock: Clock = HostClock()
     if case.measure == "attention":
         clock = clock_of(find_device(case.device), cold=case.protocol.cache == "cold")
     try:
-        (timing,) = measure_together([call], clock=clock, **_sampling(case))
+        (timing,) = measure_together([call.call], clock=clock, **_sampling(case))
     except Exception as error:
-        return _failed(record, error)
-    return _timed(record, timing)
+        return _failed(call.record, error)
+    call.add_timing(timing)
+    _check_last([call])
+    return call.record
 
 
 def attempt_together(
@@ -86,6 +90,7 @@ def attempt_together(
         sampled = tuple(call.call is not None for call in calls)
         on_step(Sampling(tuple(call.record for call in calls), sampled))
         _sample(cases[0], ready)
+        _check_last(ready)
     return [call.record for call in calls]
 
 
@@ -110,6 +115,16 @@ class _Guarded:
         if self.call is not None:
             self.record = replace(self.record, **parts)
 
+    def add_timing(self, timing: Measurement) -> None:
+        """Make the record that of a case that ended well; its first call counts as a warm-up."""
+        timing = replace(timing, warmups=timing.warmups + 1)
+        self.add(status=Status.OK, reason=None, timing=timing)
+
+    def end(self, status: Status, reason: str, **parts: Any) -> None:
+        """End the case with a reason, unless it has ended."""
+        if self.call is not None:
+            self.call, self.record = None, replace(ended(self.record, status, reason), **parts)
+
 
 def _sample(case: Case, ready: list[_Guarded]) -> None:
     """Sample ready calls by the protocol they share, and add that to the record of each."""
@@ -121,8 +136,7 @@ def _sample(case: Case, ready: list[_Guarded]) -> None:
         calls.append(ceiling_matmul(DTYPES[case.problem.dtype], device))
     timings = measure_together(calls, clock=clock_of(device, cold=cold), **_sampling(case))
     for call, timing in zip(ready, timings, strict=False):
-        if call.call is not None:
-            call.record = _timed(call.record, timing)
+        call.add_timing(timing)
         call.add(ceiling=timings[-1] if ceiling else None)
     if device == "cpu":
         return
@@ -158,10 +172,80 @@ def prepare(case: Case, bench: Workbench) -> tuple[Record, Callable[[], object] 
     return steps.record, call
 
 
-def _timed(record: Record, timing: Measurement) -> Record:
-    """Return the record of a case that has ended well; its first call counts as a warm-up."""
-    timing = replace(timing, warmups=timing.warmups + 1)
-    return replace(record, status=Status.OK, reason=None, timing=timing)
+class _Attention:
+    """A backend's call on the tensors of a case, whose result can be checked.
+
+    Attributes:
+        found: What the last check found; None before the first.
+        memory: The memory of its call.
+    """
+
+    def __init__(self, run: Run, case: Case, table: BlockTable, bench: Workbench, device: str):
+        self._run, self._problem, self._table = run, case.problem, table
+        self._bench, self._device = bench, device
+        inputs, self.permute_ms = bench.inputs(case.problem, table, device)
+        # Tensors of its own on the same memory: a backend may not reshape those of others.
+        self._inputs: Inputs = (inputs[0].detach(), inputs[1].detach(), inputs[2].detach())
+        self.found: Accuracy | None = None
+        self.memory: Memory | None = None
+
+    def __call__(self) -> tuple[Tensor, Tensor]:
+        return self._run(*self._inputs)
+
+    def restore_inputs(self) -> list[str]:
+        """Return which of q, k and v were written to since they were made; all are restored."""
+        return self._bench.restore_inputs(self._problem, self._device)
+
+    def check(self, call: str = "") -> None:
+        """Make a call, and compare its result with the definition; `call` says which, in reasons.
+
+        Raises:
+            _EndError: The result is not accurate, or the backend has written to its inputs.
+        """
+        if self._device != "cpu":
+            leave_nans(self._inputs[0])
+        result, self.memory = peak_memory(self, device=self._device)
+        if changed := self.restore_inputs():
+            raise _EndError(
+                Status.FAILED, f"the backend writes into {' and '.join(changed)}, its inputs"
+            )
+        expected = self._bench.expected(self._problem, self._table, self._device)
+        found = compare(check_result(self._problem, self._table, result), expected)
+        self.found = found
+        if max(found.max_abs_error, found.max_lse_error) >= WRONG:
+            raise _EndError(
+                Status.INACCURATE,
+                f"{call}the result is nan or infinite where the definition is finite",
+            )
+        if not found.passed:
+            raise _EndError(
+                Status.INACCURATE,
+                f"{call}errors of {found.max_abs_error:.2e} in the output and "
+                f"{found.max_lse_error:.2e} in the lse, tolerance {found.tolerance:.2e}",
+            )
+
+
+def _check_last(calls: Sequence[_Guarded]) -> None:
+    """Check one more call of each case after its samples, and end those that are wrong by now."""
+    checked = [(call, call.call) for call in calls if isinstance(call.call, _Attention)]
+    if not checked:
+        return
+    changed = checked[0][1].restore_inputs()
+    writes = False
+    for call, attention in checked:
+        try:
+            attention.check("after the samples ")
+        except _EndError as error:
+            writes |= error.status == Status.FAILED
+            call.end(error.status, str(error), accuracy=attention.found)
+        except Exception as error:
+            call.call, call.record = None, _failed(call.record, error)
+    if changed and not writes:
+        # One call does not show whose it was.
+        for call, _ in checked:
+            call.end(
+                Status.FAILED, f"{' and '.join(changed)}, the inputs, changed during the samples"
+            )
 
 
 def _failed(record: Record, error: Exception) -> Record:
@@ -211,10 +295,15 @@ class _Steps:
         except BackendError as error:
             raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
-        inputs, permute_ms = self.bench.inputs(self.case.problem, table, device)
-        self.record = replace(self.record, permute_ms=permute_ms)
-        self._check(run, inputs, table, device)
-        return lambda: run(*inputs)
+        call = _Attention(run, case, table, self.bench, device)
+        self.record = replace(self.record, permute_ms=call.permute_ms)
+        if device != "cpu":
+            call()  # What the first call compiles and sets up is not the call's memory.
+        try:
+            call.check()
+        finally:
+            self.record = replace(self.record, memory=call.memory, accuracy=call.found)
+        return call
 
     def _compile_alone(self) -> Callable[[], object]:
         case = self.case
@@ -244,26 +333,6 @@ class _Steps:
         if free is not None and needed > free:
             needs, has = (f"{size / 2**30:.1f} GiB" for size in (needed, free))
             raise _EndError(Status.OOM, f"not tried: needs at least {needs}, {has} are free")
-
-    def _check(self, run: Run, inputs: Inputs, table: BlockTable, device: str) -> None:
-        if device != "cpu":
-            run(*inputs)  # What the first call compiles and sets up is not the call's memory.
-            leave_nans(inputs[0])
-        result, memory = peak_memory(lambda: run(*inputs), device=device)
-        problem = self.case.problem
-        expected = self.bench.expected(problem, table, device)
-        accuracy = compare(check_result(problem, table, result), expected)
-        self.record = replace(self.record, memory=memory, accuracy=accuracy)
-        if max(accuracy.max_abs_error, accuracy.max_lse_error) >= WRONG:
-            raise _EndError(
-                Status.INACCURATE, "the result is nan or infinite where the definition is finite"
-            )
-        if not accuracy.passed:
-            raise _EndError(
-                Status.INACCURATE,
-                f"errors of {accuracy.max_abs_error:.2e} in the output and "
-                f"{accuracy.max_lse_error:.2e} in the lse, tolerance {accuracy.tolerance:.2e}",
-            )
 
 
 class InProcess:

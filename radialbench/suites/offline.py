@@ -17,9 +17,9 @@ import numpy as np
 
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.arch import ARCHITECTURES
-from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
 from radialbench.kernels.triton.compile import KERNELS, KernelVariant, kernel_figures
+from radialbench.machine import cores
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec

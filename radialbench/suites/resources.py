@@ -1,9 +1,9 @@
 """What cases need: block tables, tensors, the result by the definition, and memory."""
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -12,9 +12,16 @@ from typing import Any
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
 from radialbench.kernels.device_table import permutation
-from radialbench.kernels.measure.accuracy import Expected, Inputs, expected, make_inputs
+from radialbench.kernels.measure.accuracy import (
+    Expected,
+    Inputs,
+    checksums,
+    expected,
+    make_inputs,
+)
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.timing import measure_together
+from radialbench.machine import free_memory
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.spec import MaskSpec
@@ -22,6 +29,7 @@ from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Environment, TableStats
+from radialbench.writing import replacement
 
 PERMUTE_SECONDS = 0.2
 ROWS = {"cpu": 1024, "cuda": 4096}
@@ -70,11 +78,8 @@ def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelCo
     timed = _read(folder, key)
     if timed is None:
         timed = _compiled(mask, grid, config)
-        path = _path(folder, key)
-        # Whole or not at all: another process may read it at any moment.
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_bytes(pickle.dumps(timed, pickle.HIGHEST_PROTOCOL))
-        part.replace(path)
+        with replacement(_path(folder, key)) as file:
+            pickle.dump(timed, file, pickle.HIGHEST_PROTOCOL)
     return timed[0]
 
 
@@ -117,6 +122,23 @@ def table_stats(table: BlockTable, problem: Problem, compile_ms: float) -> Table
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """q, k and v in one token order.
+
+    Attributes:
+        inputs: The tensors.
+        permute_ms: Milliseconds to get there and back.
+        index: Of q, k and v, the raster token at each position; None in raster order.
+        sums: Their checksums.
+    """
+
+    inputs: Inputs
+    permute_ms: float
+    index: Inputs | None
+    sums: tuple[int, ...]
+
+
 class Workbench:
     """What cases share: where they run, their tables, and the tensors of the last shape.
 
@@ -136,7 +158,7 @@ class Workbench:
         self.tables = Tables(folder)
         self.backends = backends
         self._shape: object = None
-        self._inputs: dict[TokenOrder, tuple[Inputs, float]] = {}
+        self._inputs: dict[TokenOrder, _Kept] = {}
         self._expected: dict[Any, Expected] = {}
 
     def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
@@ -149,11 +171,28 @@ class Workbench:
             self._expected.clear()
             self._shape = shape
         if not self._inputs:
-            self._inputs[TokenOrder()] = make_inputs(problem, device=device), 0.0
+            raster = make_inputs(problem, device=device)
+            self._inputs[TokenOrder()] = _Kept(raster, 0.0, None, checksums(raster))
         if table.order not in self._inputs:
-            raster, _ = self._inputs[TokenOrder()]
+            raster = self._inputs[TokenOrder()].inputs
             self._inputs[table.order] = _ordered(raster, table, device)
-        return self._inputs[table.order]
+        kept = self._inputs[table.order]
+        return kept.inputs, kept.permute_ms
+
+    def restore_inputs(self, problem: Problem, device: str) -> list[str]:
+        """Return which of q, k and v were written to, in any order; all are as they were made."""
+        changed: set[str] = set()
+        raster: Inputs | None = None
+        for kept in self._inputs.values():
+            sums = zip("qkv", kept.sums, checksums(kept.inputs), strict=True)
+            names = {name for name, made, now in sums if made != now}
+            if names:
+                raster = raster or make_inputs(problem, device=device)
+                again = raster if kept.index is None else _taken(raster, kept.index)
+                for tensor, made in zip(kept.inputs, again, strict=True):
+                    tensor.copy_(made)
+            changed |= names
+        return sorted(changed, key="qkv".index)
 
     def expected(self, problem: Problem, table: BlockTable, device: str) -> Expected:
         """Return the result by the definition for those inputs, whatever the blocks.
@@ -169,24 +208,27 @@ class Workbench:
         return self._expected[key]
 
 
-def _ordered(raster: Inputs, table: BlockTable, device: str) -> tuple[Inputs, float]:
+def _ordered(raster: Inputs, table: BlockTable, device: str) -> _Kept:
     """Permute q, k, v into the table's order; time that and the output's permutation back."""
     there, _ = permutation(table, device=device)
     of_queries, back = permutation(table, queries=True, device=device)
 
-    def order() -> Inputs:
-        q, k, v = raster
-        return q.index_select(2, of_queries), k.index_select(2, there), v.index_select(2, there)
-
-    ordered = order()
+    index = of_queries, there, there
+    ordered = _taken(raster, index)
     (timing,) = measure_together(
-        [lambda: (order(), ordered[0].index_select(2, back))],
+        [lambda: (_taken(raster, index), ordered[0].index_select(2, back))],
         min_samples=1,
         max_seconds=PERMUTE_SECONDS,
         warmups=1,
         clock=clock_of(device),
     )
-    return ordered, timing.median_ms
+    return _Kept(ordered, timing.median_ms, index, checksums(ordered))
+
+
+def _taken(inputs: Inputs, index: Inputs) -> Inputs:
+    """Return the tokens of q, k and v at some positions."""
+    q, k, v = (tensor.index_select(2, at) for tensor, at in zip(inputs, index, strict=True))
+    return q, k, v
 
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
@@ -210,24 +252,4 @@ def available_bytes(device: str) -> int | None:
 
         kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return int(torch.cuda.mem_get_info()[0]) + kept
-    known = [free for free in (_meminfo(), _cgroup_free()) if free is not None]
-    return min(known, default=None)
-
-
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0][1]) * 1024 if found else None
-
-
-def _cgroup_free() -> int | None:
-    group = Path("/sys/fs/cgroup")
-    try:
-        most = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None
-    return int(most) - used if most.isdigit() else None
+    return free_memory()

@@ -1,6 +1,7 @@
 """`radialbench baseline update`: what is put where, with the reason, whole or not at all."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +101,34 @@ def test_what_cannot_be_written(update: Updates, tmp_path: Path, capsys: Capture
     assert "cannot write" in capsys.readouterr().err
     update.file = tmp_path
     assert update([case("a")]) == 2
-    assert "cannot read" in capsys.readouterr().err
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_updates_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    base = tmp_path / "shared" / "base.jsonl"
+    base.parent.mkdir()
+    (tmp_path / "link.jsonl").symlink_to(base)
+    processes = []
+    for run in range(4):
+        (tmp_path / str(run)).mkdir()
+        for number in range(49):
+            append(tmp_path / str(run) / RESULTS, case(f"{run}-{number}"))
+        words = ["baseline", "update", str(tmp_path / str(run)), "--reason", "because"]
+        command = [sys.executable, "-m", "radialbench", *words]
+        processes.append(subprocess.Popen([*command, "-o", str(tmp_path / "link.jsonl")]))
+    assert [process.wait(120) for process in processes] == [0] * 4
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert len(read(base).records) == 4 * 49
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_baseline_goes_to_standard_output(tmp_path: Path, name: str) -> None:
+    append(tmp_path / RESULTS, case("a"))
+    words = ["baseline", "update", str(tmp_path), "--reason", "because", "-o", name]
+    command = [sys.executable, "-m", "radialbench", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["baseline"] == {"reason": "because"}
+    assert "0 replaced, 1 new" in done.stderr
 
 
 def test_help_is_light() -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from radialbench.cli import main
 from radialbench.commands.doctor import LIBRARIES
 from radialbench.kernels.backends import BACKENDS, load_backend
 from radialbench.kernels.measure.environment import Gpu, environment
+from radialbench.records.tuning_file import write_tuning
+from tests.kernels.configs import fresh
 
 Capture = pytest.CaptureFixture[str]
 
@@ -37,6 +40,26 @@ def test_the_machine_is_described_as_in_records(
     here = environment("")
     assert facts["cpu"] == f"{here.cpu}, {here.cores} cores"
     assert facts["memory"] == f"{here.memory_bytes / 2**30:.1f} GiB"
+
+
+def test_what_is_tuned_is_counted_and_what_is_stale_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    records = fresh("triton"), fresh("triton", versions={"triton": "0.1"}, frames=20)
+    monkeypatch.setattr("radialbench.kernels.tuned.SHIPPED", tmp_path)
+    device = records[0].key.device
+    write_tuning(tmp_path / "some.jsonl", records[:1])
+    assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
+        device: "1 configuration of triton"
+    }
+    write_tuning(tmp_path / "some.jsonl", records)
+    now = version("triton")
+    assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
+        device: "2 configurations of triton, 1 stale and not used (triton was 0.1 and is "
+        f"{now}): the default runs; tune again"
+    }
+    monkeypatch.setenv("RADIALBENCH_CONFIGS", str(tmp_path / "none"))
+    assert "neither a file nor a folder" in printed(monkeypatch, capsys)
 
 
 def test_memory_that_is_not_known(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

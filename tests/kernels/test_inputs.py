@@ -6,7 +6,7 @@ import torch
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.device_table import permutation
-from radialbench.kernels.measure.accuracy import make_inputs
+from radialbench.kernels.measure.accuracy import checksums, make_inputs
 from tests.kernels.tables import problem_of, table_of
 
 TABLE = table_of(np.ones((60, 60), np.bool_), 16, 16)
@@ -48,3 +48,17 @@ def test_a_mask_order_is_undone_by_its_way_back(mask: str) -> None:
     assert torch.equal(q[:, :, there][:, :, back], q)
     first = int(table.order.source_index(table.grid)[3])
     assert torch.equal(q[:, :, there[3]], q[:, :, first])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_checksums_show_any_write(dtype: str) -> None:
+    inputs = make_inputs(problem_of(TABLE, heads=2, dtype=dtype))
+    made = checksums(inputs)
+    q, k, v = (x.clone() for x in inputs)
+    assert checksums((q, k, v)) == made
+    q[0, 1, 7, 3] = torch.nan
+    k[0, 0, [1, 2]] = k[0, 0, [2, 1]]
+    v[0] = v[0].flip(0)
+    assert all(one != other for one, other in zip(checksums((q, k, v)), made, strict=True))
+    q[0, 1, 7, 3] = inputs[0][0, 1, 7, 3]
+    assert checksums((q, k, v))[0] == made[0]

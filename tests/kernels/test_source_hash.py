@@ -15,7 +15,9 @@ from radialbench.kernels.tuned import (
     compiler_version,
     shipped_records,
     source_hash,
+    stale_reasons,
 )
+from radialbench.records.lookup import nearest_config
 
 CODE = '''"""What it is."""
 
@@ -94,6 +96,21 @@ def test_what_is_shipped_was_tuned_with_the_kernels_as_they_are() -> None:
     assert {(r.key.backend, r.kernel) for r in records} == {
         (backend, source_hash(backend)) for backend in PREPARE
     }
+
+
+def test_what_is_shipped_is_reached_or_reported() -> None:
+    records = shipped_records()
+    for record in records:
+        key, kernel = record.key, record.kernel
+        same = {name: record.versions[name] for name in compiler_version(key.backend)}
+        found = nearest_config(records, key, kernel=kernel, versions=same)
+        assert (found.record, found.stale) == (record, False)
+        assert found.source == record.source
+        here = nearest_config(
+            records, key, kernel=source_hash(key.backend), versions=compiler_version(key.backend)
+        )
+        assert here.stale == bool(stale_reasons(record))
+        assert here.record == (None if here.stale else record)
 
 
 def test_the_version_that_counts_is_of_what_compiles() -> None:

@@ -1,5 +1,6 @@
 """What is known of the published masks: facts that follow from their rules, and printed numbers."""
 
+import math
 from itertools import product
 from math import prod
 
@@ -325,6 +326,32 @@ def test_svg_width_follows_from_the_density() -> None:
     dense = compile_mask(spec.with_preset("hunyuan"), frames(1, 64, text=256), 64, 64).to_dense()
     assert not dense[:64, :64].any()
     assert dense[:, 64:].all() and dense[64:].all()
+
+
+@pytest.mark.parametrize("word", ["svg_spatial", "svg_temporal"])
+@pytest.mark.parametrize(
+    ("preset", "grid"),
+    [
+        ("hunyuan", TokenGrid(13, 24, 32, text_tokens=256)),
+        ("cogvideox", TokenGrid(13, 24, 32, text_tokens=226)),
+        ("wan", TokenGrid(21, 30, 52)),
+    ],
+)
+def test_svg_widths_are_rounded_as_the_authors_round(
+    word: str, preset: str, grid: TokenGrid
+) -> None:
+    """Their `sparsity_to_width` and `round_to_multiple`, operation by operation."""
+    seq_len, text = grid.seq_len, grid.text_tokens
+    for percent in range(5, 101):
+        total = seq_len**2
+        share = (percent / 100 * total - 2 * seq_len * text) / total
+        width = seq_len * (1 - math.sqrt(1 - share)) / grid.frame_tokens
+        rounded = math.ceil if preset == "wan" else math.floor
+        spec = load_mask(word, preset=preset, density=percent / 100)
+        assert spec.value("band_frames", grid) == width
+        half_width = rounded(width * grid.frame_tokens / 128) * 128
+        assert spec.value("half_width", grid) == half_width
+        assert percent != 69 or preset != "hunyuan" or half_width == 4096
 
 
 def test_chunks_look_back() -> None:

@@ -131,7 +131,7 @@ def test_a_stale_record_is_used_only_if_asked(changes: dict[str, Any], moved: st
         PLAIN,
         "default",
         None,
-        False,
+        True,
     )
     assert found.reason == (
         f"the record of this problem is stale, {moved}: tune again, or ask with strict=False"

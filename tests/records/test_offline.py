@@ -1,5 +1,6 @@
 """Files of offline rows come back as they were, or say what is wrong with them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,10 +64,16 @@ def test_a_row_stands_once(tmp_path: Path) -> None:
         read_offline(path)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "baseline.jsonl"
-    (tmp_path / "baseline.jsonl.part").mkdir()
     path.write_text("old", encoding="utf-8")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RecordError, match="cannot write"):
         write_offline(path, OFFLINE)
     assert path.read_text(encoding="utf-8") == "old"

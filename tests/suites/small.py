@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,70 @@ class NoPair(Changed):
 
     def change(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
         return out  # type: ignore[return-value]
+
+
+class Writing(Cpu):
+    """Writes into a tensor that it was given, from some call on, past PyTorch's version counter."""
+
+    place = 1
+    first = 1
+
+    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+        run, calls = super().plan(problem, table, config), count(1)
+
+        def writing(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            result = run(q, k, v)
+            if next(calls) >= self.first:
+                (q, k, v)[self.place].numpy()[..., -1, :] += 1
+            return result
+
+        return writing
+
+
+class WritingLater(Writing):
+    """The same into v, from its third call on."""
+
+    place = 2
+    first = 3
+
+
+class WritingOnce(Writing):
+    """Writes into q at its third call alone."""
+
+    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+        run, calls = Cpu.plan(self, problem, table, config), count(1)
+
+        def writing(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            result = run(q, k, v)
+            if next(calls) == 3:
+                q.zero_()
+            return result
+
+        return writing
+
+
+class Reshaping(Cpu):
+    """Turns its own q around in place."""
+
+    def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+        run = super().plan(problem, table, config)
+
+        def reshaping(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            result = run(q, k, v)
+            q.transpose_(2, 3).transpose_(2, 3)
+            return result
+
+        return reshaping
+
+
+class InaccurateLater(Changed):
+    """Is right when it is checked, and off by a little from its second call on."""
+
+    calls = 0
+
+    def change(self, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return (out if self.calls == 1 else out * 1.001), lse
 
 
 class WrongLater(Changed):

@@ -113,7 +113,7 @@ def test_a_run_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     suite.write_text("name: none\ncases: 3\n", encoding="utf-8")
     with pytest.raises(RunFailedError, match=r"a run failed.*none\.yaml"):
         record_runs(str(suite), tmp_path / "noise.jsonl", 1)
-    assert {path.name for path in tmp_path.iterdir()} == {"none.yaml", "noise.jsonl.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"none.yaml"}
 
 
 @pytest.mark.slow

@@ -84,6 +84,36 @@ def test_one_that_fails_leaves_the_others_their_samples(
     assert len(right.timing.samples_ms) == 4
 
 
+@pytest.mark.parametrize("masks", [["dense"], ["dense", "sta"]])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("Writing", "k"), ("WritingLater", "v"), ("WritingOnce", "q")]
+)
+def test_who_writes_into_the_inputs_is_named_and_the_others_are_right(
+    kind: str, name: str, masks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, "cpu", f"tests.suites.small:{kind}")
+    bench, batch = small.bench(), cases(masks=masks)
+    found = attempt_together(batch, bench, lambda step: None)
+    writers = [one for one in found if one.backend == "cpu"]
+    honest = [one for one in found if one.backend == "reference"]
+    if kind == "WritingOnce":
+        reason = "q, the inputs, changed during the samples"
+        assert {(one.status, one.reason) for one in found} == {(Status.FAILED, reason)}
+    else:
+        reason = f"the backend writes into {name}, its inputs"
+        assert {(one.status, one.reason) for one in writers} == {(Status.FAILED, reason)}
+        assert {one.status for one in honest} == {Status.OK}
+    # What comes later on the same tensors is right as well.
+    (later,) = attempt_together(cases(masks=["dense"], backends=["reference"]), bench, print)
+    assert later.status == Status.OK
+
+
+def test_a_tensor_that_a_backend_turns_around_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "cpu", "tests.suites.small:Reshaping")
+    found = attempt_together(cases(masks=["dense"]), small.bench(), lambda step: None)
+    assert [one.status for one in found] == [Status.OK, Status.OK]
+
+
 def test_inputs_and_what_is_expected_of_them_are_made_once_a_shape(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import RecordError, load_plugin, unknown
-from radialbench.kernels.tuned import SOURCES, compiler_version, shipped_records, source_hash
-from radialbench.records.store import write_bytes, write_errors
+from radialbench.kernels.tuned import shipped_records
+from radialbench.records.store import write_errors
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import files_of, read_records
+from radialbench.writing import write_files
 
 CONFIG_FORMATS: dict[str, str] = {
     "json": "radialbench.autotune.export.json:render",
@@ -92,16 +93,10 @@ def choose_records(
     return list(kept.values())
 
 
-def is_stale(record: TuningRecord) -> bool:
-    """Return whether a record is of another version of the kernel or its compiler than this one."""
-    backend = record.key.backend
-    if backend not in SOURCES:
-        return True
-    return bool(record.stale_reasons(source_hash(backend), compiler_version(backend)))
-
-
 def write_texts(out: Path, texts: Texts) -> list[Path]:
     """Write a file, or files in a folder, each completely or not at all.
+
+    A folder is marked as complete by a list of its files and their sums, as `write_files` does.
 
     Returns:
         The files.
@@ -110,11 +105,11 @@ def write_texts(out: Path, texts: Texts) -> list[Path]:
         RecordError: One cannot be written.
         WriteError: The disk is full; the file before it is kept.
     """
+    folder = None if isinstance(texts, str) else out
     files = {out: texts} if isinstance(texts, str) else {out / k: v for k, v in texts.items()}
-    for path, text in files.items():
-        with write_errors(path, "choose another place"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, [text.encode()])
+    with write_errors(out, "choose another place"):
+        (folder or out.parent).mkdir(parents=True, exist_ok=True)
+        write_files({path: text.encode() for path, text in files.items()}, folder=folder)
     return list(files)
 
 

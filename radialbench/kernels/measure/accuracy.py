@@ -132,6 +132,18 @@ def compare(result: tuple[Tensor, Tensor], wanted: Expected) -> Accuracy:
     )
 
 
+def checksums(inputs: Inputs) -> tuple[int, ...]:
+    """Return a sum of the bits of each of q, k and v, weighted by their places."""
+    sums = []
+    for x in inputs:
+        bits = x.view(torch.int32 if x.element_size() == 4 else torch.int16).flatten(0, 1)
+        places = torch.arange(bits[0].numel(), device=x.device).view(bits[0].shape)
+        # Odd weights: no change of one number is lost, however the sums overflow.
+        heads = [((2 * (places + 7 * n) + 1) * head).sum() for n, head in enumerate(bits)]
+        sums.append(int(torch.stack(heads).sum()))
+    return tuple(sums)
+
+
 def leave_nans(q: Tensor) -> None:
     """Free memory full of nan in the sizes of out and lse, for the outputs of the next call.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import radialbench
 from radialbench.kernels.arch import cpu_name, versions
+from radialbench.machine import cores
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -61,13 +62,6 @@ def card() -> str | None:
 
 def _hashed(name: str) -> str:
     return hashlib.sha256(f"radialbench:{name}".encode()).hexdigest()[:12]
-
-
-def cores() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_bytes() -> int:

@@ -1,18 +1,18 @@
 """compile_mask: from a mask and a grid to the blocks that a kernel visits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import SpecError, unknown
+from radialbench.errors import SpecError, load_plugin, unknown
 from radialbench.maskgen.compiler.bind import BoundMask, bind
 from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_pairs
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
-from radialbench.maskgen.compiler.rules import contents
+from radialbench.maskgen.compiler.rules import Contents, contents
 from radialbench.maskgen.compiler.sides import MAX_SIDE, whole_blocks
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
@@ -34,6 +34,14 @@ from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
+Evaluate = Callable[[Expr, Coordinates, Callable[[float], None]], Contents]
+
+EVALUATORS = {
+    "cpu": "radialbench.maskgen.compiler.rules:contents",
+    "cuda": "radialbench.kernels.triton.mask_blocks:contents",
+}
+"""Functions that find the contents of blocks, by the device on which they do so."""
+
 
 def compile_mask(
     mask: MaskSpec | str | Path,
@@ -42,6 +50,8 @@ def compile_mask(
     block_n: int = 128,
     *,
     tables: Mapping[str, Bool] | None = None,
+    device: str = "cpu",
+    progress: Callable[[float], None] | None = None,
 ) -> BlockTable:
     """Compile a mask into the blocks that a kernel visits, exactly.
 
@@ -54,10 +64,12 @@ def compile_mask(
         block_n: Key tokens of a block, 1 to 8,192.
         tables: Block tables of the mask by name: [blocks, blocks] booleans over the
             whole sequence in the mask's order, in blocks of the size the mask states.
+        device: `cpu`, or `cuda`: the current GPU evaluates all pairs; the table is the same.
+        progress: Called now and then with the share that is done; by the CPU only.
 
     Raises:
-        SpecError: A token would attend nothing, an operation is undefined for some token, or a
-            table is missing or of another shape.
+        SpecError: A token would attend nothing, an operation is undefined for some token, a
+            table is missing or of another shape, or the table does not fit into memory.
     """
     for side, block in (("block_m", block_m), ("block_n", block_n)):
         whole = isinstance(block, int) and not isinstance(block, bool)
@@ -65,7 +77,10 @@ def compile_mask(
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
     _reuse_memory()
     spec = as_spec(mask)
-    return _Compiler(bind(spec, grid), block_m, block_n, tables or {}).table(spec.identity)
+    compiler = _Compiler(bind(spec, grid), block_m, block_n, tables or {})
+    compiler.evaluate = load_plugin(EVALUATORS, device, kind="device", error=SpecError)
+    compiler.progress = progress or compiler.progress
+    return compiler.table(spec.identity)
 
 
 def compile_heads(
@@ -107,6 +122,8 @@ class _Compiler:
         self.first, stop = bound.order.query_range(bound.grid)
         self.q = whole_blocks(self.at, block_m, self.first, stop)
         self.k = whole_blocks(self.at, block_n, 0, bound.grid.seq_len)
+        self.evaluate: Evaluate = contents
+        self.progress: Callable[[float], None] = lambda share: None
         self.matrices: dict[str, Matrix] = {}
         self.rule = self.whole_rule()
 
@@ -183,7 +200,8 @@ class _Compiler:
         self, rule: Expr, rows: Int64, **axes: Int64
     ) -> tuple[Int64, Int64, NDArray[np.uint32]]:
         """Return blocks of some rows: row · columns + column, content, and the contents' bits."""
-        found = contents(rule, Coordinates(self.q.take(rows), self.k, self.matrices, axes))
+        known = Coordinates(self.q.take(rows), self.k, self.matrices, axes)
+        found = self.evaluate(rule, known, self.progress)
         words = -(-self.k.size // 32)
         bits = np.ascontiguousarray(found.bits.astype("<u8", copy=False)).view("<u4")
         key, content = sorted_pairs(rows[found.q] * len(self.k) + found.k, found.content)

@@ -4,13 +4,14 @@ NumPy's own `unique` sorts everything, which would take most of the compiler's t
 a sort, whichever is smaller, finds equal values.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from radialbench.machine import cores
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -95,7 +96,7 @@ def _numbered(column: NDArray[Any]) -> tuple[Int64, int]:
 
 def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
     """Run a task for each item, on the cores that this process may use."""
-    workers = min(len(items), len(os.sched_getaffinity(0)))
+    workers = min(len(items), cores())
     if workers <= 1:
         for item in items:
             task(item)

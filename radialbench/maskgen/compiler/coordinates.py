@@ -249,6 +249,13 @@ class Coordinates:
                 found[word] = (low[index], high[index])
         return found
 
+    def values(self, word: str, side: str) -> Float:
+        """[positions] values of a coordinate of one side."""
+        at = self[word]
+        place = at.q if side == "q" else at.k
+        assert place is not None
+        return at.values[place]
+
     def _spans(self, axis: str, q: Side, k: Side) -> "Spans":
         key = (axis, q, k)
         if key not in self._all_spans:
@@ -268,10 +275,12 @@ class Coordinates:
         """[pieces] least and greatest value on a side; of a distance, the part of its place."""
         key = (word, side, pieces)
         if key not in self._ends:
-            at = self[word]
-            place = at.q if side == "q" else at.k
-            assert place is not None
-            self._ends[key] = pieces.extremes(place if word[0] == "r" else at.values[place])
+            if word[0] == "r":
+                place = self[word].q if side == "q" else self[word].k
+                assert place is not None
+                self._ends[key] = pieces.extremes(place)
+            else:
+                self._ends[key] = pieces.extremes(self.values(word, side))
         return self._ends[key]
 
     def _axis(self, side: str, axis: str) -> Int64:

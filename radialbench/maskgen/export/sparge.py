@@ -6,14 +6,12 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import TableError
+from radialbench.errors import TableError, unknown
 from radialbench.maskgen.export import Partial, pairs_of, whole_blocks
 from radialbench.maskgen.table import BlockTable
 
-BLOCK_SIZES = {"sm90": (64, 128)}
-"""Query and key tokens of a block, where they are not `OTHER_BLOCK_SIZE`."""
-
-OTHER_BLOCK_SIZE = (128, 64)
+ARCHITECTURES = ("sm80", "sm86", "sm87", "sm89", "sm90")
+"""GPUs that SpargeAttn is built for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +19,7 @@ class Sparge:
     """The `mask_id` of `spas_sage_attn.block_sparse_sage2_attn_cuda`.
 
     Attributes:
-        mask_id: [1, heads, rows, columns] int8, 1 where a block attends.
+        mask_id: [batch, heads, rows, columns] int8, 1 where a block attends.
         block_size: Query and key tokens of a block: 64 and 128 on Hopper, else 128 and 64.
         q_len: Query tokens.
         k_len: Key tokens.
@@ -38,21 +36,30 @@ class Sparge:
 
     @classmethod
     def of(
-        cls, table: BlockTable, *, partial: Partial = "refuse", arch: str = "sm80", heads: int = 1
+        cls,
+        table: BlockTable,
+        *,
+        partial: Partial = "refuse",
+        arch: str = "sm80",
+        heads: int = 1,
+        batch: int = 1,
     ) -> Self:
         """Convert a table.
 
         Args:
             table: The table, compiled with the block size of the architecture.
             partial: `full` attends partial blocks whole; `added_pairs` counts what that adds.
-            arch: The GPU's architecture, such as `sm90`.
-            heads: Heads that share the mask.
+            arch: The GPU's architecture, one of `ARCHITECTURES`.
+            heads: Heads of q, which share the mask.
+            batch: Sequences of q, which share it too: the kernels read a mask for each.
 
         Raises:
-            TableError: The table has another block size, or partial blocks where `partial` is
-                `refuse`.
+            TableError: There is no such architecture, the table has another block size, or partial
+                blocks where `partial` is `refuse`.
         """
-        block_m, block_n = BLOCK_SIZES.get(arch, OTHER_BLOCK_SIZE)
+        if arch not in ARCHITECTURES:
+            raise TableError(unknown("architecture of SpargeAttn", arch, ARCHITECTURES))
+        block_m, block_n = (64, 128) if arch == "sm90" else (128, 64)
         if (table.block_m, table.block_n) != (block_m, block_n):
             raise TableError(
                 f"SpargeAttn on {arch} has blocks of {block_m}×{block_n} tokens, got a table of "
@@ -60,7 +67,7 @@ class Sparge:
                 f"block_n={block_n}"
             )
         blocks, added = whole_blocks(table, partial, "SpargeAttn")
-        shared = np.broadcast_to(blocks.astype(np.int8), (1, heads, *blocks.shape))
+        shared = np.broadcast_to(blocks.astype(np.int8), (batch, heads, *blocks.shape))
         mask_id = np.ascontiguousarray(shared)
         return cls(mask_id, (block_m, block_n), table.q_len, table.k_len, added)
 

@@ -153,3 +153,18 @@ def test_tables_join_a_mask(seed: int) -> None:
     tables = {"chosen": chosen}
     dense = compile_mask(spec, grid, make.pick(BLOCKS), make.pick(BLOCKS), tables=tables).to_dense()
     np.testing.assert_array_equal(dense, token_mask(spec, grid, tables=tables))
+
+
+def test_progress_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that does not fit is refused by what the first kinds of blocks show."""
+    spec = parse_mask({"name": "a", "mask": "(qi * ki) % 1009 < 500", "empty_rows": "keep"})
+    grid = TokenGrid(4, 16, 16)
+    monkeypatch.setattr("radialbench.maskgen.compiler.rules.BATCH", 1)
+    monkeypatch.setattr("radialbench.maskgen.compiler.rules.MAX_BITS", 16 * 16 * 100)
+    shares: list[float] = []
+    expected = compile_mask(spec, grid, 16, 16, progress=shares.append)
+    assert len(shares) > 10 and shares == sorted(shares) and shares[0] >= 0 and shares[-1] < 1
+    assert (expected.to_dense() == token_mask(spec, grid)).all()
+    monkeypatch.setattr("radialbench.maskgen.compiler.rules.free_memory", lambda: 1 << 18)
+    with pytest.raises(SpecError, match=r"about 4,\d\d\d different partial blocks .* smaller grid"):
+        compile_mask(spec, grid, 16, 16)

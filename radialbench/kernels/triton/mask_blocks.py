@@ -1,0 +1,336 @@
+"""The contents of a mask's blocks, found on a GPU: the rule as a Triton kernel, for all pairs.
+
+The kernel is written from the rule's expression, in float64 and without fused operations, so that
+its truth is NumPy's to the bit. Parts of one coordinate, such as a power of a distance, are
+computed by NumPy and looked up.
+"""
+
+import linecache
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from numpy.typing import NDArray
+
+from radialbench.errors import SpecError
+from radialbench.maskgen.compiler.coordinates import Coordinates
+from radialbench.maskgen.compiler.rules import Contents
+from radialbench.maskgen.compiler.rules import contents as on_cpu
+from radialbench.maskgen.language.expressions import COMPARISONS, Expr
+
+Int64 = NDArray[np.int64]
+
+OPERATIONS = {
+    **{op: f"({{}} {op} {{}})" for op in ("+", "-", "*", "/", *COMPARISONS)},
+    "and": "({} & {})",
+    "or": "({} | {})",
+    "not": "(({}) == 0)",
+    "neg": "(-{})",
+    "abs": "tl.abs({})",
+    "floor": "tl.floor({})",
+    "ceil": "tl.ceil({})",
+    "sqrt": "tl.sqrt({})",
+    "where": "tl.where({}, {}, {})",
+    "min": "_least({}, {})",
+    "max": "_greatest({}, {})",
+    "%": "_mod({}, {})",
+    "//": "_floor_divide({}, {})",
+}
+"""The operators as Triton writes them; rules with others on several coordinates are for the CPU."""
+
+ROWS = 16
+"""Query tokens evaluated at once."""
+
+MAX_PARTIAL = 1 << 19
+"""Partial blocks whose bits are held at once: 1 GiB for blocks of 128×128."""
+
+
+@triton.jit
+def _least(a, b):  # type: ignore[no-untyped-def]
+    return tl.where(a != a, a, tl.where((b != b) | (b < a), b, a))
+
+
+@triton.jit
+def _greatest(a, b):  # type: ignore[no-untyped-def]
+    return tl.where(a != a, a, tl.where((b != b) | (b > a), b, a))
+
+
+@triton.jit
+def _mod(a, b):  # type: ignore[no-untyped-def]
+    rest = a % b
+    return tl.where((rest != 0) & ((b < 0) != (rest < 0)), rest + b, rest)
+
+
+@triton.jit
+def _floor_divide(a, b):  # type: ignore[no-untyped-def]
+    # As NumPy: the quotient of what is left without the remainder, rounded to the nearest number.
+    rest = a % b
+    quotient = (a - rest) / b
+    quotient = tl.where((rest != 0) & ((b < 0) != (rest < 0)), quotient - 1.0, quotient)
+    whole = tl.floor(quotient)
+    whole = tl.where(quotient - whole > 0.5, whole + 1.0, whole)
+    return tl.where(b == 0, a / b, whole)
+
+
+SOURCE = """
+@triton.jit
+def kernel(
+    out, hashes, weights, rows, columns, q_start, q_stop, k_start, k_stop, {arguments}
+    STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, SIZE_K: tl.constexpr, WORDS: tl.constexpr,
+    PART: tl.constexpr, BITS: tl.constexpr,
+):
+    if BITS:
+        row = tl.load(rows + tl.program_id(0))
+        column = tl.load(columns + tl.program_id(0))
+    else:
+        row = tl.program_id(0) // STRIDE
+        column = tl.program_id(0) % STRIDE
+    row_start, row_stop = tl.load(q_start + row), tl.load(q_stop + row)
+    key = tl.load(k_start + column) + tl.arange(0, WORDS * 32)[None, :]
+    key_stop = tl.load(k_stop + column)
+    in_keys = key < key_stop
+    key = tl.minimum(key, key_stop - 1)
+{keys}
+    count = tl.zeros([1], tl.int32)
+    hashed = tl.zeros([1], tl.int64)
+    for first in range(0, SIZE_Q, PART):
+        place = first + tl.arange(0, PART)[:, None]
+        inside = (row_start + place < row_stop) & in_keys
+        query = tl.minimum(row_start + place, row_stop - 1)
+{queries}
+        truth = (({rule}) != 0) & inside
+        if BITS:
+            bits = tl.reshape(truth.to(tl.int32), [PART, WORDS, 32])
+            words = tl.sum(bits << tl.arange(0, 32)[None, None, :], axis=2)
+            at = place * WORDS + tl.arange(0, WORDS)[None, :]
+            valid = place < SIZE_Q
+            tl.store(out + tl.program_id(0).to(tl.int64) * SIZE_Q * WORDS + at, words, mask=valid)
+            weight = tl.load(weights + at, mask=valid, other=0)
+            hashed += tl.sum(tl.sum((words.to(tl.int64) & 0xFFFFFFFF) * weight, axis=1), axis=0)
+        else:
+            count += tl.sum(tl.sum(truth.to(tl.int32), axis=1), axis=0)
+    one = tl.arange(0, 1)
+    if BITS:
+        tl.store(hashes + tl.program_id(0) + one, hashed)
+    else:
+        tl.store(out + tl.program_id(0) + one, count)
+"""
+
+
+def contents(
+    rule: Expr, known: Coordinates, progress: Callable[[float], None] = lambda share: None
+) -> Contents:
+    """Find the contents of all pairs of pieces on the current GPU, as the CPU finds them.
+
+    A rule with a power or logarithm of several coordinates is evaluated on the CPU.
+
+    Raises:
+        SpecError: There is no CUDA GPU. Triton's interpreter needs none.
+    """
+    if not torch.cuda.is_available() and not triton.knobs.runtime.interpret:
+        raise SpecError("device 'cuda': PyTorch finds no GPU here; 'cpu' makes the same table")
+    rule = known.along_one(rule)
+    if any(node.args and node.op not in OPERATIONS for node in rule.walk()):
+        return on_cpu(rule, known, progress)
+    return _Launch(rule, known, "cuda" if torch.cuda.is_available() else "cpu").contents()
+
+
+class _Launch:
+    def __init__(self, rule: Expr, known: Coordinates, device: str) -> None:
+        self.device = device
+        self.q, self.k = known.sides["q"], known.sides["k"]
+        self.words = max(1, triton.next_power_of_2(-(-self.k.size // 32)))
+        writer = _Writer(known)
+        self.kernel = _compiled(writer.source(rule))
+        self.arrays = [self.tensor(array) for array in writer.arrays]
+        self.sides = [
+            self.tensor(part.astype(np.int32))
+            for side in (self.q, self.k)
+            for part in (side.start, side.stop)
+        ]
+
+    def tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def launch(
+        self, out: torch.Tensor, pairs: int, rows: torch.Tensor, columns: torch.Tensor, bits: bool
+    ) -> torch.Tensor:
+        """Launch for some pairs: store their bits and return the hashes, or store their counts."""
+        hashes = torch.empty(pairs if bits else 1, dtype=torch.int64, device=self.device)
+        size = self.q.size * self.words
+        weights = torch.arange(1, size + 1, dtype=torch.int64, device=self.device)
+        weights = (weights * 0x1E3779B97F4A7C15) ^ (weights << 17)
+        if pairs:
+            self.kernel[(pairs,)](
+                out,
+                hashes,
+                weights | 1,
+                rows,
+                columns,
+                *self.sides,
+                *self.arrays,
+                STRIDE=len(self.k),
+                SIZE_Q=self.q.size,
+                SIZE_K=self.k.size,
+                WORDS=self.words,
+                PART=ROWS,
+                BITS=bits,
+                enable_fp_fusion=False,
+            )
+        return hashes
+
+    def contents(self) -> Contents:
+        counts = torch.empty(len(self.q) * len(self.k), dtype=torch.int32, device=self.device)
+        none = torch.zeros(1, dtype=torch.int32, device=self.device)
+        self.launch(counts, len(counts), none, none, False)
+        lengths = (self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k))
+        areas = torch.outer(*lengths).ravel()
+        full = torch.nonzero(counts == areas).ravel()
+        partial = torch.nonzero((counts > 0) & (counts < areas)).ravel()
+        rectangle, content = self.rectangles(full)
+        stored, contents = [rectangle], [content]
+        count = len(rectangle)
+        for pairs in partial.split(MAX_PARTIAL):
+            bits, content = self.distinct_bits(pairs)
+            stored.append(bits)
+            contents.append(content + count)
+            count += len(bits)
+        q, k = np.divmod(torch.cat([full, partial]).cpu().numpy(), len(self.k))
+        width = 2 * -(-self.k.size // 64)
+        words = torch.cat(stored).cpu().numpy()[..., :width]
+        words = np.pad(words, [(0, 0), (0, 0), (0, width - words.shape[2])])
+        packed = np.ascontiguousarray(words).view(np.uint64)
+        return Contents(q, k, torch.cat(contents).cpu().numpy(), packed)
+
+    def distinct_bits(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Evaluate partial pairs; return their distinct bits, and each pair's place among them."""
+        shape = (len(pairs), self.q.size, self.words)
+        bits = torch.empty(shape, dtype=torch.int32, device=self.device)
+        rows, columns = (pairs // len(self.k)).int(), (pairs % len(self.k)).int()
+        hashes = self.launch(bits, len(pairs), rows, columns, True)
+        some, kind = torch.unique(hashes, return_inverse=True)
+        places = torch.arange(len(pairs), device=self.device)
+        first = torch.full_like(some, len(pairs)).scatter_reduce(0, kind, places, "amin")
+        if not torch.equal(bits, bits[first][kind]):
+            # Different bits of one hash: keep all.
+            return bits, places
+        return bits[first], kind
+
+    def rectangles(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distinct bits of full pairs, and each pair's place among them."""
+        rows, columns = (
+            self.tensor(side.lengths)[index]
+            for side, index in ((self.q, pairs // len(self.k)), (self.k, pairs % len(self.k)))
+        )
+        sides, content = torch.unique(torch.stack([rows, columns], 1), dim=0, return_inverse=True)
+        place = torch.arange(self.q.size, device=self.device)
+        key = torch.arange(self.words * 32, device=self.device)
+        inside = (place[:, None] < sides[:, 0, None, None]) & (key < sides[:, 1, None, None])
+        bits = inside.reshape(len(sides), self.q.size, self.words, 32).int()
+        return (bits << torch.arange(32, device=self.device)).sum(3).int(), content
+
+
+class _Writer:
+    """Writes a rule as the source of a kernel, and collects the arrays that it reads."""
+
+    def __init__(self, known: Coordinates) -> None:
+        self.known = known
+        self.arrays: list[NDArray[Any]] = []
+        self.lines: dict[str, list[str]] = {"q": [], "k": []}
+        self.parts: dict[str, str] = {}
+
+    def source(self, rule: Expr) -> str:
+        """Return the source of the kernel; its arguments are `arrays` in order."""
+        texts: dict[Expr, tuple[str, bool]] = {}
+        steps: list[str] = []
+        for node in rule.walk():
+            text, truth = self.written(node, [texts[argument] for argument in node.args])
+            if node.args:
+                word = f"v{len(steps)}"
+                steps.append(f"{word} = {text}")
+                text = word
+            texts[node] = text, truth
+        lines = {side: list(part) for side, part in self.lines.items()}
+        return SOURCE.format(
+            arguments="".join(f"a{place}, " for place in range(len(self.arrays))),
+            keys="\n".join(" " * 4 + line for line in lines["k"]),
+            queries="\n".join(" " * 8 + line for line in lines["q"] + steps),
+            rule=texts[rule][0],
+        )
+
+    def written(self, node: Expr, args: list[tuple[str, bool]]) -> tuple[str, bool]:
+        """Return a node as text, and whether it is a truth value of Triton's."""
+        if node.op == "name":
+            return self.name(str(node.value)), False
+        if node.op in ("number", "truth"):
+            return f"tl.full((1, 1), {float(node.value or 0)!r}, tl.float64)", False
+        truths = {"and": 2, "or": 2, "not": 1, "where": 1}.get(node.op, 0)
+        texts = []
+        for place, (text, truth) in enumerate(args):
+            if place < truths and node.op != "not":
+                text = text if truth else f"({text} != 0)"
+            elif truth and node.op != "not":
+                text = f"{text}.to(tl.float64)"
+            texts.append(text)
+        return OPERATIONS[node.op].format(*texts), node.op in (*COMPARISONS, "and", "or", "not")
+
+    def name(self, word: str) -> str:
+        if word in self.parts:
+            return self.parts[word]
+        if word in self.known.matrices:
+            matrix = self.known.matrices[word]
+            at = matrix.coordinates(self.known.sides["q"], self.known.sides["k"])
+            assert at["q"].q is not None and at["k"].k is not None
+            query = self.along("q", at["q"].q * matrix.blocks.shape[1])
+            key = self.along("k", at["k"].k)
+            text = f"tl.load({self.array(matrix.blocks.astype(np.float64))} + {query} + {key})"
+        elif word[0] == "q":
+            text = self.along("q", self.known.values(word, "q"))
+        elif word[0] == "k":
+            text = self.along("k", self.known.values(word, "k"))
+        else:
+            part = self.known[word]
+            assert part.q is not None and part.k is not None
+            if part.axis not in self.parts and part.axis + " place" not in self.parts:
+                query, key = self.along("q", part.q), self.along("k", part.k)
+                self.parts[part.axis + " place"] = f"({query} + {key})"
+            place = self.parts[part.axis + " place"]
+            text = f"tl.load({self.array(part.values)} + {place})"
+        if word[0] in "r#":
+            self.lines["q"].append(f"r{len(self.lines['q'])} = {text}")
+            text = self.lines["q"][-1].partition(" = ")[0]
+        self.parts[word] = text
+        return text
+
+    def array(self, values: NDArray[Any]) -> str:
+        self.arrays.append(values)
+        return f"a{len(self.arrays) - 1}"
+
+    def along(self, side: str, values: NDArray[Any]) -> str:
+        """Load values by position on a side; return the name that holds them."""
+        word = f"{side}{len(self.arrays)}"
+        position = "query" if side == "q" else "key"
+        self.lines[side].append(f"{word} = tl.load({self.array(values)} + {position})")
+        return word
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> Any:
+    name = f"<rule {len(linecache.cache)}>"
+    # Triton reads the source of a function where Python's own tracebacks do.
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    scope: dict[str, Any] = {
+        "triton": triton,
+        "tl": tl,
+        "_least": _least,
+        "_greatest": _greatest,
+        "_mod": _mod,
+        "_floor_divide": _floor_divide,
+        "__name__": __name__,
+    }
+    exec(compile(source, name, "exec"), scope)
+    return scope["kernel"]
