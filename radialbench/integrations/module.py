@@ -90,6 +90,8 @@ class RadialAttention(nn.Module):
 
     Raises:
         SpecError: There is no such mask or parameter.
+        GridError: The grid has a length of the text, which is an argument of each call, or only
+            some of its frames are queries.
         BackendError: There is no such backend.
         GridError: The grid has a length of the text, which is an argument of each call.
     """
@@ -109,6 +111,11 @@ class RadialAttention(nn.Module):
         if grid.real_text != grid.text_tokens:
             raise GridError(
                 f"the text's length belongs to the call, as text_len, got a grid of {grid.label}"
+            )
+        if grid.query_frames is not None:
+            raise GridError(
+                f"RadialAttention takes all tokens as queries, got a grid of {grid.label}; compile "
+                "the mask and call block_sparse_attention, which takes q and k of two lengths"
             )
         if backend not in (None, *BACKENDS):
             raise BackendError(unknown("backend", backend, BACKENDS))

@@ -6,7 +6,6 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 """
 
 import os
-from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -83,6 +82,7 @@ def choose_config(
         frames=table.frames,
         tokens_per_frame=table.tokens_per_frame,
         seq_len=table.k_len,
+        q_len=table.q_len,
         batch=batch,
         heads=heads,
         kv_heads=kv_heads,
@@ -94,9 +94,6 @@ def choose_config(
         return run_reasons(kernel, dtype, head_dim, config, target)
 
     choice = lookup(key, default=default, feasible=feasible)
-    if choice.source == "tuned" and table.q_len != table.k_len:
-        reason = f"{choice.reason}, with as many queries as keys"
-        choice = replace(choice, source="transferred", reason=reason)
     config = choice.config
     if (config.block_m, config.block_n) != blocks:
         reason = (

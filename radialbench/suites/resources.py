@@ -9,8 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from torch import Tensor
-
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
 from radialbench.kernels.device_table import permutation
@@ -131,13 +129,13 @@ class _Kept:
     Attributes:
         inputs: The tensors.
         permute_ms: Milliseconds to get there and back.
-        index: [seq_len] the raster token at each position; None in raster order.
+        index: Of q, k and v, the raster token at each position; None in raster order.
         sums: Their checksums.
     """
 
     inputs: Inputs
     permute_ms: float
-    index: Tensor | None
+    index: Inputs | None
     sums: tuple[int, ...]
 
 
@@ -166,8 +164,9 @@ class Workbench:
     def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
         """Return q, k and v in a table's order, and the milliseconds to get there and back."""
         heads, kv_heads = problem.heads, problem.key_heads
-        sizes = (problem.batch, heads, kv_heads, problem.seq_len, problem.head_dim)
-        if self._shape != (shape := (*sizes, problem.dtype, device)):
+        sizes = (problem.batch, heads, kv_heads, problem.head_dim)
+        # Which tokens are queries decides how they are permuted.
+        if self._shape != (shape := (*sizes, problem.grid, problem.dtype, device)):
             self._inputs.clear()
             self._expected.clear()
             self._shape = shape
@@ -189,8 +188,9 @@ class Workbench:
             names = {name for name, made, now in sums if made != now}
             if names:
                 raster = raster or make_inputs(problem, device=device)
-                for tensor, made in zip(kept.inputs, raster, strict=True):
-                    tensor.copy_(made if kept.index is None else made.index_select(2, kept.index))
+                again = raster if kept.index is None else _taken(raster, kept.index)
+                for tensor, made in zip(kept.inputs, again, strict=True):
+                    tensor.copy_(made)
             changed |= names
         return sorted(changed, key="qkv".index)
 
@@ -210,32 +210,36 @@ class Workbench:
 
 def _ordered(raster: Inputs, table: BlockTable, device: str) -> _Kept:
     """Permute q, k, v into the table's order; time that and the output's permutation back."""
-    there, back = permutation(table, device=device)
+    there, _ = permutation(table, device=device)
+    of_queries, back = permutation(table, queries=True, device=device)
 
-    def order() -> Inputs:
-        q, k, v = (tensor.index_select(2, there) for tensor in raster)
-        return q, k, v
-
-    ordered = order()
+    index = of_queries, there, there
+    ordered = _taken(raster, index)
     (timing,) = measure_together(
-        [lambda: (order(), ordered[0].index_select(2, back))],
+        [lambda: (_taken(raster, index), ordered[0].index_select(2, back))],
         min_samples=1,
         max_seconds=PERMUTE_SECONDS,
         warmups=1,
         clock=clock_of(device),
     )
-    return _Kept(ordered, timing.median_ms, there, checksums(ordered))
+    return _Kept(ordered, timing.median_ms, index, checksums(ordered))
+
+
+def _taken(inputs: Inputs, index: Inputs) -> Inputs:
+    """Return the tokens of q, k and v at some positions."""
+    q, k, v = (tensor.index_select(2, at) for tensor, at in zip(inputs, index, strict=True))
+    return q, k, v
 
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
     """Return the least bytes a case takes: tensors, copies in another order, the comparison."""
-    head = problem.seq_len * problem.head_dim
     # q and out, k and v; two more of each but out where they are copied in another order.
-    heads = problem.batch * ((4 if permuted else 2) * problem.heads)
-    heads += problem.batch * ((6 if permuted else 2) * problem.key_heads)
-    chunk = min(CHUNK_BYTES, 8 * problem.seq_len**2)
-    check = 2 * 8 * head + chunk + chunk // 8
-    return heads * head * ITEM_BYTES[problem.dtype] + check
+    tokens = (4 if permuted else 2) * problem.heads * problem.q_len
+    tokens += (6 if permuted else 2) * problem.key_heads * problem.seq_len
+    elements = problem.batch * tokens * problem.head_dim
+    chunk = min(CHUNK_BYTES, 8 * problem.q_len * problem.seq_len)
+    check = 2 * 8 * problem.seq_len * problem.head_dim + chunk + chunk // 8
+    return elements * ITEM_BYTES[problem.dtype] + check
 
 
 def available_bytes(device: str) -> int | None:

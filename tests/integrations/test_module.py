@@ -183,6 +183,11 @@ def test_the_tuned_configuration_and_its_blocks(
     assert RadialAttention(GRID, mask).prepare(SHAPE).reason.startswith("no kernel of ours")
 
 
+def test_all_tokens_are_queries() -> None:
+    with pytest.raises(GridError, match="takes all tokens as queries, got a grid of 5x3x4 q3-4"):
+        RadialAttention(replace(GRID, query_frames=(3, 4)))
+
+
 def test_what_does_not_go_together() -> None:
     with pytest.raises(GridError, match="belongs to the call, as text_len, got a grid of 5x3x4"):
         RadialAttention(TokenGrid(5, 3, 4, text_tokens=7, text_valid=3))
