@@ -83,6 +83,7 @@ def show(
     model: options.ModelName = None,
     size: options.Size = None,
     grid: options.Grid = None,
+    queries: options.Queries = None,
     set: options.Settings = None,
     table: options.Tables = None,
     empty_rows: options.EmptyRows = None,
@@ -100,7 +101,7 @@ def show(
 
     if image is not None:
         picture_kind(image)
-    where = options.scene(model, size, grid)
+    where = options.scene(model, size, grid, queries)
     plan = _plan(mask, set, empty_rows, table)
     if plan is None:
         groups = [("", where.heads, options.chosen_mask(mask, set, empty_rows, table))]
@@ -140,6 +141,7 @@ def diff(
     model: options.ModelName = None,
     size: options.Size = None,
     grid: options.Grid = None,
+    queries: options.Queries = None,
     set_a: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of A; repeatable.")
     ] = None,
@@ -171,7 +173,7 @@ def diff(
 
     if image is not None:
         picture_kind(image)
-    where = options.scene(model, size, grid)
+    where = options.scene(model, size, grid, queries)
     specs = (
         options.chosen_mask(a, set_a, empty_rows, given_a),
         options.chosen_mask(b, set_b, empty_rows, given_b),
@@ -179,7 +181,7 @@ def diff(
     table_a, table_b = (options.compiled(spec, where, block_m, block_n)[0] for spec in specs)
     side = picture_side(where.grid, _picture_room())
     # One count for both pictures: a cell of the terminal's is several whole cells of the file's.
-    finer = 1 if image is None else max(1, min(SHARPEST, where.grid.seq_len) // side)
+    finer = 1 if image is None else max(1, min(SHARPEST, where.grid.q_len) // side)
     pairs = difference_pairs(table_a, table_b, side * finer)
     order = table_a.order if table_a.order == table_b.order else TokenOrder()
     names = (specs[0].label, specs[1].label)
@@ -193,7 +195,8 @@ def diff(
         }
         facts |= {"a": mask_facts(specs[0]), "b": mask_facts(specs[1])}
         facts |= dict(zip(("only_a", "only_b", "both"), counts, strict=True))
-        print_json({**facts, "all_pairs": where.grid.seq_len**2, **_drawn(image)})
+        all_pairs = where.grid.q_len * where.grid.seq_len
+        print_json({**facts, "all_pairs": all_pairs, **_drawn(image)})
         return
     coarse = pairs.reshape(3, side, finer, side, finer).sum(axis=(2, 4))
     _show_difference(coarse, names, where, order)
@@ -207,6 +210,7 @@ def validate(
     model: options.ModelName = None,
     size: options.Size = None,
     grid: options.Grid = None,
+    queries: options.Queries = None,
     json: options.Json = False,
 ) -> None:
     """Validate a file, and compile it on small grids or on the one given.
@@ -218,7 +222,9 @@ def validate(
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
     from radialbench.maskgen.validate import SMALL_GRIDS
 
-    grids = (options.scene(model, size, grid).grid,) if model or size or grid else SMALL_GRIDS
+    grids: Sequence[TokenGrid] = SMALL_GRIDS
+    if model or size or grid or queries:
+        grids = (options.scene(model, size, grid, queries).grid,)
     if is_head_plan(file):
         plan = load_head_plan(file)
         for group in plan.groups:
@@ -335,7 +341,7 @@ def _show_difference(
     console.print(picture, soft_wrap=True)
     say(scale_line(where.grid, pairs.shape[1], order))
     say("A, B: kept by one mask only; X: by either; a, b, x: less than what both keep; ·: by both")
-    total = where.grid.seq_len**2
+    total = where.grid.q_len * where.grid.seq_len
     counts = [int(count) for count in pairs.sum(axis=(1, 2))]
     headings = (f"only in A, {names[0]}", f"only in B, {names[1]}", "in both", "in neither")
     for heading, count in zip(headings, (*counts, total - sum(counts)), strict=True):

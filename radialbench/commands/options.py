@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,6 +66,14 @@ Grid = Annotated[
     str | None,
     typer.Option(
         "--grid", "-g", help="Frames×rows×columns in tokens, instead of a model; one head of 128."
+    ),
+]
+Queries = Annotated[
+    str | None,
+    typer.Option(
+        "--queries",
+        metavar="FIRST-LAST",
+        help="Frames that are queries, such as 12-15; the others are keys of a cache.",
     ),
 ]
 EmptyRows = Annotated[
@@ -236,19 +244,27 @@ class Scene:
         text = f"{self.grid.text_tokens:,} text tokens, " if self.grid.text_tokens else ""
         sides = f"{self.grid.frames}×{self.grid.height}×{self.grid.width}"
         tokens = f"{sides} video tokens, {text}{self.grid.seq_len:,} in all"
+        if self.grid.query_frames is not None:
+            first, last = self.grid.query_frames
+            tokens += f"; queries: frames {first}–{last}, {self.grid.q_len:,} tokens"
         if self.model is None or self.size is None:
             return tokens
         return f"{self.model.title} at {self.size.replace('x', '×')}: {tokens}"
 
 
-def scene(model: str | None, size: str | None, grid: str | None) -> Scene:
-    """Return the scene of `--model`, `--size` and `--grid`.
+def scene(
+    model: str | None, size: str | None, grid: str | None, queries: str | None = None
+) -> Scene:
+    """Return the scene of `--model`, `--size`, `--grid` and `--queries`.
 
     Raises:
         GridError: They contradict each other, or there is no such model, size or grid.
     """
-    from radialbench.maskgen.grid import load_model
+    from radialbench.maskgen.grid import load_model, parse_frames
 
+    if queries is not None:
+        whole = scene(model, size, grid)
+        return replace(whole, grid=replace(whole.grid, query_frames=parse_frames(queries)))
     if grid is not None:
         if model is not None or size is not None:
             raise GridError(
@@ -354,9 +370,13 @@ def _parse_value(kind: str, text: str) -> float | bool:
 
 
 def _parse_grid(text: str) -> "TokenGrid":
-    """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`."""
-    from radialbench.maskgen.grid import TokenGrid
+    """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`.
 
+    Frames of queries may follow: `16x45x80 q12-15`.
+    """
+    from radialbench.maskgen.grid import TokenGrid, parse_frames
+
+    text, of_queries, frames_of_queries = text.partition(" q")
     count = r"(?:(\d{1,9})of)?(\d{1,9})"
     sides = r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})"
     match = re.fullmatch(rf"(?:{count}\+)?{sides}(?:\+{count})?", text.strip())
@@ -374,4 +394,5 @@ def _parse_grid(text: str) -> "TokenGrid":
         text_tokens=int(tokens or 0),
         text_first=bool(match[2]),
         text_valid=None if valid is None else int(valid),
+        query_frames=parse_frames(frames_of_queries) if of_queries else None,
     )

@@ -99,16 +99,7 @@ def prepare(mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None = 
         BackendError: The kernel cannot run this, or the plan is for another number of heads.
         RecordError: Tuned configurations cannot be read.
     """
-    if isinstance(mask, HeadPlan) and mask.heads != shape.heads:
-        raise BackendError(
-            f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
-            f"{shape.heads}"
-        )
-    if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
-        name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
-    else:
-        name, choice = _configuration(mask, grid, shape, backend)
-    table = _table(mask, grid, choice.config.block_m, choice.config.block_n)
+    name, choice, table = choose(mask, grid, shape, backend)
     on_device, allowed = None, None
     if name == "sdpa":
         tables = table.by_head if isinstance(table, HeadTables) else (table,)
@@ -118,6 +109,31 @@ def prepare(mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None = 
         on_device = device_table(table, shape.device)
     order = reorder(table, shape.heads, shape.key_heads, shape.device)
     return Prepared(name, choice, on_device, allowed, order, grid.seq_len)
+
+
+def choose(
+    mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None = None
+) -> tuple[str, ConfigChoice, AnyTable]:
+    """Choose a kernel and its configuration, and compile the mask; arguments as `prepare`.
+
+    Returns:
+        The kernel, its configuration, and the table.
+
+    Raises:
+        SpecError: A token would attend to nothing, or an operation is undefined.
+        BackendError: The kernel cannot run this, or the plan is for another number of heads.
+        RecordError: Tuned configurations cannot be read.
+    """
+    if isinstance(mask, HeadPlan) and mask.heads != shape.heads:
+        raise BackendError(
+            f"the head plan {mask.name} has masks for {mask.heads} heads, the model has "
+            f"{shape.heads}"
+        )
+    if backend == "sdpa" or (backend is None and shape.device.type != "cuda"):
+        name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
+    else:
+        name, choice = _configuration(mask, grid, shape, backend)
+    return name, choice, _table(mask, grid, choice.config.block_m, choice.config.block_n)
 
 
 def keys_below(key_len: Tensor, seq_len: int) -> Tensor:

@@ -80,9 +80,13 @@ def check_plan(
     """
     if reasons:
         raise BackendError(f"backend {name!r} cannot run this problem: {'; '.join(reasons)}")
-    if table.k_len != problem.seq_len:
+    if (table.q_len, table.k_len) != (problem.q_len, problem.seq_len):
+        sides = ((table.q_len, table.k_len), (problem.q_len, problem.seq_len))
+        made, asked = (
+            f"{k:,} tokens" if q == k else f"{q:,} queries and {k:,} keys" for q, k in sides
+        )
         raise BackendError(
-            f"the table is for {table.k_len:,} tokens, the problem has {problem.seq_len:,}; "
+            f"the table is for {made}, the problem has {asked.removesuffix(' tokens')}; "
             "compile the mask on the problem's grid"
         )
     blocks, wanted = (table.block_m, table.block_n), (config.block_m, config.block_n)

@@ -188,9 +188,16 @@ def upload(
     )
 
 
-def permutation(table: BlockTable, *, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """Return the indices that bring tokens from raster order into the table's order, and back."""
+def permutation(
+    table: BlockTable, *, queries: bool = False, device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return the indices that bring tokens from raster order into the table's order, and back.
+
+    All tokens, or the queries alone, which count from the first query.
+    """
     there = table.order.source_index(table.grid)
+    if queries:
+        there = there[table.q_start :][: table.q_len] - table.grid.query_start
     back = np.empty_like(there)
     back[there] = np.arange(len(there))
     return torch.tensor(there, device=device), torch.tensor(back, device=device)

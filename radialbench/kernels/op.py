@@ -94,7 +94,8 @@ def block_sparse_attention(
             that a transposed [batch, q_len, heads, head_dim] is not copied.
         k: [batch, kv_heads, k_len, head_dim], as q. kv_heads divides heads: query head h attends to
             the keys of head h // (heads / kv_heads).
-        v: As k.
+        v: As k. A number that is nan or infinite reaches the rows that attend to its key, in its
+            channel, and all rows of a query block that has its key in a partial block.
         table: The blocks to visit, for all heads, or those of each head as `compile_heads` returns
             them, each head's tokens in its own table's order. They are uploaded once per device and
             kept as long as the table lives. Inside `torch.compile` pass the result of

@@ -19,8 +19,8 @@ class Part:
     Attributes:
         first: The first head.
         stop: The head after the last.
-        there: [seq_len] the raster token at each position; None in raster order.
-        back: [seq_len] its inverse.
+        there: [tokens] the raster token at each position; None in raster order.
+        back: [tokens] its inverse.
     """
 
     first: int
@@ -35,24 +35,25 @@ class Reorder:
 
     Attributes:
         queries: The heads of q.
-        keys: The heads of k and v; None if heads that share a key head have different orders, so
-            that k and v are copied for every head.
+        keys: The heads of k and v.
+        copies: Whether k and v are copied for every head, as heads that share a key head have
+            different orders.
     """
 
     queries: tuple[Part, ...]
-    keys: tuple[Part, ...] | None
+    keys: tuple[Part, ...]
+    copies: bool
 
     def inputs(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q, k and v of [batch, heads, seq_len, head_dim] in the orders of their heads."""
-        if self.keys is None:
+        """Return q, k and v of [batch, heads, tokens, head_dim] in the orders of their heads."""
+        if self.copies:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-        keys = self.keys or self.queries
         q = _moved(q, [(part, part.there) for part in self.queries])
-        k, v = (_moved(x, [(part, part.there) for part in keys]) for x in (k, v))
+        k, v = (_moved(x, [(part, part.there) for part in self.keys]) for x in (k, v))
         return q, k, v
 
     def output(self, out: Tensor) -> Tensor:
-        """Return an output of [batch, heads, seq_len, head_dim] in raster order."""
+        """Return an output of [batch, heads, q_len, head_dim] in raster order."""
         return _moved(out, [(part, part.back) for part in self.queries])
 
 
@@ -76,20 +77,23 @@ def reorder(
     orders = [one.order for one in tables]
     if set(orders) == {TokenOrder()}:
         return None
-    indices: dict[TokenOrder, tuple[Tensor | None, Tensor | None]] = {TokenOrder(): (None, None)}
-    for one in tables:
-        if one.order not in indices:
-            indices[one.order] = permutation(one, device=device)
+    shared = heads // kv_heads
+    groups = [orders[start : start + shared] for start in range(0, heads, shared)]
+    copies = any(len(set(group)) > 1 for group in groups)
+    by_order = {one.order: one for one in tables}
 
-    def parts(orders: list[TokenOrder]) -> tuple[Part, ...]:
+    def parts(orders: list[TokenOrder], *, queries: bool) -> tuple[Part, ...]:
+        indices: dict[TokenOrder, tuple[Tensor | None, Tensor | None]] = {}
+        for order, one in by_order.items():
+            raster = order == TokenOrder()
+            moves = permutation(one, queries=queries, device=device)
+            indices[order] = (None, None) if raster else moves
         edges = [place for place in range(len(orders)) if orders[place] != orders[place - 1]]
         edges = [*dict.fromkeys((0, *edges)), len(orders)]
         return tuple(Part(a, b, *indices[orders[a]]) for a, b in pairwise(edges))
 
-    shared = heads // kv_heads
-    groups = [orders[start : start + shared] for start in range(0, heads, shared)]
-    one_each = all(len(set(group)) == 1 for group in groups)
-    return Reorder(parts(orders), parts([group[0] for group in groups]) if one_each else None)
+    by_key = orders if copies else [group[0] for group in groups]
+    return Reorder(parts(orders, queries=True), parts(by_key, queries=False), copies)
 
 
 def _moved(x: Tensor, moves: list[tuple[Part, Tensor | None]]) -> Tensor:

@@ -35,11 +35,11 @@ def token_mask(
 
     Args:
         spec: The mask, or its name.
-        grid: Token layout; small, as the result has seq_len² entries.
+        grid: Token layout; small, as the result has an entry for each pair.
         tables: Block tables of the mask by name; see `MaskSpec.with_tables`.
 
     Returns:
-        [seq_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
+        [q_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
     """
     spec = as_spec(spec).with_tables(tables or {})
     given = {table.name: table.blocks for table in spec.tables}
@@ -65,12 +65,14 @@ class _Oracle:
         video = ~self.at.text[:, None] & ~self.at.text[None, :]
         allowed = np.where(video, self.node(self.bound.mask), self.pairs(self.bound.text))
         empty = ~allowed.any(axis=1) & ~self.at.pad
+        queries = slice(*self.bound.order.query_range(self.bound.grid))
         if self.bound.empty_rows == "own_block":
             own = self.at.p // self.bound.granularity
             allowed |= empty[:, None] & (own[:, None] == own[None, :])
-        elif self.bound.empty_rows == "error" and empty.any():
-            raise SpecError(f"the token at position {empty.argmax()} attends nothing")
-        return allowed
+        elif self.bound.empty_rows == "error" and empty[queries].any():
+            at = queries.start + empty[queries].argmax()
+            raise SpecError(f"the token at position {at} attends nothing")
+        return allowed[queries]
 
     def pairs(self, tree: Expr) -> Bool:
         return np.broadcast_to(evaluate(tree, self.values), (self.n, self.n)).astype(np.bool_)

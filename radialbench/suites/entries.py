@@ -14,7 +14,7 @@ from pydantic import Field
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
-from radialbench.maskgen.grid import TokenGrid, load_model, model_names
+from radialbench.maskgen.grid import TokenGrid, load_model, model_names, parse_frames
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.given import GivenTable, read_tables
@@ -187,6 +187,22 @@ MaskOrName = Annotated[MaskSweep, pydantic.BeforeValidator(named), Or(lambda _: 
 """A mask with parameters, or its name alone."""
 
 
+Queries = Annotated[
+    str,
+    Field(
+        description="First and last frame of the queries; the other tokens are keys of a cache",
+        examples=["12-15"],
+        json_schema_extra={"pattern": r"^\d{1,9}-\d{1,9}$"},
+    ),
+]
+
+
+def _of_queries(choice: GridChoice, queries: str | None) -> GridChoice:
+    if queries is None:
+        return choice
+    return replace(choice, grid=replace(choice.grid, query_frames=parse_frames(queries)))
+
+
 class ModelGrid(Sweep[GridChoice]):
     """Grids of a model: a size in pixels, with its frames in the size or beside it."""
 
@@ -205,6 +221,7 @@ class ModelGrid(Sweep[GridChoice]):
     latent_frames: OneOrMany[Count] | None = Field(
         default=None, description="Frames of the token grid", examples=[[9, 21]]
     )
+    queries: Queries | None = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "ModelGrid":
@@ -212,7 +229,11 @@ class ModelGrid(Sweep[GridChoice]):
             count = len(self.size) * max(len(self.frames or ()), len(self.latent_frames or ()))
             if count > MAX_SWEEP:
                 raise GridError(f"a sweep has at most {MAX_SWEEP:,} grids, got {count:,}")
-            self._choices = tuple(choice for size in self.size for choice in self._loaded(size))
+            self._choices = tuple(
+                _of_queries(choice, self.queries)
+                for size in self.size
+                for choice in self._loaded(size)
+            )
         return self
 
     def _loaded(self, size: str) -> list[GridChoice]:
@@ -248,13 +269,14 @@ class RawGrid(Sweep[GridChoice]):
     text_valid: int | None = Field(
         default=None, ge=0, le=MAX_INT, description="Real text tokens; all if not given"
     )
+    queries: Queries | None = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "RawGrid":
         text = (self.text_tokens, self.text_first, self.text_valid)
         with located():
             grids = [TokenGrid(frames, self.height, self.width, *text) for frames in self.frames]
-        self._choices = tuple(map(GridChoice, grids))
+            self._choices = tuple(_of_queries(GridChoice(grid), self.queries) for grid in grids)
         return self
 
 

@@ -82,7 +82,8 @@ class Case:
         if self.measure == "compile":
             return WORK_FLOOR
         heads = problem.batch * problem.heads
-        return WORK_FLOOR + 4e-9 * heads * problem.head_dim * problem.seq_len**2
+        pairs = problem.q_len * problem.seq_len
+        return WORK_FLOOR + 4e-9 * heads * problem.head_dim * pairs
 
     def record(self, environment: Environment) -> Record:
         """Return the record of the case before it is tried in an environment."""

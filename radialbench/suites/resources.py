@@ -170,8 +170,9 @@ class Workbench:
             BackendError: Heads that share a key head have different orders.
         """
         heads, kv_heads = problem.heads, problem.key_heads
-        sizes = (problem.batch, heads, kv_heads, problem.seq_len, problem.head_dim)
-        if self._shape != (shape := (*sizes, problem.dtype, device)):
+        sizes = (problem.batch, heads, kv_heads, problem.head_dim)
+        # Which tokens are queries decides how they are permuted.
+        if self._shape != (shape := (*sizes, problem.grid, problem.dtype, device)):
             self._inputs.clear()
             self._expected.clear()
             self._shape = shape
@@ -219,7 +220,7 @@ def _ordered(raster: Inputs, table: AnyTable, device: str) -> _Kept:
     q, k, _ = raster
     moves = reorder(table, q.shape[1], k.shape[1], device)
     assert moves is not None
-    if moves.keys is None:
+    if moves.copies:
         raise BackendError("heads that share a key head have different token orders")
     ordered = moves.inputs(*raster)
     (timing,) = measure_together(
@@ -234,13 +235,13 @@ def _ordered(raster: Inputs, table: AnyTable, device: str) -> _Kept:
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:
     """Return the least bytes a case takes: tensors, copies in another order, the comparison."""
-    head = problem.seq_len * problem.head_dim
     # q and out, k and v; two more of each but out where they are copied in another order.
-    heads = problem.batch * ((4 if permuted else 2) * problem.heads)
-    heads += problem.batch * ((6 if permuted else 2) * problem.key_heads)
-    chunk = min(CHUNK_BYTES, 8 * problem.seq_len**2)
-    check = 2 * 8 * head + chunk + chunk // 8
-    return heads * head * ITEM_BYTES[problem.dtype] + check
+    tokens = (4 if permuted else 2) * problem.heads * problem.q_len
+    tokens += (6 if permuted else 2) * problem.key_heads * problem.seq_len
+    elements = problem.batch * tokens * problem.head_dim
+    chunk = min(CHUNK_BYTES, 8 * problem.q_len * problem.seq_len)
+    check = 2 * 8 * problem.seq_len * problem.head_dim + chunk + chunk // 8
+    return elements * ITEM_BYTES[problem.dtype] + check
 
 
 def available_bytes(device: str) -> int | None:

@@ -210,6 +210,11 @@ def test_the_tuned_configuration_and_its_blocks(
     assert RadialAttention(GRID, mask).prepare(SHAPE).reason.startswith("no kernel of ours")
 
 
+def test_all_tokens_are_queries() -> None:
+    with pytest.raises(GridError, match="takes all tokens as queries, got a grid of 5x3x4 q3-4"):
+        RadialAttention(replace(GRID, query_frames=(3, 4)))
+
+
 def test_what_does_not_go_together() -> None:
     with pytest.raises(GridError, match="belongs to the call, as text_len, got a grid of 5x3x4"):
         RadialAttention(TokenGrid(5, 3, 4, text_tokens=7, text_valid=3))
@@ -226,6 +231,58 @@ def test_what_does_not_go_together() -> None:
         RadialAttention(GRID, plan("radial", "dense"))(*inputs(GRID))
     with pytest.raises(BackendError, match="the hopper kernel cannot run this: .* got 'cpu'"):
         RadialAttention(GRID, backend="hopper")(*inputs(GRID, torch.float16))
+
+
+@every_backend
+def test_q_k_v_and_lengths_that_do_not_fit(backend: str | None) -> None:
+    q, k, v = inputs(JOINT)
+    attention = RadialAttention(JOINT, dense_layers=1, backend=backend)
+    lengths = torch.tensor([7, 3])
+    wrong: list[tuple[tuple[Tensor, Tensor, Tensor], Tensor | None, str]] = [
+        ((q[0], k, v), None, r"q must be \[batch, heads, 67, .* got \[3, 67, 16\]"),
+        ((q, k[:, :2], v), None, r"k must be .* divide the 3 heads of q, got \[2, 2, 67, 16\]"),
+        ((q, k[..., :8], v), None, r"k must be .*\[2, 3, 67, 16\] .* got .*\[2, 3, 67, 8\]"),
+        ((q, k, v[:, :1]), None, r"v must be .*\[2, 3, 67, 16\] .* got .*\[2, 1, 67, 16\]"),
+        ((q, k[:1], v), None, r"k must be .*, as q; got .*\[1, 3, 67, 16\]"),
+        ((q, k.half(), v), None, "k must be torch.float32 .* got torch.float16"),
+        ((q, k, v.double()), None, "v must be torch.float32 .* got torch.float64"),
+        ((q, k, v.to("meta")), None, "v must be .* on cpu, as q; .* on meta"),
+        (
+            (q, k, v),
+            lengths[:1],
+            r"text_len must be \[2\] integers on cpu, .* got torch.int64 \[1\]",
+        ),
+        ((q, k, v), lengths[:, None], r"text_len must be .* got torch.int64 \[2, 1\]"),
+        ((q, k, v), lengths > 3, r"text_len must be .* got torch.bool"),
+        ((q, k, v), lengths.float(), r"text_len must be .* got torch.float32"),
+        ((q, k, v), lengths.to("meta"), r"text_len must be .* on meta"),
+    ]
+    for qkv, text_len, message in wrong:
+        for layer in (0, 1):
+            with pytest.raises(BackendError, match=message):
+                attention(*qkv, text_len=text_len, layer=layer)
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(BackendError, match="unknown backend 'hoper'; did you mean 'hopper'"):
+        RadialAttention(GRID, backend="hoper")
+
+
+def test_what_is_kept_for_lengths_of_text_is_bounded() -> None:
+    attention = RadialAttention(GRID, decay=0.3)
+    for text in range(20):
+        attention.prepare(SHAPE, text_tokens=text % 12)
+        attention.prepare(SHAPE, text_tokens=0)
+    kept = [text for _, text in attention._prepared]
+    assert kept == [1, 2, 3, 4, 5, 6, 7, 0]
+
+
+def test_a_check_puts_nothing_on_a_device() -> None:
+    attention = RadialAttention(GRID, decay=0.3, backend="triton")
+    assert attention.check(SHAPE) == RadialAttention(GRID, decay=0.3, backend="triton").prepare(
+        SHAPE
+    )
+    assert not attention._prepared
 
 
 def plan(*masks: str) -> HeadPlan:

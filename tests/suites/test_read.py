@@ -64,6 +64,12 @@ def model(**fields: object) -> Change:
         (entry(backends=[]), ":18:3: cases[0].backends: must not be empty"),
         (grid(frames=[]), ":10:5: cases[0].grids[0].frames: must not be empty"),
         (grid(frames=[2, 0]), ":12:7: cases[0].grids[0].frames[1]: must be greater than or equal"),
+        (
+            grid(queries="1-2"),
+            ":10:5: cases[0].grids[0]: queries are frames from 0 to 1, the",
+        ),
+        (grid(queries="0-0,1-1"), ":10:5: cases[0].grids[0]: queries are one range of frames, f"),
+        (grid(queries=1), ":13:5: cases[0].grids[0].queries: must be text, got 1"),
         (grid(height=-3), ":11:5: cases[0].grids[0].height: must be greater than or equal to 1"),
         (grid(text_tokens=-1), ":13:5: cases[0].grids[0].text_tokens: must be greater than or eq"),
         (grid(frames=2**31 - 1), "a sequence has at most 2^31 - 1 tokens, got 32,212,254,705"),

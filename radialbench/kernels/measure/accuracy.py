@@ -20,7 +20,7 @@ from radialbench.records.problem import Problem
 Int64 = NDArray[np.int64]
 
 Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""q, [batch, heads, seq_len, head_dim], and k and v, [batch, kv_heads, seq_len, head_dim]."""
+"""q, [batch, heads, q_len, head_dim], and k and v, [batch, kv_heads, seq_len, head_dim]."""
 
 WRONG = sys.float_info.max
 """The error of nan and of an infinity on one side only: finite, so that it can be stored."""
@@ -35,11 +35,12 @@ def make_inputs(problem: Problem, *, seed: int = 0, device: str = "cpu") -> Inpu
     """
     generator = torch.Generator(device).manual_seed(seed)
 
-    def draw(heads: int) -> Tensor:
-        shape = (problem.batch, heads, problem.seq_len, problem.head_dim)
+    def draw(heads: int, tokens: int) -> Tensor:
+        shape = (problem.batch, heads, tokens, problem.head_dim)
         return torch.randn(shape, generator=generator, device=device).to(DTYPES[problem.dtype])
 
-    return draw(problem.heads), draw(problem.key_heads), draw(problem.key_heads)
+    keys = problem.key_heads, problem.seq_len
+    return draw(problem.heads, problem.q_len), draw(*keys), draw(*keys)
 
 
 @dataclass(frozen=True, eq=False)

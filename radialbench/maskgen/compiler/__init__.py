@@ -127,8 +127,9 @@ class _Compiler:
         self.grid = grid
         self.tables = {table.name: table for table in spec.tables}
         self.at = TokenCoordinates(grid, self.bound.order)
-        self.q = whole_blocks(self.at, block_m)
-        self.k = whole_blocks(self.at, block_n)
+        self.first, stop = self.bound.order.query_range(grid)
+        self.q = whole_blocks(self.at, block_m, self.first, stop)
+        self.k = whole_blocks(self.at, block_n, 0, grid.seq_len)
         self.evaluate: Evaluate = contents
         self.progress: Callable[[float], None] = lambda share: None
         self.matrices: dict[str, Matrix] = {}
@@ -223,14 +224,14 @@ class _Compiler:
             some: Bool = np.any(bits, axis=2)
             words = pack_bits(some)[content]
             attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)
-        flat = attends.ravel()[: self.grid.seq_len]
-        return np.flatnonzero(~flat & ~self.at.pad)
+        flat = attends.ravel()[: self.grid.q_len]
+        return self.first + np.flatnonzero(~flat & ~self.at.pad[self.first :][: len(flat)])
 
     def own_blocks(self, empty: Int64) -> tuple[Int64, Any]:
         """Return the rows of tokens that attend nothing, filled: they attend their own block."""
         flags = np.zeros(self.grid.seq_len, np.int64)
         flags[empty] = 1
-        rows = np.unique(empty // self.q.size)
+        rows = np.unique((empty - self.first) // self.q.size)
         rule = self.rule | name("qempty").equals(1) & name("rown").equals(0)
         own = self.at.p // self.bound.granularity
         return rows, self.blocks(rule, rows, empty=flags, own=own)
@@ -245,7 +246,7 @@ class _Compiler:
             t, y, x = (int(self.at.axis(axis)[position]) for axis in "tyx")
             where += f" (frame {t}, row {y}, column {x})"
         return (
-            f"{len(empty):,} of {self.grid.seq_len:,} tokens would attend nothing on "
+            f"{len(empty):,} of {self.grid.q_len:,} tokens would attend nothing on "
             f"{self.grid.label}, the first is {where}; choose empty_rows: own_block (it attends "
             f"the {self.bound.granularity}-token block it stands in), keep (its output is zero), "
             "or another size"
