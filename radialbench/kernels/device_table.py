@@ -121,7 +121,11 @@ class DeviceTable:
 
 
 def upload(
-    tables: Sequence[BlockTable], device: str, group_of_head: Sequence[int] = ()
+    tables: Sequence[BlockTable],
+    device: str,
+    group_of_head: Sequence[int] = (),
+    *,
+    mask_fingerprint: str | None = None,
 ) -> DeviceTable:
     """Put tables on a device.
 
@@ -129,13 +133,15 @@ def upload(
         tables: One table, or one for each group of heads; of one grid and one block size.
         device: The device.
         group_of_head: The table of each head; not needed if there is one table.
+        mask_fingerprint: That of the mask or head plan; the tables' own, joined by `+`, if not
+            given.
 
     Raises:
         BackendError: The tables differ in grid or blocks, or a head's table does not exist.
     """
     first = tables[0]
     for table in tables[1:]:
-        same = ("q_len", "k_len", "block_m", "block_n", "order")
+        same = ("q_len", "k_len", "block_m", "block_n")
         different = [name for name in same if getattr(table, name) != getattr(first, name)]
         if different:
             raise BackendError(
@@ -154,6 +160,7 @@ def upload(
         )
     bits = [_by_thread(table) for table in tables]
     masks = dict.fromkeys(table.mask.fingerprint if table.mask else "" for table in tables)
+    joined = "+".join(masks) if all(masks) else ""
     ones = np.full((1, first.block_m, 4), -1, np.int32)
     sms = SM_COUNT
     if device.startswith("cuda"):
@@ -175,15 +182,22 @@ def upload(
         bitmaps=tensor(np.concatenate([ones, *bits])),
         row_order=tensor(np.stack([row_order(table, sms) for table in tables])),
         group_of_head=tensor(group_of_head),
-        mask_fingerprint="+".join(masks) if all(masks) else "",
+        mask_fingerprint=joined if mask_fingerprint is None else mask_fingerprint,
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
     )
 
 
-def permutation(table: BlockTable, *, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
-    """Return the indices that bring tokens from raster order into the table's order, and back."""
+def permutation(
+    table: BlockTable, *, queries: bool = False, device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return the indices that bring tokens from raster order into the table's order, and back.
+
+    All tokens, or the queries alone, which count from the first query.
+    """
     there = table.order.source_index(table.grid)
+    if queries:
+        there = there[table.q_start :][: table.q_len] - table.grid.query_start
     back = np.empty_like(there)
     back[there] = np.arange(len(there))
     return torch.tensor(there, device=device), torch.tensor(back, device=device)

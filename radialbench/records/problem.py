@@ -60,7 +60,7 @@ class GroupedHeads:
 class Problem(GroupedHeads):
     """One attention to compute.
 
-    q is [batch, heads, seq_len, head_dim], k and v are [batch, key_heads, seq_len, head_dim].
+    q is [batch, heads, q_len, head_dim], k and v are [batch, key_heads, seq_len, head_dim].
 
     Attributes:
         mask_fingerprint: Fingerprint of the mask.
@@ -104,8 +104,13 @@ class Problem(GroupedHeads):
 
     @property
     def seq_len(self) -> int:
-        """Tokens of the sequence, text included."""
+        """Tokens of the sequence, text included: the keys."""
         return self.grid.seq_len
+
+    @property
+    def q_len(self) -> int:
+        """Query tokens: all, or those of the grid's query frames."""
+        return self.grid.q_len
 
     @property
     def scale(self) -> float:

@@ -12,14 +12,15 @@ from torch import Tensor
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
 from radialbench.kernels.backends import BACKENDS, Backend, Run, load_backend
+from radialbench.kernels.backends.by_heads import plan_table
 from radialbench.kernels.checks import DTYPES, check_result
 from radialbench.kernels.measure.accuracy import WRONG, Inputs, compare, leave_nans
 from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.kernels.measure.environment import environment
 from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
-from radialbench.maskgen.compiler import compile_mask
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.compiler import compile_any
+from radialbench.maskgen.head_tables import AnyTable
 from radialbench.records.measurement import Accuracy, Measurement, Memory
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended
@@ -180,7 +181,7 @@ class _Attention:
         memory: The memory of its call.
     """
 
-    def __init__(self, run: Run, case: Case, table: BlockTable, bench: Workbench, device: str):
+    def __init__(self, run: Run, case: Case, table: AnyTable, bench: Workbench, device: str):
         self._run, self._problem, self._table = run, case.problem, table
         self._bench, self._device = bench, device
         inputs, self.permute_ms = bench.inputs(case.problem, table, device)
@@ -288,14 +289,17 @@ class _Steps:
         backend, device = self._supported()
         table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
         self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
-        self._check_memory(permuted=table.order.kind != "raster", device=device)
+        self._check_memory(permuted=case.mask.permuted, device=device)
         begin = perf_counter()
         try:
-            run = backend.plan(case.problem, table, case.config)
+            run = plan_table(backend, case.problem, table, case.config)
         except BackendError as error:
             raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
-        call = _Attention(run, case, table, self.bench, device)
+        try:
+            call = _Attention(run, case, table, self.bench, device)
+        except BackendError as error:
+            raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, permute_ms=call.permute_ms)
         if device != "cpu":
             call()  # What the first call compiles and sets up is not the call's memory.
@@ -308,8 +312,8 @@ class _Steps:
     def _compile_alone(self) -> Callable[[], object]:
         case = self.case
 
-        def compile_case() -> BlockTable:
-            return compile_mask(case.mask, case.grid, case.config.block_m, case.config.block_n)
+        def compile_case() -> AnyTable:
+            return compile_any(case.mask, case.grid, case.config.block_m, case.config.block_n)
 
         begin = perf_counter()
         table, memory = peak_memory(compile_case)

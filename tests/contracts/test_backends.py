@@ -268,6 +268,38 @@ def test_a_nan_key_reaches_exactly_its_queries(name: str) -> None:
 
 
 @every_backend
+@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")  # By the interpreter.
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_in_v_reaches_no_further_than_partial_blocks(
+    name: str, number: float
+) -> None:
+    mask = np.ones((130, 130), np.bool_) if name in DENSE else mixed_mask(130)
+    table = table_for(name, mask, 32, 16)
+    problem = problem_of(table, dtype=dtype_of(name))
+    run = planned(name, problem, table)
+    q, k, v = inputs_for(name, problem)
+    exact, exact_lse = run(q, k, v)
+    v[0, 0, 20, 3] = number
+    out, lse = run(q, k, v)
+    assert torch.equal(lse, exact_lse)
+    others = [channel for channel in range(out.shape[-1]) if channel != 3]
+    assert torch.equal(out[..., others], exact[..., others])
+    attends = torch.from_numpy(mask[:, 20]).to(out.device)
+    limit = attends.clone()
+    if name != "reference":
+        key, rows = 20 // table.block_n, table.partial.rows
+        for row in rows[table.partial.indices == key].tolist():
+            limit[row * table.block_m : (row + 1) * table.block_m] = True
+    found = out[0, 0, :, 3]
+    wanted = torch.tensor(number, dtype=out.dtype, device=out.device).expand(130)
+    whole = attends & (limit == attends)
+    assert torch.equal(found[~limit], exact[0, 0, ~limit, 3])
+    assert not found[attends].isfinite().any()
+    if name == "reference":
+        torch.testing.assert_close(found[whole], wanted[whole], equal_nan=True)
+
+
+@every_backend
 def test_the_order_of_a_table_does_not_matter_to_a_kernel(name: str) -> None:
     mask = mixed_mask(60)
     results = []

@@ -18,7 +18,9 @@ Run: TypeAlias = "Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]"
 q and out are [batch, heads, q_len, head_dim], k and v [batch, kv_heads, k_len, head_dim], in the
 table's order and of one dtype; lse is float32 [batch, heads, q_len], the natural logarithm of the
 sum of exponentials. Query head h attends to the keys of head h // (heads / kv_heads). A query
-without keys gets zeros and -inf.
+without keys gets zeros and -inf. nan and infinities in k reach exactly the rows that attend to
+their key; those in v may reach, in their channel, all rows of a query block that has their key in a
+partial block.
 """
 
 BACKENDS: dict[str, str] = {

@@ -122,15 +122,20 @@ GIVEN_MASK = parse_mask({"name": "a", "mask": {"table": {"name": "chosen", "bloc
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({}, "unknown table 'chosen'; known: none. Pass it as tables={…}"),
-        ({"chosn": 1}, "unknown table 'chosen'; did you mean 'chosn'? Pass it as tables={…}"),
+        (
+            {},
+            "needs the table 'chosen', bool [3, 3] (blocks of 4 tokens): give it as "
+            "tables={'chosen': …} or --table chosen=FILE.npy, in a suite as tables beside the name",
+        ),
+        ({"chosn": 1}, "unknown table of a 'chosn'; did you mean 'chosen'?"),
         (
             {"chosen": np.ones((2, 3), np.bool_)},
             "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got bool [2, 3]",
         ),
         (
             {"chosen": np.ones((3, 3), np.int64)},
-            "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got int64 [3, 3]",
+            "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got int64 [3, 3]; "
+            "convert it with .astype(bool)",
         ),
     ],
 )
