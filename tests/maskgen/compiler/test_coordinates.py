@@ -50,7 +50,7 @@ def test_periods(rule: str, expected: dict[str, int]) -> None:
 def test_an_entry_is_the_pairs_truth(rule: str, order: str) -> None:
     """Whatever the digits are: a pair finds its truth at u[query] + v[key]."""
     at = TokenCoordinates(TokenGrid(3, 4, 5), TokenOrder.parse(order))
-    side = whole_blocks(at, 8)
+    side = whole_blocks(at, 8, 0, at.grid.seq_len)
     tree = parse(rule)
     atom = Atom(tree, Coordinates(side, side))
     u, v = atom.index
@@ -61,7 +61,7 @@ def test_an_entry_is_the_pairs_truth(rule: str, order: str) -> None:
 
 def test_patterns() -> None:
     at = TokenCoordinates(TokenGrid(2, 3, 8), TokenOrder())
-    side = whole_blocks(at, 12)
+    side = whole_blocks(at, 12, 0, at.grid.seq_len)
     found = Patterns.find(at.x, side)
     assert found.first.tolist() == [0, 4, 0, 4]
     assert found.of[0] == found.of[2] != found.of[1] == found.of[3]
@@ -70,7 +70,7 @@ def test_patterns() -> None:
 
 def test_groups_are_frames_and_know_how_they_are_cut() -> None:
     at = TokenCoordinates(TokenGrid(6, 4, 25), TokenOrder())
-    groups = whole_blocks(at, 8).groups
+    groups = whole_blocks(at, 8, 0, at.grid.seq_len).groups
     assert groups.start.tolist() == [0, 104, 200, 304, 400, 504]
     assert groups.count.tolist() == [13, 12, 13, 12, 13, 12]
     assert groups.cut[0] == groups.cut[2] == groups.cut[4] != groups.cut[1] == groups.cut[3]
