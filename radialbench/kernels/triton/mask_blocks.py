@@ -102,7 +102,7 @@ def kernel(
         inside = (row_start + place < row_stop) & in_keys
         query = tl.minimum(row_start + place, row_stop - 1)
 {queries}
-        truth = (({rule}) != 0) & inside
+        truth = ({rule}) & inside
         if BITS:
             bits = tl.reshape(truth.to(tl.int32), [PART, WORDS, 32])
             words = tl.sum(bits << tl.arange(0, 32)[None, None, :], axis=2)
@@ -241,7 +241,8 @@ class _Writer:
         self.known = known
         self.arrays: list[NDArray[Any]] = []
         self.lines: dict[str, list[str]] = {"q": [], "k": []}
-        self.parts: dict[str, str] = {}
+        self.parts: dict[str, tuple[str, bool]] = {}
+        self.places: dict[str, str] = {}
 
     def source(self, rule: Expr) -> str:
         """Return the source of the kernel; its arguments are `arrays` in order."""
@@ -259,13 +260,13 @@ class _Writer:
             arguments="".join(f"a{place}, " for place in range(len(self.arrays))),
             keys="\n".join(" " * 4 + line for line in lines["k"]),
             queries="\n".join(" " * 8 + line for line in lines["q"] + steps),
-            rule=texts[rule][0],
+            rule=texts[rule][0] if texts[rule][1] else f"{texts[rule][0]} != 0",
         )
 
     def written(self, node: Expr, args: list[tuple[str, bool]]) -> tuple[str, bool]:
         """Return a node as text, and whether it is a truth value of Triton's."""
         if node.op == "name":
-            return self.name(str(node.value)), False
+            return self.name(str(node.value))
         if node.op in ("number", "truth"):
             return f"tl.full((1, 1), {float(node.value or 0)!r}, tl.float64)", False
         truths = {"and": 2, "or": 2, "not": 1, "where": 1}.get(node.op, 0)
@@ -278,44 +279,52 @@ class _Writer:
             texts.append(text)
         return OPERATIONS[node.op].format(*texts), node.op in (*COMPARISONS, "and", "or", "not")
 
-    def name(self, word: str) -> str:
-        if word in self.parts:
-            return self.parts[word]
+    def name(self, word: str) -> tuple[str, bool]:
+        """Return the name that holds a coordinate, and whether it is a truth value of Triton's."""
+        if word not in self.parts:
+            self.parts[word] = self.coordinate(word)
+        return self.parts[word]
+
+    def coordinate(self, word: str) -> tuple[str, bool]:
+        if word[0] in "qk":
+            return self.loaded(word[0], self.known.values(word, word[0]), None)
         if word in self.known.matrices:
             matrix = self.known.matrices[word]
             at = matrix.coordinates(self.known.sides["q"], self.known.sides["k"])
             assert at["q"].q is not None and at["k"].k is not None
-            query = self.along("q", at["q"].q * matrix.blocks.shape[1])
-            key = self.along("k", at["k"].k)
-            text = f"tl.load({self.array(matrix.blocks.astype(np.float64))} + {query} + {key})"
-        elif word[0] == "q":
-            text = self.along("q", self.known.values(word, "q"))
-        elif word[0] == "k":
-            text = self.along("k", self.known.values(word, "k"))
-        else:
-            part = self.known[word]
-            assert part.q is not None and part.k is not None
-            if part.axis not in self.parts and part.axis + " place" not in self.parts:
-                query, key = self.along("q", part.q), self.along("k", part.k)
-                self.parts[part.axis + " place"] = f"({query} + {key})"
-            place = self.parts[part.axis + " place"]
-            text = f"tl.load({self.array(part.values)} + {place})"
-        if word[0] in "r#":
-            self.lines["q"].append(f"r{len(self.lines['q'])} = {text}")
-            text = self.lines["q"][-1].partition(" = ")[0]
-        self.parts[word] = text
-        return text
+            query, _ = self.loaded("q", at["q"].q * matrix.blocks.shape[1], None)
+            key, _ = self.loaded("k", at["k"].k, None)
+            return self.loaded("q", matrix.blocks.ravel(), f"{query} + {key}")
+        part = self.known[word]
+        assert part.q is not None and part.k is not None
+        if part.axis not in self.places:
+            query, _ = self.loaded("q", part.q, None)
+            key, _ = self.loaded("k", part.k, None)
+            self.places[part.axis] = f"({query} + {key})"
+        place = self.places[part.axis]
+        if word == part.axis:
+            return f"({int(part.values[0])} - {place}).to(tl.float64)", False
+        return self.loaded("q", part.values, place)
 
-    def array(self, values: NDArray[Any]) -> str:
-        self.arrays.append(values)
-        return f"a{len(self.arrays) - 1}"
+    def loaded(self, side: str, values: NDArray[Any], place: str | None) -> tuple[str, bool]:
+        """Load values for the tokens of a side, or from a place for pairs.
 
-    def along(self, side: str, values: NDArray[Any]) -> str:
-        """Load values by position on a side; return the name that holds them."""
+        Returns:
+            The name that holds them, and whether it is a truth value. Numbers are float64; indices
+            of tables, which are given as whole numbers, are int32.
+        """
         word = f"{side}{len(self.arrays)}"
-        position = "query" if side == "q" else "key"
-        self.lines[side].append(f"{word} = tl.load({self.array(values)} + {position})")
-        return word
+        text = f"tl.load(a{len(self.arrays)} + {place or ('query' if side == 'q' else 'key')})"
+        truth = False
+        if values.dtype.kind == "i":
+            values = values.astype(np.int32)
+        elif np.isin(values, (0, 1)).all():
+            values, text, truth = values.astype(np.int8), f"{text} != 0", True
+        elif (np.abs(values) < 2**31).all() and (values == np.floor(values)).all():
+            values, text = values.astype(np.int32), f"{text}.to(tl.float64)"
+        self.arrays.append(values)
+        self.lines[side].append(f"{word} = {text}")
+        return word, truth
 
 
 @lru_cache(maxsize=64)
