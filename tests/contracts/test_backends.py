@@ -26,7 +26,10 @@ EXACT = ("cpu", "fa4", "flex", "flex_tma", "hopper", "reference", "triton")
 """Backends that may refuse no mask; the others in no tuple here may refuse what is not theirs."""
 DENSE = ("cudnn", "fa3", "flash", "sdpa")
 """Backends that know no mask."""
-SINGLE = ("cpu", "reference", "sdpa", "triton")
+SELECTING = ("topk_cpu", "topk_hopper", "topk_triton")
+"""Backends that choose blocks from q and k, and do not compute the table they are given; see
+tests/kernels/test_topk.py."""
+SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
@@ -89,7 +92,7 @@ def each(*, dense: bool = True, **axes: Sequence[Any]) -> pytest.MarkDecorator:
         axes: The values, by the names of the test's arguments.
     """
     found: dict[Any, Any] = {}
-    for name in sorted(BACKENDS) if dense else sorted(set(BACKENDS) - set(DENSE)):
+    for name in sorted(set(BACKENDS) - set(SELECTING) - set(() if dense else DENSE)):
         for values in product(*axes.values()):
             given = dict(zip(axes, values, strict=True))
             if reasons(name, **{key: given[key] for key in SIZES if key in given}):
@@ -395,7 +398,8 @@ def test_reasons_are_given_and_stop_a_plan(name: str) -> None:
 def test_a_backend_of_the_cpu_runs_there(name: str) -> None:
     runs_here = load_backend(name).unsupported_reasons(small_problem(name), "cpu") == []
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    assert runs_here == (name in ("cpu", "reference", "sdpa") or (name == "triton" and interpreted))
+    there = ("cpu", "reference", "sdpa", "topk_cpu")
+    assert runs_here == (name in there or (name in ("triton", "topk_triton") and interpreted))
 
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))

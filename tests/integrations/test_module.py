@@ -179,6 +179,17 @@ def test_compiled_whole(name: str, backend: str | None) -> None:
     assert counted.frame_count == 2
 
 
+@every_backend
+def test_compiled_with_heads_of_two_token_orders(backend: str | None) -> None:
+    qkv, heads = inputs(JOINT), plan("svg_spatial", "svg_temporal", "svg_temporal")
+    attention = RadialAttention(JOINT, heads, backend=backend)
+    wanted = attention(*qkv)
+    torch._dynamo.reset()
+    compiled = torch.compile(attention, fullgraph=True, backend=(counted := CompileCounter()))
+    torch.testing.assert_close(compiled(*qkv), wanted, rtol=0, atol=1e-5)
+    assert counted.frame_count == 1
+
+
 def test_compiled_before_anything_is_ready() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(RadialAttention(GRID), fullgraph=True, backend="eager")

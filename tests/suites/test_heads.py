@@ -8,8 +8,7 @@ import torch
 
 from radialbench import TokenGrid
 from radialbench.errors import SuiteError
-from radialbench.kernels.backends import load_backend
-from radialbench.kernels.backends.by_heads import plan_table
+from radialbench.kernels.backends import load_backend, plan_table
 from radialbench.kernels.measure.accuracy import compare, expected, make_inputs
 from radialbench.kernels.reorder import reorder
 from radialbench.maskgen.compiler import compile_heads
