@@ -152,7 +152,7 @@ def _shape(transformer: Any) -> Shape:
         device = torch.device("cuda", torch.cuda.current_device())
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)
-    elif dtype not in (torch.float32, torch.float16):
+    elif dtype.itemsize == 1:
         dtype = torch.bfloat16  # Weights may be stored in 8 bits, which nothing computes in.
     return Shape(1, config.num_attention_heads, config.attention_head_dim, dtype, device)
 
@@ -173,6 +173,9 @@ class _Before:
         _refuse_parallel(transformer)
         kind, config = kind_of(transformer), transformer.config
         given = dict(zip(self.names, args, strict=False)) | kwargs
+        needed = ("hidden_states", "encoder_hidden_states", "timestep", kind.text_mask)
+        if any(name is not None and given.get(name) is None for name in needed):
+            return  # The transformer says what is missing.
         latents, grid = given["hidden_states"], self.attention.grid
         sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
         wanted = tuple(side * step for side, step in sides)

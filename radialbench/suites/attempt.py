@@ -252,12 +252,12 @@ class _Attention:
 def _check_last(calls: Sequence[_Guarded]) -> None:
     """Check one more call of each case after its samples, and end those that are wrong by now."""
     checked = [(call, call.call) for call in calls if isinstance(call.call, _Attention)]
-    if not checked:
-        return
-    changed = checked[0][1].restore_inputs()
+    changed: list[str] | None = None
     writes = False
     for call, attention in checked:
         try:
+            if changed is None:
+                changed = attention.restore_inputs()
             attention.check("after the samples ")
         except _EndError as error:
             writes |= error.status == Status.FAILED
