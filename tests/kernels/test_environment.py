@@ -19,6 +19,7 @@ from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure import environment as module
 from radialbench.kernels.measure import telemetry
 from radialbench.kernels.measure.environment import (
+    _gpu_versions,
     card,
     clock_limits,
     environment,
@@ -146,6 +147,10 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
 class NVMLError(Exception):
     """Stands for the error of NVIDIA's library."""
 
+    def __init__(self, text: str, value: int = 999) -> None:
+        super().__init__(text)
+        self.value = value
+
 
 def nvml(**functions: object) -> SimpleNamespace:
     """Stand in for NVIDIA's library, with two GPUs."""
@@ -164,7 +169,17 @@ def nvml(**functions: object) -> SimpleNamespace:
 
 
 def failing(*arguments: object) -> None:
-    raise NVMLError("Driver Not Loaded")
+    raise NVMLError("Driver Not Loaded", 9)
+
+
+def refusing(*arguments: object) -> None:
+    raise NVMLError("Insufficient Permissions", 4)
+
+
+def lost(place: int) -> int:
+    if place == 0:
+        raise NVMLError("GPU is lost", 15)
+    return place
 
 
 def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,9 +199,45 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus() == ([], "")
 
 
-def test_a_driver_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=failing))
-    assert gpus() == ([], "the driver does not answer: Driver Not Loaded")
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount"])
+def test_a_driver_that_does_not_answer_is_reported(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mismatch() -> None:
+        raise NVMLError("Driver/library version mismatch", 18)
+
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(**{function: mismatch}))
+    reason = "the driver does not answer: NVMLError: Driver/library version mismatch"
+    assert gpus() == ([], reason)
+
+
+def test_one_lost_gpu_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetHandleByIndex=lost))
+    found, problem = gpus()
+    assert [gpu.name for gpu in found] == ["Example 1"]
+    assert problem == "GPU 0 does not answer: NVMLError: GPU is lost"
+
+
+def test_what_a_package_of_that_name_lacks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages named pynvml differ in what they have, and old ones answer in bytes."""
+    old = nvml(nvmlSystemGetDriverVersion=lambda: b"1.2", nvmlDeviceGetName=lambda handle: b"Old")
+    del old.nvmlDeviceGetCudaComputeCapability, old.nvmlShutdown
+    monkeypatch.setitem(sys.modules, "pynvml", old)
+    found, problem = gpus()
+    assert [gpu.text for gpu in found] == 2 * ["Old, 80 GiB, driver 1.2"]
+    assert not problem
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace())
+    assert gpus()[0] == []
+    assert "has no attribute 'nvmlInit'" in gpus()[1]
+
+
+def test_a_refusal_is_no_version_of_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=refusing))
+    assert _gpu_versions()["driver"] == "1.2"
+    assert gpus()[1].startswith("GPU 0 does not answer: NVMLError: Insufficient Permissions; GPU 1")
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlSystemGetDriverVersion=refusing))
+    assert "driver" not in _gpu_versions()
+    assert [gpu.driver for gpu in gpus()[0]] == [None, None]
 
 
 def test_where_attention_would_run_is_named_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
