@@ -22,6 +22,7 @@ from radialbench.kernels.measure.environment import (
     _gpu_versions,
     card,
     clock_limits,
+    cpu_quota,
     environment,
     gpus,
     likely_device_name,
@@ -90,6 +91,47 @@ def test_the_limits_of_a_gpus_clocks_are_recorded(monkeypatch: pytest.MonkeyPatc
     assert clock_limits() == {"max_sm_mhz": 1980, "max_memory_mhz": 2619}
     here = replace(ENVIRONMENT, **clock_limits())
     assert here.clocks == "SM 1980 MHz, memory 2619 MHz"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "50000 100000"}, 1),
+        ("0::/gone\n", {"cpu.max": "max 100000"}, None),
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "what"}, None),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/pod\n0::/\n",
+            {"cpu/pod/cpu.cfs_quota_us": "300000", "cpu/pod/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        (
+            "3:cpuacct,cpu:/not/here\n",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            None,
+        ),
+        ("", {"cpu.max": "200000 100000"}, None),
+    ],
+)
+def test_the_quota_of_a_cgroup(
+    own: str, files: dict[str, str], quota: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text(own)
+    root = tmp_path / "root"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{text}\n")
+    assert cpu_quota(tmp_path / "own", root) == quota
+    assert cpu_quota(tmp_path / "none", root) is None
+
+
+def test_cores_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    for quota, count in ((2, 2), (None, 64), (100, 64)):
+        monkeypatch.setattr(module, "cpu_quota", lambda quota=quota: quota)
+        assert module.cores() == count
 
 
 def test_memory_is_that_of_the_machine() -> None:
