@@ -102,8 +102,8 @@ def run_kept(command: Sequence[str], **options: Any) -> "subprocess.CompletedPro
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, text=True, start_new_session=True, **options
     )
-    keep_group(process.pid)
     try:
+        keep_group(process.pid)
         out, errors = process.communicate()
     finally:
         kill_group(process.pid)

@@ -47,7 +47,11 @@ def start_child(module: str, output: int | IO[bytes], **env: str) -> tuple[Any, 
             # Ctrl-C is for this process, which then ends the others.
             start_new_session=True,
         )
-    keep_group(process.pid)
+    try:
+        keep_group(process.pid)
+    except BaseException:
+        kill_group(process.pid)
+        raise
     return process, ours
 
 
