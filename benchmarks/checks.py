@@ -1,19 +1,20 @@
 """Simulate what checks and histories detect: the rates behind docs/check.md.
 
-    python -m benchmarks.checks             # with recorded noise: minutes
-    python -m benchmarks.checks --all       # with assumed and recorded noise
+    python -m benchmarks.checks             # rates of checks, assumed noise and recorded: an hour
+    python -m benchmarks.checks --histories # rates of histories
     python -m benchmarks.pages check        # the page from the rates
 
-Suites of 50 cases are compared with assumed noise of two levels (`Noise` in benchmarks/noise.py):
-once unchanged, and once for each slowdown of one case, by every rule on the same samples. The same
-comparisons use the noise of benchmarks/results/noise.jsonl, which `radialbench noise
-benchmarks/noise.yaml` records; the picture shows these.
+Suites of 50 cases are compared with noise of several kinds (benchmarks/noise.py), once with equal
+code and once with some cases slowed, by two protocols: two results of one process each, and both
+versions in turn, as `radialbench check --against` measures. Recorded noise is that of
+benchmarks/results/noise_*.jsonl, from `radialbench noise benchmarks/noise.yaml`.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from math import erfc, sqrt
 from pathlib import Path
@@ -22,110 +23,90 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.noise import Noise, Resampled, as_stopped
+from benchmarks.noise import KINDS, Noise, Resampled, slower
 from benchmarks.parts import RESULTS, described, file_hash, timing_of, write_rows
 from radialbench.records.result import Record
 from radialbench.reports.check import noise as differences
 from radialbench.reports.check.compare import check
 from radialbench.reports.check.history import MetricHistory, history, run_of
-from radialbench.reports.check.verdict import Outcome, exit_code
+from radialbench.reports.check.verdict import (
+    TIMES_AGAIN,
+    Outcome,
+    cases_to_repeat,
+    exit_code,
+    merge_repeated,
+    suspects,
+)
 from radialbench.reports.text import markdown_table
 from radialbench.suites.noise import RunRecords, read_runs
-from radialbench.suites.schema import Protocol
+from radialbench.suites.versus.rounds import ROUNDS
 
-RECORDS = RESULTS / "noise.jsonl"
-ASSUMED = RESULTS / "checks.json"
-RECORDED = RESULTS / "checks_recorded.json"
+RECORDS = {name: RESULTS / f"noise_{name.lower()}.jsonl" for name in ("H100", "H200")}
+RATES = RESULTS / "checks.json"
 HISTORIES = RESULTS / "histories.json"
-PICTURE = "check.svg"
 
-ASSUMED_CALLS = (30, 54, 100)
-CALLS = 100
-DEFAULT = "default"
+FAILED, MISSED = 0.01, {0.03: 0.1, 0.05: 0.01}
+"""The aim: the share of equal suites that may fail, and of slowdowns that may pass."""
 
-FAILED, SURE_AT = 0.01, {0.03: 0.9, 0.05: 0.99}
-"""The aim: the share of equal suites that may fail, and of slowdowns to be caught."""
-
-COMPARISONS = 1000
-SLOWED = 7
-SLOWDOWNS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.09, 0.1, 0.11, 0.12, 0.14)
-SHOWN = (0.02, 0.03, 0.04, 0.05, 0.1)
-THRESHOLD = 0.05
+CASES = 50
+COMPARISONS = 300
+SLOWDOWNS = (0.02, 0.03, 0.05, 0.1)
 SURE = 0.002
 """asv's bound on the probability of its test."""
 
-CHECK = "check"
-ASV = ("asv, factor 1.1", "asv, factor 1.02")
-OTHERS = (*ASV, f"threshold {THRESHOLD:.0%}")
+TWO_RUNS, WITH_FLOOR, AGAINST = "two results", "with --noise-floor", "--against"
+ASV = "asv, factor 1.02"
 
 Row = dict[str, Any]
-"""Counts for a rule and a number of calls per case: comparisons of equal code, how many of these
-failed or were inconclusive, and how many slowdowns of each size were caught."""
+"""Counts for a noise and a protocol: comparisons, how many of equal code failed or were
+inconclusive, cases measured again, and how many slowdowns of each size regressed or passed."""
+Found = tuple[int, Mapping[str, Outcome], int]
+"""Exit code of a comparison, the outcome of each case, and how many cases were measured again."""
+
+Draws = Noise | Resampled
+Floors = Mapping[str, float]
 
 
-def row_of(rule: str, calls: int | str, comparisons: int = COMPARISONS) -> Row:
-    """Return a row of zero counts."""
-    counts = {"failed": 0, "inconclusive": 0, "caught": {f"{size:g}": 0 for size in SLOWDOWNS}}
-    return {"rule": rule, "calls": calls, "comparisons": comparisons} | counts
+def two_results(noise: Draws, slowed: Mapping[int, float], *floor: Floors) -> Found:
+    """Check a result of one process against another one's."""
+    before, now = noise.pair()
+    known = floor[0] if floor else None
+    verdicts = check(slower(now, slowed), before, noise_floor=known).verdicts
+    return exit_code(verdicts), _outcomes(verdicts), 0
 
 
-def count(row: Row, now: Sequence[Record], before: Sequence[Record]) -> None:
-    """Add a comparison to a row."""
-    failed, inconclusive = _equal(row["rule"], now, before)
-    row["failed"] += failed
-    row["inconclusive"] += inconclusive
-    for size in SLOWDOWNS:
-        row["caught"][f"{size:g}"] += _caught(row["rule"], now, before, size)
-
-
-def rates_table(rates: Iterable[Row]) -> str:
-    """Format the rows as a Markdown table of shares."""
-    headers = ("rule", "calls a case", "failed", "inconclusive", *(f"{s:.0%}" for s in SHOWN))
-    rows = [
-        (
-            row["rule"],
-            str(row["calls"]),
-            _share(row, row["failed"]),
-            _share(row, row["inconclusive"]) if row["rule"] == CHECK else "–",
-            *(_share(row, row["caught"][f"{size:g}"]) for size in SHOWN),
+def against(noise: Draws, slowed: Mapping[int, float]) -> Found:
+    """Check as `radialbench check --against` does: in several processes, and suspects again."""
+    before, now = noise.pair(ROUNDS)
+    result, again = check(slower(now, slowed), before, in_turn=True), set[str]()
+    if suspects(result.verdicts):
+        again = cases_to_repeat(result.verdicts, [one.case for one in now])
+        before, now = noise.pair(TIMES_AGAIN * ROUNDS)
+        now, before = (
+            [one for one in part if one.case in again] for part in (slower(now, slowed), before)
         )
-        for row in rates
-    ]
-    return markdown_table(headers, rows, text_columns=1)
+        result = merge_repeated(result, check(now, before, in_turn=True).verdicts)
+    return exit_code(result.verdicts), _outcomes(result.verdicts), len(again)
 
 
-def _equal(rule: str, now: Sequence[Record], before: Sequence[Record]) -> tuple[bool, bool]:
-    """Return whether a comparison of equal code fails, and whether it is inconclusive."""
-    if rule == CHECK:
-        code = exit_code(check(now, before).verdicts)
-        return code == 1, code == 3
-    pairs = zip(now, before, strict=True)
-    return any(_slower(rule, _samples(one), _samples(other)) for one, other in pairs), False
-
-
-def _caught(rule: str, now: Sequence[Record], before: Sequence[Record], size: float) -> bool:
-    """Return whether a rule detects a slowdown of one case."""
-    slowed = _slowed(now[SLOWED], 1 + size)
-    if rule != CHECK:
-        return _slower(rule, _samples(slowed), _samples(before[SLOWED]))
-    verdicts = check([*now[:SLOWED], slowed, *now[SLOWED + 1 :]], before).verdicts
-    return any(
-        one.outcome is Outcome.REGRESSED and (one.case, one.metric) == (slowed.case, "latency")
-        for one in verdicts
-    )
-
-
-def _slower(rule: str, now: Sequence[float], before: Sequence[float]) -> bool:
-    """Return whether a case is slower by asv's rule, or by a threshold on the medians.
+def asv(noise: Draws, slowed: Mapping[int, float]) -> Found:
+    """Compare medians as asv does, with its factor lowered from 1.1 to 1.02.
 
     asv (7032df7, `asv/_stats.py` and `asv/commands/compare.py`): the ratio of the medians is above
-    the factor, 1.1 by default, and a Mann–Whitney test of the samples has p below 0.002. It uses
-    confidence intervals only where samples are too few.
+    the factor, and a Mann–Whitney test of the samples has p below 0.002. It uses confidence
+    intervals only where samples are too few.
     """
-    ratio = median(now) / median(before)
-    if rule.startswith("threshold"):
-        return ratio > 1 + THRESHOLD
-    return ratio > float(rule.split()[-1]) and _mann_whitney(now, before) < SURE
+    before, now = noise.pair()
+    outcomes = {}
+    for one, other in zip(slower(now, slowed), before, strict=True):
+        a, b = timing_of(one).samples_ms, timing_of(other).samples_ms
+        is_slower = median(a) > 1.02 * median(b) and _mann_whitney(a, b) < SURE
+        outcomes[one.case] = Outcome.REGRESSED if is_slower else Outcome.PASS
+    return int(Outcome.REGRESSED in outcomes.values()), outcomes, 0
+
+
+def _outcomes(verdicts: Iterable[Any]) -> dict[str, Outcome]:
+    return {one.case: one.outcome for one in verdicts if one.metric == "latency"}
 
 
 def _mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
@@ -136,67 +117,97 @@ def _mann_whitney(one: Sequence[float], other: Sequence[float]) -> float:
     return erfc(z / sqrt(2))
 
 
-def _slowed(record: Record, factor: float) -> Record:
-    times = tuple(factor * ms for ms in _samples(record))
-    return replace(record, timing=replace(timing_of(record), samples_ms=times))
+PROTOCOLS: dict[str, Callable[..., Found]] = {
+    TWO_RUNS: two_results,
+    WITH_FLOOR: two_results,
+    AGAINST: against,
+    ASV: asv,
+}
 
 
-def _samples(record: Record) -> tuple[float, ...]:
-    return timing_of(record).samples_ms
+def simulate(name: str, protocol: str, comparisons: int = COMPARISONS) -> Row:
+    """Count what a protocol does with noise of a kind of `KINDS`, or of recorded runs."""
+    if name in KINDS:
+        return counted(name, protocol, Noise(like(), seed=1, kind=name), comparisons)
+    runs = read_runs(RECORDS[name])
+    floor = [floors_of(runs)] if protocol == WITH_FLOOR else []
+    noise = Resampled(differences.sittings_of(runs), seed=1)
+    return counted(name, protocol, noise, comparisons, *floor)
+
+
+def floors_of(runs: Sequence[RunRecords]) -> dict[str, float]:
+    """Return the noise floor of recorded runs by the names of `Resampled`."""
+    floors = differences.noise_floors(runs)
+    for place in range(CASES):
+        floors[f"case{place}"] = floors[runs[0][place % len(runs[0])].case]
+    return floors
+
+
+def like() -> Record:
+    """Return a record of which only the times vary from run to run."""
+    return replace(read_runs(RECORDS["H100"])[0][0], ceiling=None, isolated=None, telemetry=None)
+
+
+def counted(name: str, protocol: str, noise: Draws, comparisons: int, *floor: Floors) -> Row:
+    """Count comparisons of equal code, and of suites in which four cases are slowed."""
+    measure, rng = PROTOCOLS[protocol], np.random.default_rng(7)
+    row: Row = {"noise": name, "protocol": protocol, "comparisons": comparisons}
+    row |= {"failed": 0, "inconclusive": 0, "again": 0}
+    row |= {key: {f"{size:g}": 0 for size in SLOWDOWNS} for key in ("caught", "passed")}
+    for _ in range(comparisons):
+        code, _, again = measure(noise, {}, *floor)
+        row["failed"] += code == 1
+        row["inconclusive"] += code == 3
+        row["again"] += again
+        places = rng.choice(CASES, len(SLOWDOWNS), replace=False).tolist()
+        slowed = {place: 1 + size for place, size in zip(places, SLOWDOWNS, strict=True)}
+        _, outcomes, _ = measure(noise, slowed, *floor)
+        for place, size in zip(places, SLOWDOWNS, strict=True):
+            outcome = outcomes[f"case{place}"]
+            row["caught"][f"{size:g}"] += outcome is Outcome.REGRESSED
+            row["passed"][f"{size:g}"] += outcome in (Outcome.PASS, Outcome.FASTER)
+    return row
+
+
+def rates_table(rates: Iterable[Row]) -> str:
+    """Format the rows as a Markdown table of shares."""
+    sizes = [f"{size:.0%}" for size in SLOWDOWNS]
+    rows = [
+        (
+            row["noise"],
+            row["protocol"],
+            *(_share(row, row[name]) for name in ("failed", "inconclusive")),
+            *(
+                f"{_share(row, row['caught'][size])}, {_share(row, row['passed'][size])}"
+                for size in row["caught"]
+            ),
+        )
+        for row in rates
+    ]
+    return markdown_table(
+        ("noise", "protocol", "failed", "inconclusive", *sizes), rows, text_columns=2
+    )
 
 
 def _share(row: Row, count: int) -> str:
     share = count / row["comparisons"]
-    return f"{share:.1%}" if share < 0.1 or 0.99 < share < 1 else f"{share:.0%}"
+    return f"{share:.1%}" if 0 < share < 0.1 or 0.9 < share < 1 else f"{share:.0%}"
 
 
-SERIES, CASES, HISTORY_CALLS = 500, 50, 54
+SERIES, HISTORY_CALLS = 500, 54
 LENGTHS = (8, 12, 20)
 OFFSETS = (0.003, 0.006, 0.01)
 SIZES = (0.03, 0.05)
 SIDE = 3
 """Results after the step: the fewest that a step must have."""
 
-TEXT, BETWEEN, PICTURED = Path(__file__).with_suffix(".txt").read_text("utf-8").split("---\n")
-"""The part on recorded noise, its end where there are several sittings, and the picture."""
 
-
-def simulate_assumed(like: Record) -> list[Row]:
-    """Count detections by every rule and number of calls with assumed noise."""
-    found: list[Row] = []
-    for calls in ASSUMED_CALLS:
-        names = (CHECK, *OTHERS) if calls == max(ASSUMED_CALLS) else (CHECK,)
-        rows = [row_of(name, calls) for name in names]
-        noise = Noise(like, calls, calls=calls)
-        for _ in range(COMPARISONS):
-            before, now = noise.run(), noise.run()
-            for row in rows:
-                count(row, now, before)
-        found += rows
-    return found
-
-
-def simulate_recorded(runs: Sequence[RunRecords], comparisons: int = COMPARISONS) -> list[Row]:
-    """Count detections by every rule with the noise of recorded runs."""
-    default = row_of(CHECK, DEFAULT, comparisons) | {"taken": 0.0}
-    rows = [row_of(rule, CALLS, comparisons) for rule in (CHECK, *OTHERS)]
-    noise = Resampled(differences.sittings_of(runs), seed=1)
-    for _ in range(comparisons):
-        before, now = noise.pair()
-        for row in rows:
-            count(row, now, before)
-        before, now = ([as_stopped(one, Protocol()) for one in suite] for suite in (before, now))
-        count(default, now, before)
-        default["taken"] += sum(len(_samples(one)) for one in now) / len(now) / comparisons
-    return [default, *rows]
-
-
-def simulate_histories(like: Record) -> list[dict[str, Any]]:
+def simulate_histories() -> list[dict[str, Any]]:
     """Count series of equal code that show a change, and steps that are found at their run."""
     found = []
     for offset in OFFSETS:
         for results in LENGTHS:
-            noise = Noise(like, results, cases=CASES, calls=HISTORY_CALLS, processes=offset)
+            noise = Noise(like(), results, cases=CASES, calls=HISTORY_CALLS, offset=offset)
             row: dict[str, Any] = {"offset": offset, "results": results, "series": SERIES}
             row["equal"] = sum(bool(one.changes) for one in _series(noise, results, 0.0))
             for size in SIZES:
@@ -233,26 +244,25 @@ def history_table(rates: Iterable[Row]) -> str:
     return markdown_table(headers, rows, text_columns=0)
 
 
-def recorded_text(rates: Sequence[Row], runs: Sequence[RunRecords]) -> str:
-    """Describe the recorded runs and what follows from them."""
-    shorter = [tuple(as_stopped(one, Protocol()) for one in run) for run in runs]
-    medians = sittings_table(runs)
-    between = BETWEEN.rstrip().format(table=medians, most=farthest(runs))
+TEXT, BETWEEN = Path(__file__).with_suffix(".txt").read_text("utf-8").split("---\n")
+"""The part on recorded noise, and its end where there are several sittings."""
+
+
+def recorded_text(runs: Sequence[RunRecords]) -> str:
+    """Describe recorded runs and what they differ by."""
+    here, codes = runs[-1][-1].environment, differences.equal_codes(runs)
+    sizes = [str(len(part)) for part in differences.sittings_of(runs)]
+    several = f"{len(sizes)} sittings of {' and '.join(sizes)} runs"
     return TEXT.format(
+        device=here.device,
         runs=len(runs),
         cases=len(runs[0]),
-        machine=described(runs[-1][-1].environment).rsplit("; ", 1)[0],
-        default=DEFAULT,
-        taken=rates[0]["taken"],
-        rates=rates_table(rates),
-        aim=_aim(rates[0]),
+        machine=described(here).rsplit("; ", 1)[0],
         spreads=spread_table(runs),
         beside=differences.describe_noise(differences.spreads(runs)[-1], device="cuda"),
-        whole=_codes(runs),
-        stopped=_codes(shorter),
-        calls=CALLS,
-        sittings=_sittings(runs),
-        between=f"\n\n{between}" if medians else "",
+        codes=f"{codes.count(1)} fail, {codes.count(3)} are inconclusive, {codes.count(0)} pass",
+        sittings=several if len(sizes) > 1 else "one sitting",
+        between=f" {BETWEEN.format(most=farthest(runs))}" if len(sizes) > 1 else "",
     )
 
 
@@ -264,143 +274,77 @@ def spread_table(runs: Sequence[RunRecords]) -> str:
     return markdown_table([differences.COLUMNS[place] for place in columns], rows, text_columns=1)
 
 
-def sittings_table(runs: Sequence[RunRecords]) -> str:
-    """Format every sitting's medians over the first one's; empty if there is only one."""
-    parts = differences.sittings_of(runs)
-    headers = ("case", *(f"sitting {n} of {len(part)} runs" for n, part in enumerate(parts, 1)))
-    rows = [
-        (record.case, "1", *(f"{ratio:.4f}" for ratio in ratios))
-        for record, ratios in zip(runs[0], _over_first(runs), strict=True)
-    ]
-    return markdown_table(headers, rows, text_columns=1) if len(parts) > 1 else ""
-
-
 def farthest(runs: Sequence[RunRecords]) -> float:
-    """Return the largest difference of a case from the first sitting, as a share."""
-    return max((abs(ratio - 1) for ratios in _over_first(runs) for ratio in ratios), default=0.0)
-
-
-def _over_first(runs: Sequence[RunRecords]) -> list[list[float]]:
-    """Return each case's ratios of later sittings' medians to the first one's."""
-    found = []
-    for place in range(len(runs[0])):
-        first, *later = (
-            median(median(_samples(run[place])) for run in part)
-            for part in differences.sittings_of(runs)
-        )
-        found.append([ms / first for ms in later])
-    return found
-
-
-def _sittings(runs: Sequence[RunRecords]) -> str:
-    sizes = [str(len(part)) for part in differences.sittings_of(runs)]
-    return (
-        f"{len(sizes)} sittings of {' and '.join(sizes)} runs" if len(sizes) > 1 else "one sitting"
+    """Return the largest difference of a case's median from the first sitting, as a share."""
+    first, *later = (
+        np.median(np.log([[timing_of(one).median_ms for one in run] for run in part]), axis=0)
+        for part in differences.sittings_of(runs)
     )
+    return max((float(np.abs(np.expm1(one - first)).max()) for one in later), default=0.0)
 
 
-def _aim(row: Row) -> str:
-    """Describe whether the default protocol meets the aim."""
-    share = {size: row["caught"][f"{size:g}"] / row["comparisons"] for size in SURE_AT}
-    lacking = [f"{row['failed'] / row['comparisons']:.1%} of equal suites fail"]
-    lacking *= row["failed"] > FAILED * row["comparisons"]
-    lacking += [
-        f"{share[size]:.1%} of {size:.0%}" for size in SURE_AT if share[size] < SURE_AT[size]
-    ]
-    caught = " and ".join(f"{least:.0%} of those of {size:.0%}" for size, least in SURE_AT.items())
-    aim = (
-        f"The aim is that the default protocol lets at most {FAILED:.0%} of equal suites fail; of "
-        f"slowdowns, {caught} are to be caught"
+def aim(rates: Iterable[Row]) -> str:
+    """Describe whether check meets the aim, under every noise."""
+    lacking = []
+    for row in (one for one in rates if one["protocol"] != ASV):
+        shares = {"of equal suites fail": (row["failed"], FAILED)}
+        for size, most in MISSED.items():
+            shares[f"of slowdowns of {size:.0%} pass"] = (row["passed"][f"{size:g}"], most)
+        lacking += [
+            f"{row['noise']}, {row['protocol']}: {count / row['comparisons']:.1%} {what}"
+            for what, (count, most) in shares.items()
+            if count > most * row["comparisons"]
+        ]
+    passing = " and ".join(f"{most:.0%} of those of {size:.0%}" for size, most in MISSED.items())
+    text = (
+        f"The aim is that at most {FAILED:.0%} of equal suites fail under any of these noises, and "
+        f"that of slowdowns {passing} pass, at most"
     )
-    return f"{aim}: it is missed ({', '.join(lacking)})." if lacking else f"{aim}: it is met."
-
-
-def _codes(runs: Sequence[RunRecords]) -> str:
-    codes = differences.equal_codes(runs)
-    bad = {"fail": codes.count(1), "are inconclusive": codes.count(3)}
-    others = (f"{number} {outcome}" for outcome, number in bad.items() if number)
-    return ", ".join([f"{codes.count(0)} of {len(codes)} pass", *others])
-
-
-def draw(rates: Sequence[Row]) -> bytes:
-    """Draw the share that is caught against the slowdown, as SVG."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    from radialbench.reports.charts import _drawing as style
-
-    with style.drawing():
-        figure = Figure(figsize=(style.WIDTH * 0.8, 5.0))
-        axes = figure.subplots()
-        shown = [one for one in rates if one["calls"] == max(ASSUMED_CALLS)]
-        shown += [one for one in rates if one["calls"] == DEFAULT]
-        for place, row in enumerate(shown):
-            axes.plot(
-                list(map(float, row["caught"])),
-                [count / row["comparisons"] for count in row["caught"].values()],
-                color=style.COLOURS[place],
-                marker=style.MARKERS[place],
-                label=row["rule"] + ", default protocol" * (row["calls"] == DEFAULT),
-                linewidth=3 if row["rule"] == CHECK else 1.6,
-                linestyle=style.OVER if row["rule"] == "asv, factor 1.02" else "-",
-            )
-        for aim in (0.9, 0.99):
-            axes.axhline(aim, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlabel("slowdown of one case of 50")
-        axes.set_title("Slowdowns that are caught")
-        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
-        return style.rendered(figure, "svg")
+    return f"{text}: it is missed ({'; '.join(lacking)})." if lacking else f"{text}: it is met."
 
 
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
+    rates = read_rates()
+    kinds = "\n".join(f"- *{name}*: {what}" for name, what in KINDS.items())
+    found: list[Row] = json.loads(HISTORIES.read_text(encoding="utf-8"))
     return {
-        "catches": rates_table(read_rates(ASSUMED)),
-        "recorded": recorded_text(recorded_rates(), read_runs(RECORDS)),
-        "picture": PICTURED.strip(),
-        "histories": history_table(read_rates(HISTORIES)),
+        "noises": kinds,
+        "rates": f"{rates_table(rates)}\n\n{aim(rates)}",
+        "recorded": "\n".join(recorded_text(read_runs(path)) for path in RECORDS.values()),
+        "histories": history_table(found),
     }
 
 
-def save_picture(path: Path) -> None:
-    """Draw the page's picture."""
-    path.write_bytes(draw(recorded_rates()))
-
-
-def read_rates(path: Path) -> list[Row]:
-    """Read rates with assumed noise."""
-    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def recorded_rates(records: Path = RECORDS, rates: Path = RECORDED) -> list[Row]:
-    """Read rates with recorded noise, or exit if they are of other records."""
-    stored = json.loads(rates.read_text(encoding="utf-8"))
-    if stored["records"] != file_hash(records):
-        raise SystemExit(f"{rates} is not of {records}: run python -m benchmarks.checks")
+def read_rates(path: Path = RATES, records: Mapping[str, Path] = RECORDS) -> list[Row]:
+    """Read the rates, or exit if they are of other records."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["records"] != {name: file_hash(one) for name, one in records.items()}:
+        raise SystemExit(f"{path} is of other records: run python -m benchmarks.checks")
     found: list[Row] = stored["rates"]
     return found
 
 
-def store_recorded(found: Iterable[Row], path: Path, records: Path) -> None:
-    """Write rates with the hash of the records they were counted from."""
-    write_rows(path, found, f'{{"records": "{file_hash(records)}", "rates": [', "]}")
+def store_rates(
+    rates: Iterable[Row], path: Path = RATES, records: Mapping[str, Path] = RECORDS
+) -> None:
+    """Write rates with the hashes of the records they were counted from."""
+    hashes = json.dumps({name: file_hash(one) for name, one in records.items()})
+    write_rows(path, rates, f'{{"records": {hashes}, "rates": [', "]}")
 
 
 def main() -> int:
-    """Simulate rates with recorded noise, or all rates."""
+    """Simulate the rates of checks, or of histories."""
     parser = argparse.ArgumentParser(description="Simulate what checks catch.")
-    parser.add_argument("--all", action="store_true", help="simulate assumed noise too")
+    parser.add_argument("--histories", action="store_true", help="simulate histories alone")
     options = parser.parse_args()
-    runs = read_runs(RECORDS)
-    # Only the times of this record vary from run to run.
-    like = replace(runs[0][0], ceiling=None, isolated=None, telemetry=None)
-    store_recorded(simulate_recorded(runs), RECORDED, RECORDS)
-    if options.all:
-        write_rows(ASSUMED, simulate_assumed(like))
-        write_rows(HISTORIES, simulate_histories(like))
+    if options.histories:
+        write_rows(HISTORIES, simulate_histories())
+        return 0
+    names = [(name, protocol) for name in KINDS for protocol in (TWO_RUNS, AGAINST, ASV)]
+    names += [(name, protocol) for name in RECORDS for protocol in PROTOCOLS]
+    with ProcessPoolExecutor() as pool:
+        store_rates(pool.map(simulate, *zip(*names, strict=True)))
     return 0
 
 

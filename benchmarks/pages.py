@@ -107,7 +107,7 @@ def example(suite: str) -> str:
 
 PAGES = {
     "readme": Page(ROOT / "README.md", readme_parts, {IMAGES / "masks.png": draw_masks}),
-    "check": Page(DOCS / "check.md", checks.parts, {IMAGES / checks.PICTURE: checks.save_picture}),
+    "check": Page(DOCS / "check.md", checks.parts),
     "examples": Page(EXAMPLES / "index.md", example_parts),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),

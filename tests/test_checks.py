@@ -10,20 +10,26 @@ import pytest
 
 from benchmarks import checks
 from benchmarks.checks import (
-    CHECK,
-    OTHERS,
+    ASV,
+    PROTOCOLS,
+    TWO_RUNS,
+    WITH_FLOOR,
     _mann_whitney,
-    _slower,
+    aim,
+    asv,
+    counted,
     farthest,
+    floors_of,
+    rates_table,
     read_rates,
-    row_of,
-    sittings_table,
+    store_rates,
 )
-from benchmarks.noise import STRETCH, Noise, Resampled, as_stopped
+from benchmarks.noise import KINDS, STRETCH, Noise, Resampled, as_stopped, slower
 from benchmarks.parts import ROOT
 from radialbench.records.measurement import Rounds
 from radialbench.records.result import Record
-from radialbench.records.store import read, write_whole
+from radialbench.records.store import read
+from radialbench.reports.check.metrics import ALL_CASES
 from radialbench.suites.noise import RunRecords, read_runs
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
@@ -32,18 +38,12 @@ from tests.reports.check.noise import (
     CALLS,
     GPU_RECORD,
     TIMES_MS,
-    flat,
     later,
     made,
+    medians,
     named,
     record,
 )
-
-RATES = read_rates(checks.ASSUMED)
-
-
-def medians(suite: Sequence[Record]) -> list[float]:
-    return [one.timing.median_ms for one in suite if one.timing]
 
 
 def test_the_suite_is_of_our_kernels_and_samples_often_enough() -> None:
@@ -52,7 +52,7 @@ def test_the_suite_is_of_our_kernels_and_samples_often_enough() -> None:
     assert {case.backend for case in cases} == {"hopper", "triton"}
     # Shorter samplings are made of the longer one: nothing but the number of calls may differ.
     for case in cases:
-        assert case.protocol == Protocol(min_samples=checks.CALLS)
+        assert case.protocol == Protocol(min_samples=100)
 
 
 def test_drawn_suites_differ_by_as_much_as_the_runs_do() -> None:
@@ -124,9 +124,8 @@ def test_drawn_pairs_are_of_one_sitting() -> None:
 
 def test_sittings_are_compared_with_the_first() -> None:
     early, late = made(4, runs=3), later(made(4, runs=2), minutes=10, slower=1.02)
-    assert "| 1 | 1.0" in sittings_table([*early, *late]).replace("  ", "").replace("|1", "| 1")
     assert 0.015 < farthest([*early, *late]) < 0.025
-    assert (sittings_table(early), farthest(early)) == ("", 0.0)
+    assert farthest(early) == 0
 
 
 def test_assumed_noise_is_of_two_levels() -> None:
@@ -139,57 +138,95 @@ def test_assumed_noise_is_of_two_levels() -> None:
     assert slow == pytest.approx(1.5, rel=0.03)
 
 
-def test_rates_are_of_the_records_they_were_counted_from(tmp_path: Path) -> None:
-    runs = made(6, times_ms=(0.5, 3.0))
-    records, rates = tmp_path / "noise.jsonl", tmp_path / "rates.json"
-    write_whole(records, flat(runs))
-    found = checks.simulate_recorded(runs, comparisons=6)
-    checks.store_recorded(found, rates, records)
-    assert checks.recorded_rates(records, rates) == found
-    text = " ".join(checks.recorded_text(found, runs).split())
-    assert [row["rule"] for row in found] == [CHECK, CHECK, *OTHERS]
-    assert "From recorded noise: 24 runs of the 2 cases" in text
-    assert "on Example GPU; " in text and "radialbench run" not in text
-    assert f"after {found[0]['taken']:.0f} calls in the mean" in text
-    assert "276 of 276 pass with 100 calls a case" in text
-    write_whole(records, flat(made(7)))
-    with pytest.raises(SystemExit, match=r"rates.json is not of .*noise.jsonl: run python -m"):
-        checks.recorded_rates(records, rates)
-
-
-def test_large_slowdowns_are_caught_and_noisy_runs_fail() -> None:
-    quiet = checks.simulate_recorded(made(8), comparisons=4)
-    assert [row["caught"]["0.14"] for row in quiet] == [4] * 5
-    assert [row["failed"] for row in quiet] == [0] * 5
-    loud = checks.simulate_recorded(made(8, processes=0.02), comparisons=4)
-    assert loud[0]["failed"] == loud[1]["failed"] == 4
-
-
 @pytest.mark.parametrize(
-    ("failed", "of_3", "of_5", "end"),
+    ("kind", "expected"),
     [
-        (10, 900, 990, "it is met."),
-        (11, 900, 990, "it is missed (1.1% of equal suites fail)."),
-        (0, 899, 989, "it is missed (89.9% of 3%, 98.9% of 5%)."),
+        ("quiet", 0.003),
+        ("clock states", sqrt(0.003**2 + 0.03**2 * 0.09)),
+        ("AR(1)", sqrt(0.003**2 + 0.0084**2)),
+        ("drift", sqrt(0.003**2 + 0.015**2)),
+        ("processes", 0.007),
+        ("whole runs", sqrt(0.003**2 + 0.01**2)),
     ],
 )
-def test_the_aim(failed: int, of_3: int, of_5: int, end: str) -> None:
-    row = {"comparisons": 1000, "failed": failed, "caught": {"0.03": of_3, "0.05": of_5}}
-    assert checks._aim(row).endswith(f": {end}")
+def test_each_kind_of_noise_is_as_large_as_stated(kind: str, expected: float) -> None:
+    noise = Noise(GPU_RECORD, 3, kind=kind, cases=60)
+    runs = np.log([medians(noise.run()) for _ in range(30)])
+    found = runs.var(axis=0, ddof=1).mean() - 1.5708 * 0.0165**2 / 100
+    assert sqrt(found) == pytest.approx(expected, rel=0.2)
 
 
-def test_recorded_runs_are_whole_and_their_rates_are_counted() -> None:
-    assert read(checks.RECORDS).skipped == ()
-    assert len(read_runs(checks.RECORDS)) >= 20
-    assert checks.RECORDS.stat().st_size < 2 << 20
-    assert checks.recorded_rates()
+def test_several_processes_are_one_record_of_each_case() -> None:
+    noise = Noise(GPU_RECORD, 3, cases=4, calls=10)
+    before, now = noise.pair(3)
+    for one in (*before, *now):
+        assert one.timing is not None and one.timing.processes == (10, 10, 10)
+    recorded = Resampled([made(1, runs=20)], 1, cases=5)
+    for one in recorded.pair(4)[0]:
+        assert one.timing is not None and len(one.timing.processes) == 4
+    # Of a small sitting there are fewer, as none is on both sides.
+    small = Resampled([made(1, runs=4)], 1, cases=5).pair(12)[1]
+    assert all(one.timing and len(one.timing.processes) == 2 for one in small)
+    slow = slower(before, {1: 1.5})
+    ratios = [a / b for a, b in zip(medians(slow), medians(before), strict=True)]
+    assert ratios == pytest.approx([1, 1.5, 1, 1])
+
+
+def test_rates_are_of_the_records_they_were_counted_from(tmp_path: Path) -> None:
+    records, rates = tmp_path / "noise.jsonl", tmp_path / "rates.json"
+    records.write_text("records", encoding="utf-8")
+    found = [counted("quiet", TWO_RUNS, Noise(GPU_RECORD, 1), 2)]
+    store_rates(found, rates, {"H100": records})
+    assert read_rates(rates, {"H100": records}) == found
+    records.write_text("others", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"rates.json is of other records: run python -m"):
+        read_rates(rates, {"H100": records})
+
+
+def test_large_slowdowns_are_caught_and_equal_code_passes() -> None:
+    for protocol in (TWO_RUNS, checks.AGAINST):
+        row = counted("quiet", protocol, Noise(GPU_RECORD, 8), 3)
+        assert (row["failed"], row["inconclusive"], row["again"]) == (0, 0, 0)
+        assert (row["caught"]["0.1"], row["passed"]["0.1"]) == (3, 0)
+
+
+def test_the_floor_of_recorded_runs_is_that_of_each_case() -> None:
+    runs = made(8)
+    floors = floors_of(runs)
+    assert floors["case0"] == floors["case4"] and floors["case1"] == floors["case5"]
+    assert min(floors.values()) == floors[ALL_CASES]
+
+
+def test_the_table_and_the_aim() -> None:
+    row = {"noise": "quiet", "protocol": TWO_RUNS, "comparisons": 1000, "again": 0}
+    row |= {"failed": 10, "inconclusive": 0, "caught": {"0.03": 500, "0.05": 1000}}
+    row |= {"passed": {"0.03": 100, "0.05": 10}}
+    assert "1.0% | 0% |" in " ".join(rates_table([row]).replace("|", " | ").split())
+    assert "50%, 10%" in rates_table([row])
+    assert aim([row]).endswith(": it is met.")
+    over = row | {"failed": 11, "passed": {"0.03": 101, "0.05": 11}}
+    assert aim([over, row | {"protocol": ASV, "failed": 500}]).endswith(
+        ": it is missed (quiet, two results: 1.1% of equal suites fail; quiet, two results: 10.1% "
+        "of slowdowns of 3% pass; quiet, two results: 1.1% of slowdowns of 5% pass)."
+    )
+
+
+def test_recorded_runs_are_whole_and_every_rate_is_there() -> None:
+    for path in checks.RECORDS.values():
+        assert read(path).skipped == ()
+        assert len(read_runs(path)) >= 20
+        assert path.stat().st_size < 2 << 20
+    rows = [(row["noise"], row["protocol"]) for row in read_rates()]
+    expected = [(kind, name) for kind in KINDS for name in PROTOCOLS if name != WITH_FLOOR]
+    assert rows == expected + [(name, one) for name in checks.RECORDS for one in PROTOCOLS]
 
 
 def test_the_figures_of_a_capped_gpu_are_in_the_recorded_runs() -> None:
-    (case,) = {one.case for one in read_runs(checks.RECORDS)[0] if one.case.startswith("dense/17x")}
+    runs = read_runs(checks.RECORDS["H100"])
+    (case,) = {one.case for one in runs[0] if one.case.startswith("dense/17x")}
     calls = [
         np.array(one.timing.samples_ms)
-        for run in read_runs(checks.RECORDS)
+        for run in runs
         for one in run
         if one.case == case and one.timing
     ]
@@ -199,12 +236,6 @@ def test_the_figures_of_a_capped_gpu_are_in_the_recorded_runs() -> None:
     assert f"dense attention of {middle:.1f} ms ran in steps" in text
     assert f"Ten calls, {10 * middle:.0f} ms, can lie within one step" in text
     assert f"up to {steps.max():.0%} slower for a while" in text
-
-
-def test_the_picture_has_a_line_for_each_rule_and_the_default_protocol() -> None:
-    assert checks.draw(RATES).count(b"default protocol") == 0
-    default = row_of("check", checks.DEFAULT)
-    assert b"check, default protocol" in checks.draw([default, *RATES])
 
 
 @pytest.mark.parametrize(
@@ -221,11 +252,21 @@ def test_the_rank_test(one: range, other: range, p: float) -> None:
     assert _mann_whitney(list(map(float, other)), list(map(float, one))) == pytest.approx(found)
 
 
-def test_other_rules_have_the_bounds_of_their_names() -> None:
+class Two:
+    """Draws the same two runs."""
+
+    def __init__(self, before: Sequence[float], now: Sequence[float]) -> None:
+        self.runs = [record("case0", [*before])], [record("case0", [*now])]
+
+    def pair(self, processes: int = 1) -> tuple[list[Record], list[Record]]:
+        return self.runs
+
+
+def test_the_rule_of_asv_has_its_factor_and_its_test() -> None:
     base = np.linspace(0.99, 1.01, 100)
-    bounds = {"asv, factor 1.1": 1.1, "asv, factor 1.02": 1.02, "threshold 5%": 1.05}
-    for rule, bound in bounds.items():
-        assert _slower(rule, (base * (bound + 0.001)).tolist(), base.tolist())
-        assert not _slower(rule, (base * (bound - 0.001)).tolist(), base.tolist())
-    noisy = np.linspace(0.2, 1.8, 100)
-    assert not _slower("asv, factor 1.02", (noisy * 1.05).tolist(), noisy.tolist())
+    wide = np.linspace(0.2, 1.8, 100)
+    codes = [
+        asv(Two(before.tolist(), (factor * before).tolist()), {})[0]  # type: ignore[arg-type]
+        for before, factor in ((base, 1.021), (base, 1.019), (wide, 1.05))
+    ]
+    assert codes == [1, 0, 0]

@@ -76,6 +76,7 @@ def measured(trials: "Iterable[Trial | SweepTrial]") -> int:
 def study_name(key: TuningKey, kernel: str) -> str:
     """Return the name of a problem's study; it has the hash of the kernel's source."""
     video = f"{key.frames}x{key.tokens_per_frame}s{key.seq_len}"
+    video += f"q{key.q_len}" if key.q_len else ""
     shape = f"b{key.batch}{key.heads_label}d{key.head_dim}"
     how = f"{key.dtype}/{key.direction}/{kernel[:12]}"
     return f"{key.backend}/{key.device}/{key.mask_fingerprint}/{video}/{shape}/{how}"

@@ -10,7 +10,14 @@ import typer
 
 from radialbench.commands import BAD_INPUT
 from radialbench.commands.console import at_width, fail, note
-from radialbench.commands.options import AcrossVersions, Gate, Gates, NoiseFloor, checker
+from radialbench.commands.options import (
+    AcrossMachines,
+    AcrossVersions,
+    Gate,
+    Gates,
+    NoiseFloor,
+    checker,
+)
 from radialbench.errors import ReportError, SuiteError
 from radialbench.writing import is_output, write_files
 
@@ -19,8 +26,8 @@ if TYPE_CHECKING:
     from radialbench.suites.schema import SuiteSpec
     from radialbench.suites.versus import Version
 
-CompareFiles = Callable[[Path, Path], "CheckResult"]
-"""Compares a folder of results with another one's."""
+CompareFiles = Callable[..., "CheckResult"]
+"""Compares a folder of results with another one's, measured in turn or not."""
 
 
 def check(
@@ -83,6 +90,7 @@ def check(
     gates: Gates = None,
     noise_floor: NoiseFloor = None,
     across_versions: AcrossVersions = False,
+    across_machines: AcrossMachines = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Allow cases of the baseline to be missing.")
     ] = False,
@@ -104,7 +112,7 @@ def check(
     samples do not decide.
     """
     of_results: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
-    of_results |= {"--across-versions": across_versions}
+    of_results |= {"--across-versions": across_versions, "--across-machines": across_machines}
     of_against = {"--rounds": rounds, "--results": results, "--skip-unchanged": skip_unchanged}
     of_offline = {"--write": write, "--strict": strict}
     if offline:
@@ -123,11 +131,13 @@ def check(
     from radialbench.reports.summary import whole_results
 
     load_check_format(format)
-    compare = checker(gate, gates, noise_floor, across_versions)
+    across = {"across_versions": across_versions, "across_machines": across_machines}
+    compare = checker(gate, gates, noise_floor, **across)
 
-    def compare_files(current: Path, baseline: Path) -> "CheckResult":
+    def compare_files(current: Path, baseline: Path, *, in_turn: bool) -> "CheckResult":
         (now, records), (before, earlier) = whole_results(current), whole_results(baseline)
-        return compare(records, earlier, source=now, baseline_source=before)
+        how = {"in_turn": in_turn, "allow_missing": allow_missing}
+        return compare(records, earlier, source=now, baseline_source=before, **how)
 
     if against is not None:
         _refuse("a check against a commit", {"--baseline": baseline, **of_offline})
@@ -141,7 +151,7 @@ def check(
         if baseline is None:
             raise _missing("results and what to compare them with", example)
         files = _output_files(out or [], keep=(current, baseline))
-        result = mark_unrepeated(compare_files(current, baseline))
+        result = mark_unrepeated(compare_files(current, baseline, in_turn=False))
     _write_files({path: load_check_format(name)(result) for path, name in files.items()})
     text = at_width(format, load_check_format(format))(result)
     typer.echo(text, nl=False, err=any(map(is_output, files)))
@@ -153,10 +163,13 @@ def _exit_code(result: "CheckResult", *, allow_missing: bool) -> int:
 
     code = exit_code(result.verdicts, allow_missing=allow_missing)
     if code == BAD_INPUT:
-        gone = sum(one.outcome is Outcome.MISSING for one in result.verdicts)
+        missing = [one for one in result.verdicts if one.outcome is Outcome.MISSING]
+        cases = sum(one.metric == "status" for one in missing)
+        counts = {"cases": cases, "metrics": len(missing) - cases}
+        gone = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
         fail(
-            f"{gone} cases of the baseline are missing in {result.source}: measure them, or allow "
-            "that with --allow-missing",
+            f"{gone} of the baseline are missing in {result.source}: measure them, or allow that "
+            "with --allow-missing",
             BAD_INPUT,
         )
     return code
@@ -256,18 +269,24 @@ def _check_against(
         path = suite_path(suite).resolve()
         same = _unchanged(path, versions) if skip_unchanged else frozenset()
 
-        def measure(ids: Iterable[str], out: Path) -> "CheckResult":
+        def measure(ids: Iterable[str], out: Path, rounds: int) -> "CheckResult":
             wanted = frozenset(ids)
             part = [case for case in cases if case.id in wanted]
-            measure_rounds(path, part, versions, out, rounds=rounds or ROUNDS, on_round=note)
-            return compare(out / NOW, out / BEFORE)
+            measure_rounds(path, part, versions, out, rounds=rounds, on_round=note)
+            return compare(out / NOW, out / BEFORE, in_turn=True)
 
         left = [case.id for case in cases if case.id not in same]
-        result = measure(left, folder) if left else verdict.CheckResult(spec.name, before.name, ())
+        first = rounds or ROUNDS
+        result = verdict.CheckResult(spec.name, before.name, ())
+        if left:
+            result = measure(left, folder, first)
         if verdict.suspects(result.verdicts):
             repeated = verdict.cases_to_repeat(result.verdicts, left)
             note(f"suspected and measured again: {', '.join(sorted(repeated))}")
-            again = measure(repeated, folder / "again").verdicts if repeated else ()
+            again: tuple[verdict.Verdict, ...] = ()
+            if repeated:
+                count = verdict.TIMES_AGAIN * first
+                again = measure(repeated, folder / "again", count).verdicts
             result = verdict.merge_repeated(result, again)
     return replace(result, verdicts=(*result.verdicts, *verdict.passed_unchanged(same)))
 

@@ -28,7 +28,8 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
     from radialbench.kernels.arch import cpu_name, versions
     from radialbench.kernels.backends import BACKENDS, load_backend
-    from radialbench.kernels.measure.environment import cores, gpus, memory_bytes
+    from radialbench.kernels.measure.environment import gpus, memory_bytes
+    from radialbench.machine import cores
 
     needs = {}
     for name in BACKENDS:

@@ -125,7 +125,9 @@ def table(
     model: options.ModelName = None,
     size: options.Size = None,
     grid: options.Grid = None,
+    queries: options.Queries = None,
     set: options.Settings = None,
+    tables: options.Tables = None,
     empty_rows: options.EmptyRows = None,
     block_m: options.BlockM = 128,
     block_n: options.BlockN = 128,
@@ -136,8 +138,8 @@ def table(
     from radialbench.maskgen.export import load_exporter, save_export
 
     load_exporter(format)
-    where = options.scene(model, size, grid)
-    spec = options.chosen_mask(mask, set, empty_rows)
+    where = options.scene(model, size, grid, queries)
+    spec = options.chosen_mask(mask, set, empty_rows, tables)
     made, seconds = options.compiled(spec, where, block_m, block_n)
     settings = {"partial": "full"} if fill_partial else {}
     settings |= {"arch": arch} if arch is not None else {}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from radialbench.commands.console import note, print_json
-from radialbench.commands.options import Gate, Gates, NoiseFloor, noise_share
+from radialbench.commands.options import Gate, Gates, NoiseFloor, parse_noise_floor
 
 
 def history(
@@ -42,8 +42,8 @@ def history(
         runs, reason = over_runs.in_commit_order(runs)
         if reason:
             note(f"in the order in which they were measured, as {reason}")
-    share = noise_share(noise_floor, [*runs[-1].records.values()])
-    changes = over_runs.history(runs, chosen, noise_floor=share)
+    floor = parse_noise_floor(noise_floor, [*runs[-1].records.values()])
+    changes = over_runs.history(runs, chosen, noise_floor=floor)
     if out is not None:
         write_pictures(changes, out)
     if json:

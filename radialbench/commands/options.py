@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +13,14 @@ from radialbench.errors import GridError, ReportError, SpecError, unknown
 
 if TYPE_CHECKING:
     from radialbench.maskgen.grid import Model, TokenGrid
+    from radialbench.maskgen.language.given import GivenTable
     from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
     from radialbench.records.result import Record
     from radialbench.reports.check.verdict import CheckResult
+
+NoiseShares = float | dict[str, float] | None
+"""What two runs of the same code differ by, as `reports.check.metrics.NoiseFloor`."""
 
 DEFAULT_MODEL = "wan2.1-1.3b"
 
@@ -64,6 +68,14 @@ Grid = Annotated[
         "--grid", "-g", help="Frames×rows×columns in tokens, instead of a model; one head of 128."
     ),
 ]
+Queries = Annotated[
+    str | None,
+    typer.Option(
+        "--queries",
+        metavar="FIRST-LAST",
+        help="Frames that are queries, such as 12-15; the others are keys of a cache.",
+    ),
+]
 EmptyRows = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +88,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value; repeatable."),
 ]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="NAME=FILE",
+        help="A block table that the mask asks for, an npy file of booleans; repeatable.",
+    ),
+]
 Gate = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,11 +107,19 @@ NoiseFloor = Annotated[
     str | None,
     typer.Option(
         metavar="PERCENT|FILE",
-        help="How much two runs of the same code differ: a percentage, or a file from `noise`.",
+        help="How much two runs of the same code differ, instead of what is assumed: a "
+        "percentage, or a file from `noise`.",
     ),
 ]
 AcrossVersions = Annotated[
     bool, typer.Option("--across-versions", help="Let libraries and systems differ.")
+]
+AcrossMachines = Annotated[
+    bool,
+    typer.Option(
+        "--across-machines",
+        help="Let GPU or CPU differ: times are then inconclusive, and the rest is compared.",
+    ),
 ]
 Suite = Annotated[str, typer.Argument(help="A shipped suite, or a YAML file.")]
 Filter = Annotated[
@@ -130,22 +158,22 @@ def time_limit_option(unit: str) -> Any:
     )
 
 
-def noise_share(given: str | None, records: "Sequence[Record]") -> float:
-    """Return how much two runs of the same code differ, as a share, by `--noise-floor`.
+def parse_noise_floor(given: str | None, records: "Sequence[Record]") -> NoiseShares:
+    """Return how much two runs of the same code differ by `--noise-floor`.
 
     Args:
-        given: A percentage, or a file that `radialbench noise` wrote; None for no noise.
+        given: A percentage, or a file that `radialbench noise` wrote; None if it is not known.
         records: The results that are judged.
 
     Raises:
         ReportError: It is neither, or the file is of another device, or holds too few runs.
         SuiteError: The file holds something else than runs.
     """
-    from radialbench.reports.check.noise import noise_floor
+    from radialbench.reports.check.noise import noise_floors
     from radialbench.suites.noise import read_runs
 
     if given is None:
-        return 0.0
+        return None
     if re.fullmatch(r"\d{1,2}(\.\d{1,9})?", given):
         percent = float(given)
         if percent > 50:
@@ -160,11 +188,16 @@ def noise_share(given: str | None, records: "Sequence[Record]") -> float:
     measured, judged = runs[0][0].environment.processor, records[0].environment.processor
     if measured != judged:
         raise ReportError(f"{given} has the noise of {measured}, and the results are of {judged}")
-    return noise_floor(runs)
+    return noise_floors(runs)
 
 
 def checker(
-    gate: Iterable[str] | None, gates: Path | None, noise_floor: str | None, across_versions: bool
+    gate: Iterable[str] | None,
+    gates: Path | None,
+    noise_floor: str | None,
+    *,
+    across_versions: bool,
+    across_machines: bool,
 ) -> "Callable[..., CheckResult]":
     """Return `reports.check.compare.check` with the options of `check` and `report`.
 
@@ -177,11 +210,12 @@ def checker(
     chosen = choose_gates(gates, gate)
 
     def run_check(
-        current: "Sequence[Record]", baseline: "Sequence[Record]", **sources: str
+        current: "Sequence[Record]", baseline: "Sequence[Record]", **how: Any
     ) -> "CheckResult":
-        share = noise_share(noise_floor, current)
-        options: Any = {"across_versions": across_versions, "noise_floor": share, **sources}
-        return check(current, baseline, chosen, **options)
+        how |= {"across_versions": across_versions, "across_machines": across_machines}
+        return check(
+            current, baseline, chosen, noise_floor=parse_noise_floor(noise_floor, current), **how
+        )
 
     return run_check
 
@@ -210,19 +244,27 @@ class Scene:
         text = f"{self.grid.text_tokens:,} text tokens, " if self.grid.text_tokens else ""
         sides = f"{self.grid.frames}×{self.grid.height}×{self.grid.width}"
         tokens = f"{sides} video tokens, {text}{self.grid.seq_len:,} in all"
+        if self.grid.query_frames is not None:
+            first, last = self.grid.query_frames
+            tokens += f"; queries: frames {first}–{last}, {self.grid.q_len:,} tokens"
         if self.model is None or self.size is None:
             return tokens
         return f"{self.model.title} at {self.size.replace('x', '×')}: {tokens}"
 
 
-def scene(model: str | None, size: str | None, grid: str | None) -> Scene:
-    """Return the scene of `--model`, `--size` and `--grid`.
+def scene(
+    model: str | None, size: str | None, grid: str | None, queries: str | None = None
+) -> Scene:
+    """Return the scene of `--model`, `--size`, `--grid` and `--queries`.
 
     Raises:
         GridError: They contradict each other, or there is no such model, size or grid.
     """
-    from radialbench.maskgen.grid import load_model
+    from radialbench.maskgen.grid import load_model, parse_frames
 
+    if queries is not None:
+        whole = scene(model, size, grid)
+        return replace(whole, grid=replace(whole.grid, query_frames=parse_frames(queries)))
     if grid is not None:
         if model is not None or size is not None:
             raise GridError(
@@ -234,27 +276,56 @@ def scene(model: str | None, size: str | None, grid: str | None) -> Scene:
     return Scene(preset.grid(size), preset.heads, preset.head_dim, preset, size)
 
 
-def chosen_mask(mask: str, settings: list[str] | None, empty_rows: str | None) -> "MaskSpec":
-    """Load a mask with the values of `--set` and `--empty-rows`.
+def chosen_mask(
+    mask: str,
+    settings: list[str] | None,
+    empty_rows: str | None,
+    tables: list[str] | None = None,
+) -> "MaskSpec":
+    """Load a mask with the values of `--set` and `--empty-rows`, and the files of `--table`.
 
     Raises:
-        SpecError: There is no such mask or parameter, or a value is not allowed.
+        SpecError: There is no such mask, parameter or table, a value is not allowed, or a file
+            cannot be read.
     """
     from radialbench.maskgen.library import load_mask
 
     spec = load_mask(mask, empty_rows=empty_rows)
     kinds = {param.name: param.kind for param in spec.params}
-    values: dict[str, float | bool] = {}
+    texts = _pairs(settings, "parameter", "value")
+    for name in texts:
+        if name not in kinds:
+            raise SpecError(unknown(f"parameter of {spec.name}", name, kinds))
+    values = {name: _parse_value(kinds[name], text) for name, text in texts.items()}
+    return spec.with_params(**values).with_tables(given_tables(tables))
+
+
+def given_tables(tables: list[str] | None) -> "dict[str, GivenTable]":
+    """Read the files of `--table`, by the names of the tables.
+
+    Raises:
+        SpecError: It is not name=file, or a file cannot be read.
+    """
+    from radialbench.maskgen.language.given import read_tables
+
+    return read_tables(_pairs(tables, "table", "file"))
+
+
+def _pairs(settings: list[str] | None, kind: str, value: str) -> dict[str, str]:
+    """Split name=value settings.
+
+    Raises:
+        SpecError: One has no name, or a name is set twice.
+    """
+    pairs: dict[str, str] = {}
     for setting in settings or ():
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
-            raise SpecError(f"a parameter is set as name=value, got {setting[:40]!r}")
-        if name not in kinds:
-            raise SpecError(unknown(f"parameter of {spec.name}", name, kinds))
-        if name in values:
-            raise SpecError(f"the parameter {name!r} is set twice")
-        values[name] = _parse_value(kinds[name], text)
-    return spec.with_params(**values)
+            raise SpecError(f"a {kind} is set as name={value}, got {setting[:40]!r}")
+        if name in pairs:
+            raise SpecError(f"the {kind} {name!r} is set twice")
+        pairs[name] = text
+    return pairs
 
 
 def compiled(
@@ -274,11 +345,15 @@ def compiled(
     """
     from time import perf_counter
 
+    from rich.console import Console
+
+    from radialbench.commands.progress import watch_compiling
     from radialbench.maskgen.compiler import compile_mask
 
     start = perf_counter()
     try:
-        table = compile_mask(spec, where.grid, block_m, block_n)
+        with watch_compiling(Console(stderr=True), spec.label) as watch:
+            table = compile_mask(spec, where.grid, block_m, block_n, progress=watch)
     except SpecError as error:
         raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None
     return table, perf_counter() - start
@@ -295,9 +370,13 @@ def _parse_value(kind: str, text: str) -> float | bool:
 
 
 def _parse_grid(text: str) -> "TokenGrid":
-    """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`."""
-    from radialbench.maskgen.grid import TokenGrid
+    """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`.
 
+    Frames of queries may follow: `16x45x80 q12-15`.
+    """
+    from radialbench.maskgen.grid import TokenGrid, parse_frames
+
+    text, of_queries, frames_of_queries = text.partition(" q")
     count = r"(?:(\d{1,9})of)?(\d{1,9})"
     sides = r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})"
     match = re.fullmatch(rf"(?:{count}\+)?{sides}(?:\+{count})?", text.strip())
@@ -315,4 +394,5 @@ def _parse_grid(text: str) -> "TokenGrid":
         text_tokens=int(tokens or 0),
         text_first=bool(match[2]),
         text_valid=None if valid is None else int(valid),
+        query_frames=parse_frames(frames_of_queries) if of_queries else None,
     )

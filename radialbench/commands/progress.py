@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from rich import progress
@@ -108,6 +109,25 @@ def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | 
         yield on_event
 
 
+@contextmanager
+def watch_compiling(console: Console, what: str) -> "Iterator[Callable[[float], None]]":
+    """Provide what shows the share of a mask that is compiled; nothing in the first second."""
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=24),
+        progress.TaskProgressColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    start = perf_counter()
+    with _bar(console, *columns) as bar:
+        task = bar.add_task(f"compiling {what}", total=1.0, visible=False)
+
+        def on_share(share: float) -> None:
+            bar.update(task, completed=share, visible=perf_counter() - start > 1)
+
+        yield on_share
+
+
 def _bar(console: Console, *columns: progress.ProgressColumn) -> progress.Progress:
     """Return a bar for a terminal; elsewhere it is not shown, and only lines are written."""
     return progress.Progress(
@@ -136,44 +156,6 @@ def gpu_state(record: "Record") -> str:
         return ""
     clock = [f"{mhz:,.0f} MHz" for mhz in rounds.sm_mhz[-1:]]
     return " ".join([*clock, *(f"{degrees:.0f} °C" for degrees in rounds.temperature_c[-1:])])
-
-
-def _tuning_on_bar(bar: progress.Progress) -> "TuningWatcher":
-    from radialbench.autotune.run import JobProgress
-
-    row = bar.add_task("", place="", state="")
-
-    def on_event(event: "TuningEvent") -> None:
-        if isinstance(event, JobProgress):
-            bar.update(
-                row,
-                total=event.progress.planned,
-                completed=event.progress.measured,
-                place=f"{event.place}/{event.total}",
-                state=_search_state(event, terse=True),
-                description=event.job.name,
-            )
-        else:
-            bar.console.print(_job_line(event), markup=False, highlight=False)
-
-    return on_event
-
-
-def _tuning_in_lines(write: Callable[[str], None]) -> "TuningWatcher":
-    from radialbench.autotune.run import JobProgress
-
-    best: dict[int, object] = {}
-
-    def on_event(event: "TuningEvent") -> None:
-        if not isinstance(event, JobProgress):
-            write(_job_line(event))
-            return
-        now = event.progress.best
-        if now is not None and now != best.get(event.place):
-            best[event.place] = now
-            write(f"[{event.place}/{event.total}] {event.job.name}  {_search_state(event)}")
-
-    return on_event
 
 
 def _search_state(event: "JobProgress", *, terse: bool = False) -> str:

@@ -32,6 +32,7 @@ def report(
     gates: options.Gates = None,
     noise_floor: options.NoiseFloor = None,
     across_versions: options.AcrossVersions = False,
+    across_machines: options.AcrossMachines = False,
     format: Annotated[
         str | None,
         typer.Option(help="Print terminal, markdown, csv, json or html only, and write no files."),
@@ -55,12 +56,12 @@ def report(
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
     of_check: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
-    of_check |= {"--across-versions": across_versions}
+    of_check |= {"--across-versions": across_versions, "--across-machines": across_machines}
     if baseline is None and (given := [name for name, value in of_check.items() if value]):
         raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
-    summary = load_summary(
-        path, baseline, check=options.checker(gate, gates, noise_floor, across_versions)
-    )
+    across = {"across_versions": across_versions, "across_machines": across_machines}
+    compare = options.checker(gate, gates, noise_floor, **across)
+    summary = load_summary(path, baseline, check=compare)
     if summary.check:
         summary = replace(summary, check=mark_unrepeated(summary.check))
     if out and out.suffix == ".parquet":

@@ -2,27 +2,22 @@
 
 import inspect
 import re
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from radialbench.errors import GridError, IntegrationError
 from radialbench.integrations.models import kind_of
 from radialbench.integrations.module import RadialAttention
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import AnyMask
 
 OLDEST = (0, 36)
 """The first version of diffusers that is supported."""
-
-_HOOKS: "WeakKeyDictionary[nn.Module, RemovableHandle]" = WeakKeyDictionary()
 
 
 def apply_radial(
@@ -30,7 +25,7 @@ def apply_radial(
     *,
     size: str,
     frames: int | None = None,
-    mask: str | Path | MaskSpec | HeadPlan = "radial",
+    mask: str | Path | AnyMask = "radial",
     dense_layers: int = 0,
     dense_steps: int = 0,
     backend: str | None = None,
@@ -40,8 +35,9 @@ def apply_radial(
 
     Supports Wan 2.1 and 2.2 (steps are counted across its two transformers), HunyuanVideo and
     Mochi 1. Text that is part of the sequence attends and is attended to fully, except for its
-    padding; cross-attention does not change. What was applied before is removed first. Transformers
-    may be compiled before or after, as a whole or block by block.
+    padding; cross-attention does not change. The mask is compiled here, for the usual length of
+    text, and nothing changes if it cannot run. What was applied before is removed. Transformers may
+    be compiled before or after, as a whole or block by block; a copy has a schedule of its own.
 
     Args:
         pipe_or_transformer: A pipeline, or its transformer.
@@ -57,10 +53,13 @@ def apply_radial(
         The attention of all sparse layers, with its schedule and its configuration.
 
     Raises:
-        IntegrationError: The pipeline, the model or the version of diffusers is not supported, or
-            all layers would be dense.
+        IntegrationError: The pipeline, the model or the version of diffusers is not supported, the
+            model is split by context parallelism, or all layers would be dense.
         GridError: The model cannot make this size.
-        SpecError: There is no such mask or parameter.
+        SpecError: There is no such mask or parameter, a token would attend to nothing at this size,
+            or an operation is undefined.
+        BackendError: The kernel cannot run this on the transformer's device and in its type, or a
+            head plan has masks for another number of heads.
     """
     transformers = _transformers(pipe_or_transformer)
     first = kind_of(transformers[0])
@@ -68,7 +67,6 @@ def apply_radial(
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         raise IntegrationError(f"needs diffusers {oldest} or later, got {version}")
-    remove_radial(pipe_or_transformer)
     grid = first.model(transformers[0]).grid(size if frames is None else f"{size}x{frames}")
     attention = RadialAttention(
         grid,
@@ -80,11 +78,15 @@ def apply_radial(
         **params,
     )
     sparse = [kind_of(one).sparse_attentions(one, dense_layers) for one in transformers]
+    for transformer in transformers:
+        _refuse_parallel(transformer)
+        attention.check(_shape(transformer))
+    remove_radial(pipe_or_transformer)
     for transformer, layers in zip(transformers, sparse, strict=True):
         for layer in layers:
             _set(layer, first.processor(layer.processor, attention))
-        hook = _hook(transformer, attention)
-        _HOOKS[transformer] = transformer.register_forward_pre_hook(hook, with_kwargs=True)
+        hook = _Before(attention, type(transformer))
+        transformer.register_forward_pre_hook(hook, with_kwargs=True)
     return attention
 
 
@@ -95,8 +97,11 @@ def remove_radial(pipe_or_transformer: Any) -> None:
         IntegrationError: The pipeline is not supported.
     """
     for transformer in _transformers(pipe_or_transformer):
-        if transformer in _HOOKS:
-            _HOOKS.pop(transformer).remove()
+        # A copy of the transformer has copies of the hooks, under the same numbers.
+        for number, hook in list(transformer._forward_pre_hooks.items()):
+            if isinstance(hook, _Before):
+                del transformer._forward_pre_hooks[number]
+                transformer._forward_pre_hooks_with_kwargs.pop(number, None)
         for module in transformer.modules():
             processor = getattr(module, "processor", None)
             if isinstance(processor, RadialProcessor):
@@ -126,20 +131,54 @@ def _set(attention: Any, processor: Any) -> None:
         attention.processor = processor
 
 
-def _hook(transformer: Any, attention: RadialAttention) -> Callable[..., None]:
-    """Return a hook for each call of a transformer: it checks, counts the step and prepares.
+def _refuse_parallel(transformer: Any) -> None:
+    """Refuse a transformer whose sequences are split over GPUs.
+
+    Raises:
+        IntegrationError: It is one.
+    """
+    config = getattr(transformer, "_parallel_config", None)
+    if getattr(config, "context_parallel_config", None) is not None:
+        raise IntegrationError(
+            "context parallelism splits the sequence, and a mask needs all of it: use the "
+            "transformer without enable_parallelism, or remove_radial first"
+        )
+
+
+def _shape(transformer: Any) -> Shape:
+    """Return the likely shape of q, k and v, where offloaded weights wait on the CPU for a GPU."""
+    config, device, dtype = transformer.config, transformer.device, transformer.dtype
+    if device.type != "cuda" and torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+    elif dtype.itemsize == 1:
+        dtype = torch.bfloat16  # Weights may be stored in 8 bits, which nothing computes in.
+    return Shape(1, config.num_attention_heads, config.attention_head_dim, dtype, device)
+
+
+class _Before:
+    """A hook for each call of a transformer: it checks, counts the step and prepares.
 
     PyTorch runs the hooks of a compiled module outside the compiled code.
     """
-    kind, config = kind_of(transformer), transformer.config
-    names = list(inspect.signature(type(transformer).forward).parameters)[1:]
-    grid = attention.grid
-    sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
-    wanted = tuple(side * step for side, step in sides)
 
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = dict(zip(names, args, strict=False)) | kwargs
-        latents = given["hidden_states"]
+    def __init__(self, attention: RadialAttention, transformer: type[nn.Module]) -> None:
+        self.attention = attention
+        self.names = tuple(inspect.signature(transformer.forward).parameters)[1:]
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        transformer: Any = module
+        _refuse_parallel(transformer)
+        kind, config = kind_of(transformer), transformer.config
+        given = dict(zip(self.names, args, strict=False)) | kwargs
+        needed = ("hidden_states", "encoder_hidden_states", "timestep", kind.text_mask)
+        if any(name is not None and given.get(name) is None for name in needed):
+            return  # The transformer says what is missing.
+        latents, grid = given["hidden_states"], self.attention.grid
+        sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
+        wanted = tuple(side * step for side, step in sides)
         if tuple(latents.shape[2:]) != wanted:
             raise GridError(
                 f"the {type(transformer).__name__} got latents of "
@@ -147,13 +186,22 @@ def _hook(transformer: Any, attention: RadialAttention) -> Callable[..., None]:
                 f"given to apply_radial has {'×'.join(map(str, wanted))}: apply it with the "
                 "size of the video"
             )
-        if attention.schedule.steps:
-            attention.at(given["timestep"])
+        if kind.text_mask is not None:
+            real = given[kind.text_mask].bool()
+            if bool((real[:, 1:] & ~real[:, :-1]).any()):
+                raise IntegrationError(
+                    f"{kind.text_mask} marks real text after padding: pad text on the right"
+                )
+        if self.attention.schedule.steps:
+            self.attention.at(given["timestep"])
         text = given["encoder_hidden_states"].shape[1] if kind.joint else None
-        heads, head_dim = config.num_attention_heads, config.attention_head_dim
-        shape = Shape(len(latents), heads, head_dim, latents.dtype, latents.device)
-        if not attention.schedule.dense:
-            attention.prepare(shape, text_tokens=text)
-
-    eager: Callable[..., None] = torch.compiler.disable(before)
-    return eager
+        heads, head_dim, dtype = (
+            config.num_attention_heads,
+            config.attention_head_dim,
+            latents.dtype,
+        )
+        if torch.is_autocast_enabled(latents.device.type):
+            dtype = torch.get_autocast_dtype(latents.device.type)
+        # In dense steps too: what cannot run is known before the first of them.
+        shape = Shape(len(latents), heads, head_dim, dtype, latents.device)
+        self.attention.prepare(shape, text_tokens=text)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from radialbench.errors import IntegrationError, unknown
+from radialbench.errors import IntegrationError
 from radialbench.integrations import processors
 from radialbench.maskgen.grid import Model, load_model
 
@@ -23,6 +23,7 @@ class TransformerKind:
         stock: Name of the processor that ours replaces.
         processor: Our processor.
         joint: Whether text is part of the sequence.
+        text_mask: Name of the argument that marks real text, if it may mark any; ours come first.
         rising: Whether timesteps rise as noise falls.
     """
 
@@ -33,6 +34,7 @@ class TransformerKind:
     stock: str
     processor: type[processors.RadialProcessor]
     joint: bool
+    text_mask: str | None = None
     rising: bool = False
 
     def sparse_attentions(self, transformer: nn.Module, dense_layers: int) -> list[Any]:
@@ -45,7 +47,9 @@ class TransformerKind:
         for name in self.blocks:
             for number, block in enumerate(getattr(transformer, name, ())):
                 attention = getattr(block, self.attention)
-                processor = type(attention.processor).__name__
+                replaced = attention.processor
+                stock = replaced.stock if isinstance(replaced, self.processor) else replaced
+                processor = type(stock).__name__
                 if processor != self.stock:
                     raise IntegrationError(
                         f"{name}.{number}.{self.attention} has the processor {processor}, where "
@@ -83,7 +87,11 @@ def kind_of(transformer: nn.Module) -> TransformerKind:
     """
     name = type(transformer).__name__
     if name not in MODELS:
-        raise IntegrationError(unknown("transformer", name, MODELS))
+        *others, last = MODELS
+        raise IntegrationError(
+            f"apply_radial knows {', '.join(others)} and {last}, got a {name}; in the attention of "
+            "another model call RadialAttention, which takes any token grid"
+        )
     return MODELS[name]
 
 
@@ -124,6 +132,7 @@ MODELS = {
         stock="MochiAttnProcessor2_0",
         processor=processors.MochiProcessor,
         joint=True,
+        text_mask="encoder_attention_mask",
         rising=True,
     ),
 }

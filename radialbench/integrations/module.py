@@ -3,22 +3,29 @@
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
+from radialbench.errors import BackendError, GridError, IntegrationError, SpecError, unknown
 from radialbench.integrations.prepared import (
     Prepared,
     Shape,
+    choose,
     dense_attention,
     keys_below,
     prepare,
 )
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
 from radialbench.records.lookup import ConfigChoice
+
+BACKENDS = ("hopper", "triton", "sdpa")
+
+MAX_PREPARED = 8
+"""Most shapes and lengths of text for which an attention keeps what it prepared."""
 
 
 class DenseSchedule:
@@ -83,13 +90,16 @@ class RadialAttention(nn.Module):
 
     Raises:
         SpecError: There is no such mask or parameter.
+        GridError: The grid has a length of the text, which is an argument of each call, or only
+            some of its frames are queries.
+        BackendError: There is no such backend.
         GridError: The grid has a length of the text, which is an argument of each call.
     """
 
     def __init__(
         self,
         grid: TokenGrid,
-        mask: str | Path | MaskSpec | HeadPlan = "radial",
+        mask: str | Path | AnyMask = "radial",
         *,
         dense_layers: int = 0,
         dense_steps: int = 0,
@@ -102,12 +112,23 @@ class RadialAttention(nn.Module):
             raise GridError(
                 f"the text's length belongs to the call, as text_len, got a grid of {grid.label}"
             )
+        if grid.query_frames is not None:
+            raise GridError(
+                f"RadialAttention takes all tokens as queries, got a grid of {grid.label}; compile "
+                "the mask and call block_sparse_attention, which takes q and k of two lengths"
+            )
+        if backend not in (None, *BACKENDS):
+            raise BackendError(unknown("backend", backend, BACKENDS))
         self.grid = grid
         self.mask = mask_of(mask, **params)
         self.schedule = DenseSchedule(dense_layers, dense_steps, rising=rising_timesteps)
         self.backend = backend
         self._prepared: dict[tuple[Shape, int], Prepared] = {}
         self._current: Prepared | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a file holds: all but what was prepared on a device."""
+        return self.__dict__ | {"_prepared": {}, "_current": None}
 
     def at(self, timestep: float | Tensor) -> None:
         """Set the timestep of the next call of the model; of a batch, the one with most noise.
@@ -119,7 +140,7 @@ class RadialAttention(nn.Module):
         self.schedule.at(timestep)
 
     def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
-        """Prepare calls with tensors of a shape; kept for later calls.
+        """Prepare calls with tensors of a shape; kept for later calls, for the last few shapes.
 
         Args:
             shape: Shape, type and device of q.
@@ -133,14 +154,28 @@ class RadialAttention(nn.Module):
             BackendError: The kernel cannot run this, or the head plan has other heads.
             RecordError: What was tuned cannot be read.
         """
-        grid = self.grid
-        if text_tokens not in (None, grid.text_tokens):
-            grid = replace(grid, text_tokens=text_tokens, text_valid=None)
+        grid = self._grid(text_tokens)
         key = (shape, grid.text_tokens)
-        if key not in self._prepared:
-            self._prepared[key] = prepare(self.mask, grid, shape, self.backend)
-        self._current = self._prepared[key]
+        # The last one used is the last of the dictionary.
+        self._current = self._prepared.pop(key, None) or prepare(
+            self.mask, grid, shape, self.backend
+        )
+        self._prepared[key] = self._current
+        if len(self._prepared) > MAX_PREPARED:
+            del self._prepared[next(iter(self._prepared))]
         return self._current.choice
+
+    def check(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
+        """Compile the mask, and check that calls of a shape can run; nothing is put on a device.
+
+        Arguments, result and errors are those of `prepare`.
+        """
+        return choose(self.mask, self._grid(text_tokens), shape, self.backend)[1]
+
+    def _grid(self, text_tokens: int | None) -> TokenGrid:
+        if text_tokens in (None, self.grid.text_tokens):
+            return self.grid
+        return replace(self.grid, text_tokens=text_tokens, text_valid=None)
 
     def forward(
         self,
@@ -158,30 +193,32 @@ class RadialAttention(nn.Module):
             q: [batch, heads, seq_len, head_dim] in raster order, [video | text] unless the grid
                 says that text comes first.
             k: As q, or with fewer heads that divide those of q.
-            v: As k.
+            v: As k; finite, as nan and infinities may reach rows that do not attend to their key.
             layer: Number of the layer, from 0, for `dense_layers`.
             text_tokens: Text slots of the sequence; the grid's if not given.
-            text_len: [batch] real text tokens of each sequence; all if not given. The rest is
-                padding that nothing attends to.
+            text_len: [batch] integers on the device of q, real text tokens of each sequence; all if
+                not given. The rest is padding that nothing attends to.
 
         Returns:
             out like q.
 
         Raises:
-            BackendError: Shapes do not match, text in front is cut, or inside `torch.compile`
-                nothing was prepared.
+            BackendError: Shapes, types or devices do not match, text in front is cut, or inside
+                `torch.compile` nothing was prepared.
         """
         text = self.grid.text_tokens if text_tokens is None else text_tokens
         seq_len = self.grid.video_tokens + text
-        if q.shape[2] != seq_len:
+        if q.dim() != 4 or q.shape[2] != seq_len:
             raise BackendError(
                 f"q must be [batch, heads, {seq_len}, head_dim] on a grid of {self.grid.label} "
                 f"with {text} text tokens, got {list(q.shape)}"
             )
+        _check_alike(q, k, v)
         key_len = None
         if text_len is not None:
             if self.grid.text_first:
                 raise BackendError("text_len cuts the end, and here text comes first")
+            _check_lengths(text_len, q)
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
@@ -200,8 +237,43 @@ class RadialAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the mask and the grid, for PyTorch's `repr`."""
-        name = self.mask.label if isinstance(self.mask, MaskSpec) else self.mask.name
-        return f"{name}, {self.grid.label}"
+        return f"{self.mask.label}, {self.grid.label}"
+
+
+def _check_alike(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Refuse k and v that do not fit q.
+
+    Raises:
+        BackendError: A shape, type or device differs.
+    """
+    batch, heads, seq_len, head_dim = q.shape
+    kv_heads = k.shape[1] if k.dim() == 4 else 0
+    if kv_heads == 0 or heads % kv_heads:
+        raise BackendError(
+            f"k must be [batch, kv_heads, {seq_len}, head_dim] with kv_heads that divide the "
+            f"{heads} heads of q, got {list(k.shape)}"
+        )
+    shape = (batch, kv_heads, seq_len, head_dim)
+    for name, x in (("k", k), ("v", v)):
+        if (tuple(x.shape), x.dtype, x.device) != (shape, q.dtype, q.device):
+            raise BackendError(
+                f"{name} must be {q.dtype} {list(shape)} on {q.device}, as q; got {x.dtype} "
+                f"{list(x.shape)} on {x.device}"
+            )
+
+
+def _check_lengths(text_len: Tensor, q: Tensor) -> None:
+    """Refuse lengths of text that are not one integer for each sequence of q.
+
+    Raises:
+        BackendError: The shape, the type or the device is another.
+    """
+    whole = text_len.dtype in (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
+    if not whole or tuple(text_len.shape) != (len(q),) or text_len.device != q.device:
+        raise BackendError(
+            f"text_len must be [{len(q)}] integers on {q.device}, one for each sequence; got "
+            f"{text_len.dtype} {list(text_len.shape)} on {text_len.device}"
+        )
 
 
 def radial_attention(
@@ -209,7 +281,7 @@ def radial_attention(
     k: Tensor,
     v: Tensor,
     grid: TokenGrid,
-    mask: str | Path | MaskSpec | HeadPlan = "radial",
+    mask: str | Path | AnyMask = "radial",
     *,
     text_len: Tensor | None = None,
     backend: str | None = None,
@@ -230,7 +302,7 @@ def radial_attention(
     return out
 
 
-def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> MaskSpec | HeadPlan:
+def mask_of(mask: str | Path | AnyMask, **params: float | bool) -> AnyMask:
     """Load a mask or a head plan.
 
     Raises:
@@ -246,5 +318,5 @@ def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> M
 
 
 @lru_cache(maxsize=8)
-def _attention(grid: TokenGrid, mask: MaskSpec | HeadPlan, backend: str | None) -> RadialAttention:
+def _attention(grid: TokenGrid, mask: AnyMask, backend: str | None) -> RadialAttention:
     return RadialAttention(grid, mask, backend=backend)

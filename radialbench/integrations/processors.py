@@ -23,9 +23,29 @@ class RadialProcessor:
         self.stock = stock
         self.attention = attention
 
+    # diffusers sets these on the processors that have them, here for the dense steps.
+    @property
+    def _attention_backend(self) -> Any:
+        return self.stock._attention_backend
+
+    @_attention_backend.setter
+    def _attention_backend(self, backend: Any) -> None:
+        self.stock._attention_backend = backend
+
+    @property
+    def _parallel_config(self) -> Any:
+        return self.stock._parallel_config
+
+    @_parallel_config.setter
+    def _parallel_config(self, config: Any) -> None:
+        self.stock._parallel_config = config
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, **text: Any) -> Tensor:
-        """Attend from [batch, seq_len, heads, head_dim]; returns [batch, seq_len, channels]."""
-        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        """Attend from [batch, seq_len, heads, head_dim]; returns [batch, seq_len, channels].
+
+        Norms may leave q and k in float32, in autocast or by their weights: they get the type of v.
+        """
+        q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (q, k, v))
         out: Tensor = self.attention(q, k, v, **text)
         return out.transpose(1, 2).flatten(2, 3)
 
@@ -111,7 +131,7 @@ class HunyuanVideoProcessor(JointProcessor):
 
 
 class MochiProcessor(JointProcessor):
-    """Joint attention of Mochi 1."""
+    """Joint attention of Mochi 1: text padded on the right."""
 
     def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
         return attention_mask.bool()

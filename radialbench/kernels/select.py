@@ -5,7 +5,7 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 `target` where the kernel runs.
 """
 
-from dataclasses import replace
+import os
 from functools import lru_cache
 
 import torch
@@ -82,6 +82,7 @@ def choose_config(
         frames=table.frames,
         tokens_per_frame=table.tokens_per_frame,
         seq_len=table.k_len,
+        q_len=table.q_len,
         batch=batch,
         heads=heads,
         kv_heads=kv_heads,
@@ -93,9 +94,6 @@ def choose_config(
         return run_reasons(kernel, dtype, head_dim, config, target)
 
     choice = lookup(key, default=default, feasible=feasible)
-    if choice.source == "tuned" and table.q_len != table.k_len:
-        reason = f"{choice.reason}, with as many queries as keys"
-        choice = replace(choice, source="transferred", reason=reason)
     config = choice.config
     if (config.block_m, config.block_n) != blocks:
         reason = (
@@ -130,7 +128,18 @@ def kernel_reasons(
         BackendError: There is no such kernel.
     """
     reasons = variant_reasons(kernel, dtype, head_dim, blocks)
-    return reasons + target.hopper_reasons if kernel == "hopper" else reasons
+    if kernel == "hopper":
+        return reasons + target.hopper_reasons
+    if target.device == "cpu" and not is_interpreted():
+        reasons.append("runs on a GPU only, got device 'cpu'")
+    if target.device == "cpu" and dtype == torch.bfloat16:
+        reasons.append("bfloat16 products are wrong in Triton's interpreter; use float16")
+    return reasons
+
+
+def is_interpreted() -> bool:
+    """Return whether TRITON_INTERPRET has Triton run kernels in its interpreter, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
 def variant_reasons(

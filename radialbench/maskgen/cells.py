@@ -20,9 +20,9 @@ _ROWS = 255
 """Query tokens compared at a time; 8 bits can count them."""
 
 
-def edges(seq_len: int, cells: int) -> Int64:
+def edges(tokens: int, cells: int) -> Int64:
     """[cells + 1] first token of each cell, and the end; cells differ by at most one token."""
-    return np.arange(cells + 1, dtype=np.int64) * seq_len // cells
+    return np.arange(cells + 1, dtype=np.int64) * tokens // cells
 
 
 def cell_pairs(table: BlockTable, width: int, height: int) -> Int64:
@@ -42,7 +42,7 @@ def difference_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
     Args:
         a: A table.
         b: A table of the same grid and block sizes.
-        cells: Cells along each side of the sequence, ≤ seq_len.
+        cells: Cells along queries and along keys, ≤ q_len.
 
     Returns:
         [3, cells, cells] pairs in each cell.
@@ -97,7 +97,7 @@ def _blocks(table: BlockTable) -> _Blocks:
 
 
 class _Cuts:
-    """A sequence cut at the borders of blocks and of cells.
+    """The queries or the keys, cut at the borders of blocks and of cells.
 
     Attributes:
         first: [blocks] first piece of each block.
@@ -107,12 +107,12 @@ class _Cuts:
         cell: [pieces] cell of the piece.
     """
 
-    def __init__(self, seq_len: int, block: int, cells: int) -> None:
-        of_cells = edges(seq_len, cells)
-        borders = np.union1d(np.append(np.arange(0, seq_len, block), seq_len), of_cells)
+    def __init__(self, tokens: int, block: int, cells: int) -> None:
+        of_cells = edges(tokens, cells)
+        borders = np.union1d(np.append(np.arange(0, tokens, block), tokens), of_cells)
         start, stop = borders[:-1], borders[1:]
         owner = start // block
-        blocks = -(-seq_len // block)
+        blocks = -(-tokens // block)
         self.first = np.searchsorted(owner, np.arange(blocks))
         self.count = np.bincount(owner, minlength=blocks)
         self.low = start - owner * block
@@ -121,8 +121,8 @@ class _Cuts:
 
 
 def _count(blocks: _Blocks, table: BlockTable, width: int, height: int) -> Int64:
-    q = _Cuts(table.seq_len, table.block_m, height)
-    k = _Cuts(table.seq_len, table.block_n, width)
+    q = _Cuts(table.q_len, table.block_m, height)
+    k = _Cuts(table.k_len, table.block_n, width)
     counted = np.zeros(height * width, np.int64)
     by_content = np.argsort(blocks.content, kind="stable")
     content = blocks.content[by_content]
@@ -178,18 +178,22 @@ def _by_blocks(a: BlockTable, b: BlockTable, cells: int) -> Int64:
 
 
 def _by_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
-    n = a.seq_len
+    n, first = a.q_len, a.grid.query_start
     # Position of each raster token in each table's own order.
     places = [np.argsort(table.order.source_index(table.grid)) for table in (a, b)]
-    of_cells = edges(n, cells)
+    rows = [
+        place[first : first + n] - table.q_start
+        for table, place in zip((a, b), places, strict=True)
+    ]
+    of_cells, of_rows = edges(a.k_len, cells), edges(n, cells)
     counted = np.zeros((3, cells, cells), np.int64)
-    chunks = np.union1d(of_cells, np.arange(0, n, _ROWS))
+    chunks = np.union1d(of_rows, np.arange(0, n, _ROWS))
     for start, stop in pairwise(chunks):
         in_a, in_b = (
-            _token_rows(table, place[start:stop], place)
-            for table, place in zip((a, b), places, strict=True)
+            _token_rows(table, row[start:stop], place)
+            for table, row, place in zip((a, b), rows, places, strict=True)
         )
-        own = np.searchsorted(of_cells, start, side="right") - 1
+        own = np.searchsorted(of_rows, start, side="right") - 1
         for number, kept in enumerate((in_a & ~in_b, in_b & ~in_a, in_a & in_b)):
             by_token = np.add.reduce(kept.view(np.uint8), axis=0, dtype=np.uint8)
             counted[number, own] += np.add.reduceat(by_token, of_cells[:-1], dtype=np.int64)
@@ -197,7 +201,7 @@ def _by_pairs(a: BlockTable, b: BlockTable, cells: int) -> Int64:
 
 
 def _token_rows(table: BlockTable, rows: Int64, columns: Int64) -> Bool:
-    """[rows, columns] the token mask at some positions of the table's order."""
+    """[rows, columns] the token mask of some queries at some positions of the table's order."""
     row, within = rows // table.block_m, rows % table.block_m
     attends = np.zeros((len(rows), table.columns, table.block_n), np.bool_)
     source, entry = ranges(table.full.indptr[row], np.diff(table.full.indptr)[row])
@@ -207,5 +211,5 @@ def _token_rows(table: BlockTable, rows: Int64, columns: Int64) -> Bool:
     attends[source, table.partial.indices[entry]] = unpack_bits(bits, table.block_n)
     flat = attends.reshape(len(rows), -1)
     if table.order.kind == "raster":
-        return flat[:, : table.seq_len]
+        return flat[:, : table.k_len]
     return np.take(flat, columns, axis=1)

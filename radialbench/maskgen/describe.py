@@ -55,6 +55,7 @@ def table_facts(table: BlockTable, heads: int, head_dim: int, seconds: float) ->
     """Return the cost of a mask: its blocks, the operations of one layer, and the compile time."""
     return {
         "seq_len": table.seq_len,
+        "q_len": table.q_len,
         "order": str(table.order),
         "pairs": table.pairs,
         "density": table.density,
@@ -71,7 +72,7 @@ def table_facts(table: BlockTable, heads: int, head_dim: int, seconds: float) ->
         "head_dim": head_dim,
         "flops": table.flops(heads, head_dim),
         "executed_flops": table.executed_flops(heads, head_dim),
-        "dense_flops": 4 * heads * head_dim * table.seq_len**2,
+        "dense_flops": 4 * heads * head_dim * table.q_len * table.k_len,
         "fingerprint": table.fingerprint,
     }
 
@@ -88,6 +89,7 @@ def scene_facts(grid: TokenGrid, model: Model | None, size: str | None) -> Facts
         "text_tokens": grid.text_tokens,
         "text_first": grid.text_first,
         "text_valid": grid.real_text,
+        "query_frames": grid.query_frames,
         "layers": model.layers if model else None,
     }
 
@@ -115,8 +117,8 @@ def part_values(spec: MaskSpec, grid: TokenGrid) -> dict[str, Any]:
 
 def cost_lines(facts: Facts, model: Model | None) -> list[tuple[str, str]]:
     """Describe the cost of a mask from its `table_facts`: pairs of a heading and a text."""
-    all_pairs, flops = facts["seq_len"] ** 2, facts["flops"]
-    every = -(-facts["seq_len"] // facts["block_m"]) * -(-facts["seq_len"] // facts["block_n"])
+    all_pairs, flops = facts["q_len"] * facts["seq_len"], facts["flops"]
+    every = -(-facts["q_len"] // facts["block_m"]) * -(-facts["seq_len"] // facts["block_n"])
     heads = f"{facts['heads']} head{'s' * (facts['heads'] > 1)} of {facts['head_dim']}"
     layer = f"one of {model.layers} layers" if model else "one layer"
     scale, unit = _unit(facts["dense_flops"])
@@ -179,18 +181,22 @@ def framed(picture: str, *, plain: bool) -> str:
 
 def scale_line(grid: TokenGrid, side: int, order: TokenOrder) -> str:
     """Describe the cells of a picture with `side` cells along a side."""
-    frame = grid.frame_tokens * side / grid.seq_len
+    down, across = grid.q_len / side, grid.seq_len / side
+    cell = f"{across:.6g} tokens a side"
+    if down != across:
+        cell = f"{down:.6g} queries and {across:.6g} keys"
     return (
-        f"queries down, keys across, in {order} order; a cell has {grid.seq_len / side:.6g} "
-        f"tokens a side, a frame {frame:.3g} cells"
+        f"queries down, keys across, in {order} order; a cell has {cell}, "
+        f"a frame {grid.frame_tokens / across:.3g} cells"
     )
 
 
 def table_html(table: BlockTable) -> str:
     """Return a table as HTML: its picture and its facts."""
+    is_part = table.q_len < table.k_len
     facts = {
         "grid": table.grid.label.replace("x", "×"),
-        "tokens": f"{table.seq_len:,}",
+        "tokens": f"{table.seq_len:,}" + f", {table.q_len:,} queries" * is_part,
         "pairs": f"{table.pairs:,} ({table.density:.1%})",
         "blocks": f"{table.block_m}×{table.block_n}",
         "full": f"{table.full.nnz:,}",

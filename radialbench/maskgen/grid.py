@@ -4,7 +4,7 @@ A model is data: one YAML file in `models`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PRESETS = Path(__file__).parent / "models"
 SIDES = ("frames", "height", "width")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TokenGrid:
     """A video of latent tokens and the text tokens of its joint sequence.
 
@@ -29,6 +29,8 @@ class TokenGrid:
         text_tokens: Text slots in the joint sequence, ≥ 0; cross-attended text does not count.
         text_first: Whether the text comes before the video.
         text_valid: Real text tokens; all of them if not given.
+        query_frames: First and last frame of the queries, where only some of the tokens are
+            queries: the others are keys of a cache. All tokens are keys in any case.
     """
 
     frames: int
@@ -37,6 +39,7 @@ class TokenGrid:
     text_tokens: int = 0
     text_first: bool = False
     text_valid: int | None = None
+    query_frames: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name in SIDES:
@@ -50,6 +53,24 @@ class TokenGrid:
             raise GridError(f"text_valid must be at most text_tokens, got {given}")
         if self.seq_len > 2**31 - 1:
             raise GridError(f"a sequence has at most 2^31 - 1 tokens, got {self.seq_len:,}")
+        if self.query_frames is not None:
+            first, last = self.query_frames
+            if not 0 <= first <= last < self.frames:
+                raise GridError(
+                    f"queries are frames from 0 to {self.frames - 1}, the first not after the "
+                    f"last, got {first}-{last}"
+                )
+            if self.q_len == self.seq_len:
+                object.__setattr__(self, "query_frames", None)
+
+    def __repr__(self) -> str:
+        # Fingerprints of tables contain it: without queries it is as it was before there were any.
+        given = [
+            (part.name, getattr(self, part.name))
+            for part in fields(self)
+            if part.name != "query_frames" or self.query_frames
+        ]
+        return f"TokenGrid({', '.join(f'{name}={value!r}' for name, value in given)})"
 
     @classmethod
     def for_model(cls, model: str, size: str) -> "TokenGrid":
@@ -81,6 +102,20 @@ class TokenGrid:
         return self.video_tokens + self.text_tokens
 
     @property
+    def q_len(self) -> int:
+        """Query tokens."""
+        if self.query_frames is None:
+            return self.seq_len
+        return (self.query_frames[1] - self.query_frames[0] + 1) * self.frame_tokens
+
+    @property
+    def query_start(self) -> int:
+        """Position of the first query token in raster order."""
+        if self.query_frames is None:
+            return 0
+        return self.video_start + self.query_frames[0] * self.frame_tokens
+
+    @property
     def real_text(self) -> int:
         """Text tokens that are not padding."""
         return self.text_tokens if self.text_valid is None else self.text_valid
@@ -97,7 +132,7 @@ class TokenGrid:
 
     @property
     def label(self) -> str:
-        """The layout as short text: frames×height×width, and the text tokens."""
+        """The layout as short text: frames×height×width, the text tokens, the query frames."""
         return self._format(str(self.frames))
 
     @property
@@ -106,12 +141,14 @@ class TokenGrid:
         return self._format("F")
 
     def _format(self, frames: str) -> str:
-        video = f"{frames}x{self.height}x{self.width}"
-        if not self.text_tokens:
-            return video
-        padded = f"{self.real_text}of" * (self.real_text != self.text_tokens)
-        text = f"{padded}{self.text_tokens}"
-        return f"{text}+{video}" if self.text_first else f"{video}+{text}"
+        label = f"{frames}x{self.height}x{self.width}"
+        if self.text_tokens:
+            padded = f"{self.real_text}of" * (self.real_text != self.text_tokens)
+            text = f"{padded}{self.text_tokens}"
+            label = f"{text}+{label}" if self.text_first else f"{label}+{text}"
+        if self.query_frames is None:
+            return label
+        return f"{label} q{self.query_frames[0]}-{self.query_frames[1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +301,20 @@ def parse_size(size: str) -> tuple[int, int, int]:
             f"a size is width×height×frames, such as 1280x720x81, got {str(size)[:40]!r}"
         )
     return int(match[1]), int(match[2]), int(match[3])
+
+
+def parse_frames(text: str) -> tuple[int, int]:
+    """Read the frames of queries: the first and the last, such as `12-15`.
+
+    Raises:
+        GridError: The text is no such range.
+    """
+    match = re.fullmatch(r"(\d{1,9})-(\d{1,9})", str(text).strip())
+    if not match:
+        raise GridError(
+            f"queries are one range of frames, first-last, such as 12-15, got {str(text)[:40]!r}"
+        )
+    return int(match[1]), int(match[2])
 
 
 def model_names() -> list[str]:

@@ -29,20 +29,21 @@ Bool = NDArray[np.bool_]
 
 
 def token_mask(
-    spec: MaskSpec | str, grid: TokenGrid, *, tables: Mapping[str, Bool] | None = None
+    spec: MaskSpec | str, grid: TokenGrid, *, tables: Mapping[str, Any] | None = None
 ) -> Bool:
     """Evaluate a mask for every pair of tokens.
 
     Args:
         spec: The mask, or its name.
-        grid: Token layout; small, as the result has seq_len² entries.
-        tables: Block tables of the mask by name.
+        grid: Token layout; small, as the result has an entry for each pair.
+        tables: Block tables of the mask by name; see `MaskSpec.with_tables`.
 
     Returns:
-        [seq_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
+        [q_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
     """
-    bound = bind(as_spec(spec), grid)
-    return _Oracle(bound, tables or {}).mask()
+    spec = as_spec(spec).with_tables(tables or {})
+    given = {table.name: table.blocks for table in spec.tables}
+    return _Oracle(bind(spec, grid), given).mask()
 
 
 class _Oracle:
@@ -64,12 +65,14 @@ class _Oracle:
         video = ~self.at.text[:, None] & ~self.at.text[None, :]
         allowed = np.where(video, self.node(self.bound.mask), self.pairs(self.bound.text))
         empty = ~allowed.any(axis=1) & ~self.at.pad
+        queries = slice(*self.bound.order.query_range(self.bound.grid))
         if self.bound.empty_rows == "own_block":
             own = self.at.p // self.bound.granularity
             allowed |= empty[:, None] & (own[:, None] == own[None, :])
-        elif self.bound.empty_rows == "error" and empty.any():
-            raise SpecError(f"the token at position {empty.argmax()} attends nothing")
-        return allowed
+        elif self.bound.empty_rows == "error" and empty[queries].any():
+            at = queries.start + empty[queries].argmax()
+            raise SpecError(f"the token at position {at} attends nothing")
+        return allowed[queries]
 
     def pairs(self, tree: Expr) -> Bool:
         return np.broadcast_to(evaluate(tree, self.values), (self.n, self.n)).astype(np.bool_)

@@ -82,6 +82,26 @@ class TokenOrder:
         """
         return _source_index(self, grid)
 
+    def query_range(self, grid: TokenGrid) -> tuple[int, int]:
+        """Return the first position of the grid's queries, and the one after the last.
+
+        Raises:
+            SpecError: In this order other tokens stand between them.
+        """
+        if grid.query_frames is None:
+            return 0, grid.seq_len
+        place = self.source_index(grid) - grid.query_start
+        queries = np.flatnonzero((place >= 0) & (place < grid.q_len))
+        start, stop = int(queries[0]), int(queries[-1]) + 1
+        if stop - start != grid.q_len:
+            first, last = grid.query_frames
+            raise SpecError(
+                f"queries are neighbours in the order of tokens, but in the order {self} other "
+                f"tokens stand between those of frames {first} to {last}; take the order raster, "
+                "or frames that fill tiles"
+            )
+        return start, stop
+
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:

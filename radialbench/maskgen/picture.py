@@ -133,9 +133,9 @@ class Sheet:
 
 
 def density_image(table: BlockTable, width: int, height: int) -> Image:
-    """[min(height, seq_len), min(width, seq_len)] exact share of attending pairs in each cell."""
-    width, height = min(width, table.seq_len), min(height, table.seq_len)
-    sides = (np.diff(edges(table.seq_len, cells)) for cells in (height, width))
+    """[min(height, q_len), min(width, k_len)] exact share of attending pairs in each cell."""
+    width, height = min(width, table.k_len), min(height, table.q_len)
+    sides = np.diff(edges(table.q_len, height)), np.diff(edges(table.k_len, width))
     shares: Image = cell_pairs(table, width, height) / np.outer(*sides)
     return shares
 
@@ -143,7 +143,7 @@ def density_image(table: BlockTable, width: int, height: int) -> Image:
 def picture_side(grid: TokenGrid, most: int) -> int:
     """Choose the cells along a side of a picture, so that frames are equally wide if possible."""
     aligned = most // grid.frames * grid.frames
-    return min(grid.seq_len, aligned if 3 * aligned > 2 * most else most)
+    return min(grid.q_len, aligned if 3 * aligned > 2 * most else most)
 
 
 def terminal_picture(image: Image, *, plain: bool = False) -> str:
@@ -261,12 +261,12 @@ def save_difference(
     from matplotlib import style
     from matplotlib.colors import to_rgb
 
-    side = np.diff(edges(grid.seq_len, pairs.shape[1]))
-    ink = _ink(pairs / np.outer(side, side))
+    sides = (np.diff(edges(tokens, pairs.shape[1])) for tokens in (grid.q_len, grid.seq_len))
+    ink = _ink(pairs / np.outer(*sides))
     paper = 1 - np.array([to_rgb(colour) for colour in (ONLY_A, ONLY_B, BOTH)])
     missing = np.einsum("cij,ck->ijk", ink, paper) / np.maximum(ink.sum(axis=0), 1)[:, :, None]
     notes = []
-    shares = pairs.sum(axis=(1, 2)) / grid.seq_len**2
+    shares = pairs.sum(axis=(1, 2)) / (grid.q_len * grid.seq_len)
     labels = (f"only {names[0]}", f"only {names[1]}", "both")
     for label, share, colour in zip(labels, shares, (ONLY_A, ONLY_B, BOTH), strict=True):
         notes += [("■", colour), (f"{label} {percent(share)}", QUIET)]
@@ -281,8 +281,8 @@ def draw_cells(
     axes: "Axes", colours: NDArray[np.float64], grid: TokenGrid, order: TokenOrder, *, named: bool
 ) -> None:
     """Draw cells with a line at the first token of each frame, and ticks that number frames."""
-    n = grid.seq_len
-    axes.imshow(colours, extent=(0, n, n, 0), interpolation="antialiased", aspect="auto")
+    n, (first, stop) = grid.seq_len, order.query_range(grid)
+    axes.imshow(colours, extent=(0, n, stop, first), interpolation="antialiased", aspect="auto")
     word, starts, numbers = _divisions(grid, order)
     step = max(1, -(-len(starts) // 8))
     gap = axes.get_window_extent().width / n * (starts[1] - starts[0]) if len(starts) > 1 else 0
@@ -296,7 +296,14 @@ def draw_cells(
     width = (starts[1] - starts[0]) if len(starts) > 1 and numbers[1] == 1 else 0
     at, labels = starts[::step] + width / 2, [str(number) for number in numbers[::step]]
     axes.set_xticks(at, labels)
+    if stop - first < n:
+        # Fewer frames have room for more of their numbers.
+        inside = (starts >= first) & (starts < stop)
+        starts, numbers = starts[inside], numbers[inside]
+        step = max(1, -(-len(starts) // 8))
+        at, labels = starts[::step] + width / 2, [str(number) for number in numbers[::step]]
     axes.set_yticks(at if named else [], labels if named else [])
+    axes.set_ylim(stop, first)
     axes.tick_params(length=0, pad=2, labelsize=6, labelcolor=QUIET)
     axes.set_xlabel(f"key {word}", size=6.5, color=QUIET, labelpad=2)
     if named:

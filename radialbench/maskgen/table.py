@@ -91,7 +91,8 @@ class BlockTable:
     """Which blocks of a mask are full, which are partial, and the bits of the partial ones.
 
     Rows are query blocks of `block_m` tokens, columns key blocks of `block_n`; there are
-    ⌈seq_len / block⌉ of each, the last may be short. Positions count in the table's own `order`.
+    ⌈q_len / block_m⌉ and ⌈k_len / block_n⌉, the last may be short. Positions count in the table's
+    own `order`; those of queries count from `q_start`.
 
     A 5-token sequence that may look back one token, with 2×2 blocks:
 
@@ -150,23 +151,28 @@ class BlockTable:
 
     @property
     def q_len(self) -> int:
-        """Query tokens."""
-        return self.seq_len
+        """Query tokens: all, or those of the grid's query frames."""
+        return self.grid.q_len
 
     @property
     def k_len(self) -> int:
-        """Key tokens."""
+        """Key tokens: those of the sequence."""
         return self.seq_len
+
+    @property
+    def q_start(self) -> int:
+        """Position of the first query token among the keys."""
+        return self.order.query_range(self.grid)[0]
 
     @property
     def rows(self) -> int:
         """Query blocks."""
-        return -(-self.seq_len // self.block_m)
+        return -(-self.q_len // self.block_m)
 
     @property
     def columns(self) -> int:
         """Key blocks."""
-        return -(-self.seq_len // self.block_n)
+        return -(-self.k_len // self.block_n)
 
     @property
     def nnz(self) -> int:
@@ -176,12 +182,12 @@ class BlockTable:
     @property
     def row_lengths(self) -> Int64:
         """[rows] tokens of each query block inside the sequence."""
-        return block_lengths(self.seq_len, self.block_m)
+        return block_lengths(self.q_len, self.block_m)
 
     @property
     def column_lengths(self) -> Int64:
         """[columns] tokens of each key block inside the sequence."""
-        return block_lengths(self.seq_len, self.block_n)
+        return block_lengths(self.k_len, self.block_n)
 
     @cached_property
     def pairs(self) -> int:
@@ -193,7 +199,7 @@ class BlockTable:
     @property
     def density(self) -> float:
         """Attending pairs as a share of all pairs."""
-        return self.pairs / self.seq_len**2
+        return self.pairs / (self.q_len * self.k_len)
 
     @property
     def block_density(self) -> float:
@@ -235,7 +241,16 @@ class BlockTable:
         return 4 * heads * head_dim * self.nnz * self.block_m * self.block_n
 
     def transpose(self) -> "BlockTable":
-        """Swap queries and keys, for a backward pass."""
+        """Swap queries and keys, for a backward pass.
+
+        Raises:
+            TableError: Only some of the tokens are queries: a table has all tokens as keys.
+        """
+        if self.q_len != self.k_len:
+            raise TableError(
+                f"a table of {self.q_len:,} queries and {self.k_len:,} keys cannot be transposed: "
+                "all tokens are keys in a table"
+            )
         full, _ = _transposed(self.full, self.columns)
         partial, origin = _transposed(self.partial, self.columns)
         return replace(
@@ -261,13 +276,14 @@ class BlockTable:
         return grid
 
     def to_dense(self) -> Bool:
-        """[seq_len, seq_len] the token mask, in the table's order. For small sequences."""
-        n, block_m, block_n = self.seq_len, self.block_m, self.block_n
+        """[q_len, k_len] the token mask, in the table's order. For small sequences."""
+        block_m, block_n = self.block_m, self.block_n
         dense = np.zeros((self.rows, block_m, self.columns, block_n), np.bool_)
         dense[self.full.rows, :, self.full.indices] = True
         bits = self.unpacked_bitmaps()[self.bitmap_of]
         dense[self.partial.rows, :, self.partial.indices] = bits
-        return dense.reshape(self.rows * block_m, self.columns * block_n)[:n, :n].copy()
+        whole = dense.reshape(self.rows * block_m, self.columns * block_n)
+        return whole[: self.q_len, : self.k_len].copy()
 
     def unpacked_bitmaps(self) -> Bool:
         """[distinct, block_m, block_n] the bits of the partial blocks."""
@@ -314,7 +330,7 @@ class BlockTable:
         part: Mapping[str, Any] = content
         try:
             table = cls(
-                grid=TokenGrid(**header["grid"]),
+                grid=msgspec.convert(header["grid"], TokenGrid),
                 order=TokenOrder.parse(header["order"]),
                 block_m=header["block_m"],
                 block_n=header["block_n"],
@@ -411,10 +427,10 @@ def ranges(first: Int64, count: Int64) -> tuple[Int64, Int64]:
     return owner, np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
 
 
-def block_lengths(seq_len: int, block: int) -> Int64:
-    """[blocks] tokens of each block inside the sequence."""
-    lengths = np.full(-(-seq_len // block), block, np.int64)
-    lengths[-1] = seq_len - block * (len(lengths) - 1)
+def block_lengths(tokens: int, block: int) -> Int64:
+    """[blocks] tokens of each block; the last may be short."""
+    lengths = np.full(-(-tokens // block), block, np.int64)
+    lengths[-1] = tokens - block * (len(lengths) - 1)
     return lengths
 
 

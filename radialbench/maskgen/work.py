@@ -44,7 +44,8 @@ class CallWork:
     Attributes:
         linear: Operations of linear layers, and of the convolution of patches.
         other: Operations of attention besides self-attention.
-        self_attention: Operations of dense self-attention: 4 · layers · heads · head_dim · n².
+        self_attention: Operations of dense self-attention: 4 · layers · heads · head_dim · queries
+            · keys.
     """
 
     linear: int
@@ -60,13 +61,17 @@ class CallWork:
 def call_work(model: Model, grid: TokenGrid) -> CallWork:
     """Count the operations of one call on one video, with dense self-attention.
 
+    Where frames are queries, the call is on those frames alone.
+
     Raises:
         GridError: The model's preset does not list its layers.
     """
     if model.steps is None or not model.linear:
         raise GridError(f"the preset of {model.name} does not say what its linear layers are")
     text = grid.text_tokens + model.cross_tokens
-    tokens = {"video": grid.video_tokens, "text": text, "joint": grid.seq_len, "call": 1}
+    joint = grid.q_len
+    video = grid.video_tokens if grid.query_frames is None else joint
+    tokens = {"video": video, "text": text, "joint": joint, "call": 1}
     linear = sum(
         2 * tokens[row.tokens] * row.inputs * row.outputs * row.count for row in model.linear
     )
@@ -74,7 +79,7 @@ def call_work(model: Model, grid: TokenGrid) -> CallWork:
         4 * tokens[row.queries] * tokens[row.keys] * row.width * row.count
         for row in model.attention
     )
-    dense = 4 * model.layers * model.heads * model.head_dim * grid.seq_len**2
+    dense = 4 * model.layers * model.heads * model.head_dim * joint * grid.seq_len
     return CallWork(linear, other, dense)
 
 
@@ -103,8 +108,8 @@ def attention_work(
     ]
     sparse = schedule.sparse_layers(model.layers)
     dense = schedule.steps * model.layers - sparse
-    width = 4 * model.heads * model.head_dim
-    return model.calls * width * (dense * grid.seq_len**2 + sparse * sum(pairs) // len(pairs))
+    width, every = 4 * model.heads * model.head_dim, grid.q_len * grid.seq_len
+    return model.calls * width * (dense * every + sparse * sum(pairs) // len(pairs))
 
 
 def video_work(

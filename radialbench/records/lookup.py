@@ -55,7 +55,7 @@ def nearest_config(
     2. Else the nearest record of the same backend, device, head dimension, dtype and direction:
        `transferred`. Records of the same mask come before those of others; among these the one with
        the smallest distance: the sum of |log2| of the ratios of tokens per frame, of frames, of
-       batch × heads and of query heads per key head, at most `FARTHEST`.
+       batch × heads, of query heads per key head and of queries per key, at most `FARTHEST`.
     3. Else, and where the record says that nothing beat the default: `default`.
 
     Stale records, and those with a configuration that is not feasible, are skipped.
@@ -91,12 +91,13 @@ def nearest_config(
 
 
 def distance(tuned: TuningKey, key: TuningKey) -> float:
-    """Return the distance of two problems: the sum of |log2| of four ratios."""
+    """Return the distance of two problems: the sum of |log2| of five ratios."""
     ratios = (
         tuned.tokens_per_frame / key.tokens_per_frame,
         tuned.frames / key.frames,
         tuned.batch * tuned.heads / (key.batch * key.heads),
         tuned.heads * key.key_heads / (tuned.key_heads * key.heads),
+        tuned.queries * key.seq_len / (tuned.seq_len * key.queries),
     )
     return sum(abs(log2(ratio)) for ratio in ratios)
 
@@ -134,4 +135,7 @@ def _of(record: TuningRecord, key: TuningKey) -> str:
     mask = "this mask" if same else record.mask.label
     heads = tuned.batch * tuned.heads
     plural = "s" * (heads > 1)
-    return f"{mask} on {tuned.frames} × {tuned.tokens_per_frame:,} tokens and {heads} head{plural}"
+    tokens = f"{tuned.frames} × {tuned.tokens_per_frame:,} tokens"
+    if tuned.queries != key.queries and tuned.seq_len == key.seq_len:
+        tokens += f" with {tuned.queries:,} queries"
+    return f"{mask} on {tokens} and {heads} head{plural}"

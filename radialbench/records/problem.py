@@ -60,7 +60,7 @@ class GroupedHeads:
 class Problem(GroupedHeads):
     """One attention to compute.
 
-    q is [batch, heads, seq_len, head_dim], k and v are [batch, key_heads, seq_len, head_dim].
+    q is [batch, heads, q_len, head_dim], k and v are [batch, key_heads, seq_len, head_dim].
 
     Attributes:
         mask_fingerprint: Fingerprint of the mask.
@@ -104,8 +104,13 @@ class Problem(GroupedHeads):
 
     @property
     def seq_len(self) -> int:
-        """Tokens of the sequence, text included."""
+        """Tokens of the sequence, text included: the keys."""
         return self.grid.seq_len
+
+    @property
+    def q_len(self) -> int:
+        """Query tokens: all, or those of the grid's query frames."""
+        return self.grid.q_len
 
     @property
     def scale(self) -> float:
@@ -158,7 +163,7 @@ def backend_id(backend: str | None, config: KernelConfig) -> str:
     return f"{backend or 'compile'}@{text}" if text else backend or "compile"
 
 
-BLOCKS = {"triton": (128, 64)}
+BLOCKS = {"triton": (128, 64), "topk_triton": (128, 64)}
 """Blocks of backends that run best with others than 128×128 where nothing was tuned."""
 
 

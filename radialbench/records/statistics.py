@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import exp, hypot, inf, isfinite, log
+from math import exp, hypot, inf, isfinite, log, sqrt
+from operator import mul
 from typing import TYPE_CHECKING
 
 from radialbench.errors import RecordError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 6
 """Samples that a median's interval takes: fewer lie too often all on one side of the median."""
 
+FEW = 16
+"""Independent samples of which the fourth from either end bound a median's interval."""
+
 MIN_SIZES = 3
 """Different sizes that an exponent takes."""
 
@@ -25,6 +29,9 @@ ORDER_STATISTICS = "order statistics"
 INDEPENDENT_ERRORS = "independent errors"
 BOOTSTRAP = "bootstrap"
 EXACT = "exact"
+
+MAX_LAG = 400
+"""Samples over which autocorrelations are added."""
 
 RESAMPLES = 1000
 SEED = 0
@@ -113,7 +120,7 @@ class Estimate:
         return f"{text} ({low} to {high})"
 
 
-def estimate_median(samples: Sequence[float]) -> Estimate:
+def estimate_median(samples: Sequence[float], effective: float = inf) -> Estimate:
     """Return the median of samples and its interval, which lies between two of them.
 
     How often the true median lies between the k-th smallest sample and the k-th largest is known
@@ -121,8 +128,11 @@ def estimate_median(samples: Sequence[float]) -> Estimate:
     at least 95 of 100 cases is taken (Thompson 1936; it inverts the sign test).
 
     Args:
-        samples: At least one, which do not depend on each other; fewer than `MIN_SAMPLES` have
-            no interval.
+        samples: At least one; fewer than `MIN_SAMPLES` have no interval.
+        effective: How many independent samples these are worth, if they depend on each other
+            (`effective_size`): the interval lies between the quantiles that those of so few would
+            be, and of fewer than `FEW` between the quartiles, wider as the standard error is:
+            beyond them there is too little that is independent.
     """
     ordered = sorted(samples)
     count = len(ordered)
@@ -130,7 +140,35 @@ def estimate_median(samples: Sequence[float]) -> Estimate:
     rank = interval_rank(count)
     if not rank:
         return Estimate(middle)
-    return Estimate(middle, ordered[rank - 1], ordered[-rank], ORDER_STATISTICS)
+    low, high = ordered[rank - 1], ordered[-rank]
+    if effective < count:
+        few = max(FEW, int(effective))
+        rank = max(1, interval_rank(few) * (count + 1) // (few + 1))
+        wider = sqrt(max(1.0, FEW / effective))
+        low = min(low, middle + wider * (ordered[rank - 1] - middle))
+        high = max(high, middle + wider * (ordered[-rank] - middle))
+    return Estimate(middle, low, high, ORDER_STATISTICS)
+
+
+def effective_size(samples: Sequence[float]) -> float:
+    """Return how many independent samples tell as much of the median as these, taken in a row.
+
+    The variance of a median is larger by the integrated autocorrelation time of the samples' signs
+    about it. Autocorrelations are added in pairs up to the first pair that is not above 0 (Geyer
+    1992, the initial positive sequence). What lasts longer than all samples is not seen in them.
+    """
+    ordered, count = sorted(samples), len(samples)
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    signs = [(one > middle) - (one < middle) for one in samples]
+    power = sum(map(abs, signs))
+    time = -1.0
+    for lag in range(0, min(count - 1, MAX_LAG) if power else 0, 2):
+        products = (sum(map(mul, signs, signs[lag + more :])) for more in (0, 1))
+        pair = sum(products) / power
+        if pair <= 0:
+            break
+        time += 2 * pair
+    return count / max(1.0, time)
 
 
 @cache

@@ -30,6 +30,7 @@ class TuningKey(GroupedHeads):
         dtype: `float32`, `float16` or `bfloat16`.
         direction: `forward` or `backward`.
         kv_heads: Heads of k and v, if they are fewer.
+        q_len: Query tokens, if they are fewer than the tokens of the sequence.
     """
 
     backend: str
@@ -44,6 +45,7 @@ class TuningKey(GroupedHeads):
     dtype: str
     direction: str = "forward"
     kv_heads: int | None = None
+    q_len: int | None = None
 
     def __post_init__(self) -> None:
         check_text(self, "backend", "device", "mask_fingerprint")
@@ -55,6 +57,14 @@ class TuningKey(GroupedHeads):
         self._check_heads()
         check_choice(self, "dtype", DTYPES)
         check_choice(self, "direction", DIRECTIONS)
+        check_ints(self, "q_len", at_least=1)
+        if self.q_len == self.seq_len:
+            object.__setattr__(self, "q_len", None)
+
+    @property
+    def queries(self) -> int:
+        """Query tokens."""
+        return self.q_len or self.seq_len
 
 
 def key_of(problem: Problem, backend: str, device: str) -> TuningKey:

@@ -241,7 +241,7 @@ class Row:
         if memory.workspace_bytes is not None:
             return memory.workspace_bytes
         item = 4 if problem.dtype == "float32" else 2
-        tokens = problem.batch * problem.heads * problem.seq_len
+        tokens = problem.batch * problem.heads * problem.q_len
         return max(0, memory.peak_bytes - tokens * (problem.head_dim * item + 4))
 
     def _rate(self, flops: int | None) -> float | None:

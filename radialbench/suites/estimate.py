@@ -208,8 +208,8 @@ class _Model:
         before += self.first((case.group, table), FLOAT64[self.device] * work / rate)
         if self.device == "cuda":
             before += self.first(case.backend, KERNEL_S)
-        call = 4 * heads * problem.head_dim * problem.seq_len**2 * share / rate
-        permuted = case.mask.order.kind != "raster"
+        call = 4 * heads * problem.head_dim * problem.q_len * problem.seq_len * share / rate
+        permuted = case.mask.permuted
         return call, before, needed_bytes(problem, permuted=permuted) + table_bytes
 
     def first(self, what: object, seconds: float) -> float:
@@ -225,7 +225,8 @@ class _Model:
         key = (problem.mask_fingerprint, case.grid, config.block_m, config.block_n)
         if key in self.known:
             return self.known[key]
-        rows, columns = (-(-problem.seq_len // side) for side in (config.block_m, config.block_n))
+        rows = -(-problem.q_len // config.block_m)
+        columns = -(-problem.seq_len // config.block_n)
         cost = 1.0, BLOCK_S * rows * columns, 4 * rows * columns
         if not case.mask.identity.dense:
             if self.compiled_s < COMPILE_S:

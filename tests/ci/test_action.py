@@ -10,6 +10,7 @@ from radialbench.records.store import RESULTS
 from radialbench.records.store import read as read_results
 from tests.ci.conftest import case, git
 from tests.ci.runner import ROOT, act, read
+from tests.reports.factory import elsewhere
 
 Results = Callable[..., Path]
 
@@ -65,6 +66,18 @@ def test_options_are_words(results: Results, tmp_path: Path) -> None:
     given = {"results": "now", "baseline": "before"}
     options = "--gates gates.yaml\n--gate latency=10%\n"
     assert act(given | {"options": options}, tmp_path / "temp", tmp_path).code == 0
+
+
+def test_a_runner_that_changed_is_a_warning_where_that_is_allowed(
+    results: Results, tmp_path: Path
+) -> None:
+    results("before", *elsewhere([case("a")], device="Other GPU"))
+    results("now", case("a"))
+    given = {"results": "now", "baseline": "before"}
+    assert act(given, tmp_path / "refused", tmp_path).code == 2
+    job = act(given | {"options": "--across-machines"}, tmp_path / "allowed", tmp_path)
+    assert (job.code, job.outputs["exit-code"]) == (0, "3")
+    assert "measured on another machine (device: Other GPU and Example GPU)" in job.log
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ def test_gates_are_set_by_option_and_by_file(
     assert check(monkeypatch, now, "--baseline", before, *gates) == 0
     assert check(monkeypatch, now, "--baseline", before, "--gate", "latency=9%") == 0
     assert check(monkeypatch, now, "--baseline", before, *gates, "--gate", "latency=5%") == 1
-    assert check(monkeypatch, now, "--baseline", before, "--noise-floor", "5") == 0
+    assert check(monkeypatch, now, "--baseline", before, "--noise-floor", "5") == 3
+    assert check(monkeypatch, now, "--baseline", before, "--noise-floor", "0.5") == 1
 
 
 def test_gates_of_the_suite_travel_with_the_results_that_are_judged(
@@ -151,6 +152,19 @@ def test_vanished_cases(
     assert "none of the baseline's cases (2) is among these (1)" in refused(
         monkeypatch, capsys, other, "--baseline", before
     )
+    assert check(monkeypatch, other, "--baseline", before, "--allow-missing") == 0
+    assert "3 cases: 2 missing, 1 new" in capsys.readouterr().out
+
+
+def test_a_metric_that_vanishes_is_2_unless_allowed(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    gone = folder(tmp_path / "gone", [replace(case(), memory=None), case(name="b")])
+    assert check(monkeypatch, gone, "--baseline", before) == 2
+    out, printed = capsys.readouterr()
+    assert "missing  a: memory" in out
+    assert "1 metrics of the baseline are missing" in printed
+    assert check(monkeypatch, gone, "--baseline", before, "--allow-missing") == 0
 
 
 def test_another_device_and_other_versions(
@@ -160,6 +174,8 @@ def test_another_device_and_other_versions(
     there = folder(tmp_path / "there", elsewhere(both, device="Other GPU"))
     printed = refused(monkeypatch, capsys, before, "--baseline", there, "--across-versions")
     assert "device: Other GPU and Example GPU" in printed
+    assert check(monkeypatch, before, "--baseline", there, "--across-machines") == 3
+    assert "changed: device: Other GPU and Example GPU" in capsys.readouterr().out
     older = folder(tmp_path / "older", elsewhere(both, versions={"torch": "2.12.0"}))
     printed = refused(monkeypatch, capsys, before, "--baseline", older)
     assert "torch: 2.12.0 and 2.13.0" in printed

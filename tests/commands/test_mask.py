@@ -200,12 +200,31 @@ def test_show_takes_a_model_and_a_size(cli: Cli) -> None:
         ("3x4x5+6of7", TokenGrid(3, 4, 5, text_tokens=7, text_valid=6)),
         ("7+3x4x5", TokenGrid(3, 4, 5, text_tokens=7, text_first=True)),
         ("6of7+3x4x5", TokenGrid(3, 4, 5, text_tokens=7, text_valid=6, text_first=True)),
+        ("3x4x5 q1-2", TokenGrid(3, 4, 5, query_frames=(1, 2))),
+        ("7+3x4x5 q0-2", TokenGrid(3, 4, 5, text_tokens=7, text_first=True, query_frames=(0, 2))),
     ],
 )
 def test_grids_are_read_as_they_are_written(cli: Cli, text: str, grid: TokenGrid) -> None:
     facts = cli.facts("show", "radial", "--grid", text)
     assert facts["scene"]["grid"] == grid.label == text.replace("×", "x")
     assert facts["table"]["fingerprint"] == compile_mask(load_mask("radial"), grid).fingerprint
+
+
+def test_queries_are_frames_of_a_grid_or_a_model(cli: Cli, tmp_path: Path) -> None:
+    facts = cli.facts("show", "causal_chunks", "--size", "160x160x29", "--queries", "6-7")
+    assert (facts["scene"]["grid"], facts["scene"]["query_frames"]) == ("8x10x10 q6-7", [6, 7])
+    assert (facts["table"]["seq_len"], facts["table"]["q_len"]) == (800, 200)
+    text = cli.text(
+        "show", "causal_chunks", *SMALL, "--queries", "2-3", "--image", tmp_path / "a.svg"
+    )
+    assert "4×5×6 video tokens, 120 in all; queries: frames 2–3, 60 tokens" in text
+    assert "of 7,200: " in text
+    shown = cli.facts("diff", "dense", "causal_chunks", *SMALL, "--queries", "2-3")
+    assert (shown["all_pairs"], shown["only_b"]) == (7200, 0)
+    image = tmp_path / "b.png"
+    cli.text("diff", "dense", "causal_chunks", *SMALL, "--queries", "2-3", "--image", image)
+    assert image.exists()
+    cli.text("validate", FOLDER / "causal_chunks.yaml", "--queries", "2-3")
 
 
 def test_show_fits_the_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +341,40 @@ def test_validate_compiles_with_all_blocks_of_a_table(cli: Cli, tmp_path: Path) 
     file = tmp_path / "unknown_table.yaml"
     file.write_text("name: x\nmask:\n  table: {name: given_later, block: 64}\n", encoding="utf-8")
     assert cli.text("validate", file).startswith(f"{file}: mask x, ")
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Path:
+    file = tmp_path / "chosen.yaml"
+    mask = {"table": {"name": "chosen", "block": 40}}
+    file.write_text(yaml.safe_dump({"name": "x", "mask": mask}), encoding="utf-8")
+    np.save(tmp_path / "all.npy", np.ones((3, 3), np.bool_))
+    np.save(tmp_path / "own.npy", np.eye(3, dtype=np.bool_))
+    return file
+
+
+def test_tables_of_files_are_shown_and_compared(cli: Cli, chosen: Path) -> None:
+    every, own = (f"chosen={chosen.with_name(name)}" for name in ("all.npy", "own.npy"))
+    assert cli.facts("show", chosen, *SMALL, "--table", every)["table"]["pairs"] == 120**2
+    assert cli.text("show", chosen, *SMALL, "--table", own).startswith("chosen(chosen=")
+    facts = cli.facts("diff", chosen, chosen, *SMALL, "--table-a", every, "--table-b", own)
+    assert (facts["only_a"], facts["only_b"], facts["both"]) == (9600, 0, 4800)
+
+
+def test_tables_of_a_head_plan_are_shown(cli: Cli, chosen: Path) -> None:
+    plan = chosen.with_name("plan.yaml")
+    plan.write_text("name: p\nheads: {0: dense, 1: chosen.yaml}\n", encoding="utf-8")
+    own = f"chosen={chosen.with_name('own.npy')}"
+    groups = cli.facts("show", plan, *SMALL, "--table", own)["groups"]
+    assert [group["table"]["pairs"] for group in groups] == [120**2, 4800]
+
+
+def test_tables_that_do_not_fit_are_refused(cli: Cli, chosen: Path) -> None:
+    own = f"chosen={chosen.with_name('own.npy')}"
+    wanted = "must be bool [5, 5] (blocks of 40 tokens), got bool [3, 3]"
+    assert wanted in cli.refused("show", chosen, "--grid", "4x5x10", "--table", own)
+    assert "a table is set as name=file" in cli.refused("show", chosen, *SMALL, "--table", "x")
+    assert "needs the table 'chosen', bool [3, 3]" in cli.refused("show", chosen, *SMALL)
 
 
 @pytest.mark.parametrize("name", mask_names())
@@ -456,12 +509,24 @@ def test_a_bad_file_is_placed(
         ),
         (
             ["show", "radial_or_table", "--grid", "3x4x5"],
-            "radial_or_table: unknown table 'selected'",
+            "radial_or_table: needs the table 'selected'",
         ),
         (
             ["diff", "radial", "sta", "--grid", "99x40x40"],
             "the masks have different token orders (raster, tiles:6,8,8): they are compared pair "
             "by pair, which is done up to 150,000 tokens, and 99x40x40 has 158,400; take a smaller",
+        ),
+        (
+            ["show", "radial", "--grid", "3x4x5", "--queries", "2-3"],
+            "queries are frames from 0 to 2, the first not after the last, got 2-3",
+        ),
+        (
+            ["show", "radial", "--grid", "3x4x5", "--queries", "0-1,1-2"],
+            "queries are one range of frames, first-last, such as 12-15, got '0-1,1-2'",
+        ),
+        (
+            ["show", "svg_temporal", "--grid", "3x4x5", "--queries", "1-2"],
+            "svg_temporal: queries are neighbours in the order of tokens, but in the order space",
         ),
         (["validate", "/no/such/mask.yaml"], "cannot read /no/such/mask.yaml: No such file or"),
     ],
@@ -526,7 +591,7 @@ def test_the_documented_commands_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keyframes.yaml").write_text(documented("yaml")[0], encoding="utf-8")
     lines = [line.partition("#")[0].split() for line in "".join(documented("sh")).splitlines()]
-    assert len(lines) == 10
+    assert len(lines) == 11
     printed = [cli.text(*line[2:]) for line in lines if line[:2] == ["radialbench", "mask"]]
     assert len(printed) == len(lines)
     (shown,) = [text for text in printed if text.startswith("keyframes\n")]

@@ -37,7 +37,7 @@ def test_reads_back(name: str, seq_len: int, block_m: int, block_n: int) -> None
     np.testing.assert_array_equal(export.token_mask(), expected)
 
 
-@pytest.mark.parametrize("name", sorted(EXPORTERS.keys() - {"npz"}))
+@every_format
 @pytest.mark.parametrize(("first", "q_len"), [(0, 100), (1, 128), (2, 50)])
 def test_reads_back_fewer_queries_than_keys(name: str, first: int, q_len: int) -> None:
     table = rows_of(table_of(mixed_mask(330), 128, 64), first, q_len)

@@ -1,6 +1,9 @@
 """Video transformers of diffusers attend as the mask says, and as ever where they are dense."""
 
+import copy
 import importlib
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench import TokenGrid, load_mask
-from radialbench.errors import GridError, IntegrationError
+from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
 from radialbench.integrations.diffusers import apply_radial, remove_radial
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.library import parse_head_plan
+from radialbench.maskgen.library import parse_head_plan, parse_mask
 from tests.integrations.raster import raster_mask
 from tests.integrations.small import SMALL, Small, called, close, hunyuan, replaced, wan, wan_inputs
 
@@ -224,7 +227,7 @@ def test_remove_gives_back_what_was_found() -> None:
 @pytest.mark.parametrize(
     ("build", "fields", "message"),
     [
-        (lambda: nn.Linear(2, 2), {}, "unknown transformer 'Linear'; known: Hunyuan"),
+        (lambda: nn.Linear(2, 2), {}, "knows Wan.* and Mochi.*, got a Linear; .* call Rad"),
         (lambda: SimpleNamespace(unet=1), {}, "expected a pipeline with a transformer"),
         (lambda: wan(patch_size=(1, 1, 1)), {}, r"has patches of \(1, 2, 2\), got one of \(1, 1"),
         (lambda: hunyuan(), {"dense_layers": 4}, "below the 4 layers .* got 4"),
@@ -278,6 +281,171 @@ def test_a_processor_that_is_not_the_stock_one() -> None:
     with pytest.raises(IntegrationError, match="blocks.1.attn1 has the processor Other, where"):
         apply_radial(transformer, size="64x48x17")
     assert replaced(transformer) == 0
+
+
+@every_model
+@pytest.mark.parametrize("backend", [None, "triton"])
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+def test_autocast(name: str, backend: str | None) -> None:
+    """Norms leave q and k in float32, v is of 16 bits."""
+    small = SMALL[name]
+    transformer, inputs = small.build(), small.inputs(900.0)
+    with torch.autocast("cpu", torch.float16):
+        wanted = called(transformer, inputs)
+        attention = apply_radial(transformer, size=small.size, mask="dense", backend=backend)
+        got = called(transformer, inputs)
+    torch.testing.assert_close(got.float(), wanted.float(), rtol=0, atol=2e-2)
+    assert {shape.dtype for shape, _ in attention._prepared} == {torch.float16}
+
+
+@every_model
+def test_the_attention_backend_of_dense_steps_is_set_through_us(name: str) -> None:
+    dispatch = importlib.import_module("diffusers.models.attention_dispatch")
+    transformer = SMALL[name].build()
+    modules = [module for module in transformer.modules() if hasattr(module, "processor")]
+    processors = [module.processor for module in modules]
+    apply_radial(transformer, size=SMALL[name].size, dense_steps=1)
+    try:
+        transformer.set_attention_backend("_native_math")
+        set_now = [getattr(one, "_attention_backend", None) for one in processors]
+        transformer.reset_attention_backend()
+    finally:
+        dispatch._AttentionBackendRegistry.set_active_backend(dispatch.AttentionBackendName.NATIVE)
+    with_backend = [hasattr(one, "_attention_backend") for one in processors]
+    assert [one is not None for one in set_now] == with_backend
+    assert all(getattr(one, "_attention_backend", None) is None for one in processors)
+    assert any(with_backend) or name == "mochi"
+
+
+@pytest.fixture
+def two_ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be rank 0 of two that do not exist, each with a device."""
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    fake = importlib.import_module("torch.testing._internal.distributed.fake_pg")
+    torch.distributed.init_process_group("fake", store=fake.FakeStore(), rank=0, world_size=2)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("two_ranks")
+@pytest.mark.parametrize("dense_steps", [0, 1])
+def test_context_parallelism_is_refused_before_anything_runs(dense_steps: int) -> None:
+    split = importlib.import_module("diffusers").ContextParallelConfig(ulysses_degree=2)
+    small = SMALL["wan"]
+    before, after = small.build(), small.build()
+    apply_radial(after, size=small.size, dense_steps=dense_steps)
+    for transformer in (before, after):
+        transformer.enable_parallelism(config=split)
+    with pytest.raises(IntegrationError, match="context parallelism splits the sequence, and"):
+        called(after, small.inputs(900.0))
+    with pytest.raises(IntegrationError, match="context parallelism splits the sequence, and"):
+        apply_radial(before, size=small.size, dense_steps=dense_steps)
+    assert replaced(before) == 0
+    remove_radial(after)
+    for block in after.blocks:
+        assert block.attn1.processor._parallel_config is after._parallel_config
+
+
+@every_model
+def test_a_copy_stands_alone(name: str) -> None:
+    small = SMALL[name]
+    transformer = small.build()
+    first, later = (0.0, 10.0) if name == "mochi" else (900.0, 800.0)
+    stock = called(transformer, small.inputs(later))
+    attention = apply_radial(transformer, size=small.size, decay=0.3, dense_steps=1)
+    called(transformer, small.inputs(first))
+    other = copy.deepcopy(transformer)
+    wanted = called(transformer, small.inputs(later))
+    assert (attention.schedule.step, attention.schedule.dense) == (1, False)
+    close(called(other, small.inputs(first)), called(other, small.inputs(first)))
+    assert (attention.schedule.step, attention.schedule.dense) == (1, False)
+    close(called(other, small.inputs(later)), wanted)
+    remove_radial(other)
+    assert replaced(other) == 0
+    assert not other._forward_pre_hooks
+    assert not other._forward_pre_hooks_with_kwargs
+    close(called(other, small.inputs(later)), stock)
+    close(called(transformer, small.inputs(later)), wanted)
+
+
+def test_a_transformer_is_saved_and_loaded_whole(tmp_path: Path) -> None:
+    small = SMALL["wan"]
+    transformer, inputs = small.build(), small.inputs(900.0)
+    apply_radial(transformer, size=small.size, decay=0.3, backend="triton")
+    wanted = called(transformer, inputs)
+    torch.save(transformer, tmp_path / "transformer.pt")
+    loaded = torch.load(tmp_path / "transformer.pt", weights_only=False)
+    close(called(loaded, inputs), wanted)
+    remove_radial(loaded)
+    assert replaced(loaded) == 0
+
+
+LATER = {"name": "later", "mask": "kt < qt"}
+UNDEFINED = {"name": "undefined", "mask": "10 // (qt - kt) < 3 or dt == 0"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "message"),
+    [
+        ({"mask": parse_mask(LATER)}, SpecError, "12 of 60 tokens would attend nothing"),
+        ({"mask": parse_mask(UNDEFINED)}, SpecError, "division by zero"),
+        ({"mask": "radial_or_table"}, SpecError, "selected"),
+        ({"mask": parse_head_plan({"name": "p", "heads": {"0-2": "dense"}})}, BackendError, "3 he"),
+        ({"backend": "tritron"}, BackendError, "unknown backend 'tritron'; did you mean 'triton'"),
+        ({"backend": "hopper"}, BackendError, "the hopper kernel cannot run this"),
+        ({"decya": 1}, SpecError, "unknown parameter"),
+    ],
+)
+@pytest.mark.parametrize("again", [False, True])
+def test_what_cannot_run_is_known_when_it_is_applied(
+    fields: dict[str, Any], kind: type[Exception], message: str, again: bool
+) -> None:
+    small = SMALL["wan"]
+    transformer, inputs = small.build(), small.inputs(900.0)
+    if again:
+        apply_radial(transformer, size=small.size, decay=0.3)
+    wanted = called(transformer, inputs)
+    with pytest.raises(kind, match=message):
+        apply_radial(transformer, size=small.size, dense_steps=2, **fields)
+    # Nothing has changed.
+    assert replaced(transformer) == (3 if again else 0)
+    close(called(transformer, inputs), wanted)
+
+
+def test_what_a_length_of_text_rules_out_is_known_at_the_first_dense_step() -> None:
+    small = SMALL["hunyuan"]
+    transformer = small.build()
+    # Text of 256 tokens can run, that of ten cannot.
+    mask = parse_mask({"name": "long", "mask": "text_tokens > 99", "text": "text_tokens > 99"})
+    apply_radial(transformer, size=small.size, mask=mask, dense_steps=5)
+    with pytest.raises(SpecError, match="would attend nothing"):
+        called(transformer, small.inputs(900.0))
+
+
+def test_text_that_is_padded_on_the_left_is_refused() -> None:
+    small = SMALL["mochi"]
+    transformer, inputs = small.build(), small.inputs(900.0)
+    apply_radial(transformer, size=small.size)
+    called(transformer, inputs)
+    left = inputs | {"encoder_attention_mask": inputs["encoder_attention_mask"].flip(1)}
+    with pytest.raises(IntegrationError, match="real text after padding: pad text on the right"):
+        called(transformer, left)
+
+
+@every_model
+@pytest.mark.parametrize("missing", ["hidden_states", "timestep", "encoder_hidden_states"])
+def test_the_transformer_says_what_is_missing(name: str, missing: str) -> None:
+    small = SMALL[name]
+    transformer = small.build()
+    apply_radial(transformer, size=small.size)
+    inputs = {key: value for key, value in small.inputs(9.0).items() if key != missing}
+    with pytest.raises(TypeError, match=missing):
+        called(transformer, inputs)
+
+
+def test_types_that_no_kernel_computes_are_known_early() -> None:
+    with pytest.raises(BackendError, match="computes float16, bfloat16 and float32, got float64"):
+        apply_radial(wan().double(), size="64x48x17", backend="triton")
 
 
 def test_an_old_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from radialbench.errors import BackendError, GridError, RecordError, SpecError
 from radialbench.integrations.module import RadialAttention, radial_attention
 from radialbench.integrations.prepared import Shape
 from radialbench.kernels import tuned
-from radialbench.maskgen.language.spec import HeadPlan
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.library import parse_head_plan, parse_mask
 from radialbench.records.problem import KernelConfig
 from tests.integrations.raster import raster_mask
@@ -112,6 +112,33 @@ def test_masks_by_head(backend: str | None) -> None:
     close(radial_attention(*qkv, JOINT, plan, backend=backend), definition(qkv, mask))
 
 
+@every_backend
+@pytest.mark.parametrize("kv_heads", [3, 1])
+@pytest.mark.parametrize(
+    "masks",
+    [
+        ("svg_spatial", "svg_temporal", "svg_temporal"),
+        ("svg_temporal", "radial", "sta"),
+        ("svg_temporal", "svg_temporal", "svg_temporal"),
+    ],
+)
+def test_heads_of_a_layer_have_token_orders_of_their_own(
+    masks: tuple[str, ...], kv_heads: int, backend: str | None
+) -> None:
+    q, k, v = inputs(JOINT)
+    k, v = k[:, :kv_heads], v[:, :kv_heads]
+    copies = q, k.expand(-1, 3, -1, -1), v.expand(-1, 3, -1, -1)
+    sizes = {"sta": MASKS["sta"]}
+    entries = {str(n): {"name": m, "params": sizes.get(m, {})} for n, m in enumerate(masks)}
+    plan = parse_head_plan({"name": "p", "heads": entries})
+    mask = np.stack([raster_mask(load_mask(m, **sizes.get(m, {})), JOINT) for m in masks])
+    keys = np.arange(JOINT.seq_len) < 60 + np.array([5, 0])[:, None]
+    text_len = torch.tensor([5, 0])
+    out = radial_attention(q, k, v, JOINT, plan, text_len=text_len, backend=backend)
+    close(out, definition(copies, mask & keys[:, None, None, :]))
+    assert out.transpose(1, 2).is_contiguous()
+
+
 def test_a_file_is_a_mask_or_a_head_plan(tmp_path: Path) -> None:
     path = tmp_path / "near.yaml"
     path.write_text("name: near\nmask: dt < near\nparams: {near: {type: int, default: 2}}\n")
@@ -152,6 +179,17 @@ def test_compiled_whole(name: str, backend: str | None) -> None:
     assert counted.frame_count == 2
 
 
+@every_backend
+def test_compiled_with_heads_of_two_token_orders(backend: str | None) -> None:
+    qkv, heads = inputs(JOINT), plan("svg_spatial", "svg_temporal", "svg_temporal")
+    attention = RadialAttention(JOINT, heads, backend=backend)
+    wanted = attention(*qkv)
+    torch._dynamo.reset()
+    compiled = torch.compile(attention, fullgraph=True, backend=(counted := CompileCounter()))
+    torch.testing.assert_close(compiled(*qkv), wanted, rtol=0, atol=1e-5)
+    assert counted.frame_count == 1
+
+
 def test_compiled_before_anything_is_ready() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(RadialAttention(GRID), fullgraph=True, backend="eager")
@@ -183,6 +221,11 @@ def test_the_tuned_configuration_and_its_blocks(
     assert RadialAttention(GRID, mask).prepare(SHAPE).reason.startswith("no kernel of ours")
 
 
+def test_all_tokens_are_queries() -> None:
+    with pytest.raises(GridError, match="takes all tokens as queries, got a grid of 5x3x4 q3-4"):
+        RadialAttention(replace(GRID, query_frames=(3, 4)))
+
+
 def test_what_does_not_go_together() -> None:
     with pytest.raises(GridError, match="belongs to the call, as text_len, got a grid of 5x3x4"):
         RadialAttention(TokenGrid(5, 3, 4, text_tokens=7, text_valid=3))
@@ -197,10 +240,60 @@ def test_what_does_not_go_together() -> None:
         RadialAttention(grid)(*inputs(grid), text_len=torch.tensor([1, 2]))
     with pytest.raises(BackendError, match="head plan p has masks for 2 heads, the model has 3"):
         RadialAttention(GRID, plan("radial", "dense"))(*inputs(GRID))
-    with pytest.raises(BackendError, match="p has raster and space_major"):
-        RadialAttention(GRID, plan("radial", "dense", "svg_temporal"))(*inputs(GRID))
     with pytest.raises(BackendError, match="the hopper kernel cannot run this: .* got 'cpu'"):
         RadialAttention(GRID, backend="hopper")(*inputs(GRID, torch.float16))
+
+
+@every_backend
+def test_q_k_v_and_lengths_that_do_not_fit(backend: str | None) -> None:
+    q, k, v = inputs(JOINT)
+    attention = RadialAttention(JOINT, dense_layers=1, backend=backend)
+    lengths = torch.tensor([7, 3])
+    wrong: list[tuple[tuple[Tensor, Tensor, Tensor], Tensor | None, str]] = [
+        ((q[0], k, v), None, r"q must be \[batch, heads, 67, .* got \[3, 67, 16\]"),
+        ((q, k[:, :2], v), None, r"k must be .* divide the 3 heads of q, got \[2, 2, 67, 16\]"),
+        ((q, k[..., :8], v), None, r"k must be .*\[2, 3, 67, 16\] .* got .*\[2, 3, 67, 8\]"),
+        ((q, k, v[:, :1]), None, r"v must be .*\[2, 3, 67, 16\] .* got .*\[2, 1, 67, 16\]"),
+        ((q, k[:1], v), None, r"k must be .*, as q; got .*\[1, 3, 67, 16\]"),
+        ((q, k.half(), v), None, "k must be torch.float32 .* got torch.float16"),
+        ((q, k, v.double()), None, "v must be torch.float32 .* got torch.float64"),
+        ((q, k, v.to("meta")), None, "v must be .* on cpu, as q; .* on meta"),
+        (
+            (q, k, v),
+            lengths[:1],
+            r"text_len must be \[2\] integers on cpu, .* got torch.int64 \[1\]",
+        ),
+        ((q, k, v), lengths[:, None], r"text_len must be .* got torch.int64 \[2, 1\]"),
+        ((q, k, v), lengths > 3, r"text_len must be .* got torch.bool"),
+        ((q, k, v), lengths.float(), r"text_len must be .* got torch.float32"),
+        ((q, k, v), lengths.to("meta"), r"text_len must be .* on meta"),
+    ]
+    for qkv, text_len, message in wrong:
+        for layer in (0, 1):
+            with pytest.raises(BackendError, match=message):
+                attention(*qkv, text_len=text_len, layer=layer)
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(BackendError, match="unknown backend 'hoper'; did you mean 'hopper'"):
+        RadialAttention(GRID, backend="hoper")
+
+
+def test_what_is_kept_for_lengths_of_text_is_bounded() -> None:
+    attention = RadialAttention(GRID, decay=0.3)
+    for text in range(20):
+        attention.prepare(SHAPE, text_tokens=text % 12)
+        attention.prepare(SHAPE, text_tokens=0)
+    kept = [text for _, text in attention._prepared]
+    assert kept == [1, 2, 3, 4, 5, 6, 7, 0]
+
+
+def test_a_check_puts_nothing_on_a_device() -> None:
+    attention = RadialAttention(GRID, decay=0.3, backend="triton")
+    assert attention.check(SHAPE) == RadialAttention(GRID, decay=0.3, backend="triton").prepare(
+        SHAPE
+    )
+    assert not attention._prepared
 
 
 def plan(*masks: str) -> HeadPlan:

@@ -1,30 +1,38 @@
 """Small block tables with every kind of block, and tensors to go with them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.kernels.backends.reference import mask_rows
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable, Csr, Int64, block_lengths, pack_bits
+from radialbench.maskgen.table import BlockTable, Csr, pack_bits
 from radialbench.records.problem import KernelConfig, Problem
 
 Bool = NDArray[np.bool_]
 
 
 def table_of(
-    mask: Bool, block_m: int, block_n: int, *, order: TokenOrder | None = None, frames: int = 1
+    mask: Bool,
+    block_m: int,
+    block_n: int,
+    *,
+    order: TokenOrder | None = None,
+    frames: int = 1,
+    first: int = 0,
 ) -> BlockTable:
-    """Build the table of a token mask [seq_len, seq_len], block by block."""
-    seq_len = len(mask)
-    grid = TokenGrid(frames, 1, seq_len // frames)
-    rows, columns = -(-seq_len // block_m), -(-seq_len // block_n)
+    """Build the table of a token mask [q_len, k_len], block by block.
+
+    `first` is the position of the first query, where not all tokens are queries.
+    """
+    q_len, k_len = mask.shape
+    grid = TokenGrid(frames, 1, k_len // frames)
+    if q_len < k_len:
+        grid = TokenGrid(k_len, 1, 1, query_frames=(first, first + q_len - 1))
+    rows, columns = -(-q_len // block_m), -(-k_len // block_n)
     padded = np.zeros((rows * block_m, columns * block_n), np.bool_)
     inside = padded.copy()
-    padded[:seq_len, :seq_len] = mask
-    inside[:seq_len, :seq_len] = True
+    padded[:q_len, :k_len] = mask
+    inside[:q_len, :k_len] = True
     shape = (rows, block_m, columns, block_n)
     blocks = padded.reshape(shape).swapaxes(1, 2)
     outside = ~inside.reshape(shape).swapaxes(1, 2)
@@ -43,52 +51,11 @@ def table_of(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class FewerQueries(BlockTable):
-    """A table of some of the queries, and all keys."""
-
-    queries: int = 0
-
-    @property
-    def q_len(self) -> int:
-        return self.queries
-
-    @property
-    def rows(self) -> int:
-        return -(-self.queries // self.block_m)
-
-    @property
-    def row_lengths(self) -> Int64:
-        return block_lengths(self.queries, self.block_m)
-
-    def to_dense(self) -> Bool:
-        return mask_rows(self, np.arange(self.queries))
-
-
 def rows_of(table: BlockTable, first: int, q_len: int) -> BlockTable:
     """Return the table of `q_len` queries, from a query block on, and all keys."""
-    last = first + -(-q_len // table.block_m)
-
-    def part(csr: Csr) -> Csr:
-        bounds = csr.indptr[first : last + 1]
-        return Csr(bounds - bounds[0], csr.indices[bounds[0] : bounds[-1]])
-
-    partial = part(table.partial)
-    begin = table.partial.indptr[first]
-    bitmaps = table.bitmaps[table.bitmap_of[begin : begin + partial.nnz]].copy()
-    places = partial.rows[:, None] * table.block_m + np.arange(table.block_m)
-    bitmaps[places >= q_len] = 0
-    return FewerQueries(
-        grid=table.grid,
-        order=table.order,
-        block_m=table.block_m,
-        block_n=table.block_n,
-        full=part(table.full),
-        partial=partial,
-        bitmap_of=np.arange(partial.nnz, dtype=np.int32),
-        bitmaps=bitmaps,
-        queries=q_len,
-    )
+    start = first * table.block_m
+    mask = table.to_dense()[start : start + q_len]
+    return table_of(mask, table.block_m, table.block_n, order=table.order, first=start)
 
 
 def _csr(blocks: Bool) -> Csr:

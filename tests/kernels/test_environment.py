@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from radialbench import machine
 from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure import environment as module
 from radialbench.kernels.measure import telemetry
@@ -22,12 +23,12 @@ from radialbench.kernels.measure.environment import (
     _gpu_versions,
     card,
     clock_limits,
-    cpu_quota,
     environment,
     gpus,
     likely_device_name,
     memory_bytes,
 )
+from radialbench.machine import cpu_quota
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 from tests.records.sample import ENVIRONMENT
@@ -130,8 +131,8 @@ def test_the_quota_of_a_cgroup(
 def test_cores_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
     for quota, count in ((2, 2), (None, 64), (100, 64)):
-        monkeypatch.setattr(module, "cpu_quota", lambda quota=quota: quota)
-        assert module.cores() == count
+        monkeypatch.setattr(machine, "cpu_quota", lambda quota=quota: quota)
+        assert machine.cores() == count
 
 
 def test_memory_is_that_of_the_machine() -> None:

@@ -22,7 +22,7 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningRecord
 from tests.kernels.configs import fresh, written
-from tests.kernels.tables import mixed_mask, rows_of, table_of
+from tests.kernels.tables import mixed_mask, table_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 RADIAL = load_mask("radial")
@@ -145,14 +145,24 @@ def test_key_heads_are_part_of_the_problem(folder: Path) -> None:
 
 def test_what_was_tuned_for_all_queries_is_transferred_to_some(folder: Path) -> None:
     written(folder, record())
-    table = replace(rows_of(TABLE, 1, 20), mask=TABLE.mask)
+    table = compile_mask(RADIAL, replace(GRID, query_frames=(1, 2)), 16, 32)
     q, k, v = inputs()
-    q = q[:, :, 16:]
+    q = q[:, :, 12:]
     block_sparse_attention(q, k, v, table, backend="triton")
     assert launched == [BEST]
     found = config_for(q, table, backend="triton")
     assert (found.source, found.record) == ("transferred", record())
-    assert found.reason.endswith("times as fast as the default, with as many queries as keys")
+    assert "on 3 × 12 tokens with 36 queries and 2 heads" in found.reason
+
+
+def test_what_was_tuned_for_some_queries_is_theirs(folder: Path) -> None:
+    own = record(q_len=24, config=KernelConfig(16, 32, num_warps=4, num_stages=1))
+    written(folder, record(), own)
+    table = compile_mask(RADIAL, replace(GRID, query_frames=(1, 2)), 16, 32)
+    q = inputs()[0]
+    found = config_for(q[:, :, 12:], table, backend="triton")
+    assert (found.source, found.record) == ("tuned", own)
+    assert config_for(q, TABLE, backend="triton").record == record()
 
 
 def test_a_configuration_of_other_blocks_than_the_tables_does_not_run(folder: Path) -> None:

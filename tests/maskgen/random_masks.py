@@ -4,6 +4,7 @@ A generator of our own, seeded by hypothesis: it makes deeper and more even expr
 strategies do, and thousands of them in a second.
 """
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -73,6 +74,11 @@ class Maker:
             text_valid=self.random.randint(0, slots),
             text_first=self.pick([True, False]),
         )
+
+    def queries(self, grid: TokenGrid) -> TokenGrid:
+        """The grid with some of its frames as queries."""
+        first, last = sorted(self.random.randrange(grid.frames) for _ in range(2))
+        return replace(grid, query_frames=(first, last))
 
     def leaf(self) -> Expr:
         """A coordinate, most often; else a grid constant or a number."""

@@ -16,6 +16,7 @@ from radialbench.records.statistics import (
     MIN_SAMPLES,
     ORDER_STATISTICS,
     Estimate,
+    effective_size,
     estimate_median,
     exponent,
     interval_rank,
@@ -207,3 +208,52 @@ def test_draws_of_one_size_alone_have_no_slope(sizes: tuple[float, ...]) -> None
     assert found is not None
     assert found.surely_above(1.4)
     assert found.surely_below(1.6)
+
+
+def autoregressive(phi: float, count: int, seed: int) -> list[float]:
+    """Samples of mean 1 and deviation 1%, each like the one before."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, 0.01, count)
+    for place in range(1, count):
+        steps[place] = phi * steps[place - 1] + (1 - phi**2) ** 0.5 * steps[place]
+    found: list[float] = (1 + steps).tolist()
+    return found
+
+
+def test_samples_that_depend_on_each_other_are_worth_fewer() -> None:
+    sizes = {
+        phi: median(effective_size(autoregressive(phi, 400, seed)) for seed in range(20))
+        for phi in (0.0, 0.5, 0.9)
+    }
+    # The signs of an AR(1) have the autocorrelation 2/π·asin(φᵏ): times of 1, 2.2 and 12.
+    assert sizes[0.0] > 330
+    assert sizes[0.5] == pytest.approx(400 / 2.2, rel=0.2)
+    assert sizes[0.9] == pytest.approx(400 / 12, rel=0.3)
+    assert effective_size([1.0, 2.0] * 20) == 40
+    assert effective_size([5.0] * 9) == 9
+    assert effective_size([3.0]) == 1
+    assert effective_size([float(n) for n in range(100)]) < 4
+
+
+def test_the_interval_of_samples_that_depend_on_each_other_holds_the_truth() -> None:
+    held = {0: 0, 1: 0}
+    for seed in range(300):
+        samples = autoregressive(0.9, 200, seed)
+        for place, size in enumerate((math.inf, effective_size(samples))):
+            held[place] += estimate_median(samples, size).holds(1.0)
+    assert held[0] < 0.6 * 300
+    assert held[1] > 0.88 * 300
+
+
+def test_few_independent_samples_have_a_wider_interval() -> None:
+    samples = [float(n) for n in range(1, 102)]
+    ends = [estimate_median(samples, size).half_width for size in (101, 30, 6, 3)]
+    assert ends == sorted(ends)
+    assert estimate_median(samples, 200) == estimate_median(samples)
+    # Of sixteen the fourth from either end, which are nearly quartiles; twice as far for four.
+    assert estimate_median(samples, 16).ends == (24, 78)
+    assert estimate_median(samples, 4).ends == (-3, 105)
+    assert estimate_median(samples[:5], 3).ends is None
+    for count in range(6, 40):
+        alone, together = (estimate_median(samples[:count], size) for size in (math.inf, count - 1))
+        assert together.half_width >= alone.half_width

@@ -3,11 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.problem import Problem
-from radialbench.suites import resources
 from radialbench.suites.resources import available_bytes, needed_bytes
 
 SMALL = Problem("f00d", TokenGrid(10, 10, 10), 1, 1, 64, "float32")
@@ -45,15 +42,3 @@ def test_the_room_here_is_between_nothing_and_all() -> None:
     free = available_bytes("cpu")
     assert free is not None
     assert 0 < free <= total * 1024
-
-
-@pytest.mark.parametrize(
-    ("machine", "group", "room"),
-    [(None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (9, 7, 7)],
-)
-def test_the_smaller_limit_counts(
-    machine: int | None, group: int | None, room: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resources, "_meminfo", lambda: machine)
-    monkeypatch.setattr(resources, "_cgroup_free", lambda: group)
-    assert available_bytes("cpu") == room

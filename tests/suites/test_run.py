@@ -13,8 +13,10 @@ from radialbench.errors import RecordError, SuiteError
 from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, WriteError, append, read, reserved
+from radialbench.reports.rows import rows_of
 from radialbench.suites import run as module
 from radialbench.suites.plan import plan
+from radialbench.suites.read import parse_suite
 from radialbench.suites.run import CaseEnded, CaseStarted, RunEvent
 from tests.records.sample import RECORD
 from tests.suites import small
@@ -238,3 +240,25 @@ def test_a_disk_that_is_full_from_the_start(
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(WriteError, match="cannot write results to .*: No space left on device"):
         run(small.suite(), tmp_path / "out")
+
+
+def test_past_frames_are_keys_of_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "tiled.yaml").write_text(
+        "name: tiled\nmask: dt <= 2\norder: {tiles: [2, 2, 2]}\n", encoding="utf-8"
+    )
+    grid = {"frames": 6, "height": 3, "width": 5, "queries": "4-5"}
+    text = small.text_of(
+        lambda document: document["cases"][0].update(
+            masks=["dense", "causal_chunks", "tiled.yaml"], grids=[grid]
+        )
+    )
+    suite = parse_suite(text, "small.yaml", folder=tmp_path)
+    records = run(suite, tmp_path / "results").records
+    assert [(record.status, record.reason) for record in records] == [(Status.OK, None)] * 3
+    assert {(r.problem.q_len, r.problem.seq_len, r.problem.grid.label) for r in records} == {
+        (30, 90, "6x3x5 q4-5")
+    }
+    assert [record.table.pairs for record in records if record.table] == [2700, 2700, 1575]
+    assert read(tmp_path / "results" / RESULTS).records == records
+    rows, _ = rows_of(records)
+    assert [row.speedup is not None for row in rows] == [True] * 3

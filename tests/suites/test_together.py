@@ -3,13 +3,16 @@
 from typing import Any
 
 import pytest
+import torch
 
+from radialbench import TokenGrid, compile_mask, parse_mask
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.measure.accuracy import make_inputs
 from radialbench.records.result import Status
 from radialbench.suites import resources
 from radialbench.suites.attempt import attempt_batch, attempt_together
 from radialbench.suites.plan import Case, Preparing, Sampling, Step, batches, plan
+from tests.kernels.tables import problem_of
 from tests.suites import small
 
 PROTOCOL = {"interleave": True, "max_samples": 4, "max_seconds": 600}
@@ -145,3 +148,17 @@ def test_compiling_needs_no_gpu_whatever_the_protocol_says(monkeypatch: pytest.M
         assert found.status == Status.OK
         assert found.timing is not None
         assert found.timing.timer == "perf_counter"
+
+
+def test_inputs_of_some_queries_are_restored_in_any_order() -> None:
+    tiled = parse_mask({"name": "tiled", "mask": "dt <= 2", "order": {"tiles": [2, 2, 2]}})
+    table = compile_mask(tiled, TokenGrid(6, 3, 5, query_frames=(2, 3)), 16, 16)
+    bench, problem = small.bench(), problem_of(table)
+    (q, k, v), _ = bench.inputs(problem, table, "cpu")
+    assert (q.shape[2], k.shape[2]) == (30, 90)
+    kept = q.clone(), k.clone(), v.clone()
+    assert bench.restore_inputs(problem, "cpu") == []
+    q.zero_()
+    k.zero_()
+    assert bench.restore_inputs(problem, "cpu") == ["q", "k"]
+    assert all(map(torch.equal, (q, k, v), kept))

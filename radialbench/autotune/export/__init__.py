@@ -141,6 +141,7 @@ def describe_record(record: TuningRecord) -> str:
     """Describe the problem of a record and its gain, in one printable line."""
     key, ratio = record.key, record.ratio
     video = f"{key.frames} × {key.tokens_per_frame:,} tokens"
+    video += f", {key.q_len:,} queries" if key.q_len else ""
     heads = f"{key.batch} × {key.heads_text} of {key.head_dim}"
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":

@@ -7,9 +7,10 @@ from radialbench.records.tuning import TuningKey
 
 TEXT = '''"""Configurations tuned by radialbench: import it, or read CONFIGS with ast.literal_eval.
 
-Keys are tuples of the fields in KEY; kv_heads is None where k and v have as many heads as q. The
-source of a configuration is `tuned`, or `default` where nothing beat the default by more than the
-noise. Times are milliseconds: the median, and both ends of its 95% interval.
+Keys are tuples of the fields in KEY; kv_heads is None where k and v have as many heads as q, q_len
+where all tokens are queries. The source of a configuration is `tuned`, or `default` where nothing
+beat the default by more than the noise. Times are milliseconds: the median, and both ends of its
+95% interval.
 """
 
 KEY = {key}

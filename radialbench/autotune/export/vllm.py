@@ -24,9 +24,9 @@ Configurations tuned by radialbench, in the way of vLLM's fused_moe/configs.
 
 A file's name says H (heads), D (head_dim), B (batch), frames, text (tokens besides the video's),
 mask (its fingerprint), backend, device_name (torch.cuda.get_device_name(), what is no letter, digit
-or one of .()@+- as _), dtype, H_kv (heads of k and v) where they are fewer, and direction where it
-is not forward. A file maps the tokens of the sequence to a configuration; take the nearest, as vLLM
-does:
+or one of .()@+- as _), dtype, H_kv (heads of k and v) and Q (query tokens) where they are fewer,
+and direction where it is not forward. A file maps the tokens of the sequence to a configuration;
+take the nearest, as vLLM does:
 
     configs.pop("triton_version", None)
     config = configs[min(configs, key=lambda tokens: abs(int(tokens) - seq_len))]
@@ -76,6 +76,8 @@ def name_of(key: TuningKey) -> str:
     }
     if key.kv_heads is not None:
         fields["H_kv"] = key.kv_heads
+    if key.q_len is not None:
+        fields["Q"] = key.q_len
     if key.direction != "forward":
         fields["direction"] = key.direction
     return ",".join(f"{name}={value}" for name, value in fields.items()) + ".json"

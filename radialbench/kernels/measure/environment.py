@@ -1,7 +1,6 @@
 """The environment of a measurement: machine, versions, source."""
 
 import hashlib
-import math
 import os
 import platform
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import radialbench
 from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure.nvml import NvmlError, answer, number, opened
+from radialbench.machine import cores
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -63,52 +63,6 @@ def card() -> str | None:
 
 def _hashed(name: str) -> str:
     return hashlib.sha256(f"radialbench:{name}".encode()).hexdigest()[:12]
-
-
-def cores() -> int:
-    """Count the cores this process may use: of its affinity, within the quota of its cgroup."""
-    if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
-    else:
-        allowed = os.cpu_count() or 1
-    return min(allowed, cpu_quota() or allowed)
-
-
-def cpu_quota(
-    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> int | None:
-    """Return the cores' worth of time that a cgroup may use, rounded up; None without a quota.
-
-    Args:
-        own: File that names the process's cgroups.
-        root: Where they are mounted: version 2, or version 1 with a folder for `cpu`.
-    """
-    quotas = []
-    with suppress(OSError, ValueError):
-        for line in own.read_text(encoding="utf-8").splitlines():
-            number, kinds, name = line.split(":", 2)
-            if number != "0" and "cpu" not in kinds.split(","):
-                continue
-            mount = root if number == "0" else root / "cpu"
-            group = mount / name.lstrip("/")
-            # Each group limits those in it. In a container some of these folders are not there.
-            for folder in (group, *group.parents):
-                quotas.append(_quota(folder))
-                if folder == mount:
-                    break
-    return min((math.ceil(quota) for quota in quotas if quota), default=None)
-
-
-def _quota(group: Path) -> float | None:
-    """Return the cores' worth of time of one cgroup; None without a quota."""
-    with suppress(OSError, ValueError):
-        quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
-        return int(quota) / int(period)
-    with suppress(OSError, ValueError):
-        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        quota_us, period_us = (int((group / name).read_text(encoding="ascii")) for name in names)
-        return quota_us / period_us if quota_us > 0 else None
-    return None
 
 
 def memory_bytes() -> int:

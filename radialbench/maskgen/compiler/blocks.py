@@ -4,7 +4,6 @@ NumPy's own `unique` sorts everything, which would take most of the compiler's t
 a sort, whichever is smaller, finds equal values.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,8 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from radialbench.machine import cores
+
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+
+MAX_KEY = 1 << 62
 
 TABLE = 8
 """Entries per value up to which a table is faster than a sort."""
@@ -67,12 +70,15 @@ def unique_rows(columns: Iterable[NDArray[Any]]) -> tuple[Int64, Int64]:
     key, below = next(numbered)
     for part, size in numbered:
         if below * size > TABLE * len(key):
-            distinct, key = ranked(key, below)
-            below = len(distinct)
+            some, key = ranked(key, below)
+            below = len(some)
+        if below * size > MAX_KEY:
+            some, part = ranked(part, size)
+            size = len(some)
         key = key * size + part
         below *= size
-    distinct, kind = ranked(key, below)
-    some = np.empty(len(distinct), np.int64)
+    numbers, kind = ranked(key, below)
+    some = np.empty(len(numbers), np.int64)
     some[kind] = np.arange(len(kind))
     return some, kind
 
@@ -95,7 +101,7 @@ def _numbered(column: NDArray[Any]) -> tuple[Int64, int]:
 
 def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
     """Run a task for each item, on the cores that this process may use."""
-    workers = min(len(items), len(os.sched_getaffinity(0)))
+    workers = min(len(items), cores())
     if workers <= 1:
         for item in items:
             task(item)

@@ -7,12 +7,14 @@
 3. One pair of each kind is evaluated, 64 pairs of tokens in a word.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from radialbench.errors import SpecError
+from radialbench.machine import free_memory
 from radialbench.maskgen.compiler.atoms import Atom, packed
 from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
@@ -54,9 +56,20 @@ class Contents:
     bits: Words
 
 
-def contents(rule: Expr, known: Coordinates) -> Contents:
-    """Find the contents of all pairs of pieces under a rule that is bound to the grid."""
-    return _Rule(rule, known).contents()
+def contents(
+    rule: Expr, known: Coordinates, progress: Callable[[float], None] = lambda share: None
+) -> Contents:
+    """Find the contents of all pairs of pieces under a rule that is bound to the grid.
+
+    Args:
+        rule: The rule.
+        known: Its coordinates, and the pieces.
+        progress: Called now and then with the share that is done.
+
+    Raises:
+        SpecError: The contents do not fit into memory.
+    """
+    return _Rule(rule, known, progress).contents()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +97,8 @@ class _Alike:
 
 
 class _Rule:
-    def __init__(self, rule: Expr, known: Coordinates) -> None:
+    def __init__(self, rule: Expr, known: Coordinates, progress: Callable[[float], None]) -> None:
+        self.progress = progress
         self.rule = known.along_one(_without_choices(rule))
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
@@ -109,8 +123,11 @@ class _Rule:
             every = np.repeat(rows, len(k)), np.tile(np.arange(len(k)), len(rows))
             groups = self.alike(*every, q, k)
             size = np.cumsum((q.count[groups.q] * k.count[groups.k])[groups.sample])
-            cuts = np.flatnonzero(np.diff(size // MAX_PAIRS)) + 1
-            found += [self.copied(groups, kinds) for kinds in np.split(np.arange(len(size)), cuts)]
+            parts = np.split(np.arange(len(size)), np.flatnonzero(np.diff(size // MAX_PAIRS)) + 1)
+            for place, kinds in enumerate(parts):
+                self.done = (first + place / len(parts) * len(rows)) / len(q)
+                self.part = len(rows) / len(parts) / len(q)
+                found.append(self.copied(groups, kinds))
         start = np.cumsum([0, *(len(part.bits) for part in found)])
         return Contents(
             q=np.concatenate([part.q for part in found]),
@@ -214,7 +231,18 @@ class _Rule:
         stored = [np.zeros((0, self.q.size, self.words), np.uint64)]
         count = 0
         order = self.by_key_pattern(k, alike.matters)
+        free = free_memory()
         for first in range(0, len(order), BATCH * step):
+            self.progress(self.done + self.part * first / len(order))
+            # As many contents are expected of the kinds that are left.
+            expected = round(len(order) / max(1, first) * count)
+            if free is not None and expected * self.q.size * self.words * 8 > free:
+                raise SpecError(
+                    f"the mask has about {expected:,} different partial blocks on this grid, "
+                    f"{expected * self.q.size * self.words * 8 / 2**30:.3g} GiB of bits, and "
+                    f"{free / 2**30:.3g} GiB of memory are free; take a smaller grid or smaller "
+                    "blocks, or round the rule to whole blocks (rounded:)"
+                )
             batch = order[first : first + BATCH * step]
             bits = np.empty((len(batch), self.q.size, self.words), np.uint64)
 

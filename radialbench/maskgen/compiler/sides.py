@@ -134,10 +134,10 @@ def _slabs(at: Coordinates) -> Int64:
     return np.unique([0, *starts, grid.text_start, grid.text_start + grid.text_tokens])
 
 
-def whole_blocks(at: Coordinates, block: int) -> Side:
-    """Cut a sequence into blocks; the last may be short."""
-    start = np.arange(0, at.grid.seq_len, block)
-    return Side(at, block, start, np.minimum(start + block, at.grid.seq_len))
+def whole_blocks(at: Coordinates, block: int, first: int, stop: int) -> Side:
+    """Cut the positions from `first` to before `stop` into blocks; the last may be short."""
+    start = np.arange(first, stop, block)
+    return Side(at, block, start, np.minimum(start + block, stop))
 
 
 def video_parts(at: Coordinates, block: int, *, by_frame: bool, drop_overhang: bool) -> Side:

@@ -64,7 +64,10 @@ def same_devices(baseline: Sequence[Record], current: Iterable[Record]) -> list[
 
 
 def environment_diff(
-    pairs: Iterable[tuple[Record, Record]], *, across_versions: bool = False
+    pairs: Iterable[tuple[Record, Record]],
+    *,
+    across_versions: bool = False,
+    across_machines: bool = False,
 ) -> tuple[str, ...]:
     """Describe what differs between the environments of pairs of records: before, and now.
 
@@ -72,8 +75,8 @@ def environment_diff(
     same kind.
 
     Raises:
-        ReportError: Device or processor differ, or libraries and system differ without
-            `across_versions`.
+        ReportError: Device or processor differ without `across_machines`, or libraries and system
+            differ without `across_versions`.
     """
     # Equal environments once, in order.
     environments = {(old.environment, new.environment): None for old, new in pairs}
@@ -81,24 +84,34 @@ def environment_diff(
     versions: dict[str, None] = {}
     ours: dict[str, None] = {}
     for old, new in environments:
-        # A GPU's times do not depend on the processor beside it.
-        fixed = ("device", *PROCESSOR) if old.device == "cpu" else ("device",)
+        fixed = _machine(old)
         machines |= dict.fromkeys(_fields(old, new, fixed))
         others = [name for name in (*SYSTEM, *PROCESSOR) if name not in fixed]
         versions |= dict.fromkeys([*_fields(old, new, others), *_versions(old, new)])
         ours |= dict.fromkeys([*_versions(old, new, ours=True), *_fields(old, new, ["commit"])])
         ours |= dict.fromkeys(_cards(old, new))
-    if machines:
+    if machines and not across_machines:
         raise ReportError(
             f"the baseline is of another machine ({printable('; '.join(machines))}), and times of "
-            "two machines are not compared. Measure a baseline on this one"
+            "two machines are not compared. Measure a baseline on this one, or compare all but "
+            "times with radialbench check --across-machines"
         )
     if versions and not across_versions:
         raise ReportError(
             f"the baseline is of another environment ({printable('; '.join(versions))}). "
             "Measure it again in this one, or compare them as they are with --across-versions"
         )
-    return tuple(map(printable, (*versions, *ours)))
+    return tuple(map(printable, (*machines, *versions, *ours)))
+
+
+def another_machine(old: Record, new: Record) -> str:
+    """Return how the machines of two records differ, so that times cannot be compared; or empty."""
+    return "; ".join(_fields(old.environment, new.environment, _machine(old.environment)))
+
+
+def _machine(old: Environment) -> tuple[str, ...]:
+    # A GPU's times do not depend on the processor beside it.
+    return ("device", *PROCESSOR) if old.device == "cpu" else ("device",)
 
 
 def mismatch_reason(old: Record, new: Record) -> str:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 from radialbench.errors import ReportError
@@ -24,9 +23,11 @@ from radialbench.reports.check.metrics import (
     Gates,
     Metric,
     MetricValue,
+    NoiseFloor,
     describe_gates,
     format_value,
     gates_of,
+    known_noise,
 )
 from radialbench.reports.check.significance import (
     MIN_VALUES,
@@ -175,7 +176,9 @@ def _commit_time(commit: str | None) -> int | None:
         return None
 
 
-def history(runs: Sequence[Run], asked: Gates = NO_GATES, *, noise_floor: float = 0.0) -> History:
+def history(
+    runs: Sequence[Run], asked: Gates = NO_GATES, *, noise_floor: NoiseFloor = None
+) -> History:
     """Find the series of the last run's cases, and their changes.
 
     Args:
@@ -215,7 +218,7 @@ def _of_case(
     last: Record,
     runs: Sequence[Run],
     asked: Gates,
-    noise_floor: float,
+    noise_floor: NoiseFloor,
     left_out: Counter[str],
 ) -> Iterator[MetricHistory]:
     records: dict[int, Record] = {}
@@ -248,11 +251,11 @@ def _series(
     gate: Gate,
     values: dict[int, MetricValue],
     records: dict[int, Record],
-    noise_floor: float,
+    noise_floor: NoiseFloor,
 ) -> MetricHistory:
     metric, places = METRICS[name], list(values)
     costs = [value.value for value in values.values()]
-    counts = _counts(metric, gate, list(values.values()), noise_floor)
+    counts = _counts(metric, gate, list(values.values()), known_noise(noise_floor, case) or 0.0)
     steps: list[ChangePoint] = []
     # Where not even the extremes differ enough no order needs to be tried.
     if len(costs) >= MIN_VALUES and counts(min(costs), max(costs)):
@@ -279,12 +282,12 @@ def _series(
 
 
 def _counts(
-    metric: Metric, gate: Gate, values: Sequence[MetricValue], noise_floor: float
+    metric: Metric, gate: Gate, values: Sequence[MetricValue], floor: float
 ) -> Callable[[float, float], bool]:
     """Return a function that decides whether a change counts, by the rule of `check`."""
-    runs = median(value.runs for value in values)
     slack = max(value.slack for value in values)
-    share = max(gate.share, 2 * max(runs, noise_floor) if metric.sampled else runs)
+    # Chance is told from the series itself, and not from what two runs are assumed to differ by.
+    share = max(gate.share, 2 * floor if metric.sampled else max(v.runs for v in values))
 
     def counts(before: float, after: float) -> bool:
         low, high = min(before, after), max(before, after)

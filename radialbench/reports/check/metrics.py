@@ -1,25 +1,24 @@
 """What is compared of a record, one value a metric, and the least change of it that counts."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import log, sqrt
 from pathlib import Path
-from statistics import median, stdev
+from statistics import geometric_mean
 
 from radialbench.errors import RecordError, ReportError
 from radialbench.records.gate import Gate, gate_text, read_gate, setting_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
-from radialbench.records.statistics import Estimate, estimate_median
+from radialbench.records.statistics import Estimate, effective_size, estimate_median
 from radialbench.reports.rows import busy, ceiling_fractions
 from radialbench.reports.text import MIB, format_mib, format_sig3, printable
 
-RUNS_GPU = 0.005
-"""How much two runs of the same code on one GPU differ by, as a standard deviation of the ratio:
-samples of one run do not show it. Above that of runs on an H100, recorded by `radialbench noise`
-(docs/check.md); the two below are assumed, not measured."""
+RUNS_GPU = 0.02
+"""How much two processes of the same code on one GPU differ by, as a standard deviation of the
+ratio: samples of one process do not show it. Above that of processes on an H100 and on an H200,
+recorded by `radialbench noise` (docs/check.md); the two below are assumed, not measured."""
 
 RUNS_CPU = 0.03
 RUNS_ENERGY = 0.02
@@ -29,25 +28,40 @@ RESIDENT, RESIDENT_BYTES = 0.1, 8 << 20
 two runs of 24 cases of `smoke` had it up to 2.3 MiB apart. PyTorch's allocator counts exactly."""
 
 
+ALL_CASES = "all cases"
+
+NoiseFloor = float | Mapping[str, float] | None
+"""What two processes of the same code are known to differ by, as the standard deviation of the
+ratio: of every case, or by case and for `ALL_CASES`; None if it is not known."""
+
+
+def known_noise(floor: NoiseFloor, case: str) -> float | None:
+    """Return what two processes are known to differ by in a case."""
+    return floor.get(case, floor[ALL_CASES]) if isinstance(floor, Mapping) else floor
+
+
 @dataclass(frozen=True, slots=True)
 class MetricValue:
     """A value of one record, as a cost: more is worse.
 
     Attributes:
         value: In the metric's unit.
-        runs: What two runs of the same code differ by, as a share; 0 for an exact metric.
+        runs: What two processes of the same code are assumed to differ by, as a share; 0 for an
+            exact metric.
         slack: The same, in the metric's unit.
         interval: The value with its interval, from its samples; None if they are too few.
-        samples: How many there are; None for a metric without samples.
+        samples: How many independent samples it is worth; None for a metric without samples.
+        processes: The value in each process that measured it.
         source: What was measured; values of two sources are not compared.
     """
 
     value: float
     runs: float = 0.0
     interval: Estimate | None = None
-    samples: int | None = None
+    samples: float | None = None
     source: str = ""
     slack: float = 0.0
+    processes: tuple[float, ...] = ()
 
 
 def latency(record: Record) -> MetricValue | None:
@@ -66,15 +80,22 @@ def cycles(record: Record) -> MetricValue | None:
     clocks = timing.rounds.sm_mhz if timing and timing.rounds else ()
     if timing is None or not clocks or min(clocks) <= 0:
         return None
-    taken = zip(timing.samples_ms, clocks, timing.throttled, strict=True)
-    every = [(ms * mhz, slow) for ms, mhz, slow in taken]
-    return _sampled([count for count, slow in every if not slow] or [c for c, _ in every], RUNS_GPU)
+    counts = tuple(ms * mhz for ms, mhz in zip(timing.samples_ms, clocks, strict=True))
+    return _sampled(replace(timing, samples_ms=counts), RUNS_GPU)
 
 
 def ceiling(record: Record) -> MetricValue | None:
     """Return the matmul's rate over that of the visited blocks, timed in turn."""
     shares = ceiling_fractions(record)
-    return _sampled([1 / share for share in shares], RUNS_GPU) if shares else None
+    if not shares or record.timing is None:
+        return None
+    costs = tuple(1 / share for share in shares)
+    # Throttled pairs are left out, so that what is left of each process is not known.
+    whole = len(costs) == len(record.timing.samples_ms)
+    processes = record.timing.processes if whole else ()
+    return _sampled(
+        replace(record.timing, samples_ms=costs, rounds=None, processes=processes), RUNS_GPU
+    )
 
 
 def energy(record: Record) -> MetricValue | None:
@@ -155,35 +176,29 @@ def _timed(record: Record) -> MetricValue | None:
     timing = record.timing
     if timing is None:
         return None
-    on_gpu = record.measure == "attention" and record.environment.device != "cpu"
-    return _sampled(timing.steady_ms, RUNS_GPU if on_gpu else RUNS_CPU, timing)
+    return _sampled(timing, RUNS_CPU if _on_cpu(record) else RUNS_GPU)
 
 
-def _sampled(
-    samples: Sequence[float], runs: float, timing: Measurement | None = None
-) -> MetricValue:
-    estimate = estimate_median(samples)
+def _on_cpu(record: Record) -> bool:
+    return record.measure == "compile" or record.environment.device == "cpu"
+
+
+def _sampled(timing: Measurement, runs: float) -> MetricValue:
+    samples = timing.steady_ms
+    # What lasts in one process shows in the samples, and in several in what they differ by.
+    processes = timing.process_medians_ms
+    several = len(processes) > 1
+    size = len(samples) if several else effective_size(samples)
+    estimate = estimate_median(samples, size)
+    value = geometric_mean(processes) if several else estimate.value
     return MetricValue(
-        value=estimate.value,
-        runs=max(runs, _drift(samples), _process_spread(timing) if timing else 0.0),
-        interval=estimate if estimate.ends else None,
-        samples=len(samples),
-        source=", ".join((timing.cache, timing.timer, timing.launches)) if timing else "",
+        value=value,
+        runs=runs,
+        interval=estimate.widened_to(value) if estimate.ends else None,
+        samples=size,
+        source=", ".join((timing.cache, timing.timer, timing.launches)),
+        processes=processes,
     )
-
-
-def _drift(samples: Sequence[float]) -> float:
-    """Return half of what the medians of a run's halves differ by."""
-    half = len(samples) // 2
-    if half < 10:
-        return 0.0
-    return abs(log(median(samples[:half]) / median(samples[half:]))) / 2
-
-
-def _process_spread(timing: Measurement) -> float:
-    """Return what two such values differ by because their processes do."""
-    medians = [log(ms) for ms in timing.process_medians_ms]
-    return stdev(medians) * sqrt(2 / len(medians)) if len(medians) > 1 else 0.0
 
 
 Gates = Mapping[str, Gate | None]
@@ -200,6 +215,9 @@ GATES: dict[str, Gate | None] = {
 }
 """The defaults. A change that is caught nine times in ten has to be larger than the gate, by 1.3
 times what two runs of the same code differ by: hence 2% and not 3% for latency."""
+
+CPU_LATENCY = Gate(0.10)
+"""The default for the latency on a CPU, where two runs differ by 3%."""
 
 NO_GATES: dict[str, Gate | None] = {}
 """Those of the suite, or the defaults."""
@@ -255,8 +273,9 @@ def gates_of(record: Record, asked: Gates) -> Gates:
     Raises:
         ReportError: The record holds a gate that cannot be read.
     """
+    default = {**GATES, "latency": CPU_LATENCY} if _on_cpu(record) else GATES
     try:
-        return {**GATES, **_of_suite(record.gates), **asked}
+        return {**default, **_of_suite(record.gates), **asked}
     except ReportError as error:
         raise ReportError(f"the suite's gates in the results of {record.case}: {error}") from None
 

@@ -16,7 +16,7 @@ from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate, estimate_median, paired_ratio
 from radialbench.reports.check.compare import check
-from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
+from radialbench.reports.check.metrics import ALL_CASES, RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.significance import Z
 from radialbench.reports.check.verdict import exit_code
 from radialbench.reports.text import format_interval, format_sig3
@@ -120,12 +120,16 @@ def spreads(runs: Runs) -> list[Spread]:
         for place, record in enumerate(runs[0])
     ]
     every = _known_median([one for run in turns for one in run])
-    return [*cases, _spread("all cases", None, every, sitting, logs, own, calls)]
+    return [*cases, _spread(ALL_CASES, None, every, sitting, logs, own, calls)]
 
 
-def noise_floor(runs: Runs) -> float:
-    """Return what two runs differ by over all cases, as `check` takes it; errors as `spreads`."""
-    return spreads(runs)[-1].runs.value
+def noise_floors(runs: Runs) -> dict[str, float]:
+    """Return what two runs differ by, as `check` takes it: over all cases, or in one if it is more.
+
+    Errors as `spreads`.
+    """
+    found = spreads(runs)
+    return {one.case: max(one.runs.value, found[-1].runs.value) for one in found}
 
 
 def describe_noise(one: Spread, *, device: str) -> str:

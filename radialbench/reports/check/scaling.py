@@ -8,10 +8,10 @@ from radialbench.records.gate import Gate
 from radialbench.records.problem import backend_id, group_id, plain_config
 from radialbench.records.result import Record
 from radialbench.records.statistics import MIN_SIZES, Estimate, exponent
-from radialbench.reports.check.baseline import mismatch_reason
-from radialbench.reports.check.metrics import Gates, gates_of, latency
+from radialbench.reports.check.baseline import another_machine, mismatch_reason
+from radialbench.reports.check.metrics import Gates, NoiseFloor, gates_of, known_noise, latency
 from radialbench.reports.check.significance import Change, change_of, slope_of
-from radialbench.reports.check.verdict import Bounds, Outcome, Verdict, apply_gate
+from radialbench.reports.check.verdict import Outcome, Verdict, apply_gate
 from radialbench.reports.scaling import LEAST_SPAN
 from radialbench.reports.text import format_range
 
@@ -45,7 +45,7 @@ class ExponentChange:
 
 
 def exponent_changes(
-    before: Records, now: Records, asked: Gates, *, runs: float = 0.0
+    before: Records, now: Records, asked: Gates, *, noise_floor: NoiseFloor = None
 ) -> Iterator[ExponentChange | Verdict]:
     """Compare the exponents of every mask, backend and resolution that both sets have in common.
 
@@ -57,7 +57,7 @@ def exponent_changes(
         before: The baseline.
         now: The records to judge.
         asked: Gates, as for `check`.
-        runs: What two runs of the same code differ by at least, as a share.
+        noise_floor: What two processes of the same code are known to differ by.
     """
     old, new = _sweeps(before), _sweeps(now)
     for case in (each for each in new if each in old):
@@ -66,9 +66,12 @@ def exponent_changes(
         if gate is None or not common or not (_long(old[case]) or _long(new[case])):
             continue
         pairs = {frames: (old[case][frames], new[case][frames]) for frames in sorted(common)}
-        changes = {
-            frames: change for frames, pair in pairs.items() if (change := _change(*pair, runs))
-        }
+        if all(was.timing == now_is.timing for was, now_is in pairs.values()):
+            why = "the same measurements as in the baseline"
+            yield Verdict(case, METRIC, Outcome.PASS, why, gate=gate)
+            continue
+        found = {frames: _change(*pair, noise_floor) for frames, pair in pairs.items()}
+        changes = {frames: change for frames, change in found.items() if change}
         if _long({frames: new[case][frames] for frames in changes}):
             tokens = [new[case][frames].problem.seq_len for frames in changes]
             was, now_is = (
@@ -91,14 +94,13 @@ def exponent_changes(
             yield Verdict(case, METRIC, Outcome.NEW, why)
 
 
-def judge_exponent(one: ExponentChange, is_worse: bool, is_better: bool) -> Verdict:
+def judge_exponent(one: ExponentChange, significant: tuple[bool, bool]) -> Verdict:
     """Judge a change of an exponent; whether chance is ruled out is known over all cases."""
     slope, before, now = one.change.estimate, one.before.value, one.now.value
     low, high = slope.ends or (slope.value, slope.value)
-    least = max(one.gate.share * abs(before), one.gate.least, 2 * one.change.runs)
+    least = max(one.gate.share * abs(before), one.gate.least)
     text = f"{before:z.2f}, now {now:z.2f}: {slope.value:+z.3f} (95% {low:+.3f} to {high:+.3f})"
-    bounds = Bounds(0, -least, least, 2 * least, f"{least:.2g}", f"{2 * least:.2g}")
-    outcome, why = apply_gate(slope, bounds, is_worse, is_better, text)
+    outcome, why = apply_gate(one.change, least, significant, text, "{:.2g}".format)
     above = before > 0
     return Verdict(
         case=one.case,
@@ -138,9 +140,11 @@ def _long(sweep: Mapping[int, Record]) -> bool:
     return len(tokens) >= MIN_SIZES and max(tokens) >= LEAST_SPAN * min(tokens)
 
 
-def _change(old: Record, new: Record, runs: float) -> Change | None:
+def _change(old: Record, new: Record, floor: NoiseFloor) -> Change | None:
     """Compare the times of a length; None if that is not possible."""
     before, now = latency(old), latency(new)
-    if mismatch_reason(old, new) or before is None or now is None or before.source != now.source:
+    if mismatch_reason(old, new) or another_machine(old, new):
         return None
-    return change_of(before, now, runs)
+    if before is None or now is None or before.source != now.source:
+        return None
+    return change_of(before, now, known_noise(floor, new.case))

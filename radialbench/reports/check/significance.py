@@ -9,9 +9,10 @@ as another.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import copysign, erfc, exp, hypot, log, log1p, sqrt
+from statistics import variance
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,45 +54,68 @@ class Change:
     Attributes:
         estimate: Cost now over cost before, or the difference of two exponents. Its 95% interval
             includes what runs differ by.
-        worse_p: Probability of a value this much higher if nothing changed.
-        better_p: The same for this much lower.
-        runs: What two runs of the same code differ by, as a standard deviation: of a cost as a
-            share of it.
-        freedom: Degrees of freedom of the probabilities.
+        size: The logarithm of the ratio, or the difference: 0 is no change.
+        seen: Standard deviation of `size` by the samples, and by processes if there are several.
+        noise: The same, with what runs are assumed to differ by.
+        freedom: Degrees of freedom of the noise.
     """
 
     estimate: Estimate
-    worse_p: float
-    better_p: float
-    runs: float
+    size: float
+    seen: float
+    noise: float
     freedom: float
 
+    @property
+    def worse_p(self) -> float:
+        """Probability of a value this much higher if nothing changed."""
+        return _tail(self.size / self.noise, self.freedom) if self.noise else float(self.size <= 0)
 
-def change_of(before: MetricValue, now: MetricValue, runs: float = 0.0) -> Change | None:
+    @property
+    def better_p(self) -> float:
+        """The same for this much lower."""
+        return _tail(-self.size / self.noise, self.freedom) if self.noise else float(self.size >= 0)
+
+    def without(self, shift: float) -> "Change":
+        """Return the change of a cost beside a change of all costs, given as a logarithm."""
+        return replace(self, estimate=self.estimate.times(exp(-shift)), size=self.size - shift)
+
+
+def change_of(before: MetricValue, now: MetricValue, runs: float | None = None) -> Change | None:
     """Compare the values of two runs; None if one has too few samples.
 
-    The difference between runs is one more independent error beside those of both values.
+    What processes differ by is one more independent error beside those of both values: what is
+    known or assumed of two of them, or, if that is more, what several of each run differ by.
 
     Args:
         before: The value in the baseline.
         now: The value now.
-        runs: What two runs of the same code differ by at least, as a share.
+        runs: What two processes of the same code are known to differ by, as the standard deviation
+            of the ratio; None for what is assumed.
     """
-    old, new = _estimate(before), _estimate(now)
+    sides = [(_estimate(one), one) for one in (before, now)]
+    (old, _), (new, _) = sides
     ratio = unpaired_ratio(new, old)
     if ratio.ends is None:
         return None
-    runs = max(before.runs, now.runs, runs)
-    middle, (low, high) = log(ratio.value), map(log, ratio.ends)
-    down, up = hypot(middle - low, Z * runs), hypot(high - middle, Z * runs)
-    freedom = _freedom(((old, before.samples), (new, now.samples)), runs)
-    ends = ratio.value * exp(-down), ratio.value * exp(up)
+    assumed = max(before.runs, now.runs) if runs is None else runs
+    each = [one.processes or (one.value,) for _, one in sides]
+    share = sqrt(sum(1 / len(processes) for processes in each))
+    assumed, spread = assumed / sqrt(2) * share, _spread(each) * share
+    own = hypot(*(_deviation(estimate) for estimate, _ in sides))
+    terms = [(_deviation(one) ** 2, side.samples) for one, side in sides if side.samples]
+    if spread > assumed:
+        terms.append((spread**2, sum(map(len, each)) - 1))
+    noise = hypot(own, max(spread, assumed))
+    reach = Z * noise
+    size = log(ratio.value)
+    ends = ratio.value * exp(-reach), ratio.value * exp(reach)
     return Change(
         estimate=Estimate(ratio.value, *ends, INDEPENDENT_ERRORS),
-        worse_p=_tail(middle * Z / down, freedom) if down else float(middle <= 0),
-        better_p=_tail(-middle * Z / up, freedom) if up else float(middle >= 0),
-        runs=runs,
-        freedom=freedom,
+        size=size,
+        seen=hypot(own, spread),
+        noise=noise,
+        freedom=_freedom(noise**2, terms),
     )
 
 
@@ -104,18 +128,21 @@ def slope_of(sizes: Sequence[float], changes: Sequence[Change]) -> Change:
     """
     x = np.log(np.asarray(sizes, np.float64))
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    value = float(weights @ [log(change.estimate.value) for change in changes])
-    spreads = weights**2 * [_variance(change.estimate) for change in changes]
-    total = float(spreads.sum())
-    lost = float((spreads**2 / [change.freedom for change in changes]).sum())
-    freedom = min(total**2 / lost, MAX_FREEDOM) if lost else MAX_FREEDOM
-    wide = sqrt(total)
+    value = float(weights @ [change.size for change in changes])
+    noise, seen = (
+        float(np.hypot.reduce(weights * [getattr(change, name) for change in changes]))
+        for name in ("noise", "seen")
+    )
+    terms = [
+        ((weight * change.noise) ** 2, change.freedom + 1)
+        for weight, change in zip(weights.tolist(), changes, strict=True)
+    ]
     return Change(
-        estimate=Estimate(value, value - Z * wide, value + Z * wide, INDEPENDENT_ERRORS),
-        worse_p=_tail(value / wide, freedom) if wide else float(value <= 0),
-        better_p=_tail(-value / wide, freedom) if wide else float(value >= 0),
-        runs=float(np.hypot.reduce(weights * [change.runs for change in changes])),
-        freedom=freedom,
+        estimate=Estimate(value, value - Z * noise, value + Z * noise, INDEPENDENT_ERRORS),
+        size=value,
+        seen=seen,
+        noise=noise,
+        freedom=_freedom(noise**2, terms),
     )
 
 
@@ -142,21 +169,22 @@ def _estimate(one: MetricValue) -> Estimate:
     return one.interval.widened_to(one.value) if one.interval else Estimate(one.value)
 
 
-def _variance(estimate: Estimate) -> float:
-    """Return the variance of the logarithm that an interval stands for."""
+def _deviation(estimate: Estimate) -> float:
+    """Return the standard deviation of the logarithm that an interval stands for."""
     low, high = estimate.ends or (1.0, 1.0)
-    return (log(high / low) / (2 * Z)) ** 2
+    return log(high / low) / (2 * Z)
 
 
-def _freedom(sides: Sequence[tuple[Estimate, int | None]], runs: float) -> float:
-    """Degrees of freedom of both runs' spread together (Welch, Satterthwaite)."""
-    spreads = [_variance(estimate) for estimate, _ in sides]
-    total = sum(spreads) + runs**2
-    lost = sum(
-        spread**2 / (count - 1)
-        for spread, (_, count) in zip(spreads, sides, strict=True)
-        if count and count > 1
-    )
+def _spread(runs: Sequence[Sequence[float]]) -> float:
+    """Return the standard deviation of a process's logarithm about its run's mean, over runs."""
+    logs = [[log(value) for value in processes] for processes in runs]
+    squares = sum((len(one) - 1) * variance(one) for one in logs if len(one) > 1)
+    return sqrt(squares / freedom) if (freedom := sum(map(len, logs)) - len(logs)) else 0.0
+
+
+def _freedom(total: float, terms: Sequence[tuple[float, float]]) -> float:
+    """Return the freedom of a variance whose terms are of so many values (Welch, Satterthwaite)."""
+    lost = sum(term**2 / (count - 1) for term, count in terms if count > 1)
     return min(total**2 / lost, MAX_FREEDOM) if lost else MAX_FREEDOM
 
 

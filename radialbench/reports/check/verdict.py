@@ -1,11 +1,16 @@
 """The verdict of a check on one metric of one case, on all of them, and on those measured again."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import expm1
+from typing import TYPE_CHECKING
 
 from radialbench.records.gate import Gate
 from radialbench.records.statistics import Estimate
+
+if TYPE_CHECKING:
+    from radialbench.reports.check.significance import Change
 
 
 class Outcome(StrEnum):
@@ -30,7 +35,16 @@ EXIT_CODES = {Outcome.REGRESSED: 1, Outcome.MISSING: 2, Outcome.INCONCLUSIVE: 3}
 MAX_REPEATED = 20
 """Cases that are measured again, at most: where so many are slower, noise is not the reason."""
 
+TIMES_AGAIN = 3
+"""How often as many processes measure what is measured again: few cases, which have to be told."""
+
 UNCHANGED = "unchanged machine code, not timed"
+
+MISSED = 1.5
+"""A change of so many gates is to pass in one of twenty measurements at most."""
+
+REACH = 1.6449
+"""Standard deviations below the mean that one of twenty normal values exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,7 @@ class CheckResult:
         changed: What else differs between the two runs, such as `commit: 0123abc and 4567def`.
         gates: Those that are not the default ones, such as `latency 5% (suite)`.
         configs: Cases whose kernel's configuration differs, by how, such as `block_n: 128 and 64`.
+        resolution: Where noise hides changes that are larger than a gate, for people.
     """
 
     source: str
@@ -90,12 +105,14 @@ class CheckResult:
     changed: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    resolution: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
         """A count of all verdicts: `2 cases: 1 regressed, 5 pass`."""
-        # The verdict on a sweep is not one on a case.
-        cases = len({one.case for one in self.verdicts if one.metric != "scaling"})
+        # The verdict on a sweep, or on all cases, is not one on a case.
+        verdicts = [one for one in self.verdicts if one.metric != "scaling" and not one.cases]
+        cases = len({one.case for one in verdicts})
         return f"{cases} case{'s' * (cases != 1)}: {count_outcomes(self.verdicts)}"
 
     @property
@@ -125,6 +142,7 @@ class CheckResult:
             *((f"changed: {text}", ()) for text in self.changed),
             *((f"configuration changed: {text}", cases) for text, cases in self.configs.items()),
             *((f"gate: {text}", ()) for text in self.gates),
+            *((f"resolution: {text}", ()) for text in self.resolution),
         )
 
     @property
@@ -133,48 +151,63 @@ class CheckResult:
         return {one.case: one for one in self.verdicts if one.metric in (*TIMES, "status")}
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Values of a change, a ratio or a difference, at the gate; with text of the gate.
+def resolution_of(change: "Change") -> float:
+    """Return the size of a change that noise reaches in one of twenty measurements."""
+    return REACH * change.noise
 
-    Attributes:
-        none: No change.
-        better: The largest change that counts as better.
-        worse: The smallest that counts as worse.
-        twice: A change of twice the gate.
-        gate: The gate, for people.
-        twice_gate: Twice the gate.
-    """
 
-    none: float
-    better: float
-    worse: float
-    twice: float
-    gate: str
-    twice_gate: str
+def format_size(size: float) -> str:
+    """Format the size of a change of a cost: `2%`."""
+    percent = 100 * expm1(size)
+    return f"{percent:.3g}%" if abs(percent) > 10 else f"{percent:.2g}%"
 
 
 def apply_gate(
-    change: Estimate, bounds: Bounds, is_worse: bool, is_better: bool, text: str
+    change: "Change",
+    gate: float,
+    significant: tuple[bool, bool],
+    text: str,
+    shown: Callable[[float], str],
+    scatter: float | None = None,
 ) -> tuple[Outcome, str]:
     """Return the outcome of a change of a cost that varies from run to run, and the reason.
 
-    `is_worse` and `is_better` are whether chance is ruled out, over all cases; `text` is the change
-    for people.
+    What reaches the gate and is not significant is inconclusive, whatever hides it. What does not
+    reach it passes if one of twenty measurements of a change of one and a half gates would be as
+    small, at most, by the noise that was seen. That of the suite's cases may be all of a few, which
+    are not known: where it is so large that no change would not pass, nothing does. Where cases are
+    too few to see it, what is assumed in its place asks for half the gate at most.
+
+    Args:
+        change: The change.
+        gate: The least size that counts.
+        significant: Whether chance is ruled out over all cases, for the worse and for the better.
+        text: The change for people.
+        shown: Formats a size for people.
+        scatter: What the suite's cases differ by in how they changed, as a standard deviation; None
+            if they are too few.
     """
-    low, high = change.ends or (change.value, change.value)
-    reached = f"{text}, at least {bounds.gate}"
-    if change.value >= bounds.worse and is_worse:
-        return Outcome.REGRESSED, reached
-    if change.value >= bounds.worse:
-        chance = "among so many figures this may be chance; measure again"
-        return Outcome.INCONCLUSIVE, f"{text}: {chance}"
-    if change.value <= bounds.better and is_better:
-        return Outcome.FASTER, reached
-    if low <= bounds.none and high >= bounds.twice:
-        wide = f"too wide to tell, even {bounds.twice_gate} is not ruled out; take more samples"
-        return Outcome.INCONCLUSIVE, f"{text}: {wide}"
-    return Outcome.PASS, f"{text}, within {bounds.gate}"
+    is_worse, is_better = significant
+    resolution = resolution_of(change)
+    hidden = f"; noise hides changes below {shown(resolution)} here" if resolution > gate else ""
+    if change.size >= gate and is_worse:
+        return Outcome.REGRESSED, f"{text}, at least {shown(gate)}"
+    if change.size >= gate:
+        chance = hidden if change.size < resolution else ""
+        chance = chance or "; among so many figures this may be chance"
+        return Outcome.INCONCLUSIVE, f"{text}, at least {shown(gate)}{chance}; measure again"
+    if change.size <= -gate and is_better:
+        return Outcome.FASTER, f"{text}, at least {shown(gate)}"
+    missed = MISSED * gate
+    bound = min(gate, missed - REACH * max(change.seen, scatter or 0.0))
+    if scatter is None:
+        bound = min(bound, max(gate / 2, missed - REACH * change.noise))
+    if change.size > bound or REACH * (scatter or 0.0) > missed:
+        wide = f"too wide to tell, {shown(missed)} is not ruled out"
+        if scatter is not None and scatter > change.seen:
+            wide += f" where nine of ten cases changed by up to {shown(REACH * scatter)}"
+        return Outcome.INCONCLUSIVE, f"{text}: {wide}; measure more, or again{hidden}"
+    return Outcome.PASS, f"{text}, within {shown(gate)}{hidden}"
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -197,9 +230,16 @@ def exit_code(verdicts: Iterable[Verdict], *, allow_missing: bool = False) -> in
 
 
 def suspects(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return the regressions that may be noise, the worst first; how a case ended is not."""
-    regressed = [one for one in verdicts if one.outcome is Outcome.REGRESSED]
-    return [one for one in worst_first(regressed) if one.metric != "status"]
+    """Return what may be noise, the worst first: regressions, and what samples do not decide.
+
+    How a case ended is not, nor what more samples would not decide.
+    """
+    return [
+        one
+        for one in worst_first(verdicts)
+        if (one.outcome is Outcome.REGRESSED and one.metric != "status")
+        or (one.outcome is Outcome.INCONCLUSIVE and one.p is not None)
+    ]
 
 
 def cases_to_repeat(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[str]:
@@ -215,8 +255,8 @@ def cases_to_repeat(verdicts: Iterable[Verdict], cases: Sequence[str]) -> set[st
 def merge_repeated(first: CheckResult, again: Iterable[Verdict]) -> CheckResult:
     """Return the verdicts after the second measurement, which decides on suspects.
 
-    It is judged alone, as the first was chosen for being high. So a regression is one in both; a
-    suspect that was not measured again is inconclusive.
+    It is judged alone, as the first was chosen for being high. A suspect that was not measured
+    again is inconclusive.
 
     Args:
         first: The first measurement, of all cases.
@@ -240,9 +280,10 @@ def merge_repeated(first: CheckResult, again: Iterable[Verdict]) -> CheckResult:
 
 def mark_unrepeated(result: CheckResult) -> CheckResult:
     """Add to the reasons of regressions of stored results that they were not measured again."""
-    once = suspects(result.verdicts)
     verdicts = [
-        replace(one, reason=f"{one.reason}; not measured again") if one in once else one
+        replace(one, reason=f"{one.reason}; not measured again")
+        if one.outcome is Outcome.REGRESSED and one.metric != "status"
+        else one
         for one in result.verdicts
     ]
     return replace(result, verdicts=tuple(verdicts))

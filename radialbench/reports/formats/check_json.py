@@ -20,6 +20,7 @@ def check_document(result: CheckResult) -> dict[str, Any]:
         "counts": {one.value: outcomes.count(one) for one in Outcome},
         "changed": list(result.changed),
         "gates": list(result.gates),
+        "resolution": list(result.resolution),
         "verdicts": list(map(_verdict, result.verdicts)),
     }
 

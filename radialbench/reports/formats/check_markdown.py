@@ -30,6 +30,7 @@ def render(result: CheckResult) -> str:
         parts.append(f"And {more} more.")
     notes = [f"- changed: {text.escape(line)}" for line in result.changed]
     notes += [f"- gate: {text.escape(line)}" for line in result.gates]
+    notes += [f"- resolution: {text.escape(line)}" for line in result.resolution]
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"

@@ -42,6 +42,7 @@ def render(result: CheckResult) -> str:
             "baseline": printable(result.baseline),
             "changed": list(map(printable, result.changed)),
             "gates": list(map(printable, result.gates)),
+            "resolution": list(map(printable, result.resolution)),
         },
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}

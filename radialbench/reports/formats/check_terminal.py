@@ -29,6 +29,7 @@ def render(result: CheckResult, *, width: int | None = None) -> str:
     lines.append(result.headline)
     lines += [f"gates: {', '.join(result.gates)}"] if result.gates else []
     lines += [f"changed: {line}" for line in result.changed]
+    lines += [paragraph(f"resolution: {line}", width) for line in result.resolution]
     return "\n".join(lines) + "\n"
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import radialbench
 from radialbench.errors import SuiteError
 from radialbench.kernels.backends import BACKENDS
-from radialbench.kernels.measure.environment import cores
 from radialbench.kernels.triton.compile import KERNELS
 from radialbench.kernels.tuned import SOURCES, code_of
+from radialbench.machine import cores
 from radialbench.suites.offline import LIMIT_SECONDS, KernelJob, kernel_variants, mask_jobs
 from radialbench.suites.plan import plan, tuned
 from radialbench.suites.pool import Failed, JobPool, PoolJob

@@ -97,7 +97,7 @@ def test_what_has_no_samples_has_steps_too() -> None:
 @pytest.mark.parametrize("noise", [0.003, 0.006])
 def test_equal_code_almost_never_changes(noise: float) -> None:
     """As in the docs: 50 cases in 12 runs whose offsets are those assumed, or twice them."""
-    drawn = Noise(GPU_RECORD, 7, calls=30, processes=noise)
+    drawn = Noise(GPU_RECORD, 7, calls=30, offset=noise)
     assert found([drawn.run() for _ in range(12)]).changed == ()
 
 

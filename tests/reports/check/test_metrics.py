@@ -7,6 +7,7 @@ import pytest
 from radialbench.errors import ReportError
 from radialbench.records.gate import UNITS, Gate, gate_text, read_gate
 from radialbench.reports.check.metrics import (
+    CPU_LATENCY,
     GATES,
     METRICS,
     NO_GATES,
@@ -15,7 +16,7 @@ from radialbench.reports.check.metrics import (
     read_gates,
     set_gates,
 )
-from tests.reports.factory import made
+from tests.reports.factory import elsewhere, made
 
 
 def test_every_metric_has_a_gate() -> None:
@@ -118,7 +119,9 @@ def test_what_is_asked_for_holds_before_the_suite_and_this_before_the_default() 
     record = made(gates=("latency=5%", "memory=off"))
     found = gates_of(record, set_gates(NO_GATES, ["latency=9%"]))
     assert found == {**GATES, "latency": Gate(0.09), "memory": None}
-    assert gates_of(made(), NO_GATES) == GATES
+    assert gates_of(made(), NO_GATES) == {**GATES, "latency": CPU_LATENCY}
+    (on_gpu,) = elsewhere([made()], device="Example GPU")
+    assert gates_of(on_gpu, NO_GATES) == GATES
 
 
 def test_a_stored_gate_that_cannot_be_read_is_reported_with_its_case() -> None:

@@ -77,6 +77,16 @@ def test_the_exponent(now: float, outcome: Outcome) -> None:
 def test_a_sweep_is_no_case_more() -> None:
     found = check(sweep(), sweep())
     assert found.headline.startswith("4 cases: ")
+    (verdict,) = judged(sweep(calls=1), sweep(calls=1))
+    assert (verdict.outcome, verdict.reason) == (
+        Outcome.PASS, "the same measurements as in the baseline"
+    )  # fmt: skip
+
+
+def test_exponents_of_two_machines_are_not_compared() -> None:
+    there = elsewhere(sweep(1.7), device="Other GPU")
+    found = check(sweep(), there, across_machines=True).verdicts
+    assert {one.outcome for one in found if one.metric == "scaling"} == {Outcome.INCONCLUSIVE}
 
 
 def test_a_gate_decides_what_counts() -> None:
@@ -151,6 +161,7 @@ def test_each_mask_backend_and_resolution_has_its_own() -> None:
         replace(record, case=record.case.replace("/triton", "/hopper"), backend="hopper")
         for record in sweep(1.6)
     ]
-    found = judged([*sweep(), *other], [*other, *sweep()])
+    before = [timed(one, samples(one)[::-1]) for one in other]
+    found = judged([*sweep(), *other], [*before, *sweep()])
     reasons = {one.case: one.reason.split(",")[0] for one in found}
     assert reasons == {SWEEP: "1.50", SWEEP.replace("triton", "hopper"): "1.60"}

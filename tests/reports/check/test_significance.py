@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from radialbench.records.statistics import estimate_median
+from radialbench.records.statistics import Estimate, estimate_median
 from radialbench.reports.check.metrics import MetricValue
 from radialbench.reports.check.significance import (
+    MAX_FREEDOM,
     MAX_P,
     MIN_VALUES,
     ChangePoint,
@@ -66,6 +67,31 @@ def test_a_figure_without_samples_has_what_runs_differ_by() -> None:
     assert change.estimate.low == pytest.approx(1.1 * np.exp(-1.96 * 0.02), rel=1e-4)
     assert change.worse_p < 1e-5 < change.better_p
     assert change_of(MetricValue(10.0, 0.02), MetricValue(10.0, 0.02, None, 3)) is None
+
+
+def processes(*medians: float) -> MetricValue:
+    """A value of several processes, whose own samples agree."""
+    value = float(np.exp(np.log(medians).mean()))
+    return MetricValue(value, 0.02, Estimate(value, value, value, "made"), 400, processes=medians)
+
+
+def test_processes_are_the_units_where_there_are_several() -> None:
+    alike, apart = processes(1.0, 1.0, 1.0, 1.0), processes(0.95, 1.05, 1.05, 0.95)
+    change = change_of(alike, processes(1.03, 1.03, 1.03, 1.03))
+    assert change is not None
+    # Half of what two processes are assumed to differ by.
+    assert change.noise == pytest.approx(0.01)
+    assert (change.seen, change.freedom) == (0, MAX_FREEDOM)
+    noisy = change_of(alike, apart)
+    assert noisy is not None
+    assert noisy.seen == noisy.noise == pytest.approx(0.0289, rel=0.01)
+    assert noisy.freedom == pytest.approx(6)
+    # One alone is taken to be as far off as those of the other run.
+    single = change_of(apart, MetricValue(1.0, 0.02, Estimate(1.0, 1.0, 1.0, "made"), 100))
+    assert single is not None
+    assert single.noise == pytest.approx(0.0577 * (1 + 1 / 4) ** 0.5, rel=0.01)
+    known = change_of(alike, alike, 0.004)
+    assert known is not None and known.noise == pytest.approx(0.002)
 
 
 TIMES = 120

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from radialbench.errors import ReportError
-from radialbench.reports.check.metrics import RUNS_CPU, RUNS_GPU
+from radialbench.reports.check.metrics import ALL_CASES, RUNS_CPU, RUNS_GPU
 from radialbench.reports.check.noise import (
     MIN_RUNS,
     describe_noise,
     equal_codes,
-    noise_floor,
+    noise_floors,
     sittings_of,
     spreads,
 )
@@ -42,7 +42,7 @@ def test_runs_that_do_not_differ_have_no_spread() -> None:
 
 @pytest.mark.parametrize(
     ("processes", "words"),
-    [(0.001, "lies below"), (RUNS_GPU / sqrt(2), "holds"), (0.02, "lies above")],
+    [(0.003, "lies below"), (RUNS_GPU / sqrt(2), "holds"), (0.04, "lies above")],
 )
 def test_what_is_assumed_is_reported_beside_it(processes: float, words: str) -> None:
     found = spreads(made(3, processes=processes))[-1]
@@ -77,7 +77,12 @@ def test_the_spread_is_that_of_runs_of_one_sitting() -> None:
 
 def test_the_floor_is_what_all_cases_differ_by() -> None:
     runs = made(3)
-    assert noise_floor(runs) == spreads(runs)[-1].runs.value > 0
+    *cases, every = spreads(runs)
+    floors = noise_floors(runs)
+    assert floors.pop(ALL_CASES) == every.runs.value > 0
+    # A case that differs by more has a floor of its own.
+    assert floors == {one.case: max(one.runs.value, every.runs.value) for one in cases}
+    assert max(floors.values()) > every.runs.value
 
 
 def test_what_a_case_in_turn_with_itself_seems_to_differ_by() -> None:
