@@ -32,6 +32,7 @@ from radialbench.maskgen.language.expressions import Expr
 from radialbench.maskgen.language.parser import parse
 from radialbench.maskgen.language.spec import (
     DEFAULT_TEXT,
+    PAIR,
     HeadGroup,
     HeadPlan,
     MaskSpec,
@@ -39,6 +40,7 @@ from radialbench.maskgen.language.spec import (
     SpecErrorAt,
     at_key,
     parse_heads,
+    parse_pair,
 )
 from radialbench.maskgen.language.tree import (
     AllOf,
@@ -322,6 +324,13 @@ class MaskFile(Entry):
     text: Expression = Field(
         default_factory=_absent, description="The rule for pairs with a text token (not kpad)"
     )
+    pairs: Annotated[
+        Words[Expression], Field(json_schema_extra={"propertyNames": {"pattern": PAIR}})
+    ] = Field(
+        default_factory=dict,
+        description="Rules for pairs of segments by their names, query-key, in place of text",
+        examples=[{"video-audio": "abs(qt * 25 - ks) <= 50"}],
+    )
     empty_rows: Literal["error", "keep", "own_block"] = Field(
         default="error", description="Treatment of a token that would attend nothing"
     )
@@ -336,6 +345,10 @@ class MaskFile(Entry):
         for word, entry in self.params.items():
             with at_key("params", word):
                 params.append(entry.param(word))
+        pairs = []
+        for word, tree in self.pairs.items():
+            with at_key("pairs", word):
+                pairs.append((*parse_pair(word), tree))
         order = self.order
         with at_key("order"):
             rule = order.rule() if isinstance(order, TilesEntry) else OrderRule(order)
@@ -350,6 +363,7 @@ class MaskFile(Entry):
             empty_rows=self.empty_rows,
             paper=self.paper,
             about=self.about,
+            pairs=tuple(pairs),
         )
 
 
