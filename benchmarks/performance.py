@@ -28,7 +28,7 @@ from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
 from radialbench.records.store import append, read
-from radialbench.reports.doc_tables import find, shape_tables
+from radialbench.reports.doc_tables import compile_table, find, shape_tables
 from radialbench.reports.paper_reference import VIDEOS
 from radialbench.reports.rows import fraction_of_ceiling, interleaved_ratio
 from radialbench.reports.text import format_sig3, markdown_table
@@ -205,7 +205,9 @@ def order_table(times: Sequence[OrderTime]) -> str:
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
     records, times = read(RECORDS).records, common.read_lines(ORDERS, OrderTime)
+    rules = read(common.RESULTS / "compile_rules.jsonl").records
     return {
+        "rules": f"{compile_table(rules)}\n\n{common.source_of(rules[-1])}",
         "targets": f"{common.target_table(targets(records))}\n\n{common.source_of(records[-1])}",
         "shapes": shape_tables(records, TITLES),
         "order": f"{order_table(times)}\n\n{common.source_of(times[-1])}",

@@ -11,6 +11,7 @@ from benchmarks.parts import ROOT, PerformanceTarget, read_lines
 from benchmarks.performance import LENGTH, OURS, STANDS, OrderTime, order_table
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.kernels.row_order import SM_COUNT
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Status
 from radialbench.records.store import append, read
@@ -57,6 +58,7 @@ def test_our_kernels_take_little_memory_besides_their_outputs() -> None:
 
 @pytest.mark.parametrize("case", RADIAL, ids=lambda case: case.id)
 def test_splitting_long_rows_would_gain_what_the_page_says(case: Case) -> None:
+    assert isinstance(case.mask, MaskSpec)
     works = launched_blocks(compile_mask(case.mask, case.grid), case.problem.heads)
     over = makespan(works) / (sum(works) / SM_COUNT)
     asked = case.group in (performance.S, performance.W1, performance.H1, performance.H4)

@@ -11,7 +11,7 @@ from radialbench.autotune.tuner import BEST
 from radialbench.errors import AutotuneError, unknown
 from radialbench.kernels.tuned import device_name
 from radialbench.machine import cores
-from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.compiler import compile_any
 from radialbench.records.problem import Problem
 from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.estimate import RATES
@@ -147,7 +147,7 @@ def estimate_tuning(
             continue
         case, feasible, default = job.case, job.candidates.feasible, job.candidates.default
         done = known.get(job.key, ())
-        table = compile_mask(case.mask, case.grid, default.block_m, default.block_n)
+        table = compile_any(case.mask, case.grid, default.block_m, default.block_n)
         heads = case.problem.batch * case.problem.heads
         flops = table.executed_flops(heads, case.problem.head_dim)
         call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)

@@ -14,7 +14,7 @@ from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.kernels.measure.environment import gpus
 from radialbench.machine import cores
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.heads import AnyMask
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case
@@ -83,7 +83,7 @@ class Precompile:
     The table goes to the folder, and the kernel to Triton's cache.
     """
 
-    mask: MaskSpec
+    mask: AnyMask
     grid: TokenGrid
     problem: Problem
     backend: str

@@ -165,7 +165,7 @@ def _exit_code(result: "CheckResult", *, allow_missing: bool) -> int:
     if code == BAD_INPUT:
         missing = [one for one in result.verdicts if one.outcome is Outcome.MISSING]
         cases = sum(one.metric == "status" for one in missing)
-        counts = {"cases": cases, "metrics of others": len(missing) - cases}
+        counts = {"cases": cases, "metrics": len(missing) - cases}
         gone = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
         fail(
             f"{gone} of the baseline are missing in {result.source}: measure them, or allow that "

@@ -127,6 +127,7 @@ def table(
     grid: options.Grid = None,
     queries: options.Queries = None,
     set: options.Settings = None,
+    tables: options.Tables = None,
     empty_rows: options.EmptyRows = None,
     block_m: options.BlockM = 128,
     block_n: options.BlockN = 128,
@@ -138,7 +139,7 @@ def table(
 
     load_exporter(format)
     where = options.scene(model, size, grid, queries)
-    spec = options.chosen_mask(mask, set, empty_rows)
+    spec = options.chosen_mask(mask, set, empty_rows, tables)
     made, seconds = options.compiled(spec, where, block_m, block_n)
     settings = {"partial": "full"} if fill_partial else {}
     settings |= {"arch": arch} if arch is not None else {}

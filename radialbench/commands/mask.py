@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from radialbench.maskgen.grid import TokenGrid
-    from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+    from radialbench.maskgen.language.heads import HeadPlan
+    from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
 
@@ -84,6 +85,7 @@ def show(
     grid: options.Grid = None,
     queries: options.Queries = None,
     set: options.Settings = None,
+    table: options.Tables = None,
     empty_rows: options.EmptyRows = None,
     block_m: options.BlockM = 128,
     block_n: options.BlockN = 128,
@@ -100,19 +102,19 @@ def show(
     if image is not None:
         picture_kind(image)
     where = options.scene(model, size, grid, queries)
-    plan = _plan(mask, set, empty_rows)
+    plan = _plan(mask, set, empty_rows, table)
     if plan is None:
-        groups = [("", where.heads, options.chosen_mask(mask, set, empty_rows))]
+        groups = [("", where.heads, options.chosen_mask(mask, set, empty_rows, table))]
     else:
         groups = [(group.label, len(group.heads), group.mask) for group in plan.groups]
     facts: list[dict[str, Any]] = []
     titled = []
     for label, heads, spec in groups:
-        table, seconds = options.compiled(spec, where, block_m, block_n, label)
-        costs = table_facts(table, heads, where.head_dim, seconds)
+        made, seconds = options.compiled(spec, where, block_m, block_n, label)
+        costs = table_facts(made, heads, where.head_dim, seconds)
         fact = {"mask": mask_facts(spec), "table": costs, "parts": part_values(spec, where.grid)}
         facts.append({"heads": label, **fact} if plan else fact)
-        titled.append((f"heads {label}: {spec.label}" if plan else spec.label, table))
+        titled.append((f"heads {label}: {spec.label}" if plan else spec.label, made))
     if image is not None:
         save_pictures(
             image, titled, caption=where.title, width_px=1000 if len(titled) == 1 else 1600
@@ -126,8 +128,8 @@ def show(
     if plan is not None:
         model_heads = f"; {where.model.name} has {where.heads}" if where.model else ""
         say(f"head plan {plan.name}: {plan.heads} heads{model_heads}\n")
-    for (_, _, spec), (title, table), fact in zip(groups, titled, facts, strict=True):
-        _show_mask(spec, table, where, title, fact)
+    for (_, _, spec), (title, made), fact in zip(groups, titled, facts, strict=True):
+        _show_mask(spec, made, where, title, fact)
     if image is not None:
         say(f"drawn into {image}")
 
@@ -145,6 +147,14 @@ def diff(
     ] = None,
     set_b: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of B; repeatable.")
+    ] = None,
+    given_a: Annotated[
+        list[str] | None,
+        typer.Option("--table-a", metavar="NAME=FILE", help="A table of A; repeatable."),
+    ] = None,
+    given_b: Annotated[
+        list[str] | None,
+        typer.Option("--table-b", metavar="NAME=FILE", help="A table of B; repeatable."),
     ] = None,
     empty_rows: options.EmptyRows = None,
     block_m: options.BlockM = 128,
@@ -164,7 +174,10 @@ def diff(
     if image is not None:
         picture_kind(image)
     where = options.scene(model, size, grid, queries)
-    specs = options.chosen_mask(a, set_a, empty_rows), options.chosen_mask(b, set_b, empty_rows)
+    specs = (
+        options.chosen_mask(a, set_a, empty_rows, given_a),
+        options.chosen_mask(b, set_b, empty_rows, given_b),
+    )
     table_a, table_b = (options.compiled(spec, where, block_m, block_n)[0] for spec in specs)
     side = picture_side(where.grid, _picture_room())
     # One count for both pictures: a cell of the terminal's is several whole cells of the file's.
@@ -260,14 +273,16 @@ def _try_mask(file: Path, spec: "MaskSpec", grids: "Sequence[TokenGrid]", heads:
         raise SpecError(read_document(file).message(path, reason)) from None
 
 
-def _plan(mask: str, settings: list[str] | None, empty_rows: str | None) -> "HeadPlan | None":
+def _plan(
+    mask: str, settings: list[str] | None, empty_rows: str | None, tables: list[str] | None
+) -> "HeadPlan | None":
     from radialbench.maskgen.library import is_head_plan, load_head_plan
 
     if not mask.endswith((".yaml", ".yml")) or not is_head_plan(mask):
         return None
     if settings or empty_rows:
         raise SpecError(f"{mask} is a head plan: its masks have their parameters in the file")
-    return load_head_plan(mask)
+    return load_head_plan(mask).with_tables(options.given_tables(tables))
 
 
 def _drawn(image: Path | None) -> dict[str, str]:

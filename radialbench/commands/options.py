@@ -13,6 +13,7 @@ from radialbench.errors import GridError, ReportError, SpecError, unknown
 
 if TYPE_CHECKING:
     from radialbench.maskgen.grid import Model, TokenGrid
+    from radialbench.maskgen.language.given import GivenTable
     from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
     from radialbench.records.result import Record
@@ -86,6 +87,14 @@ BlockN = Annotated[int, typer.Option("--block-n", min=1, help="Key tokens of a b
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A parameter's value; repeatable."),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="NAME=FILE",
+        help="A block table that the mask asks for, an npy file of booleans; repeatable.",
+    ),
 ]
 Gate = Annotated[
     list[str] | None,
@@ -271,27 +280,56 @@ def scene(
     return Scene(preset.grid(size), preset.heads, preset.head_dim, preset, size)
 
 
-def chosen_mask(mask: str, settings: list[str] | None, empty_rows: str | None) -> "MaskSpec":
-    """Load a mask with the values of `--set` and `--empty-rows`.
+def chosen_mask(
+    mask: str,
+    settings: list[str] | None,
+    empty_rows: str | None,
+    tables: list[str] | None = None,
+) -> "MaskSpec":
+    """Load a mask with the values of `--set` and `--empty-rows`, and the files of `--table`.
 
     Raises:
-        SpecError: There is no such mask or parameter, or a value is not allowed.
+        SpecError: There is no such mask, parameter or table, a value is not allowed, or a file
+            cannot be read.
     """
     from radialbench.maskgen.library import load_mask
 
     spec = load_mask(mask, empty_rows=empty_rows)
     kinds = {param.name: param.kind for param in spec.params}
-    values: dict[str, float | bool] = {}
+    texts = _pairs(settings, "parameter", "value")
+    for name in texts:
+        if name not in kinds:
+            raise SpecError(unknown(f"parameter of {spec.name}", name, kinds))
+    values = {name: _parse_value(kinds[name], text) for name, text in texts.items()}
+    return spec.with_params(**values).with_tables(given_tables(tables))
+
+
+def given_tables(tables: list[str] | None) -> "dict[str, GivenTable]":
+    """Read the files of `--table`, by the names of the tables.
+
+    Raises:
+        SpecError: It is not name=file, or a file cannot be read.
+    """
+    from radialbench.maskgen.language.given import read_tables
+
+    return read_tables(_pairs(tables, "table", "file"))
+
+
+def _pairs(settings: list[str] | None, kind: str, value: str) -> dict[str, str]:
+    """Split name=value settings.
+
+    Raises:
+        SpecError: One has no name, or a name is set twice.
+    """
+    pairs: dict[str, str] = {}
     for setting in settings or ():
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
-            raise SpecError(f"a parameter is set as name=value, got {setting[:40]!r}")
-        if name not in kinds:
-            raise SpecError(unknown(f"parameter of {spec.name}", name, kinds))
-        if name in values:
-            raise SpecError(f"the parameter {name!r} is set twice")
-        values[name] = _parse_value(kinds[name], text)
-    return spec.with_params(**values)
+            raise SpecError(f"a {kind} is set as name={value}, got {setting[:40]!r}")
+        if name in pairs:
+            raise SpecError(f"the {kind} {name!r} is set twice")
+        pairs[name] = text
+    return pairs
 
 
 def compiled(

@@ -14,7 +14,7 @@ from radialbench.integrations.models import kind_of
 from radialbench.integrations.module import RadialAttention
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import AnyMask
 
 OLDEST = (0, 36)
 """The first version of diffusers that is supported."""
@@ -25,7 +25,7 @@ def apply_radial(
     *,
     size: str,
     frames: int | None = None,
-    mask: str | Path | MaskSpec | HeadPlan = "radial",
+    mask: str | Path | AnyMask = "radial",
     dense_layers: int = 0,
     dense_steps: int = 0,
     backend: str | None = None,
@@ -152,7 +152,7 @@ def _shape(transformer: Any) -> Shape:
         device = torch.device("cuda", torch.cuda.current_device())
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)
-    elif dtype not in (torch.float32, torch.float16):
+    elif dtype.itemsize == 1:
         dtype = torch.bfloat16  # Weights may be stored in 8 bits, which nothing computes in.
     return Shape(1, config.num_attention_heads, config.attention_head_dim, dtype, device)
 
@@ -173,6 +173,9 @@ class _Before:
         _refuse_parallel(transformer)
         kind, config = kind_of(transformer), transformer.config
         given = dict(zip(self.names, args, strict=False)) | kwargs
+        needed = ("hidden_states", "encoder_hidden_states", "timestep", kind.text_mask)
+        if any(name is not None and given.get(name) is None for name in needed):
+            return  # The transformer says what is missing.
         latents, grid = given["hidden_states"], self.attention.grid
         sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
         wanted = tuple(side * step for side, step in sides)
@@ -183,6 +186,13 @@ class _Before:
                 f"given to apply_radial has {'×'.join(map(str, wanted))}: apply it with the "
                 "size of the video"
             )
+        layers = list(kind.attentions(transformer))[self.attention.schedule.layers :]
+        for name, layer in layers:
+            if not isinstance(layer.processor, RadialProcessor):
+                raise IntegrationError(
+                    f"{name} got the processor {type(layer.processor).__name__} after "
+                    "apply_radial, and would run without the mask: apply it again, or remove_radial"
+                )
         if kind.text_mask is not None:
             real = given[kind.text_mask].bool()
             if bool((real[:, 1:] & ~real[:, :-1]).any()):

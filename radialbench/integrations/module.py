@@ -18,7 +18,7 @@ from radialbench.integrations.prepared import (
     prepare,
 )
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
 from radialbench.records.lookup import ConfigChoice
 
@@ -99,7 +99,7 @@ class RadialAttention(nn.Module):
     def __init__(
         self,
         grid: TokenGrid,
-        mask: str | Path | MaskSpec | HeadPlan = "radial",
+        mask: str | Path | AnyMask = "radial",
         *,
         dense_layers: int = 0,
         dense_steps: int = 0,
@@ -193,7 +193,7 @@ class RadialAttention(nn.Module):
             q: [batch, heads, seq_len, head_dim] in raster order, [video | text] unless the grid
                 says that text comes first.
             k: As q, or with fewer heads that divide those of q.
-            v: As k.
+            v: As k; finite, as nan and infinities may reach rows that do not attend to their key.
             layer: Number of the layer, from 0, for `dense_layers`.
             text_tokens: Text slots of the sequence; the grid's if not given.
             text_len: [batch] integers on the device of q, real text tokens of each sequence; all if
@@ -237,8 +237,7 @@ class RadialAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the mask and the grid, for PyTorch's `repr`."""
-        name = self.mask.label if isinstance(self.mask, MaskSpec) else self.mask.name
-        return f"{name}, {self.grid.label}"
+        return f"{self.mask.label}, {self.grid.label}"
 
 
 def _check_alike(q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -282,7 +281,7 @@ def radial_attention(
     k: Tensor,
     v: Tensor,
     grid: TokenGrid,
-    mask: str | Path | MaskSpec | HeadPlan = "radial",
+    mask: str | Path | AnyMask = "radial",
     *,
     text_len: Tensor | None = None,
     backend: str | None = None,
@@ -303,7 +302,7 @@ def radial_attention(
     return out
 
 
-def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> MaskSpec | HeadPlan:
+def mask_of(mask: str | Path | AnyMask, **params: float | bool) -> AnyMask:
     """Load a mask or a head plan.
 
     Raises:
@@ -319,5 +318,5 @@ def mask_of(mask: str | Path | MaskSpec | HeadPlan, **params: float | bool) -> M
 
 
 @lru_cache(maxsize=8)
-def _attention(grid: TokenGrid, mask: MaskSpec | HeadPlan, backend: str | None) -> RadialAttention:
+def _attention(grid: TokenGrid, mask: AnyMask, backend: str | None) -> RadialAttention:
     return RadialAttention(grid, mask, backend=backend)

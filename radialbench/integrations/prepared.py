@@ -10,14 +10,15 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.device_table import DeviceTable, permutation, upload
+from radialbench.kernels.device_table import DeviceTable
 from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.kernels.reorder import Reorder, reorder
 from radialbench.kernels.select import default_config, run_reasons, select_kernel
 from radialbench.kernels.tuned import device_name, find_config
-from radialbench.maskgen.compiler import compile_heads, compile_mask
+from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import BLOCKS, GroupedHeads, KernelConfig, Problem
 
@@ -48,8 +49,7 @@ class Prepared:
         choice: Its configuration, and the source of that.
         table: The blocks to visit; None for `sdpa`.
         mask: [1 or heads, seq_len, seq_len] the token mask, for `sdpa`.
-        order: [seq_len] the raster token at each position; None in raster order.
-        back: [seq_len] the inverse of `order`.
+        order: How tokens are reordered for each head; None if all tables are in raster order.
         seq_len: Tokens of the sequence.
     """
 
@@ -57,8 +57,7 @@ class Prepared:
     choice: ConfigChoice
     table: DeviceTable | None
     mask: Tensor | None
-    order: Tensor | None
-    back: Tensor | None
+    order: Reorder | None
     seq_len: int
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_len: Tensor | None) -> Tensor:
@@ -67,7 +66,7 @@ class Prepared:
         k and v may have fewer heads, which divide those of q.
         """
         if self.order is not None:
-            q, k, v = (_reordered(x, self.order) for x in (q, k, v))
+            q, k, v = self.order.inputs(q, k, v)
         if self.mask is not None:
             allowed = self.mask
             if key_len is not None:
@@ -81,7 +80,7 @@ class Prepared:
                 backend=self.backend,
                 key_len=key_len,
             )
-        return out if self.back is None else _reordered(out, self.back)
+        return out if self.order is None else self.order.output(out)
 
 
 def dense_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
@@ -90,9 +89,7 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> 
     return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=shared)
 
 
-def prepare(
-    mask: MaskSpec | HeadPlan, grid: TokenGrid, shape: Shape, backend: str | None = None
-) -> Prepared:
+def prepare(mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None = None) -> Prepared:
     """Choose a configuration, compile the mask in its blocks, and put both on the device.
 
     On a CPU, and with the backend `sdpa`, PyTorch's own attention runs.
@@ -102,31 +99,25 @@ def prepare(
         BackendError: The kernel cannot run this, or the plan is for another number of heads.
         RecordError: Tuned configurations cannot be read.
     """
-    name, choice, tables = choose(mask, grid, shape, backend)
-    groups: list[int] = []
-    if isinstance(mask, HeadPlan):
-        numbers = {head: number for number, one in enumerate(mask.groups) for head in one.heads}
-        groups = [numbers[head] for head in range(mask.heads)]
-    on_device, allowed, order, back = None, None, None, None
+    name, choice, table = choose(mask, grid, shape, backend)
+    on_device, allowed = None, None
     if name == "sdpa":
-        dense = torch.from_numpy(np.stack([table.to_dense() for table in tables]))
-        allowed = dense[groups or [0]].to(shape.device)
-    elif groups:
-        on_device = upload(tables, str(shape.device), groups)
+        tables = table.by_head if isinstance(table, HeadTables) else (table,)
+        dense = np.stack([one.to_dense() for one in tables])
+        allowed = torch.from_numpy(dense).to(shape.device)
     else:
-        on_device = device_table(tables[0], shape.device)
-    if tables[0].order.kind != "raster":
-        order, back = permutation(tables[0], device=shape.device)
-    return Prepared(name, choice, on_device, allowed, order, back, grid.seq_len)
+        on_device = device_table(table, shape.device)
+    order = reorder(table, shape.heads, shape.key_heads, shape.device)
+    return Prepared(name, choice, on_device, allowed, order, grid.seq_len)
 
 
 def choose(
-    mask: MaskSpec | HeadPlan, grid: TokenGrid, shape: Shape, backend: str | None = None
-) -> tuple[str, ConfigChoice, tuple[BlockTable, ...]]:
+    mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None = None
+) -> tuple[str, ConfigChoice, AnyTable]:
     """Choose a kernel and its configuration, and compile the mask; arguments as `prepare`.
 
     Returns:
-        The kernel, its configuration, and the table of each group of heads.
+        The kernel, its configuration, and the table.
 
     Raises:
         SpecError: A token would attend to nothing, or an operation is undefined.
@@ -142,7 +133,7 @@ def choose(
         name, choice = "sdpa", ConfigChoice(KernelConfig(), "default", None, WITHOUT_KERNEL)
     else:
         name, choice = _configuration(mask, grid, shape, backend)
-    return name, choice, _tables(mask, grid, choice.config.block_m, choice.config.block_n)
+    return name, choice, _table(mask, grid, choice.config.block_m, choice.config.block_n)
 
 
 def keys_below(key_len: Tensor, seq_len: int) -> Tensor:
@@ -152,7 +143,7 @@ def keys_below(key_len: Tensor, seq_len: int) -> Tensor:
 
 
 def _configuration(
-    mask: MaskSpec | HeadPlan, grid: TokenGrid, shape: Shape, backend: str | None
+    mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None
 ) -> tuple[str, ConfigChoice]:
     target, dtype, head_dim = target_of(shape.device), shape.dtype, shape.head_dim
     blocks = (128, 128 if head_dim <= 128 else 64)
@@ -165,9 +156,8 @@ def _configuration(
 
     if infeasible := reasons(default):
         raise BackendError(f"the {name} kernel cannot run this: {'; '.join(infeasible)}")
-    masks = [mask] if isinstance(mask, MaskSpec) else [group.mask for group in mask.groups]
     problem = Problem(
-        mask_fingerprint="+".join(dict.fromkeys(spec.fingerprint for spec in masks)),
+        mask_fingerprint=mask.fingerprint,
         grid=grid,
         batch=shape.batch,
         heads=shape.heads,
@@ -180,21 +170,5 @@ def _configuration(
 
 
 @lru_cache(maxsize=16)
-def _tables(
-    mask: MaskSpec | HeadPlan, grid: TokenGrid, block_m: int, block_n: int
-) -> tuple[BlockTable, ...]:
-    if isinstance(mask, MaskSpec):
-        return (compile_mask(mask, grid, block_m, block_n),)
-    tables = compile_heads(mask, grid, block_m, block_n)
-    orders = list(dict.fromkeys(str(table.order) for table in tables))
-    if len(orders) > 1:
-        raise BackendError(
-            f"the masks of a head plan share one token order, {mask.name} has "
-            f"{' and '.join(orders)}"
-        )
-    return tables
-
-
-def _reordered(x: Tensor, index: Tensor) -> Tensor:
-    # Models keep [batch, seq_len, heads, head_dim]: whole tokens are copied in that layout.
-    return x.transpose(1, 2).index_select(1, index).transpose(1, 2)
+def _table(mask: AnyMask, grid: TokenGrid, block_m: int, block_n: int) -> AnyTable:
+    return compile_any(mask, grid, block_m, block_n)

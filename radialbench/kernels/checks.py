@@ -9,6 +9,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of, versions
+from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -70,7 +71,7 @@ def check_dense(name: str, table: BlockTable, instead: str) -> None:
 
 
 def check_plan(
-    name: str, reasons: list[str], problem: Problem, table: BlockTable, config: KernelConfig
+    name: str, reasons: list[str], problem: Problem, table: AnyTable, config: KernelConfig
 ) -> None:
     """Refuse a problem that cannot be planned.
 
@@ -96,7 +97,7 @@ def check_plan(
         )
 
 
-def check_inputs(problem: Problem, table: BlockTable, q: Tensor, k: Tensor, v: Tensor) -> None:
+def check_inputs(problem: Problem, table: AnyTable, q: Tensor, k: Tensor, v: Tensor) -> None:
     """Refuse tensors that do not fit the problem and its table.
 
     Raises:
@@ -117,7 +118,7 @@ def check_inputs(problem: Problem, table: BlockTable, q: Tensor, k: Tensor, v: T
             raise BackendError(f"q, k, v must be on one device, got {q.device} and {tensor.device}")
 
 
-def check_result(problem: Problem, table: BlockTable, result: object) -> tuple[Tensor, Tensor]:
+def check_result(problem: Problem, table: AnyTable, result: object) -> tuple[Tensor, Tensor]:
     """Return the (out, lse) of a backend.
 
     Raises:

@@ -121,7 +121,11 @@ class DeviceTable:
 
 
 def upload(
-    tables: Sequence[BlockTable], device: str, group_of_head: Sequence[int] = ()
+    tables: Sequence[BlockTable],
+    device: str,
+    group_of_head: Sequence[int] = (),
+    *,
+    mask_fingerprint: str | None = None,
 ) -> DeviceTable:
     """Put tables on a device.
 
@@ -129,13 +133,15 @@ def upload(
         tables: One table, or one for each group of heads; of one grid and one block size.
         device: The device.
         group_of_head: The table of each head; not needed if there is one table.
+        mask_fingerprint: That of the mask or head plan; the tables' own, joined by `+`, if not
+            given.
 
     Raises:
         BackendError: The tables differ in grid or blocks, or a head's table does not exist.
     """
     first = tables[0]
     for table in tables[1:]:
-        same = ("q_len", "k_len", "block_m", "block_n", "order")
+        same = ("q_len", "k_len", "block_m", "block_n")
         different = [name for name in same if getattr(table, name) != getattr(first, name)]
         if different:
             raise BackendError(
@@ -148,12 +154,10 @@ def upload(
         raise BackendError(f"heads take tables 0 to {len(tables) - 1}, got {list(group_of_head)}")
     offsets = np.cumsum([1] + [len(table.bitmaps) for table in tables[:-1]])
     numbers = [table.bitmap_of + offset for table, offset in zip(tables, offsets, strict=True)]
-    if first.block_n % 8 or first.block_n > MAX_BLOCK_N:
-        raise BackendError(
-            f"key blocks are multiples of 8 tokens up to {MAX_BLOCK_N}, got {first.block_n}"
-        )
+    _check_key_blocks(first.block_n)
     bits = [_by_thread(table) for table in tables]
     masks = dict.fromkeys(table.mask.fingerprint if table.mask else "" for table in tables)
+    joined = "+".join(masks) if all(masks) else ""
     ones = np.full((1, first.block_m, 4), -1, np.int32)
     sms = SM_COUNT
     if device.startswith("cuda"):
@@ -175,9 +179,64 @@ def upload(
         bitmaps=tensor(np.concatenate([ones, *bits])),
         row_order=tensor(np.stack([row_order(table, sms) for table in tables])),
         group_of_head=tensor(group_of_head),
-        mask_fingerprint="+".join(masks) if all(masks) else "",
+        mask_fingerprint=joined if mask_fingerprint is None else mask_fingerprint,
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
+    )
+
+
+def table_of_blocks(
+    blocks: Tensor, block_m: int, block_n: int, q_len: int, k_len: int, *, nnz: int | None = None
+) -> DeviceTable:
+    """Return the table of whole blocks that were chosen at run time, on their device.
+
+    Longer rows are launched first.
+
+    Args:
+        blocks: Whether each block is visited, bool: [rows, columns] for all heads, or
+            [heads, rows, columns].
+        block_m: Query tokens of a block.
+        block_n: Key tokens of a block; a multiple of 8, at most 128.
+        q_len: Query tokens.
+        k_len: Key tokens.
+        nnz: Number of visited blocks, if it is known: then the host does not wait for the GPU.
+
+    Raises:
+        BackendError: Their number or their type does not fit the lengths, or block_n is neither.
+    """
+    rows, columns = -(-q_len // block_m), -(-k_len // block_n)
+    if (
+        blocks.dtype != torch.bool
+        or blocks.dim() not in (2, 3)
+        or blocks.shape[-2:] != (rows, columns)
+    ):
+        raise BackendError(
+            f"blocks must be bool [{rows}, {columns}] or [heads, {rows}, {columns}], got "
+            f"{blocks.dtype} {list(blocks.shape)}"
+        )
+    _check_key_blocks(block_n)
+    groups = blocks.shape[0] if blocks.dim() == 3 else 1
+    flat = blocks.reshape(groups * rows, columns)
+    counts = flat.sum(dim=1, dtype=torch.int32)
+    indptr = counts.new_zeros(groups * rows + 1)
+    torch.cumsum(counts, 0, out=indptr[1:])
+    places = flat.nonzero() if nnz is None else torch.nonzero_static(flat, size=nnz)
+    order = counts.view(groups, rows).argsort(dim=1, descending=True, stable=True)
+    return DeviceTable(
+        block_m=block_m,
+        block_n=block_n,
+        q_len=q_len,
+        k_len=k_len,
+        full_indptr=indptr,
+        full_indices=places[:, 1].to(torch.int32),
+        partial_indptr=torch.zeros_like(indptr),
+        partial_indices=counts.new_empty(0),
+        bitmap_of=counts.new_empty(0),
+        bitmaps=counts.new_full((1, block_m, 4), -1),
+        row_order=order.to(torch.int32),
+        group_of_head=torch.arange(
+            groups if blocks.dim() == 3 else 0, dtype=torch.int32, device=blocks.device
+        ),
     )
 
 
@@ -194,6 +253,13 @@ def permutation(
     back = np.empty_like(there)
     back[there] = np.arange(len(there))
     return torch.tensor(there, device=device), torch.tensor(back, device=device)
+
+
+def _check_key_blocks(block_n: int) -> None:
+    if block_n % 8 or block_n > MAX_BLOCK_N:
+        raise BackendError(
+            f"key blocks are multiples of 8 tokens up to {MAX_BLOCK_N}, got {block_n}"
+        )
 
 
 def _indptr(parts: Sequence[Csr]) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from radialbench.kernels.arch import target_of
 from radialbench.kernels.device_table import DeviceTable, TableKey, upload
 from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 
@@ -54,7 +54,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: BlockTable | DeviceTable,
+    table: AnyTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -67,7 +67,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: BlockTable | DeviceTable,
+    table: AnyTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -79,7 +79,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: BlockTable | DeviceTable,
+    table: AnyTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -94,10 +94,12 @@ def block_sparse_attention(
             that a transposed [batch, q_len, heads, head_dim] is not copied.
         k: [batch, kv_heads, k_len, head_dim], as q. kv_heads divides heads: query head h attends to
             the keys of head h // (heads / kv_heads).
-        v: As k.
-        table: The blocks to visit. A `BlockTable` is uploaded once per device and kept as long as
-            it lives. Inside `torch.compile` pass the result of `device_table`; for one table per
-            group of heads pass the result of `upload`.
+        v: As k. A number that is nan or infinite reaches the rows that attend to its key, in its
+            channel, and all rows of a query block that has its key in a partial block.
+        table: The blocks to visit, for all heads, or those of each head as `compile_heads` returns
+            them, each head's tokens in its own table's order. They are uploaded once per device and
+            kept as long as the table lives. Inside `torch.compile` pass the result of
+            `device_table`.
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
         config: Warps and stages, with the table's blocks. If not given, those that were tuned for
             the problem or one near it, else defaults for the device: `config_for` returns them.
@@ -114,7 +116,7 @@ def block_sparse_attention(
         BackendError: Shapes, types or devices do not match, or the kernel cannot run them.
         RecordError: Tuned configurations cannot be read.
     """
-    if isinstance(table, BlockTable):
+    if not isinstance(table, DeviceTable):
         if torch.compiler.is_compiling():
             raise BackendError(
                 "inside torch.compile a table must be a DeviceTable: make it outside, with "
@@ -137,7 +139,7 @@ def block_sparse_attention(
 
 def config_for(
     q: Tensor,
-    table: BlockTable | DeviceTable,
+    table: AnyTable | DeviceTable,
     *,
     backend: str | None = None,
     kv_heads: int | None = None,
@@ -151,7 +153,7 @@ def config_for(
         BackendError: There is no such kernel.
         RecordError: Tuned configurations cannot be read.
     """
-    if isinstance(table, BlockTable):
+    if not isinstance(table, DeviceTable):
         table = device_table(table, q.device)
     layout, key = layout_of(q), table.key
     blocks, target = (key.block_m, key.block_n), target_of(q.device)
@@ -161,8 +163,8 @@ def config_for(
     return choose_config(kernel, q.dtype, q.shape, kv_heads, key, target, tma=tma)
 
 
-def device_table(table: BlockTable, device: str | torch.device) -> DeviceTable:
-    """Return a table on a device, uploaded at the first call."""
+def device_table(table: AnyTable, device: str | torch.device) -> DeviceTable:
+    """Return a table, or the tables of heads, on a device, uploaded at the first call."""
     target = torch.device(device)
     if target.type == "cuda" and target.index is None:
         target = torch.device("cuda", torch.cuda.current_device())
@@ -171,7 +173,13 @@ def device_table(table: BlockTable, device: str | torch.device) -> DeviceTable:
     if id(table) not in _UPLOADED:
         _UPLOADED[id(table)] = {}
         finalize(table, _UPLOADED.pop, id(table)).atexit = False
-    return _UPLOADED[id(table)].setdefault(target, upload([table], str(target)))
+    if isinstance(table, HeadTables):
+        tables, heads = table.tables, table.group_of_head
+    else:
+        tables, heads = (table,), ()
+    mask = table.mask.fingerprint if table.mask else None
+    uploaded = upload(tables, str(target), heads, mask_fingerprint=mask)
+    return _UPLOADED[id(table)].setdefault(target, uploaded)
 
 
 def forget_plans() -> None:
@@ -182,7 +190,7 @@ def forget_plans() -> None:
             table.plans.clear()
 
 
-def _find_uploaded(table: BlockTable, device: torch.device) -> DeviceTable | None:
+def _find_uploaded(table: AnyTable, device: torch.device) -> DeviceTable | None:
     on_devices = _UPLOADED.get(id(table))
     return None if on_devices is None else on_devices.get(device)
 

@@ -5,6 +5,7 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 `target` where the kernel runs.
 """
 
+import os
 from functools import lru_cache
 
 import torch
@@ -127,7 +128,18 @@ def kernel_reasons(
         BackendError: There is no such kernel.
     """
     reasons = variant_reasons(kernel, dtype, head_dim, blocks)
-    return reasons + target.hopper_reasons if kernel == "hopper" else reasons
+    if kernel == "hopper":
+        return reasons + target.hopper_reasons
+    if target.device == "cpu" and not is_interpreted():
+        reasons.append("runs on a GPU only, got device 'cpu'")
+    if target.device == "cpu" and dtype == torch.bfloat16:
+        reasons.append("bfloat16 products are wrong in Triton's interpreter; use float16")
+    return reasons
+
+
+def is_interpreted() -> bool:
+    """Return whether TRITON_INTERPRET has Triton run kernels in its interpreter, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
 def variant_reasons(

@@ -14,7 +14,8 @@ class MaskIdentity:
         name: Name for people: the name in a suite, that of its file without the suffix, or its own.
         fingerprint: Hash of its meaning: rules, order and parameter values.
         definition: Its own name, such as that of a mask of the library.
-        params: Value of every parameter by name, defaults included.
+        params: Value of every parameter by name, defaults included; of a block table that was given
+            to it, the file or the start of its hash.
         shown: Parameters in the label: those that differ from their defaults, or for a name that a
             suite chose, those that the suite sweeps.
         empty_rows: Treatment of tokens that attend nothing.
@@ -26,7 +27,7 @@ class MaskIdentity:
     name: str
     fingerprint: str
     definition: str = ""
-    params: dict[str, bool | int | float] = field(default_factory=dict, hash=False)
+    params: dict[str, bool | int | float | str] = field(default_factory=dict, hash=False)
     shown: tuple[str, ...] = ()
     empty_rows: str = "error"
     dense: bool = False
@@ -46,8 +47,10 @@ class MaskIdentity:
         return f"{self.name}({values})" if values else self.name
 
 
-def value_text(value: float | bool) -> str:
+def value_text(value: float | bool | str) -> str:
     """Format a parameter's value as people and `--set` write it; no digit is lost."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return str(value).lower()
     brief = f"{value:g}"

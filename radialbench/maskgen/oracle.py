@@ -29,20 +29,21 @@ Bool = NDArray[np.bool_]
 
 
 def token_mask(
-    spec: MaskSpec | str, grid: TokenGrid, *, tables: Mapping[str, Bool] | None = None
+    spec: MaskSpec | str, grid: TokenGrid, *, tables: Mapping[str, Any] | None = None
 ) -> Bool:
     """Evaluate a mask for every pair of tokens.
 
     Args:
         spec: The mask, or its name.
         grid: Token layout; small, as the result has an entry for each pair.
-        tables: Block tables of the mask by name.
+        tables: Block tables of the mask by name; see `MaskSpec.with_tables`.
 
     Returns:
         [q_len, seq_len] whether the query (row) attends the key (column), in the mask's order.
     """
-    bound = bind(as_spec(spec), grid)
-    return _Oracle(bound, tables or {}).mask()
+    spec = as_spec(spec).with_tables(tables or {})
+    given = {table.name: table.blocks for table in spec.tables}
+    return _Oracle(bind(spec, grid), given).mask()
 
 
 class _Oracle:

@@ -163,7 +163,7 @@ def backend_id(backend: str | None, config: KernelConfig) -> str:
     return f"{backend or 'compile'}@{text}" if text else backend or "compile"
 
 
-BLOCKS = {"triton": (128, 64)}
+BLOCKS = {"triton": (128, 64), "topk_triton": (128, 64)}
 """Blocks of backends that run best with others than 128×128 where nothing was tuned."""
 
 

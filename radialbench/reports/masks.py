@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from radialbench.errors import RadialBenchError
 from radialbench.maskgen.compiler import compile_mask
@@ -30,8 +31,9 @@ def known_mask(mask: MaskIdentity) -> MaskSpec | None:
     """Return a mask of the library; None unless its fingerprint is that of the run."""
     if mask.definition not in mask_names():
         return None
+    params: dict[str, Any] = mask.params
     try:
-        spec = load_mask(mask.definition, empty_rows=mask.empty_rows).with_params(**mask.params)
+        spec = load_mask(mask.definition, empty_rows=mask.empty_rows).with_params(**params)
     except RadialBenchError:
         return None
     return spec if spec.fingerprint == mask.fingerprint else None

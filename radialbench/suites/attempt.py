@@ -11,19 +11,26 @@ from torch import Tensor
 
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
-from radialbench.kernels.backends import BACKENDS, Backend, Run, load_backend
+from radialbench.kernels.backends import BACKENDS, Backend, Run, Selects, load_backend, plan_table
 from radialbench.kernels.checks import DTYPES, check_result
-from radialbench.kernels.measure.accuracy import WRONG, Inputs, compare, leave_nans
+from radialbench.kernels.measure.accuracy import (
+    WRONG,
+    Expected,
+    Inputs,
+    compare,
+    expected,
+    leave_nans,
+)
 from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.kernels.measure.environment import environment
 from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
-from radialbench.maskgen.compiler import compile_mask
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.compiler import compile_any
+from radialbench.maskgen.head_tables import AnyTable
 from radialbench.records.measurement import Accuracy, Measurement, Memory
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended
-from radialbench.suites.resources import Workbench, available_bytes, needed_bytes, table_stats
+from radialbench.suites.resources import ROWS, Workbench, available_bytes, needed_bytes, table_stats
 
 PAUSE_S = 0.15
 """Rest of the GPU before an isolated launch: long enough that its clock is up again."""
@@ -180,7 +187,7 @@ class _Attention:
         memory: The memory of its call.
     """
 
-    def __init__(self, run: Run, case: Case, table: BlockTable, bench: Workbench, device: str):
+    def __init__(self, run: Run, case: Case, table: AnyTable, bench: Workbench, device: str):
         self._run, self._problem, self._table = run, case.problem, table
         self._bench, self._device = bench, device
         inputs, self.permute_ms = bench.inputs(case.problem, table, device)
@@ -188,6 +195,7 @@ class _Attention:
         self._inputs: Inputs = (inputs[0].detach(), inputs[1].detach(), inputs[2].detach())
         self.found: Accuracy | None = None
         self.memory: Memory | None = None
+        self._selected: Expected | None = None
 
     def __call__(self) -> tuple[Tensor, Tensor]:
         return self._run(*self._inputs)
@@ -195,6 +203,23 @@ class _Attention:
     def restore_inputs(self) -> list[str]:
         """Return which of q, k and v were written to since they were made; all are restored."""
         return self._bench.restore_inputs(self._problem, self._device)
+
+    def selected(self) -> AnyTable:
+        """Return the table that defines the result: the mask's, or what the call chooses."""
+        run = self._run
+        return run.selected(*self._inputs[:2]) if isinstance(run, Selects) else self._table
+
+    def _expected(self) -> Expected:
+        if not isinstance(self._run, Selects):
+            return self._bench.expected(self._problem, self._table, self._device)
+        if self._selected is None:
+            self._selected = expected(
+                self._inputs,
+                table=self.selected(),
+                sm_scale=self._problem.scale,
+                rows=ROWS[self._device],
+            )
+        return self._selected
 
     def check(self, call: str = "") -> None:
         """Make a call, and compare its result with the definition; `call` says which, in reasons.
@@ -209,8 +234,7 @@ class _Attention:
             raise _EndError(
                 Status.FAILED, f"the backend writes into {' and '.join(changed)}, its inputs"
             )
-        expected = self._bench.expected(self._problem, self._table, self._device)
-        found = compare(check_result(self._problem, self._table, result), expected)
+        found = compare(check_result(self._problem, self._table, result), self._expected())
         self.found = found
         if max(found.max_abs_error, found.max_lse_error) >= WRONG:
             raise _EndError(
@@ -228,12 +252,12 @@ class _Attention:
 def _check_last(calls: Sequence[_Guarded]) -> None:
     """Check one more call of each case after its samples, and end those that are wrong by now."""
     checked = [(call, call.call) for call in calls if isinstance(call.call, _Attention)]
-    if not checked:
-        return
-    changed = checked[0][1].restore_inputs()
+    changed: list[str] | None = None
     writes = False
     for call, attention in checked:
         try:
+            if changed is None:
+                changed = attention.restore_inputs()
             attention.check("after the samples ")
         except _EndError as error:
             writes |= error.status == Status.FAILED
@@ -288,15 +312,21 @@ class _Steps:
         backend, device = self._supported()
         table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
         self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
-        self._check_memory(permuted=table.order.kind != "raster", device=device)
+        self._check_memory(permuted=case.mask.permuted, device=device)
         begin = perf_counter()
         try:
-            run = backend.plan(case.problem, table, case.config)
+            run = plan_table(backend, case.problem, table, case.config)
         except BackendError as error:
             raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, plan_ms=(perf_counter() - begin) * 1e3)
-        call = _Attention(run, case, table, self.bench, device)
+        try:
+            call = _Attention(run, case, table, self.bench, device)
+        except BackendError as error:
+            raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, permute_ms=call.permute_ms)
+        if isinstance(run, Selects):
+            stats = table_stats(call.selected(), case.problem, compile_ms)
+            self.record = replace(self.record, table=stats)
         if device != "cpu":
             call()  # What the first call compiles and sets up is not the call's memory.
         try:
@@ -308,8 +338,8 @@ class _Steps:
     def _compile_alone(self) -> Callable[[], object]:
         case = self.case
 
-        def compile_case() -> BlockTable:
-            return compile_mask(case.mask, case.grid, case.config.block_m, case.config.block_n)
+        def compile_case() -> AnyTable:
+            return compile_any(case.mask, case.grid, case.config.block_m, case.config.block_n)
 
         begin = perf_counter()
         table, memory = peak_memory(compile_case)

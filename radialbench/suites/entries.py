@@ -1,6 +1,7 @@
 """Entries of a suite file, each checked and loaded where it stands in the YAML."""
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
@@ -16,9 +17,15 @@ from radialbench.kernels.backends import BACKENDS
 from radialbench.maskgen.grid import Segment, TokenGrid, load_model, model_names, parse_frames
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
+from radialbench.maskgen.language.given import GivenTable, read_tables
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.language.tree import AllOf, AnyOf, BlockInput, MaskNode, Not
-from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.library import (
+    is_head_plan,
+    load_head_plan,
+    load_mask,
+    parse_head_plan,
+)
 from radialbench.records.problem import KernelConfig, plain_config
 
 T = TypeVar("T")
@@ -46,10 +53,10 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:=+-]*$", max_len
 
 @dataclass(frozen=True, slots=True)
 class MaskChoice:
-    """A mask of a suite; the label of its identity is in case ids and reports."""
+    """A mask or head plan of a suite; the label of its identity is in case ids and reports."""
 
     identity: MaskIdentity
-    spec: MaskSpec
+    spec: AnyMask
 
     @property
     def id(self) -> str:
@@ -87,15 +94,27 @@ class MaskSweep(Sweep[MaskChoice]):
     """A mask with its parameters; lists of values are swept."""
 
     name: str = Field(
-        description="Name in the library, with a preset if wanted, or a YAML file beside the suite",
+        description="Name in the library, with a preset if wanted, or a YAML file beside the suite "
+        "with a mask or a head plan; with heads, the plan's name",
         examples=["radial", "radial_blocks:wan", "my_mask.yaml"],
         min_length=1,
         max_length=200,
+    )
+    heads: dict[str, Any] | None = Field(
+        default=None,
+        description="A head plan: the mask of each group of heads",
+        examples=[{"0-5": "svg_spatial", "6-11": "svg_temporal"}],
     )
     params: dict[str, OneOrMany[bool | int | float]] = Field(
         default_factory=dict,
         description="Parameter values; every combination of listed values is a mask",
         examples=[{"decay": [0.5, 1.0]}],
+    )
+    tables: dict[str, OneOrMany[str]] = Field(
+        default_factory=dict,
+        description="npy files of the block tables that the mask asks for, in the suite's folder; "
+        "every combination of listed files is a mask",
+        examples=[{"chosen": "blocks.npy"}],
     )
     empty_rows: str | None = Field(
         default=None, description="What to do with tokens that attend nothing", examples=["keep"]
@@ -108,33 +127,59 @@ class MaskSweep(Sweep[MaskChoice]):
             self._choices = self._loaded((info.context or {}).get("folder", Path()))
         return self
 
-    def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
+    def _base(self, folder: Path) -> AnyMask:
+        """Load the mask, or the head plan, with the parameters of its file."""
         name = self.name
-        if name.endswith((".yaml", ".yml")) or "/" in name:
-            path = folder / name
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
-            base = replace(load_mask(path, empty_rows=self.empty_rows), file=name)
-        else:
-            base = load_mask(name, empty_rows=self.empty_rows)
-        if tables := _tables(base.mask):
+        if self.heads is not None:
+            return parse_head_plan({"name": name, "heads": self.heads}, folder)
+        if not name.endswith((".yaml", ".yml")) and "/" not in name:
+            return load_mask(name, empty_rows=self.empty_rows)
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
+        if is_head_plan(path):
+            return replace(load_head_plan(path), file=name)
+        return replace(load_mask(path, empty_rows=self.empty_rows), file=name)
+
+    def _loaded(self, folder: Path) -> tuple[MaskChoice, ...]:
+        base, name = self._base(folder), self.name
+        if isinstance(base, HeadPlan) and (self.params or self.empty_rows):
+            raise SpecError(f"{name} is a head plan: each of its masks states its parameters")
+        missing = next((word for word in base.table_names if word not in self.tables), None)
+        if missing is not None:
             raise SpecError(
-                f"{name} asks for a table, {tables[0]!r}, when it is compiled, and a suite has "
-                "none to give; compile it in Python with tables={…}"
+                f"{name} needs the table {missing!r}: give its file beside the name, as "
+                f"tables: {{{missing}: blocks.npy}}"
             )
-        count = prod(map(len, self.params.values()))
+        count = prod(map(len, self._lists.values()))
         if count > MAX_SWEEP:
             raise SpecError(f"a sweep has at most {MAX_SWEEP:,} masks, got {count:,}")
+        tables = {
+            (word, file): self._table(word, file, folder)
+            for word, files in self.tables.items()
+            for file in files
+        }
+        masks: Iterator[AnyMask] = iter([base])
+        if isinstance(base, MaskSpec):
+            masks = (base.with_params(**values) for values in _combinations(self.params))
         return tuple(
-            self._choice(base, dict(zip(self.params, values, strict=True)))
-            for values in product(*self.params.values())
+            self._choice(mask.with_tables({word: tables[word, files[word]] for word in files}))
+            for mask, files in product(masks, list(_combinations(self.tables)))
         )
 
-    def _choice(self, base: MaskSpec, values: dict[str, float | bool]) -> MaskChoice:
-        spec = base.with_params(**values)
+    @property
+    def _lists(self) -> dict[str, list[Any]]:
+        return {**self.params, **self.tables}
+
+    def _table(self, word: str, file: str, folder: Path) -> GivenTable:
+        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+            raise SpecError(f"a suite uses tables in its own folder, got {file!r}")
+        return read_tables({word: file}, folder)[word]
+
+    def _choice(self, spec: AnyMask) -> MaskChoice:
         if self.label is None:
             return MaskChoice(spec.identity, spec)
-        swept = tuple(name for name in values if len(self.params[name]) > 1)
+        swept = tuple(name for name, values in self._lists.items() if len(values) > 1)
         return MaskChoice(replace(spec.identity, name=self.label, shown=swept), spec)
 
 
@@ -337,13 +382,7 @@ def configured(name: str | None, **options: int | None) -> tuple[KernelConfig, s
     return replace(plain_config(name), **given), "suite" if given else "default"
 
 
-def _tables(node: MaskNode) -> list[str]:
-    match node:
-        case AnyOf() | AllOf():
-            return [name for part in node.parts for name in _tables(part)]
-        case Not():
-            return _tables(node.part)
-        case BlockInput():
-            return [node.name]
-        case _:
-            return []
+def _combinations(lists: Mapping[str, list[T]]) -> Iterator[dict[str, T]]:
+    """Yield every choice of one value from each list."""
+    for values in product(*lists.values()):
+        yield dict(zip(lists, values, strict=True))

@@ -209,7 +209,7 @@ class _Model:
         if self.device == "cuda":
             before += self.first(case.backend, KERNEL_S)
         call = 4 * heads * problem.head_dim * problem.q_len * problem.seq_len * share / rate
-        permuted = case.mask.order.kind != "raster"
+        permuted = case.mask.permuted
         return call, before, needed_bytes(problem, permuted=permuted) + table_bytes
 
     def first(self, what: object, seconds: float) -> float:

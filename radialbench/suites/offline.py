@@ -22,6 +22,7 @@ from radialbench.kernels.triton.compile import KERNELS, KernelVariant, kernel_fi
 from radialbench.machine import cores
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.table import BlockTable
 from radialbench.records import offline as stored
@@ -167,12 +168,12 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
     tables: dict[MaskJob, dict[Shape, str]] = {}
     for case in cases:
         problem, config = case.problem, case.config
-        table = MaskJob(case.mask, case.grid, config.block_m, config.block_n, ())
-        shape = (problem.batch * problem.heads, problem.head_dim)
         place = "/".join(filter(None, (case.model, case.grid.label)))
-        name = f"{case.identity.label}/{place}/h{shape[0]}d{shape[1]}"
-        name += f"/{config.block_m}x{config.block_n}"
-        tables.setdefault(table, {}).setdefault(shape, name)
+        for label, mask, heads in _masks(case):
+            table = MaskJob(mask, case.grid, config.block_m, config.block_n, ())
+            shape = (problem.batch * heads, problem.head_dim)
+            name = f"{label}/{place}/h{shape[0]}d{shape[1]}/{config.block_m}x{config.block_n}"
+            tables.setdefault(table, {}).setdefault(shape, name)
     named = Counter(name for names in tables.values() for name in names.values())
     for name, count in named.items():
         if count > 1:
@@ -181,6 +182,14 @@ def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
         replace(table, shapes=tuple(names)): tuple(names.values())
         for table, names in tables.items()
     }
+
+
+def _masks(case: Case) -> list[tuple[str, MaskSpec, int]]:
+    """Return the mask of a case, or those of its groups of heads, with names and heads."""
+    label, mask = case.identity.label, case.mask
+    if isinstance(mask, HeadPlan):
+        return [(f"{label}:{group.label}", group.mask, len(group.heads)) for group in mask.groups]
+    return [(label, mask, case.problem.heads)]
 
 
 def mask_figures(

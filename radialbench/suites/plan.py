@@ -12,7 +12,7 @@ from radialbench.errors import SuiteError
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.language.heads import AnyMask
 from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status
 from radialbench.suites.schema import Matrix, Protocol, SuiteSpec
@@ -30,7 +30,7 @@ class Case:
         id: What is measured; the same in every run, whatever else the suite holds.
         measure: `attention` or `compile`.
         identity: Which mask it is, by the suite's name for it.
-        mask: The mask.
+        mask: The mask, or the head plan.
         model: The preset whose grid it is; None where the grid is no model's.
         problem: What is computed.
         backend: What computes it; None for `compile`.
@@ -48,7 +48,7 @@ class Case:
     id: str
     measure: str
     identity: MaskIdentity
-    mask: MaskSpec
+    mask: AnyMask
     model: str | None
     problem: Problem
     backend: str | None

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from radialbench.errors import BackendError
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
-from radialbench.kernels.device_table import permutation
 from radialbench.kernels.measure.accuracy import (
     Expected,
     Inputs,
@@ -21,12 +21,13 @@ from radialbench.kernels.measure.accuracy import (
 )
 from radialbench.kernels.measure.clocks import clock_of
 from radialbench.kernels.measure.timing import measure_together
+from radialbench.kernels.reorder import Reorder, reorder
 from radialbench.machine import free_memory
-from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.maskgen.head_tables import AnyTable, HeadTables, tables_by_head
+from radialbench.maskgen.language.heads import AnyMask
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Environment, TableStats
 from radialbench.writing import replacement
@@ -45,8 +46,8 @@ SHARED_TABLES = 32
 
 TableKey = tuple[str, TokenGrid, int, int]
 
-TimedTable = tuple[BlockTable, float]
-"""A table, and the milliseconds it took to compile."""
+TimedTable = tuple[AnyTable, float]
+"""A table, or those of heads, and the milliseconds it took to compile."""
 
 
 class Tables:
@@ -60,7 +61,7 @@ class Tables:
         self._folder = folder
         self._most = SHARED_TABLES if folder else CACHED_TABLES
 
-    def table(self, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TimedTable:
+    def table(self, mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> TimedTable:
         """Return a table, and the milliseconds it took to compile; errors as `compile_mask`."""
         key = _key(mask, grid, config)
         if key not in self._kept:
@@ -72,7 +73,7 @@ class Tables:
         return self._kept[key]
 
 
-def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> BlockTable:
+def shared_table(folder: Path, mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> AnyTable:
     """Return a table from a folder that processes share; compile and write it if it is missing."""
     key = _key(mask, grid, config)
     timed = _read(folder, key)
@@ -83,7 +84,7 @@ def shared_table(folder: Path, mask: MaskSpec, grid: TokenGrid, config: KernelCo
     return timed[0]
 
 
-def _key(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TableKey:
+def _key(mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> TableKey:
     return (mask.fingerprint, grid, config.block_m, config.block_n)
 
 
@@ -99,22 +100,23 @@ def _read(folder: Path, key: TableKey) -> TimedTable | None:
     return timed
 
 
-def _compiled(mask: MaskSpec, grid: TokenGrid, config: KernelConfig) -> TimedTable:
+def _compiled(mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> TimedTable:
     begin = perf_counter()
-    table = compile_mask(mask, grid, config.block_m, config.block_n)
+    table = compile_any(mask, grid, config.block_m, config.block_n)
     return table, (perf_counter() - begin) * 1e3
 
 
-def table_stats(table: BlockTable, problem: Problem, compile_ms: float) -> TableStats:
-    """Return the statistics of a table that a record stores."""
+def table_stats(table: AnyTable, problem: Problem, compile_ms: float) -> TableStats:
+    """Return the statistics of a table that a record stores; of tables by head, means and sums."""
     heads = problem.batch * problem.heads
+    parts = table.tables if isinstance(table, HeadTables) else (table,)
     return TableStats(
-        pairs=table.pairs,
+        pairs=table.pairs // (table.heads if isinstance(table, HeadTables) else 1),
         density=table.density,
         block_density=table.block_density,
-        full=table.full.nnz,
-        partial=table.partial.nnz,
-        bitmaps=len(table.bitmaps),
+        full=sum(part.full.nnz for part in parts),
+        partial=sum(part.partial.nnz for part in parts),
+        bitmaps=sum(len(part.bitmaps) for part in parts),
         nbytes=table.nbytes,
         flops=table.flops(heads, problem.head_dim),
         executed_flops=table.executed_flops(heads, problem.head_dim),
@@ -129,13 +131,13 @@ class _Kept:
     Attributes:
         inputs: The tensors.
         permute_ms: Milliseconds to get there and back.
-        index: Of q, k and v, the raster token at each position; None in raster order.
+        moves: How they are reordered; None in raster order.
         sums: Their checksums.
     """
 
     inputs: Inputs
     permute_ms: float
-    index: Inputs | None
+    moves: Reorder | None
     sums: tuple[int, ...]
 
 
@@ -158,11 +160,15 @@ class Workbench:
         self.tables = Tables(folder)
         self.backends = backends
         self._shape: object = None
-        self._inputs: dict[TokenOrder, _Kept] = {}
+        self._inputs: dict[tuple[TokenOrder, ...], _Kept] = {}
         self._expected: dict[Any, Expected] = {}
 
-    def inputs(self, problem: Problem, table: BlockTable, device: str) -> tuple[Inputs, float]:
-        """Return q, k and v in a table's order, and the milliseconds to get there and back."""
+    def inputs(self, problem: Problem, table: AnyTable, device: str) -> tuple[Inputs, float]:
+        """Return q, k and v in a table's order, and the milliseconds to get there and back.
+
+        Raises:
+            BackendError: Heads that share a key head have different orders.
+        """
         heads, kv_heads = problem.heads, problem.key_heads
         sizes = (problem.batch, heads, kv_heads, problem.head_dim)
         # Which tokens are queries decides how they are permuted.
@@ -170,13 +176,14 @@ class Workbench:
             self._inputs.clear()
             self._expected.clear()
             self._shape = shape
+        raster = (TokenOrder(),) * heads
         if not self._inputs:
-            raster = make_inputs(problem, device=device)
-            self._inputs[TokenOrder()] = _Kept(raster, 0.0, None, checksums(raster))
-        if table.order not in self._inputs:
-            raster = self._inputs[TokenOrder()].inputs
-            self._inputs[table.order] = _ordered(raster, table, device)
-        kept = self._inputs[table.order]
+            made = make_inputs(problem, device=device)
+            self._inputs[raster] = _Kept(made, 0.0, None, checksums(made))
+        orders = tuple(one.order for one in tables_by_head(table, heads))
+        if orders not in self._inputs:
+            self._inputs[orders] = _ordered(self._inputs[raster].inputs, table, device)
+        kept = self._inputs[orders]
         return kept.inputs, kept.permute_ms
 
     def restore_inputs(self, problem: Problem, device: str) -> list[str]:
@@ -188,18 +195,18 @@ class Workbench:
             names = {name for name, made, now in sums if made != now}
             if names:
                 raster = raster or make_inputs(problem, device=device)
-                again = raster if kept.index is None else _taken(raster, kept.index)
-                for tensor, made in zip(kept.inputs, again, strict=True):
-                    tensor.copy_(made)
+                made = raster if kept.moves is None else kept.moves.inputs(*raster)
+                for tensor, original in zip(kept.inputs, made, strict=True):
+                    tensor.copy_(original)
             changed |= names
         return sorted(changed, key="qkv".index)
 
-    def expected(self, problem: Problem, table: BlockTable, device: str) -> Expected:
+    def expected(self, problem: Problem, table: AnyTable, device: str) -> Expected:
         """Return the result by the definition for those inputs, whatever the blocks.
 
         Its rows were chosen by the blocks of the first table that needed it.
         """
-        key = (problem.mask_fingerprint, problem.scale, table.order)
+        key = (problem.mask_fingerprint, problem.scale)
         if key not in self._expected:
             inputs, _ = self.inputs(problem, table, device)
             self._expected[key] = expected(
@@ -208,27 +215,22 @@ class Workbench:
         return self._expected[key]
 
 
-def _ordered(raster: Inputs, table: BlockTable, device: str) -> _Kept:
+def _ordered(raster: Inputs, table: AnyTable, device: str) -> _Kept:
     """Permute q, k, v into the table's order; time that and the output's permutation back."""
-    there, _ = permutation(table, device=device)
-    of_queries, back = permutation(table, queries=True, device=device)
-
-    index = of_queries, there, there
-    ordered = _taken(raster, index)
+    q, k, _ = raster
+    moves = reorder(table, q.shape[1], k.shape[1], device)
+    assert moves is not None
+    if moves.copies:
+        raise BackendError("heads that share a key head have different token orders")
+    ordered = moves.inputs(*raster)
     (timing,) = measure_together(
-        [lambda: (_taken(raster, index), ordered[0].index_select(2, back))],
+        [lambda: (moves.inputs(*raster), moves.output(ordered[0]))],
         min_samples=1,
         max_seconds=PERMUTE_SECONDS,
         warmups=1,
         clock=clock_of(device),
     )
-    return _Kept(ordered, timing.median_ms, index, checksums(ordered))
-
-
-def _taken(inputs: Inputs, index: Inputs) -> Inputs:
-    """Return the tokens of q, k and v at some positions."""
-    q, k, v = (tensor.index_select(2, at) for tensor, at in zip(inputs, index, strict=True))
-    return q, k, v
+    return _Kept(ordered, timing.median_ms, moves, checksums(ordered))
 
 
 def needed_bytes(problem: Problem, *, permuted: bool) -> int:

@@ -7,6 +7,7 @@ import pydantic
 from pydantic import Field
 
 from radialbench.maskgen.language.document import Strict, located
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.records.gate import read_gate, setting_of
 from radialbench.records.problem import KernelConfig
 from radialbench.suites import entries
@@ -214,6 +215,12 @@ class Matrix(Strict):
             heads = self.heads or choice.heads or 1
             if heads % (self.kv_heads or heads):
                 raise ValueError(f"kv_heads must divide the {heads} heads, got {self.kv_heads}")
+            for mask in (one.spec for entry in self.masks for one in entry.choices()):
+                if isinstance(mask, HeadPlan) and mask.heads != heads:
+                    raise ValueError(
+                        f"the head plan {mask.label} has masks for {mask.heads} heads, and "
+                        f"{heads} are measured"
+                    )
         return self
 
     @property

@@ -163,7 +163,7 @@ def test_a_metric_that_vanishes_is_2_unless_allowed(
     assert check(monkeypatch, gone, "--baseline", before) == 2
     out, printed = capsys.readouterr()
     assert "missing  a: memory" in out
-    assert "1 metrics of others of the baseline are missing" in printed
+    assert "1 metrics of the baseline are missing" in printed
     assert check(monkeypatch, gone, "--baseline", before, "--allow-missing") == 0
 
 

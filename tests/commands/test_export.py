@@ -326,6 +326,15 @@ def test_a_table_is_written_and_read_back(cli: Cli, tmp_path: Path) -> None:
     assert facts["table"]["fingerprint"] == BlockTable.load(str(file)).fingerprint
 
 
+def test_a_table_of_blocks_given_at_run_time_is_written(cli: Cli, tmp_path: Path) -> None:
+    blocks, out = tmp_path / "blocks.npy", tmp_path / "table.npz"
+    np.save(blocks, np.zeros((2, 2), np.bool_))
+    small = ("--grid", "2x5x12", "--set", "block=60", "--block-m", 60, "--block-n", 60)
+    cli.text("table", "radial_or_table", "-o", out, *small, "--table", f"selected={blocks}")
+    expected = compile_mask(load_mask("radial"), TokenGrid(2, 5, 12), 60, 60)
+    assert BlockTable.load(out) == expected
+
+
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_a_table_is_written_for_every_library(cli: Cli, name: str, tmp_path: Path) -> None:
     file = tmp_path / "table.npz"

@@ -352,6 +352,40 @@ def test_validate_compiles_with_all_blocks_of_a_table(cli: Cli, tmp_path: Path) 
     assert cli.text("validate", file).startswith(f"{file}: mask x, ")
 
 
+@pytest.fixture
+def chosen(tmp_path: Path) -> Path:
+    file = tmp_path / "chosen.yaml"
+    mask = {"table": {"name": "chosen", "block": 40}}
+    file.write_text(yaml.safe_dump({"name": "x", "mask": mask}), encoding="utf-8")
+    np.save(tmp_path / "all.npy", np.ones((3, 3), np.bool_))
+    np.save(tmp_path / "own.npy", np.eye(3, dtype=np.bool_))
+    return file
+
+
+def test_tables_of_files_are_shown_and_compared(cli: Cli, chosen: Path) -> None:
+    every, own = (f"chosen={chosen.with_name(name)}" for name in ("all.npy", "own.npy"))
+    assert cli.facts("show", chosen, *SMALL, "--table", every)["table"]["pairs"] == 120**2
+    assert cli.text("show", chosen, *SMALL, "--table", own).startswith("chosen(chosen=")
+    facts = cli.facts("diff", chosen, chosen, *SMALL, "--table-a", every, "--table-b", own)
+    assert (facts["only_a"], facts["only_b"], facts["both"]) == (9600, 0, 4800)
+
+
+def test_tables_of_a_head_plan_are_shown(cli: Cli, chosen: Path) -> None:
+    plan = chosen.with_name("plan.yaml")
+    plan.write_text("name: p\nheads: {0: dense, 1: chosen.yaml}\n", encoding="utf-8")
+    own = f"chosen={chosen.with_name('own.npy')}"
+    groups = cli.facts("show", plan, *SMALL, "--table", own)["groups"]
+    assert [group["table"]["pairs"] for group in groups] == [120**2, 4800]
+
+
+def test_tables_that_do_not_fit_are_refused(cli: Cli, chosen: Path) -> None:
+    own = f"chosen={chosen.with_name('own.npy')}"
+    wanted = "must be bool [5, 5] (blocks of 40 tokens), got bool [3, 3]"
+    assert wanted in cli.refused("show", chosen, "--grid", "4x5x10", "--table", own)
+    assert "a table is set as name=file" in cli.refused("show", chosen, *SMALL, "--table", "x")
+    assert "needs the table 'chosen', bool [3, 3]" in cli.refused("show", chosen, *SMALL)
+
+
 @pytest.mark.parametrize("name", mask_names())
 def test_every_mask_of_the_library_validates(cli: Cli, name: str) -> None:
     cli.text("validate", FOLDER / f"{name}.yaml")
@@ -484,7 +518,7 @@ def test_a_bad_file_is_placed(
         ),
         (
             ["show", "radial_or_table", "--grid", "3x4x5"],
-            "radial_or_table: unknown table 'selected'",
+            "radial_or_table: needs the table 'selected'",
         ),
         (
             ["diff", "radial", "sta", "--grid", "99x40x40"],

@@ -26,7 +26,10 @@ EXACT = ("cpu", "fa4", "flex", "flex_tma", "hopper", "reference", "triton")
 """Backends that may refuse no mask; the others in no tuple here may refuse what is not theirs."""
 DENSE = ("cudnn", "fa3", "flash", "sdpa")
 """Backends that know no mask."""
-SINGLE = ("cpu", "reference", "sdpa", "triton")
+SELECTING = ("topk_cpu", "topk_hopper", "topk_triton")
+"""Backends that choose blocks from q and k, and do not compute the table they are given; see
+tests/kernels/test_topk.py."""
+SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
@@ -89,7 +92,7 @@ def each(*, dense: bool = True, **axes: Sequence[Any]) -> pytest.MarkDecorator:
         axes: The values, by the names of the test's arguments.
     """
     found: dict[Any, Any] = {}
-    for name in sorted(BACKENDS) if dense else sorted(set(BACKENDS) - set(DENSE)):
+    for name in sorted(set(BACKENDS) - set(SELECTING) - set(() if dense else DENSE)):
         for values in product(*axes.values()):
             given = dict(zip(axes, values, strict=True))
             if reasons(name, **{key: given[key] for key in SIZES if key in given}):
@@ -268,6 +271,38 @@ def test_a_nan_key_reaches_exactly_its_queries(name: str) -> None:
 
 
 @every_backend
+@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")  # By the interpreter.
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_in_v_reaches_no_further_than_partial_blocks(
+    name: str, number: float
+) -> None:
+    mask = np.ones((130, 130), np.bool_) if name in DENSE else mixed_mask(130)
+    table = table_for(name, mask, 32, 16)
+    problem = problem_of(table, dtype=dtype_of(name))
+    run = planned(name, problem, table)
+    q, k, v = inputs_for(name, problem)
+    exact, exact_lse = run(q, k, v)
+    v[0, 0, 20, 3] = number
+    out, lse = run(q, k, v)
+    assert torch.equal(lse, exact_lse)
+    others = [channel for channel in range(out.shape[-1]) if channel != 3]
+    assert torch.equal(out[..., others], exact[..., others])
+    attends = torch.from_numpy(mask[:, 20]).to(out.device)
+    limit = attends.clone()
+    if name != "reference":
+        key, rows = 20 // table.block_n, table.partial.rows
+        for row in rows[table.partial.indices == key].tolist():
+            limit[row * table.block_m : (row + 1) * table.block_m] = True
+    found = out[0, 0, :, 3]
+    wanted = torch.tensor(number, dtype=out.dtype, device=out.device).expand(130)
+    whole = attends & (limit == attends)
+    assert torch.equal(found[~limit], exact[0, 0, ~limit, 3])
+    assert not found[attends].isfinite().any()
+    if name == "reference":
+        torch.testing.assert_close(found[whole], wanted[whole], equal_nan=True)
+
+
+@every_backend
 def test_the_order_of_a_table_does_not_matter_to_a_kernel(name: str) -> None:
     mask = mixed_mask(60)
     results = []
@@ -363,7 +398,8 @@ def test_reasons_are_given_and_stop_a_plan(name: str) -> None:
 def test_a_backend_of_the_cpu_runs_there(name: str) -> None:
     runs_here = load_backend(name).unsupported_reasons(small_problem(name), "cpu") == []
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    assert runs_here == (name in ("cpu", "reference", "sdpa") or (name == "triton" and interpreted))
+    there = ("cpu", "reference", "sdpa", "topk_cpu")
+    assert runs_here == (name in there or (name in ("triton", "topk_triton") and interpreted))
 
 
 @pytest.mark.parametrize("name", sorted(BACKENDS))

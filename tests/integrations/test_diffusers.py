@@ -432,6 +432,39 @@ def test_text_that_is_padded_on_the_left_is_refused() -> None:
         called(transformer, left)
 
 
+@every_model
+def test_a_processor_that_is_replaced_later_is_no_silent_end_of_the_mask(name: str) -> None:
+    small = SMALL[name]
+    transformer, inputs = small.build(), small.inputs(900.0)
+    wanted = called(transformer, inputs)
+    attention = apply_radial(transformer, size=small.size, decay=0.3, dense_layers=1)
+    called(transformer, inputs)
+    blocks = getattr(transformer, "blocks", None) or transformer.transformer_blocks
+    layer = blocks[1].attn if name == "hunyuan" else blocks[1].attn1
+    layer.processor = layer.processor.stock
+    with pytest.raises(IntegrationError, match=r"blocks.1.attn1? got the processor .* after apply"):
+        called(transformer, inputs)
+    remove_radial(transformer)
+    close(called(transformer, inputs), wanted)
+    assert attention.schedule.layers == 1
+
+
+@every_model
+@pytest.mark.parametrize("missing", ["hidden_states", "timestep", "encoder_hidden_states"])
+def test_the_transformer_says_what_is_missing(name: str, missing: str) -> None:
+    small = SMALL[name]
+    transformer = small.build()
+    apply_radial(transformer, size=small.size)
+    inputs = {key: value for key, value in small.inputs(9.0).items() if key != missing}
+    with pytest.raises(TypeError, match=missing):
+        called(transformer, inputs)
+
+
+def test_types_that_no_kernel_computes_are_known_early() -> None:
+    with pytest.raises(BackendError, match="computes float16, bfloat16 and float32, got float64"):
+        apply_radial(wan().double(), size="64x48x17", backend="triton")
+
+
 def test_an_old_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffusers.__version__", "0.35.2.dev0")
     with pytest.raises(IntegrationError, match="needs diffusers 0.36 or later, got 0.35.2"):

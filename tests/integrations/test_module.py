@@ -18,7 +18,7 @@ from radialbench.integrations.module import RadialAttention, radial_attention
 from radialbench.integrations.prepared import Shape
 from radialbench.kernels import tuned
 from radialbench.maskgen.grid import Segment
-from radialbench.maskgen.language.spec import HeadPlan
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.library import parse_head_plan, parse_mask
 from radialbench.records.problem import KernelConfig
 from tests.integrations.raster import raster_mask
@@ -113,6 +113,33 @@ def test_masks_by_head(backend: str | None) -> None:
     close(radial_attention(*qkv, JOINT, plan, backend=backend), definition(qkv, mask))
 
 
+@every_backend
+@pytest.mark.parametrize("kv_heads", [3, 1])
+@pytest.mark.parametrize(
+    "masks",
+    [
+        ("svg_spatial", "svg_temporal", "svg_temporal"),
+        ("svg_temporal", "radial", "sta"),
+        ("svg_temporal", "svg_temporal", "svg_temporal"),
+    ],
+)
+def test_heads_of_a_layer_have_token_orders_of_their_own(
+    masks: tuple[str, ...], kv_heads: int, backend: str | None
+) -> None:
+    q, k, v = inputs(JOINT)
+    k, v = k[:, :kv_heads], v[:, :kv_heads]
+    copies = q, k.expand(-1, 3, -1, -1), v.expand(-1, 3, -1, -1)
+    sizes = {"sta": MASKS["sta"]}
+    entries = {str(n): {"name": m, "params": sizes.get(m, {})} for n, m in enumerate(masks)}
+    plan = parse_head_plan({"name": "p", "heads": entries})
+    mask = np.stack([raster_mask(load_mask(m, **sizes.get(m, {})), JOINT) for m in masks])
+    keys = np.arange(JOINT.seq_len) < 60 + np.array([5, 0])[:, None]
+    text_len = torch.tensor([5, 0])
+    out = radial_attention(q, k, v, JOINT, plan, text_len=text_len, backend=backend)
+    close(out, definition(copies, mask & keys[:, None, None, :]))
+    assert out.transpose(1, 2).is_contiguous()
+
+
 def test_a_file_is_a_mask_or_a_head_plan(tmp_path: Path) -> None:
     path = tmp_path / "near.yaml"
     path.write_text("name: near\nmask: dt < near\nparams: {near: {type: int, default: 2}}\n")
@@ -151,6 +178,17 @@ def test_compiled_whole(name: str, backend: str | None) -> None:
         got = compiled(*qkv, text_len=text_len)
         torch.testing.assert_close(got, attention(*qkv, text_len=text_len), rtol=0, atol=1e-5)
     assert counted.frame_count == 2
+
+
+@every_backend
+def test_compiled_with_heads_of_two_token_orders(backend: str | None) -> None:
+    qkv, heads = inputs(JOINT), plan("svg_spatial", "svg_temporal", "svg_temporal")
+    attention = RadialAttention(JOINT, heads, backend=backend)
+    wanted = attention(*qkv)
+    torch._dynamo.reset()
+    compiled = torch.compile(attention, fullgraph=True, backend=(counted := CompileCounter()))
+    torch.testing.assert_close(compiled(*qkv), wanted, rtol=0, atol=1e-5)
+    assert counted.frame_count == 1
 
 
 def test_compiled_before_anything_is_ready() -> None:
@@ -206,8 +244,6 @@ def test_what_does_not_go_together() -> None:
         RadialAttention(grid)(*inputs(grid), text_len=torch.tensor([1, 2]))
     with pytest.raises(BackendError, match="head plan p has masks for 2 heads, the model has 3"):
         RadialAttention(GRID, plan("radial", "dense"))(*inputs(GRID))
-    with pytest.raises(BackendError, match="p has raster and space_major"):
-        RadialAttention(GRID, plan("radial", "dense", "svg_temporal"))(*inputs(GRID))
     with pytest.raises(BackendError, match="the hopper kernel cannot run this: .* got 'cpu'"):
         RadialAttention(GRID, backend="hopper")(*inputs(GRID, torch.float16))
 

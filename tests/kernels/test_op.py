@@ -15,14 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
+from radialbench.integrations.module import RadialAttention
 from radialbench.kernels import op
+from radialbench.kernels.backends import load_backend
 from radialbench.kernels.device_table import upload
 from radialbench.kernels.measure.accuracy import compare, expected
-from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.kernels.op import block_sparse_attention, device_table, forget_plans
 from radialbench.kernels.triton.launch import PREPARE, prepare_triton
 from radialbench.maskgen.library import parse_mask
 from radialbench.records.problem import KernelConfig
-from tests.kernels.tables import mixed_mask, rows_of, table_of
+from tests.kernels.tables import mixed_mask, problem_of, rows_of, table_of
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -434,6 +436,32 @@ def test_what_does_not_fit_is_refused() -> None:
             block_sparse_attention(q, k, v, table, sm_scale=scale)
     with pytest.raises(BackendError, match=r"the hopper kernel cannot run this: block_m is 128"):
         block_sparse_attention(q, k, v, table, backend="hopper")
+
+
+@pytest.mark.parametrize(
+    ("interpret", "dtype", "reason"),
+    [
+        ("1", torch.bfloat16, "bfloat16 products are wrong in Triton's interpreter; use float16"),
+        ("0", torch.float32, "runs on a GPU only, got device 'cpu'"),
+        ("", torch.float32, "runs on a GPU only, got device 'cpu'"),
+    ],
+)
+def test_what_does_not_run_on_a_cpu(
+    interpret: str, dtype: torch.dtype, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator, the backend of suites and the module have one rule."""
+    monkeypatch.setenv("TRITON_INTERPRET", interpret)
+    forget_plans()
+    grid = TokenGrid(1, 5, 10)
+    table = compile_mask(load_mask("dense"), grid, 16, 16)
+    q, k, v = (torch.ones(1, 2, 50, 16, dtype=dtype) for _ in range(3))
+    with pytest.raises(BackendError, match=f"the triton kernel cannot run this: {reason}"):
+        block_sparse_attention(q, k, v, table)
+    with pytest.raises(BackendError, match=f"the triton kernel cannot run this: {reason}"):
+        RadialAttention(grid, "dense", backend="triton")(q, k, v)
+    problem = problem_of(table, dtype=str(dtype).removeprefix("torch."))
+    assert load_backend("triton").unsupported_reasons(problem, "cpu") == [reason]
+    forget_plans()
 
 
 @pytest.mark.gpu

@@ -18,20 +18,21 @@ import json, sys
 import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.triton import precompile
-from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.library import load_mask, parse_head_plan
 from radialbench.records.problem import KernelConfig, Problem
 from tests.kernels.tables import rows_of
 
 def made(case):
-    mask, grid = load_mask(case["mask"]), TokenGrid(*case["grid"])
+    heads, grid = case["plan"], TokenGrid(*case["grid"])
+    mask = parse_head_plan({"name": "p", "heads": heads}) if heads else load_mask(case["mask"])
     config = KernelConfig(**case["config"])
     problem = Problem(
         *(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"]),
         kv_heads=case["kv_heads"],
     )
-    table = compile_mask(mask, grid, config.block_m, config.block_n)
+    table = compile_any(mask, grid, config.block_m, config.block_n)
     return problem, rows_of(table, 1, case["q_len"]) if case["q_len"] else table, config
 """
 
@@ -58,7 +59,7 @@ def listen(*, src, cache_hit, **rest):
 
 triton.knobs.compilation.listener = listen
 triton.runtime.driver.set_active(precompile._simulated_gpu(90))
-op.target_of = lambda device: Target(str(device), 90)
+op.target_of = lambda device: Target("cuda", 90)
 for case in reversed(json.loads(sys.argv[1])):
     problem, table, config = made(case)
     keys = problem.key_heads, table.k_len
@@ -73,7 +74,7 @@ for case in reversed(json.loads(sys.argv[1])):
 def case(backend: str, config: KernelConfig, **fields: object) -> dict[str, Any]:
     plain: dict[str, object] = {
         "mask": "radial", "grid": (4, 8, 12), "heads": 3, "kv_heads": None, "q_len": None,
-        "head_dim": 64, "dtype": "bfloat16", "arch": 90,
+        "head_dim": 64, "dtype": "bfloat16", "arch": 90, "plan": None,
     }  # fmt: skip
     return {"backend": backend, "config": asdict(config), **plain, **fields}
 
@@ -104,6 +105,8 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
         case("triton", SMALL, heads=6, kv_heads=2),
         case("hopper", KernelConfig(128, 64, num_stages=2)),
         case("hopper", KernelConfig(128, 64, num_stages=2), heads=6, kv_heads=2),
+        case("triton", SMALL, plan={"0,2": "svg_spatial", "1": "svg_temporal"}),
+        case("hopper", KernelConfig(128, 64, num_stages=2), plan={"0,2": "radial", "1": "dense"}),
         case("triton", SMALL, q_len=100),
         case("hopper", KernelConfig(128, 64, num_stages=2), q_len=200),
     ]
@@ -111,7 +114,7 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
     assert len({code for code, *_ in built}) == len(cases)
     assert all(0 < registers <= 255 and shared > 0 for _, registers, _, shared in built)
     portable, hopper = "block_sparse_fwd", "block_sparse_fwd_hopper"
-    kernels = [hopper, portable, *[hopper] * 2, *[portable] * 5]
+    kernels = [*[hopper, portable] * 2, *[hopper] * 2, *[portable] * 5]
     assert ran(LATER, cases, tmp_path) == [[kernel, True] for kernel in kernels]
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -73,7 +74,8 @@ def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
         case "Keys of a matrix:":
             return example | ({"backends": None} if "measure" in example else {})
         case "A mask is ":
-            return {"masks": [{"name": "radial"} | example]}
+            name = "radial_or_table" if "tables" in example else "radial"
+            return {"masks": [{"name": name} | example]}
         case "A backend is ":
             return {"backends": [{"name": "cpu"} | example]}
         case "A rule of `exclude` ":
@@ -101,7 +103,11 @@ def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
         for example in rows(opening).values()
     ],
 )
-def test_examples_of_keys_are_read(opening: str, example: str) -> None:
+def test_examples_of_keys_are_read(
+    opening: str, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "blocks.npy", np.eye(2, dtype=np.bool_))
+    monkeypatch.chdir(tmp_path)
     fields = fitted(opening, yaml.safe_load(example))
     assert small.matrix(**fields)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from radialbench.errors import SuiteError
@@ -113,7 +114,15 @@ def model(**fields: object) -> Change:
         ),
         (
             entry(masks=["radial_or_table"]),
-            "radial_or_table asks for a table, 'selected', when it is",
+            "radial_or_table needs the table 'selected': give its file beside the name, as",
+        ),
+        (
+            entry(masks=[{"name": "radial_or_table", "tables": {"selected": "missing.npy"}}]),
+            "cases[0].masks[0]: cannot read table 'selected': missing.npy: No such file",
+        ),
+        (
+            entry(masks=[{"name": "radial_or_table", "tables": {"selected": "../a.npy"}}]),
+            "cases[0].masks[0]: a suite uses tables in its own folder, got '../a.npy'",
         ),
         (entry(backends=["cpx"]), ":19:5: cases[0].backends[0]: unknown backend 'cpx'; did you m"),
         (entry(backends=None), ":6:3: cases[0]: attention needs backends, such as [cpu]"),
@@ -266,6 +275,25 @@ def test_masks_are_found_beside_the_suite(tmp_path: Path) -> None:
     (tmp_path / "band.yaml").write_text("name: band\nmask: dt <= 1\n")
     path = small.written(tmp_path, small.text_of(entry(masks=["band.yaml"])))
     assert {case.id.split("/")[0] for case in plan(load_suite(str(path)))} == {"band"}
+
+
+def test_tables_are_found_beside_the_suite_and_swept(tmp_path: Path) -> None:
+    for number in range(2):
+        np.save(tmp_path / f"{number}.npy", np.full((2, 2), number > 0))
+    mask = {"name": "radial_or_table", "params": {"block": 16}}
+    mask |= {"tables": {"selected": ["0.npy", "1.npy"]}}
+    spec = parse_suite(small.text_of(entry(masks=[mask])), folder=tmp_path)
+    choices = [choice for one in spec.cases[0].masks for choice in one.choices()]
+    names = [
+        "radial_or_table(block=16, selected=0.npy)",
+        "radial_or_table(block=16, selected=1.npy)",
+    ]
+    assert [choice.id for choice in choices] == names
+    assert len({choice.spec.fingerprint for choice in choices}) == 2
+    mask |= {"label": "mine"}
+    spec = parse_suite(small.text_of(entry(masks=[mask])), folder=tmp_path)
+    choices = [choice for one in spec.cases[0].masks for choice in one.choices()]
+    assert [choice.id for choice in choices] == ["mine(selected=0.npy)", "mine(selected=1.npy)"]
 
 
 def protocol(suite: dict[str, float], own: dict[str, float]) -> Protocol:

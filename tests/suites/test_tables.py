@@ -16,7 +16,7 @@ def test_a_shared_table_is_read_where_it_was_left(
 ) -> None:
     case = small.case(masks=["radial"])
     left = shared_table(tmp_path, case.mask, case.grid, case.config)
-    monkeypatch.setattr(resources, "compile_mask", lambda *given: pytest.fail("compiled again"))
+    monkeypatch.setattr(resources, "compile_any", lambda *given: pytest.fail("compiled again"))
     assert shared_table(tmp_path, case.mask, case.grid, case.config) == left
     found, compile_ms = Tables(tmp_path).table(case.mask, case.grid, case.config)
     assert found == left

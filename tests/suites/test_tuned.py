@@ -9,6 +9,7 @@ from radialbench.errors import RecordError, SuiteError
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import VARIABLE
 from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, append, merge, read
@@ -98,6 +99,7 @@ def test_a_run_takes_it_compiles_for_its_blocks_and_says_so(
     cases = plan(OPEN, ["radial"])
     for case, record, source in zip(cases, outcome.records, ("tuned", "transferred"), strict=True):
         assert (record.case, record.config, record.config_source) == (case.id, BEST, source)
+        assert isinstance(case.mask, MaskSpec)
         table = compile_mask(case.mask, case.grid, BEST.block_m, BEST.block_n)
         assert record.table is not None
         assert (record.table.full, record.table.partial) == (table.full.nnz, table.partial.nnz)

@@ -1,8 +1,10 @@
 """Backend: a way to compute attention on a block table, ours or another library's."""
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from radialbench.errors import BackendError, load_plugin
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +20,9 @@ Run: TypeAlias = "Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]"
 q and out are [batch, heads, q_len, head_dim], k and v [batch, kv_heads, k_len, head_dim], in the
 table's order and of one dtype; lse is float32 [batch, heads, q_len], the natural logarithm of the
 sum of exponentials. Query head h attends to the keys of head h // (heads / kv_heads). A query
-without keys gets zeros and -inf.
+without keys gets zeros and -inf. nan and infinities in k reach exactly the rows that attend to
+their key; those in v may reach, in their channel, all rows of a query block that has their key in a
+partial block.
 """
 
 BACKENDS: dict[str, str] = {
@@ -35,6 +39,9 @@ BACKENDS: dict[str, str] = {
     "hopper": "radialbench.kernels.backends.triton:Hopper",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
+    "topk_cpu": "radialbench.kernels.backends.topk:TopkCpu",
+    "topk_hopper": "radialbench.kernels.backends.topk:TopkHopper",
+    "topk_triton": "radialbench.kernels.backends.topk:TopkTriton",
     "triton": "radialbench.kernels.backends.triton:Triton",
 }
 """Class of each backend; its module is imported when it is loaded."""
@@ -74,3 +81,69 @@ def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend
     """
     backend: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
     return backend
+
+
+@runtime_checkable
+class TakesHeads(Protocol):
+    """A backend that computes heads with different tables in one launch."""
+
+    def plan_heads(self, problem: "Problem", table: AnyTable, config: "KernelConfig") -> Run:
+        """Prepare as `Backend.plan`, for the tables of heads."""
+        ...
+
+
+def plan_table(
+    backend: Backend, problem: "Problem", table: AnyTable, config: "KernelConfig"
+) -> Run:
+    """Plan a backend for a table, or for the tables of heads.
+
+    A backend that takes one table for all heads is launched once for each group of heads, on a copy
+    of the group's heads where they are no neighbours; both are part of the call.
+
+    Raises:
+        BackendError: As `Backend.plan`, or the tables are for another number of heads.
+    """
+    if not isinstance(table, HeadTables):
+        return backend.plan(problem, table, config)
+    if table.heads != problem.heads:
+        raise BackendError(f"the tables are for {table.heads} heads, q has {problem.heads}")
+    if isinstance(backend, TakesHeads):
+        return backend.plan_heads(problem, table, config)
+    return _by_group(backend, problem, table, config)
+
+
+def _by_group(
+    backend: Backend, problem: "Problem", table: HeadTables, config: "KernelConfig"
+) -> Run:
+    shared = problem.heads // problem.key_heads
+    groups: list[tuple[slice | list[int], slice | list[int], Run]] = []
+    for number, one in enumerate(table.tables):
+        heads = [head for head, group in enumerate(table.group_of_head) if group == number]
+        if not heads:
+            continue
+        part = replace(problem, heads=len(heads), kv_heads=None)
+        planned = backend.plan(part, one, config)
+        groups.append((_compact(heads), _compact([head // shared for head in heads]), planned))
+
+    def run(q: "Tensor", k: "Tensor", v: "Tensor") -> "tuple[Tensor, Tensor]":
+        out, lse = q.new_empty(q.shape), q.new_empty(q.shape[:3]).float()
+        for heads, key_heads, attend in groups:
+            out[:, heads], lse[:, heads] = attend(q[:, heads], k[:, key_heads], v[:, key_heads])
+        return out, lse
+
+    return run
+
+
+def _compact(heads: list[int]) -> slice | list[int]:
+    """Return neighbours as a slice, which copies nothing."""
+    neighbours = heads == list(range(heads[0], heads[0] + len(heads)))
+    return slice(heads[0], heads[0] + len(heads)) if neighbours else heads
+
+
+@runtime_checkable
+class Selects(Protocol):
+    """A planned call that chooses its blocks from q and k, and so does not compute its table."""
+
+    def selected(self, q: "Tensor", k: "Tensor") -> HeadTables:
+        """Return the tables of a call, which define its result."""
+        ...

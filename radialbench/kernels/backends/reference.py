@@ -75,13 +75,23 @@ def attend(
         sm_scale: Factor of q·k.
 
     Returns:
-        out [rows, head_dim] and lse [rows], float64. A row without keys: zeros and -inf.
+        out [rows, head_dim] and lse [rows], float64. A row without keys: zeros and -inf. nan and
+        infinities reach exactly the rows that attend to their key.
     """
     scores = (q.double() @ k.T).mul_(sm_scale).masked_fill_(masked, -math.inf)
     lse = scores.logsumexp(dim=1)
     # A row without keys has lse -inf; with 0 instead, exp(-inf - 0) = 0 for every key.
     scores.sub_(lse.masked_fill(lse == -math.inf, 0.0)[:, None]).exp_()
-    return scores @ v, lse
+    if v.isfinite().all():
+        return scores @ v, lse
+    # A weight of 0 times nan is nan: what is not finite is counted apart, where it attends.
+    out = scores @ v.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    attends = (~masked).double()
+    nan, above, below = (
+        attends @ x.double() > 0 for x in (v.isnan(), v == math.inf, v == -math.inf)
+    )
+    out = out.masked_fill(above, math.inf).masked_fill(below, -math.inf)
+    return out.masked_fill(nan | (above & below), math.nan), lse
 
 
 def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,7 +1,5 @@
 """Our own kernels: Triton, which runs wherever Triton does, and Hopper, in Gluon."""
 
-import os
-
 import torch
 from torch import Tensor
 
@@ -15,9 +13,9 @@ from radialbench.kernels.checks import (
     hopper_needs,
     package_reasons,
 )
-from radialbench.kernels.device_table import upload
-from radialbench.kernels.op import block_sparse_attention
-from radialbench.kernels.select import config_reasons, kernel_reasons
+from radialbench.kernels.op import block_sparse_attention, device_table
+from radialbench.kernels.select import config_reasons, is_interpreted, kernel_reasons
+from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
@@ -33,11 +31,15 @@ class Hopper:
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Upload the table."""
+        return self.plan_heads(problem, table, config)
+
+    def plan_heads(self, problem: Problem, table: AnyTable, config: KernelConfig) -> Run:
+        """Upload a table, or those of the heads, which run in one launch."""
         device = self._device()
         reasons = self._reasons(problem, device, (config.block_m, config.block_n))
         reasons += config_reasons(self.name, config, problem.head_dim)
         check_plan(self.name, reasons, problem, table, config)
-        uploaded = upload([table], device)
+        uploaded = device_table(table, device)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, table, q, k, v)
@@ -78,25 +80,17 @@ class Triton(Hopper):
     def needs(self) -> str:
         """Describe what is needed."""
         here = "one is here" if torch.cuda.is_available() else "none is here"
-        if _interpreted():
+        if is_interpreted():
             here = "not needed: runs in the interpreter"
         return f"torch {torch.__version__}, {describe('triton')} and a GPU; {here}"
 
     def _device(self) -> str:
-        return "cpu" if _interpreted() else "cuda"
+        return "cpu" if is_interpreted() else "cuda"
 
     def _reasons(self, problem: Problem, device: str, blocks: tuple[int, int]) -> list[str]:
         reasons = super()._reasons(problem, device, blocks) + package_reasons("triton")
-        if device == "cpu" and not _interpreted():
-            reasons.append("runs on a GPU only, got device 'cpu'")
-        if device == "cuda" and _interpreted():
+        if device == "cuda" and is_interpreted():
             reasons.append("TRITON_INTERPRET is set, which runs on the CPU only, got 'cuda'")
         elif device == "cuda" and not torch.cuda.is_available():
             reasons.append("PyTorch finds no GPU on this machine")
-        if _interpreted() and problem.dtype == "bfloat16":
-            reasons.append("bfloat16 products are wrong in Triton's interpreter; use float16")
         return reasons
-
-
-def _interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from radialbench.kernels.backends.reference import attend, masked_chunks
 from radialbench.kernels.checks import DTYPES
+from radialbench.maskgen.head_tables import AnyTable, tables_by_head
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Accuracy
 from radialbench.records.problem import Problem
@@ -60,7 +61,7 @@ class Expected:
 
 
 def expected(
-    inputs: Inputs, *, table: BlockTable, sm_scale: float, rows: int = 1024, seed: int = 0
+    inputs: Inputs, *, table: AnyTable, sm_scale: float, rows: int = 1024, seed: int = 0
 ) -> Expected:
     """Compute masked attention in float64, for a sample of the rows.
 
@@ -79,8 +80,8 @@ def expected(
     probability, 1/keys, and fails; in 16 bits one pair of very many is below the output's rounding.
 
     Args:
-        inputs: q, k and v, in the table's order.
-        table: The mask.
+        inputs: q, k and v, each head in the order of its table.
+        table: The mask, or those of the heads.
         sm_scale: Factor of q·k.
         rows: Least number of rows, over all heads together; all, if a head has up to four times its
             share. Every head has a sample of its own.
@@ -90,14 +91,16 @@ def expected(
     batch, heads = q.shape[:2]
     heads_per_kv = heads // k.shape[1]
     share = max(-(-rows // (batch * heads)), _LEAST_ROWS_OF_A_HEAD)
+    tables = tables_by_head(table, heads)
     exact = Expected({}, {}, {}, 0.0)
     tolerance = 0.0
     for number, head in enumerate(np.ndindex(batch, heads)):
-        queries = sample_rows(table, share, seed=seed + number)
+        own = tables[head[1]]
+        queries = sample_rows(own, share, seed=seed + number)
         kv_head = head[0], head[1] // heads_per_kv
         keys, values = k[kv_head].double(), v[kv_head].double()
         outs, lses = [], []
-        for part, masked in masked_chunks(table, queries, device=q.device):
+        for part, masked in masked_chunks(own, queries, device=q.device):
             row = q[head][part]
             out, lse = attend(row, keys, values, masked, sm_scale=sm_scale)
             allowed = _tolerance(row, k[kv_head], v[kv_head], masked, out, sm_scale=sm_scale)

@@ -20,6 +20,7 @@ from radialbench.errors import SpecError
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.rules import Contents
 from radialbench.maskgen.compiler.rules import contents as on_cpu
+from radialbench.maskgen.language.evaluate import bound
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr
 
 Int64 = NDArray[np.int64]
@@ -79,16 +80,12 @@ def _floor_divide(a, b):  # type: ignore[no-untyped-def]
 SOURCE = """
 @triton.jit
 def kernel(
-    out, hashes, weights, rows, columns, q_start, q_stop, k_start, k_stop, {arguments}
+    out, hashes, weights, pairs, q_start, q_stop, k_start, k_stop, {arguments}
     STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, SIZE_K: tl.constexpr, WORDS: tl.constexpr,
     PART: tl.constexpr, BITS: tl.constexpr,
 ):
-    if BITS:
-        row = tl.load(rows + tl.program_id(0))
-        column = tl.load(columns + tl.program_id(0))
-    else:
-        row = tl.program_id(0) // STRIDE
-        column = tl.program_id(0) % STRIDE
+    pair = tl.load(pairs + tl.program_id(0))
+    row, column = pair // STRIDE, pair % STRIDE
     row_start, row_stop = tl.load(q_start + row), tl.load(q_stop + row)
     key = tl.load(k_start + column) + tl.arange(0, WORDS * 32)[None, :]
     key_stop = tl.load(k_stop + column)
@@ -102,7 +99,7 @@ def kernel(
         inside = (row_start + place < row_stop) & in_keys
         query = tl.minimum(row_start + place, row_stop - 1)
 {queries}
-        truth = (({rule}) != 0) & inside
+        truth = ({rule}) & inside
         if BITS:
             bits = tl.reshape(truth.to(tl.int32), [PART, WORDS, 32])
             words = tl.sum(bits << tl.arange(0, 32)[None, None, :], axis=2)
@@ -141,7 +138,7 @@ def contents(
 
 class _Launch:
     def __init__(self, rule: Expr, known: Coordinates, device: str) -> None:
-        self.device = device
+        self.rule, self.known, self.device = rule, known, device
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = max(1, triton.next_power_of_2(-(-self.k.size // 32)))
         writer = _Writer(known)
@@ -156,21 +153,18 @@ class _Launch:
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def launch(
-        self, out: torch.Tensor, pairs: int, rows: torch.Tensor, columns: torch.Tensor, bits: bool
-    ) -> torch.Tensor:
-        """Launch for some pairs: store their bits and return the hashes, or store their counts."""
-        hashes = torch.empty(pairs if bits else 1, dtype=torch.int64, device=self.device)
+    def launch(self, pairs: torch.Tensor, out: torch.Tensor, *, bits: bool) -> torch.Tensor:
+        """Store the bits of pairs and return the bits' hashes, or store the pairs' counts."""
+        hashes = torch.empty(len(pairs) if bits else 1, dtype=torch.int64, device=self.device)
         size = self.q.size * self.words
         weights = torch.arange(1, size + 1, dtype=torch.int64, device=self.device)
         weights = (weights * 0x1E3779B97F4A7C15) ^ (weights << 17)
-        if pairs:
-            self.kernel[(pairs,)](
+        if len(pairs):
+            self.kernel[(len(pairs),)](
                 out,
                 hashes,
                 weights | 1,
-                rows,
-                columns,
+                pairs,
                 *self.sides,
                 *self.arrays,
                 STRIDE=len(self.k),
@@ -183,14 +177,35 @@ class _Launch:
             )
         return hashes
 
+    def members(self, chosen: NDArray[np.bool_]) -> torch.Tensor:
+        """Return the pairs of pieces, row · columns + column, of chosen pairs of groups."""
+        (q, q_count), (k, k_count) = (
+            (self.tensor(groups.pointer), self.tensor(groups.count))
+            for groups in (self.q.groups, self.k.groups)
+        )
+        a, b = (self.tensor(index) for index in np.nonzero(chosen))
+        counts = q_count[a] * k_count[b]
+        owner = torch.repeat_interleave(counts)
+        place = torch.arange(len(owner), device=self.device) - (counts.cumsum(0) - counts)[owner]
+        a, b = a[owner], b[owner]
+        rows, columns = q[a] + place // k_count[b], k[b] + place % k_count[b]
+        return rows * len(self.k) + columns
+
     def contents(self) -> Contents:
-        counts = torch.empty(len(self.q) * len(self.k), dtype=torch.int32, device=self.device)
-        none = torch.zeros(1, dtype=torch.int32, device=self.device)
-        self.launch(counts, len(counts), none, none, False)
-        lengths = (self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k))
-        areas = torch.outer(*lengths).ravel()
-        full = torch.nonzero(counts == areas).ravel()
-        partial = torch.nonzero((counts > 0) & (counts < areas)).ravel()
+        q_groups, k_groups = self.q.groups, self.k.groups
+        every = np.arange(len(q_groups))[:, None], np.arange(len(k_groups))[None, :]
+        boxes = self.known.bounds(self.rule.names(), *every, q_groups, k_groups)
+        low, high = (
+            np.broadcast_to(side, (len(q_groups), len(k_groups))) > 0
+            for side in bound(self.rule, boxes)
+        )
+        pairs = self.members(high & ~low)
+        counts = torch.empty(len(pairs), dtype=torch.int32, device=self.device)
+        self.launch(pairs, counts, bits=False)
+        rows, columns = (self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k))
+        areas = rows[pairs // len(self.k)] * columns[pairs % len(self.k)]
+        full = torch.cat([pairs[counts == areas], self.members(low)])
+        partial = pairs[(counts > 0) & (counts < areas)]
         rectangle, content = self.rectangles(full)
         stored, contents = [rectangle], [content]
         count = len(rectangle)
@@ -210,8 +225,7 @@ class _Launch:
         """Evaluate partial pairs; return their distinct bits, and each pair's place among them."""
         shape = (len(pairs), self.q.size, self.words)
         bits = torch.empty(shape, dtype=torch.int32, device=self.device)
-        rows, columns = (pairs // len(self.k)).int(), (pairs % len(self.k)).int()
-        hashes = self.launch(bits, len(pairs), rows, columns, True)
+        hashes = self.launch(pairs, bits, bits=True)
         some, kind = torch.unique(hashes, return_inverse=True)
         places = torch.arange(len(pairs), device=self.device)
         first = torch.full_like(some, len(pairs)).scatter_reduce(0, kind, places, "amin")
@@ -241,7 +255,8 @@ class _Writer:
         self.known = known
         self.arrays: list[NDArray[Any]] = []
         self.lines: dict[str, list[str]] = {"q": [], "k": []}
-        self.parts: dict[str, str] = {}
+        self.parts: dict[str, tuple[str, bool]] = {}
+        self.places: dict[str, str] = {}
 
     def source(self, rule: Expr) -> str:
         """Return the source of the kernel; its arguments are `arrays` in order."""
@@ -259,13 +274,13 @@ class _Writer:
             arguments="".join(f"a{place}, " for place in range(len(self.arrays))),
             keys="\n".join(" " * 4 + line for line in lines["k"]),
             queries="\n".join(" " * 8 + line for line in lines["q"] + steps),
-            rule=texts[rule][0],
+            rule=texts[rule][0] if texts[rule][1] else f"{texts[rule][0]} != 0",
         )
 
     def written(self, node: Expr, args: list[tuple[str, bool]]) -> tuple[str, bool]:
         """Return a node as text, and whether it is a truth value of Triton's."""
         if node.op == "name":
-            return self.name(str(node.value)), False
+            return self.name(str(node.value))
         if node.op in ("number", "truth"):
             return f"tl.full((1, 1), {float(node.value or 0)!r}, tl.float64)", False
         truths = {"and": 2, "or": 2, "not": 1, "where": 1}.get(node.op, 0)
@@ -278,44 +293,52 @@ class _Writer:
             texts.append(text)
         return OPERATIONS[node.op].format(*texts), node.op in (*COMPARISONS, "and", "or", "not")
 
-    def name(self, word: str) -> str:
-        if word in self.parts:
-            return self.parts[word]
+    def name(self, word: str) -> tuple[str, bool]:
+        """Return the name that holds a coordinate, and whether it is a truth value of Triton's."""
+        if word not in self.parts:
+            self.parts[word] = self.coordinate(word)
+        return self.parts[word]
+
+    def coordinate(self, word: str) -> tuple[str, bool]:
+        if word[0] in "qk":
+            return self.loaded(word[0], self.known.values(word, word[0]), None)
         if word in self.known.matrices:
             matrix = self.known.matrices[word]
             at = matrix.coordinates(self.known.sides["q"], self.known.sides["k"])
             assert at["q"].q is not None and at["k"].k is not None
-            query = self.along("q", at["q"].q * matrix.blocks.shape[1])
-            key = self.along("k", at["k"].k)
-            text = f"tl.load({self.array(matrix.blocks.astype(np.float64))} + {query} + {key})"
-        elif word[0] == "q":
-            text = self.along("q", self.known.values(word, "q"))
-        elif word[0] == "k":
-            text = self.along("k", self.known.values(word, "k"))
-        else:
-            part = self.known[word]
-            assert part.q is not None and part.k is not None
-            if part.axis not in self.parts and part.axis + " place" not in self.parts:
-                query, key = self.along("q", part.q), self.along("k", part.k)
-                self.parts[part.axis + " place"] = f"({query} + {key})"
-            place = self.parts[part.axis + " place"]
-            text = f"tl.load({self.array(part.values)} + {place})"
-        if word[0] in "r#":
-            self.lines["q"].append(f"r{len(self.lines['q'])} = {text}")
-            text = self.lines["q"][-1].partition(" = ")[0]
-        self.parts[word] = text
-        return text
+            query, _ = self.loaded("q", at["q"].q * matrix.blocks.shape[1], None)
+            key, _ = self.loaded("k", at["k"].k, None)
+            return self.loaded("q", matrix.blocks.ravel(), f"{query} + {key}")
+        part = self.known[word]
+        assert part.q is not None and part.k is not None
+        if part.axis not in self.places:
+            query, _ = self.loaded("q", part.q, None)
+            key, _ = self.loaded("k", part.k, None)
+            self.places[part.axis] = f"({query} + {key})"
+        place = self.places[part.axis]
+        if word == part.axis:
+            return f"({int(part.values[0])} - {place}).to(tl.float64)", False
+        return self.loaded("q", part.values, place)
 
-    def array(self, values: NDArray[Any]) -> str:
-        self.arrays.append(values)
-        return f"a{len(self.arrays) - 1}"
+    def loaded(self, side: str, values: NDArray[Any], place: str | None) -> tuple[str, bool]:
+        """Load values for the tokens of a side, or from a place for pairs.
 
-    def along(self, side: str, values: NDArray[Any]) -> str:
-        """Load values by position on a side; return the name that holds them."""
+        Returns:
+            The name that holds them, and whether it is a truth value. Numbers are float64; indices
+            of tables, which are given as whole numbers, are int32.
+        """
         word = f"{side}{len(self.arrays)}"
-        position = "query" if side == "q" else "key"
-        self.lines[side].append(f"{word} = tl.load({self.array(values)} + {position})")
-        return word
+        text = f"tl.load(a{len(self.arrays)} + {place or ('query' if side == 'q' else 'key')})"
+        truth = False
+        if values.dtype.kind == "i":
+            values = values.astype(np.int32)
+        elif np.isin(values, (0, 1)).all():
+            values, text, truth = values.astype(np.int8), f"{text} != 0", True
+        elif (np.abs(values) < 2**31).all() and (values == np.floor(values)).all():
+            values, text = values.astype(np.int32), f"{text}.to(tl.float64)"
+        self.arrays.append(values)
+        self.lines[side].append(f"{word} = {text}")
+        return word, truth
 
 
 @lru_cache(maxsize=64)

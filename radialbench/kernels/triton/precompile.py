@@ -14,7 +14,7 @@ from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.device_table import DeviceTable
 from radialbench.kernels.triton.compile import resource_usage
 from radialbench.kernels.triton.launch import PREPARE, layout_of
-from radialbench.maskgen.table import BlockTable
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.records.problem import KernelConfig, Problem
 
 
@@ -37,7 +37,7 @@ class Built:
 
 
 def precompile(
-    backend: str, problem: Problem, table: BlockTable, config: KernelConfig, *, arch: int
+    backend: str, problem: Problem, table: AnyTable, config: KernelConfig, *, arch: int
 ) -> Built:
     """Compile what one of our kernels needs to run a problem, into Triton's cache on the disk.
 
@@ -143,24 +143,27 @@ def _simulated_gpu(arch: int) -> _SimulatedGpu:
     return _SimulatedGpu(arch)
 
 
-def _meta_table(table: BlockTable) -> DeviceTable:
+def _meta_table(table: AnyTable) -> DeviceTable:
     """Return a table's tensors on the meta device; Triton specializes kernels for empty ones."""
 
     def tensor(*shape: int) -> torch.Tensor:
         return torch.empty(shape, dtype=torch.int32, device="meta")
 
-    full, partial = table.full.nnz, table.partial.nnz
+    parts = table.tables if isinstance(table, HeadTables) else (table,)
+    full = sum(part.full.nnz for part in parts)
+    partial = sum(part.partial.nnz for part in parts)
+    rows, bitmaps = len(parts) * table.rows, sum(len(part.bitmaps) for part in parts)
     return DeviceTable(
         block_m=table.block_m,
         block_n=table.block_n,
         q_len=table.q_len,
         k_len=table.k_len,
-        full_indptr=tensor(table.rows + 1),
+        full_indptr=tensor(rows + 1),
         full_indices=tensor(full),
-        partial_indptr=tensor(table.rows + 1),
+        partial_indptr=tensor(rows + 1),
         partial_indices=tensor(partial),
         bitmap_of=tensor(partial),
-        bitmaps=tensor(1 + len(table.bitmaps), table.block_m, 4),
-        row_order=tensor(1, table.rows),
-        group_of_head=tensor(0),
+        bitmaps=tensor(1 + bitmaps, table.block_m, 4),
+        row_order=tensor(len(parts), table.rows),
+        group_of_head=tensor(table.heads if isinstance(table, HeadTables) else 0),
     )

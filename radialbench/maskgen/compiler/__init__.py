@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.errors import SpecError, load_plugin, unknown
-from radialbench.maskgen.compiler.bind import BoundMask, bind
+from radialbench.errors import SpecError, load_plugin
+from radialbench.maskgen.compiler.bind import bind
 from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_pairs
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
 from radialbench.maskgen.compiler.rules import Contents, contents
 from radialbench.maskgen.compiler.sides import MAX_SIDE, whole_blocks
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, join, name
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.heads import AnyMask, HeadPlan
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import (
     AllOf,
     AnyOf,
@@ -49,7 +51,7 @@ def compile_mask(
     block_m: int = 128,
     block_n: int = 128,
     *,
-    tables: Mapping[str, Bool] | None = None,
+    tables: Mapping[str, Any] | None = None,
     device: str = "cpu",
     progress: Callable[[float], None] | None = None,
 ) -> BlockTable:
@@ -62,8 +64,8 @@ def compile_mask(
         grid: Token layout.
         block_m: Query tokens of a block, 1 to 8,192.
         block_n: Key tokens of a block, 1 to 8,192.
-        tables: Block tables of the mask by name: [blocks, blocks] booleans over the
-            whole sequence in the mask's order, in blocks of the size the mask states.
+        tables: Block tables of the mask by name, beside those that it has; see
+            `MaskSpec.with_tables`.
         device: `cpu`, or `cuda`: the current GPU evaluates all pairs; the table is the same.
         progress: Called now and then with the share that is done; by the CPU only.
 
@@ -76,8 +78,8 @@ def compile_mask(
         if not whole or not 1 <= block <= MAX_SIDE:
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
     _reuse_memory()
-    spec = as_spec(mask)
-    compiler = _Compiler(bind(spec, grid), block_m, block_n, tables or {})
+    spec = as_spec(mask).with_tables(tables or {})
+    compiler = _Compiler(spec, grid, block_m, block_n)
     compiler.evaluate = load_plugin(EVALUATORS, device, kind="device", error=SpecError)
     compiler.progress = progress or compiler.progress
     return compiler.table(spec.identity)
@@ -85,7 +87,7 @@ def compile_mask(
 
 def compile_heads(
     plan: HeadPlan, grid: TokenGrid, block_m: int = 128, block_n: int = 128
-) -> tuple[BlockTable, ...]:
+) -> HeadTables:
     """Compile the table of each group of a plan, in the plan's order; equal masks share one.
 
     Raises:
@@ -99,7 +101,15 @@ def compile_heads(
             except SpecError as error:
                 raise SpecError(f"heads {group.label}: {error}") from None
             tables[group.mask.fingerprint] = table
-    return tuple(tables[group.mask.fingerprint] for group in plan.groups)
+    by_group = tuple(tables[group.mask.fingerprint] for group in plan.groups)
+    return HeadTables(by_group, plan.group_of_head, plan.identity)
+
+
+def compile_any(mask: AnyMask, grid: TokenGrid, block_m: int, block_n: int) -> AnyTable:
+    """Compile a mask, or a head plan; errors as `compile_mask`."""
+    if isinstance(mask, HeadPlan):
+        return compile_heads(mask, grid, block_m, block_n)
+    return compile_mask(mask, grid, block_m, block_n)
 
 
 def _reuse_memory() -> None:
@@ -112,16 +122,14 @@ def _reuse_memory() -> None:
 
 
 class _Compiler:
-    def __init__(
-        self, bound: BoundMask, block_m: int, block_n: int, tables: Mapping[str, Bool]
-    ) -> None:
-        self.bound = bound
-        self.grid = bound.grid
-        self.tables = tables
-        self.at = TokenCoordinates(bound.grid, bound.order)
-        self.first, stop = bound.order.query_range(bound.grid)
+    def __init__(self, spec: MaskSpec, grid: TokenGrid, block_m: int, block_n: int) -> None:
+        self.bound = bind(spec, grid)
+        self.grid = grid
+        self.tables = {table.name: table for table in spec.tables}
+        self.at = TokenCoordinates(grid, self.bound.order)
+        self.first, stop = self.bound.order.query_range(grid)
         self.q = whole_blocks(self.at, block_m, self.first, stop)
-        self.k = whole_blocks(self.at, block_n, 0, bound.grid.seq_len)
+        self.k = whole_blocks(self.at, block_n, 0, grid.seq_len)
         self.evaluate: Evaluate = contents
         self.progress: Callable[[float], None] = lambda share: None
         self.matrices: dict[str, Matrix] = {}
@@ -159,15 +167,13 @@ class _Compiler:
 
     def input_blocks(self, word: str, block: int) -> Bool:
         if word not in self.tables:
-            raise SpecError(unknown("table", word, self.tables) + " Pass it as tables={…}")
-        count = -(-self.grid.seq_len // block)
-        blocks = np.asarray(self.tables[word])
-        if blocks.shape != (count, count) or blocks.dtype != np.bool_:
+            count = -(-self.grid.seq_len // block)
             raise SpecError(
-                f"table {word!r} must be bool [{count}, {count}] (blocks of {block} tokens), "
-                f"got {blocks.dtype} {list(blocks.shape)}"
+                f"needs the table {word!r}, bool [{count}, {count}] (blocks of {block} tokens): "
+                f"give it as tables={{{word!r}: …}} or --table {word}=FILE.npy, in a suite as "
+                "tables beside the name"
             )
-        return blocks
+        return self.tables[word].blocks_for(self.grid.seq_len, block)
 
     def table(self, mask: MaskIdentity) -> BlockTable:
         key, content, bits = self.blocks(self.rule, np.arange(len(self.q)))

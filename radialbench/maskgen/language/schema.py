@@ -29,17 +29,15 @@ from radialbench.maskgen.language.document import (
     named,
 )
 from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.language.heads import HeadGroup, HeadPlan, parse_heads
 from radialbench.maskgen.language.parser import parse
 from radialbench.maskgen.language.spec import (
     DEFAULT_TEXT,
     PAIR,
-    HeadGroup,
-    HeadPlan,
     MaskSpec,
     OrderRule,
     SpecErrorAt,
     at_key,
-    parse_heads,
     parse_pair,
 )
 from radialbench.maskgen.language.tree import (

@@ -1,4 +1,4 @@
-"""MaskSpec, a named mask with its parameters, and HeadPlan, a mask for each group of heads."""
+"""MaskSpec: a named mask with its parameters."""
 
 import hashlib
 import json
@@ -36,14 +36,17 @@ from radialbench.maskgen.language.expressions import (
     short,
     substitute,
 )
+from radialbench.maskgen.language.given import GivenTable
 from radialbench.maskgen.language.parser import check_readable, typecheck
 from radialbench.maskgen.language.tree import (
+    BlockInput,
     MaskNode,
     Param,
     TokenRule,
     block_sizes,
     expressions,
     joined,
+    leaves,
     plain_size,
     to_plain,
     written_out,
@@ -122,6 +125,7 @@ class MaskSpec:
             `own_block` (it attends the block it stands in).
         paper: Where the mask was published.
         about: What it does, and where published code differs.
+        tables: The block tables that were given to it.
         file: Name of the file it was read from; None for a mask of the library, or one made in
             Python. Masks that differ only in this are equal.
 
@@ -140,6 +144,7 @@ class MaskSpec:
     paper: str = ""
     about: str = ""
     pairs: tuple[tuple[str, str, Expr], ...] = ()
+    tables: tuple[GivenTable, ...] = ()
     file: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -171,12 +176,14 @@ class MaskSpec:
     @cached_property
     def identity(self) -> MaskIdentity:
         """The identity that tables and records of the mask store."""
+        changed = (param.name for param in self.params if param.value != param.default)
+        sources = {table.name: table.source for table in self.tables}
         return MaskIdentity(
             name=self.name if self.file is None else PurePath(self.file).stem,
             fingerprint=self.fingerprint,
             definition=self.name,
-            params=self.values,
-            shown=tuple(param.name for param in self.params if param.value != param.default),
+            params=self.values | sources,
+            shown=(*changed, *sources),
             empty_rows=self.empty_rows,
             dense=(written_out(self.mask, self.parts), self.text, self.pairs)
             == (ALL_PAIRS, DEFAULT_TEXT, ()),
@@ -185,7 +192,7 @@ class MaskSpec:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of what the mask means: rules, order and parameter values."""
+        """A short hash of what the mask means: rules, order, parameter values, given tables."""
         order = self.order.map_sizes(lambda side: substitute(side, self.parts))
         meaning = {
             "order": order.to_plain(),
@@ -197,6 +204,8 @@ class MaskSpec:
             meaning["pairs"] = sorted(
                 (q, k, str(substitute(rule, self.parts))) for q, k, rule in self.pairs
             )
+        if self.tables:
+            meaning["tables"] = sorted((table.name, table.digest) for table in self.tables)
         return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=8).hexdigest()
 
     @cached_property
@@ -234,6 +243,35 @@ class MaskSpec:
         if preset not in known:
             raise SpecError(unknown(f"preset of {self.name}", preset, known))
         return self.with_params(**dict(known[preset]))
+
+    @property
+    def permuted(self) -> bool:
+        """Whether its tables have another token order than raster."""
+        return self.order.kind != "raster"
+
+    @property
+    def table_names(self) -> list[str]:
+        """Names of the block tables that the mask needs when it is compiled."""
+        inputs = [leaf for leaf in leaves(self.mask) if isinstance(leaf, BlockInput)]
+        return list(dict.fromkeys(leaf.name for leaf in inputs))
+
+    def with_tables(self, tables: Mapping[str, Any]) -> "MaskSpec":
+        """Copy the mask with block tables given by name, beside those that it has.
+
+        Args:
+            tables: Arrays, or what `read_tables` returns: [blocks, blocks] booleans over the whole
+                sequence in the mask's order, in blocks of the size the mask states.
+
+        Raises:
+            SpecError: The mask has no table of a name.
+        """
+        known = {table.name: table for table in self.tables}
+        for word, table in tables.items():
+            if word not in self.table_names:
+                raise SpecError(unknown(f"table of {self.name}", word, self.table_names))
+            given = isinstance(table, GivenTable)
+            known[word] = table if given else GivenTable.of(word, table)
+        return replace(self, tables=tuple(known.values())) if tables else self
 
     def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
         """Return the parameters, named parts and constants of a grid, by name."""
@@ -440,83 +478,6 @@ def check_segments(tree: Expr, grid: TokenGrid) -> None:
             raise SpecError(unknown("segment", word[1:-1], _names(grid)))
 
 
-MAX_HEADS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class HeadGroup:
-    """Heads that share a mask.
-
-    Attributes:
-        heads: Ascending numbers of the heads, from 0.
-        mask: Their mask.
-    """
-
-    heads: tuple[int, ...]
-    mask: MaskSpec
-
-    @property
-    def label(self) -> str:
-        """The heads as a file writes them, such as `0-11,14`."""
-        runs: list[list[int]] = []
-        for head in self.heads:
-            if runs and runs[-1][1] == head - 1:
-                runs[-1][1] = head
-            else:
-                runs.append([head, head])
-        return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
-
-
-@dataclass(frozen=True, slots=True)
-class HeadPlan:
-    """The mask of each attention head; every head has exactly one.
-
-    Attributes:
-        name: Name for people.
-        groups: Groups of heads, ordered by their first head.
-        paper: Where the plan was published.
-        about: What it does.
-
-    Raises:
-        SpecError: A head has no mask, or two.
-    """
-
-    name: str
-    groups: tuple[HeadGroup, ...]
-    paper: str = ""
-    about: str = ""
-
-    def __post_init__(self) -> None:
-        ordered = tuple(sorted(self.groups, key=lambda group: group.heads[:1]))
-        object.__setattr__(self, "groups", ordered)
-        owners: dict[int, HeadGroup] = {}
-        for group in ordered:
-            if not group.heads or list(group.heads) != sorted(set(group.heads)):
-                raise SpecError(f"heads of a group are ascending numbers, got {group.heads}")
-            for head in group.heads:
-                if head in owners:
-                    raise SpecError(
-                        f"head {head} has two masks, {owners[head].mask.label} (heads "
-                        f"{owners[head].label}) and {group.mask.label} (heads {group.label})"
-                    )
-                owners[head] = group
-        missing = next((head for head in range(len(owners)) if head not in owners), None)
-        if not owners or missing is not None:
-            raise SpecError(f"head {missing or 0} has no mask; heads are counted from 0")
-
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        return sum(len(group.heads) for group in self.groups)
-
-    def to_yaml(self) -> str:
-        """Write the plan as a YAML document that reads back equal; masks are written out."""
-        document: dict[str, Any] = {"name": self.name}
-        document |= {key: getattr(self, key) for key in ("paper", "about") if getattr(self, key)}
-        document["heads"] = {group.label: group.mask.to_mapping() for group in self.groups}
-        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-
-
 def parse_pair(word: str) -> tuple[str, str]:
     """Read the names of two segments, of the query and of the key, such as `video-audio`.
 
@@ -530,23 +491,3 @@ def parse_pair(word: str) -> tuple[str, str]:
             f"{word[:40]!r}"
         )
     return match[1], match[2]
-
-
-def parse_heads(word: str) -> tuple[int, ...]:
-    """Read a list of heads such as `0-11,14`.
-
-    Raises:
-        SpecError: The text is no list of heads.
-    """
-    heads: list[int] = []
-    for part in word.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
-        if not match:
-            raise SpecError(f"heads are numbers and ranges such as '0-11,14', got {word[:40]!r}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not first <= last < MAX_HEADS:
-            raise SpecError(f"a range of heads rises and ends below {MAX_HEADS}, got {part!r}")
-        heads.extend(range(first, last + 1))
-    if len(set(heads)) < len(heads):
-        raise SpecError(f"a head is named twice in {word[:40]!r}")
-    return tuple(sorted(heads))

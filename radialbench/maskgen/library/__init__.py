@@ -1,6 +1,6 @@
 """Masks of the package, one YAML file each, and functions that load masks and head plans."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,9 @@ from radialbench.maskgen.language.document import (
     read_document,
 )
 from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
-from radialbench.maskgen.language.spec import HeadPlan, MaskSpec
+from radialbench.maskgen.language.spec import MaskSpec
 
 FOLDER = Path(__file__).parent
 
@@ -128,32 +129,37 @@ def load_head_plan(path: str | Path) -> HeadPlan:
     Raises:
         SpecError: The file is no head plan; the message has line and column.
     """
-    folder = Path(path).parent
+    plan = read_head_plan(_document(Path(path)), _loader(Path(path).parent), _used)
+    return replace(plan, file=Path(path).name)
+
+
+def parse_head_plan(mapping: Mapping[str, Any], folder: Path | None = None) -> HeadPlan:
+    """Read a head plan from the mapping of its YAML document.
+
+    Args:
+        mapping: The document.
+        folder: Folder of the mask files it names; without one, masks are of the library or inline.
+
+    Raises:
+        SpecError: The mapping is no head plan; the message names the key.
+    """
+    return read_head_plan(_document_of(mapping, "head plan"), _loader(folder), _used)
+
+
+def _loader(folder: Path | None) -> Callable[[str], MaskSpec]:
+    """Return what loads the masks that a head plan names."""
 
     def load(word: str) -> MaskSpec:
         if not _is_path(word):
             return load_mask(word)
+        if folder is None:
+            raise SpecError(f"a plan that is no file has masks of the library only, got {word!r}")
         beside = folder / word
         if not beside.resolve().is_relative_to(folder.resolve()):
             raise SpecError(f"a head plan uses masks in its own folder, got {word!r}")
         return load_mask(beside)
 
-    return read_head_plan(_document(Path(path)), load, _used)
-
-
-def parse_head_plan(mapping: Mapping[str, Any]) -> HeadPlan:
-    """Read a head plan from the mapping of its YAML document.
-
-    Raises:
-        SpecError: The mapping is no head plan; the message names the key.
-    """
-
-    def load(word: str) -> MaskSpec:
-        if _is_path(word):
-            raise SpecError(f"a plan that is no file has masks of the library only, got {word!r}")
-        return load_mask(word)
-
-    return read_head_plan(_document_of(mapping, "head plan"), load, _used)
+    return load
 
 
 def is_head_plan(path: str | Path) -> bool:

@@ -242,7 +242,7 @@ def _compare(
         if gate is None or before is None:
             continue
         if now is None:
-            yield _vanished(new, name, before)
+            yield _vanished(new, name)
         elif before.source != now.source:
             why = "measured in another way in the baseline"
             yield _inconclusive(new.case, name, before, now, why)
@@ -261,13 +261,15 @@ def _compare(
             yield _inconclusive(new.case, name, before, now, why)
 
 
-def _vanished(new: Record, metric: str, before: MetricValue) -> Verdict:
+def _vanished(new: Record, metric: str) -> Verdict:
     """Return the verdict on a metric that only the baseline has."""
-    outcome, why = Outcome.MISSING, "only the baseline has this metric"
     if metric == "energy" and new.telemetry:
         # Calls that waited for something else have no energy of their own.
-        outcome, why = Outcome.INCONCLUSIVE, "the GPU was not busy while its energy was read"
-    return Verdict(new.case, metric, outcome, why, METRICS[metric].shown(before.value))
+        why = "no energy, as the GPU was not busy while it was read"
+        return Verdict(new.case, metric, Outcome.INCONCLUSIVE, why)
+    return Verdict(
+        new.case, metric, Outcome.MISSING, f"only the baseline has {metric} of this case"
+    )
 
 
 def _identical(

@@ -11,6 +11,7 @@ from radialbench.maskgen.language.expressions import Expr, constant
 from radialbench.maskgen.oracle import token_mask
 from tests.maskgen.random_masks import BLOCKS, COMPARISONS, GIVEN, WHOLE, Maker
 
+SIZES = (*BLOCKS, 96, 100, 128, 200, 256)
 SEEDS = st.integers(0, 2**63)
 
 
@@ -21,12 +22,12 @@ def check(mapping: dict[str, Any], grid: TokenGrid, block_m: int, block_n: int) 
     assert not wrong, f"{wrong} pairs differ: {mapping} on {grid}, {block_m}×{block_n}"
 
 
-@settings(GIVEN, max_examples=600)
+@settings(GIVEN, max_examples=1500)
 @given(seed=SEEDS, depth=st.integers(0, 2))
 def test_table_is_the_oracle(seed: int, depth: int) -> None:
     """Random expressions joined by any, all, not and rounding, on ragged grids in any order."""
     make = Maker(seed)
-    check(make.mask(depth), make.grid(), make.pick(BLOCKS), make.pick(BLOCKS))
+    check(make.mask(depth), make.grid(), make.pick(SIZES), make.pick(SIZES))
 
 
 @settings(GIVEN, max_examples=1000)
@@ -121,15 +122,20 @@ GIVEN_MASK = parse_mask({"name": "a", "mask": {"table": {"name": "chosen", "bloc
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({}, "unknown table 'chosen'; known: none. Pass it as tables={…}"),
-        ({"chosn": 1}, "unknown table 'chosen'; did you mean 'chosn'? Pass it as tables={…}"),
+        (
+            {},
+            "needs the table 'chosen', bool [3, 3] (blocks of 4 tokens): give it as "
+            "tables={'chosen': …} or --table chosen=FILE.npy, in a suite as tables beside the name",
+        ),
+        ({"chosn": 1}, "unknown table of a 'chosn'; did you mean 'chosen'?"),
         (
             {"chosen": np.ones((2, 3), np.bool_)},
             "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got bool [2, 3]",
         ),
         (
             {"chosen": np.ones((3, 3), np.int64)},
-            "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got int64 [3, 3]",
+            "table 'chosen' must be bool [3, 3] (blocks of 4 tokens), got int64 [3, 3]; "
+            "convert it with .astype(bool)",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import yaml
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.compiler import compile_heads
-from radialbench.maskgen.language.spec import HeadGroup, HeadPlan
+from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
 from radialbench.maskgen.library import is_head_plan, load_head_plan, parse_head_plan
 
 SVG = HeadPlan(
@@ -50,7 +50,7 @@ def test_a_mask_beside_the_file(tmp_path: Path) -> None:
 def test_tables_are_those_of_the_masks_and_equal_masks_share_one() -> None:
     grid = TokenGrid(5, 4, 6)
     plan = parse_head_plan({"name": "p", "heads": {"0": "radial", "1": "dense", "2": "radial"}})
-    first, dense, last = compile_heads(plan, grid, 16, 32)
+    first, dense, last = compile_heads(plan, grid, 16, 32).tables
     assert first is last
     assert first == compile_mask(load_mask("radial"), grid, 16, 32)
     assert dense.density == 1

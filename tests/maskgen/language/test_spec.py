@@ -9,10 +9,9 @@ import yaml
 from radialbench import TokenGrid, load_mask, parse_mask
 from radialbench.errors import SpecError
 from radialbench.maskgen.language.expressions import Expr, constant, name
+from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
 from radialbench.maskgen.language.spec import (
     MAX_LEVELS,
-    HeadGroup,
-    HeadPlan,
     MaskSpec,
     OrderRule,
 )

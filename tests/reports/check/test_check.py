@@ -277,10 +277,9 @@ def test_cases_of_one_side_alone() -> None:
 def test_a_metric_that_vanishes_is_missing() -> None:
     """It passed: 12 pass, exit 0, with `memory: null`."""
     before = gpu(memory=Memory(9 << 20, "allocator"))
-    verdict = only("memory", gpu(memory=None), before)
-    assert verdict.outcome is Outcome.MISSING
-    assert verdict.reason == "only the baseline has this metric"
-    assert verdict.before == 9 << 20
+    result = check([gpu(memory=None)], [before])
+    assert ("missing: only the baseline has memory of this case", ("a",)) in result.notes
+    assert exit_code(result.verdicts) == 2
     found = check([gpu(memory=None)], [before], {"memory": None}).verdicts
     assert "memory" not in {one.metric for one in found}
     (before,) = on_gpu([gpu()])

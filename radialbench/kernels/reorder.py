@@ -1,0 +1,111 @@
+"""Reorder: q, k and v from raster order into the token order of each head's table, and back."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from radialbench.errors import BackendError
+from radialbench.kernels.device_table import permutation
+from radialbench.maskgen.head_tables import AnyTable, tables_by_head
+from radialbench.maskgen.order import TokenOrder
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Neighbouring heads of one token order.
+
+    Attributes:
+        first: The first head.
+        stop: The head after the last.
+        there: [tokens] the raster token at each position; None in raster order.
+        back: [tokens] its inverse.
+    """
+
+    first: int
+    stop: int
+    there: Tensor | None
+    back: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reorder:
+    """Permutations of the tokens by head.
+
+    Attributes:
+        queries: The heads of q.
+        keys: The heads of k and v.
+        copies: Whether k and v are copied for every head, as heads that share a key head have
+            different orders.
+    """
+
+    queries: tuple[Part, ...]
+    keys: tuple[Part, ...]
+    copies: bool
+
+    def inputs(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q, k and v of [batch, heads, tokens, head_dim] in the orders of their heads."""
+        if self.copies:
+            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+        q = _moved(q, [(part, part.there) for part in self.queries])
+        k, v = (_moved(x, [(part, part.there) for part in self.keys]) for x in (k, v))
+        return q, k, v
+
+    def output(self, out: Tensor) -> Tensor:
+        """Return an output of [batch, heads, q_len, head_dim] in raster order."""
+        return _moved(out, [(part, part.back) for part in self.queries])
+
+
+def reorder(
+    table: AnyTable, heads: int, kv_heads: int, device: str | torch.device
+) -> Reorder | None:
+    """Return how to reorder tokens for a table, or for the table of each head; None if not at all.
+
+    Args:
+        table: The blocks to visit.
+        heads: Heads of q.
+        kv_heads: Heads of k and v.
+        device: Where they are.
+
+    Raises:
+        BackendError: The tables are for another number of heads.
+    """
+    tables = tables_by_head(table, heads)
+    if len(tables) != heads:
+        raise BackendError(f"the tables are for {len(tables)} heads, q has {heads}")
+    orders = [one.order for one in tables]
+    if set(orders) == {TokenOrder()}:
+        return None
+    shared = heads // kv_heads
+    groups = [orders[start : start + shared] for start in range(0, heads, shared)]
+    copies = any(len(set(group)) > 1 for group in groups)
+    by_order = {one.order: one for one in tables}
+
+    def parts(orders: list[TokenOrder], *, queries: bool) -> tuple[Part, ...]:
+        indices: dict[TokenOrder, tuple[Tensor | None, Tensor | None]] = {}
+        for order, one in by_order.items():
+            raster = order == TokenOrder()
+            moves = permutation(one, queries=queries, device=device)
+            indices[order] = (None, None) if raster else moves
+        edges = [place for place in range(len(orders)) if orders[place] != orders[place - 1]]
+        edges = [*dict.fromkeys((0, *edges)), len(orders)]
+        return tuple(Part(a, b, *indices[orders[a]]) for a, b in pairwise(edges))
+
+    by_key = orders if copies else [group[0] for group in groups]
+    return Reorder(parts(orders, queries=True), parts(by_key, queries=False), copies)
+
+
+def _moved(x: Tensor, moves: list[tuple[Part, Tensor | None]]) -> Tensor:
+    # Models keep [batch, seq_len, heads, head_dim]: whole tokens are copied in that layout.
+    models = x.stride(1) < x.stride(2)
+    x = x.transpose(1, 2) if models else x
+    tokens, heads = (1, 2) if models else (2, 1)
+    if len(moves) == 1 and (index := moves[0][1]) is not None:
+        moved = x.index_select(tokens, index)
+    else:
+        moved = torch.empty_like(x)
+        for part, index in moves:
+            own, out = (y.narrow(heads, part.first, part.stop - part.first) for y in (x, moved))
+            out.copy_(own if index is None else own.index_select(tokens, index))
+    return moved.transpose(1, 2) if models else moved
