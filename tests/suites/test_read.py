@@ -70,6 +70,18 @@ def model(**fields: object) -> Change:
             ":10:5: cases[0].grids[0]: queries are frames from 0 to 1, the",
         ),
         (grid(queries="0-0,1-1"), ":10:5: cases[0].grids[0]: queries are one range of frames, f"),
+        (
+            entry(grids=[{"segments": {"text": 3}}]),
+            "cases[0].grids[0]: one segment is the video, of frames×rows×columns, and is named so",
+        ),
+        (
+            entry(grids=[{"segments": {"video": "2x3x5", "audio": "a"}}]),
+            "cases[0].grids[0]: audio: a segment is frames×rows×columns of a video, such as 13x30",
+        ),
+        (
+            entry(grids=[{"segments": {"video": "2x3x5"}, "frames": 3}]),
+            "cases[0].grids[0]: unknown key 'frames'",
+        ),
         (grid(queries=1), ":13:5: cases[0].grids[0].queries: must be text, got 1"),
         (grid(height=-3), ":11:5: cases[0].grids[0].height: must be greater than or equal to 1"),
         (grid(text_tokens=-1), ":13:5: cases[0].grids[0].text_tokens: must be greater than or eq"),

@@ -137,12 +137,15 @@ class _Compiler:
         self.rule = self.whole_rule()
 
     def whole_rule(self) -> Expr:
-        """Return the mask as one rule: for pairs of video tokens, and for pairs with text."""
-        video = self.node(self.bound.mask)
-        if not self.grid.text_tokens:
-            return video
-        has_text = name("qtext") | name("ktext")
-        return ~has_text & video | has_text & self.bound.text
+        """Return the mask as one rule: for pairs of video tokens, and for all others."""
+        rule = self.node(self.bound.mask)
+        if self.grid.seq_len == self.grid.video_tokens:
+            return rule
+        video = self.grid.segment_number("video")
+        rules = [(video, video, rule), *self.bound.pairs]
+        ruled = [name("qseg").equals(q) & name("kseg").equals(k) for q, k, _ in rules]
+        parts = [own & rule for own, (_, _, rule) in zip(ruled, rules, strict=True)]
+        return join("or", [*parts, ~join("or", ruled) & self.bound.text])
 
     def node(self, node: MaskNode) -> Expr:
         match node:
@@ -232,12 +235,12 @@ class _Compiler:
     def empty_message(self, empty: Int64) -> str:
         position = int(empty[0])
         raster = int(self.at.i[position])
-        where = f"token {raster}"
-        if self.at.text[position]:
-            where += " (text)"
-        else:
+        segment = self.grid.layout[self.at.seg[position]]
+        where = "" if segment.name == "video" else segment.name
+        if segment.sides:
             t, y, x = (int(self.at.axis(axis)[position]) for axis in "tyx")
-            where += f" (frame {t}, row {y}, column {x})"
+            where += f"{', ' * bool(where)}frame {t}, row {y}, column {x}"
+        where = f"token {raster} ({where})"
         return (
             f"{len(empty):,} of {self.grid.q_len:,} tokens would attend nothing on "
             f"{self.grid.label}, the first is {where}; choose empty_rows: own_block (it attends "
