@@ -1,5 +1,6 @@
 """The command line: its verbs, each imported when it is used or its help is shown."""
 
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -72,6 +73,10 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 70 an unexpected error."""
     given = sys.argv[1:]
     args = [arg for arg in given if arg != "--debug"]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup ignores the second.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         app(args=args, prog_name="radialbench")
     except KeyboardInterrupt:
@@ -80,6 +85,13 @@ def main() -> None:
         if len(args) < len(given):
             raise
         _explain(error)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End as Ctrl-C does, which cleans up; a second signal must not stop that."""
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _explain(error: Exception) -> None:

@@ -1,6 +1,5 @@
 """LiveEvaluator: configurations tried on this machine, in the worker process of suites."""
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import AnyMask
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Record, Status
+from radialbench.suites.keeper import temporary_folder
 from radialbench.suites.plan import Case
 from radialbench.suites.pool import Failed, JobPool
 from radialbench.suites.schema import Protocol
@@ -123,7 +123,7 @@ class WorkerPool:
 
     def __enter__(self) -> "WorkerPool":
         with ExitStack() as stack:
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self.folder = stack.enter_context(temporary_folder())
             worker = Worker(self.device, self._command, tables=self.folder)
             self.worker = stack.enter_context(worker)
             children = max(1, cores() - FREE_CORES)

@@ -6,12 +6,14 @@ and its configuration returns to the queue.
 """
 
 import fcntl
+import hashlib
 import os
+import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +36,15 @@ LOSSES = 3
 
 ABANDONED_SECONDS = 3600.0
 """Trials take minutes at most: an older one of another machine was left by a dead process."""
+
+BUSY_SECONDS = 600
+"""How long SQLite waits for another process that writes; a lock on a slow disk takes a while."""
+
+RACES = ("already exists", "unique constraint", "duplicate key")
+"""What databases say where two processes create the same tables."""
+
+RACE_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between attempts to open such a database."""
 
 LINE = b'{"op_code":'
 """Start of a line of a journal."""
@@ -272,7 +283,17 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
         return open_journal(Path(url.removeprefix("journal:")))
     if "://" not in url:
         raise ValueError("there is no such kind of storage")
-    return optuna.storages.RDBStorage(url)
+    busy = {"connect_args": {"timeout": BUSY_SECONDS}} if url.startswith("sqlite") else {}
+    for pause in RACE_PAUSES:
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=busy)
+        except _errors() as error:
+            # Another process creates the same tables: what is missing is created the next time.
+            text = f"{error.__cause__ or error}".lower()
+            if not any(sign in text for sign in RACES):
+                raise
+            time.sleep(pause * (1 + random.random()))
+    return optuna.storages.RDBStorage(url, engine_kwargs=busy)
 
 
 @contextmanager
@@ -302,15 +323,24 @@ def _shown(url: str) -> str:
 
 def trial_owner() -> str:
     """Return the owner of a trial that starts now: this process, and the time."""
-    return f"{host()} {os.getpid()} {_started(os.getpid())} {time.time():.0f}"
+    return f"{_place()} {os.getpid()} {_started(os.getpid())} {time.time():.0f}"
 
 
 def is_alive(owner: str) -> bool:
     """Return whether the owner of a trial may still run it; this process does not."""
     machine, pid, started, moment = owner.split()
-    if machine != host():
+    if machine != _place():
         return time.time() - float(moment) < ABANDONED_SECONDS
     return int(pid) != os.getpid() and _started(int(pid)) == started
+
+
+def _place() -> str:
+    """Return what the numbers of processes count in: the machine, its boot, and the container."""
+    facts = [host()]
+    with suppress(OSError):
+        facts += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()]
+        facts += [str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256(" ".join(facts).encode()).hexdigest()[:12]
 
 
 def _started(pid: int) -> str | None:

@@ -45,7 +45,7 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
         "library": dict.fromkeys(LIBRARIES, "not installed") | versions(LIBRARIES),
         "cpu": f"{cpu_name()}, {cores()} cores",
         "memory": f"{memory / 2**30:.1f} GiB" if memory else "unknown",
-        "gpu": [card.text for card in cards] or [problem or "none found"],
+        "gpu": [*(card.text for card in cards), *([problem] if problem else [])] or ["none found"],
         "backend": needs,
         "tuned": _tuned(),
     }

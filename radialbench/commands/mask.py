@@ -225,9 +225,8 @@ def validate(
     from radialbench.maskgen.describe import mask_facts
     from radialbench.maskgen.identity import value_text
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
-    from radialbench.maskgen.validate import SMALL_GRIDS
 
-    grids: Sequence[TokenGrid] = SMALL_GRIDS
+    grids: Sequence[TokenGrid] = ()
     if model or size or grid or queries:
         grids = (options.scene(model, size, grid, queries).grid,)
     if is_head_plan(file):

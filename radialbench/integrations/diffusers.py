@@ -186,6 +186,13 @@ class _Before:
                 f"given to apply_radial has {'×'.join(map(str, wanted))}: apply it with the "
                 "size of the video"
             )
+        layers = list(kind.attentions(transformer))[self.attention.schedule.layers :]
+        for name, layer in layers:
+            if not isinstance(layer.processor, RadialProcessor):
+                raise IntegrationError(
+                    f"{name} got the processor {type(layer.processor).__name__} after "
+                    "apply_radial, and would run without the mask: apply it again, or remove_radial"
+                )
         if kind.text_mask is not None:
             real = given[kind.text_mask].bool()
             if bool((real[:, 1:] & ~real[:, :-1]).any()):

@@ -1,6 +1,6 @@
 """The transformers of diffusers that the drop-in supports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,26 +43,28 @@ class TransformerKind:
         Raises:
             IntegrationError: All layers would be dense, or one has another processor than `stock`.
         """
-        layers = []
-        for name in self.blocks:
-            for number, block in enumerate(getattr(transformer, name, ())):
-                attention = getattr(block, self.attention)
-                replaced = attention.processor
-                stock = replaced.stock if isinstance(replaced, self.processor) else replaced
-                processor = type(stock).__name__
-                if processor != self.stock:
-                    raise IntegrationError(
-                        f"{name}.{number}.{self.attention} has the processor {processor}, where "
-                        f"only {self.stock} can be replaced: set that one first, or use a version "
-                        "of diffusers that has it"
-                    )
-                layers.append(attention)
+        layers = list(self.attentions(transformer))
+        for name, attention in layers:
+            replaced = attention.processor
+            stock = replaced.stock if isinstance(replaced, self.processor) else replaced
+            processor = type(stock).__name__
+            if processor != self.stock:
+                raise IntegrationError(
+                    f"{name} has the processor {processor}, where only {self.stock} can be "
+                    "replaced: set that one first, or use a version of diffusers that has it"
+                )
         if dense_layers >= len(layers):
             raise IntegrationError(
                 f"dense_layers must be below the {len(layers)} layers of the "
                 f"{type(transformer).__name__}, got {dense_layers}"
             )
-        return layers[dense_layers:]
+        return [attention for _, attention in layers[dense_layers:]]
+
+    def attentions(self, transformer: nn.Module) -> Iterator[tuple[str, Any]]:
+        """Yield the attention of each layer with its name, in the order in which they run."""
+        for blocks in self.blocks:
+            for number, block in enumerate(getattr(transformer, blocks, ())):
+                yield f"{blocks}.{number}.{self.attention}", getattr(block, self.attention)
 
     def model(self, transformer: Any) -> Model:
         """Return the preset that says how many pixels a token has.

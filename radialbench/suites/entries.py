@@ -14,7 +14,7 @@ from pydantic import Field
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
-from radialbench.maskgen.grid import TokenGrid, load_model, model_names, parse_frames
+from radialbench.maskgen.grid import Segment, TokenGrid, load_model, model_names, parse_frames
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.given import GivenTable, read_tables
@@ -280,16 +280,40 @@ class RawGrid(Sweep[GridChoice]):
         return self
 
 
+class SegmentedGrid(Sweep[GridChoice]):
+    """A grid of named segments, in order."""
+
+    segments: dict[str, str | int] = Field(
+        description="Segments in order: frames×rows×columns of a video, one of them named "
+        "video, or a number of tokens, of which some may be real: 100of120",
+        examples=[{"text": 226, "video": "13x30x45", "audio": "100of120"}],
+        min_length=1,
+        max_length=100,
+    )
+    queries: Queries | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _load(self) -> "SegmentedGrid":
+        with located():
+            parts = [Segment.parse(name, str(size)) for name, size in self.segments.items()]
+            self._choices = (_of_queries(GridChoice(TokenGrid.of(*parts)), self.queries),)
+        return self
+
+
 def _kind_of_grid(value: Any) -> str:
     given = value if isinstance(value, dict) else ()
+    if isinstance(value, SegmentedGrid) or "segments" in given:
+        return "(segments)"
     return "(model)" if isinstance(value, ModelGrid) or "model" in given else "(raw)"
 
 
 GridEntry = Annotated[
-    Annotated[ModelGrid, pydantic.Tag("(model)")] | Annotated[RawGrid, pydantic.Tag("(raw)")],
+    Annotated[ModelGrid, pydantic.Tag("(model)")]
+    | Annotated[RawGrid, pydantic.Tag("(raw)")]
+    | Annotated[SegmentedGrid, pydantic.Tag("(segments)")],
     pydantic.Discriminator(_kind_of_grid),
 ]
-"""A model's grids, or grids given in tokens."""
+"""A model's grids, grids given in tokens, or a grid of named segments."""
 
 
 class BackendChoice(Strict):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -12,6 +11,7 @@ from pathlib import Path
 from radialbench.errors import SuiteError
 from radialbench.records.result import Environment, Record, Status
 from radialbench.records.store import RESULTS, read, reserved, write_whole
+from radialbench.suites.keeper import run_kept, temporary_folder
 
 RUNS = 12
 """Runs that are recorded, if nothing else is asked for."""
@@ -117,10 +117,11 @@ def record_runs(
 
 def _one_run(suite: str, path: Path, number: int) -> RunRecords:
     """Run the suite in a process of its own, and delete its folder."""
-    with tempfile.TemporaryDirectory(prefix=f"{path.stem}-", dir=path.parent) as made:
+    with temporary_folder(f"{path.stem}-", folder=path.parent) as made:
         folder = Path(os.path.relpath(made)) / f"run{number:02}"
         command = ["radialbench", "run", suite, "-o", str(folder), "--quiet"]
-        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
+        done = run_kept([sys.executable, "-m", *command], **pipes)
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
             reason = lines[-1].removeprefix("radialbench: ")

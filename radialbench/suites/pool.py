@@ -5,17 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 from radialbench.errors import RadialBenchError
+from radialbench.suites.keeper import keep_group, kill_group, temporary_folder
 
 END_SECONDS = 5.0
 
@@ -46,6 +47,11 @@ def start_child(module: str, output: int | IO[bytes], **env: str) -> tuple[Any, 
             # Ctrl-C is for this process, which then ends the others.
             start_new_session=True,
         )
+    try:
+        keep_group(process.pid)
+    except BaseException:
+        kill_group(process.pid)
+        raise
     return process, ours
 
 
@@ -60,12 +66,6 @@ def served_pipe(handle: int) -> Iterator[Connection]:
         yield pipe
     # Nothing is left to do, and PyTorch takes a second to take itself apart.
     os._exit(0)
-
-
-def kill_child(process: "subprocess.Popen[Any]") -> None:
-    """Kill a process and what it has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def describe_exit(process: "subprocess.Popen[bytes] | None", seconds: float = END_SECONDS) -> str:
@@ -127,7 +127,9 @@ class JobPool:
         self._busy: set[PoolJob] = set()
         self._changed = threading.Condition()
         self._closed = False
-        self._children = [_Child() for _ in range(children)]
+        self._open = ExitStack()
+        folder = self._open.enter_context(temporary_folder())
+        self._children = [_Child(folder / f"child{number}") for number in range(children)]
         self._threads = [
             threading.Thread(target=self._serve, args=(child,), daemon=True)
             for child in self._children
@@ -152,6 +154,7 @@ class JobPool:
             child.close()
         for thread in self._threads:
             thread.join()
+        self._open.close()
 
     def add(self, jobs: Iterable[PoolJob]) -> None:
         """Queue jobs after those that wait already."""
@@ -178,13 +181,12 @@ class JobPool:
 
     def _serve(self, child: "_Child") -> None:
         """Have a child do one job after the other, and end it."""
-        with tempfile.TemporaryFile("a+b", buffering=0) as output:
-            while (job := self._next()) is not None:
-                result = child.run(job, self._limit_s, output)
-                with self._changed:
-                    self._results[job] = result
-                    self._busy.discard(job)
-                    self._changed.notify_all()
+        while (job := self._next()) is not None:
+            result = child.run(job, self._limit_s)
+            with self._changed:
+                self._results[job] = result
+                self._busy.discard(job)
+                self._changed.notify_all()
         child.end()
 
     def _next(self) -> PoolJob | None:
@@ -199,44 +201,52 @@ class JobPool:
 
 
 class _Child:
-    """A process that does jobs, started for the first one."""
+    """A process that does jobs, started for the first one; `folder` is for its temporary files."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
         self._starting = threading.Lock()
         self._closed = False
 
-    def run(self, job: PoolJob, limit_s: float, output: IO[bytes]) -> object:
-        """Have a job done; `Failed` if it is not. What the process prints goes to a file."""
+    def run(self, job: PoolJob, limit_s: float) -> object:
+        """Have a job done; `Failed` if it is not, whatever the reason."""
+        output = self._folder / "output"
         try:
             with self._starting:
                 if self._closed:
                     raise EOFError
                 if self._process is None:
-                    # A GPU is for the process that measures.
-                    self._process, self._pipe = start_child(
-                        __name__, output, CUDA_VISIBLE_DEVICES=""
-                    )
-            output.truncate(0)
+                    self._start(output)
+            os.truncate(output, 0)
             self._pipe.send(job)
             if not self._pipe.poll(limit_s):
                 self.end()
                 return Failed(f"stopped: not done within {limit_s:g} s")
             return self._pipe.recv()
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             reason = describe_exit(self._process)
-            output.seek(0)
-            text = " ".join(output.read(2000).decode(errors="replace").split())
+            text = " ".join(output.read_bytes()[:2000].decode(errors="replace").split())
             self.end()
             return Failed(f"{reason}; it said: {text[:300]}" if text else reason)
+        except Exception as error:  # A thread that ends would leave others waiting for ever.
+            self.end()
+            return Failed(f"cannot be done in a process of its own: {error}")
+
+    def _start(self, output: Path) -> None:
+        self._folder.mkdir(exist_ok=True)
+        # A GPU is for the process that measures.
+        env = {"CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(self._folder)}
+        with output.open("a+b", buffering=0) as file:
+            self._process, self._pipe = start_child(__name__, file, **env)
 
     def end(self) -> None:
         """Kill the process, and wait for its end."""
         process, self._process = self._process, None
         if process is None:
             return
-        kill_child(process)
+        kill_group(process.pid)
         with suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
 
@@ -245,4 +255,4 @@ class _Child:
         with self._starting:
             self._closed = True
         if (process := self._process) is not None:
-            kill_child(process)
+            kill_group(process.pid)

@@ -13,8 +13,9 @@ from typing import Any
 from radialbench.errors import SuiteError
 from radialbench.kernels.backends import BACKENDS
 from radialbench.records.result import Environment, Record, Status
+from radialbench.suites.keeper import kill_group
 from radialbench.suites.plan import Case, Preparing, Sampling, ended
-from radialbench.suites.pool import describe_exit, kill_child, served_pipe, start_child
+from radialbench.suites.pool import describe_exit, served_pipe, start_child
 
 START_SECONDS = 300.0
 """What a process may take to import PyTorch and describe the machine, on a slow network disk."""
@@ -250,10 +251,10 @@ class Worker:
         if self._process is None:
             return
         self._pipe.close()
-        if not self._ended():
-            kill_child(self._process)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(END_SECONDS)
+        # What a case has started may run on after its process has ended.
+        kill_group(self._process.pid)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
         self._process = None
 
 

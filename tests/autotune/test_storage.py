@@ -7,13 +7,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from radialbench.autotune.space import Axis, Candidates, Space
-from radialbench.autotune.storage import ABANDONED_SECONDS, LOSSES, Study, is_alive, trial_owner
+from radialbench.autotune.storage import (
+    ABANDONED_SECONDS,
+    BUSY_SECONDS,
+    LOSSES,
+    Study,
+    is_alive,
+    trial_owner,
+)
 from radialbench.autotune.trials import Store, Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store, tune
 from radialbench.errors import AutotuneError
@@ -222,6 +230,70 @@ def test_who_is_alive() -> None:
     assert not is_alive(f"{machine} {dead} {started} {begun}")
     assert is_alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS + 60:.0f}")
     assert not is_alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS - 60:.0f}")
+
+
+def test_two_containers_of_one_name_leave_each_others_trials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process's number means nothing in another container, whatever the name of the host."""
+    here = trial_owner()
+    readlink = Path.readlink
+
+    def elsewhere(path: Path) -> Path:
+        return Path("pid:[7]") if str(path) == "/proc/self/ns/pid" else readlink(path)
+
+    monkeypatch.setattr(Path, "readlink", elsewhere)
+    there = trial_owner()
+    assert there.split()[0] != here.split()[0]
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        dead = child.pid
+    machine, _, started, begun = here.split()
+    assert is_alive(f"{machine} {dead} {started} {begun}")
+
+
+def test_searches_that_create_one_database_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from tests.autotune.fake import among\n"
+        "from radialbench.autotune.tuner import open_store\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "open_store(sys.argv[1], 'problem', among()); print('open')"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/studies.db"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    searches = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    for search in searches:
+        assert search.stdout.readline() == "ready\n"
+    for search in searches:
+        search.stdin.write("\n")
+        search.stdin.flush()
+    assert [search.communicate() for search in searches] == 4 * [("open\n", "")]
+
+
+@pytest.mark.parametrize(("said", "opens"), [("table studies already exists", 3), ("gone", 1)])
+def test_what_another_process_has_just_created_is_opened_again(
+    said: str, opens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    real, tries = optuna.storages.RDBStorage.__init__, []
+
+    def late(storage: optuna.storages.RDBStorage, url: str, **options: Any) -> None:
+        tries.append(options)
+        if len(tries) < 3:
+            raise OperationalError("CREATE TABLE", {}, Exception(said))
+        real(storage, url, **options)
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", late)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    url = f"sqlite:///{tmp_path}/x.db"
+    if opens > 1:
+        assert opened(url).trials() == []
+    else:
+        with pytest.raises(AutotuneError, match="gone"):
+            opened(url)
+    assert len(tries) == opens
+    # A lock of another process on slow storage is waited for.
+    assert tries[0] == {"engine_kwargs": {"connect_args": {"timeout": BUSY_SECONDS}}}
 
 
 def test_a_child_that_nobody_waited_for_is_dead() -> None:

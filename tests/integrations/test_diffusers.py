@@ -433,6 +433,23 @@ def test_text_that_is_padded_on_the_left_is_refused() -> None:
 
 
 @every_model
+def test_a_processor_that_is_replaced_later_is_no_silent_end_of_the_mask(name: str) -> None:
+    small = SMALL[name]
+    transformer, inputs = small.build(), small.inputs(900.0)
+    wanted = called(transformer, inputs)
+    attention = apply_radial(transformer, size=small.size, decay=0.3, dense_layers=1)
+    called(transformer, inputs)
+    blocks = getattr(transformer, "blocks", None) or transformer.transformer_blocks
+    layer = blocks[1].attn if name == "hunyuan" else blocks[1].attn1
+    layer.processor = layer.processor.stock
+    with pytest.raises(IntegrationError, match=r"blocks.1.attn1? got the processor .* after apply"):
+        called(transformer, inputs)
+    remove_radial(transformer)
+    close(called(transformer, inputs), wanted)
+    assert attention.schedule.layers == 1
+
+
+@every_model
 @pytest.mark.parametrize("missing", ["hidden_states", "timestep", "encoder_hidden_states"])
 def test_the_transformer_says_what_is_missing(name: str, missing: str) -> None:
     small = SMALL[name]

@@ -15,10 +15,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from radialbench import machine
 from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure import environment as module
 from radialbench.kernels.measure import telemetry
 from radialbench.kernels.measure.environment import (
+    _gpu_versions,
     card,
     clock_limits,
     environment,
@@ -26,6 +28,7 @@ from radialbench.kernels.measure.environment import (
     likely_device_name,
     memory_bytes,
 )
+from radialbench.machine import cpu_quota
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.result import Environment
 from tests.records.sample import ENVIRONMENT
@@ -91,6 +94,47 @@ def test_the_limits_of_a_gpus_clocks_are_recorded(monkeypatch: pytest.MonkeyPatc
     assert here.clocks == "SM 1980 MHz, memory 2619 MHz"
 
 
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "50000 100000"}, 1),
+        ("0::/gone\n", {"cpu.max": "max 100000"}, None),
+        ("0::/\n", {}, None),
+        ("0::/\n", {"cpu.max": "what"}, None),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/pod\n0::/\n",
+            {"cpu/pod/cpu.cfs_quota_us": "300000", "cpu/pod/cpu.cfs_period_us": "100000"},
+            3,
+        ),
+        (
+            "3:cpuacct,cpu:/not/here\n",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            None,
+        ),
+        ("", {"cpu.max": "200000 100000"}, None),
+    ],
+)
+def test_the_quota_of_a_cgroup(
+    own: str, files: dict[str, str], quota: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text(own)
+    root = tmp_path / "root"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(f"{text}\n")
+    assert cpu_quota(tmp_path / "own", root) == quota
+    assert cpu_quota(tmp_path / "none", root) is None
+
+
+def test_cores_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    for quota, count in ((2, 2), (None, 64), (100, 64)):
+        monkeypatch.setattr(machine, "cpu_quota", lambda quota=quota: quota)
+        assert machine.cores() == count
+
+
 def test_memory_is_that_of_the_machine() -> None:
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
@@ -146,6 +190,10 @@ def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.Monk
 class NVMLError(Exception):
     """Stands for the error of NVIDIA's library."""
 
+    def __init__(self, text: str, value: int = 999) -> None:
+        super().__init__(text)
+        self.value = value
+
 
 def nvml(**functions: object) -> SimpleNamespace:
     """Stand in for NVIDIA's library, with two GPUs."""
@@ -164,7 +212,17 @@ def nvml(**functions: object) -> SimpleNamespace:
 
 
 def failing(*arguments: object) -> None:
-    raise NVMLError("Driver Not Loaded")
+    raise NVMLError("Driver Not Loaded", 9)
+
+
+def refusing(*arguments: object) -> None:
+    raise NVMLError("Insufficient Permissions", 4)
+
+
+def lost(place: int) -> int:
+    if place == 0:
+        raise NVMLError("GPU is lost", 15)
+    return place
 
 
 def test_gpus_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,9 +242,45 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus() == ([], "")
 
 
-def test_a_driver_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=failing))
-    assert gpus() == ([], "the driver does not answer: Driver Not Loaded")
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount"])
+def test_a_driver_that_does_not_answer_is_reported(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mismatch() -> None:
+        raise NVMLError("Driver/library version mismatch", 18)
+
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(**{function: mismatch}))
+    reason = "the driver does not answer: NVMLError: Driver/library version mismatch"
+    assert gpus() == ([], reason)
+
+
+def test_one_lost_gpu_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetHandleByIndex=lost))
+    found, problem = gpus()
+    assert [gpu.name for gpu in found] == ["Example 1"]
+    assert problem == "GPU 0 does not answer: NVMLError: GPU is lost"
+
+
+def test_what_a_package_of_that_name_lacks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages named pynvml differ in what they have, and old ones answer in bytes."""
+    old = nvml(nvmlSystemGetDriverVersion=lambda: b"1.2", nvmlDeviceGetName=lambda handle: b"Old")
+    del old.nvmlDeviceGetCudaComputeCapability, old.nvmlShutdown
+    monkeypatch.setitem(sys.modules, "pynvml", old)
+    found, problem = gpus()
+    assert [gpu.text for gpu in found] == 2 * ["Old, 80 GiB, driver 1.2"]
+    assert not problem
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace())
+    assert gpus()[0] == []
+    assert "has no attribute 'nvmlInit'" in gpus()[1]
+
+
+def test_a_refusal_is_no_version_of_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlDeviceGetName=refusing))
+    assert _gpu_versions()["driver"] == "1.2"
+    assert gpus()[1].startswith("GPU 0 does not answer: NVMLError: Insufficient Permissions; GPU 1")
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(nvmlSystemGetDriverVersion=refusing))
+    assert "driver" not in _gpu_versions()
+    assert [gpu.driver for gpu in gpus()[0]] == [None, None]
 
 
 def test_where_attention_would_run_is_named_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What is made of a GPU's counters."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -108,6 +109,20 @@ def test_a_counter_that_a_gpu_lacks_is_left_out(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCurrentClocksEventReasons", lambda handle: 0x24)
     found = telemetry._reading(object(), "nvml")
     assert found == Reading("nvml", None, 612, 61, ("power cap", "thermal limit (software)"))
+
+
+def test_a_package_without_the_counters_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = SimpleNamespace(nvmlDeviceGetCurrentClocksThrottleReasons=lambda handle: 0x40)
+    monkeypatch.setitem(sys.modules, "pynvml", empty)
+    slowed = ("thermal limit (hardware)",)
+    assert telemetry._reading(object(), "nvml") == Reading("nvml", slowed_by=slowed)
+    readings = _Readings(handle=object())
+    readings.take()
+    summary = readings.summary(calls=1, seconds=1.0)
+    assert (summary.power_w, summary.sm_mhz, summary.slowed_by) == (None, None, slowed)
+    telemetry.keep_open()
+    with counters() as sensor:
+        assert sensor.read().source.startswith("none: AttributeError")
 
 
 @pytest.mark.gpu

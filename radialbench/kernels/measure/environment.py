@@ -12,6 +12,7 @@ from typing import Any
 
 import radialbench
 from radialbench.kernels.arch import cpu_name, versions
+from radialbench.kernels.measure.nvml import NvmlError, answer, number, opened
 from radialbench.machine import cores
 from radialbench.records.result import Environment
 
@@ -80,8 +81,8 @@ def _gpu_versions() -> dict[str, str]:
         libraries["cuda"] = torch.version.cuda
     if torch.backends.cudnn.is_available():
         libraries["cudnn"] = str(torch.backends.cudnn.version())
-    for gpu in gpus()[0][:1]:
-        libraries["driver"] = gpu.driver
+    with opened(), suppress(NvmlError):
+        libraries["driver"] = str(answer("nvmlSystemGetDriverVersion"))
     return libraries
 
 
@@ -91,52 +92,63 @@ class Gpu:
 
     Attributes:
         name: Its product name.
-        capability: Compute capability, major and minor.
+        capability: Compute capability, major and minor; None if NVML does not report it, as for
+            the others.
         memory_bytes: Its memory.
         driver: Version of its driver.
     """
 
     name: str
-    capability: tuple[int, int]
-    memory_bytes: int
-    driver: str
+    capability: tuple[int, int] | None
+    memory_bytes: int | None
+    driver: str | None
 
     @property
     def text(self) -> str:
-        """The GPU in one line."""
-        major, minor = self.capability
-        memory = f"{self.memory_bytes / 2**30:.0f} GiB"
-        return f"{self.name}, compute capability {major}.{minor}, {memory}, driver {self.driver}"
+        """The GPU in one line, as far as it is known."""
+        parts = [self.name]
+        if self.capability:
+            parts.append("compute capability {}.{}".format(*self.capability))
+        if self.memory_bytes:
+            parts.append(f"{self.memory_bytes / 2**30:.0f} GiB")
+        return ", ".join([*parts, *([f"driver {self.driver}"] if self.driver else [])])
 
 
 def gpus() -> tuple[list[Gpu], str]:
     """List the NVIDIA GPUs of the machine, without PyTorch.
 
     Returns:
-        The GPUs, none without a driver; and why they cannot be listed, empty if they can.
+        The GPUs, none without a driver; and why some or all cannot be listed, empty if they can.
     """
-    try:
-        import pynvml
+    with opened() as problem:
+        if problem:
+            return [], "" if problem.is_absent else f"the driver does not answer: {problem}"
+        try:
+            count = answer("nvmlDeviceGetCount")
+        except NvmlError as error:
+            return [], f"the driver does not answer: {error}"
+        found, problems = [], []
+        for place in range(count):
+            try:
+                found.append(_gpu(answer("nvmlDeviceGetHandleByIndex", place)))
+            except NvmlError as error:
+                problems.append(f"GPU {place} does not answer: {error}")
+        return found, "; ".join(problems)
 
-        pynvml.nvmlInit()
-    except Exception:  # Without the library, or without a driver.
-        return [], ""
-    try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return [
-            Gpu(
-                name=pynvml.nvmlDeviceGetName(handle),
-                capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
-                memory_bytes=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
-                driver=driver,
-            )
-            for handle in handles
-        ], ""
-    except pynvml.NVMLError as error:
-        return [], f"the driver does not answer: {error}"
-    finally:
-        pynvml.nvmlShutdown()
+
+def _gpu(handle: Any) -> Gpu:
+    """Describe a GPU; only its name must be known."""
+    facts: dict[str, Any] = dict.fromkeys(("capability", "memory", "driver"))
+    queries: dict[str, Callable[[], Any]] = {
+        "capability": lambda: tuple(answer("nvmlDeviceGetCudaComputeCapability", handle)),
+        "memory": lambda: answer("nvmlDeviceGetMemoryInfo", handle).total,
+        "driver": lambda: str(answer("nvmlSystemGetDriverVersion")),
+    }
+    for name, query in queries.items():
+        with suppress(NvmlError, AttributeError, TypeError):  # What it returns may differ, too.
+            facts[name] = query()
+    name = str(answer("nvmlDeviceGetName", handle))
+    return Gpu(name, facts["capability"], facts["memory"], facts["driver"])
 
 
 def likely_device_name(device: str) -> str | None:
@@ -158,17 +170,15 @@ def clock_limits() -> dict[str, Any]:
     with nvml() as (handle, _):
         if handle is None:
             return limits
-        import pynvml
-
-        clock = pynvml.nvmlDeviceGetMaxClockInfo
-        queries: dict[str, Callable[[], float]] = {
-            "max_sm_mhz": lambda: clock(handle, pynvml.NVML_CLOCK_SM),
-            "max_memory_mhz": lambda: clock(handle, pynvml.NVML_CLOCK_MEM),
-            "power_limit_w": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3,
+        queries = {
+            "max_sm_mhz": number("nvmlDeviceGetMaxClockInfo", handle, constant="NVML_CLOCK_SM"),
+            "max_memory_mhz": number(
+                "nvmlDeviceGetMaxClockInfo", handle, constant="NVML_CLOCK_MEM"
+            ),
         }
-        for name, query in queries.items():
-            with suppress(pynvml.NVMLError):
-                limits[name] = query()
+        limits = {name: value for name, value in queries.items() if value is not None}
+        if (milliwatts := number("nvmlDeviceGetEnforcedPowerLimit", handle)) is not None:
+            limits["power_limit_w"] = milliwatts / 1e3
     return limits
 
 

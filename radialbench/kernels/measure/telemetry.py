@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from radialbench.kernels.measure.nvml import NvmlError, answer, clock_reasons, number, opened
 from radialbench.records.measurement import POWER_CAP, Memory, Rounds, Telemetry
 
 QUEUED_S = 0.02
@@ -76,31 +77,25 @@ def _wait(event: Any, readings: "_Readings") -> None:
 @contextmanager
 def nvml() -> Iterator[tuple[Any, str]]:
     """Yield NVML's handle of the current CUDA device and `nvml`; or None and the reason."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception as error:
-        yield None, f"none: {type(error).__name__}: {error}"
-        return
-    try:
+    with opened() as problem:
+        if problem:
+            yield None, f"none: {problem}"
+            return
         handle, source = None, NVML
         try:
             uuid = f"GPU-{torch.cuda.get_device_properties().uuid}"
-            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        except Exception as error:
+            handle = answer("nvmlDeviceGetHandleByUUID", uuid)
+        except NvmlError as error:
+            source = f"none: {error}"
+        except Exception as error:  # PyTorch without CUDA, or before 2.4, has no UUID.
             source = f"none: {type(error).__name__}: {error}"
         yield handle, source
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def keep_open() -> None:
     """Keep NVML open until this process ends: opening it for each case is slow."""
-    with suppress(Exception):
-        import pynvml
-
-        pynvml.nvmlInit()
+    with suppress(NvmlError):
+        answer("nvmlInit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,30 +145,27 @@ def counters() -> Iterator[Sensor]:
         yield Sensor(handle, source)
 
 
-def _query(handle: Any, name: str, *arguments: int) -> int | None:
-    import pynvml
-
-    try:
-        return int(getattr(pynvml, name)(handle, *arguments))
-    except pynvml.NVMLError:
-        return None
-
-
 def _power_w(handle: Any) -> float | None:
-    milliwatts = _query(handle, "nvmlDeviceGetPowerUsage")
+    milliwatts = number("nvmlDeviceGetPowerUsage", handle)
     return None if milliwatts is None else milliwatts / 1e3
 
 
-def _reading(handle: Any, source: str) -> Reading:
-    import pynvml
+def _clock(handle: Any, kind: str) -> int | None:
+    return number("nvmlDeviceGetClockInfo", handle, constant=kind)
 
+
+def _heat(handle: Any) -> int | None:
+    return number("nvmlDeviceGetTemperature", handle, constant="NVML_TEMPERATURE_GPU")
+
+
+def _reading(handle: Any, source: str) -> Reading:
     watts = _power_w(handle)
     return Reading(
         source,
-        sm_mhz=_query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+        sm_mhz=_clock(handle, "NVML_CLOCK_SM"),
         power_w=None if watts is None else round(watts),
-        temperature_c=_query(handle, "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU),
-        slowed_by=slowed_by(_query(handle, "nvmlDeviceGetCurrentClocksEventReasons") or 0),
+        temperature_c=_heat(handle),
+        slowed_by=slowed_by(clock_reasons(handle)),
     )
 
 
@@ -208,11 +200,9 @@ def process_bytes() -> int | None:
     with nvml() as (handle, _):
         if handle is None:
             return None
-        import pynvml
-
         try:
-            processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        except pynvml.NVMLError:
+            processes = answer("nvmlDeviceGetComputeRunningProcesses", handle)
+        except NvmlError:
             return None
         own = [one.usedGpuMemory for one in processes if one.pid == os.getpid()]
         return own[0] if own else None
@@ -233,24 +223,22 @@ class _Readings:
 
     def take(self) -> None:
         """Read all counters, at most every `READ_EVERY_S`."""
-        import pynvml
-
         now = time.perf_counter()
         if now - self.last < READ_EVERY_S:
             return
         self.last, handle = now, self.handle
-        energy = _query(handle, "nvmlDeviceGetTotalEnergyConsumption")
+        energy = number("nvmlDeviceGetTotalEnergyConsumption", handle)
         if energy is not None and (not self.energy or self.energy[-1][1] != energy):
             self.energy.append((now, energy))
         for values, value in (
             (self.power, _power_w(handle)),
-            (self.sm, _query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)),
-            (self.memory, _query(handle, "nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)),
-            (self.heat, _query(handle, "nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU)),
+            (self.sm, _clock(handle, "NVML_CLOCK_SM")),
+            (self.memory, _clock(handle, "NVML_CLOCK_MEM")),
+            (self.heat, _heat(handle)),
         ):
             if value is not None:
                 values.append(value)
-        self.reasons |= _query(handle, "nvmlDeviceGetCurrentClocksEventReasons") or 0
+        self.reasons |= clock_reasons(handle)
 
     def summary(self, calls: int, seconds: float) -> Telemetry:
         """Summarize the readings; `seconds` is for all calls."""

@@ -20,6 +20,7 @@ from radialbench.errors import SpecError
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.rules import Contents
 from radialbench.maskgen.compiler.rules import contents as on_cpu
+from radialbench.maskgen.language.evaluate import bound
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr
 
 Int64 = NDArray[np.int64]
@@ -79,16 +80,12 @@ def _floor_divide(a, b):  # type: ignore[no-untyped-def]
 SOURCE = """
 @triton.jit
 def kernel(
-    out, hashes, weights, rows, columns, q_start, q_stop, k_start, k_stop, {arguments}
+    out, hashes, weights, pairs, q_start, q_stop, k_start, k_stop, {arguments}
     STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, SIZE_K: tl.constexpr, WORDS: tl.constexpr,
     PART: tl.constexpr, BITS: tl.constexpr,
 ):
-    if BITS:
-        row = tl.load(rows + tl.program_id(0))
-        column = tl.load(columns + tl.program_id(0))
-    else:
-        row = tl.program_id(0) // STRIDE
-        column = tl.program_id(0) % STRIDE
+    pair = tl.load(pairs + tl.program_id(0))
+    row, column = pair // STRIDE, pair % STRIDE
     row_start, row_stop = tl.load(q_start + row), tl.load(q_stop + row)
     key = tl.load(k_start + column) + tl.arange(0, WORDS * 32)[None, :]
     key_stop = tl.load(k_stop + column)
@@ -141,7 +138,7 @@ def contents(
 
 class _Launch:
     def __init__(self, rule: Expr, known: Coordinates, device: str) -> None:
-        self.device = device
+        self.rule, self.known, self.device = rule, known, device
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = max(1, triton.next_power_of_2(-(-self.k.size // 32)))
         writer = _Writer(known)
@@ -156,21 +153,18 @@ class _Launch:
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def launch(
-        self, out: torch.Tensor, pairs: int, rows: torch.Tensor, columns: torch.Tensor, bits: bool
-    ) -> torch.Tensor:
-        """Launch for some pairs: store their bits and return the hashes, or store their counts."""
-        hashes = torch.empty(pairs if bits else 1, dtype=torch.int64, device=self.device)
+    def launch(self, pairs: torch.Tensor, out: torch.Tensor, *, bits: bool) -> torch.Tensor:
+        """Store the bits of pairs and return the bits' hashes, or store the pairs' counts."""
+        hashes = torch.empty(len(pairs) if bits else 1, dtype=torch.int64, device=self.device)
         size = self.q.size * self.words
         weights = torch.arange(1, size + 1, dtype=torch.int64, device=self.device)
         weights = (weights * 0x1E3779B97F4A7C15) ^ (weights << 17)
-        if pairs:
-            self.kernel[(pairs,)](
+        if len(pairs):
+            self.kernel[(len(pairs),)](
                 out,
                 hashes,
                 weights | 1,
-                rows,
-                columns,
+                pairs,
                 *self.sides,
                 *self.arrays,
                 STRIDE=len(self.k),
@@ -183,14 +177,35 @@ class _Launch:
             )
         return hashes
 
+    def members(self, chosen: NDArray[np.bool_]) -> torch.Tensor:
+        """Return the pairs of pieces, row · columns + column, of chosen pairs of groups."""
+        (q, q_count), (k, k_count) = (
+            (self.tensor(groups.pointer), self.tensor(groups.count))
+            for groups in (self.q.groups, self.k.groups)
+        )
+        a, b = (self.tensor(index) for index in np.nonzero(chosen))
+        counts = q_count[a] * k_count[b]
+        owner = torch.repeat_interleave(counts)
+        place = torch.arange(len(owner), device=self.device) - (counts.cumsum(0) - counts)[owner]
+        a, b = a[owner], b[owner]
+        rows, columns = q[a] + place // k_count[b], k[b] + place % k_count[b]
+        return rows * len(self.k) + columns
+
     def contents(self) -> Contents:
-        counts = torch.empty(len(self.q) * len(self.k), dtype=torch.int32, device=self.device)
-        none = torch.zeros(1, dtype=torch.int32, device=self.device)
-        self.launch(counts, len(counts), none, none, False)
-        lengths = (self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k))
-        areas = torch.outer(*lengths).ravel()
-        full = torch.nonzero(counts == areas).ravel()
-        partial = torch.nonzero((counts > 0) & (counts < areas)).ravel()
+        q_groups, k_groups = self.q.groups, self.k.groups
+        every = np.arange(len(q_groups))[:, None], np.arange(len(k_groups))[None, :]
+        boxes = self.known.bounds(self.rule.names(), *every, q_groups, k_groups)
+        low, high = (
+            np.broadcast_to(side, (len(q_groups), len(k_groups))) > 0
+            for side in bound(self.rule, boxes)
+        )
+        pairs = self.members(high & ~low)
+        counts = torch.empty(len(pairs), dtype=torch.int32, device=self.device)
+        self.launch(pairs, counts, bits=False)
+        rows, columns = (self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k))
+        areas = rows[pairs // len(self.k)] * columns[pairs % len(self.k)]
+        full = torch.cat([pairs[counts == areas], self.members(low)])
+        partial = pairs[(counts > 0) & (counts < areas)]
         rectangle, content = self.rectangles(full)
         stored, contents = [rectangle], [content]
         count = len(rectangle)
@@ -210,8 +225,7 @@ class _Launch:
         """Evaluate partial pairs; return their distinct bits, and each pair's place among them."""
         shape = (len(pairs), self.q.size, self.words)
         bits = torch.empty(shape, dtype=torch.int32, device=self.device)
-        rows, columns = (pairs // len(self.k)).int(), (pairs % len(self.k)).int()
-        hashes = self.launch(bits, len(pairs), rows, columns, True)
+        hashes = self.launch(pairs, bits, bits=True)
         some, kind = torch.unique(hashes, return_inverse=True)
         places = torch.arange(len(pairs), device=self.device)
         first = torch.full_like(some, len(pairs)).scatter_reduce(0, kind, places, "amin")

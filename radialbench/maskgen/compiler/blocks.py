@@ -16,6 +16,8 @@ from radialbench.machine import cores
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
+MAX_KEY = 1 << 62
+
 TABLE = 8
 """Entries per value up to which a table is faster than a sort."""
 
@@ -68,12 +70,15 @@ def unique_rows(columns: Iterable[NDArray[Any]]) -> tuple[Int64, Int64]:
     key, below = next(numbered)
     for part, size in numbered:
         if below * size > TABLE * len(key):
-            distinct, key = ranked(key, below)
-            below = len(distinct)
+            some, key = ranked(key, below)
+            below = len(some)
+        if below * size > MAX_KEY:
+            some, part = ranked(part, size)
+            size = len(some)
         key = key * size + part
         below *= size
-    distinct, kind = ranked(key, below)
-    some = np.empty(len(distinct), np.int64)
+    numbers, kind = ranked(key, below)
+    some = np.empty(len(numbers), np.int64)
     some[kind] = np.arange(len(kind))
     return some, kind
 

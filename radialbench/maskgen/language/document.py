@@ -1,11 +1,11 @@
 """YAML files as plain values: safe reading and checks by a schema; errors have line and column."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path as FilePath
-from re import findall, fullmatch
 from typing import Any, TypeVar
 
 import yaml
@@ -45,6 +45,15 @@ _REASONS = {
 """Reasons by pydantic's type of error."""
 
 
+_UNCLEAR = re.compile(
+    r"[-+]?(0[0-9_]+(\.[0-9_]*)?([eE][-+]?[0-9]+)?|[0-9_]+(:[0-9]+)+(\.[0-9_]*)?)"
+)
+"""Numbers with leading zeros, which may be octal, and with colons, which are in base 60."""
+
+_EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
+"""Numbers with an exponent: without a dot, or without a sign, YAML takes them for text."""
+
+
 class DocumentError(Exception):
     """A document that cannot be read; the message names the source, line and column."""
 
@@ -80,9 +89,14 @@ class Document:
             top: Key to show for an error of the whole document.
             at: Entry of the line and column to show; by default the wrong one.
         """
-        key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-        key = key.lstrip(".") or top
+        key = _key(path) or top
         return f"{self.place(at or path)}: {key}{': ' if key else ''}{reason}"
+
+
+def _key(path: Path) -> str:
+    """Write the way to an entry as `cases[0].masks`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
 
 
 def read_document(path: FilePath) -> Document:
@@ -105,6 +119,9 @@ def read_document(path: FilePath) -> Document:
 
 def parse_document(text: str, source: str) -> Document:
     """Read YAML text: no aliases, tags, repeated keys or very deep nesting.
+
+    Numbers are those that people mean: `5e-1` is one, and `010` (8 to YAML) and `1:30` (90) are
+    refused.
 
     Raises:
         DocumentError: The text is too long or not YAML of plain values.
@@ -214,7 +231,7 @@ def brief(value: object) -> str:
 
 
 def _message(document: Document, detail: ErrorDetails, top: str) -> str:
-    path = tuple(step for step in detail["loc"] if not fullmatch(r"\(\w+\)", str(step)))
+    path = tuple(step for step in detail["loc"] if not re.fullmatch(r"\(\w+\)", str(step)))
     kind, given = detail["type"], detail["input"]
     at = path
     if kind == "value_error":
@@ -229,7 +246,7 @@ def _message(document: Document, detail: ErrorDetails, top: str) -> str:
         if kind not in ("missing", "too_short", "string_too_short"):
             reason += f", got {brief(given)}"
         if kind == "literal_error":
-            known = findall(r"'([^']+)'", detail["ctx"]["expected"])
+            known = re.findall(r"'([^']+)'", detail["ctx"]["expected"])
             near = get_close_matches(str(given)[:80], known, n=1)
             reason += f"; did you mean {near[0]!r}?" if near else ""
     return document.message(path, reason, top=top, at=at)
@@ -302,7 +319,7 @@ class _Values:
             return dict(self.entries(node, path))
         if isinstance(node, yaml.SequenceNode):
             return [self.read(child, (*path, place)) for place, child in enumerate(node.value)]
-        return self.scalar(node)
+        return self.scalar(node, path)
 
     def entries(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Any]]:
         keys: set[str] = set()
@@ -320,7 +337,17 @@ class _Values:
     def mark(self, node: yaml.Node, path: Path) -> None:
         self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
 
-    def scalar(self, node: yaml.Node) -> Any:
+    def scalar(self, node: yaml.Node, path: Path) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.style is None:
+            if _UNCLEAR.fullmatch(node.value):
+                where = f"{_key(path)}: " if path else ""
+                raise _Refused(
+                    f"{where}{node.value[:40]} is another number to YAML than it says; write a "
+                    f"number without leading zeros and colons, or text as '{node.value[:40]}'",
+                    node.start_mark,
+                )
+            if _EXPONENT.fullmatch(node.value):
+                return float(node.value.replace("_", ""))
         if node.tag.rpartition(":")[2] not in ("int", "float", "bool", "null"):
             return str(node.value)
         try:

@@ -250,20 +250,21 @@ def read_gates(path: Path) -> Gates:
     Raises:
         ReportError: The file cannot be read, or holds something else.
     """
-    import yaml
+    from radialbench.maskgen.language.document import DocumentError, read_document
 
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReportError(f"cannot read {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ReportError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(settings, dict):
+        document = read_document(path)
+    except DocumentError as error:
+        raise ReportError(str(error)) from None
+    if not isinstance(document.value, dict):
         raise ReportError(f"{path} must hold lines such as `latency: 5%`")
-    try:
-        return set_gates(NO_GATES, [setting_of(str(name), size) for name, size in settings.items()])
-    except ReportError as error:
-        raise ReportError(f"{path}: {error}") from None
+    gates: Gates = NO_GATES
+    for name, size in document.value.items():
+        try:
+            gates = set_gates(gates, [setting_of(name, size)])
+        except ReportError as error:
+            raise ReportError(document.message((), str(error), at=(name,))) from None
+    return gates
 
 
 def gates_of(record: Record, asked: Gates) -> Gates:

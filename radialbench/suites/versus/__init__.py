@@ -3,21 +3,18 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from radialbench.errors import SuiteError
-from radialbench.suites.pool import kill_child
+from radialbench.suites.keeper import run_kept, temporary_folder
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
 GIT_PLACES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 """Variables of git's hooks, which would direct our commands to another repository or index."""
-
-END_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Version:
     root: Path
 
     def run(self, words: Sequence[str | Path]) -> tuple[int, str, str]:
-        """Run Python with this version's package; Ctrl-C ends the process.
+        """Run Python with this version's package; the process ends with this one.
 
         Args:
             words: Arguments of `python -P`, such as `-m radialbench`.
@@ -36,26 +33,14 @@ class Version:
         Returns:
             The exit code, standard output and standard error.
         """
-        process = subprocess.Popen(
+        done = run_kept(
             [sys.executable, "-P", *map(str, words)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join([str(self.root), *sys.path])},
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             errors="replace",
-            # Ctrl-C is for this process, which then ends the others.
-            start_new_session=True,
         )
-        try:
-            out, errors = process.communicate()
-        except BaseException:
-            # Its own children, in sessions of their own, die with it.
-            kill_child(process)
-            with suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=END_SECONDS)
-            raise
-        return process.returncode, out, errors
+        return done.returncode, done.stdout, done.stderr
 
 
 def last_line(errors: str, code: int) -> str:
@@ -82,8 +67,10 @@ def checked_out(ref: str, package: Path = PACKAGE) -> Iterator[Version]:
     package = package.resolve()
     top = Path(_git(package, "rev-parse", "--show-toplevel"))
     commit = _commit(package, ref)
-    with tempfile.TemporaryDirectory(prefix="radialbench-") as folder:
-        tree = Path(folder) / "tree"
+    remove = ("worktree", "remove", "--force", "--force")
+    undo = ["git", "-C", str(top), *remove, "{}/tree"]
+    with temporary_folder(undo=[undo]) as folder:
+        tree = folder / "tree"
         try:
             _git(package, "worktree", "add", "--detach", "--quiet", str(tree), commit)
             root = tree / package.parent.relative_to(top)
@@ -95,7 +82,7 @@ def checked_out(ref: str, package: Path = PACKAGE) -> Iterator[Version]:
         finally:
             # Forced twice, as an incomplete worktree is locked.
             with suppress(SuiteError):
-                _git(package, "worktree", "remove", "--force", "--force", str(tree))
+                _git(package, *remove, str(tree))
 
 
 def _commit(package: Path, ref: str) -> str:

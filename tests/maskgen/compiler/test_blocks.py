@@ -17,6 +17,17 @@ def test_kinds_are_the_distinct_rows(rows: list[tuple[int, float, int, int]]) ->
     assert len(some) == len(set(rows))
 
 
+def test_columns_of_wide_numbers() -> None:
+    """Their product would not fit 64 bits."""
+    columns = [
+        np.array([0, 2**40, 1, 2**40]),
+        np.array([2**44, 5, 0, 5]),
+        np.array([7, 0, 2**50, 0]),
+    ]
+    some, kind = unique_rows(columns)
+    assert len(some) == 3 and kind[1] == kind[3] and len(set(kind.tolist())) == 3
+
+
 @given(st.lists(st.integers(0, 50), max_size=30), st.sampled_from([51, 51 * 30 * TABLE]))
 def test_ranked_by_table_and_by_sort(values: list[int], below: int) -> None:
     some, place = ranked(np.array(values, np.int64), below)

@@ -73,6 +73,26 @@ def test_a_file_of_something_else(text: str, tmp_path: Path) -> None:
         read_gates(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [1, 1]\nb: [*a, *a]", "gates.yaml:1:4: anchors and aliases are not supported"),
+        ("latency: 5%\nmemory: 5", r"gates.yaml:2:1: a gate of memory is"),
+        ("latency: 5%\nlatency: 6%", r"gates.yaml:2:1: key 'latency' appears twice"),
+        ("latency: 2001-13-40", r"gates.yaml:1:1: a gate of latency is .*got '2001-13-40'"),
+        ("? [a]\n: 5%", "gates.yaml:1:3: a key must be a word"),
+        ("latency: !!python/name:os.system", "gates.yaml:1:10: tags are not supported"),
+        ("latency: 1" + 400 * "0", "gates.yaml:1:10: a whole number beyond"),
+        ("latency: " + 200 * "[", "gates.yaml:1:110: more than 100 brackets are open"),
+    ],
+)
+def test_a_file_is_read_strictly(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "gates.yaml"
+    file.write_text(text)
+    with pytest.raises(ReportError, match=message):
+        read_gates(file)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="cannot read"):
         read_gates(tmp_path / "gone.yaml")
