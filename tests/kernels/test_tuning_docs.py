@@ -31,6 +31,7 @@ def test_the_rule_names_what_it_goes_by() -> None:
         "seq_len": "sequence\n   length",
     }
     words |= {"head_dim": "head dimension", "dtype": "type", "kv_heads": "key heads"}
+    words |= {"q_len": "queries"}
     for name in TuningKey.__dataclass_fields__:
         assert words.get(name, name) in rule, name
 

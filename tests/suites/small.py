@@ -209,14 +209,14 @@ class WritingLater(Writing):
 
 
 class WritingOnce(Writing):
-    """Writes into q at its third call alone."""
+    """Writes into q at its second call alone, the first after it was checked."""
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         run, calls = Cpu.plan(self, problem, table, config), count(1)
 
         def writing(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             result = run(q, k, v)
-            if next(calls) == 3:
+            if next(calls) == 2:
                 q.zero_()
             return result
 
