@@ -188,7 +188,7 @@ MaskOrName = Annotated[MaskSweep, pydantic.BeforeValidator(named), Or(lambda _: 
 
 
 Queries = Annotated[
-    str,
+    str | None,
     Field(
         description="First and last frame of the queries; the other tokens are keys of a cache",
         examples=["12-15"],
@@ -221,7 +221,7 @@ class ModelGrid(Sweep[GridChoice]):
     latent_frames: OneOrMany[Count] | None = Field(
         default=None, description="Frames of the token grid", examples=[[9, 21]]
     )
-    queries: Queries | None = None
+    queries: Queries = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "ModelGrid":
@@ -269,7 +269,7 @@ class RawGrid(Sweep[GridChoice]):
     text_valid: int | None = Field(
         default=None, ge=0, le=MAX_INT, description="Real text tokens; all if not given"
     )
-    queries: Queries | None = None
+    queries: Queries = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "RawGrid":
@@ -290,7 +290,7 @@ class SegmentedGrid(Sweep[GridChoice]):
         min_length=1,
         max_length=100,
     )
-    queries: Queries | None = None
+    queries: Queries = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "SegmentedGrid":
