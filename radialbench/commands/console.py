@@ -52,6 +52,13 @@ def print_json_line(facts: object) -> None:
     sys.stdout.flush()
 
 
+def print_paragraph(text: str) -> None:
+    """Print text that is indented, and broken at the width of the terminal."""
+    from radialbench.reports.text import paragraph
+
+    say(paragraph(text, console.width, indent="  ", hang=""))
+
+
 def print_table(
     headings: Sequence[str],
     body: Iterable[Sequence[object]],

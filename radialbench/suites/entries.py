@@ -192,7 +192,9 @@ Queries = Annotated[
     Field(
         description="First and last frame of the queries; the other tokens are keys of a cache",
         examples=["12-15"],
-        json_schema_extra={"pattern": r"^\d{1,9}-\d{1,9}$"},
+        json_schema_extra={
+            "anyOf": [{"type": "string", "pattern": r"^\d{1,9}-\d{1,9}$"}, {"type": "null"}]
+        },
     ),
 ]
 

@@ -18,6 +18,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, join, name
+from radialbench.maskgen.language.given import find_blocks
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import (
@@ -154,7 +155,9 @@ class _Compiler:
                 return self.matrix(int(node.block.value or 0), kept_blocks(node, self.at))
             case BlockInput():
                 block = int(node.block.value or 0)
-                return self.matrix(block, self.input_blocks(node.name, block))
+                return self.matrix(
+                    block, find_blocks(self.tables, node.name, self.grid.seq_len, block)
+                )
             case Not():
                 return ~self.node(node.part)
         assert isinstance(node, (AnyOf, AllOf))
@@ -164,16 +167,6 @@ class _Compiler:
         word = f"#{len(self.matrices)}"
         self.matrices[word] = Matrix(block, blocks)
         return name(word)
-
-    def input_blocks(self, word: str, block: int) -> Bool:
-        if word not in self.tables:
-            count = -(-self.grid.seq_len // block)
-            raise SpecError(
-                f"needs the table {word!r}, bool [{count}, {count}] (blocks of {block} tokens): "
-                f"give it as tables={{{word!r}: …}} or --table {word}=FILE.npy, in a suite as "
-                "tables beside the name"
-            )
-        return self.tables[word].blocks_for(self.grid.seq_len, block)
 
     def table(self, mask: MaskIdentity) -> BlockTable:
         key, content, bits = self.blocks(self.rule, np.arange(len(self.q)))

@@ -36,7 +36,7 @@ from radialbench.maskgen.language.expressions import (
     short,
     substitute,
 )
-from radialbench.maskgen.language.given import GivenTable
+from radialbench.maskgen.language.given import GivenTable, find_blocks
 from radialbench.maskgen.language.parser import check_readable, typecheck
 from radialbench.maskgen.language.tree import (
     BlockInput,
@@ -272,6 +272,18 @@ class MaskSpec:
             given = isinstance(table, GivenTable)
             known[word] = table if given else GivenTable.of(word, table)
         return replace(self, tables=tuple(known.values())) if tables else self
+
+    def check_tables(self, grid: TokenGrid) -> None:
+        """Check that the block tables that were given to the mask fit a grid.
+
+        Raises:
+            SpecError: One is missing or has another shape or type, or a block is no whole number.
+        """
+        known = {table.name: table for table in self.tables}
+        for leaf in leaves(self.mask):
+            if isinstance(leaf, BlockInput):
+                block = fold_size(leaf.block, self.names_on(grid), "a block")
+                find_blocks(known, leaf.name, grid.seq_len, block)
 
     def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
         """Return the parameters, named parts and constants of a grid, by name."""
