@@ -37,7 +37,11 @@ class _Verbs(TyperGroup):
 
 
 app = typer.Typer(
-    name="radialbench", cls=_Verbs, no_args_is_help=True, pretty_exceptions_enable=False
+    name="radialbench",
+    cls=_Verbs,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 

@@ -67,6 +67,13 @@ def _json(facts: object, indent: int | None = None) -> str:
     return text
 
 
+def print_paragraph(text: str) -> None:
+    """Print text that is indented, and broken at the width of the terminal."""
+    from radialbench.reports.text import paragraph
+
+    say(paragraph(text, console.width, indent="  ", hang=""))
+
+
 def print_table(
     headings: Sequence[str],
     body: Iterable[Sequence[object]],

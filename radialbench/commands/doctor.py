@@ -2,7 +2,7 @@
 
 import platform
 
-from radialbench.commands.console import print_json, say
+from radialbench.commands.console import print_json, print_table
 from radialbench.commands.options import Json
 from radialbench.errors import RecordError
 
@@ -15,13 +15,13 @@ def doctor(json: Json = False) -> None:
     if json:
         print_json(facts)
         return
+    lines: list[tuple[str, str]] = []
     for name, value in facts.items():
         if isinstance(value, dict):
-            lines = {f"{name} {key}": text for key, text in value.items()}
+            lines += [(f"{name} {key}", text) for key, text in value.items()]
         else:
-            lines = {name: ", ".join(value) if isinstance(value, list) else value}
-        for title, text in lines.items():
-            say(f"{title:<18} {text}")
+            lines.append((name, ", ".join(value) if isinstance(value, list) else value))
+    print_table(("part", "state"), lines, text_columns=("part", "state"), spare=())
 
 
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:

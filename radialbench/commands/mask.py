@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radialbench.commands import options
-from radialbench.commands.console import console, encoded, print_json, print_table, say
+from radialbench.commands.console import (
+    console,
+    encoded,
+    print_json,
+    print_paragraph,
+    print_table,
+    say,
+)
 from radialbench.errors import SpecError
 from radialbench.reports.text import plural
 
@@ -33,8 +40,6 @@ WIDEST = 66
 @app.command("list")
 def list_(json: options.Json = False) -> None:
     """List the masks of the library."""
-    from rich.padding import Padding
-
     from radialbench.maskgen.describe import first_sentence, mask_facts
     from radialbench.maskgen.library import load_mask, mask_names
 
@@ -48,7 +53,7 @@ def list_(json: options.Json = False) -> None:
         lines += [_counted("parameter", [param.name for param in spec.params])]
         lines += [_counted("preset", [preset for preset, _ in spec.presets])]
         for line in filter(None, lines):
-            console.print(Padding(line, (0, 0, 0, 2), expand=False), markup=False, highlight=False)
+            print_paragraph(line)
 
 
 @app.command()
@@ -220,9 +225,8 @@ def validate(
     from radialbench.maskgen.describe import mask_facts
     from radialbench.maskgen.identity import value_text
     from radialbench.maskgen.library import is_head_plan, load_head_plan, read_mask_file
-    from radialbench.maskgen.validate import SMALL_GRIDS
 
-    grids: Sequence[TokenGrid] = SMALL_GRIDS
+    grids: Sequence[TokenGrid] = ()
     if model or size or grid or queries:
         grids = (options.scene(model, size, grid, queries).grid,)
     if is_head_plan(file):

@@ -241,9 +241,13 @@ class Scene:
     @property
     def title(self) -> str:
         """The scene in a line."""
-        text = f"{self.grid.text_tokens:,} text tokens, " if self.grid.text_tokens else ""
-        sides = f"{self.grid.frames}×{self.grid.height}×{self.grid.width}"
-        tokens = f"{sides} video tokens, {text}{self.grid.seq_len:,} in all"
+        parts = [
+            f"{one.label.replace('x', '×')} {one.name} tokens"
+            if one.sides
+            else f"{one.tokens:,} {one.name} tokens"
+            for one in sorted(self.grid.layout, key=lambda one: one.name != "video")
+        ]
+        tokens = f"{', '.join(parts)}, {self.grid.seq_len:,} in all"
         if self.grid.query_frames is not None:
             first, last = self.grid.query_frames
             tokens += f"; queries: frames {first}–{last}, {self.grid.q_len:,} tokens"
@@ -372,11 +376,17 @@ def _parse_value(kind: str, text: str) -> float | bool:
 def _parse_grid(text: str) -> "TokenGrid":
     """Parse a grid as `TokenGrid.label` formats it: `21x45x80`, `33x45x80+256`, `226+13x30x45`.
 
-    Frames of queries may follow: `16x45x80 q12-15`.
+    Segments have names: `text=226+video=13x30x45+audio=120`. Frames of queries may follow:
+    `16x45x80 q12-15`.
     """
-    from radialbench.maskgen.grid import TokenGrid, parse_frames
+    from radialbench.maskgen.grid import Segment, TokenGrid, parse_frames
 
     text, of_queries, frames_of_queries = text.partition(" q")
+    query_frames = parse_frames(frames_of_queries) if of_queries else None
+    if "=" in text:
+        named = [part.partition("=") for part in text.split("+")]
+        segments = [Segment.parse(name.strip(), size) for name, _, size in named]
+        return TokenGrid.of(*segments, query_frames=query_frames)
     count = r"(?:(\d{1,9})of)?(\d{1,9})"
     sides = r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})"
     match = re.fullmatch(rf"(?:{count}\+)?{sides}(?:\+{count})?", text.strip())
@@ -394,5 +404,5 @@ def _parse_grid(text: str) -> "TokenGrid":
         text_tokens=int(tokens or 0),
         text_first=bool(match[2]),
         text_valid=None if valid is None else int(valid),
-        query_frames=parse_frames(frames_of_queries) if of_queries else None,
+        query_frames=query_frames,
     )

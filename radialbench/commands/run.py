@@ -10,12 +10,13 @@ import typer
 from radialbench.commands import FAILED, INTERRUPTED, console
 from radialbench.commands.options import Filter, Quiet, Shard, Suite, time_limit_option
 from radialbench.commands.progress import watch_run
-from radialbench.reports.text import plural
+from radialbench.reports.text import first_few, plural
 
 if TYPE_CHECKING:
     from radialbench.commands.progress import RunWatcher
     from radialbench.suites.estimate import Rate, RunEstimate
     from radialbench.suites.run import RunEvent, RunOutcome
+    from radialbench.suites.schema import SuiteSpec
 
 
 def run(
@@ -83,7 +84,7 @@ def run(
         console.fail(f"stopped; finished cases are kept. Continue with: {again}", INTERRUPTED)
     except (WriteError, WorkerError) as error:
         console.fail(f"{error}. Continue with: {again}", FAILED)
-    _print_outcome(spec.name, outcome, again, json=json)
+    _print_outcome(spec, outcome, again, json=json)
     if not outcome.ok:
         raise typer.Exit(FAILED)
 
@@ -105,9 +106,10 @@ def _streamed(watcher: "RunWatcher | None") -> "RunWatcher":
     return on_event
 
 
-def _print_outcome(name: str, outcome: "RunOutcome", again: str, *, json: bool) -> None:
+def _print_outcome(spec: "SuiteSpec", outcome: "RunOutcome", again: str, *, json: bool) -> None:
     from radialbench.records.result import Status
 
+    name = spec.name
     counts = {status.value: outcome.count(status) for status in Status if outcome.count(status)}
     if json:
         facts: dict[str, object] = {"event": "done", "suite": name}
@@ -124,6 +126,11 @@ def _print_outcome(name: str, outcome: "RunOutcome", again: str, *, json: bool) 
     for reason, cases in reasons.items():
         others = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
         console.say(f"{reason}: {cases[0]}{others}")
+    if short := _stopped_early(spec, outcome):
+        console.say(
+            f"max_seconds ended the sampling of {plural(len(short), 'case')} before min_samples: "
+            f"{first_few(short, 1)}; for more, raise max_seconds in the suite's protocol"
+        )
     parts = [f"{count} {status}" for status, count in counts.items()]
     parts += ["nothing left to run"] if not counts and not outcome.left else []
     parts += [f"{outcome.left} not started within the time limit"] if outcome.left else []
@@ -134,6 +141,19 @@ def _print_outcome(name: str, outcome: "RunOutcome", again: str, *, json: bool) 
     console.say(f"{name}: {', '.join(parts)}\nresults: {outcome.results}")
     if outcome.left:
         console.say(f"continue with: {again}")
+
+
+def _stopped_early(spec: "SuiteSpec", outcome: "RunOutcome") -> list[str]:
+    """Return the cases for whose `min_samples` there was no time."""
+    from radialbench.suites.plan import plan
+
+    least = {case.id: case.protocol.min_samples for case in plan(spec)}
+    return [
+        one.case
+        for one in outcome.records
+        if one.timing and one.timing.stopped == "time"
+        if len(one.timing.samples_ms) < least[one.case]
+    ]
 
 
 def _print_estimate(name: str, estimate: "RunEstimate", *, json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from radialbench.commands.console import console, print_json, print_table, say
+from radialbench.commands.console import console, print_json, print_paragraph, print_table, say
 from radialbench.commands.options import Filter, Json, Shard, Suite
 from radialbench.errors import SuiteError, unknown
 
@@ -46,7 +46,7 @@ def list_(
         tags = " ".join(fact["tags"])
         line = f"[bold]{fact['name']}[/bold]  {fact['cases']} cases  [dim]{tags}[/dim]"
         console.print(line, highlight=False)
-        console.print(f"  {fact['description']}", markup=False, highlight=False)
+        print_paragraph(fact["description"])
 
 
 @app.command()

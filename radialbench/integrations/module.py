@@ -112,10 +112,10 @@ class RadialAttention(nn.Module):
             raise GridError(
                 f"the text's length belongs to the call, as text_len, got a grid of {grid.label}"
             )
-        if grid.query_frames is not None:
+        if grid.query_frames is not None or grid.segments:
             raise GridError(
-                f"RadialAttention takes all tokens as queries, got a grid of {grid.label}; compile "
-                "the mask and call block_sparse_attention, which takes q and k of two lengths"
+                "RadialAttention takes a video, with text if wanted, and all tokens as queries, "
+                f"got a grid of {grid.label}; compile the mask and call block_sparse_attention"
             )
         if backend not in (None, *BACKENDS):
             raise BackendError(unknown("backend", backend, BACKENDS))

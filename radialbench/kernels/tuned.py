@@ -12,7 +12,7 @@ from pathlib import Path
 from radialbench.errors import BackendError, RecordError
 from radialbench.kernels.arch import cpu_name, versions
 from radialbench.records.lookup import ConfigChoice, always_feasible, nearest_config
-from radialbench.records.problem import KernelConfig, Problem, plain_config
+from radialbench.records.problem import KERNEL_OF, KernelConfig, Problem, plain_config
 from radialbench.records.tuning import TuningKey, TuningRecord, key_of
 from radialbench.records.tuning_file import files_of, read_records
 
@@ -63,7 +63,7 @@ def find_config(
     Raises:
         RecordError: Records cannot be read.
     """
-    key = key_of(problem, backend, device)
+    key = key_of(problem, KERNEL_OF.get(backend, backend), device)
     return lookup(key, default=default, feasible=feasible, strict=strict, configs=configs)
 
 

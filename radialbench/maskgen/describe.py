@@ -182,13 +182,18 @@ def framed(picture: str, *, plain: bool) -> str:
 def scale_line(grid: TokenGrid, side: int, order: TokenOrder) -> str:
     """Describe the cells of a picture with `side` cells along a side."""
     down, across = grid.q_len / side, grid.seq_len / side
-    cell = f"{across:.6g} tokens a side"
+    cell = f"{_count(across)} tokens a side"
     if down != across:
-        cell = f"{down:.6g} queries and {across:.6g} keys"
+        cell = f"{_count(down)} queries and {_count(across)} keys"
     return (
         f"queries down, keys across, in {order} order; a cell has {cell}, "
         f"a frame {grid.frame_tokens / across:.3g} cells"
     )
+
+
+def _count(mean: float) -> str:
+    """Format a mean of a count: 3.69, 524, 1,200."""
+    return f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"
 
 
 def table_html(table: BlockTable) -> str:

@@ -6,12 +6,100 @@ A model is data: one YAML file in `models`.
 import re
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import accumulate
+from math import prod
 from pathlib import Path
 
 from radialbench.errors import GridError, unknown
 
 PRESETS = Path(__file__).parent / "models"
 SIDES = ("frames", "height", "width")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a sequence: a video, or flat tokens such as text, audio or registers.
+
+    Attributes:
+        name: A plain word, unique in its sequence.
+        tokens: Number of tokens; those of all frames, for a video.
+        sides: Frames, token rows and token columns of a video; None for flat tokens.
+        valid: Flat tokens that are real, the first ones; the rest is padding. All if not given.
+    """
+
+    name: str
+    tokens: int = 0
+    sides: tuple[int, int, int] | None = None
+    valid: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z_]\w*", self.name):
+            raise GridError(f"the name of a segment is a plain word, got {self.name[:40]!r}")
+        if self.sides is not None:
+            for word, side in zip(SIDES, self.sides, strict=True):
+                _check_count(f"{self.name}: {word}", side, at_least=1)
+            if self.tokens not in (0, prod(self.sides)) or self.valid not in (None, self.tokens):
+                raise GridError(
+                    f"{self.name}: a video has all tokens of its frames, none is padding"
+                )
+            object.__setattr__(self, "tokens", prod(self.sides))
+        _check_count(f"{self.name}: tokens", self.tokens, at_least=1)
+        if self.valid is None:
+            object.__setattr__(self, "valid", self.tokens)
+        _check_count(f"{self.name}: valid", self.valid, at_least=0)
+        if self.real > self.tokens:
+            raise GridError(
+                f"{self.name}: valid must be at most tokens, got {self.valid} of {self.tokens}"
+            )
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> "Segment":
+        """Read the sides of a video, `13x30x45`, or a number of tokens, `120` or `100of120`.
+
+        Raises:
+            GridError: The text is neither.
+        """
+        text = str(text).strip()
+        if match := re.fullmatch(r"(\d{1,9})[x×](\d{1,9})[x×](\d{1,9})", text):
+            return cls(name, sides=(int(match[1]), int(match[2]), int(match[3])))
+        if match := re.fullmatch(r"(?:(\d{1,9})of)?(\d{1,9})", text):
+            return cls(name, int(match[2]), valid=int(match[1]) if match[1] else None)
+        raise GridError(
+            f"{name}: a segment is frames×rows×columns of a video, such as 13x30x45, or tokens, "
+            f"such as 120, or 100of120 with padding; got {text[:40]!r}"
+        )
+
+    @property
+    def real(self) -> int:
+        """Tokens that are not padding."""
+        return self.tokens if self.valid is None else self.valid
+
+    @property
+    def frames(self) -> int:
+        """Frames; 1 for flat tokens."""
+        return self.sides[0] if self.sides else 1
+
+    @property
+    def height(self) -> int:
+        """Token rows of a frame; 1 for flat tokens."""
+        return self.sides[1] if self.sides else 1
+
+    @property
+    def width(self) -> int:
+        """Token columns of a frame; all flat tokens."""
+        return self.sides[2] if self.sides else self.tokens
+
+    @property
+    def frame_tokens(self) -> int:
+        """Tokens of one frame; all flat tokens."""
+        return self.height * self.width
+
+    @property
+    def label(self) -> str:
+        """Its size as `parse` reads it."""
+        if self.sides:
+            return "x".join(map(str, self.sides))
+        return f"{self.real}of" * (self.real != self.tokens) + str(self.tokens)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -22,6 +110,9 @@ class TokenGrid:
     token (t, y, x) has place `s = y·width + x` in frame t. The first `text_valid` text tokens are
     real, the rest is padding.
 
+    A sequence of further segments is made with `TokenGrid.of`: one of them is the `video`, whose
+    sides are those of the grid.
+
     Attributes:
         frames: Latent frames, ≥ 1.
         height: Token rows of a frame, ≥ 1.
@@ -31,6 +122,7 @@ class TokenGrid:
         text_valid: Real text tokens; all of them if not given.
         query_frames: First and last frame of the queries, where only some of the tokens are
             queries: the others are keys of a cache. All tokens are keys in any case.
+        segments: All segments in order, where there are others than `video` and `text`.
     """
 
     frames: int
@@ -40,8 +132,10 @@ class TokenGrid:
     text_first: bool = False
     text_valid: int | None = None
     query_frames: tuple[int, int] | None = None
+    segments: tuple[Segment, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_segments()
         for name in SIDES:
             _check_count(name, getattr(self, name), at_least=1)
         _check_count("text_tokens", self.text_tokens, at_least=0)
@@ -63,12 +157,36 @@ class TokenGrid:
             if self.q_len == self.seq_len:
                 object.__setattr__(self, "query_frames", None)
 
+    def _check_segments(self) -> None:
+        """Take the text from the segments, and leave them out where they are no others."""
+        if not self.segments:
+            return
+        by_name = {segment.name: segment for segment in self.segments}
+        if len(by_name) < len(self.segments):
+            given = ", ".join(segment.name for segment in self.segments)
+            raise GridError(f"segments have names of their own, got {given}")
+        video, text = by_name.get("video"), by_name.get("text")
+        if video is None or video.sides != (self.frames, self.height, self.width):
+            raise GridError(
+                "one segment is the video, of frames×rows×columns, and is named so; got "
+                + (", ".join(by_name) if video is None else f"video={video.label}")
+            )
+        if text is not None and text.sides:
+            raise GridError(f"text is flat tokens, got {text.label}")
+        names = list(by_name)
+        object.__setattr__(self, "text_tokens", text.tokens if text else 0)
+        object.__setattr__(self, "text_valid", text.valid if text else 0)
+        first = text is not None and names.index("text") < names.index("video")
+        object.__setattr__(self, "text_first", first)
+        if by_name.keys() <= {"video", "text"}:
+            object.__setattr__(self, "segments", ())
+
     def __repr__(self) -> str:
-        # Fingerprints of tables contain it: without queries it is as it was before there were any.
+        # Fingerprints of tables contain it: it is as it was before there were these fields.
         given = [
             (part.name, getattr(self, part.name))
             for part in fields(self)
-            if part.name != "query_frames" or self.query_frames
+            if part.name not in ("query_frames", "segments") or getattr(self, part.name)
         ]
         return f"TokenGrid({', '.join(f'{name}={value!r}' for name, value in given)})"
 
@@ -86,6 +204,49 @@ class TokenGrid:
         """
         return load_model(model).grid(size)
 
+    @classmethod
+    def of(cls, *segments: Segment, query_frames: tuple[int, int] | None = None) -> "TokenGrid":
+        """Return the grid of a sequence of segments.
+
+        Args:
+            *segments: All segments in order; one is a video named `video`.
+            query_frames: Frames of the `video` that are queries, if not all tokens are.
+
+        Raises:
+            GridError: Two have one name, none is the video, or the text is not flat.
+        """
+        sides = next((one.sides for one in segments if one.name == "video"), None)
+        return cls(*(sides or (1, 1, 1)), query_frames=query_frames, segments=segments)
+
+    @property
+    def layout(self) -> tuple[Segment, ...]:
+        """All segments in order, for any grid."""
+        if self.segments:
+            return self.segments
+        video = Segment("video", sides=(self.frames, self.height, self.width))
+        if not self.text_tokens:
+            return (video,)
+        text = Segment("text", self.text_tokens, valid=self.text_valid)
+        return (text, video) if self.text_first else (video, text)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Position of the first token of each segment."""
+        return tuple(accumulate((one.tokens for one in self.layout[:-1]), initial=0))
+
+    def segment_number(self, name: str) -> int:
+        """Return the place of a segment in the sequence, from 0; -1 for text where there is none.
+
+        Raises:
+            GridError: There is no such segment.
+        """
+        names = [segment.name for segment in self.layout]
+        if name not in names:
+            if name == "text":
+                return -1
+            raise GridError(unknown("segment", name, names))
+        return names.index(name)
+
     @property
     def frame_tokens(self) -> int:
         """Tokens of one frame."""
@@ -98,7 +259,9 @@ class TokenGrid:
 
     @property
     def seq_len(self) -> int:
-        """Tokens of the whole sequence: video, text and its padding."""
+        """Tokens of the whole sequence: video, text and its padding, and all other segments."""
+        if self.segments:
+            return sum(segment.tokens for segment in self.segments)
         return self.video_tokens + self.text_tokens
 
     @property
@@ -123,16 +286,23 @@ class TokenGrid:
     @property
     def video_start(self) -> int:
         """Position of the first video token."""
+        if self.segments:
+            return self.starts[self.segment_number("video")]
         return self.text_tokens if self.text_first else 0
 
     @property
     def text_start(self) -> int:
         """Position of the first text token."""
+        if self.segments and self.text_tokens:
+            return self.starts[self.segment_number("text")]
         return 0 if self.text_first else self.video_tokens
 
     @property
     def label(self) -> str:
-        """The layout as short text: frames×height×width, the text tokens, the query frames."""
+        """The layout as short text: frames×height×width, the text tokens, the query frames.
+
+        With other segments, all by name: `text=226+reference=1x30x45+video=13x30x45+audio=120`.
+        """
         return self._format(str(self.frames))
 
     @property
@@ -142,7 +312,10 @@ class TokenGrid:
 
     def _format(self, frames: str) -> str:
         label = f"{frames}x{self.height}x{self.width}"
-        if self.text_tokens:
+        if self.segments:
+            sizes = {one.name: one.label for one in self.segments} | {"video": label}
+            label = "+".join(f"{name}={size}" for name, size in sizes.items())
+        elif self.text_tokens:
             padded = f"{self.real_text}of" * (self.real_text != self.text_tokens)
             text = f"{padded}{self.text_tokens}"
             label = f"{text}+{label}" if self.text_first else f"{label}+{text}"

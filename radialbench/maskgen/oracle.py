@@ -57,13 +57,17 @@ class _Oracle:
             self.values[f"q{axis}"] = self.at.axis(axis).astype(np.float64)[:, None]
             self.values[f"k{axis}"] = self.at.axis(axis).astype(np.float64)[None, :]
             self.values[f"r{axis}"] = self.values[f"q{axis}"] - self.values[f"k{axis}"]
-        for word, flags in (("text", self.at.text), ("pad", self.at.pad)):
-            self.values[f"q{word}"] = flags[:, None]
-            self.values[f"k{word}"] = flags[None, :]
+        for word in ("seg", "text", "pad"):
+            self.values[f"q{word}"] = self.at.axis(word)[:, None]
+            self.values[f"k{word}"] = self.at.axis(word)[None, :]
 
     def mask(self) -> Bool:
-        video = ~self.at.text[:, None] & ~self.at.text[None, :]
-        allowed = np.where(video, self.node(self.bound.mask), self.pairs(self.bound.text))
+        q, k = self.at.seg[:, None], self.at.seg[None, :]
+        video = self.bound.grid.segment_number("video")
+        allowed = self.pairs(self.bound.text)
+        for q_number, k_number, rule in self.bound.pairs:
+            allowed = np.where((q == q_number) & (k == k_number), self.pairs(rule), allowed)
+        allowed = np.where((q == video) & (k == video), self.node(self.bound.mask), allowed)
         empty = ~allowed.any(axis=1) & ~self.at.pad
         queries = slice(*self.bound.order.query_range(self.bound.grid))
         if self.bound.empty_rows == "own_block":
@@ -103,7 +107,7 @@ class _Oracle:
         count = -(-self.n // block)
         kept = np.zeros((count, count), np.bool_)
         owner = self.at.t if node.per == "frame_pair" else np.zeros(self.n, np.int64)
-        video = np.flatnonzero(~self.at.text)
+        video = np.flatnonzero(self.at.seg == self.bound.grid.segment_number("video"))
         for q_owner in np.unique(owner[video]):
             for k_owner in np.unique(owner[video]):
                 rows = video[owner[video] == q_owner]

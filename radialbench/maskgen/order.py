@@ -1,6 +1,7 @@
 """Token orders: permutations of a video's tokens that suit masks, and the tokens' coordinates."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise, product
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.grid import Segment, TokenGrid
 from radialbench.maskgen.hilbert import hilbert_curve
 
 Bool = NDArray[np.bool_]
@@ -20,7 +21,7 @@ ORDERS = ("raster", "space_major", "tiles", "hilbert")
 
 @dataclass(frozen=True, slots=True)
 class TokenOrder:
-    """A permutation of the video tokens; text is never moved.
+    """A permutation of the video tokens, of each video in itself; other tokens are never moved.
 
     Attributes:
         kind: `raster` (frame by frame, row by row), `space_major` (all frames of a place side
@@ -64,7 +65,7 @@ class TokenOrder:
             return cls("tiles", (t, h, w), (shift[0], shift[1], shift[2]))
         return cls(text)
 
-    def tile_edges(self, grid: TokenGrid) -> tuple[Int64, Int64, Int64]:
+    def tile_edges(self, grid: TokenGrid | Segment) -> tuple[Int64, Int64, Int64]:
         """Return the borders of tiles along frames, rows and columns, both ends included."""
         t, h, w = (
             np.unique([0, *range(shift, size, side), size])
@@ -107,7 +108,8 @@ class TokenOrder:
 class Coordinates:
     """Coordinates of the tokens of a sequence, position by position.
 
-    Text tokens have t = y = x = s = 0.
+    Tokens of a video have their place in it. Flat tokens, such as text, have t = y = x = 0, and
+    their place in the segment as s.
 
     Attributes:
         grid: Token layout.
@@ -128,6 +130,12 @@ class Coordinates:
         return np.arange(self.grid.seq_len, dtype=np.int64)
 
     @cached_property
+    def seg(self) -> Int64:
+        """[seq_len] number of the segment."""
+        lengths = [segment.tokens for segment in self.grid.layout]
+        return np.repeat(np.arange(len(lengths)), lengths)
+
+    @cached_property
     def text(self) -> Bool:
         """[seq_len] whether the token is text or its padding."""
         place = self.p - self.grid.text_start
@@ -135,60 +143,79 @@ class Coordinates:
 
     @cached_property
     def pad(self) -> Bool:
-        """[seq_len] whether the token is padding of the text."""
-        return self.text & (self.p >= self.grid.text_start + self.grid.real_text)
+        """[seq_len] whether the token is padding, of the text or other flat tokens."""
+        pad = np.zeros(self.grid.seq_len, np.bool_)
+        for segment, start in zip(self.grid.layout, self.grid.starts, strict=True):
+            pad[start + segment.real : start + segment.tokens] = True
+        return pad
 
     @cached_property
     def t(self) -> Int64:
         """[seq_len] frame."""
-        return self._video(self.grid.frame_tokens, divide=True)
+        return self._in_videos(self._place, lambda place, video: place // video.frame_tokens)
 
     @cached_property
     def s(self) -> Int64:
-        """[seq_len] place in the frame."""
-        return self._video(self.grid.frame_tokens, divide=False)
+        """[seq_len] place in the frame, or among the flat tokens of a segment."""
+        return self._place - self._in_videos(
+            self._place, lambda place, video: place - place % video.frame_tokens
+        )
 
     @cached_property
     def y(self) -> Int64:
         """[seq_len] row of the frame."""
-        return self.s // self.grid.width
+        return self._in_videos(self.s, lambda s, video: s // video.width)
 
     @cached_property
     def x(self) -> Int64:
         """[seq_len] column of the frame."""
-        return self.s % self.grid.width
+        return self._in_videos(self.s, lambda s, video: s % video.width)
 
     def axis(self, name: str) -> Int64:
-        """[seq_len] a coordinate by its letter: t, y, x, s, i or p."""
+        """[seq_len] a coordinate by its name: t, y, x, s, i, p, seg, text or pad."""
         coordinate: Int64 = getattr(self, name)
         return coordinate
 
-    def _video(self, size: int, *, divide: bool) -> Int64:
-        place = self.i - self.grid.video_start
-        values = place // size if divide else place % size
-        if self.grid.text_tokens:
-            values[self.text] = 0
-        return values
+    @cached_property
+    def _place(self) -> Int64:
+        """[seq_len] place in the segment."""
+        place: Int64 = self.i - np.array(self.grid.starts)[self.seg]
+        return place
+
+    def _in_videos(self, values: Int64, function: Callable[[Int64, Segment], Int64]) -> Int64:
+        """[seq_len] a function of values by position in each video; 0 for flat tokens."""
+        found = np.zeros_like(values)
+        for segment, start in zip(self.grid.layout, self.grid.starts, strict=True):
+            if segment.sides:
+                part = slice(start, start + segment.tokens)
+                found[part] = function(values[part], segment)
+        return found
 
 
 @lru_cache(maxsize=4)
 def _source_index(order: TokenOrder, grid: TokenGrid) -> Int64:
     index = np.arange(grid.seq_len, dtype=np.int64)
-    start, stop = grid.video_start, grid.video_start + grid.video_tokens
-    video = index[start:stop].reshape(grid.frames, grid.height, grid.width)
-    if order.kind == "space_major":
-        index[start:stop] = video.transpose(1, 2, 0).ravel()
-    elif order.kind == "hilbert":
-        index[start:stop] = start + hilbert_curve(video.shape)
-    elif order.kind == "tiles":
-        index[start:stop] = np.concatenate(
-            [
-                video[t0:t1, y0:y1, x0:x1].ravel()
-                for (t0, t1), (y0, y1), (x0, x1) in product(*map(pairwise, order.tile_edges(grid)))
-            ]
-        )
+    for segment, start in zip(grid.layout, grid.starts, strict=True):
+        if segment.sides:
+            part = index[start : start + segment.tokens]
+            part[:] = start + _in_order(order, segment)
     index.setflags(write=False)
     return index
+
+
+def _in_order(order: TokenOrder, segment: Segment) -> Int64:
+    """[tokens] the raster places of a video's tokens in an order."""
+    places: Int64 = np.arange(segment.tokens, dtype=np.int64)
+    video = places.reshape(segment.frames, segment.height, segment.width)
+    if order.kind == "space_major":
+        places = video.transpose(1, 2, 0).ravel()
+    elif order.kind == "hilbert":
+        places = hilbert_curve(video.shape)
+    elif order.kind == "tiles":
+        edges = product(*map(pairwise, order.tile_edges(segment)))
+        tiles = [video[t0:t1, y0:y1, x0:x1].ravel() for (t0, t1), (y0, y1), (x0, x1) in edges]
+        places = np.concatenate(tiles)
+    return places
 
 
 def _listed(sides: tuple[int, int, int]) -> str:

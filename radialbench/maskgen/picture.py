@@ -289,8 +289,7 @@ def draw_cells(
     for start in starts if gap >= LINE_GAP else starts[::step]:
         axes.axvline(start, color=INK, alpha=0.16, linewidth=0.35)
         axes.axhline(start, color=INK, alpha=0.16, linewidth=0.35)
-    if grid.text_tokens:
-        border = grid.video_start or grid.text_start
+    for border in grid.starts[1:]:
         axes.axvline(border, color=TEXT_BORDER, linewidth=0.6)
         axes.axhline(border, color=TEXT_BORDER, linewidth=0.6)
     width = (starts[1] - starts[0]) if len(starts) > 1 and numbers[1] == 1 else 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from radialbench.maskgen.compiler import compile_mask
-from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.grid import Segment, TokenGrid
 from radialbench.maskgen.language.evaluate import fold_size
 from radialbench.maskgen.language.spec import MaskSpec, SpecErrorAt, at_key
 from radialbench.maskgen.language.tree import BlockInput, leaves
@@ -14,14 +14,23 @@ SMALL_GRIDS = (TokenGrid(9, 12, 16), TokenGrid(7, 9, 20, text_tokens=30, text_va
 """Without and with text; sides are even and odd."""
 
 
-def try_mask(spec: MaskSpec, grids: Sequence[TokenGrid] = SMALL_GRIDS) -> None:
-    """Compile a mask on some grids; the blocks of run-time tables are all kept.
+def small_grids(spec: MaskSpec) -> tuple[TokenGrid, ...]:
+    """Return small grids for a mask, with flat segments of the names that it mentions."""
+    others = sorted(spec.segments - {"video", "text"})
+    if not others:
+        return SMALL_GRIDS
+    text, video = Segment("text", 30, valid=20), Segment("video", sides=(9, 12, 16))
+    return (TokenGrid.of(text, video, *(Segment(name, 25, valid=21) for name in others)),)
+
+
+def try_mask(spec: MaskSpec, grids: Sequence[TokenGrid] = ()) -> None:
+    """Compile a mask on some grids, or small ones; the blocks of run-time tables are all kept.
 
     Raises:
         SpecErrorAt: The mask does not compile: an operation is undefined, a token would attend
             nothing, or a size is not a whole number. The message names the grid.
     """
-    for grid in grids:
+    for grid in grids or small_grids(spec):
         try:
             with at_key():
                 tables = {}

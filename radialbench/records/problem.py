@@ -163,10 +163,15 @@ def backend_id(backend: str | None, config: KernelConfig) -> str:
     return f"{backend or 'compile'}@{text}" if text else backend or "compile"
 
 
-BLOCKS = {"triton": (128, 64), "topk_triton": (128, 64)}
+BLOCKS = {"triton": (128, 64)}
 """Blocks of backends that run best with others than 128×128 where nothing was tuned."""
+
+
+KERNEL_OF = {"topk_cpu": "cpu", "topk_hopper": "hopper", "topk_triton": "triton"}
+"""The backend whose kernel runs, and whose configurations are used, of backends that wrap one."""
 
 
 def plain_config(backend: str | None) -> KernelConfig:
     """Return the default configuration of a backend: its blocks, and the rest its own choice."""
-    return KernelConfig(*BLOCKS.get(backend or "", ()))
+    name = backend or ""
+    return KernelConfig(*BLOCKS.get(KERNEL_OF.get(name, name), ()))

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
-from radialbench.maskgen.grid import TokenGrid, load_model, model_names, parse_frames
+from radialbench.maskgen.grid import Segment, TokenGrid, load_model, model_names, parse_frames
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.given import GivenTable, read_tables
@@ -188,11 +188,13 @@ MaskOrName = Annotated[MaskSweep, pydantic.BeforeValidator(named), Or(lambda _: 
 
 
 Queries = Annotated[
-    str,
+    str | None,
     Field(
         description="First and last frame of the queries; the other tokens are keys of a cache",
         examples=["12-15"],
-        json_schema_extra={"pattern": r"^\d{1,9}-\d{1,9}$"},
+        json_schema_extra={
+            "anyOf": [{"type": "string", "pattern": r"^\d{1,9}-\d{1,9}$"}, {"type": "null"}]
+        },
     ),
 ]
 
@@ -221,7 +223,7 @@ class ModelGrid(Sweep[GridChoice]):
     latent_frames: OneOrMany[Count] | None = Field(
         default=None, description="Frames of the token grid", examples=[[9, 21]]
     )
-    queries: Queries | None = None
+    queries: Queries = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "ModelGrid":
@@ -269,7 +271,7 @@ class RawGrid(Sweep[GridChoice]):
     text_valid: int | None = Field(
         default=None, ge=0, le=MAX_INT, description="Real text tokens; all if not given"
     )
-    queries: Queries | None = None
+    queries: Queries = None
 
     @pydantic.model_validator(mode="after")
     def _load(self) -> "RawGrid":
@@ -280,16 +282,40 @@ class RawGrid(Sweep[GridChoice]):
         return self
 
 
+class SegmentedGrid(Sweep[GridChoice]):
+    """A grid of named segments, in order."""
+
+    segments: dict[str, str | int] = Field(
+        description="Segments in order: frames×rows×columns of a video, one of them named "
+        "video, or a number of tokens, of which some may be real: 100of120",
+        examples=[{"text": 226, "video": "13x30x45", "audio": "100of120"}],
+        min_length=1,
+        max_length=100,
+    )
+    queries: Queries = None
+
+    @pydantic.model_validator(mode="after")
+    def _load(self) -> "SegmentedGrid":
+        with located():
+            parts = [Segment.parse(name, str(size)) for name, size in self.segments.items()]
+            self._choices = (_of_queries(GridChoice(TokenGrid.of(*parts)), self.queries),)
+        return self
+
+
 def _kind_of_grid(value: Any) -> str:
     given = value if isinstance(value, dict) else ()
+    if isinstance(value, SegmentedGrid) or "segments" in given:
+        return "(segments)"
     return "(model)" if isinstance(value, ModelGrid) or "model" in given else "(raw)"
 
 
 GridEntry = Annotated[
-    Annotated[ModelGrid, pydantic.Tag("(model)")] | Annotated[RawGrid, pydantic.Tag("(raw)")],
+    Annotated[ModelGrid, pydantic.Tag("(model)")]
+    | Annotated[RawGrid, pydantic.Tag("(raw)")]
+    | Annotated[SegmentedGrid, pydantic.Tag("(segments)")],
     pydantic.Discriminator(_kind_of_grid),
 ]
-"""A model's grids, or grids given in tokens."""
+"""A model's grids, grids given in tokens, or a grid of named segments."""
 
 
 class BackendChoice(Strict):

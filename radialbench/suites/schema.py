@@ -211,11 +211,14 @@ class Matrix(Strict):
                 getattr(choice, name) is None for choice in self.grid_choices()
             ):
                 raise ValueError(f"needs {name}: grids given in tokens belong to no model")
+        masks = [one.spec for entry in self.masks for one in entry.choices()]
         for choice in self.grid_choices():
             heads = self.heads or choice.heads or 1
             if heads % (self.kv_heads or heads):
                 raise ValueError(f"kv_heads must divide the {heads} heads, got {self.kv_heads}")
-            for mask in (one.spec for entry in self.masks for one in entry.choices()):
+            for mask in masks:
+                with located():
+                    mask.check_tables(choice.grid)
                 if isinstance(mask, HeadPlan) and mask.heads != heads:
                     raise ValueError(
                         f"the head plan {mask.label} has masks for {mask.heads} heads, and "

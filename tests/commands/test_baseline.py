@@ -78,6 +78,18 @@ def test_devices_stand_beside_each_other_and_a_check_takes_its_own(update: Updat
         assert {one.outcome for one in found.verdicts} == {"pass"}
 
 
+def test_cases_that_no_check_can_judge_are_named(update: Updates, capsys: Capture) -> None:
+    assert update([case("a")]) == 0
+    assert not capsys.readouterr().err
+    assert update([case("a"), record("b", [1.0]), record("c", [1.0, 1.1, 1.2])]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("checks cannot judge the times of 2 cases, ")
+    assert "which takes six: b, c. Let" in said
+    few, again = [record("b", [1.0])], [record("b", [1.1])]
+    (latency,) = [one for one in check(again, few).verdicts if one.metric == "latency"]
+    assert latency.outcome == "inconclusive"
+
+
 def test_a_fault_is_no_baseline(update: Updates, capsys: Capture) -> None:
     assert update([case("a")]) == 0
     kept = update.file.read_bytes()

@@ -60,7 +60,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Capture, *arguments: str | 
 
 def test_the_same_passes(before: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert check(monkeypatch, before, "--baseline", before / RESULTS) == 0
-    assert capsys.readouterr().out == "2 cases: 6 pass\n"
+    assert capsys.readouterr().out == "2 cases, 6 verdicts: 6 pass\n"
 
 
 def test_a_regression_is_1_and_is_named(
@@ -70,7 +70,7 @@ def test_a_regression_is_1_and_is_named(
     printed = capsys.readouterr().out
     assert printed.startswith("regressed  a: latency\n           8.0% slower (95% ")
     assert "; not measured again" in " ".join(printed.split())
-    assert "2 cases: 1 regressed, 5 pass" in printed
+    assert "2 cases, 6 verdicts: 1 regressed, 5 pass" in printed
     assert check(monkeypatch, before, "--baseline", now) == 0
 
 
@@ -92,7 +92,10 @@ def test_gates_of_the_suite_travel_with_the_results_that_are_judged(
     wide = replace(case(1.08), gates=("latency=10%",))
     now = folder(tmp_path / "gated", [wide, case(name="b")])
     assert check(monkeypatch, now, "--baseline", before) == 0
-    assert capsys.readouterr().out == "2 cases: 6 pass\ngates: latency 10% (suite, 1 case)\n"
+    assert (
+        capsys.readouterr().out
+        == "2 cases, 6 verdicts: 6 pass\ngates: latency 10% (suite, 1 case)\n"
+    )
     assert check(monkeypatch, now, "--baseline", before, "--gate", "latency=5%") == 1
     assert "gates: latency 5% (asked for)" in capsys.readouterr().out
     # Those of the baseline count for nothing.
@@ -116,7 +119,7 @@ def test_forms_go_to_files(
     assert capsys.readouterr().out.startswith("::error title=regressed%3A a%2C latency::8.0%25")
     assert json.loads((tmp_path / "check.json").read_text())["counts"]["regressed"] == 1
     assert (tmp_path / "check.xml").read_text().startswith("<?xml")
-    assert (tmp_path / "check.md").read_text().startswith("## ❌ 2 cases: 1 regressed")
+    assert (tmp_path / "check.md").read_text().startswith("## ❌ 2 cases, 6 verdicts: 1 regressed")
     (run,) = json.loads((tmp_path / "check.sarif").read_text())["runs"]
     assert [result["level"] for result in run["results"]] == ["error"]
     figures = json.loads((tmp_path / "bencher.json").read_text())
@@ -153,7 +156,7 @@ def test_vanished_cases(
         monkeypatch, capsys, other, "--baseline", before
     )
     assert check(monkeypatch, other, "--baseline", before, "--allow-missing") == 0
-    assert "3 cases: 2 missing, 1 new" in capsys.readouterr().out
+    assert "3 cases, 3 verdicts: 2 missing, 1 new" in capsys.readouterr().out
 
 
 def test_a_metric_that_vanishes_is_2_unless_allowed(

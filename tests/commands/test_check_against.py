@@ -81,7 +81,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli
 
 def test_equal_versions_pass_and_their_results_are_kept(cli: Cli) -> None:
     code, out, err = cli(lambda folder, case: 1.0)
-    assert (code, out) == (0, "4 cases: 12 pass\n")
+    assert (code, out) == (0, "4 cases, 12 verdicts: 12 pass\n")
     assert err.startswith("round 1/4, shape 1/2, ")
     assert len(err.splitlines()) == 16
     for name in ("before", "now"):
@@ -117,7 +117,7 @@ def test_a_slowdown_that_does_not_repeat_is_none(cli: Cli) -> None:
 
     file = cli.folder / "check.json"
     code, out, _ = cli(at_first, "-o", f"json={file}")
-    assert (code, out) == (0, "4 cases: 12 pass\n")
+    assert (code, out) == (0, "4 cases, 12 verdicts: 12 pass\n")
     (printed,) = [
         one for one in json.loads(file.read_text())["verdicts"] if "again" in one["reason"]
     ]
@@ -131,7 +131,7 @@ def test_processes_that_differ_among_themselves_are_no_regression(cli: Cli) -> N
 
     code, out, err = cli(noisy)
     assert "suspected" not in err
-    assert (code, out) == (0, "4 cases: 12 pass\n")
+    assert (code, out) == (0, "4 cases, 12 verdicts: 12 pass\n")
 
 
 def test_what_is_inconclusive_is_measured_again_in_more_processes(cli: Cli) -> None:
@@ -204,7 +204,7 @@ def test_what_is_unchanged_is_not_timed(cli: Cli, monkeypatch: pytest.MonkeyPatc
     file = cli.folder / "check.json"
     words = ("--skip-unchanged", "-o", f"json={file}")
     code, out, err = cli(lambda folder, case: 1.0, *words)
-    assert (code, out) == (0, "4 cases: 6 pass\n")
+    assert (code, out) == (0, "4 cases, 6 verdicts: 6 pass\n")
     assert "cases with unchanged machine code, which are not timed: 3" in err
     verdicts = json.loads(file.read_text())["verdicts"]
     printed = {

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import entry_points
 
 import pytest
+from rich.console import Console
 
 from radialbench import __version__, cli
 from radialbench.errors import TableError
@@ -38,6 +39,35 @@ def test_help_lists_every_verb(monkeypatch: pytest.MonkeyPatch, capsys: Capture)
 def test_every_verb_has_help(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     assert run(monkeypatch, verb, "--help") == 0
     assert f"radialbench {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("run",), ("mask", "show"), ("export", "table"), ("export",)]
+)
+def test_help_has_a_short_form(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert run(monkeypatch, *words, "-h") == 0
+    short = capsys.readouterr().out
+    assert run(monkeypatch, *words, "--help") == 0
+    assert short == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+@pytest.mark.parametrize(
+    "words", [("doctor",), ("mask", "list"), ("suite", "list"), ("suite", "plan", "wan")]
+)
+def test_lines_fit_the_terminal(
+    words: tuple[str, ...], columns: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("radialbench.reports.text.terminal_width", lambda: columns)
+    monkeypatch.setattr("radialbench.commands.console.console", Console(width=columns))
+    monkeypatch.setattr(sys, "argv", ["radialbench", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and max(map(len, lines)) <= columns
+    assert not [line for line in lines if line.endswith(" ")]
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -14,7 +14,7 @@ from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.cli import main
 from radialbench.commands.console import console
 from radialbench.maskgen.cells import difference_pairs
-from radialbench.maskgen.grid import load_model, model_names
+from radialbench.maskgen.grid import Segment, load_model, model_names
 from radialbench.maskgen.language.expressions import (
     COORDINATES,
     FUNCTIONS,
@@ -200,6 +200,15 @@ def test_show_takes_a_model_and_a_size(cli: Cli) -> None:
         ("3x4x5+6of7", TokenGrid(3, 4, 5, text_tokens=7, text_valid=6)),
         ("7+3x4x5", TokenGrid(3, 4, 5, text_tokens=7, text_first=True)),
         ("6of7+3x4x5", TokenGrid(3, 4, 5, text_tokens=7, text_valid=6, text_first=True)),
+        (
+            "text=4of6+reference=1x2x3+video=3x4x5+audio=9",
+            TokenGrid.of(
+                Segment("text", 6, valid=4),
+                Segment("reference", sides=(1, 2, 3)),
+                Segment("video", sides=(3, 4, 5)),
+                Segment("audio", 9),
+            ),
+        ),
         ("3x4x5 q1-2", TokenGrid(3, 4, 5, query_frames=(1, 2))),
         ("7+3x4x5 q0-2", TokenGrid(3, 4, 5, text_tokens=7, text_first=True, query_frames=(0, 2))),
     ],
@@ -517,6 +526,14 @@ def test_a_bad_file_is_placed(
             "by pair, which is done up to 150,000 tokens, and 99x40x40 has 158,400; take a smaller",
         ),
         (
+            ["show", "radial", "--grid", "text=7+audio=3"],
+            "one segment is the video, of frames×rows×columns, and is named so; got text, audio",
+        ),
+        (
+            ["show", "radial", "--grid", "video=3x4x5+audio=3x4"],
+            "audio: a segment is frames×rows×columns of a video, such as 13x30x45, or tokens, such",
+        ),
+        (
             ["show", "radial", "--grid", "3x4x5", "--queries", "2-3"],
             "queries are frames from 0 to 2, the first not after the last, got 2-3",
         ),
@@ -577,7 +594,7 @@ def documented(language: str) -> list[str]:
 
 def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
     documents = documented("yaml")
-    assert len(documents) == 13
+    assert len(documents) == 16
     for document in documents:
         file = tmp_path / "documented.yaml"
         file.write_text(document, encoding="utf-8")
@@ -591,7 +608,7 @@ def test_the_documented_commands_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keyframes.yaml").write_text(documented("yaml")[0], encoding="utf-8")
     lines = [line.partition("#")[0].split() for line in "".join(documented("sh")).splitlines()]
-    assert len(lines) == 11
+    assert len(lines) == 12
     printed = [cli.text(*line[2:]) for line in lines if line[:2] == ["radialbench", "mask"]]
     assert len(printed) == len(lines)
     (shown,) = [text for text in printed if text.startswith("keyframes\n")]

@@ -127,7 +127,7 @@ def test_a_baseline(
     page = tmp_path / "page.html"
     assert report(monkeypatch, run_folder, "--baseline", before, "-o", page) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"{before / RESULTS}: 2 cases: 1 inconclusive, 1 new, 2 pass" in printed
+    assert f"{before / RESULTS}: 2 cases, 4 verdicts: 1 inconclusive, 1 new, 2 pass" in printed
     assert "latency, 3.00 ms to 2.00 ms: too few samples to tell" in printed
     assert "new: the baseline does not have this case: dense/3x30x52/h1d128f32/sdpa" in printed
     assert "0.67×" in page.read_text(encoding="utf-8")

@@ -58,6 +58,19 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
     return Cli(monkeypatch, capsys)
 
 
+def test_a_run_says_where_samples_are_fewer_than_asked_for(cli: Cli, tmp_path: Path) -> None:
+    protocol = {"min_samples": 3, "max_seconds": 1e-9}
+    text = small.text_of(lambda document: document.update(protocol=protocol))
+    path = small.written(tmp_path, text)
+    code, out, _ = cli("run", path, "-o", tmp_path / "out")
+    first = read(tmp_path / "out" / RESULTS).records[0].case
+    assert code == 0
+    assert out.startswith(
+        f"max_seconds ended the sampling of 4 cases before min_samples: {first}, and 3 more; for "
+        "more, raise max_seconds in the suite's protocol\nsmall: 4 ok\n"
+    )
+
+
 def test_a_run_says_what_came_of_it(cli: Cli, suite: str, tmp_path: Path) -> None:
     code, out, err = cli("run", suite, "-o", tmp_path / "out")
     assert code == 0

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def test_list(cli: Cli) -> None:
     for fact in cli.json("list"):
         assert f"{fact['name']}  {fact['cases']} cases" in out
         assert fact["cases"] == len(plan(load_suite(fact["name"])))
-        assert fact["description"].split()[0] in out
+        lines = out.partition(f"{fact['name']}  {fact['cases']} cases")[2].splitlines()[1:]
+        about = list(takewhile(lambda line: line.startswith("  "), lines))
+        assert " ".join(line.strip() for line in about) == fact["description"].strip()
     assert [fact["name"] for fact in cli.json("list")] == suite_names()
 
 

@@ -107,7 +107,7 @@ def test_the_terminal_tells_cases_of_the_same_verdict_together() -> None:
     verdicts = [verdict(Outcome.INCONCLUSIVE, f"c{k}", "so it is " * 30) for k in range(30)]
     lines = load_check_format("terminal")(whole(*verdicts)).splitlines()
     assert lines[0] == "inconclusive  c0, c1, c2 and 27 more: latency"
-    assert lines[-2] == "30 cases: 30 inconclusive"
+    assert lines[-2] == "30 cases, 30 verdicts: 30 inconclusive"
     assert max(map(len, lines)) <= 100
 
 

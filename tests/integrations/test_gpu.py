@@ -10,6 +10,7 @@ from radialbench.integrations.diffusers import apply_radial, remove_radial
 from radialbench.integrations.module import RadialAttention
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.select import kernel_reasons
+from radialbench.maskgen.library import parse_head_plan
 from tests.integrations.raster import raster_mask
 from tests.integrations.small import wan
 from tests.integrations.test_module import definition
@@ -42,7 +43,7 @@ def close(got: Tensor, wanted: Tensor, bound: float) -> None:
 
 
 @kernels
-@pytest.mark.parametrize("mask", ["radial", "sta", "svg_temporal"])
+@pytest.mark.parametrize("mask", ["radial", "sta", "svg_temporal", "halves"])
 def test_the_module_gives_the_definition(backend: str, mask: str) -> None:
     needs(backend)
     generator = torch.Generator("cuda").manual_seed(0)
@@ -54,8 +55,11 @@ def test_the_module_gives_the_definition(backend: str, mask: str) -> None:
     q, k, v = (x.transpose(1, 2) for x in in_model_layout)
     lengths = torch.tensor([30, 4], device="cuda")
     keys = np.arange(JOINT.seq_len) < 1200 + np.array([30, 4])[:, None]
-    allowed = raster_mask(load_mask(mask), JOINT) & keys[:, None, None, :]
-    attention = RadialAttention(JOINT, mask, backend=backend)
+    heads = ("svg_spatial", "svg_temporal", "sta") if mask == "halves" else (mask,) * 3
+    by_head = np.stack([raster_mask(load_mask(name), JOINT) for name in heads])
+    allowed = by_head & keys[:, None, None, :]
+    plan = parse_head_plan({"name": "halves", "heads": {str(n): m for n, m in enumerate(heads)}})
+    attention = RadialAttention(JOINT, plan if mask == "halves" else mask, backend=backend)
     wanted = definition((q.cpu(), k.cpu(), v.cpu()), allowed)
     close(attention(q, k, v, text_len=lengths).cpu(), wanted, 0.02)
     compiled = torch.compile(attention, fullgraph=True)

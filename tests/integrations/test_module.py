@@ -17,6 +17,7 @@ from radialbench.errors import BackendError, GridError, RecordError, SpecError
 from radialbench.integrations.module import RadialAttention, radial_attention
 from radialbench.integrations.prepared import Shape
 from radialbench.kernels import tuned
+from radialbench.maskgen.grid import Segment
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.library import parse_head_plan, parse_mask
 from radialbench.records.problem import KernelConfig
@@ -222,8 +223,11 @@ def test_the_tuned_configuration_and_its_blocks(
 
 
 def test_all_tokens_are_queries() -> None:
-    with pytest.raises(GridError, match="takes all tokens as queries, got a grid of 5x3x4 q3-4"):
+    with pytest.raises(GridError, match="all tokens as queries, got a grid of 5x3x4 q3-4"):
         RadialAttention(replace(GRID, query_frames=(3, 4)))
+    segments = TokenGrid.of(*JOINT.layout, Segment("audio", 3))
+    with pytest.raises(GridError, match=r"got a grid of video=5x3x4\+text=7\+audio=3; compile"):
+        RadialAttention(segments)
 
 
 def test_what_does_not_go_together() -> None:

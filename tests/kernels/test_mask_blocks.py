@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
 from radialbench.errors import SpecError
-from tests.maskgen.random_masks import BLOCKS, GIVEN, Maker
+from tests.maskgen.random_masks import BLOCKS, GIVEN, SEGMENT_RULES, Maker
 
 SEEDS = st.integers(0, 2**63)
 INTERPRETED = not torch.cuda.is_available()
@@ -25,6 +25,9 @@ RULES = [
 def check(seed: int) -> None:
     make = Maker(seed)
     mapping, grid = make.mask(make.random.randint(0, 1)), make.grid()
+    if make.random.random() < 0.3:
+        grid = make.segments()
+        mapping |= {"text": make.pick(SEGMENT_RULES), "pairs": make.pairs(grid)}
     blocks = make.pick(BLOCKS), make.pick(BLOCKS)
     spec = parse_mask(mapping)
     expected = compile_mask(spec, grid, *blocks)

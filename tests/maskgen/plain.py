@@ -81,18 +81,20 @@ def operation(op: str, args: list[Value]) -> Value:
 
 
 def tokens(grid: TokenGrid, order: TokenOrder) -> list[dict[str, Value]]:
-    """Coordinates of each token, in the order; text stands at place 0 of frame 0."""
-    found: list[dict[str, Value]] = []
-    start = grid.video_start
-    for place, source in enumerate(order.source_index(grid).tolist()):
-        video = source - start
-        inside = 0 <= video < grid.video_tokens
-        t, s = divmod(video, grid.frame_tokens) if inside else (0, 0)
-        y, x = divmod(s, grid.width)
-        slot = source - grid.text_start
-        token = {"t": t, "s": s, "y": y, "x": x, "i": source, "p": place}
-        found.append({**token, "text": not inside, "pad": not inside and slot >= grid.real_text})
-    return found
+    """Coordinates of each token, in the order; flat tokens stand at row 0 of frame 0."""
+    raster: list[dict[str, Value]] = []
+    for number, segment in enumerate(grid.layout):
+        for place in range(segment.tokens):
+            if segment.sides:
+                t, s = divmod(place, segment.height * segment.width)
+                y, x = divmod(s, segment.width)
+            else:
+                t, s, y, x = 0, place, 0, 0
+            token: dict[str, Value] = {"t": t, "s": s, "y": y, "x": x, "i": len(raster)}
+            flags = {"text": segment.name == "text", "pad": place >= segment.real}
+            raster.append({**token, "seg": number, **flags})
+    sources = order.source_index(grid).tolist()
+    return [{**raster[source], "p": place} for place, source in enumerate(sources)]
 
 
 def names_of(q: Mapping[str, Value], k: Mapping[str, Value], grid: TokenGrid) -> dict[str, Value]:
@@ -110,4 +112,5 @@ def names_of(q: Mapping[str, Value], k: Mapping[str, Value], grid: TokenGrid) ->
         "text_tokens": grid.text_tokens,
         "text_valid": grid.real_text,
         "seq_len": grid.seq_len,
+        **{f"'{segment.name}'": number for number, segment in enumerate(grid.layout)},
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import settings
 
-from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.grid import Segment, TokenGrid
 from radialbench.maskgen.language.expressions import (
     DISTANCE,
     KEY,
@@ -50,6 +50,13 @@ TEXT_RULES = (
     "ktext or dp % 3 == 0",
     "qp >= kp",
 )
+SEGMENT_RULES = (
+    *TEXT_RULES,
+    "qseg == kseg",
+    "qseg == 'video' and not kpad",
+    "kseg != 'video' and (qpad or di % 3 == 0)",
+    "qseg == 'text' or di <= 7",
+)
 
 
 class Maker:
@@ -74,6 +81,31 @@ class Maker:
             text_valid=self.random.randint(0, slots),
             text_first=self.pick([True, False]),
         )
+
+    def segments(self) -> TokenGrid:
+        """A sequence of a video, other videos and flat tokens, in any order."""
+        number = self.random.randint
+        sides = [(number(1, 4), number(1, 3), number(1, 5)) for _ in range(2)]
+        parts = [
+            Segment("video", sides=sides[0]),
+            *self.random.sample(
+                [
+                    Segment("reference", sides=sides[1]),
+                    Segment("text", 5, valid=self.random.randint(0, 5)),
+                    Segment("audio", 11, valid=self.random.randint(0, 11)),
+                    Segment("registers", 2),
+                ],
+                self.random.randint(1, 4),
+            ),
+        ]
+        self.random.shuffle(parts)
+        return TokenGrid.of(*parts)
+
+    def pairs(self, grid: TokenGrid) -> dict[str, str]:
+        """Rules for some pairs of a grid's segments."""
+        names = [segment.name for segment in grid.layout]
+        words = [f"{self.pick(names)}-{self.pick(names)}" for _ in range(self.random.randint(0, 3))]
+        return {word: str(self.truth(2)) for word in words if word != "video-video"}
 
     def queries(self, grid: TokenGrid) -> TokenGrid:
         """The grid with some of its frames as queries."""

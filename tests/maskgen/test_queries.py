@@ -183,6 +183,8 @@ def test_descriptions() -> None:
         "queries down, keys across, in raster order; a cell has 3 queries and 12 keys, "
         "a frame 1.25 cells"
     )
+    assert "has 1,200 tokens a side" in scale_line(TokenGrid(5, 60, 80), 20, TokenOrder())
+    assert "has 524 tokens a side" in scale_line(TokenGrid(1, 1, 33_540), 64, TokenOrder())
     assert "240, 60 queries" in table._repr_html_()
 
 

@@ -48,8 +48,9 @@ def test_every_key_has_a_row(opening: str, kind: str) -> None:
     assert rows(opening).keys() == keys(kind)
 
 
-def test_every_key_of_both_kinds_of_grids_has_a_row() -> None:
-    assert rows("A grid is ").keys() == keys("ModelGrid") | keys("RawGrid")
+def test_every_key_of_all_kinds_of_grids_has_a_row() -> None:
+    kinds = ("ModelGrid", "RawGrid", "SegmentedGrid")
+    assert rows("A grid is ").keys() == set().union(*map(keys, kinds))
 
 
 def test_the_examples_are_suites() -> None:
@@ -88,6 +89,8 @@ def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
         return {"grids": [g if g["size"].count("x") == 2 else g | {"frames": 9} for g in grids]}
     if key in ("model", "latent_frames"):
         return {"grids": [MODEL | {"latent_frames": 9} | example]}
+    if key == "segments":
+        return {"grids": [example]}
     return {"grids": [GRID | {"text_tokens": 256} | example]}
 
 
@@ -103,7 +106,7 @@ def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
 def test_examples_of_keys_are_read(
     opening: str, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    np.save(tmp_path / "blocks.npy", np.eye(2, dtype=np.bool_))
+    np.save(tmp_path / "blocks.npy", np.ones((1, 1), np.bool_))
     monkeypatch.chdir(tmp_path)
     fields = fitted(opening, yaml.safe_load(example))
     assert small.matrix(**fields)

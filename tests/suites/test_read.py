@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from radialbench.errors import SuiteError
+from radialbench.suites.entries import MaskChoice
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite, parse_suite, suite_names
 from radialbench.suites.schema import Protocol
@@ -69,6 +70,18 @@ def model(**fields: object) -> Change:
             ":10:5: cases[0].grids[0]: queries are frames from 0 to 1, the",
         ),
         (grid(queries="0-0,1-1"), ":10:5: cases[0].grids[0]: queries are one range of frames, f"),
+        (
+            entry(grids=[{"segments": {"text": 3}}]),
+            "cases[0].grids[0]: one segment is the video, of frames×rows×columns, and is named so",
+        ),
+        (
+            entry(grids=[{"segments": {"video": "2x3x5", "audio": "a"}}]),
+            "cases[0].grids[0]: audio: a segment is frames×rows×columns of a video, such as 13x30",
+        ),
+        (
+            entry(grids=[{"segments": {"video": "2x3x5"}, "frames": 3}]),
+            "cases[0].grids[0]: unknown key 'frames'",
+        ),
         (grid(queries=1), ":13:5: cases[0].grids[0].queries: must be text, got 1"),
         (grid(height=-3), ":11:5: cases[0].grids[0].height: must be greater than or equal to 1"),
         (grid(text_tokens=-1), ":13:5: cases[0].grids[0].text_tokens: must be greater than or eq"),
@@ -268,20 +281,24 @@ def test_masks_are_found_beside_the_suite(tmp_path: Path) -> None:
 def test_tables_are_found_beside_the_suite_and_swept(tmp_path: Path) -> None:
     for number in range(2):
         np.save(tmp_path / f"{number}.npy", np.full((2, 2), number > 0))
-    mask = {"name": "radial_or_table", "params": {"block": 16}}
+    mask: dict[str, Any] = {"name": "radial_or_table", "params": {"block": 16}}
     mask |= {"tables": {"selected": ["0.npy", "1.npy"]}}
-    spec = parse_suite(small.text_of(entry(masks=[mask])), folder=tmp_path)
-    choices = [choice for one in spec.cases[0].masks for choice in one.choices()]
-    names = [
-        "radial_or_table(block=16, selected=0.npy)",
-        "radial_or_table(block=16, selected=1.npy)",
-    ]
-    assert [choice.id for choice in choices] == names
-    assert len({choice.spec.fingerprint for choice in choices}) == 2
-    mask |= {"label": "mine"}
-    spec = parse_suite(small.text_of(entry(masks=[mask])), folder=tmp_path)
-    choices = [choice for one in spec.cases[0].masks for choice in one.choices()]
-    assert [choice.id for choice in choices] == ["mine(selected=0.npy)", "mine(selected=1.npy)"]
+
+    def choices(frames: int = 2, **fields: str) -> list[MaskChoice]:
+        grids = [{"frames": frames, "height": 3, "width": 5}]
+        text = small.text_of(entry(masks=[mask | fields], grids=grids))
+        spec = parse_suite(text, folder=tmp_path)
+        return [choice for one in spec.cases[0].masks for choice in one.choices()]
+
+    found = choices()
+    names = [f"radial_or_table(block=16, selected={number}.npy)" for number in range(2)]
+    assert [choice.id for choice in found] == names
+    assert len({choice.spec.fingerprint for choice in found}) == 2
+    labelled = [choice.id for choice in choices(label="mine")]
+    assert labelled == ["mine(selected=0.npy)", "mine(selected=1.npy)"]
+    with pytest.raises(SuiteError) as error:
+        choices(frames=3)
+    assert "table 'selected' (0.npy) must be bool [3, 3] (blocks of 16 tokens)" in str(error.value)
 
 
 def protocol(suite: dict[str, float], own: dict[str, float]) -> Protocol:

@@ -262,3 +262,15 @@ def test_past_frames_are_keys_of_a_cache(tmp_path: Path) -> None:
     assert read(tmp_path / "results" / RESULTS).records == records
     rows, _ = rows_of(records)
     assert [row.speedup is not None for row in rows] == [True] * 3
+
+
+def test_segments_run(tmp_path: Path) -> None:
+    grid = {"segments": {"text": "5of7", "reference": "1x2x3", "video": "3x3x5", "audio": 9}}
+    suite = small.matrix(masks=["dense", "radial", "sta"], grids=[grid])
+    records = run(suite, tmp_path).records
+    assert [(record.status, record.reason) for record in records] == [(Status.OK, None)] * 3
+    assert {record.problem.grid.label for record in records} == {
+        "text=5of7+reference=1x2x3+video=3x3x5+audio=9"
+    }
+    assert {record.problem.seq_len for record in records} == {67}
+    assert read(tmp_path / RESULTS).records == records

@@ -10,7 +10,7 @@ from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import VARIABLE
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.records.problem import KernelConfig
+from radialbench.records.problem import KernelConfig, plain_config
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, append, merge, read
 from radialbench.suites.estimate import estimate_cases
@@ -88,6 +88,18 @@ def test_a_plan_is_the_same_everywhere(configs: Path) -> None:
     written(configs, fresh_for(plan(OPEN)[0].problem, "cpu", config=SECOND))
     found = [[case.id for case in batch] for batch in batches(tuned(with_records[0], HERE))]
     assert found == ids
+
+
+def test_backends_that_choose_blocks_take_what_was_tuned_for_their_kernel(configs: Path) -> None:
+    def choosing(document: dict[str, Any]) -> None:
+        small.left_open(document)
+        document["cases"][0]["backends"] = ["cpu", "topk_cpu"]
+
+    found = tuned(plan(small.suite(choosing), ["radial"]), HERE)
+    sources = [(case.config, case.config_source) for case in found]
+    assert sources[::2] == sources[1::2]
+    assert {config for config, _ in sources} == {BEST}
+    assert plain_config("topk_triton") == plain_config("triton") != plain_config("topk_hopper")
 
 
 @pytest.mark.parametrize("in_process", [True, False])

@@ -20,7 +20,7 @@ from radialbench.kernels.select import config_reasons
 from radialbench.kernels.top_blocks import selected_tables, top_blocks
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KERNEL_OF, KernelConfig, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +74,10 @@ class TopkTriton:
     """Runs the kernel `triton` on the blocks that a call chooses."""
 
     name = "topk_triton"
-    kernel = "triton"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        reasons = load_backend(self.kernel).unsupported_reasons(problem, device)
+        reasons = load_backend(KERNEL_OF[self.name]).unsupported_reasons(problem, device)
         if problem.batch != 1:
             reasons.append(f"chooses the blocks of one sequence, got a batch of {problem.batch}")
         return reasons
@@ -87,12 +86,12 @@ class TopkTriton:
         """Count the blocks of each row, and check the kernel's configuration."""
         device = "cuda" if self.unsupported_reasons(problem, "cpu") else "cpu"
         reasons = self.unsupported_reasons(problem, device)
-        if self.kernel != "cpu":
-            reasons += config_reasons(self.kernel, config, problem.head_dim)
+        if (kernel := KERNEL_OF[self.name]) != "cpu":
+            reasons += config_reasons(kernel, config, problem.head_dim)
         check_plan(self.name, reasons, problem, table, config)
         kept = np.diff(table.full.indptr) + np.diff(table.partial.indptr)
         on_device = torch.from_numpy(kept).to(device)
-        return _Call(self.kernel, problem, table, config, on_device, int(kept.max()))
+        return _Call(kernel, problem, table, config, on_device, int(kept.max()))
 
     def plan_heads(self, problem: Problem, table: AnyTable, config: KernelConfig) -> NoReturn:
         """Refuse head plans: each head chooses its blocks.
@@ -104,18 +103,16 @@ class TopkTriton:
 
     def needs(self) -> str:
         """Describe what is needed."""
-        return load_backend(self.kernel).needs()
+        return load_backend(KERNEL_OF[self.name]).needs()
 
 
 class TopkHopper(TopkTriton):
     """Runs the kernel `hopper` on the blocks that a call chooses."""
 
     name = "topk_hopper"
-    kernel = "hopper"
 
 
 class TopkCpu(TopkTriton):
     """Runs the backend `cpu` on the blocks that a call chooses."""
 
     name = "topk_cpu"
-    kernel = "cpu"

@@ -18,6 +18,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.expressions import Expr, join, name
+from radialbench.maskgen.language.given import find_blocks
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.language.tree import (
@@ -136,12 +137,15 @@ class _Compiler:
         self.rule = self.whole_rule()
 
     def whole_rule(self) -> Expr:
-        """Return the mask as one rule: for pairs of video tokens, and for pairs with text."""
-        video = self.node(self.bound.mask)
-        if not self.grid.text_tokens:
-            return video
-        has_text = name("qtext") | name("ktext")
-        return ~has_text & video | has_text & self.bound.text
+        """Return the mask as one rule: for pairs of video tokens, and for all others."""
+        rule = self.node(self.bound.mask)
+        if self.grid.seq_len == self.grid.video_tokens:
+            return rule
+        video = self.grid.segment_number("video")
+        rules = [(video, video, rule), *self.bound.pairs]
+        ruled = [name("qseg").equals(q) & name("kseg").equals(k) for q, k, _ in rules]
+        parts = [own & rule for own, (_, _, rule) in zip(ruled, rules, strict=True)]
+        return join("or", [*parts, ~join("or", ruled) & self.bound.text])
 
     def node(self, node: MaskNode) -> Expr:
         match node:
@@ -151,7 +155,9 @@ class _Compiler:
                 return self.matrix(int(node.block.value or 0), kept_blocks(node, self.at))
             case BlockInput():
                 block = int(node.block.value or 0)
-                return self.matrix(block, self.input_blocks(node.name, block))
+                return self.matrix(
+                    block, find_blocks(self.tables, node.name, self.grid.seq_len, block)
+                )
             case Not():
                 return ~self.node(node.part)
         assert isinstance(node, (AnyOf, AllOf))
@@ -161,16 +167,6 @@ class _Compiler:
         word = f"#{len(self.matrices)}"
         self.matrices[word] = Matrix(block, blocks)
         return name(word)
-
-    def input_blocks(self, word: str, block: int) -> Bool:
-        if word not in self.tables:
-            count = -(-self.grid.seq_len // block)
-            raise SpecError(
-                f"needs the table {word!r}, bool [{count}, {count}] (blocks of {block} tokens): "
-                f"give it as tables={{{word!r}: …}} or --table {word}=FILE.npy, in a suite as "
-                "tables beside the name"
-            )
-        return self.tables[word].blocks_for(self.grid.seq_len, block)
 
     def table(self, mask: MaskIdentity) -> BlockTable:
         key, content, bits = self.blocks(self.rule, np.arange(len(self.q)))
@@ -239,12 +235,12 @@ class _Compiler:
     def empty_message(self, empty: Int64) -> str:
         position = int(empty[0])
         raster = int(self.at.i[position])
-        where = f"token {raster}"
-        if self.at.text[position]:
-            where += " (text)"
-        else:
+        segment = self.grid.layout[self.at.seg[position]]
+        where = "" if segment.name == "video" else segment.name
+        if segment.sides:
             t, y, x = (int(self.at.axis(axis)[position]) for axis in "tyx")
-            where += f" (frame {t}, row {y}, column {x})"
+            where += f"{', ' * bool(where)}frame {t}, row {y}, column {x}"
+        where = f"token {raster} ({where})"
         return (
             f"{len(empty):,} of {self.grid.q_len:,} tokens would attend nothing on "
             f"{self.grid.label}, the first is {where}; choose empty_rows: own_block (it attends "

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from radialbench.errors import SpecError
+from radialbench.errors import GridError, SpecError
 from radialbench.maskgen.compiler.domain import check_domain
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.evaluate import fold, fold_size
 from radialbench.maskgen.language.expressions import AXES, Expr, constant, name
-from radialbench.maskgen.language.spec import MaskSpec, at_key
+from radialbench.maskgen.language.spec import MaskSpec, at_key, check_segments
 from radialbench.maskgen.language.tree import MaskNode, block_sizes, map_expressions
 from radialbench.maskgen.order import TokenOrder
 
@@ -29,7 +29,10 @@ class BoundMask:
         order: Token order of the sequence.
         mask: Rule for pairs of video tokens, in coordinates of the query (`qt …`), of the key
             (`kt …`) and query minus key (`rt …`).
-        text: Rule for pairs with text, in such coordinates of `i` and `p` and in segments.
+        text: Rule for all pairs without another one, in such coordinates of `i` and `p` and in
+            segments.
+        pairs: Rules for pairs of a query of one segment and a key of another: the numbers of the
+            segments, and the rule.
         empty_rows: As in the spec.
         granularity: Block side of `own_block`: that of the first rounded part, else 128.
     """
@@ -38,6 +41,7 @@ class BoundMask:
     order: TokenOrder
     mask: MaskNode
     text: Expr
+    pairs: tuple[tuple[int, int, Expr], ...]
     empty_rows: str
     granularity: int
 
@@ -46,36 +50,53 @@ def bind(spec: MaskSpec, grid: TokenGrid) -> BoundMask:
     """Bind a mask to a grid.
 
     Raises:
-        SpecError: An operation is undefined for some tokens, or a size is not a whole number.
+        SpecError: An operation is undefined for some tokens, a size is not a whole number, or the
+            grid has no segment of a name.
     """
     values = spec.names_on(grid)
     with at_key("order"):
         order = spec.order_on(grid)
 
-    def rule(tree: Expr, *, text: bool = False) -> Expr:
+    def rule(tree: Expr, pair: tuple[int, int] | None) -> Expr:
         folded = fold(tree, values)
+        check_segments(folded, grid)
         for node in folded.walk():
             if node.op == "largest_divisor" and node.names():
                 raise SpecError(f"largest_divisor() is for sizes, not for coordinates, in '{tree}'")
-        check_domain(folded, grid, raster=order.kind == "raster", text=text)
+        check_domain(folded, grid, pair, raster=order.kind == "raster")
         return _relative(fold(folded, _DISTANCES))
 
     def size(tree: Expr) -> Expr:
         return constant(fold_size(tree, values, "a block"))
 
     with at_key("mask"):
-        mask = map_expressions(spec.mask, rule, size)
+        video = grid.segment_number("video")
+        mask = map_expressions(spec.mask, lambda tree: rule(tree, (video, video)), size)
     with at_key("text"):
-        text = rule(spec.text, text=True)
+        text = rule(spec.text, None)
+    pairs = []
+    for q, k, tree in spec.pairs:
+        with at_key("pairs", f"{q}-{k}"):
+            numbers = _number(grid, q), _number(grid, k)
+            if min(numbers) >= 0:
+                pairs.append((*numbers, rule(tree, numbers)))
     sizes = block_sizes(mask)
     return BoundMask(
         grid=grid,
         order=order,
         mask=mask,
         text=text,
+        pairs=tuple(pairs),
         empty_rows=spec.empty_rows,
         granularity=int(sizes[0].value or 0) if sizes else 128,
     )
+
+
+def _number(grid: TokenGrid, name: str) -> int:
+    try:
+        return grid.segment_number(name)
+    except GridError as error:
+        raise SpecError(str(error)) from None
 
 
 def _relative(tree: Expr) -> Expr:

@@ -372,7 +372,7 @@ class Digit:
             deciding = deciding - {"i"} | {"t", "s"}
         if "s" in deciding and deciding & {"y", "x"}:
             deciding = deciding - {"s"} | {"y", "x"}
-        if deciding == axes or not deciding <= {*"tsyx"} or at.grid.text_tokens:
+        if deciding == axes or not deciding <= {*"tsyx"} or len(at.grid.layout) > 1:
             return None
         base = {axis: known[f"r{axis}"] for axis in "tsyx" if axis in deciding}
         shape = [len(one.values) for one in base.values()]

@@ -22,7 +22,7 @@ from radialbench.maskgen.language.evaluate import (
     is_undefined,
     undefined_message,
 )
-from radialbench.maskgen.language.expressions import SEGMENTS, Expr, call, constant, short
+from radialbench.maskgen.language.expressions import FLAGS, SEGMENTS, Expr, call, constant, short
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -36,29 +36,32 @@ CHUNK = 1 << 16
 TRUE = constant(True)
 
 
-def check_domain(tree: Expr, grid: TokenGrid, *, raster: bool = True, text: bool = False) -> None:
+def check_domain(
+    tree: Expr, grid: TokenGrid, pair: tuple[int, int] | None, *, raster: bool = True
+) -> None:
     """Refuse a rule with an operation that is undefined for a pair of tokens that needs it.
 
     Args:
         tree: The rule; its names are coordinates.
         grid: Token layout.
+        pair: Numbers of the segments of the queries and of the keys that the rule is for; None for
+            a rule of all tokens, in positions and segments only.
         raster: Whether positions in the mask's order are those of the raster order. Otherwise
             they are taken for independent of the other coordinates.
-        text: Whether the rule is for pairs with text, instead of pairs of video tokens.
 
     Raises:
         SpecError: An operation is undefined, and the message names a case; or it takes too
             long to find out.
     """
     conditions = _conditions(tree)
-    space = _Space.of(tree.names(), grid, raster, text)
+    space = _Space.of(tree.names(), grid, raster, pair)
     bounds = bound_nodes(tree, space.boxes(*space.corners))
     work = 0
     for node in tree.walk():
         args = [bounds[argument] for argument in node.args]
         if not _surely_defined(node, args, bounds[node]).all():
             names = node.names() | conditions[node].names()
-            space = _Space.of(names, grid, raster, text)
+            space = _Space.of(names, grid, raster, pair)
             work += _search(node, conditions[node], space, MAX_WORK - work)
 
 
@@ -91,31 +94,43 @@ class _Space:
 
     Attributes:
         grid: Token layout.
+        pair: Numbers of the segments of queries and keys; None for all tokens.
         names: Coordinates that are asked for.
         sides: `qk`, or `r` where distances alone are asked for: a difference determines them.
         ranges: Least and greatest value of each coordinate that determines others, such as `qt`.
     """
 
     grid: TokenGrid
+    pair: tuple[int, int] | None
     names: frozenset[str]
     sides: str
     ranges: dict[str, tuple[int, int]]
 
     @classmethod
-    def of(cls, names: Iterable[str], grid: TokenGrid, raster: bool, text: bool) -> "_Space":
+    def of(
+        cls, names: Iterable[str], grid: TokenGrid, raster: bool, pair: tuple[int, int] | None
+    ) -> "_Space":
         """Return the space in which these coordinates are determined."""
         names = frozenset(names)
-        sequence = (0, grid.seq_len) if text else (grid.video_start, grid.video_tokens)
-        extents = {"t": (0, grid.frames), "y": (0, grid.height), "x": (0, grid.width)}
-        extents |= {"s": (0, grid.frame_tokens), "i": sequence, "p": sequence}
         axes = {name[1:] for name in names}
-        place = "yx" if axes & {"y", "x"} else "s"
-        position = f"t{place}" if axes & {"t", "s", "y", "x"} else "i"
-        parts = {"s": place, "i": position, "p": position if raster else "p"}
-        parts |= {"text": "i", "pad": "i"}
-        sides = "r" if all(name[0] == "d" for name in names) else "qk"
+        alike = pair is not None and pair[0] == pair[1]
+        sides = "r" if alike and all(name[0] == "d" for name in names) else "qk"
         ranges = {}
         for side in sides:
+            position, place = "i", "yx" if axes & {"y", "x"} else "s"
+            extents = {"i": (0, grid.seq_len), "p": (0, grid.seq_len)}
+            if pair is not None:
+                number = pair[side == "k"]
+                segment, start = grid.layout[number], grid.starts[number]
+                # The place of a flat token is no row and column.
+                place = place if segment.sides else "s"
+                position = f"t{place}" if axes & {"t", "s", "y", "x"} else "i"
+                extents = dict.fromkeys("ip", (start, segment.tokens))
+                extents |= {"t": (0, segment.frames), "s": (0, segment.frame_tokens)}
+                columns = segment.width if segment.sides else 1
+                extents |= {"y": (0, segment.height), "x": (0, columns)}
+            parts = {"s": place, "i": position, "p": position if raster else "p", "pad": position}
+            parts |= dict.fromkeys(("text", "seg"), position if pair is None else "")
             used = {name[1:] for name in names if name[0] in (side, "d")}
             bases = sorted({part for axis in used for part in parts.get(axis, axis)})
             for rank, axis in enumerate(bases):
@@ -123,7 +138,7 @@ class _Space:
                 # Distances stay the same if all differences change their sign.
                 low = (1 - size if rank else 0) if side == "r" else first
                 ranges[side + axis] = (low, size - 1 if side == "r" else first + size - 1)
-        return cls(grid, names, sides, ranges)
+        return cls(grid, pair, names, sides, ranges)
 
     @property
     def corners(self) -> tuple[Int64, Int64]:
@@ -151,21 +166,38 @@ class _Space:
                 low, high = q[0] - k[1], q[1] - k[0]
             zero = np.zeros(())
             return np.maximum(np.maximum(low, -high), zero), np.maximum(np.abs(low), np.abs(high))
-        grid = self.grid
-        if word in SEGMENTS:
-            first = grid.text_start + (grid.real_text if axis == "pad" else 0)
-            last = grid.text_start + grid.text_tokens - 1
-            low, high = known[f"{side}i"]
-            certain, possible = (low >= first) & (high <= last), (high >= first) & (low <= last)
-            return certain.astype(np.float64), possible.astype(np.float64)
-        if axis == "p":
-            return self._coordinate(f"{side}i", known)
+        if axis == "p" or word in SEGMENTS:
+            return self._of_position(side, axis, known)
+        number = 0 if self.pair is None else self.pair[side == "k"]
+        segment = self.grid.layout[number]
         if axis == "s":
-            outer, inner, size, start = known[f"{side}y"], known[f"{side}x"], grid.width, 0
+            outer, inner, size, start = known[f"{side}y"], known[f"{side}x"], segment.width, 0
         else:
             outer, inner = known[f"{side}t"], self._coordinate(f"{side}s", known)
-            size, start = grid.frame_tokens, 0 if side == "r" else grid.video_start
+            size, start = segment.frame_tokens, 0 if side == "r" else self.grid.starts[number]
         return outer[0] * size + inner[0] + start, outer[1] * size + inner[1] + start
+
+    def _of_position(self, side: str, axis: str, known: Mapping[str, Interval]) -> Interval:
+        """Bound what the position in raster order determines, and the segment alone."""
+        grid = self.grid
+        if self.pair is not None and axis in ("seg", "text"):
+            number = self.pair[side == "k"]
+            value = number if axis == "seg" else number == grid.segment_number("text")
+            return np.array(value, np.float64), np.array(value, np.float64)
+        low, high = self._coordinate(f"{side}i", known)
+        if axis == "p":
+            return low, high
+        if axis == "seg":
+            ends = (np.searchsorted(grid.starts, end, side="right") - 1.0 for end in (low, high))
+            return next(ends), next(ends)
+        certain: Bool = np.zeros(low.shape, np.bool_)
+        possible: Bool = certain
+        for segment, start in zip(grid.layout, grid.starts, strict=True):
+            first, stop = start + (segment.real if axis == "pad" else 0), start + segment.tokens
+            if first < stop and (axis == "pad" or segment.name == "text"):
+                certain = certain | (low >= first) & (high < stop)
+                possible = possible | (high >= first) & (low < stop)
+        return certain.astype(np.float64), possible.astype(np.float64)
 
 
 def _surely_defined(node: Expr, args: list[Interval], result: Interval) -> Bool:
@@ -225,7 +257,7 @@ def _refuse_undefined(node: Expr, condition: Expr, space: _Space, pairs: Int64) 
 
     def values(pairs: Int64) -> dict[str, Value]:
         return {
-            word: low.astype(np.bool_) if word in SEGMENTS else low
+            word: np.asarray(low, np.bool_) if word in FLAGS else low
             for word, (low, _) in space.boxes(pairs, pairs).items()
         }
 

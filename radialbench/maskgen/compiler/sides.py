@@ -121,17 +121,18 @@ class Groups(Side):
 def _slabs(at: Coordinates) -> Int64:
     """Return positions where the order of tokens begins anew: frames, rows of tiles, or rows."""
     grid, order = at.grid, at.order
-    if order.kind == "tiles":
-        frames, rows, _ = (np.diff(edges) for edges in order.tile_edges(grid))
-        lengths = np.multiply.outer(frames, rows).ravel() * grid.width
-    elif order.kind == "raster":
-        lengths = np.full(grid.frames, grid.frame_tokens)
-    elif order.kind == "space_major":
-        lengths = np.full(grid.height, grid.width * grid.frames)
-    else:
+    if order.kind == "hilbert":
         return np.arange(0, grid.seq_len, GROUP)
-    starts = grid.video_start + np.cumsum(lengths) - lengths
-    return np.unique([0, *starts, grid.text_start, grid.text_start + grid.text_tokens])
+    found = [np.zeros(1, np.int64)]
+    for segment, start in zip(grid.layout, grid.starts, strict=True):
+        lengths = np.full(segment.frames, segment.frame_tokens)
+        if segment.sides and order.kind == "tiles":
+            frames, rows, _ = (np.diff(edges) for edges in order.tile_edges(segment))
+            lengths = np.multiply.outer(frames, rows).ravel() * segment.width
+        elif segment.sides and order.kind == "space_major":
+            lengths = np.full(segment.height, segment.width * segment.frames)
+        found.append(start + np.cumsum(lengths) - lengths)
+    return np.unique(np.concatenate(found))
 
 
 def whole_blocks(at: Coordinates, block: int, first: int, stop: int) -> Side:

@@ -18,8 +18,11 @@ DISTANCE = tuple(f"d{axis}" for axis in AXES)
 RELATIVE = tuple(f"r{axis}" for axis in AXES)
 """Query minus key; only in masks bound to a grid, which express the distances by it."""
 
-SEGMENTS = ("qtext", "ktext", "qpad", "kpad")
-"""Whether the query or key is a text token, and whether it is padding of the text."""
+FLAGS = ("qtext", "ktext", "qpad", "kpad")
+"""Whether the query or key is a text token, and whether it is padding."""
+
+SEGMENTS = ("qseg", "kseg", *FLAGS)
+"""The segment of the query or key, compared with quoted names; and the flags."""
 
 GRID_CONSTANTS = (
     "frames",
@@ -38,7 +41,7 @@ CONSTANTS = {"true": True, "false": False, "True": True, "False": False}
 
 BUILT_IN = (*COORDINATES, *SEGMENTS, *GRID_CONSTANTS)
 
-NUMBER, TRUTH = "number", "truth value"
+NUMBER, TRUTH, SEGMENT = "number", "truth value", "segment"
 MAX_NUMBER = 2**53
 """Whole numbers up to this are exact; texts and parameters hold no others."""
 
@@ -174,7 +177,10 @@ Method = Callable[[Expr, Operand], Expr]
 
 
 def name(text: str) -> Expr:
-    """Return the expression of a name: a coordinate, grid constant, parameter or part."""
+    """Return the expression of a name: a coordinate, grid constant, parameter or part.
+
+    The name of a segment has its quotes: `name("'audio'")`.
+    """
     return Expr("name", (), text)
 
 

@@ -61,6 +61,22 @@ class GivenTable:
         return self.blocks
 
 
+def find_blocks(tables: Mapping[str, GivenTable], name: str, tokens: int, block: int) -> Bool:
+    """Return the blocks of a table for a sequence.
+
+    Raises:
+        SpecError: It was not given, or its blocks do not fit.
+    """
+    if name not in tables:
+        count = -(-tokens // block)
+        raise SpecError(
+            f"needs the table {name!r}, bool [{count}, {count}] (blocks of {block} tokens): give "
+            f"it as tables={{{name!r}: …}} or --table {name}=FILE.npy, in a suite as tables "
+            "beside the name"
+        )
+    return tables[name].blocks_for(tokens, block)
+
+
 def read_tables(files: Mapping[str, str], folder: Path = Path()) -> dict[str, GivenTable]:
     """Read block tables from npy files, given by name; a path starts at the folder.
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from radialbench.errors import SpecError, unknown
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
 
@@ -143,6 +144,15 @@ class HeadPlan:
             own = {word: tables[word] for word in tables if word in group.mask.table_names}
             groups.append(replace(group, mask=group.mask.with_tables(own)))
         return replace(self, groups=tuple(groups))
+
+    def check_tables(self, grid: TokenGrid) -> None:
+        """Check that the block tables that were given to the masks fit a grid.
+
+        Raises:
+            SpecError: As `MaskSpec.check_tables`.
+        """
+        for group in self.groups:
+            group.mask.check_tables(grid)
 
     def to_yaml(self) -> str:
         """Write the plan as a YAML document that reads back equal; masks are written out."""

@@ -15,6 +15,7 @@ from radialbench.maskgen.language.expressions import (
     CONSTANTS,
     MAX_NUMBER,
     NUMBER,
+    SEGMENT,
     TRUTH,
     Expr,
     call,
@@ -206,13 +207,20 @@ class _Parser:
         return constant(value)
 
     def comparison(self, node: ast.Compare, depth: int) -> Expr:
-        operands = [self.read(part, depth + 1) for part in (node.left, *node.comparators)]
+        operands = [self.operand(part, depth + 1) for part in (node.left, *node.comparators)]
         links = []
         for operator, left, right in zip(node.ops, operands, operands[1:], strict=False):
             if type(operator) not in _COMPARE:
                 raise self.refusal(node, "`in` and `is` are not part of the language")
             links.append(Expr(_COMPARE[type(operator)], (left, right)))
         return join("and", links)
+
+    def operand(self, node: ast.expr, depth: int) -> Expr:
+        """Read what is compared: the name of a segment, in quotes, or an expression."""
+        match node:
+            case ast.Constant(value=str() as word) if re.fullmatch(r"[A-Za-z_]\w*", word):
+                return name(f"'{word}'")
+        return self.read(node, depth)
 
     def refusal(self, node: ast.expr, reason: str) -> SpecError:
         # ast counts bytes of UTF-8.
@@ -237,6 +245,8 @@ def _error(source: str, offset: int, reason: str) -> SpecError:
 def _type_of(node: Expr, args: list[str], types: Mapping[str, str]) -> str:
     op = node.op
     if op == "name":
+        if str(node.value)[0] == "'":
+            return SEGMENT
         if node.value not in types:
             raise SpecError(unknown("name", node.value, types))
         return types[str(node.value)]
@@ -247,6 +257,11 @@ def _type_of(node: Expr, args: list[str], types: Mapping[str, str]) -> str:
     if op == "where":
         return _checked(node, args, [TRUTH, args[1], args[1]], args[1])
     if op in ("==", "!="):
+        if SEGMENT in args and args[0] != args[1]:
+            raise SpecError(
+                f"a segment is compared with a name in quotes, such as qseg == 'text', got "
+                f"'{short(node)}'"
+            )
         return _checked(node, args, [args[0]] * 2, TRUTH)
     return _checked(node, args, [NUMBER] * len(args), TRUTH if op in COMPARISONS else NUMBER)
 

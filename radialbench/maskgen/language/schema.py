@@ -33,10 +33,12 @@ from radialbench.maskgen.language.heads import HeadGroup, HeadPlan, parse_heads
 from radialbench.maskgen.language.parser import parse
 from radialbench.maskgen.language.spec import (
     DEFAULT_TEXT,
+    PAIR,
     MaskSpec,
     OrderRule,
     SpecErrorAt,
     at_key,
+    parse_pair,
 )
 from radialbench.maskgen.language.tree import (
     AllOf,
@@ -320,6 +322,13 @@ class MaskFile(Entry):
     text: Expression = Field(
         default_factory=_absent, description="The rule for pairs with a text token (not kpad)"
     )
+    pairs: Annotated[
+        Words[Expression], Field(json_schema_extra={"propertyNames": {"pattern": PAIR}})
+    ] = Field(
+        default_factory=dict,
+        description="Rules for pairs of segments by their names, query-key, in place of text",
+        examples=[{"video-audio": "abs(qt * 25 - ks) <= 50"}],
+    )
     empty_rows: Literal["error", "keep", "own_block"] = Field(
         default="error", description="Treatment of a token that would attend nothing"
     )
@@ -334,6 +343,10 @@ class MaskFile(Entry):
         for word, entry in self.params.items():
             with at_key("params", word):
                 params.append(entry.param(word))
+        pairs = []
+        for word, tree in self.pairs.items():
+            with at_key("pairs", word):
+                pairs.append((*parse_pair(word), tree))
         order = self.order
         with at_key("order"):
             rule = order.rule() if isinstance(order, TilesEntry) else OrderRule(order)
@@ -348,6 +361,7 @@ class MaskFile(Entry):
             empty_rows=self.empty_rows,
             paper=self.paper,
             about=self.about,
+            pairs=tuple(pairs),
         )
 
 

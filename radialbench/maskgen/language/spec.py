@@ -3,6 +3,7 @@
 import hashlib
 import json
 import keyword
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +22,11 @@ from radialbench.maskgen.language.expressions import (
     BUILT_IN,
     CONSTANTS,
     COORDINATES,
+    FLAGS,
     FUNCTIONS,
     GRID_CONSTANTS,
     NUMBER,
+    SEGMENT,
     SEGMENTS,
     TRUTH,
     Expr,
@@ -33,7 +36,7 @@ from radialbench.maskgen.language.expressions import (
     short,
     substitute,
 )
-from radialbench.maskgen.language.given import GivenTable
+from radialbench.maskgen.language.given import GivenTable, find_blocks
 from radialbench.maskgen.language.parser import check_readable, typecheck
 from radialbench.maskgen.language.tree import (
     BlockInput,
@@ -56,6 +59,9 @@ ARGUMENTS = ("self", "name_or_path", "preset", "empty_rows")
 EMPTY_ROWS = ("error", "keep", "own_block")
 
 TEXT_COORDINATES = ("qi", "ki", "di", "qp", "kp", "dp", *SEGMENTS)
+
+PAIR = r"^\s*([A-Za-z_]\w*)\s*-\s*([A-Za-z_]\w*)\s*$"
+"""Pattern of two names of segments."""
 
 MAX_NODES = 10_000
 
@@ -107,12 +113,14 @@ class MaskSpec:
 
     Attributes:
         name: Name for people.
-        mask: Rule for pairs of video tokens.
+        mask: Rule for pairs of tokens of the video.
         order: Token order that suits the mask; the table's rows and columns follow it.
         params: Parameters with their values.
         presets: Named sets of parameter values.
         let: Named parts, each may use those before it.
-        text: Rule for pairs in which at least one token is text.
+        text: Rule for all pairs without another one: those with text.
+        pairs: Rules for pairs of a query of one segment and a key of another, or of the same: the
+            names of both, and the rule.
         empty_rows: What to do if a token attends nothing: `error`, `keep` (its output is zero), or
             `own_block` (it attends the block it stands in).
         paper: Where the mask was published.
@@ -135,6 +143,7 @@ class MaskSpec:
     empty_rows: str = "error"
     paper: str = ""
     about: str = ""
+    pairs: tuple[tuple[str, str, Expr], ...] = ()
     tables: tuple[GivenTable, ...] = ()
     file: str | None = field(default=None, compare=False)
 
@@ -176,7 +185,8 @@ class MaskSpec:
             params=self.values | sources,
             shown=(*changed, *sources),
             empty_rows=self.empty_rows,
-            dense=(written_out(self.mask, self.parts), self.text) == (ALL_PAIRS, DEFAULT_TEXT),
+            dense=(written_out(self.mask, self.parts), self.text, self.pairs)
+            == (ALL_PAIRS, DEFAULT_TEXT, ()),
             file=self.file,
         )
 
@@ -190,6 +200,10 @@ class MaskSpec:
             "text": str(substitute(self.text, self.parts)),
             "empty_rows": self.empty_rows,
         }
+        if self.pairs:
+            meaning["pairs"] = sorted(
+                (q, k, str(substitute(rule, self.parts))) for q, k, rule in self.pairs
+            )
         if self.tables:
             meaning["tables"] = sorted((table.name, table.digest) for table in self.tables)
         return hashlib.blake2b(json.dumps(meaning).encode(), digest_size=8).hexdigest()
@@ -201,6 +215,14 @@ class MaskSpec:
         for word, tree in self.let:
             known[word] = substitute(tree, known)
         return known
+
+    @cached_property
+    def segments(self) -> set[str]:
+        """The names of segments that the rules mention."""
+        trees = (*self.parts.values(), *expressions(self.mask), self.text)
+        trees += tuple(rule for _, _, rule in self.pairs)
+        quoted = {word[1:-1] for tree in trees for word in tree.names() if word[0] == "'"}
+        return quoted.union(*((q, k) for q, k, _ in self.pairs))
 
     def with_params(self, **params: float | bool) -> "MaskSpec":
         """Copy the mask with other parameter values.
@@ -250,6 +272,18 @@ class MaskSpec:
             given = isinstance(table, GivenTable)
             known[word] = table if given else GivenTable.of(word, table)
         return replace(self, tables=tuple(known.values())) if tables else self
+
+    def check_tables(self, grid: TokenGrid) -> None:
+        """Check that the block tables that were given to the mask fit a grid.
+
+        Raises:
+            SpecError: One is missing or has another shape or type, or a block is no whole number.
+        """
+        known = {table.name: table for table in self.tables}
+        for leaf in leaves(self.mask):
+            if isinstance(leaf, BlockInput):
+                block = fold_size(leaf.block, self.names_on(grid), "a block")
+                find_blocks(known, leaf.name, grid.seq_len, block)
 
     def names_on(self, grid: TokenGrid) -> dict[str, Expr]:
         """Return the parameters, named parts and constants of a grid, by name."""
@@ -302,6 +336,8 @@ class MaskSpec:
         document["mask"] = to_plain(self.mask)
         if self.text is not DEFAULT_TEXT:
             document["text"] = str(self.text)
+        if self.pairs:
+            document["pairs"] = {f"{q}-{k}": str(rule) for q, k, rule in self.pairs}
         if self.empty_rows != "error":
             document["empty_rows"] = self.empty_rows
         return document
@@ -348,11 +384,12 @@ class MaskSpec:
                 check_readable(tree)
             known[word] = extent(tree, known)
         trees = (*expressions(self.mask), *block_sizes(self.mask))
-        for key, own in (("mask", trees), ("order", self.order.sizes), ("text", (self.text,))):
+        rules = (self.text, *(rule for _, _, rule in self.pairs))
+        for key, own in (("mask", trees), ("order", self.order.sizes), ("text", rules)):
             with at_key(key):
                 for tree in own:
                     check_readable(tree)
-        trees = (*trees, *self.order.sizes, self.text)
+        trees = (*trees, *self.order.sizes, *rules)
         extents = [*known.values(), *(extent(tree, known) for tree in trees)]
         if sum(nodes for nodes, _ in extents) > MAX_NODES:
             raise SpecError(
@@ -366,7 +403,7 @@ class MaskSpec:
 
     def _check_rules(self) -> None:
         types = dict.fromkeys((*COORDINATES, *GRID_CONSTANTS), NUMBER)
-        types |= dict.fromkeys(SEGMENTS, TRUTH)
+        types |= dict.fromkeys(FLAGS, TRUTH) | dict.fromkeys(("qseg", "kseg"), SEGMENT)
         types |= {p.name: TRUTH if p.kind == "bool" else NUMBER for p in self.params}
         for word, tree in self.let:
             with at_key("let", word):
@@ -388,6 +425,12 @@ class MaskSpec:
                 coordinates - set(TEXT_COORDINATES),
                 f"may use only {', '.join(TEXT_COORDINATES)}: text has no place in the video",
             )
+
+        for q, k, tree in self.pairs:
+            with at_key("pairs", f"{q}-{k}"):
+                _require(tree, TRUTH, types)
+                if (q, k) == ("video", "video"):
+                    raise SpecError("pairs of tokens of the video have the rule under 'mask'")
 
     def _refuse(self, tree: Expr, forbidden: set[str], reason: str) -> None:
         used = substitute(tree, self.parts).names() & forbidden
@@ -427,6 +470,36 @@ def _require(tree: Expr, wanted: str, types: Mapping[str, str]) -> None:
 
 def _constants(grid: TokenGrid) -> dict[str, Expr]:
     values = {word: getattr(grid, word) for word in GRID_CONSTANTS}
-    return {
-        word: constant(value) for word, value in (values | {"text_valid": grid.real_text}).items()
-    }
+    values |= {"text_valid": grid.real_text}
+    values |= {f"'{name}'": grid.segment_number(name) for name in ("text", *_names(grid))}
+    return {word: constant(value) for word, value in values.items()}
+
+
+def _names(grid: TokenGrid) -> list[str]:
+    return [segment.name for segment in grid.layout]
+
+
+def check_segments(tree: Expr, grid: TokenGrid) -> None:
+    """Refuse a rule, bound to a grid, with names of segments that are not there.
+
+    Raises:
+        SpecError: It has one.
+    """
+    for word in sorted(tree.names()):
+        if word[0] == "'":
+            raise SpecError(unknown("segment", word[1:-1], _names(grid)))
+
+
+def parse_pair(word: str) -> tuple[str, str]:
+    """Read the names of two segments, of the query and of the key, such as `video-audio`.
+
+    Raises:
+        SpecError: The text is no such pair.
+    """
+    match = re.fullmatch(PAIR, word)
+    if not match:
+        raise SpecError(
+            f"a pair is the segment of the query and that of the key, such as video-audio, got "
+            f"{word[:40]!r}"
+        )
+    return match[1], match[2]

@@ -172,6 +172,12 @@ def format_value(metric: str, value: float) -> str:
     return f"{format_sig3(value)} {METRICS[metric].unit if metric in METRICS else ''}".rstrip()
 
 
+def cases_without_interval(records: Iterable[Record]) -> tuple[str, ...]:
+    """Return the ids of cases whose times have too few samples for a check to judge them."""
+    timed = {record.case: value for record in records if (value := _timed(record))}
+    return tuple(case for case, value in timed.items() if value.interval is None)
+
+
 def _timed(record: Record) -> MetricValue | None:
     timing = record.timing
     if timing is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from radialbench.records.gate import Gate
 from radialbench.records.statistics import Estimate
+from radialbench.reports.text import plural
 
 if TYPE_CHECKING:
     from radialbench.reports.check.significance import Change
@@ -109,11 +110,12 @@ class CheckResult:
 
     @property
     def headline(self) -> str:
-        """A count of all verdicts: `2 cases: 1 regressed, 5 pass`."""
+        """A count of all verdicts: `2 cases, 6 verdicts: 1 regressed, 5 pass`."""
         # The verdict on a sweep, or on all cases, is not one on a case.
         verdicts = [one for one in self.verdicts if one.metric != "scaling" and not one.cases]
         cases = len({one.case for one in verdicts})
-        return f"{cases} case{'s' * (cases != 1)}: {count_outcomes(self.verdicts)}"
+        counted = f"{plural(cases, 'case')}, {plural(len(self.verdicts), 'verdict')}"
+        return f"{counted}: {count_outcomes(self.verdicts)}"
 
     @property
     def notable(self) -> tuple[Verdict, ...]:
