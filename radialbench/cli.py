@@ -3,6 +3,7 @@
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -73,6 +74,10 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 70 an unexpected error."""
     given = sys.argv[1:]
     args = [arg for arg in given if arg != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal in Latin-1, or a path that is no UTF-8, must not end what prints.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     for number in (signal.SIGTERM, signal.SIGHUP):
         # nohup ignores the second.
         if signal.getsignal(number) is signal.SIG_DFL:

@@ -188,7 +188,7 @@ class Study(Store):
             self._study.set_user_attr("space", axes)
         elif kept != axes:
             raise AutotuneError(
-                f"{_shown(self._url)} holds a search of another space for "
+                f"{without_password(self._url)} holds a search of another space for "
                 f"{self._study.study_name}: {kept}, now {axes}; choose another storage"
             )
 
@@ -305,8 +305,8 @@ def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise AutotuneError(
-            f"cannot use the storage {_shown(url)}: {reason[:300]}. A storage is journal:PATH, "
-            "sqlite:///PATH or postgresql://USER@HOST/NAME"
+            f"cannot use the storage {without_password(url)}: {reason[:300]}. A storage is "
+            "journal:PATH, sqlite:///PATH or postgresql://USER@HOST/NAME"
         ) from None
 
 
@@ -316,7 +316,8 @@ def _errors(*kinds: type[Exception]) -> tuple[type[Exception], ...]:
     return (OSError, OptunaError, *kinds, *((sql.SQLAlchemyError,) if sql else ()))
 
 
-def _shown(url: str) -> str:
+def without_password(url: str) -> str:
+    """Return a storage's URL with stars for its password."""
     password = urlsplit(url).password
     return url.replace(f":{password}@", ":***@") if password else url
 

@@ -15,19 +15,24 @@ errors = Console(stderr=True)
 """Standard error: progress and messages."""
 
 
-def encoded(text: str) -> str:
-    """Return text with a question mark for what the terminal cannot write."""
-    return text.encode(console.encoding, "replace").decode(console.encoding)
+def encoded(text: str, encoding: str = "") -> str:
+    """Return text without what a terminal would obey, and `?` for what it cannot write."""
+    from radialbench.reports.text import printable
+
+    encoding = encoding or console.encoding
+    shown = "\n".join(map(printable, text.split("\n")))
+    return shown.encode(encoding, "replace").decode(encoding)
 
 
 def say(text: str) -> None:
-    """Print text unchanged, as far as the terminal can write it."""
+    """Print text as `encoded` returns it."""
     console.print(encoded(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """Print text unchanged on standard error."""
-    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print text on standard error, as `encoded` returns it."""
+    shown = encoded(text, errors.encoding)
+    errors.print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -43,13 +48,23 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 def print_json(facts: object) -> None:
     """Print facts as JSON, and nothing else, on standard output."""
-    sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(_json(facts, indent=2) + "\n")
 
 
 def print_json_line(facts: object) -> None:
     """Print facts as a line of JSON on standard output, at once."""
-    sys.stdout.write(json.dumps(facts, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(_json(facts) + "\n")
     sys.stdout.flush()
+
+
+def _json(facts: object, indent: int | None = None) -> str:
+    """Write JSON, with escapes for what standard output cannot write."""
+    text = json.dumps(facts, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(console.encoding)
+    except UnicodeEncodeError:
+        return json.dumps(facts, indent=indent, allow_nan=False)
+    return text
 
 
 def print_paragraph(text: str) -> None:

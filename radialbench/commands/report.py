@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,8 +10,8 @@ from radialbench.commands import options
 from radialbench.commands.console import at_width
 from radialbench.errors import ReportError
 
-if TYPE_CHECKING:
-    pass
+OTHER_FILES = (".txt", ".md", ".csv", ".json", ".jsonl", ".png", ".svg", ".pdf", ".htm", ".xlsx")
+"""Endings of files that --out does not write alone, and that no folder is meant to have."""
 
 
 def report(
@@ -55,6 +55,11 @@ def report(
     render = at_width(only or "terminal", load_format(only or "terminal"))
     if only and out:
         raise ReportError(f"--out is for files, and --format {only} prints only; leave one out")
+    if out and out.suffix in OTHER_FILES and not out.exists():
+        raise ReportError(
+            f"--out {out} is no folder, and only .html and .parquet are written alone; give "
+            "a folder for all, or print one with --format (markdown, csv, json) into the file"
+        )
     of_check: dict[str, object] = {"--gate": gate, "--gates": gates, "--noise-floor": noise_floor}
     of_check |= {"--across-versions": across_versions, "--across-machines": across_machines}
     if baseline is None and (given := [name for name, value in of_check.items() if value]):

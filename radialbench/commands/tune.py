@@ -134,7 +134,10 @@ def tune(
     words += ["--sampler", sampler, "--seed", str(seed)]
     words += ["--trials", str(trials)] if trials is not None else []
     words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
-    words += ["--storage", storage] if storage is not None else []
+    if storage is not None:
+        from radialbench.autotune.storage import without_password
+
+        words += ["--storage", without_password(storage)]
     words += ["--reuse-trials", str(reuse_trials)] if reuse_trials is not None else []
     words += ["--record", str(record)] if record is not None else []
     command = shlex.join(words)

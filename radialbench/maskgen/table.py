@@ -289,6 +289,13 @@ class BlockTable:
         """[distinct, block_m, block_n] the bits of the partial blocks."""
         return unpack_bits(self.bitmaps, self.block_n)
 
+    def __repr__(self) -> str:
+        whose = self.mask.label if self.mask else "blocks"
+        return (
+            f"<BlockTable of {whose} on {self.grid.label}: {self.full.nnz:,} full and "
+            f"{self.partial.nnz:,} partial blocks of {self.block_m}×{self.block_n}>"
+        )
+
     def _repr_html_(self) -> str:
         from radialbench.maskgen.describe import table_html
 

@@ -85,9 +85,13 @@ def first_few(names: Sequence[str], most: int) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape stored text, so that Markdown shows it and does nothing else."""
+    """Escape stored text, so that Markdown shows it and does nothing else.
+
+    A joiner without width follows @ and #, which would name people and issues in a comment.
+    """
     shown = printable(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([|`*]|(?<!\w)_|_(?!\w)|(?<=\])\()", r"\\\1", shown)
+    shown = re.sub(r"([|`*]|(?<!\w)_|_(?!\w)|(?<=\])\()", r"\\\1", shown)
+    return re.sub(r"([@#]|\bGH-)(?=\w)", "\\1\u2060", shown)
 
 
 def markdown_table(

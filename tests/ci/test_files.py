@@ -82,3 +82,11 @@ def test_every_option_of_pytest_that_is_told_is_there() -> None:
     source = (ROOT / "radialbench" / "pytest_plugin.py").read_text(encoding="utf-8")
     there = set(re.findall(r'^\s+"(--radialbench-\w+)",$', source, re.M))
     assert set(re.findall(r"--radialbench-\w+", DOCS)) == there
+
+
+def test_nothing_of_the_checkout_is_imported() -> None:
+    """A module of a pull request must not stand in for one that a step imports."""
+    for name in ("action.yml", "ci/gitlab.yml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "python -P -m radialbench" in text
+        assert not re.search(r"python -(?!P )", text)

@@ -379,6 +379,14 @@ def test_what_a_format_cannot_say_is_refused(
     assert not out.exists()
 
 
+def test_errors_of_an_export_name_the_options_that_mend_it(cli: Cli, tmp_path: Path) -> None:
+    words = ["table", "radial", "--grid", "4x15x16", "--format", "sparge", "-o", tmp_path / "x.npz"]
+    assert cli.refused(*words).endswith("(--block-m 128 --block-n 64)")
+    words += ["--block-m", 128, "--block-n", 64]
+    assert "(--fill-partial) attends them whole" in cli.refused(*words)
+    assert "another mask" in cli.text(*words, "--fill-partial")
+
+
 def test_both_have_help(cli: Cli) -> None:
     printed = cli.text("--help")
     assert "configs" in printed

@@ -57,6 +57,17 @@ def test_a_folder_or_its_file(
     assert {"report.md", "report.csv", "report.html", "latency.png"} <= set(files(run_folder))
 
 
+@pytest.mark.parametrize("name", ["foo.txt", "report.md", "all.csv"])
+def test_a_file_of_another_kind_becomes_no_folder(
+    name: str, run_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    assert report(monkeypatch, run_folder, "--out", tmp_path / name) == 2
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert f"--out {tmp_path / name} is no folder" in printed.err
+    assert not (tmp_path / name).exists()
+
+
 def test_parquet_without_pyarrow_says_what_to_install_and_writes_nothing(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -503,3 +503,10 @@ def test_progress_on_a_terminal_is_a_bar() -> None:
     assert f"{printed}, 0:01:04 left" in shown(moved(FASTER), terminal=True)
     last = shown(moved(FASTER), moved(FASTER, stage="final"), terminal=True)
     assert f"{printed}, the best few in turn" in last
+
+
+def test_a_storages_password_is_not_shown() -> None:
+    from radialbench.autotune.storage import without_password
+
+    assert without_password("postgresql://me:secret@host/x") == "postgresql://me:***@host/x"
+    assert without_password("journal:x") == "journal:x"

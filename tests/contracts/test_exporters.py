@@ -69,7 +69,9 @@ def test_partial_blocks_are_kept_or_refused(name: str) -> None:
         np.testing.assert_array_equal(exporter.of(table).token_mask(), mask)
         return
     added = table.any_blocks().repeat(128, 0).repeat(64, 1)[:300, :300].sum() - mask.sum()
-    message = re.escape(f"partial='full' attends them whole, which adds {added:,} pairs to 45,150")
+    message = re.escape(
+        f"partial='full' (--fill-partial) attends them whole, which adds {added:,} pairs to 45,150"
+    )
     with pytest.raises(TableError, match=message):
         exporter.of(table)
 

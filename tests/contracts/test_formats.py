@@ -155,3 +155,14 @@ def test_an_unknown_format_is_named_with_its_neighbour() -> None:
         ReportError, match="unknown report format 'markdwon'; did you mean 'markdown'"
     ):
         load_format("markdwon")
+
+
+def test_a_spreadsheet_runs_nothing() -> None:
+    reasons = ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\tx", "plain")
+    records = [
+        ended(Status.FAILED, reason, made(case=f"case{place}"))
+        for place, reason in enumerate(reasons)
+    ]
+    rows = list(csv.DictReader(io.StringIO(load_format("csv")(summarize(records)))))
+    found = {row["reason"] for row in rows}
+    assert found == {*(f"'{reason}" for reason in reasons[:-1]), "plain"}

@@ -181,6 +181,18 @@ def test_a_package_in_another_projects_checkout_has_no_commit(tmp_path: Path) ->
     assert module._commit(foreign) is None
 
 
+def test_variables_of_a_git_hook_do_not_hide_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = checkout(tmp_path / "ours")
+    commit = module._commit(source)
+    checkout(tmp_path / "other")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "none"))
+    assert commit is not None and module._commit(source) == commit
+
+
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = checkout(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

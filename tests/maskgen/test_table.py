@@ -29,6 +29,13 @@ def padded(table: BlockTable, dense: np.ndarray, fill: bool) -> np.ndarray:
     return cut.swapaxes(1, 2)
 
 
+def test_a_table_is_shown_in_a_line() -> None:
+    table = compile_mask("radial", TokenGrid(5, 6, 8), 16, 16)
+    blocks = f"{table.full.nnz} full and {table.partial.nnz} partial blocks of 16×16>"
+    assert repr(table) == f"<BlockTable of radial on 5x6x8: {blocks}"
+    assert repr(replace(table, mask=None)) == f"<BlockTable of blocks on 5x6x8: {blocks}"
+
+
 @settings(GIVEN, max_examples=120)
 @given(seed=st.integers(0, 2**63))
 def test_properties_of_a_table_are_true_of_its_tokens(seed: int) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radialbench.reports.text import (
+    escape,
     format_mib,
     format_percent,
     format_range,
@@ -141,3 +142,8 @@ def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setitem(os.environ, "COLUMNS", "72")
     assert terminal_width() == 72
+
+
+def test_markdown_names_nobody_and_no_issue() -> None:
+    assert escape("@name #1 GH-7 a@b") == "@\u2060name #\u20601 GH-\u20607 a@\u2060b"
+    assert escape("@ # C#") == "@ # C#"

@@ -19,6 +19,9 @@ from radialbench.records.result import Environment
 LIBRARIES = ("numpy", "torch", "triton")
 PEERS = ("fa3-fwd", "flash-attn-4", "nvidia-cutlass-dsl", "flashinfer-python", "fastvideo-kernel")
 
+GIT_PLACES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+"""Variables of git's hooks, which would direct our commands to another repository or index."""
+
 
 def environment(command: str, *, device: str = "cpu") -> Environment:
     """Describe this process and its machine.
@@ -196,10 +199,19 @@ def _commit(source: Path) -> str | None:
     return commit + ("+" if _git(folder, "status", "--porcelain", "--", ".") else "")
 
 
+def git_environment() -> dict[str, str]:
+    """Return the environment for a call of git that means the repository of its own folder."""
+    return {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
+
+
 def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(folder), *arguments],
+            env=git_environment(),
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -202,8 +202,8 @@ def whole_blocks(table: BlockTable, partial: Partial, format_name: str) -> tuple
     if table.partial.nnz and partial != "full":
         raise TableError(
             f"{format_name} has no partial blocks, and {table.label} has "
-            f"{table.partial.nnz:,} of them; partial='full' attends them whole, which adds "
-            f"{added:,} pairs to {table.pairs:,}"
+            f"{table.partial.nnz:,} of them; partial='full' (--fill-partial) attends them whole, "
+            f"which adds {added:,} pairs to {table.pairs:,}"
         )
     return table.any_blocks(), added
 

@@ -64,7 +64,7 @@ class Sparge:
             raise TableError(
                 f"SpargeAttn on {arch} has blocks of {block_m}×{block_n} tokens, got a table of "
                 f"{table.block_m}×{table.block_n}; compile the mask with block_m={block_m}, "
-                f"block_n={block_n}"
+                f"block_n={block_n} (--block-m {block_m} --block-n {block_n})"
             )
         blocks, added = whole_blocks(table, partial, "SpargeAttn")
         shared = np.broadcast_to(blocks.astype(np.int8), (batch, heads, *blocks.shape))

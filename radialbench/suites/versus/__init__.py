@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radialbench.errors import SuiteError
+from radialbench.kernels.measure.environment import git_environment
 from radialbench.suites.keeper import run_kept, temporary_folder
 
 PACKAGE = Path(__file__).resolve().parents[2]
-
-GIT_PLACES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
-"""Variables of git's hooks, which would direct our commands to another repository or index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +98,15 @@ def _commit(package: Path, ref: str) -> str:
 
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-c", f"core.hooksPath={os.devnull}", *words]
-    env = {name: value for name, value in os.environ.items() if name not in GIT_PLACES}
     try:
         # Ctrl-C must not end what cleans up.
         done = subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, start_new_session=True
+            command,
+            cwd=folder,
+            env=git_environment(),
+            capture_output=True,
+            text=True,
+            start_new_session=True,
         )
     except FileNotFoundError:
         raise SuiteError("git is not installed, and finds the version to compare with") from None
