@@ -30,7 +30,7 @@ from tests.records.sample import ENVIRONMENT
 DOCUMENT: dict[str, Any] = {
     "name": "small",
     "device": "cpu",
-    "protocol": {"min_samples": 1, "max_seconds": 0.001},
+    "protocol": {"max_samples": 3},
     "cases": [
         {
             "masks": ["radial", "dense"],
