@@ -54,7 +54,7 @@ def test_results_are_checked(
     assert ("::" in job.log) == bool(level)
     files = Path(job.outputs["files"])
     assert (files / "check.md").read_text(encoding="utf-8") == job.summary
-    assert "2 cases: " in job.summary
+    assert "2 cases, 6 verdicts: " in job.summary
     assert (files / "check.sarif").exists()
     assert ElementTree.parse(files / "check.xml").getroot().get("tests") == "6"
 
