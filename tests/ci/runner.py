@@ -17,7 +17,7 @@ EXPRESSION = re.compile(r"\$\{\{ (?:inputs\.([\w-]+)|steps\.([\w-]+)\.outputs\.(
 
 # pip is only asked: what it would install is on the path already.
 PYTHON = f"""#!/bin/sh
-if [ "$2" = pip ]; then echo "$@" >>"$PIP_ASKED"; exit 0; fi
+case " $* " in *" -m pip "*) echo "$@" >>"$PIP_ASKED"; exit 0 ;; esac
 exec {sys.executable} "$@"
 """
 
