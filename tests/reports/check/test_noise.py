@@ -73,7 +73,7 @@ def test_a_change_of_all_cases_is_one_finding() -> None:
     others = [verdict for verdict in found.verdicts if verdict.metric == "latency"]
     assert {verdict.outcome for verdict in others if verdict is not one} == {Outcome.PASS}
     assert "beside the change of all cases" in others[-1].reason
-    assert found.headline.startswith("20 cases: ")
+    assert found.headline.startswith("20 cases, 61 verdicts: ")
     # Measured in turn it is no change of the machine: each case has its own.
     assert ALL not in {verdict.case for verdict in check(now, before, in_turn=True).verdicts}
 

@@ -76,7 +76,7 @@ def test_the_exponent(now: float, outcome: Outcome) -> None:
 
 def test_a_sweep_is_no_case_more() -> None:
     found = check(sweep(), sweep())
-    assert found.headline.startswith("4 cases: ")
+    assert found.headline.startswith("4 cases, 13 verdicts: ")
     (verdict,) = judged(sweep(calls=1), sweep(calls=1))
     assert (verdict.outcome, verdict.reason) == (
         Outcome.PASS, "the same measurements as in the baseline"
