@@ -230,7 +230,7 @@ def test_a_change_in_the_tree_is_measured_against_the_commit(tmp_path: Path) -> 
 
     def sampled(document: dict[str, Any]) -> None:
         document["cases"][0]["grids"] = [{"frames": 2, "height": 3, "width": 5}]
-        document["protocol"] = {"min_samples": 8, "max_samples": 8, "max_seconds": 5}
+        document["protocol"] = {"min_samples": 8, "max_samples": 8, "max_seconds": 600}
 
     suite = small.written(tmp_path, small.text_of(sampled))
     out = tmp_path / "out"
