@@ -113,7 +113,7 @@ def run_kept(command: Sequence[str], **options: Any) -> "subprocess.CompletedPro
 
 
 def _tell(kind: str, name: str | int, what: object) -> None:
-    """Tell the keeper, which is started if there is none."""
+    """Send a line to the keeper, which is started if there is none."""
     with _starting, suppress(OSError):
         keeper = _keepers.get(os.getpid())
         if keeper is None:

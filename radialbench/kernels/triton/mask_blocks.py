@@ -1,4 +1,4 @@
-"""The contents of a mask's blocks, found on a GPU: the rule as a Triton kernel, for all pairs.
+"""The contents of a mask's blocks, found on a GPU by the rule as a Triton kernel.
 
 The kernel is written from the rule's expression, in float64 and without fused operations, so that
 its truth is NumPy's to the bit. Parts of one coordinate, such as a power of a distance, are
@@ -81,7 +81,7 @@ SOURCE = """
 @triton.jit
 def kernel(
     out, hashes, weights, pairs, q_start, q_stop, k_start, k_stop, {arguments}
-    STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, SIZE_K: tl.constexpr, WORDS: tl.constexpr,
+    STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, WORDS: tl.constexpr,
     PART: tl.constexpr, BITS: tl.constexpr,
 ):
     pair = tl.load(pairs + tl.program_id(0))
@@ -169,7 +169,6 @@ class _Launch:
                 *self.arrays,
                 STRIDE=len(self.k),
                 SIZE_Q=self.q.size,
-                SIZE_K=self.k.size,
                 WORDS=self.words,
                 PART=ROWS,
                 BITS=bits,

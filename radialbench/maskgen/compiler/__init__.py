@@ -67,7 +67,8 @@ def compile_mask(
         block_n: Key tokens of a block, 1 to 8,192.
         tables: Block tables of the mask by name, beside those that it has; see
             `MaskSpec.with_tables`.
-        device: `cpu`, or `cuda`: the current GPU evaluates all pairs; the table is the same.
+        device: `cpu`, or `cuda`: the current GPU evaluates what bounds leave open; the table is the
+            same.
         progress: Called now and then with the share that is done; by the CPU only.
 
     Raises:

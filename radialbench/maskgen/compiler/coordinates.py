@@ -45,7 +45,7 @@ class Coordinate:
     @cached_property
     def unit_steps(self) -> float:
         """Share of the keys whose place is that of the key before plus one; 0 for queries."""
-        return 0.0 if self.k is None else float(np.sum(np.diff(self.k) == 1) / len(self.k))
+        return _unit_steps(self.k)
 
     def modulo(self, period: int) -> "Coordinate":
         """Return the coordinate up to multiples of a period."""
@@ -400,7 +400,11 @@ class Digit:
     @cached_property
     def unit_steps(self) -> float:
         """Share of the keys whose digit is that of the key before plus one; 0 for queries."""
-        return 0.0 if self.k is None else float(np.sum(np.diff(self.k) == 1) / len(self.k))
+        return _unit_steps(self.k)
+
+
+def _unit_steps(k: Int64 | None) -> float:
+    return 0.0 if k is None else float(np.sum(np.diff(k) == 1) / len(k))
 
 
 MAX_SPANS = 1 << 19
