@@ -1,17 +1,14 @@
 """`radialbench check --offline`: what is written, what changed, and how it exits."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from radialbench.cli import main
 from radialbench.suites.versus import this_version
+from tests.commands.line import Capture, Cli
 from tests.suites import small
 from tests.suites.versions import BARRIER, STAGE, changed, one_kernel
-
-Capture = pytest.CaptureFixture[str]
 
 WINDOW = """
 name: window
@@ -20,26 +17,9 @@ mask: abs(dt) <= {reach}
 """
 
 
-class Cli:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error."""
-        line = ["radialbench", "check", *map(str, words)]
-        self.monkeypatch.setattr(sys, "argv", line)
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
-    return Cli(monkeypatch, capsys)
+    return Cli(monkeypatch, capsys, "check")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`radialbench export`: what it writes and tells, what it measures again, and exit codes."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from radialbench.autotune.export import CONFIG_FORMATS
 from radialbench.autotune.jobs import jobs_of, tunable_cases
 from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store
-from radialbench.cli import main
 from radialbench.kernels import tuned as lookups
 from radialbench.kernels.tuned import device_name, file_name, find_config
 from radialbench.maskgen.export import EXPORTERS
@@ -28,29 +26,17 @@ from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite
 from radialbench.writing import SUMS
 from tests.autotune.fake import among
+from tests.commands.line import Capture, Cli
 from tests.kernels.configs import fresh, fresh_for
 from tests.records.tuned import KEY, TUNED, kept, tuned
 from tests.suites import small
 
-Capture = pytest.CaptureFixture[str]
 SMALL = ("--grid", "4x5x6", "--block-m", "16", "--block-n", "16")
 GRID = TokenGrid(4, 5, 6)
 
 
-class Cli:
+class ExportCli(Cli):
     """Runs `radialbench export …` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", "export", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
 
     def text(self, *words: object) -> str:
         code, printed, err = self(*words)
@@ -66,8 +52,8 @@ class Cli:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
-    return Cli(monkeypatch, capsys)
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> ExportCli:
+    return ExportCli(monkeypatch, capsys, "export")
 
 
 @pytest.fixture
@@ -86,7 +72,7 @@ def study(folder: Path, *records: TuningRecord) -> Path:
 
 
 @pytest.mark.parametrize("name", CONFIG_FORMATS)
-def test_a_study_is_written_in_every_format(cli: Cli, name: str, tmp_path: Path) -> None:
+def test_a_study_is_written_in_every_format(cli: ExportCli, name: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     records = fresh("triton"), replace(kept(heads=40), **_now())
     printed = cli.text(study(tmp_path, *records), "--format", name, "-o", out)
@@ -107,7 +93,7 @@ def _now() -> dict[str, Any]:
     return {"kernel": now.kernel, "versions": now.versions}
 
 
-def test_what_is_exported_is_found_by_lookups(cli: Cli, tmp_path: Path) -> None:
+def test_what_is_exported_is_found_by_lookups(cli: ExportCli, tmp_path: Path) -> None:
     problem = small.case().problem
     out = tmp_path / "mine.json"
     cli.text(study(tmp_path, fresh_for(problem, "cpu")), "--format", "json", "--out", out)
@@ -121,14 +107,14 @@ def test_what_is_exported_is_found_by_lookups(cli: Cli, tmp_path: Path) -> None:
     assert again.read_text(encoding="utf-8") == out.read_text(encoding="utf-8")
 
 
-def test_records_of_another_version_are_reported(cli: Cli, tmp_path: Path) -> None:
+def test_records_of_another_version_are_reported(cli: ExportCli, tmp_path: Path) -> None:
     printed = cli.text(study(tmp_path, TUNED), "--format", "json", "-o", tmp_path / "x.json")
     assert printed.splitlines()[1].startswith(
         "1 are of another version of the kernel or its compiler"
     )
 
 
-def test_a_part_can_be_chosen(cli: Cli, tmp_path: Path) -> None:
+def test_a_part_can_be_chosen(cli: ExportCli, tmp_path: Path) -> None:
     out = tmp_path / "x.json"
     records = TUNED, tuned(device="Other GPU"), tuned(backend="hopper", device="Other GPU")
     path = study(tmp_path, *records)
@@ -144,7 +130,7 @@ def test_a_part_can_be_chosen(cli: Cli, tmp_path: Path) -> None:
     assert chosen("-b", "triton", "-b", "hopper") == records
 
 
-def test_what_comes_with_the_package(cli: Cli, shipped: Path, tmp_path: Path) -> None:
+def test_what_comes_with_the_package(cli: ExportCli, shipped: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.json"
     assert cli.refused("configs", "--format", "json", "-o", out) == (
         "this package has no tuned configurations; name a file that tune has written"
@@ -156,7 +142,7 @@ def test_what_comes_with_the_package(cli: Cli, shipped: Path, tmp_path: Path) ->
         assert from_document(out.read_bytes()) == (TUNED, tuned(device="Other GPU"))
 
 
-def test_t4_takes_the_trials_beside_the_records(cli: Cli, tmp_path: Path) -> None:
+def test_t4_takes_the_trials_beside_the_records(cli: ExportCli, tmp_path: Path) -> None:
     trial = Trial(KernelConfig(64, 64), TrialOutcome.OK, None, (1.5,))
     url = f"journal:{tmp_path / 'records.journal'}"
     store = open_store(url, study_name(TUNED.key, TUNED.kernel), among())
@@ -175,7 +161,7 @@ def test_t4_takes_the_trials_beside_the_records(cli: Cli, tmp_path: Path) -> Non
         assert len(json.loads(file.read_text(encoding="utf-8"))["results"]) == results
 
 
-def test_what_cannot_be_exported_is_bad_input(cli: Cli, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_bad_input(cli: ExportCli, tmp_path: Path) -> None:
     out, path = tmp_path / "out", study(tmp_path, TUNED)
     (tmp_path / "t4.json").write_text("{}")
     to: list[object] = ["--format", "json", "-o", out]
@@ -197,7 +183,7 @@ def test_what_cannot_be_exported_is_bad_input(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_not_bad_input(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: ExportCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = study(tmp_path, TUNED)
 
@@ -224,7 +210,7 @@ def test_a_full_disk_is_not_bad_input(
         ["table", "radial", "-o", "x", "--block-m", "0"],
     ],
 )
-def test_bad_usage(cli: Cli, words: list[str]) -> None:
+def test_bad_usage(cli: ExportCli, words: list[str]) -> None:
     code, _, err = cli(*words)
     assert code == 2
     assert "Usage: radialbench export" in err
@@ -262,7 +248,7 @@ def of(key: TuningKey, record: TuningRecord) -> TuningRecord:
 
 
 def test_what_was_exported_is_measured_again(
-    cli: Cli, tmp_path: Path, measured: type[Measured]
+    cli: ExportCli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     suite, out = small.written(tmp_path), tmp_path / "x.json"
     keys = [job.key for job in jobs_of(tunable_cases(small.cases(), "cpu"))]
@@ -286,7 +272,7 @@ def test_what_was_exported_is_measured_again(
 
 
 def test_problems_are_found_in_the_shipped_suites(
-    cli: Cli, tmp_path: Path, measured: type[Measured]
+    cli: ExportCli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     jobs = jobs_of(tunable_cases(plan(load_suite("smoke")), "cpu", ["cpu"]))
     path = study(tmp_path, *(of(job.key, TUNED) for job in jobs))
@@ -296,7 +282,7 @@ def test_problems_are_found_in_the_shipped_suites(
 
 
 def test_what_is_of_another_machine_cannot_be_measured_here(
-    cli: Cli, tmp_path: Path, measured: type[Measured]
+    cli: ExportCli, tmp_path: Path, measured: type[Measured]
 ) -> None:
     path = study(tmp_path, TUNED, tuned(heads=40))
     printed = cli.refused("--check", path)
@@ -312,7 +298,7 @@ def test_what_is_of_another_machine_cannot_be_measured_here(
     assert not measured.asked
 
 
-def test_a_table_is_written_and_read_back(cli: Cli, tmp_path: Path) -> None:
+def test_a_table_is_written_and_read_back(cli: ExportCli, tmp_path: Path) -> None:
     file = tmp_path / "table.npz"
     table = compile_mask(load_mask("radial", decay=0.5), GRID, 16, 16)
     text = cli.text("table", "radial", *SMALL, "--set", "decay=0.5", "-o", file)
@@ -326,7 +312,7 @@ def test_a_table_is_written_and_read_back(cli: Cli, tmp_path: Path) -> None:
     assert facts["table"]["fingerprint"] == BlockTable.load(str(file)).fingerprint
 
 
-def test_a_table_of_blocks_given_at_run_time_is_written(cli: Cli, tmp_path: Path) -> None:
+def test_a_table_of_blocks_given_at_run_time_is_written(cli: ExportCli, tmp_path: Path) -> None:
     blocks, out = tmp_path / "blocks.npy", tmp_path / "table.npz"
     np.save(blocks, np.zeros((2, 2), np.bool_))
     small = ("--grid", "2x5x12", "--set", "block=60", "--block-m", 60, "--block-n", 60)
@@ -336,7 +322,7 @@ def test_a_table_of_blocks_given_at_run_time_is_written(cli: Cli, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_a_table_is_written_for_every_library(cli: Cli, name: str, tmp_path: Path) -> None:
+def test_a_table_is_written_for_every_library(cli: ExportCli, name: str, tmp_path: Path) -> None:
     file = tmp_path / "table.npz"
     words = ["table", "dense", "--grid", "4x5x6", "--format", name, "-o", file]
     cli.text(*words, "--block-m", 128, "--block-n", 64)
@@ -344,7 +330,7 @@ def test_a_table_is_written_for_every_library(cli: Cli, name: str, tmp_path: Pat
         assert json.loads(arrays["header"].tobytes())["block_n"] == 64
 
 
-def test_partial_blocks_are_refused_or_filled(cli: Cli, tmp_path: Path) -> None:
+def test_partial_blocks_are_refused_or_filled(cli: ExportCli, tmp_path: Path) -> None:
     file = tmp_path / "table.npz"
     words = ["table", "radial", *SMALL, "--format", "bsr", "-o", file]
     table = compile_mask(load_mask("radial"), GRID, 16, 16)
@@ -372,14 +358,14 @@ def test_partial_blocks_are_refused_or_filled(cli: Cli, tmp_path: Path) -> None:
     ],
 )
 def test_what_a_format_cannot_say_is_refused(
-    cli: Cli, words: list[str], message: str, tmp_path: Path
+    cli: ExportCli, words: list[str], message: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "x.npz"
     assert cli.refused("table", "radial", *SMALL, "-o", out, *words).startswith(message)
     assert not out.exists()
 
 
-def test_errors_of_an_export_name_the_options_that_mend_it(cli: Cli, tmp_path: Path) -> None:
+def test_errors_of_an_export_name_the_options_that_mend_it(cli: ExportCli, tmp_path: Path) -> None:
     words = ["table", "radial", "--grid", "4x15x16", "--format", "sparge", "-o", tmp_path / "x.npz"]
     assert cli.refused(*words).endswith("(--block-m 128 --block-n 64)")
     words += ["--block-m", 128, "--block-n", 64]
@@ -387,7 +373,7 @@ def test_errors_of_an_export_name_the_options_that_mend_it(cli: Cli, tmp_path: P
     assert "another mask" in cli.text(*words, "--fill-partial")
 
 
-def test_both_have_help(cli: Cli) -> None:
+def test_both_have_help(cli: ExportCli) -> None:
     printed = cli.text("--help")
     assert "configs" in printed
     assert "table" in printed

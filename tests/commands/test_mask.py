@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 import yaml
 
 from radialbench import TokenGrid, compile_mask, load_mask
-from radialbench.cli import main
 from radialbench.commands.console import console
 from radialbench.maskgen.cells import difference_pairs
 from radialbench.maskgen.grid import Segment, load_model, model_names
@@ -25,10 +23,9 @@ from radialbench.maskgen.language.schema import MaskFile
 from radialbench.maskgen.language.spec import EMPTY_ROWS
 from radialbench.maskgen.library import FOLDER, mask_names
 from radialbench.maskgen.order import ORDERS
+from tests.commands.line import Capture, Cli
 from tests.suites.json_schema import errors
 from tests.test_import import HEAVY, HELP, loaded
-
-Capture = pytest.CaptureFixture[str]
 
 DOCS = Path(__file__).parents[2] / "docs" / "masks.md"
 SMALL = ("--grid", "4x5x6", "--block-m", "16", "--block-n", "16")
@@ -51,20 +48,13 @@ heads:
 """
 
 
-class Cli:
+class MaskCli(Cli):
     """Runs `radialbench mask …` in this process."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
     def run(self, *arguments: object, code: int = 0) -> tuple[str, str]:
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", "mask", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = self.capsys.readouterr()
-        assert end.value.code == code, captured.err
-        return captured.out, captured.err
+        found, out, err = self(*arguments)
+        assert found == code, err
+        return out, err
 
     def text(self, *arguments: object) -> str:
         out, err = self.run(*arguments)
@@ -83,8 +73,8 @@ class Cli:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
-    return Cli(monkeypatch, capsys)
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> MaskCli:
+    return MaskCli(monkeypatch, capsys, "mask")
 
 
 @pytest.fixture
@@ -106,7 +96,7 @@ def test_help_is_light(command: list[str]) -> None:
     assert not loaded(HELP.format(arguments=["mask", *command, "--help"])) & HEAVY
 
 
-def test_list(cli: Cli) -> None:
+def test_list(cli: MaskCli) -> None:
     facts = cli.facts("list")
     assert [fact["name"] for fact in facts] == mask_names()
     radial = facts[mask_names().index("radial")]
@@ -123,7 +113,7 @@ def test_list(cli: Cli) -> None:
     ]
 
 
-def test_models(cli: Cli) -> None:
+def test_models(cli: MaskCli) -> None:
     facts = cli.facts("models")
     assert [fact["name"] for fact in facts] == model_names()
     for fact, line in zip(facts, cli.text("models").splitlines()[2:], strict=True):
@@ -136,7 +126,7 @@ def test_models(cli: Cli) -> None:
         assert line.split() == [model.name, model.example, grid.label, *sizes]
 
 
-def test_show_tells_the_table_s_facts(cli: Cli) -> None:
+def test_show_tells_the_table_s_facts(cli: MaskCli) -> None:
     facts = cli.facts("show", "radial", *SMALL, "--set", "decay=0.5")
     table = compile_mask(load_mask("radial", decay=0.5), GRID, 16, 16)
     printed = facts["table"]
@@ -156,7 +146,7 @@ def test_show_tells_the_table_s_facts(cli: Cli) -> None:
     assert facts["parts"]["reach"] == {"0-1": 30, "2-3": 7.5}
 
 
-def test_show_draws_and_counts(cli: Cli) -> None:
+def test_show_draws_and_counts(cli: MaskCli) -> None:
     lines = cli.text("show", "radial", *SMALL).splitlines()
     table = compile_mask(load_mask("radial"), GRID, 16, 16)
     picture = [line for line in lines if line.startswith("│")]
@@ -172,7 +162,7 @@ def test_show_draws_and_counts(cli: Cli) -> None:
     assert "one layer, 1 head of 128" in words["attention"]
 
 
-def test_show_knows_a_usual_video(cli: Cli) -> None:
+def test_show_knows_a_usual_video(cli: MaskCli) -> None:
     facts = cli.facts("show", "dense")
     assert facts["scene"]["model"] == "wan2.1-1.3b"
     assert facts["scene"]["size"] == "832x480x81"
@@ -182,7 +172,7 @@ def test_show_knows_a_usual_video(cli: Cli) -> None:
     assert "0.117 PFLOPs in one of 40 layers, 40 heads of 128" in text
 
 
-def test_show_takes_a_model_and_a_size(cli: Cli) -> None:
+def test_show_takes_a_model_and_a_size(cli: MaskCli) -> None:
     facts = cli.facts("show", "sta", "--model", "cogvideox-5b", "--size", "320×160×9")
     assert facts["scene"]["grid"] == "226+3x10x20"
     assert facts["scene"]["text_first"] is True
@@ -213,13 +203,13 @@ def test_show_takes_a_model_and_a_size(cli: Cli) -> None:
         ("7+3x4x5 q0-2", TokenGrid(3, 4, 5, text_tokens=7, text_first=True, query_frames=(0, 2))),
     ],
 )
-def test_grids_are_read_as_they_are_written(cli: Cli, text: str, grid: TokenGrid) -> None:
+def test_grids_are_read_as_they_are_written(cli: MaskCli, text: str, grid: TokenGrid) -> None:
     facts = cli.facts("show", "radial", "--grid", text)
     assert facts["scene"]["grid"] == grid.label == text.replace("×", "x")
     assert facts["table"]["fingerprint"] == compile_mask(load_mask("radial"), grid).fingerprint
 
 
-def test_queries_are_frames_of_a_grid_or_a_model(cli: Cli, tmp_path: Path) -> None:
+def test_queries_are_frames_of_a_grid_or_a_model(cli: MaskCli, tmp_path: Path) -> None:
     facts = cli.facts("show", "causal_chunks", "--size", "160x160x29", "--queries", "6-7")
     assert (facts["scene"]["grid"], facts["scene"]["query_frames"]) == ("8x10x10 q6-7", [6, 7])
     assert (facts["table"]["seq_len"], facts["table"]["q_len"]) == (800, 200)
@@ -236,19 +226,19 @@ def test_queries_are_frames_of_a_grid_or_a_model(cli: Cli, tmp_path: Path) -> No
     cli.text("validate", FOLDER / "causal_chunks.yaml", "--queries", "2-3")
 
 
-def test_show_fits_the_terminal(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_fits_the_terminal(cli: MaskCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_width", 30)
     lines = cli.text("show", "radial", "--grid", "7x9x9").splitlines()
     assert [len(line) for line in lines if line.startswith("│")] == [30] * 14
 
 
-def test_an_ascii_terminal_gets_ascii(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ascii_terminal_gets_ascii(cli: MaskCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(console), "encoding", "ascii")
     for command in (("show", "radial"), ("diff", "radial", "harmonic")):
         assert cli.text(*command, *SMALL).isascii()
 
 
-def test_a_file_of_one_s_own(cli: Cli, mine: Path) -> None:
+def test_a_file_of_one_s_own(cli: MaskCli, mine: Path) -> None:
     facts = cli.facts("show", mine, *SMALL, "--set", "reach=2")
     assert facts["parts"] == {"near": {"0-2": True, "3": False}, "span": 60}
     assert (
@@ -261,7 +251,7 @@ def test_a_file_of_one_s_own(cli: Cli, mine: Path) -> None:
     assert line.split(maxsplit=1)[1] == "2 (default 0)  frames attended whole"
 
 
-def test_a_head_plan_is_shown_group_by_group(cli: Cli, plan: Path, tmp_path: Path) -> None:
+def test_a_head_plan_is_shown_group_by_group(cli: MaskCli, plan: Path, tmp_path: Path) -> None:
     png = tmp_path / "plan.png"
     facts = cli.facts("show", plan, *SMALL, "--image", png)
     assert facts["name"] == "halves"
@@ -278,7 +268,7 @@ def test_a_head_plan_is_shown_group_by_group(cli: Cli, plan: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["mask.png", "mask.svg"])
-def test_show_draws_a_file(cli: Cli, name: str, tmp_path: Path) -> None:
+def test_show_draws_a_file(cli: MaskCli, name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     assert cli.text("show", "sta", *SMALL, "--image", file).endswith(f"drawn into {file}\n")
     assert file.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
@@ -286,7 +276,7 @@ def test_show_draws_a_file(cli: Cli, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("b", ["radial", "sta"])
-def test_diff_counts_exactly(cli: Cli, b: str, tmp_path: Path) -> None:
+def test_diff_counts_exactly(cli: MaskCli, b: str, tmp_path: Path) -> None:
     png = tmp_path / "diff.png"
     options = ("--set-a", "decay=0.5", "--set-b", "sink_frames=0" if b == "radial" else "tile_t=2")
     facts = cli.facts("diff", "radial", b, *SMALL, *options, "--image", png)
@@ -309,19 +299,19 @@ def test_diff_counts_exactly(cli: Cli, b: str, tmp_path: Path) -> None:
     assert "B" in "".join(picture)
 
 
-def test_the_pictures_of_a_diff_agree(cli: Cli, tmp_path: Path) -> None:
+def test_the_pictures_of_a_diff_agree(cli: MaskCli, tmp_path: Path) -> None:
     options = ("diff", "radial", "radial_published", "--grid", "3x13x17")
     alone = cli.text(*options)
     drawn = cli.text(*options, "--image", tmp_path / "diff.png")
     assert drawn == f"{alone}drawn into {tmp_path / 'diff.png'}\n"
 
 
-def test_diff_of_one_order_keeps_it(cli: Cli) -> None:
+def test_diff_of_one_order_keeps_it(cli: MaskCli) -> None:
     facts = cli.facts("diff", "sta", "sta", *SMALL, "--set-b", "window_w=1")
     assert facts["order"] == "tiles:6,8,8"
 
 
-def test_check(cli: Cli, mine: Path, plan: Path) -> None:
+def test_check(cli: MaskCli, mine: Path, plan: Path) -> None:
     text = cli.text("validate", mine)
     assert text.splitlines()[0] == f"{mine}: mask mine, order raster, empty rows error"
     assert "int in [0, inf), default 0  frames attended whole" in text
@@ -338,7 +328,7 @@ def test_check(cli: Cli, mine: Path, plan: Path) -> None:
     assert [group["heads"] for group in cli.facts("validate", plan)["groups"]] == ["0-1,3", "2"]
 
 
-def test_schema_is_of_masks_and_head_plans(cli: Cli) -> None:
+def test_schema_is_of_masks_and_head_plans(cli: MaskCli) -> None:
     schema = json.loads(cli.text("schema"))
     for text in (MINE, PLAN):
         document = yaml.safe_load(text)
@@ -346,7 +336,7 @@ def test_schema_is_of_masks_and_head_plans(cli: Cli) -> None:
         assert errors(schema, document | {"nme": "x"})
 
 
-def test_validate_compiles_with_all_blocks_of_a_table(cli: Cli, tmp_path: Path) -> None:
+def test_validate_compiles_with_all_blocks_of_a_table(cli: MaskCli, tmp_path: Path) -> None:
     file = tmp_path / "unknown_table.yaml"
     file.write_text("name: x\nmask:\n  table: {name: given_later, block: 64}\n", encoding="utf-8")
     assert cli.text("validate", file).startswith(f"{file}: mask x, ")
@@ -362,7 +352,7 @@ def chosen(tmp_path: Path) -> Path:
     return file
 
 
-def test_tables_of_files_are_shown_and_compared(cli: Cli, chosen: Path) -> None:
+def test_tables_of_files_are_shown_and_compared(cli: MaskCli, chosen: Path) -> None:
     every, own = (f"chosen={chosen.with_name(name)}" for name in ("all.npy", "own.npy"))
     assert cli.facts("show", chosen, *SMALL, "--table", every)["table"]["pairs"] == 120**2
     assert cli.text("show", chosen, *SMALL, "--table", own).startswith("chosen(chosen=")
@@ -370,7 +360,7 @@ def test_tables_of_files_are_shown_and_compared(cli: Cli, chosen: Path) -> None:
     assert (facts["only_a"], facts["only_b"], facts["both"]) == (9600, 0, 4800)
 
 
-def test_tables_of_a_head_plan_are_shown(cli: Cli, chosen: Path) -> None:
+def test_tables_of_a_head_plan_are_shown(cli: MaskCli, chosen: Path) -> None:
     plan = chosen.with_name("plan.yaml")
     plan.write_text("name: p\nheads: {0: dense, 1: chosen.yaml}\n", encoding="utf-8")
     own = f"chosen={chosen.with_name('own.npy')}"
@@ -378,7 +368,7 @@ def test_tables_of_a_head_plan_are_shown(cli: Cli, chosen: Path) -> None:
     assert [group["table"]["pairs"] for group in groups] == [120**2, 4800]
 
 
-def test_tables_that_do_not_fit_are_refused(cli: Cli, chosen: Path) -> None:
+def test_tables_that_do_not_fit_are_refused(cli: MaskCli, chosen: Path) -> None:
     own = f"chosen={chosen.with_name('own.npy')}"
     wanted = "must be bool [5, 5] (blocks of 40 tokens), got bool [3, 3]"
     assert wanted in cli.refused("show", chosen, "--grid", "4x5x10", "--table", own)
@@ -387,7 +377,7 @@ def test_tables_that_do_not_fit_are_refused(cli: Cli, chosen: Path) -> None:
 
 
 @pytest.mark.parametrize("name", mask_names())
-def test_every_mask_of_the_library_validates(cli: Cli, name: str) -> None:
+def test_every_mask_of_the_library_validates(cli: MaskCli, name: str) -> None:
     cli.text("validate", FOLDER / f"{name}.yaml")
 
 
@@ -423,14 +413,14 @@ def test_every_mask_of_the_library_validates(cli: Cli, name: str) -> None:
     ],
 )
 def test_validate_places_what_does_not_compile(
-    cli: Cli, document: str, error: str, tmp_path: Path
+    cli: MaskCli, document: str, error: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(document, encoding="utf-8")
     assert cli.refused("validate", file).startswith(f"{file}:{error}")
 
 
-def test_validate_on_a_grid(cli: Cli, tmp_path: Path) -> None:
+def test_validate_on_a_grid(cli: MaskCli, tmp_path: Path) -> None:
     file = tmp_path / "twelve.yaml"
     file.write_text("name: x\nmask: 1 / (frames - 12) < 1\n", encoding="utf-8")
     cli.text("validate", file)
@@ -452,7 +442,7 @@ def test_validate_on_a_grid(cli: Cli, tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("command", ["validate", "show"])
 def test_a_bad_file_is_placed(
-    cli: Cli, command: str, document: str, place: str, printed: str, tmp_path: Path
+    cli: MaskCli, command: str, document: str, place: str, printed: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(document, encoding="utf-8")
@@ -548,11 +538,11 @@ def test_a_bad_file_is_placed(
         (["validate", "/no/such/mask.yaml"], "cannot read /no/such/mask.yaml: No such file or"),
     ],
 )
-def test_bad_input(cli: Cli, arguments: list[str], printed: str) -> None:
+def test_bad_input(cli: MaskCli, arguments: list[str], printed: str) -> None:
     assert cli.refused(*arguments).startswith(printed)
 
 
-def test_empty_rows_can_be_settled(cli: Cli) -> None:
+def test_empty_rows_can_be_settled(cli: MaskCli) -> None:
     for choice in ("keep", "own_block"):
         facts = cli.facts("show", "radial_blocks", "--grid", "8x22x40", "--empty-rows", choice)
         spec = load_mask("radial_blocks", empty_rows=choice)
@@ -563,12 +553,12 @@ def test_empty_rows_can_be_settled(cli: Cli) -> None:
     "arguments",
     [["show"], ["show", "radial", "--block-m", "0"], ["diff", "sta"]],
 )
-def test_bad_usage(cli: Cli, arguments: list[str]) -> None:
+def test_bad_usage(cli: MaskCli, arguments: list[str]) -> None:
     _, err = cli.run(*arguments, code=2)
     assert "Usage: radialbench mask" in err
 
 
-def test_names_complete(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_complete(cli: MaskCli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_RADIALBENCH_COMPLETE", "complete_bash")
     for typed, found in (
         ("mask show radial_b", {"radial_blocks"}),
@@ -579,7 +569,7 @@ def test_names_complete(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         assert set(cli.text().split()) == found
 
 
-def test_no_picture_is_left_out_of_a_picture(cli: Cli) -> None:
+def test_no_picture_is_left_out_of_a_picture(cli: MaskCli) -> None:
     facts = cli.facts("show", "power", *SMALL, "--set", "block=4")
     text = cli.text("show", "power", *SMALL, "--set", "block=4")
     picture = [line[1:-1] for line in text.splitlines() if line.startswith("│")]
@@ -592,7 +582,7 @@ def documented(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
+def test_the_documented_files_are_valid(cli: MaskCli, tmp_path: Path) -> None:
     documents = documented("yaml")
     assert len(documents) == 16
     for document in documents:
@@ -603,7 +593,7 @@ def test_the_documented_files_are_valid(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_documented_commands_run(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: MaskCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keyframes.yaml").write_text(documented("yaml")[0], encoding="utf-8")
@@ -617,7 +607,7 @@ def test_the_documented_commands_run(
 
 
 def test_the_documented_error_is_printed(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: MaskCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     slip = documented("yaml")[0].replace("kt == 0", "kyy == 0")

@@ -1,35 +1,16 @@
 """`radialbench merge`: results of shards, from folders or files, into one."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from radialbench.cli import main
 from radialbench.records.store import RESULTS, append, read
+from tests.commands.line import Capture, Cli
 from tests.records.sample import RECORD, failed
 from tests.suites import small
 from tests.test_import import HEAVY, HELP, loaded
-
-Capture = pytest.CaptureFixture[str]
-
-
-class Cli:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

@@ -1,38 +1,20 @@
 """`radialbench noise`: what is printed, and how checks use what it records."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from radialbench.cli import main
 from radialbench.records.result import Record
 from radialbench.records.store import RESULTS, write_whole
 from radialbench.suites import noise as recording
 from radialbench.suites.noise import RunFailedError, RunRecords
+from tests.commands.line import Capture, Cli
 from tests.reports.check.noise import flat, made
 from tests.suites import small
 
-Capture = pytest.CaptureFixture[str]
 RUNS = made(3, processes=0.02, runs=9)
-
-
-class Cli:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture

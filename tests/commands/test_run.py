@@ -17,7 +17,6 @@ from typing import Any, cast
 import pytest
 from rich.progress import Task
 
-from radialbench.cli import main
 from radialbench.commands.console import format_duration
 from radialbench.commands.options import parse_seconds
 from radialbench.commands.progress import TimeLeft, case_line, gpu_state
@@ -25,10 +24,9 @@ from radialbench.kernels.backends import BACKENDS
 from radialbench.records.codec import to_dict
 from radialbench.records.measurement import Rounds
 from radialbench.records.store import RESULTS, read, reserved
+from tests.commands.line import Capture, Cli
 from tests.records.sample import RECORD, failed
 from tests.suites import small
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -36,29 +34,20 @@ def suite(tmp_path: Path) -> str:
     return str(small.written(tmp_path))
 
 
-class Cli:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
+class RunCli(Cli):
+    """Runs the command line in this process, and the cases of a run too."""
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error; cases are tried in this process."""
-        typed = [*map(str, words), *(["--in-process"] if words[0] == "run" else [])]
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", *typed])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
+        """Return exit code, standard output and standard error."""
+        return super().__call__(*words, *(["--in-process"] if words[0] == "run" else []))
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
-    return Cli(monkeypatch, capsys)
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> RunCli:
+    return RunCli(monkeypatch, capsys)
 
 
-def test_a_run_says_where_samples_are_fewer_than_asked_for(cli: Cli, tmp_path: Path) -> None:
+def test_a_run_says_where_samples_are_fewer_than_asked_for(cli: RunCli, tmp_path: Path) -> None:
     protocol = {"min_samples": 3, "max_seconds": 1e-9}
     text = small.text_of(lambda document: document.update(protocol=protocol))
     path = small.written(tmp_path, text)
@@ -71,7 +60,7 @@ def test_a_run_says_where_samples_are_fewer_than_asked_for(cli: Cli, tmp_path: P
     )
 
 
-def test_a_run_says_what_came_of_it(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_a_run_says_what_came_of_it(cli: RunCli, suite: str, tmp_path: Path) -> None:
     code, out, err = cli("run", suite, "-o", tmp_path / "out")
     assert code == 0
     assert out == f"small: 4 ok\nresults: {tmp_path / 'out' / RESULTS}\n"
@@ -82,7 +71,7 @@ def test_a_run_says_what_came_of_it(cli: Cli, suite: str, tmp_path: Path) -> Non
 
 
 def test_results_lie_under_the_suites_name_if_no_folder_is_given(
-    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: RunCli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli("run", suite, "-q")[0] == 0
@@ -92,11 +81,11 @@ def test_results_lie_under_the_suites_name_if_no_folder_is_given(
     }
 
 
-def test_quiet_shows_no_progress(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_quiet_shows_no_progress(cli: RunCli, suite: str, tmp_path: Path) -> None:
     assert cli("run", suite, "-o", tmp_path / "out", "--quiet")[2] == ""
 
 
-def test_json_is_a_line_an_event(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_json_is_a_line_an_event(cli: RunCli, suite: str, tmp_path: Path) -> None:
     code, out, err = cli("run", suite, "-o", tmp_path / "out", "--json", "-f", "dense/")
     *events, done = map(json.loads, out.splitlines())
     assert code == 0
@@ -138,7 +127,7 @@ def test_json_comes_as_it_happens(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_time_begins_no_more_cases_and_says_how_to_go_on(
-    cli: Cli, suite: str, tmp_path: Path
+    cli: RunCli, suite: str, tmp_path: Path
 ) -> None:
     words = ["run", suite, "-o", tmp_path / "out"]
     code, out, _ = cli(*words, "--time-limit", 0)
@@ -162,13 +151,13 @@ def test_times_are_read_in_their_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["-1", "2 weeks", "min", "inf", ""])
-def test_a_time_that_is_none_says_what_one_looks_like(cli: Cli, suite: str, text: str) -> None:
+def test_a_time_that_is_none_says_what_one_looks_like(cli: RunCli, suite: str, text: str) -> None:
     code, out, err = cli("run", suite, f"--time-limit={text}")
     assert (code, out) == (2, "")
     assert "a time is such as 90 (seconds), 2min or 1h" in " ".join(err.replace("│", " ").split())
 
 
-def test_a_limit_of_time_lets_the_case_that_runs_end(cli: Cli, tmp_path: Path) -> None:
+def test_a_limit_of_time_lets_the_case_that_runs_end(cli: RunCli, tmp_path: Path) -> None:
     path = small.written(tmp_path, small.text_of(slow))
     words = ["run", path, "-o", tmp_path / "out", "--json", "--in-process"]
     left = json.loads(cli(*words, "--time-limit", "1.2s")[1].splitlines()[-1])["left"]
@@ -180,7 +169,7 @@ def test_a_limit_of_time_lets_the_case_that_runs_end(cli: Cli, tmp_path: Path) -
 
 
 def test_a_dry_run_tells_cases_time_and_memory_and_how(
-    cli: Cli, suite: str, tmp_path: Path
+    cli: RunCli, suite: str, tmp_path: Path
 ) -> None:
     words = ["run", suite, "-o", tmp_path / "out", "--dry-run"]
     code, out, err = cli(*words, "-f", "dense/")
@@ -205,7 +194,7 @@ def test_a_dry_run_tells_cases_time_and_memory_and_how(
 
 
 def test_a_dry_run_without_the_device_says_so(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     path = small.written(tmp_path, small.text_of(lambda d: d.update(device="cuda")))
@@ -215,7 +204,7 @@ def test_a_dry_run_without_the_device_says_so(
 
 
 def test_a_shard_has_a_folder_of_its_own(
-    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: RunCli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli("run", suite, "-q", "--shard", "2/3")[0] == 0
@@ -225,7 +214,7 @@ def test_a_shard_has_a_folder_of_its_own(
     }
 
 
-def test_going_on(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_going_on(cli: RunCli, suite: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli("run", suite, "-o", out, "-f", "radial")[0] == 0
     code, printed, _ = cli("run", suite, "-o", out, "--resume")
@@ -234,7 +223,7 @@ def test_going_on(cli: Cli, suite: str, tmp_path: Path) -> None:
     assert (code, printed.splitlines()[0]) == (0, "small: nothing left to run, 4 kept from before")
 
 
-def test_a_line_that_was_cut_off_is_reported(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_reported(cli: RunCli, suite: str, tmp_path: Path) -> None:
     cli("run", suite, "-o", tmp_path)
     results = tmp_path / RESULTS
     results.write_bytes(results.read_bytes()[:-9])
@@ -247,7 +236,7 @@ def test_a_line_that_was_cut_off_is_reported(cli: Cli, suite: str, tmp_path: Pat
 
 
 def test_a_case_that_failed_is_reported_with_its_reason(
-    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: RunCli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(BACKENDS, "cpu", "tests.suites.small:Raising")
@@ -263,7 +252,7 @@ def test_a_case_that_failed_is_reported_with_its_reason(
 
 
 def test_a_suite_whose_cases_are_all_unsupported_is_done_but_says_so(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     path = small.written(tmp_path, small.text_of(lambda d: d.update(device="cuda")))
@@ -288,14 +277,14 @@ def test_a_suite_whose_cases_are_all_unsupported_is_done_but_says_so(
         (["run", "smoke", "-o", "/proc/x"], "cannot write results to /proc/x: No such file or"),
     ],
 )
-def test_bad_input(words: list[str], message: str, cli: Cli) -> None:
+def test_bad_input(words: list[str], message: str, cli: RunCli) -> None:
     code, out, err = cli(*words)
     assert (code, out) == (2, "")
     assert err.startswith(f"radialbench: {message}")
     assert "Traceback" not in err
 
 
-def test_bad_files(cli: Cli, tmp_path: Path) -> None:
+def test_bad_files(cli: RunCli, tmp_path: Path) -> None:
     path = small.written(tmp_path, "cases: [\n")
     assert cli("run", path)[::2] == (2, f"radialbench: {path}:2:1: not YAML: " + NOT_CLOSED)
     path = small.written(tmp_path, small.text_of(lambda d: d.update(casess=1)))
@@ -305,7 +294,7 @@ def test_bad_files(cli: Cli, tmp_path: Path) -> None:
 NOT_CLOSED = "expected the node content, but found '<stream end>'\n"
 
 
-def test_a_folder_that_holds_results(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_a_folder_that_holds_results(cli: RunCli, suite: str, tmp_path: Path) -> None:
     cli("run", suite, "-o", tmp_path)
     code, _, err = cli("run", suite, "-o", tmp_path)
     assert code == 2
@@ -315,14 +304,16 @@ def test_a_folder_that_holds_results(cli: Cli, suite: str, tmp_path: Path) -> No
     )
 
 
-def test_a_folder_another_run_is_writing_to(cli: Cli, suite: str, tmp_path: Path) -> None:
+def test_a_folder_another_run_is_writing_to(cli: RunCli, suite: str, tmp_path: Path) -> None:
     with reserved(tmp_path / RESULTS):
         code, _, err = cli("run", suite, "-o", tmp_path)
     assert code == 2
     assert "another run is writing to" in err
 
 
-def test_a_full_disk(cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(
+    cli: RunCli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(handle: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -337,7 +328,7 @@ def test_a_full_disk(cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_control_c_says_how_to_go_on(
-    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: RunCli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -362,7 +353,7 @@ def slow(document: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_loses_at_most_the_case_that_was_running(
-    kind: signal.Signals, cli: Cli, tmp_path: Path
+    kind: signal.Signals, cli: RunCli, tmp_path: Path
 ) -> None:
     path = small.written(tmp_path, small.text_of(slow))
     results = tmp_path / "out" / RESULTS

@@ -1,40 +1,25 @@
 """`radialbench suite`: the same facts for people and programs, without a GPU and without torch."""
 
 import json
-import sys
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from radialbench.cli import main
 from radialbench.kernels.tuned import VARIABLE
 from radialbench.records.problem import KernelConfig
 from radialbench.suites.plan import plan
 from radialbench.suites.read import LIBRARY, load_suite, suite_names
+from tests.commands.line import Capture, Cli
 from tests.kernels.configs import fresh_for, written
 from tests.suites import small
 from tests.suites.json_schema import errors
 from tests.test_import import HELP, loaded
 
-Capture = pytest.CaptureFixture[str]
 
-
-class Cli:
+class SuiteCli(Cli):
     """Runs `radialbench suite` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", "suite", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
 
     def json(self, *words: object) -> Any:
         """Return what is printed as JSON."""
@@ -44,11 +29,11 @@ class Cli:
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
-    return Cli(monkeypatch, capsys)
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> SuiteCli:
+    return SuiteCli(monkeypatch, capsys, "suite")
 
 
-def test_list(cli: Cli) -> None:
+def test_list(cli: SuiteCli) -> None:
     code, out, _ = cli("list")
     assert code == 0
     for fact in cli.json("list"):
@@ -60,7 +45,7 @@ def test_list(cli: Cli) -> None:
     assert [fact["name"] for fact in cli.json("list")] == suite_names()
 
 
-def test_suites_are_found_by_tag(cli: Cli) -> None:
+def test_suites_are_found_by_tag(cli: SuiteCli) -> None:
     def named(*words: str) -> list[str]:
         return [fact["name"] for fact in cli.json("list", *words)]
 
@@ -71,7 +56,7 @@ def test_suites_are_found_by_tag(cli: Cli) -> None:
     assert (code, out, err) == (2, "", "radialbench: unknown tag 'gpus'; did you mean 'gpu'?\n")
 
 
-def test_plan_of_a_shard(cli: Cli) -> None:
+def test_plan_of_a_shard(cli: SuiteCli) -> None:
     words = [("plan", "wan"), *(("plan", "wan", "--shard", f"{place}/2") for place in (1, 2))]
     whole, *parts = ([fact["case"] for fact in cli.json(*each)] for each in words)
     assert sorted(parts[0] + parts[1]) == sorted(whole)
@@ -79,12 +64,12 @@ def test_plan_of_a_shard(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", suite_names())
-def test_show_prints_the_file(name: str, cli: Cli) -> None:
+def test_show_prints_the_file(name: str, cli: SuiteCli) -> None:
     code, out, _ = cli("show", name)
     assert (code, out) == (0, (LIBRARY / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def test_show_as_json_has_the_defaults(cli: Cli) -> None:
+def test_show_as_json_has_the_defaults(cli: SuiteCli) -> None:
     facts = cli.json("show", "smoke")
     assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 3)
     matrix = facts["cases"][0]
@@ -96,7 +81,7 @@ def test_show_as_json_has_the_defaults(cli: Cli) -> None:
 
 @pytest.mark.parametrize("name", suite_names())
 def test_validate_and_plan_shipped_suites(
-    name: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    name: str, cli: SuiteCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = plan(load_suite(name))
     # What takes long is left to a run.
@@ -107,7 +92,7 @@ def test_validate_and_plan_shipped_suites(
     assert [fact["case"] for fact in cli.json("plan", name)] == [case.id for case in cases]
 
 
-def test_plan_has_a_line_a_case(cli: Cli) -> None:
+def test_plan_has_a_line_a_case(cli: SuiteCli) -> None:
     code, out, _ = cli("plan", "smoke", "--filter", "radial/", "-f", "sdpa")
     assert code == 0
     lines = out.splitlines()
@@ -117,7 +102,7 @@ def test_plan_has_a_line_a_case(cli: Cli) -> None:
 
 
 def test_plan_says_where_configurations_come_from(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: SuiteCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = small.written(tmp_path, small.text_of(small.left_open))
     first, *_ = plan(load_suite(str(path)))
@@ -135,7 +120,7 @@ def test_plan_says_where_configurations_come_from(
 
 
 def test_a_plan_with_records_that_cannot_be_read(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: SuiteCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
     code, out, err = cli("plan", "smoke")
@@ -143,7 +128,7 @@ def test_a_plan_with_records_that_cannot_be_read(
     assert err.startswith("radialbench: RADIALBENCH_CONFIGS names ")
 
 
-def test_schema_is_one_of_suites(cli: Cli) -> None:
+def test_schema_is_one_of_suites(cli: SuiteCli) -> None:
     code, out, _ = cli("schema")
     assert code == 0
     schema = json.loads(out)
@@ -151,7 +136,7 @@ def test_schema_is_one_of_suites(cli: Cli) -> None:
     assert errors(schema, small.DOCUMENT | {"casess": 1})
 
 
-def test_bad_files_are_reported_with_line_and_column(cli: Cli, tmp_path: Path) -> None:
+def test_bad_files_are_reported_with_line_and_column(cli: SuiteCli, tmp_path: Path) -> None:
     path = small.written(tmp_path, small.text_of(lambda d: d.update(casess=1)))
     for verb in ("validate", "plan", "show"):
         code, out, err = cli(verb, path)
@@ -161,7 +146,7 @@ def test_bad_files_are_reported_with_line_and_column(cli: Cli, tmp_path: Path) -
         )
 
 
-def test_an_unknown_suite(cli: Cli) -> None:
+def test_an_unknown_suite(cli: SuiteCli) -> None:
     code, _, err = cli("plan", "smok")
     assert (code, err) == (2, "radialbench: unknown suite 'smok'; did you mean 'smoke'?\n")
 

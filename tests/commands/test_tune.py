@@ -17,7 +17,6 @@ from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.space import SPACES, Axis, Space
 from radialbench.autotune.trials import SWEEP_SCHEMA, SweepTrial, Trial, TrialOutcome, read_sweep
 from radialbench.autotune.tuner import Progress
-from radialbench.cli import main
 from radialbench.commands.progress import watch_tuning
 from radialbench.kernels.tuned import compiler_version, device_name, find_config, source_hash
 from radialbench.maskgen.identity import MaskIdentity
@@ -27,33 +26,17 @@ from radialbench.records.store import write_whole
 from radialbench.records.tuning import Outcomes, TuningKey, TuningRecord, key_of
 from radialbench.records.tuning_file import read_tuning, write_tuning
 from radialbench.suites.worker import Worker
+from tests.commands.line import Capture, Cli
 from tests.suites import small
 
-Capture = pytest.CaptureFixture[str]
 SPACE = Space((Axis("block_m", (64, 128)), Axis("block_n", (32, 64, 128))))
-
-
-class Cli:
-    """Runs the command line in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-        self.monkeypatch = monkeypatch
-        self.capsys = capsys
-
-    def __call__(self, *words: object) -> tuple[int, str, str]:
-        """Return exit code, standard output and standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["radialbench", "tune", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = self.capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
 
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
     monkeypatch.setitem(SPACES, "cpu", SPACE)
     monkeypatch.delenv("RADIALBENCH_CONFIGS", raising=False)
-    return Cli(monkeypatch, capsys)
+    return Cli(monkeypatch, capsys, "tune")
 
 
 @pytest.fixture
