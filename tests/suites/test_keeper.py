@@ -74,23 +74,22 @@ def test_an_ended_process_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_a_verb_as_ctrl_c_does(tmp_path: Path, number: signal.Signals) -> None:
     code = (
-        "import radialbench.cli as cli\n"
+        "import time, radialbench.cli as cli\n"
         "def verb(**given):\n"
         "    try:\n"
         "        print('begun', flush=True)\n"
-        "        input()\n"
+        # Not one long wait: a signal just before it would be seen after it only.
+        "        while True: time.sleep(0.05)\n"
         "    finally:\n"
         "        print('cleaned up', flush=True)\n"
         "cli.app = verb\n"
         "cli.main()"
     )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)  # type: ignore[call-overload]
-    assert process.stdout.readline() == "begun\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
     process.send_signal(number)
-    # What it waits for stays open until it has ended.
-    assert process.wait(timeout=600) == 130
-    assert process.communicate()[0] == "cleaned up\n"
+    assert process.communicate(timeout=600)[0] == "cleaned up\n"
+    assert process.returncode == 130
 
 
 def test_nohup_is_kept() -> None:
