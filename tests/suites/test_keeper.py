@@ -74,12 +74,13 @@ def test_an_ended_process_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_a_verb_as_ctrl_c_does(tmp_path: Path, number: signal.Signals) -> None:
     code = (
+        # These tests may themselves be run with nohup, which children inherit.
+        f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n"
         "import time, radialbench.cli as cli\n"
         "def verb(**given):\n"
         "    try:\n"
         "        print('begun', flush=True)\n"
-        # Not one long wait: a signal just before it would be seen after it only.
-        "        while True: time.sleep(0.05)\n"
+        "        while True: time.sleep(1)\n"
         "    finally:\n"
         "        print('cleaned up', flush=True)\n"
         "cli.app = verb\n"
