@@ -7,6 +7,7 @@ RadialBenchError
 ├── TableError     a block table that breaks its invariants, or a file without one
 ├── RecordError    a stored result that cannot be read or written
 ├── SuiteError     a suite file that cannot be read, or plans nothing
+├── InputsError    q, k and v that cannot be read, or do not fit what is asked of them
 ├── BackendError   a backend that does not exist or cannot run a problem
 ├── AutotuneError  a search that cannot be started, stored or continued
 ├── ReportError    a report that cannot be made from what was given
@@ -49,6 +50,10 @@ class RecordError(RadialBenchError, ValueError):
 
 class SuiteError(RadialBenchError):
     """A suite file that cannot be read, or plans nothing."""
+
+
+class InputsError(RadialBenchError):
+    """q, k and v that cannot be read, or do not fit what is asked of them."""
 
 
 class BackendError(RadialBenchError):

@@ -173,6 +173,14 @@ def check_numbers(owner: object, *names: str, above: float | None = None) -> Non
             _refuse(owner, name, f" must be a finite number {bound}", value)
 
 
+def check_share(owner: object, *names: str) -> None:
+    """Refuse fields that are not numbers from 0 to 1; None passes."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and not (_is_finite(value, None) and value <= 1):
+            _refuse(owner, name, " must be a number from 0 to 1", value)
+
+
 def check_positive(owner: object, name: str) -> None:
     """Refuse a field with a number that is not finite and above 0."""
     values = getattr(owner, name)

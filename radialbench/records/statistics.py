@@ -253,6 +253,23 @@ def exponent(sizes: Sequence[float], samples: Sequence[Sequence[float]]) -> Esti
     return Estimate(value, min(low, value), max(high, value), BOOTSTRAP)
 
 
+def bootstrap_mean(samples: Sequence[float]) -> Estimate:
+    """Return the mean of samples, with the interval of a bootstrap by percentiles.
+
+    Samples are drawn again as wholes (Efron 1979); the seed is fixed. Fewer than `MIN_SAMPLES` have
+    no interval.
+    """
+    import numpy as np
+
+    values = np.asarray(samples, np.float64)
+    mean = float(values.mean())
+    if len(values) < MIN_SAMPLES:
+        return Estimate(mean)
+    picks = np.random.default_rng(SEED).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5]).tolist()
+    return Estimate(mean, min(low, mean), max(high, mean), BOOTSTRAP)
+
+
 def _drawn_medians(ordered: "Floats", rng: "Generator") -> "Floats":
     """Return medians of resamples, whose ranks are drawn once per number of samples."""
     lower, upper = drawn_ranks(len(ordered), RESAMPLES)

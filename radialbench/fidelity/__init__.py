@@ -1,0 +1,1 @@
+"""What masks keep and lose of attention: inputs, measuring, the decay law, search."""

@@ -1,0 +1,191 @@
+"""Fidelity: what a mask keeps of the attention of given inputs, and the error that it makes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from radialbench.errors import RecordError
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
+from radialbench.records import codec
+from radialbench.records.problem import KernelConfig
+from radialbench.records.result import Environment, TableStats
+from radialbench.records.statistics import Estimate, bootstrap_mean
+
+SCHEMA = 1
+"""Version of the stored form of `FidelityRecord`."""
+
+DEFINITION = "float64 definition"
+
+
+@dataclass(frozen=True, slots=True)
+class InputsIdentity:
+    """Which q, k and v were looked at.
+
+    Attributes:
+        source: What made them, such as the model's name.
+        kind: `captured` from a model, or `generated`.
+        digest: Hash of their file or of what generates them.
+    """
+
+    source: str
+    kind: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        codec.check_text(self, "source", "digest")
+        codec.check_choice(self, "kind", ("captured", "generated"))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a choice of pairs keeps of a head's attention, over some rows.
+
+    Attributes:
+        mass: Share of the attention mass that falls on the chosen keys, mean over the rows.
+        error: ‖out − dense‖ / ‖dense‖ over all rows together.
+    """
+
+    mass: float
+    error: float
+
+    def __post_init__(self) -> None:
+        codec.check_share(self, "mass")
+        codec.check_numbers(self, "error")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFidelity:
+    """What a mask keeps in one head, beside what other choices of as many blocks keep.
+
+    Attributes:
+        head: The head's number in the model.
+        layer: The model's layer.
+        step: The step of sampling.
+        sequence: The sequence of the batch.
+        kept: Of the rows that were measured.
+        cosine: Cosine of the output and that of dense attention, over all rows together.
+        worst_mass: The least mass that a row keeps.
+        worst_error: The greatest relative error of a row.
+        below: Share of rows that keep less than `Fidelity.bound`.
+        sampled: Of the sampled rows, where the yardsticks are measured too.
+        best: The blocks of the greatest mass on the sampled rows.
+        window: The blocks nearest to the query's own in the sequence.
+        random: Blocks chosen at random.
+    """
+
+    head: int
+    layer: int | None
+    step: int | None
+    sequence: int
+    kept: Kept
+    cosine: float
+    worst_mass: float
+    worst_error: float
+    below: float
+    sampled: Kept
+    best: Kept
+    window: Kept
+    random: Kept
+
+    def __post_init__(self) -> None:
+        codec.check_ints(self, "head", "layer", "step", "sequence", at_least=0)
+        codec.check_share(self, "worst_mass", "below")
+        codec.check_numbers(self, "worst_error")
+        if not -1.001 <= self.cosine <= 1.001:
+            raise RecordError(f"HeadFidelity.cosine must be within -1 and 1, got {self.cosine!r}")
+
+
+YARDSTICKS = ("best", "window", "random")
+"""Choices of as many blocks as a mask visits, which it is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """What a mask keeps of some inputs, head by head.
+
+    Attributes:
+        inputs: The inputs.
+        rows: Rows of each head whose mass and error were measured.
+        sampled_rows: Rows of each head on which it is compared with yardsticks.
+        bound: Mass below which a row counts in `HeadFidelity.below`.
+        method: `float64 definition`, or the backend that computed it.
+        kernel_error: The backend's own error: the greatest relative error, of any head, of its
+            sparse output on the sampled rows; None for the definition.
+        heads: Each head of each sequence, layer and step.
+    """
+
+    inputs: InputsIdentity
+    rows: int
+    sampled_rows: int
+    bound: float
+    method: str
+    kernel_error: float | None
+    heads: tuple[HeadFidelity, ...]
+
+    def __post_init__(self) -> None:
+        codec.check_ints(self, "rows", "sampled_rows", at_least=1)
+        codec.check_share(self, "bound")
+        codec.check_text(self, "method")
+        codec.check_numbers(self, "kernel_error")
+        if not self.heads:
+            raise RecordError("Fidelity.heads must not be empty")
+
+    @property
+    def mass_kept(self) -> Estimate:
+        """Mean share of attention mass kept, over heads, layers and steps."""
+        return bootstrap_mean([one.kept.mass for one in self.heads])
+
+    @property
+    def output_error(self) -> Estimate:
+        """Mean relative error of the output."""
+        return bootstrap_mean([one.kept.error for one in self.heads])
+
+    @property
+    def place(self) -> float | None:
+        """Where the mask stands between chance (0) and the best blocks (1), by mass kept.
+
+        None where the best are no better than chance, as for the dense mask.
+        """
+        best = fmean(one.best.mass for one in self.heads)
+        chance = fmean(one.random.mass for one in self.heads)
+        if best - chance < 1e-6:
+            return None
+        return (fmean(one.sampled.mass for one in self.heads) - chance) / (best - chance)
+
+    def yardstick(self, name: str) -> Kept:
+        """Return the mean mass and error of a yardstick, over all heads."""
+        kept: Sequence[Kept] = [getattr(one, name) for one in self.heads]
+        return Kept(fmean(one.mass for one in kept), fmean(one.error for one in kept))
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityRecord:
+    """Fidelity of a mask on a grid, with what is needed to measure it again.
+
+    Attributes:
+        schema: Version of the stored form.
+        mask: The mask.
+        grid: Layout of the tokens.
+        config: The blocks of the table.
+        table: The block table: what the mask costs.
+        fidelity: What it keeps.
+        seconds: How long that took.
+        environment: Where it was measured.
+        created: When, in ISO 8601 with its zone.
+    """
+
+    schema: int
+    mask: MaskIdentity
+    grid: TokenGrid
+    config: KernelConfig
+    table: TableStats
+    fidelity: Fidelity
+    seconds: float
+    environment: Environment
+    created: str
+
+    def __post_init__(self) -> None:
+        codec.check_ints(self, "schema", at_least=1)
+        codec.check_numbers(self, "seconds")
+        codec.check_time(self, "created")
