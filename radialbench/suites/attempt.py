@@ -23,14 +23,15 @@ from radialbench.kernels.measure.accuracy import (
 )
 from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.table_stats import table_stats
 from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.head_tables import AnyTable
 from radialbench.records.measurement import Accuracy, Measurement, Memory
-from radialbench.records.result import Record, Status
+from radialbench.records.result import Record, Status, TableStats
 from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended
-from radialbench.suites.resources import ROWS, Workbench, available_bytes, needed_bytes, table_stats
+from radialbench.suites.resources import ROWS, Workbench, available_bytes, needed_bytes
 
 PAUSE_S = 0.15
 """Rest of the GPU before an isolated launch: long enough that its clock is up again."""
@@ -297,6 +298,11 @@ def _sampling(case: Case) -> dict[str, Any]:
     }
 
 
+def _table_stats(table: AnyTable, case: Case, compile_ms: float) -> TableStats:
+    problem = case.problem
+    return table_stats(table, problem.batch * problem.heads, problem.head_dim, compile_ms)
+
+
 class _Steps:
     """The steps of one case, and its record so far."""
 
@@ -311,7 +317,7 @@ class _Steps:
         case = self.case
         backend, device = self._supported()
         table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
-        self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
+        self.record = replace(self.record, table=_table_stats(table, case, compile_ms))
         self._check_memory(permuted=case.mask.permuted, device=device)
         begin = perf_counter()
         try:
@@ -325,7 +331,7 @@ class _Steps:
             raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, permute_ms=call.permute_ms)
         if isinstance(run, Selects):
-            stats = table_stats(call.selected(), case.problem, compile_ms)
+            stats = _table_stats(call.selected(), case, compile_ms)
             self.record = replace(self.record, table=stats)
         if device != "cpu":
             call()  # What the first call compiles and sets up is not the call's memory.
@@ -343,7 +349,7 @@ class _Steps:
 
         begin = perf_counter()
         table, memory = peak_memory(compile_case)
-        stats = table_stats(table, case.problem, (perf_counter() - begin) * 1e3)
+        stats = _table_stats(table, case, (perf_counter() - begin) * 1e3)
         self.record = replace(self.record, table=stats, memory=memory)
         return compile_case
 

@@ -25,11 +25,11 @@ from radialbench.kernels.reorder import Reorder, reorder
 from radialbench.machine import free_memory
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.head_tables import AnyTable, HeadTables, tables_by_head
+from radialbench.maskgen.head_tables import AnyTable, tables_by_head
 from radialbench.maskgen.language.heads import AnyMask
 from radialbench.maskgen.order import TokenOrder
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import Environment, TableStats
+from radialbench.records.result import Environment
 from radialbench.writing import replacement
 
 PERMUTE_SECONDS = 0.2
@@ -104,24 +104,6 @@ def _compiled(mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> TimedTabl
     begin = perf_counter()
     table = compile_any(mask, grid, config.block_m, config.block_n)
     return table, (perf_counter() - begin) * 1e3
-
-
-def table_stats(table: AnyTable, problem: Problem, compile_ms: float) -> TableStats:
-    """Return the statistics of a table that a record stores; of tables by head, means and sums."""
-    heads = problem.batch * problem.heads
-    parts = table.tables if isinstance(table, HeadTables) else (table,)
-    return TableStats(
-        pairs=table.pairs // (table.heads if isinstance(table, HeadTables) else 1),
-        density=table.density,
-        block_density=table.block_density,
-        full=sum(part.full.nnz for part in parts),
-        partial=sum(part.partial.nnz for part in parts),
-        bitmaps=sum(len(part.bitmaps) for part in parts),
-        nbytes=table.nbytes,
-        flops=table.flops(heads, problem.head_dim),
-        executed_flops=table.executed_flops(heads, problem.head_dim),
-        compile_ms=compile_ms,
-    )
 
 
 @dataclass(frozen=True, slots=True)
