@@ -128,6 +128,20 @@ def watch_compiling(console: Console, what: str) -> "Iterator[Callable[[float], 
         yield on_share
 
 
+@contextmanager
+def watch_rows(console: Console, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Provide what shows how many rows are done."""
+    columns = (
+        progress.TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows"),
+        progress.BarColumn(bar_width=24),
+        progress.TimeRemainingColumn(),
+    )
+    with _bar(console, *columns) as bar:
+        bar.disable |= quiet
+        task = bar.add_task("", total=1)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def _bar(console: Console, *columns: progress.ProgressColumn) -> progress.Progress:
     """Return a bar for a terminal; elsewhere it is not shown, and only lines are written."""
     return progress.Progress(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radialbench.errors import InputsError
-from radialbench.fidelity.inputs import AttentionInputs, InputsHeader
+from radialbench.fidelity.files import InputsHeader
+from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.kernels.backends.reference import mask_rows
 from radialbench.kernels.device_table import permutation
 from radialbench.machine import free_memory

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from radialbench.fidelity.inputs import AttentionInputs, InputsHeader
+from radialbench.fidelity.files import InputsHeader
+from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.kernel import kernel_rows
 from radialbench.fidelity.measure import BOUND, SAMPLED_ROWS, head_fidelity, measure
 from radialbench.kernels.measure.table_stats import table_stats

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from radialbench.errors import RecordError
@@ -11,6 +12,7 @@ from radialbench.records import codec
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, TableStats
 from radialbench.records.statistics import Estimate, bootstrap_mean
+from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 
 SCHEMA = 1
 """Version of the stored form of `FidelityRecord`."""
@@ -189,3 +191,29 @@ class FidelityRecord:
         codec.check_ints(self, "schema", at_least=1)
         codec.check_numbers(self, "seconds")
         codec.check_time(self, "created")
+
+
+def read_fidelity(path: Path) -> tuple[FidelityRecord, ...]:
+    """Read a file of fidelity records.
+
+    Raises:
+        RecordError: The file cannot be read, or a line is no such record of this version; the
+            message names the line.
+    """
+    hint = "Mend the line, or remove it"
+    return tuple(
+        read_at(f"{path}:{number}", line, FidelityRecord, SCHEMA, what="a fidelity", hint=hint)
+        for number, line in numbered_lines(path)
+    )
+
+
+def write_fidelity(path: Path, records: Sequence[FidelityRecord]) -> None:
+    """Write a file of fidelity records, in place of the former one.
+
+    Raises:
+        RecordError: The folder cannot be used.
+        WriteError: The disk is full; the former file is kept.
+    """
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, records)

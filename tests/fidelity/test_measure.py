@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import InputsError
-from radialbench.fidelity.inputs import AttentionInputs, InputsHeader
+from radialbench.fidelity.files import InputsHeader
+from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.kernel import attend, kernel_rows
 from radialbench.fidelity.measure import Found, measure
 from radialbench.maskgen.compiler import compile_heads, compile_mask

@@ -1,0 +1,126 @@
+"""`radialbench fidelity`: what masks keep of attention, and what they lose."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from radialbench.commands.console import errors, print_json, say
+from radialbench.commands.options import BlockM, BlockN, Json, Quiet, any_mask
+from radialbench.errors import InputsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from radialbench.fidelity.run import Source
+
+DEFAULT_MASKS = ("radial", "sta", "svg_spatial", "svg_temporal", "neighborhood", "dense")
+
+
+def fidelity(
+    masks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Masks of the library, also with a preset (name:preset), or YAML files of masks "
+            "and head plans.",
+            show_default=" ".join(DEFAULT_MASKS),
+        ),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs", "-i", help="A safetensors file of q, k and v, or a folder of them."
+        ),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(metavar="NUMBER|all", help="Rows of each head to look at.")
+    ] = "256",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="A backend that computes all rows, such as hopper; the rows looked at then give "
+            "its own error."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to compute.")] = "cpu",
+    bound: Annotated[
+        float, typer.Option(min=0, max=1, help="Mass below which a row counts as one that loses.")
+    ] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the rows that are looked at.")] = 0,
+    block_m: BlockM = 128,
+    block_n: BlockN = 128,
+    by_head: Annotated[
+        bool, typer.Option("--by-head", help="Print a table of the heads, too.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File of the records, a line of JSON each.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Measure how much attention mass masks keep, and the error of their output.
+
+    Beside each mask stand other choices of as many blocks: the best there could be, those nearest
+    in the sequence, and random ones.
+    """
+    from radialbench.commands.progress import watch_rows
+    from radialbench.fidelity.run import How, measure_fidelity
+    from radialbench.kernels.arch import find_device
+    from radialbench.kernels.measure.environment import environment
+    from radialbench.records.codec import to_dict
+    from radialbench.records.fidelity import write_fidelity
+    from radialbench.records.problem import KernelConfig
+    from radialbench.reports.fidelity import HELP, describe_inputs, fidelity_table, head_table
+    from radialbench.reports.text import paragraph, terminal_width
+
+    how = How(
+        rows=_rows(rows),
+        bound=bound,
+        seed=seed,
+        backend=backend,
+        device=find_device(device),
+        config=KernelConfig(block_m, block_n),
+    )
+    sources = _sources(inputs)
+    chosen = [any_mask(name) for name in masks or DEFAULT_MASKS]
+    command = shlex.join(["radialbench", *sys.argv[1:]])
+    with watch_rows(errors, quiet=quiet or json) as on_rows:
+        records = measure_fidelity(
+            sources,
+            [(mask.identity, mask) for mask in chosen],
+            how,
+            environment(command, device=how.device),
+            on_rows=on_rows,
+        )
+    if out is not None:
+        write_fidelity(out, records)
+    if json:
+        print_json([to_dict(record) for record in records])
+        return
+    width = terminal_width()
+    for line in describe_inputs(records):
+        say(paragraph(line, width))
+    say(fidelity_table(records, width))
+    for record in records if by_head else ():
+        say(f"\n{record.mask.label}\n{head_table(record, width)}")
+    say(paragraph(HELP, width))
+    if out is not None:
+        say(f"records: {out}")
+
+
+def _rows(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise typer.BadParameter(f"--rows is a number of rows or all, got {text[:40]!r}")
+    return int(text)
+
+
+def _sources(inputs: Path | None) -> "Sequence[Source]":
+    from radialbench.fidelity.files import open_inputs
+
+    if inputs is None:
+        raise InputsError("give q, k and v with --inputs: a safetensors file, or a folder of them")
+    return open_inputs(inputs)
