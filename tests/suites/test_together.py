@@ -1,5 +1,6 @@
 """Cases sampled in turn: one that fails does not take the others with it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
