@@ -146,6 +146,12 @@ class Gates(Settings):
     scaling: GateSetting = Field(
         default=None, description="Exponent of the time over the frames (0.05)", examples=[0.1]
     )
+    mass_kept: GateSetting = Field(
+        default=None, description="Attention mass that a mask keeps (0.5points)"
+    )
+    output_error: GateSetting = Field(
+        default=None, description="Relative error that a mask makes (5%, 0.1points)"
+    )
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
