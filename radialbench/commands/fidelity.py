@@ -14,7 +14,7 @@ from radialbench.errors import InputsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from radialbench.fidelity.run import Source
+    from radialbench.fidelity.settings import Source
 
 DEFAULT_MASKS = ("radial", "sta", "svg_spatial", "svg_temporal", "neighborhood", "dense")
 
@@ -66,11 +66,12 @@ def fidelity(
     in the sequence, and random ones.
     """
     from radialbench.commands.progress import watch_rows
-    from radialbench.fidelity.run import How, measure_fidelity
+    from radialbench.fidelity.run import measure_fidelity
+    from radialbench.fidelity.settings import How
     from radialbench.kernels.arch import find_device
     from radialbench.kernels.measure.environment import environment
     from radialbench.records.codec import to_dict
-    from radialbench.records.fidelity import write_fidelity
+    from radialbench.records.fidelity_record import write_fidelity
     from radialbench.records.problem import KernelConfig
     from radialbench.reports.fidelity import HELP, describe_inputs, fidelity_table, head_table
     from radialbench.reports.text import paragraph, terminal_width

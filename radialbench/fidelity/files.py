@@ -92,6 +92,11 @@ class InputsFile:
         """What records name it by."""
         return InputsIdentity(self.header.source, self.header.kind, self.digest)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[batch, heads, rows, head_dim] of q."""
+        return self.shapes["q"]
+
     def load(self, device: str = "cpu") -> "AttentionInputs":
         """Return its tensors on a device.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from radialbench.errors import InputsError
 from radialbench.fidelity.files import InputsHeader
 from radialbench.fidelity.inputs import AttentionInputs
+from radialbench.fidelity.settings import BOUND, SAMPLED_ROWS
 from radialbench.kernels.backends.reference import mask_rows
 from radialbench.kernels.device_table import permutation
 from radialbench.machine import free_memory
@@ -28,14 +29,8 @@ from radialbench.records.fidelity import HeadFidelity, Kept
 
 Int64 = NDArray[np.int64]
 
-SAMPLED_ROWS = 256
-"""Rows of each head that are looked at, if not all."""
-
 ROWS_OF_A_BLOCK = 16
 """Sampled rows of a query block: enough to tell which key blocks hold its mass."""
-
-BOUND = 0.9
-"""Mass below which a row counts as one that loses much."""
 
 CHUNK_BYTES = 96 << 20
 """Most bytes of the weights of a chunk, unless one query block has more."""

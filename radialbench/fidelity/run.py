@@ -1,73 +1,27 @@
 """Fidelity of masks on inputs of many layers and steps, as records."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 
-from radialbench.fidelity.files import InputsHeader
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.kernel import kernel_rows
-from radialbench.fidelity.measure import BOUND, SAMPLED_ROWS, head_fidelity, measure
+from radialbench.fidelity.measure import head_fidelity, measure
+from radialbench.fidelity.settings import How, Source
 from radialbench.kernels.measure.table_stats import table_stats
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.heads import AnyMask
-from radialbench.records.fidelity import (
-    DEFINITION,
-    SCHEMA,
-    Fidelity,
-    FidelityRecord,
-    HeadFidelity,
-    InputsIdentity,
-)
+from radialbench.records.fidelity import DEFINITION, Fidelity, HeadFidelity, InputsIdentity
+from radialbench.records.fidelity_record import SCHEMA, FidelityRecord
 from radialbench.records.problem import KernelConfig
-from radialbench.records.result import Environment, TableStats
-
-
-class Source(Protocol):
-    """Inputs of a layer that are loaded, or made, when they are needed."""
-
-    @property
-    def header(self) -> InputsHeader:
-        """What is known of them."""
-        ...
-
-    @property
-    def identity(self) -> InputsIdentity:
-        """What records name them by."""
-        ...
-
-    def load(self, device: str = "cpu") -> AttentionInputs:
-        """Return the tensors on a device."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How fidelity is measured.
-
-    Attributes:
-        rows: Rows of each head to look at by the definition; all of them if None.
-        bound: As `Fidelity.bound`.
-        seed: Seed of the sample and of the random blocks.
-        backend: What computes all rows; None to measure the sampled ones alone.
-        device: `cpu` or `cuda`.
-        config: Blocks of the tables.
-    """
-
-    rows: int | None = SAMPLED_ROWS
-    bound: float = BOUND
-    seed: int = 0
-    backend: str | None = None
-    device: str = "cpu"
-    config: KernelConfig = field(default_factory=KernelConfig)
+from radialbench.records.result import Environment
 
 
 def measure_fidelity(
@@ -97,33 +51,50 @@ def measure_fidelity(
     for grid in grids:
         own = [source for source in sources if source.header.grid == grid]
         compiled = [_compiled(mask, grid, how.config) for _, mask in masks]
-        tables = [table for table, _ in compiled]
         begin = perf_counter()
-        layers = []
-        for source in own:
-            inputs = source.load(how.device)
-            layers.append(_measure_layer(inputs, tables, how, on_rows))
-        stats = [_stats(table, inputs, ms) for table, ms in compiled]
+        found = measure_tables(own, [_always(table) for table, _ in compiled], how, on_rows)
         seconds = (perf_counter() - begin) / len(masks)
-        errors = [layer.kernel_error for layer in layers if layer.kernel_error is not None]
-        for number, (identity, _) in enumerate(masks):
-            fidelity = Fidelity(
-                inputs=combined_identity(own),
-                rows=min(layer.rows for layer in layers),
-                sampled_rows=min(layer.sampled_rows for layer in layers),
-                bound=how.bound,
-                method=how.backend or DEFINITION,
-                kernel_error=max(errors) if errors else None,
-                heads=tuple(one for layer in layers for one in layer.heads[number]),
-            )
+        batch, heads, _, head_dim = own[0].shape
+        for (identity, _), (table, ms), fidelity in zip(masks, compiled, found, strict=True):
+            stats = table_stats(table, batch * heads, head_dim, ms)
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            records.append(
-                FidelityRecord(
-                    *(SCHEMA, identity, grid, how.config, stats[number], fidelity, seconds),
-                    *(environment, created),
-                )
-            )
+            parts = (SCHEMA, identity, grid, how.config, stats, fidelity, seconds)
+            records.append(FidelityRecord(*parts, environment, created))
     return records
+
+
+TableOf = Callable[[AttentionInputs], AnyTable]
+"""Returns a mask's table for inputs, which may choose its blocks."""
+
+
+def measure_tables(
+    sources: Sequence[Source],
+    tables: Sequence[TableOf],
+    how: How,
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Fidelity]:
+    """Measure what tables keep of inputs on one grid; arguments and errors as `measure_fidelity`.
+
+    Returns:
+        That of each table, over all inputs.
+    """
+    layers = []
+    for source in sources:
+        inputs = source.load(how.device)
+        layers.append(_measure_layer(inputs, [table(inputs) for table in tables], how, on_rows))
+    errors = [layer.kernel_error for layer in layers if layer.kernel_error is not None]
+    return [
+        Fidelity(
+            inputs=combined_identity(sources),
+            rows=min(layer.rows for layer in layers),
+            sampled_rows=min(layer.sampled_rows for layer in layers),
+            bound=how.bound,
+            method=how.backend or DEFINITION,
+            kernel_error=max(errors) if errors else None,
+            heads=tuple(one for layer in layers for one in layer.heads[number]),
+        )
+        for number in range(len(tables))
+    ]
 
 
 def combined_identity(sources: Sequence[Source]) -> InputsIdentity:
@@ -141,9 +112,8 @@ def _compiled(mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> tuple[Any
     return table, (perf_counter() - begin) * 1e3
 
 
-def _stats(table: AnyTable, inputs: AttentionInputs, compile_ms: float) -> TableStats:
-    batch, heads, _, head_dim = inputs.q.shape
-    return table_stats(table, batch * heads, head_dim, compile_ms)
+def _always(table: AnyTable) -> TableOf:
+    return lambda inputs: table
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,13 @@
 """Fidelity: what a mask keeps of the attention of given inputs, and the error that it makes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 from radialbench.errors import RecordError
-from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import codec
-from radialbench.records.problem import KernelConfig
-from radialbench.records.result import Environment, TableStats
 from radialbench.records.statistics import Estimate, bootstrap_mean
-from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
-
-SCHEMA = 1
-"""Version of the stored form of `FidelityRecord`."""
 
 DEFINITION = "float64 definition"
 
@@ -37,6 +29,11 @@ class InputsIdentity:
     def __post_init__(self) -> None:
         codec.check_text(self, "source", "digest")
         codec.check_choice(self, "kind", ("captured", "generated"))
+
+    @property
+    def word(self) -> str:
+        """The source in a case's id: `on-wan2.1-1.3b`."""
+        return "on-" + re.sub(r"[^A-Za-z0-9_.]+", "-", self.source).strip("-")[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,61 +156,3 @@ class Fidelity:
         """Return the mean mass and error of a yardstick, over all heads."""
         kept: Sequence[Kept] = [getattr(one, name) for one in self.heads]
         return Kept(fmean(one.mass for one in kept), fmean(one.error for one in kept))
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityRecord:
-    """Fidelity of a mask on a grid, with what is needed to measure it again.
-
-    Attributes:
-        schema: Version of the stored form.
-        mask: The mask.
-        grid: Layout of the tokens.
-        config: The blocks of the table.
-        table: The block table: what the mask costs.
-        fidelity: What it keeps.
-        seconds: How long that took.
-        environment: Where it was measured.
-        created: When, in ISO 8601 with its zone.
-    """
-
-    schema: int
-    mask: MaskIdentity
-    grid: TokenGrid
-    config: KernelConfig
-    table: TableStats
-    fidelity: Fidelity
-    seconds: float
-    environment: Environment
-    created: str
-
-    def __post_init__(self) -> None:
-        codec.check_ints(self, "schema", at_least=1)
-        codec.check_numbers(self, "seconds")
-        codec.check_time(self, "created")
-
-
-def read_fidelity(path: Path) -> tuple[FidelityRecord, ...]:
-    """Read a file of fidelity records.
-
-    Raises:
-        RecordError: The file cannot be read, or a line is no such record of this version; the
-            message names the line.
-    """
-    hint = "Mend the line, or remove it"
-    return tuple(
-        read_at(f"{path}:{number}", line, FidelityRecord, SCHEMA, what="a fidelity", hint=hint)
-        for number, line in numbered_lines(path)
-    )
-
-
-def write_fidelity(path: Path, records: Sequence[FidelityRecord]) -> None:
-    """Write a file of fidelity records, in place of the former one.
-
-    Raises:
-        RecordError: The folder cannot be used.
-        WriteError: The disk is full; the former file is kept.
-    """
-    with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, records)

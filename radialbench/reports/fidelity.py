@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from radialbench.records.fidelity import DEFINITION, Fidelity, FidelityRecord, HeadFidelity
+from radialbench.records.fidelity import DEFINITION, Fidelity, HeadFidelity
+from radialbench.records.fidelity_record import FidelityRecord
 from radialbench.reports.text import EMPTY_CELL, format_percent, join_and, plural, terminal_table
 
 HEADINGS = (

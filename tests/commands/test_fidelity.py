@@ -10,7 +10,7 @@ import torch
 from radialbench.fidelity.files import InputsHeader, save_inputs
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.records.fidelity import read_fidelity
+from radialbench.records.fidelity_record import read_fidelity
 from tests.commands.line import Capture, Cli
 
 GRID = TokenGrid(4, 8, 8)
