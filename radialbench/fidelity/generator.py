@@ -19,6 +19,7 @@ v is smooth in space and time, plus noise.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import sqrt
 
 import numpy as np
 import torch
@@ -151,7 +152,7 @@ class Generated:
         """
         law = self.heads[head]
         sides = _Features.of(self.grid, law, self.head_dim)
-        root = self.head_dim**0.5
+        root = sqrt(self.head_dim)
         errors = [abs(float(self._rounded([law.sink * root])[0]) / root - law.sink)]
         for q, k, table in zip(sides.queries, sides.keys, _tables(self.grid, law), strict=True):
             made = self._rounded(q).double() @ self._rounded(k).double().T
