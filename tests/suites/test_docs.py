@@ -118,7 +118,8 @@ def test_examples_of_keys_are_read(
 ) -> None:
     np.save(tmp_path / "blocks.npy", np.ones((1, 1), np.bool_))
     header = InputsHeader(TokenGrid(2, 3, 5), "a model", "captured", (0, 1))
-    inputs = AttentionInputs(*torch.randn(3, 1, 2, 30, 8), header)
+    q, k, v = torch.randn(3, 1, 2, 30, 8)
+    inputs = AttentionInputs(q, k, v, header)
     (tmp_path / "captured").mkdir()
     save_inputs(inputs, tmp_path / "captured" / "layer03-step010.safetensors")
     monkeypatch.chdir(tmp_path)
