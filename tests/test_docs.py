@@ -105,6 +105,8 @@ def test_metrics_outcomes_and_formats_of_checks_are_all_named() -> None:
 def test_default_gates_are_those_of_the_table() -> None:
     texts = {metric: gate_text(metric, gate) for metric, gate in GATES.items()}
     texts |= {"memory": "1%, and 1 MiB", "accuracy": "1.5×, and 0.05 of the tolerance"}
+    texts |= {"mass_kept": "0.5 points", "output_error": "5%, and 0.1 points"}
+    assert GATES["output_error"] == Gate(0.05, 0.001)
     assert (GATES["memory"], GATES["accuracy"]) == (Gate(0.01, 1 << 20), Gate(0.5, 0.05))
     part = CHECK[CHECK.index("## Metrics and gates") :]
     rows = dict(

@@ -14,6 +14,7 @@ from radialbench.errors import GridError, ReportError, SpecError, unknown
 if TYPE_CHECKING:
     from radialbench.maskgen.grid import Model, TokenGrid
     from radialbench.maskgen.language.given import GivenTable
+    from radialbench.maskgen.language.heads import AnyMask
     from radialbench.maskgen.language.spec import MaskSpec
     from radialbench.maskgen.table import BlockTable
     from radialbench.records.result import Record
@@ -302,6 +303,17 @@ def chosen_mask(
             raise SpecError(unknown(f"parameter of {spec.name}", name, kinds))
     values = {name: _parse_value(kinds[name], text) for name, text in texts.items()}
     return spec.with_params(**values).with_tables(given_tables(tables))
+
+
+def any_mask(word: str) -> "AnyMask":
+    """Load a mask, or a file with a head plan.
+
+    Raises:
+        SpecError: There is no such mask, or the file cannot be read.
+    """
+    from radialbench.maskgen.library import is_head_plan, load_head_plan, load_mask
+
+    return load_head_plan(word) if is_head_plan(word) else load_mask(word)
 
 
 def given_tables(tables: list[str] | None) -> "dict[str, GivenTable]":

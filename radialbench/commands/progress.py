@@ -108,14 +108,16 @@ def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | 
 
 
 @contextmanager
-def watch_work(console: Console, what: str) -> "Iterator[Callable[[float], None]]":
+def watch_work(
+    console: Console, what: str, *, quiet: bool = False
+) -> "Iterator[Callable[[float], None]]":
     """Provide what shows how much of some work is done; before its first call, that work is done.
 
-    Nothing is shown where there is no terminal, or in the first moments.
+    Nothing is shown where there is no terminal, in the first moments, or if quiet.
     """
     columns = (progress.TaskProgressColumn(), progress.TimeRemainingColumn())
     with _bar(console, *columns, kind=_LateBar) as bar:
-        task = bar.add_task(what, total=None, count="")
+        task = bar.add_task(what, total=None, visible=not quiet, count="")
         yield lambda share: bar.update(task, total=1.0, completed=share)
 
 

@@ -1,19 +1,13 @@
 """Fidelity: what a mask keeps of the attention of given inputs, and the error that it makes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from radialbench.errors import RecordError
-from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import codec
-from radialbench.records.problem import KernelConfig
-from radialbench.records.result import Environment, TableStats
 from radialbench.records.statistics import Estimate, bootstrap_mean
-
-SCHEMA = 1
-"""Version of the stored form of `FidelityRecord`."""
 
 DEFINITION = "float64 definition"
 
@@ -35,6 +29,11 @@ class InputsIdentity:
     def __post_init__(self) -> None:
         codec.check_text(self, "source", "digest")
         codec.check_choice(self, "kind", ("captured", "generated"))
+
+    @property
+    def word(self) -> str:
+        """The source in a case's id: `on-wan2.1-1.3b`."""
+        return "on-" + re.sub(r"[^A-Za-z0-9_.]+", "-", self.source).strip("-")[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,35 +156,3 @@ class Fidelity:
         """Return the mean mass and error of a yardstick, over all heads."""
         kept: Sequence[Kept] = [getattr(one, name) for one in self.heads]
         return Kept(fmean(one.mass for one in kept), fmean(one.error for one in kept))
-
-
-@dataclass(frozen=True, slots=True)
-class FidelityRecord:
-    """Fidelity of a mask on a grid, with what is needed to measure it again.
-
-    Attributes:
-        schema: Version of the stored form.
-        mask: The mask.
-        grid: Layout of the tokens.
-        config: The blocks of the table.
-        table: The block table: what the mask costs.
-        fidelity: What it keeps.
-        seconds: How long that took.
-        environment: Where it was measured.
-        created: When, in ISO 8601 with its zone.
-    """
-
-    schema: int
-    mask: MaskIdentity
-    grid: TokenGrid
-    config: KernelConfig
-    table: TableStats
-    fidelity: Fidelity
-    seconds: float
-    environment: Environment
-    created: str
-
-    def __post_init__(self) -> None:
-        codec.check_ints(self, "schema", at_least=1)
-        codec.check_numbers(self, "seconds")
-        codec.check_time(self, "created")

@@ -13,6 +13,8 @@ UNITS: dict[str, dict[str, float]] = {
     "memory": {"GiB": 2.0**30, "MiB": 2.0**20, "KiB": 1024.0, "bytes": 1.0},
     "accuracy": {"tolerance": 1.0},
     "compile": {"s": 1e3, "ms": 1.0},
+    "mass_kept": {"points": 0.01},
+    "output_error": {"points": 0.01},
     "scaling": {"": 1.0},
 }
 """Every metric, and the units of the absolute part of its gate, the largest first."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from radialbench.errors import RecordError
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.codec import check_choice, check_ints, check_numbers, check_text
+from radialbench.records.fidelity import InputsIdentity
 
 DTYPES = ("float32", "float16", "bfloat16")
 DIRECTIONS = ("forward", "backward")
@@ -138,19 +139,27 @@ class KernelConfig:
         check_ints(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)
 
 
-def group_id(problem: Problem, model: str | None, *, sweep: bool = False, joint: str = "/") -> str:
+def group_id(
+    problem: Problem,
+    model: str | None,
+    inputs: InputsIdentity | None = None,
+    *,
+    sweep: bool = False,
+    joint: str = "/",
+) -> str:
     """Return the name of the cases that differ only in mask and backend.
 
     Args:
         problem: What is computed.
         model: The preset of the grid, if it has one.
+        inputs: What q, k and v are, if not normal numbers.
         sweep: Whether they may differ in their frames too; F stands for the frames.
         joint: Text between the parts.
     """
     grid = problem.grid.sweep_label if sweep else problem.grid.label
     batch = f"b{problem.batch}" if problem.batch > 1 else ""
     shape = f"{batch}{problem.heads_label}d{problem.head_dim}{SHORT[problem.dtype]}"
-    return joint.join(filter(None, (model, grid, shape)))
+    return joint.join(filter(None, (model, grid, shape, inputs.word if inputs else None)))
 
 
 def backend_id(backend: str | None, config: KernelConfig) -> str:

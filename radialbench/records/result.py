@@ -6,6 +6,7 @@ from enum import StrEnum
 from radialbench.errors import RecordError
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import codec
+from radialbench.records.fidelity import Fidelity, InputsIdentity
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
 from radialbench.records.problem import KernelConfig, Problem, group_id
 
@@ -160,6 +161,8 @@ class Record:
             `timing`: the GPU's rate at that moment.
         telemetry: The GPU's counters over repeated calls.
         gates: The suite's gates, the least changes that count in a check: `latency=5%`.
+        inputs: What q, k and v were; None for normal numbers.
+        fidelity: What the mask keeps, of those inputs or others; None where it was not measured.
     """
 
     schema: int
@@ -186,6 +189,8 @@ class Record:
     ceiling: Measurement | None = None
     telemetry: Telemetry | None = None
     gates: tuple[str, ...] = ()
+    inputs: InputsIdentity | None = None
+    fidelity: Fidelity | None = None
 
     def __post_init__(self) -> None:
         codec.check_ints(self, "schema", at_least=1)
@@ -210,9 +215,9 @@ class Record:
     @property
     def group(self) -> str:
         """Name of the cases that are compared with each other: all but mask and backend."""
-        return group_id(self.problem, self.model)
+        return group_id(self.problem, self.model, self.inputs)
 
     @property
     def sweep(self) -> str:
         """Name of the cases that differ only in mask, backend and frames; F is for the frames."""
-        return group_id(self.problem, self.model, sweep=True, joint=" ")
+        return group_id(self.problem, self.model, self.inputs, sweep=True, joint=" ")

@@ -106,6 +106,10 @@ def _mask_params(row: Row) -> str | None:
     return ", ".join(f"{name}={value_text(value)}" for name, value in params.items()) or None
 
 
+def _yardstick(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row.yardsticks[name].mass if row.yardsticks else None
+
+
 def _error_share(row: Row) -> float | None:
     accuracy = row.record.accuracy
     if accuracy is None:
@@ -212,6 +216,27 @@ COLUMNS = (
             "largest error of the log-sum-exp", _exponent),
     _number("tolerance", "record.accuracy.tolerance", "bound of both", _exponent),
     _number("error_share", _error_share, "the larger one over `tolerance`", "{:.2g}".format),
+    # What the mask keeps
+    _text("inputs", "record.inputs.source", "what made q, k and v; missing for normal numbers"),
+    _text("fidelity_inputs", "fidelity.inputs.source", "what the mask's fidelity was measured on"),
+    _number("mass_kept", "fidelity.mass_kept.value",
+            "share of attention mass on the mask's keys, mean over heads", format_percent),
+    _number("mass_kept_low", "fidelity.mass_kept.low", "lower end of its 95% interval",
+            format_percent),
+    _number("mass_kept_high", "fidelity.mass_kept.high", "upper end", format_percent),
+    _number("best_mass", _yardstick("best"), "mass on the best choice of as many blocks",
+            format_percent),
+    _number("random_mass", _yardstick("random"), "mass on as many random blocks", format_percent),
+    _number("window_mass", _yardstick("window"), "mass on as many of the nearest blocks",
+            format_percent),
+    _number("place", "fidelity.place", "of the mask between random (0) and best (1)",
+            "{:.2f}".format),
+    _number("output_error", "fidelity.output_error.value",
+            "error of the output that the mask makes, relative to dense attention",
+            format_percent),
+    _number("output_error_low", "fidelity.output_error.low", "lower end of its 95% interval",
+            format_percent),
+    _number("output_error_high", "fidelity.output_error.high", "upper end", format_percent),
     # Where it ran
     _count("environment", lambda row: row.place + 1,
            "number of the environment; times are compared within one only"),

@@ -8,6 +8,7 @@ from statistics import quantiles
 from typing import Any
 
 from radialbench.maskgen.identity import distinct_names
+from radialbench.records.fidelity import YARDSTICKS, Fidelity, Kept
 from radialbench.records.measurement import Measurement, Telemetry
 from radialbench.records.result import CEILING_FLOPS, Environment, Record, TableStats
 from radialbench.records.statistics import Estimate, estimate_median, paired_ratio, unpaired_ratio
@@ -146,6 +147,17 @@ class Row:
     def table(self) -> TableStats | None:
         """The block table's figures; None if it could not be compiled."""
         return self.record.table
+
+    @property
+    def fidelity(self) -> Fidelity | None:
+        """What the mask keeps; None where it was not measured."""
+        return self.record.fidelity
+
+    @cached_property
+    def yardsticks(self) -> dict[str, Kept]:
+        """What other choices of as many blocks keep, by name; empty where it was not measured."""
+        found = self.fidelity
+        return {name: found.yardstick(name) for name in YARDSTICKS} if found else {}
 
     @property
     def samples_ms(self) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from radialbench.errors import BackendError, RadialBenchError
+from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
 from radialbench.kernels.backends import BACKENDS, Backend, Run, Selects, load_backend, plan_table
 from radialbench.kernels.checks import DTYPES, check_result
@@ -23,14 +24,17 @@ from radialbench.kernels.measure.accuracy import (
 )
 from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.table_stats import table_stats
 from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
+from radialbench.kernels.reorder import reorder
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.head_tables import AnyTable
+from radialbench.records.fidelity import Fidelity
 from radialbench.records.measurement import Accuracy, Measurement, Memory
-from radialbench.records.result import Record, Status
+from radialbench.records.result import Record, Status, TableStats
 from radialbench.suites.plan import Case, Preparing, Sampling, Step, ended
-from radialbench.suites.resources import ROWS, Workbench, available_bytes, needed_bytes, table_stats
+from radialbench.suites.resources import ROWS, Workbench, available_bytes, needed_bytes
 
 PAUSE_S = 0.15
 """Rest of the GPU before an isolated launch: long enough that its clock is up again."""
@@ -188,9 +192,9 @@ class _Attention:
     """
 
     def __init__(self, run: Run, case: Case, table: AnyTable, bench: Workbench, device: str):
-        self._run, self._problem, self._table = run, case.problem, table
+        self._run, self._case, self._table = run, case, table
         self._bench, self._device = bench, device
-        inputs, self.permute_ms = bench.inputs(case.problem, table, device)
+        inputs, self.permute_ms = bench.inputs(case, table, device)
         # Tensors of its own on the same memory: a backend may not reshape those of others.
         self._inputs: Inputs = (inputs[0].detach(), inputs[1].detach(), inputs[2].detach())
         self.found: Accuracy | None = None
@@ -202,7 +206,7 @@ class _Attention:
 
     def restore_inputs(self) -> list[str]:
         """Return which of q, k and v were written to since they were made; all are restored."""
-        return self._bench.restore_inputs(self._problem, self._device)
+        return self._bench.restore_inputs(self._case, self._device)
 
     def selected(self) -> AnyTable:
         """Return the table that defines the result: the mask's, or what the call chooses."""
@@ -211,12 +215,12 @@ class _Attention:
 
     def _expected(self) -> Expected:
         if not isinstance(self._run, Selects):
-            return self._bench.expected(self._problem, self._table, self._device)
+            return self._bench.expected(self._case, self._table, self._device)
         if self._selected is None:
             self._selected = expected(
                 self._inputs,
                 table=self.selected(),
-                sm_scale=self._problem.scale,
+                sm_scale=self._case.problem.scale,
                 rows=ROWS[self._device],
             )
         return self._selected
@@ -234,7 +238,7 @@ class _Attention:
             raise _EndError(
                 Status.FAILED, f"the backend writes into {' and '.join(changed)}, its inputs"
             )
-        found = compare(check_result(self._problem, self._table, result), self._expected())
+        found = compare(check_result(self._case.problem, self._table, result), self._expected())
         self.found = found
         if max(found.max_abs_error, found.max_lse_error) >= WRONG:
             raise _EndError(
@@ -297,6 +301,11 @@ def _sampling(case: Case) -> dict[str, Any]:
     }
 
 
+def _table_stats(table: AnyTable, case: Case, compile_ms: float) -> TableStats:
+    problem = case.problem
+    return table_stats(table, problem.batch * problem.heads, problem.head_dim, compile_ms)
+
+
 class _Steps:
     """The steps of one case, and its record so far."""
 
@@ -311,7 +320,7 @@ class _Steps:
         case = self.case
         backend, device = self._supported()
         table, compile_ms = self.bench.tables.table(case.mask, case.grid, case.config)
-        self.record = replace(self.record, table=table_stats(table, case.problem, compile_ms))
+        self.record = replace(self.record, table=_table_stats(table, case, compile_ms))
         self._check_memory(permuted=case.mask.permuted, device=device)
         begin = perf_counter()
         try:
@@ -325,7 +334,7 @@ class _Steps:
             raise _EndError(Status.UNSUPPORTED, str(error)) from None
         self.record = replace(self.record, permute_ms=call.permute_ms)
         if isinstance(run, Selects):
-            stats = table_stats(call.selected(), case.problem, compile_ms)
+            stats = _table_stats(call.selected(), case, compile_ms)
             self.record = replace(self.record, table=stats)
         if device != "cpu":
             call()  # What the first call compiles and sets up is not the call's memory.
@@ -333,7 +342,22 @@ class _Steps:
             call.check()
         finally:
             self.record = replace(self.record, memory=call.memory, accuracy=call.found)
+        if case.fidelity is not None:
+            self.record = replace(self.record, fidelity=self._fidelity(run, table, device))
         return call
+
+    def _fidelity(self, run: Run, table: AnyTable, device: str) -> Fidelity:
+        if not isinstance(run, Selects):
+            return self.bench.fidelity(self.case, lambda inputs: table, device)
+        chooser: Selects = run
+
+        def chosen(inputs: AttentionInputs) -> AnyTable:
+            moves = reorder(table, inputs.q.shape[1], inputs.k.shape[1], device)
+            q, k, v = inputs.q, inputs.k, inputs.v
+            q, k, _ = (q, k, v) if moves is None else moves.inputs(q, k, v)
+            return chooser.selected(q, k)
+
+        return self.bench.fidelity(self.case, chosen, device, backend=self.case.backend)
 
     def _compile_alone(self) -> Callable[[], object]:
         case = self.case
@@ -343,7 +367,7 @@ class _Steps:
 
         begin = perf_counter()
         table, memory = peak_memory(compile_case)
-        stats = table_stats(table, case.problem, (perf_counter() - begin) * 1e3)
+        stats = _table_stats(table, case, (perf_counter() - begin) * 1e3)
         self.record = replace(self.record, table=stats, memory=memory)
         return compile_case
 

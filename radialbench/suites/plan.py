@@ -9,13 +9,15 @@ from itertools import groupby, product
 from math import prod
 
 from radialbench.errors import SuiteError
+from radialbench.fidelity.files import InputsFile
 from radialbench.kernels.tuned import find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.heads import AnyMask
+from radialbench.records.fidelity import InputsIdentity
 from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status
-from radialbench.suites.schema import Matrix, Protocol, SuiteSpec
+from radialbench.suites.schema import FidelityOf, Matrix, Protocol, SuiteSpec
 
 MAX_CASES = 100_000
 WORK_FLOOR = 50.0
@@ -42,6 +44,8 @@ class Case:
         config_reason: Why this configuration, where the suite leaves it open and a device is known.
         gates: The least change of a metric that counts in a check, as `latency=5%`.
         give_up_ms: There is only one sample if the first timed calls take longer.
+        inputs: File of q, k and v; None for normal numbers.
+        fidelity: How to measure what the mask keeps; None not to.
     """
 
     suite: str
@@ -59,6 +63,8 @@ class Case:
     config_reason: str = ""
     gates: tuple[str, ...] = ()
     give_up_ms: float | None = None
+    inputs: InputsFile | None = None
+    fidelity: FidelityOf | None = None
 
     @property
     def grid(self) -> TokenGrid:
@@ -68,7 +74,12 @@ class Case:
     @property
     def group(self) -> str:
         """The shape that cases which differ only in mask and backend share."""
-        return group_id(self.problem, self.model)
+        return group_id(self.problem, self.model, self.identity_of_inputs)
+
+    @property
+    def identity_of_inputs(self) -> InputsIdentity | None:
+        """What q, k and v are; None for normal numbers."""
+        return self.inputs.identity if self.inputs else None
 
     @property
     def in_turn(self) -> bool:
@@ -109,6 +120,7 @@ class Case:
             environment=environment,
             created=now(),
             gates=self.gates,
+            inputs=self.identity_of_inputs,
         )
 
 
@@ -231,18 +243,12 @@ def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
         tokens = place.grid.seq_len
         if any(rule.matches(mask.id, backend, tokens) for rule in matrix.exclude or ()):
             continue
-        problem = Problem(
-            mask_fingerprint=mask.spec.fingerprint,
-            grid=place.grid,
-            batch=matrix.batch,
-            heads=matrix.heads or place.heads or 1,
-            kv_heads=matrix.kv_heads or (None if matrix.heads else place.kv_heads),
-            head_dim=matrix.head_dim or place.head_dim or 1,
-            dtype=matrix.dtype,
-        )
+        inputs = matrix.inputs_of(place.grid)
+        problem = replace(matrix.problem(place), mask_fingerprint=mask.spec.fingerprint)
+        group = group_id(problem, place.model, inputs.identity if inputs else None)
         yield Case(
             suite=spec.name,
-            id=f"{mask.id}/{group_id(problem, place.model)}/{backend_id(backend, config)}",
+            id=f"{mask.id}/{group}/{backend_id(backend, config)}",
             measure=matrix.measure,
             identity=mask.identity,
             mask=mask.spec,
@@ -254,6 +260,8 @@ def _cases(spec: SuiteSpec, matrix: Matrix) -> Iterator[Case]:
             device=spec.device,
             protocol=matrix.protocol,
             gates=matrix.gates.stated,
+            inputs=inputs,
+            fidelity=matrix.fidelity_of(place.grid),
         )
 
 

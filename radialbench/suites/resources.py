@@ -3,13 +3,16 @@
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from radialbench.errors import BackendError
+from radialbench.fidelity.generator import MIXED, Generated, mixed
+from radialbench.fidelity.run import TableOf, measure_tables
+from radialbench.fidelity.settings import Source
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
 from radialbench.kernels.measure.accuracy import (
@@ -25,11 +28,14 @@ from radialbench.kernels.reorder import Reorder, reorder
 from radialbench.machine import free_memory
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.head_tables import AnyTable, HeadTables, tables_by_head
+from radialbench.maskgen.head_tables import AnyTable, tables_by_head
 from radialbench.maskgen.language.heads import AnyMask
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
+from radialbench.records.fidelity import Fidelity
 from radialbench.records.problem import KernelConfig, Problem
-from radialbench.records.result import Environment, TableStats
+from radialbench.records.result import Environment
+from radialbench.suites.plan import Case
 from radialbench.writing import replacement
 
 PERMUTE_SECONDS = 0.2
@@ -106,24 +112,6 @@ def _compiled(mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> TimedTabl
     return table, (perf_counter() - begin) * 1e3
 
 
-def table_stats(table: AnyTable, problem: Problem, compile_ms: float) -> TableStats:
-    """Return the statistics of a table that a record stores; of tables by head, means and sums."""
-    heads = problem.batch * problem.heads
-    parts = table.tables if isinstance(table, HeadTables) else (table,)
-    return TableStats(
-        pairs=table.pairs // (table.heads if isinstance(table, HeadTables) else 1),
-        density=table.density,
-        block_density=table.block_density,
-        full=sum(part.full.nnz for part in parts),
-        partial=sum(part.partial.nnz for part in parts),
-        bitmaps=sum(len(part.bitmaps) for part in parts),
-        nbytes=table.nbytes,
-        flops=table.flops(heads, problem.head_dim),
-        executed_flops=table.executed_flops(heads, problem.head_dim),
-        compile_ms=compile_ms,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """q, k and v in one token order.
@@ -162,23 +150,28 @@ class Workbench:
         self._shape: object = None
         self._inputs: dict[tuple[TokenOrder, ...], _Kept] = {}
         self._expected: dict[Any, Expected] = {}
+        self._fidelity: dict[Any, Fidelity] = {}
 
-    def inputs(self, problem: Problem, table: AnyTable, device: str) -> tuple[Inputs, float]:
+    def inputs(self, case: Case, table: AnyTable, device: str) -> tuple[Inputs, float]:
         """Return q, k and v in a table's order, and the milliseconds to get there and back.
 
         Raises:
             BackendError: Heads that share a key head have different orders.
+            InputsError: Their file cannot be read.
         """
+        problem = case.problem
         heads, kv_heads = problem.heads, problem.key_heads
         sizes = (problem.batch, heads, kv_heads, problem.head_dim)
         # Which tokens are queries decides how they are permuted.
-        if self._shape != (shape := (*sizes, problem.grid, problem.dtype, device)):
+        if self._shape != (
+            shape := (*sizes, problem.grid, problem.dtype, device, case.identity_of_inputs)
+        ):
             self._inputs.clear()
             self._expected.clear()
             self._shape = shape
         raster = (TokenOrder(),) * heads
         if not self._inputs:
-            made = make_inputs(problem, device=device)
+            made = _make_inputs(case, device)
             self._inputs[raster] = _Kept(made, 0.0, None, checksums(made))
         orders = tuple(one.order for one in tables_by_head(table, heads))
         if orders not in self._inputs:
@@ -186,7 +179,7 @@ class Workbench:
         kept = self._inputs[orders]
         return kept.inputs, kept.permute_ms
 
-    def restore_inputs(self, problem: Problem, device: str) -> list[str]:
+    def restore_inputs(self, case: Case, device: str) -> list[str]:
         """Return which of q, k and v were written to, in any order; all are as they were made."""
         changed: set[str] = set()
         raster: Inputs | None = None
@@ -194,25 +187,65 @@ class Workbench:
             sums = zip("qkv", kept.sums, checksums(kept.inputs), strict=True)
             names = {name for name, made, now in sums if made != now}
             if names:
-                raster = raster or make_inputs(problem, device=device)
+                raster = raster or _make_inputs(case, device)
                 made = raster if kept.moves is None else kept.moves.inputs(*raster)
                 for tensor, original in zip(kept.inputs, made, strict=True):
                     tensor.copy_(original)
             changed |= names
         return sorted(changed, key="qkv".index)
 
-    def expected(self, problem: Problem, table: AnyTable, device: str) -> Expected:
+    def expected(self, case: Case, table: AnyTable, device: str) -> Expected:
         """Return the result by the definition for those inputs, whatever the blocks.
 
         Its rows were chosen by the blocks of the first table that needed it.
         """
+        problem = case.problem
         key = (problem.mask_fingerprint, problem.scale)
         if key not in self._expected:
-            inputs, _ = self.inputs(problem, table, device)
+            inputs, _ = self.inputs(case, table, device)
             self._expected[key] = expected(
                 inputs, table=table, sm_scale=problem.scale, rows=ROWS[device]
             )
         return self._expected[key]
+
+    def fidelity(
+        self, case: Case, tables: TableOf, device: str, *, backend: str | None = None
+    ) -> Fidelity:
+        """Return what a mask keeps of a case's inputs for that; measured once for all backends.
+
+        Args:
+            case: Whose mask it is.
+            tables: The mask's table, or what a backend chooses for inputs.
+            device: Where to measure.
+            backend: The backend that chooses, if one does.
+
+        Raises:
+            InputsError: The inputs cannot be read, or memory does not suffice.
+        """
+        assert case.fidelity is not None
+        sources = case.fidelity.sources or (_generated(case, backend),)
+        how = replace(case.fidelity.how, device=device, config=case.config)
+        looked_at = tuple(source.identity for source in sources)
+        key = (case.problem.mask_fingerprint, case.grid, backend, looked_at, how)
+        if key not in self._fidelity:
+            (self._fidelity[key],) = measure_tables(sources, [tables], how)
+        return self._fidelity[key]
+
+
+def _generated(case: Case, backend: str | None) -> Source:
+    """Return synthetic inputs of a case's shape; of several heads where it has one for all."""
+    problem = case.problem
+    alike = backend is None and isinstance(case.mask, MaskSpec)
+    heads = max(problem.heads, len(MIXED)) if alike else problem.heads
+    return Generated(problem.grid, mixed(heads), problem.head_dim, problem.dtype)
+
+
+def _make_inputs(case: Case, device: str) -> Inputs:
+    """Return q, k and v in raster order: those of a case's file, or normal numbers."""
+    if case.inputs is None:
+        return make_inputs(case.problem, device=device)
+    loaded = case.inputs.load(device)
+    return loaded.q, loaded.k, loaded.v
 
 
 def _ordered(raster: Inputs, table: AnyTable, device: str) -> _Kept:

@@ -1,15 +1,20 @@
 """The schema of a suite file: its protocols, gates and matrices, as they run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import Field
 
+from radialbench.fidelity.files import InputsFile, open_inputs
+from radialbench.fidelity.settings import BOUND, LEAST_HEAD_DIM, SAMPLED_ROWS, How, Source
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.document import Strict, located
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.records.gate import read_gate, setting_of
-from radialbench.records.problem import KernelConfig
+from radialbench.records.problem import KernelConfig, Problem
 from radialbench.suites import entries
 
 BOUNDS = ("min_samples", "max_samples"), ("min_seconds", "max_seconds")
@@ -141,6 +146,12 @@ class Gates(Settings):
     scaling: GateSetting = Field(
         default=None, description="Exponent of the time over the frames (0.05)", examples=[0.1]
     )
+    mass_kept: GateSetting = Field(
+        default=None, description="Attention mass that a mask keeps (0.5points)"
+    )
+    output_error: GateSetting = Field(
+        default=None, description="Relative error that a mask makes (5%, 0.1points)"
+    )
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
@@ -154,6 +165,47 @@ class Gates(Settings):
     def stated(self) -> tuple[str, ...]:
         """The settings that are set, as `latency=5%`."""
         return tuple(sorted(getattr(self, metric) for metric in self.model_fields_set))
+
+
+class FidelitySettings(Settings):
+    """How to measure what masks keep of attention mass, and the error of their output."""
+
+    inputs: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="A file of q, k and v, or a folder of files, of this grid; those of the cases "
+        "if not given, else generated ones",
+        examples=["captured"],
+    )
+    rows: entries.Count = Field(default=SAMPLED_ROWS, description="Rows of each head to look at")
+    bound: float = Field(
+        default=BOUND, ge=0, le=1, description="Mass below which a row counts as one that loses"
+    )
+    seed: int = Field(default=0, ge=0, le=2**31, description="Seed of the rows")
+
+    _files: tuple[InputsFile, ...] = pydantic.PrivateAttr(())
+
+    @pydantic.model_validator(mode="after")
+    def _load(self, info: pydantic.ValidationInfo) -> Self:
+        self._files = _opened(self.inputs, info)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class FidelityOf:
+    """How fidelity is measured, and of which inputs of layers and steps; generated ones if none."""
+
+    sources: tuple[Source, ...]
+    how: How
+
+
+def _opened(path: str | None, info: pydantic.ValidationInfo) -> tuple[InputsFile, ...]:
+    """Read the headers of files of q, k and v, in the folder of the suite."""
+    if path is None:
+        return ()
+    with located():
+        return open_inputs((info.context or {}).get("folder", Path()) / path)
 
 
 Axes = tuple[
@@ -195,10 +247,27 @@ class Matrix(Strict):
     exclude: entries.OneOrMany[entries.Exclude] | None = Field(
         default=None, description="Cases to leave out"
     )
+    inputs: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="A file of q, k and v to measure with, or a folder of files, from the suite's "
+        "folder; normal numbers if not given",
+        examples=["captured/layer03-step010.safetensors"],
+    )
+    fidelity: FidelitySettings | None = Field(
+        default=None, description="Also measure what the masks keep, and how"
+    )
     protocol: Protocol = Field(default_factory=Protocol, description="How these cases are sampled")
     gates: Gates = Field(default_factory=Gates, description="What counts in a check of these cases")
 
     _where: str = pydantic.PrivateAttr("")
+    _files: tuple[InputsFile, ...] = pydantic.PrivateAttr(())
+
+    @pydantic.model_validator(mode="after")
+    def _load(self, info: pydantic.ValidationInfo) -> Self:
+        self._files = _opened(self.inputs, info)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _complete(self) -> Self:
@@ -224,7 +293,66 @@ class Matrix(Strict):
                         f"the head plan {mask.label} has masks for {mask.heads} heads, and "
                         f"{heads} are measured"
                     )
+            self._check_inputs(choice)
         return self
+
+    def _check_inputs(self, choice: entries.GridChoice) -> None:
+        """Refuse files of other shapes than the cases."""
+        problem, grid = self.problem(choice), choice.grid
+        if self.inputs is not None:
+            file = self.inputs_of(grid)
+            if file is None:
+                raise ValueError(_other_grid(grid, self._files))
+            if "rows" in file.shapes:
+                raise ValueError(f"{file.path} has some queries only, which cannot be timed")
+            if {*(file.header.text_lengths or ())} - {grid.real_text}:
+                raise ValueError(f"{file.path} has texts of several lengths; cases have one")
+            batch, heads, _, head_dim = file.shapes["q"]
+            has = (batch, heads, file.shapes["k"][1], head_dim, file.dtype)
+            wants = (problem.batch, problem.heads, problem.key_heads, problem.head_dim, self.dtype)
+            names = ("batch", "heads", "kv_heads", "head_dim", "dtype")
+            for name, there, wanted in zip(names, has, wants, strict=True):
+                if there != wanted:
+                    raise ValueError(
+                        f"{file.path} has {name} {there}, and the cases {wanted}; write "
+                        f"{name}: {there}"
+                    )
+        found = self.fidelity_of(grid)
+        if self.fidelity is None or found is None or found.sources:
+            return
+        if self.fidelity._files:
+            raise ValueError(_other_grid(grid, self.fidelity._files))
+        if grid.segments or problem.head_dim < LEAST_HEAD_DIM:
+            raise ValueError(
+                f"fidelity: inputs are generated for video and text, with a head_dim of at least "
+                f"{LEAST_HEAD_DIM}; give inputs, a file of q, k and v"
+            )
+
+    def problem(self, choice: entries.GridChoice) -> Problem:
+        """Return what is computed on a grid, whatever the mask."""
+        inputs = self.inputs_of(choice.grid)
+        return Problem(
+            mask_fingerprint="any",
+            grid=choice.grid,
+            batch=self.batch,
+            heads=self.heads or choice.heads or 1,
+            kv_heads=self.kv_heads or (None if self.heads else choice.kv_heads),
+            head_dim=self.head_dim or choice.head_dim or 1,
+            dtype=self.dtype,
+            sm_scale=inputs.header.sm_scale if inputs else None,
+        )
+
+    def inputs_of(self, grid: TokenGrid) -> InputsFile | None:
+        """Return the file of q, k and v on a grid, the first by layer and step."""
+        return next((one for one in self._files if one.header.grid == grid), None)
+
+    def fidelity_of(self, grid: TokenGrid) -> FidelityOf | None:
+        """Return how to measure what masks keep on a grid; None not to."""
+        how = self.fidelity
+        if how is None or self.measure == "compile":
+            return None
+        sources = tuple(one for one in how._files or self._files if one.header.grid == grid)
+        return FidelityOf(sources, How(how.rows, how.bound, how.seed))
 
     @property
     def where(self) -> str:
@@ -232,7 +360,10 @@ class Matrix(Strict):
         return self._where
 
     def placed(
-        self, where: str, protocol: Protocol | None = None, gates: Gates | None = None
+        self,
+        where: str,
+        protocol: Protocol | None = None,
+        gates: Gates | None = None,
     ) -> Self:
         """Return the matrix with its place; protocol and gates that are not set are its suite's."""
         merged = self.model_copy(
@@ -256,6 +387,11 @@ class Matrix(Strict):
             return self.grid_choices(), masks, ((None, *entries.configured(None, **blocks)),)
         configs = tuple((one.name, *one.config(**blocks)) for one in self.backends)
         return self.grid_choices(), masks, configs
+
+
+def _other_grid(grid: TokenGrid, files: Sequence[InputsFile]) -> str:
+    grids = ", ".join({one.header.grid.label: None for one in files})
+    return f"the inputs are of the grid {grids}, and the cases of {grid.label}"
 
 
 OtherSuite = Annotated[str, Field(min_length=1, max_length=200)]

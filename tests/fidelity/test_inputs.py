@@ -1,6 +1,8 @@
 """Files of q, k and v: what is written is read, and what does not fit is named."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from radialbench.errors import InputsError
-from radialbench.fidelity.inputs import (
-    AttentionInputs,
-    InputsHeader,
-    open_inputs,
-    save_inputs,
-)
+from radialbench.fidelity.files import InputsHeader, open_inputs, save_inputs
+from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.maskgen.grid import TokenGrid
 
 GRID = TokenGrid(2, 3, 4, text_tokens=5)
@@ -87,6 +85,15 @@ def test_numbers_that_are_not_finite_are_placed(tmp_path: Path) -> None:
     said = "a.safetensors: v has nan in row 6 of head 0, sequence 1, and in 1 more row$"
     with pytest.raises(InputsError, match=said):
         open_inputs(tmp_path / "a.safetensors")[0].load()
+
+
+def test_headers_are_read_without_torch(tmp_path: Path) -> None:
+    save_inputs(made(), tmp_path / "a.safetensors")
+    code = (
+        "import sys; from radialbench.fidelity.files import open_inputs\n"
+        "open_inputs(sys.argv[1]); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

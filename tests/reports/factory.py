@@ -6,6 +6,13 @@ from typing import Any
 
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
+from radialbench.records.fidelity import (
+    DEFINITION,
+    Fidelity,
+    HeadFidelity,
+    InputsIdentity,
+    Kept,
+)
 from radialbench.records.measurement import Measurement, Telemetry
 from radialbench.records.problem import KernelConfig, Problem, group_id
 from radialbench.records.result import Record, Status, TableStats
@@ -138,3 +145,43 @@ def many(count: int) -> list[Record]:
                 case = f"{place}/{record.case}"
                 found.append(replace(record, case=case, model=f"model{place}"))
     return on_gpu(found[:count])
+
+
+def kept(
+    mass: float,
+    error: float = 0.1,
+    *,
+    best: float = 0.95,
+    random: float = 0.3,
+    heads: int = 8,
+    digest: str = "aa",
+    kind: str = "captured",
+) -> Fidelity:
+    """What a mask keeps, a little different from head to head."""
+    steps = [(place - (heads - 1) / 2) / heads for place in range(heads)]
+    return Fidelity(
+        inputs=InputsIdentity("a model", kind, digest),
+        rows=256,
+        sampled_rows=256,
+        bound=0.9,
+        method=DEFINITION,
+        kernel_error=None,
+        heads=tuple(
+            HeadFidelity(
+                head=place,
+                layer=0,
+                step=None,
+                sequence=0,
+                kept=(own := Kept(min(mass + 0.02 * step, 1.0), max(error + 0.02 * step, 0.0))),
+                cosine=0.99,
+                worst_mass=own.mass / 2,
+                worst_error=2 * own.error,
+                below=0.25,
+                sampled=own,
+                best=Kept(best, 0.05),
+                window=Kept((best + random) / 2, 0.3),
+                random=Kept(random, 0.8),
+            )
+            for place, step in enumerate(steps)
+        ),
+    )

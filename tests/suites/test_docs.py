@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from radialbench.fidelity.files import InputsHeader, save_inputs
+from radialbench.fidelity.inputs import AttentionInputs
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.result import Record, Status
 from radialbench.suites.plan import plan
 from radialbench.suites.read import load_suite, parse_suite, suite_names
@@ -26,6 +30,7 @@ TABLES = {
     "A rule of `exclude` ": "Exclude",
     "Keys of `protocol`:": "Protocol",
     "Keys of `gates`,": "Gates",
+    "Keys of `fidelity`:": "FidelitySettings",
 }
 
 
@@ -70,7 +75,12 @@ MODEL = {"model": "wan2.1-14b", "size": "832x480"}
 def fitted(opening: str, example: dict[str, Any]) -> dict[str, Any]:
     """Give the entries of a matrix in which an example stands."""
     (key,) = example
+    captured = {"grids": [{"frames": 2, "height": 3, "width": 5}]}
     match opening:
+        case "Keys of a matrix:" if key in ("inputs", "fidelity"):
+            return example | captured
+        case "Keys of `fidelity`:":
+            return {"fidelity": {"inputs": "captured"} | example} | captured
         case "Keys of a matrix:":
             return example | ({"backends": None} if "measure" in example else {})
         case "A mask is ":
@@ -107,6 +117,11 @@ def test_examples_of_keys_are_read(
     opening: str, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.save(tmp_path / "blocks.npy", np.ones((1, 1), np.bool_))
+    header = InputsHeader(TokenGrid(2, 3, 5), "a model", "captured", (0, 1))
+    q, k, v = torch.randn(3, 1, 2, 30, 8)
+    inputs = AttentionInputs(q, k, v, header)
+    (tmp_path / "captured").mkdir()
+    save_inputs(inputs, tmp_path / "captured" / "layer03-step010.safetensors")
     monkeypatch.chdir(tmp_path)
     fields = fitted(opening, yaml.safe_load(example))
     assert small.matrix(**fields)

@@ -47,7 +47,7 @@ def test_the_definition_is_asked_once_for_all_block_sizes() -> None:
     bench = small.bench()
     blocks = [KernelConfig(16, 16), KernelConfig(32, 16), KernelConfig(64, 64)]
     found = [bench.tables.table(case.mask, case.grid, config)[0] for config in blocks]
-    expected = [bench.expected(case.problem, table, "cpu") for table in found]
+    expected = [bench.expected(case, table, "cpu") for table in found]
     assert expected[0] is expected[1] is expected[2]
-    scaled = replace(case.problem, sm_scale=0.5)
+    scaled = replace(case, problem=replace(case.problem, sm_scale=0.5))
     assert bench.expected(scaled, found[0], "cpu") is not expected[0]

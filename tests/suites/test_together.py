@@ -1,5 +1,6 @@
 """Cases sampled in turn: one that fails does not take the others with it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -153,12 +154,12 @@ def test_compiling_needs_no_gpu_whatever_the_protocol_says(monkeypatch: pytest.M
 def test_inputs_of_some_queries_are_restored_in_any_order() -> None:
     tiled = parse_mask({"name": "tiled", "mask": "dt <= 2", "order": {"tiles": [2, 2, 2]}})
     table = compile_mask(tiled, TokenGrid(6, 3, 5, query_frames=(2, 3)), 16, 16)
-    bench, problem = small.bench(), problem_of(table)
-    (q, k, v), _ = bench.inputs(problem, table, "cpu")
+    bench, case = small.bench(), replace(small.case(), problem=problem_of(table))
+    (q, k, v), _ = bench.inputs(case, table, "cpu")
     assert (q.shape[2], k.shape[2]) == (30, 90)
     kept = q.clone(), k.clone(), v.clone()
-    assert bench.restore_inputs(problem, "cpu") == []
+    assert bench.restore_inputs(case, "cpu") == []
     q.zero_()
     k.zero_()
-    assert bench.restore_inputs(problem, "cpu") == ["q", "k"]
+    assert bench.restore_inputs(case, "cpu") == ["q", "k"]
     assert all(map(torch.equal, (q, k, v), kept))

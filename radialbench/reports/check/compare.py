@@ -336,9 +336,10 @@ def _compare_exact(
     moved = abs(now.value - before.value)
     ratio = now.value / before.value if before.value else (inf if now.value else 1.0)
     counts = moved > 0 and moved >= max(gate.least, before.slack, now.slack)
-    text = f"{_amount(metric, before.value)}, now {_amount(metric, now.value)}"
+    was, is_ = map(METRICS[metric].shown, (before.value, now.value))
+    text = f"{_amount(metric, was)}, now {_amount(metric, is_)}"
     if moved == 0:
-        text = f"{_amount(metric, now.value)}, unchanged"
+        text = f"{_amount(metric, is_)}, unchanged"
     elif before.value:
         text = f"{_describe(metric, ratio)}: {text}"
     outcome = Outcome.PASS
@@ -347,8 +348,8 @@ def _compare_exact(
     elif counts and ratio <= 1 / (1 + least):
         outcome = Outcome.FASTER
     return Verdict(
-        *(case, metric, outcome, text, before.value, now.value),
-        ratio=None if ratio == inf else ratio,
+        *(case, metric, outcome, text, was, is_),
+        ratio=_ratio(metric, before, now),
         gate=gate,
         worse=ratio,
     )
@@ -386,9 +387,8 @@ def _throttled(one: _SampledChange) -> str:
 
 def _ratio(metric: str, before: MetricValue, now: MetricValue) -> float | None:
     """Return the ratio of two values as people read them."""
-    if METRICS[metric].share:
-        return before.value / now.value
-    return now.value / before.value if before.value else None
+    was, is_ = map(METRICS[metric].shown, (before.value, now.value))
+    return is_ / was if was else None
 
 
 def _describe(metric: str, cost: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import geometric_mean
 
 from radialbench.errors import RecordError, ReportError
+from radialbench.records.fidelity import Fidelity
 from radialbench.records.gate import Gate, gate_text, read_gate, setting_of
 from radialbench.records.measurement import Measurement
 from radialbench.records.result import Record
@@ -124,6 +125,23 @@ def accuracy(record: Record) -> MetricValue | None:
     return MetricValue(largest / errors.tolerance, source=errors.reference)
 
 
+def mass_kept(record: Record) -> MetricValue | None:
+    """Return the mean share of attention mass that the mask loses."""
+    found = record.fidelity
+    return MetricValue(1 - found.mass_kept.value, source=_looked_at(found)) if found else None
+
+
+def output_error(record: Record) -> MetricValue | None:
+    """Return the mean relative error of the output that the mask makes."""
+    found = record.fidelity
+    return MetricValue(found.output_error.value, source=_looked_at(found)) if found else None
+
+
+def _looked_at(fidelity: Fidelity) -> str:
+    parts = (fidelity.inputs.digest, fidelity.rows, fidelity.method)
+    return f"{', '.join(map(str, parts))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric that is compared.
@@ -135,6 +153,7 @@ class Metric:
         unit: Of the value as it is shown.
         sampled: Whether it varies from run to run, so that a change may be chance.
         share: Whether it is shown as one over the cost, as a share.
+        kept: Whether it is shown as one minus the cost, as a share.
     """
 
     value_of: Callable[[Record], MetricValue | None]
@@ -143,9 +162,12 @@ class Metric:
     unit: str = ""
     sampled: bool = True
     share: bool = False
+    kept: bool = False
 
     def shown(self, cost: float) -> float:
         """Return a value as it is shown."""
+        if self.kept:
+            return 1 - cost
         return 1 / cost if self.share else cost
 
     def shown_interval(self, cost: Estimate | None) -> Estimate | None:
@@ -160,6 +182,8 @@ METRICS: dict[str, Metric] = {
     "memory": Metric(memory, "more memory", "less memory", sampled=False),
     "accuracy": Metric(accuracy, "more error", "less error", sampled=False),
     "compile": Metric(compiling, "slower to compile", "faster to compile", "ms"),
+    "mass_kept": Metric(mass_kept, "more mass lost", "less mass lost", sampled=False, kept=True),
+    "output_error": Metric(output_error, "more error", "less error", sampled=False),
 }
 
 
@@ -169,6 +193,8 @@ def format_value(metric: str, value: float) -> str:
         return f"{format_mib(value)} MiB"
     if metric == "ceiling":
         return f"{value:.1%}"
+    if metric in ("mass_kept", "output_error"):
+        return f"{value:.2%}"
     return f"{format_sig3(value)} {METRICS[metric].unit if metric in METRICS else ''}".rstrip()
 
 
@@ -217,6 +243,8 @@ GATES: dict[str, Gate | None] = {
     "memory": Gate(0.01, MIB),
     "accuracy": Gate(0.5, 0.05),
     "compile": Gate(0.10),
+    "mass_kept": Gate(0.0, 0.005),
+    "output_error": Gate(0.05, 0.001),
     "scaling": Gate(0.0, 0.05),
 }
 """The defaults. A change that is caught nine times in ten has to be larger than the gate, by 1.3

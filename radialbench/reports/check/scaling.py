@@ -129,7 +129,7 @@ def _sweeps(records: Records) -> dict[str, dict[int, Record]]:
             suites = record.config_source == "suite"
             config = record.config if suites else plain_config(record.backend)
             mask = names[record.mask.label, record.mask.fingerprint]
-            group = group_id(record.problem, record.model, sweep=True)
+            group = group_id(record.problem, record.model, record.inputs, sweep=True)
             case = f"{mask}/{group}/{backend_id(record.backend, config)}"
             sweeps.setdefault(case, {})[record.problem.frames] = record
     return sweeps

@@ -15,7 +15,7 @@ from radialbench.reports.check.compare import check
 from radialbench.reports.check.metrics import ALL_CASES, CPU_LATENCY, GATES, gates_of, set_gates
 from radialbench.reports.check.verdict import Outcome, Verdict, exit_code
 from tests.reports.check.noise import GPU_RECORD, record
-from tests.reports.factory import elsewhere, ended, made, on_gpu
+from tests.reports.factory import elsewhere, ended, kept, made, on_gpu
 
 STEADY = [1 + 0.002 * ((7 * call) % 11 - 5) / 5 for call in range(60)]
 
@@ -214,6 +214,38 @@ def test_energy_and_share_of_the_ceiling() -> None:
     assert share.interval is not None
     assert share.interval.holds(0.8)
     assert share.reason.startswith("20.0% less of the ceiling (95% -")
+
+
+@pytest.mark.parametrize(
+    ("now", "outcome", "text"),
+    [
+        (0.93, Outcome.PASS, "93.00%, unchanged"),
+        (0.926, Outcome.PASS, "5.7% more mass lost: 93.00%, now 92.60%"),
+        (0.92, Outcome.REGRESSED, "14.3% more mass lost: 93.00%, now 92.00%"),
+        (0.94, Outcome.FASTER, "14.3% less mass lost: 93.00%, now 94.00%"),
+    ],
+)
+def test_mass_kept_is_compared_in_points(now: float, outcome: Outcome, text: str) -> None:
+    before, after = (made(samples=STEADY, fidelity=kept(mass)) for mass in (0.93, now))
+    verdict = only("mass_kept", after, before)
+    assert (verdict.outcome, verdict.reason) == (outcome, text)
+    assert verdict.before == pytest.approx(0.93)
+    assert verdict.now == pytest.approx(now)
+    # A dense mask has lost nothing that a ratio could be taken of.
+    nothing, something = (made(samples=STEADY, fidelity=kept(mass)) for mass in (1.0, 0.98))
+    lost = replace(nothing, fidelity=replace(kept(1.0), heads=kept(1.0, heads=1).heads))
+    assert only("mass_kept", something, lost).outcome == Outcome.REGRESSED
+
+
+def test_the_error_of_a_mask_has_a_gate_and_inputs_must_be_the_same() -> None:
+    def of(error: float, digest: str = "aa") -> Record:
+        return made(samples=STEADY, fidelity=kept(0.9, error, digest=digest))
+
+    assert only("output_error", of(0.104), of(0.1)).outcome == Outcome.PASS
+    assert only("output_error", of(0.106), of(0.1)).outcome == Outcome.REGRESSED
+    assert only("output_error", of(0.106), of(0.1), "output_error=10%").outcome == Outcome.PASS
+    assert only("output_error", of(0.2, "bb"), of(0.1)).outcome == Outcome.INCONCLUSIVE
+    assert only("mass_kept", made(samples=STEADY), of(0.1)).outcome == Outcome.MISSING
 
 
 def test_compiling_has_a_gate_of_its_own() -> None:

@@ -32,6 +32,8 @@ def test_every_metric_has_a_gate() -> None:
         ("memory=2MiB", Gate(0.0, 2 << 20)),
         ("memory=1%,4MiB", Gate(0.01, 4 << 20)),
         ("accuracy=2x", Gate(1.0)),
+        ("mass_kept=2points", Gate(0.0, 0.02)),
+        ("output_error=10%, 0.5points", Gate(0.1, 0.005)),
         ("energy=off", None),
         ("energy=30mJ", Gate(0.0, 0.03)),
         ("scaling=0.1", Gate(0.0, 0.1)),

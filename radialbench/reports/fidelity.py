@@ -1,0 +1,111 @@
+"""What masks keep beside what they cost, as tables."""
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from radialbench.records.fidelity import DEFINITION, Fidelity, HeadFidelity
+from radialbench.records.fidelity_record import FidelityRecord
+from radialbench.reports.text import EMPTY_CELL, format_percent, join_and, plural, terminal_table
+
+HEADINGS = (
+    "mask",
+    "pairs",
+    "blocks",
+    "mass kept",
+    "95%",
+    "best",
+    "nearest",
+    "random",
+    "place",
+    "error",
+)
+HEAD_HEADINGS = (
+    "layer",
+    "step",
+    "head",
+    "mass kept",
+    "least",
+    "best",
+    "nearest",
+    "random",
+    "error",
+    "cosine",
+)
+HELP = (
+    "mass kept: attention mass on the mask's keys; best, nearest, random: on as many blocks, the "
+    "best there are, those nearest in the sequence, and random ones; place: of the mask between "
+    "random (0) and best (1); error: of the output, relative to dense attention."
+)
+
+
+def fidelity_table(records: Sequence[FidelityRecord], width: int | None = None) -> str:
+    """Return a table with a line a mask, those that visit fewer blocks first."""
+    body = [
+        (
+            record.mask.label,
+            format_percent(record.table.density),
+            format_percent(record.table.block_density),
+            *_kept(record.fidelity),
+        )
+        for record in sorted(records, key=lambda one: one.table.block_density)
+    ]
+    spare = ("95%", "nearest", "pairs", "random", "best", "place")
+    return terminal_table(HEADINGS, body, text_columns=("mask",), width=width, spare=spare)
+
+
+def head_table(record: FidelityRecord, width: int | None = None) -> str:
+    """Return a table with a line a head of a mask."""
+    body = [
+        (
+            *(EMPTY_CELL if place is None else place for place in (one.layer, one.step)),
+            one.head,
+            *map(format_percent, (one.kept.mass, one.worst_mass)),
+            *map(format_percent, (one.best.mass, one.window.mass, one.random.mass)),
+            format_percent(one.kept.error),
+            f"{one.cosine:.4f}",
+        )
+        for one in record.fidelity.heads
+    ]
+    spare = ("nearest", "random", "least", "cosine", "best")
+    return terminal_table(HEAD_HEADINGS, body, text_columns=(), width=width, spare=spare)
+
+
+def describe_inputs(records: Sequence[FidelityRecord]) -> list[str]:
+    """Return lines that say which inputs were looked at, and how."""
+    lines = []
+    for record in {one.grid: one for one in records}.values():
+        fidelity = record.fidelity
+        layers, steps = _numbers(fidelity.heads, "layer"), _numbers(fidelity.heads, "step")
+        parts = [plural(len({one.head for one in fidelity.heads}), "head")]
+        parts += [plural(len(layers), "layer")] if layers else []
+        parts += [plural(len(steps), "step")] if steps else []
+        rows = f"{fidelity.rows:,} of {record.grid.q_len:,} rows a head"
+        kind = "" if fidelity.inputs.kind == "captured" else ", generated"
+        lines.append(
+            f"{fidelity.inputs.source}{kind}: grid {record.grid.label}, {join_and(parts)}; {rows}, "
+            f"by {_method(fidelity)}"
+        )
+    return lines
+
+
+def _method(fidelity: Fidelity) -> str:
+    if fidelity.method == DEFINITION:
+        return "the definition in float64"
+    error = f", whose own error is {fidelity.kernel_error:.1e}" * (
+        fidelity.kernel_error is not None
+    )
+    return f"the backend {fidelity.method}{error}"
+
+
+def _kept(fidelity: Fidelity) -> Iterable[str]:
+    mass, error, place = fidelity.mass_kept, fidelity.output_error, fidelity.place
+    yield format_percent(mass.value)
+    yield EMPTY_CELL if mass.ends is None else "–".join(f"{end:.1%}" for end in mass.ends)
+    for name in ("best", "window", "random"):
+        yield format_percent(fmean(getattr(one, name).mass for one in fidelity.heads))
+    yield EMPTY_CELL if place is None else f"{place:.2f}"
+    yield format_percent(error.value)
+
+
+def _numbers(heads: Iterable[HeadFidelity], name: str) -> set[int]:
+    return {getattr(one, name) for one in heads} - {None}
