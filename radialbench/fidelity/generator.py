@@ -125,6 +125,11 @@ class Generated:
         digest = blake2b(repr(self).encode(), digest_size=8).hexdigest()
         return InputsIdentity(self.header.source, "generated", digest)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[batch, heads, rows, head_dim] of q."""
+        return 1, len(self.heads), self.grid.q_len, self.head_dim
+
     def load(self, device: str = "cpu") -> AttentionInputs:
         """Return q, k and v, [1, heads, tokens, head_dim], on a device.
 
