@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radialbench.commands.console import errors, print_json, say
-from radialbench.commands.options import BlockM, BlockN, Json, Quiet, any_mask
+from radialbench.commands.options import (
+    BlockM,
+    BlockN,
+    Grid,
+    Json,
+    ModelName,
+    Quiet,
+    Size,
+    any_mask,
+    scene,
+)
+from radialbench.commands.progress import watch_work
 from radialbench.errors import InputsError
 
 if TYPE_CHECKING:
@@ -31,9 +42,15 @@ def fidelity(
     inputs: Annotated[
         Path | None,
         typer.Option(
-            "--inputs", "-i", help="A safetensors file of q, k and v, or a folder of them."
+            "--inputs",
+            "-i",
+            help="A safetensors file of q, k and v, or a folder of them; if not given, synthetic "
+            "ones are generated for a grid.",
         ),
     ] = None,
+    model: ModelName = None,
+    size: Size = None,
+    grid: Grid = None,
     rows: Annotated[
         str, typer.Option(metavar="NUMBER|all", help="Rows of each head to look at.")
     ] = "256",
@@ -63,9 +80,9 @@ def fidelity(
     """Measure how much attention mass masks keep, and the error of their output.
 
     Beside each mask stand other choices of as many blocks: the best there could be, those nearest
-    in the sequence, and random ones.
+    in the sequence, and random ones. Without --inputs the tensors are synthetic: a trial run, which
+    says nothing of a model.
     """
-    from radialbench.commands.progress import watch_rows
     from radialbench.fidelity.run import measure_fidelity
     from radialbench.fidelity.settings import How
     from radialbench.kernels.arch import find_device
@@ -84,16 +101,16 @@ def fidelity(
         device=find_device(device),
         config=KernelConfig(block_m, block_n),
     )
-    sources = _sources(inputs)
+    sources = _sources(inputs, model, size, grid)
     chosen = [any_mask(name) for name in masks or DEFAULT_MASKS]
     command = shlex.join(["radialbench", *sys.argv[1:]])
-    with watch_rows(errors, quiet=quiet or json) as on_rows:
+    with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
         records = measure_fidelity(
             sources,
             [(mask.identity, mask) for mask in chosen],
             how,
             environment(command, device=how.device),
-            on_rows=on_rows,
+            on_rows=lambda done, total: on_share(done / total),
         )
     if out is not None:
         write_fidelity(out, records)
@@ -119,9 +136,18 @@ def _rows(text: str) -> int | None:
     return int(text)
 
 
-def _sources(inputs: Path | None) -> "Sequence[Source]":
+def _sources(
+    inputs: Path | None, model: str | None, size: str | None, grid: str | None
+) -> "Sequence[Source]":
+    if inputs is None:
+        from radialbench.fidelity.generator import MIXED, Generated, mixed
+
+        where = scene(model, size, grid)
+        return [Generated(where.grid, mixed(max(where.heads, len(MIXED))), where.head_dim)]
+    if (model, size, grid) != (None, None, None):
+        raise InputsError(
+            "the inputs say their grid: --model, --size and --grid are for generated ones"
+        )
     from radialbench.fidelity.files import open_inputs
 
-    if inputs is None:
-        raise InputsError("give q, k and v with --inputs: a safetensors file, or a folder of them")
     return open_inputs(inputs)

@@ -29,6 +29,7 @@ from radialbench.errors import InputsError
 from radialbench.fidelity.files import InputsHeader
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.law import Floats, Law
+from radialbench.fidelity.settings import LEAST_HEAD_DIM
 from radialbench.kernels.checks import DTYPES
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.fidelity import InputsIdentity
@@ -78,6 +79,11 @@ MIXED = (SPATIAL, TEMPORAL, SPATIAL, WIDE)
 """Laws that heads take in turn."""
 
 
+def mixed(heads: int) -> tuple[HeadLaw, ...]:
+    """Return laws for a number of heads: those of `MIXED` in turn."""
+    return tuple(MIXED[head % len(MIXED)] for head in range(heads))
+
+
 @dataclass(frozen=True, slots=True)
 class Generated:
     """Synthetic attention inputs with known decay, made from a seed when they are loaded.
@@ -105,10 +111,10 @@ class Generated:
             raise InputsError(f"inputs are {', '.join(DTYPES)}, got {self.dtype!r}")
         if not self.heads:
             raise InputsError("generated inputs have at least one head")
-        least = 2 * NOISE_FEATURES
-        if self.head_dim < least:
+        if self.head_dim < LEAST_HEAD_DIM:
             raise InputsError(
-                f"the laws of three axes take a head_dim of at least {least}, got {self.head_dim}"
+                f"the laws of three axes take a head_dim of at least {LEAST_HEAD_DIM}, got "
+                f"{self.head_dim}"
             )
         if self.grid.segments:
             raise InputsError(f"video and text are generated, got the grid {self.grid.label}")
@@ -128,7 +134,7 @@ class Generated:
     @property
     def shape(self) -> tuple[int, ...]:
         """[batch, heads, rows, head_dim] of q."""
-        return 1, len(self.heads), self.grid.q_len, self.head_dim
+        return (1, len(self.heads), self.grid.q_len, self.head_dim)
 
     def load(self, device: str = "cpu") -> AttentionInputs:
         """Return q, k and v, [1, heads, tokens, head_dim], on a device.
@@ -148,6 +154,8 @@ class Generated:
             k[0, number, :, -1] = _bias(self.grid, law) * self.head_dim**0.5
             content = waves @ torch.randn(waves.shape[1], self.head_dim, generator=generator)
             v[0, number] = torch.randn(shape[2:], generator=generator).add_(content)
+        if self.grid.query_frames is not None:
+            q = q[:, :, self.grid.query_start :][:, :, : self.grid.q_len]
         return AttentionInputs(q, k, v, self.header).to(device)
 
     def law_error(self, head: int) -> float:

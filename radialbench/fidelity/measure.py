@@ -148,11 +148,11 @@ def measure(
     done = 0
     found: dict[tuple[int, int, int], list[Found]] = defaultdict(list)
     for chunk, head, numbers in work():
-        weights = _Weights(chunk, head)
-        for number in numbers:
-            computed = chunk.rows_of(outputs[number][:, head]) if outputs else None
-            compared = weights.compare(by_head[number][head], computed)
-            found[number, chunk.sequence, head].append(compared)
+        own = [by_head[number][head] for number in numbers]
+        computed = [chunk.rows_of(outputs[number][:, head]) for number in numbers if outputs]
+        compared = _Weights(chunk, head).compare(own, computed)
+        for number, one in zip(numbers, compared, strict=True):
+            found[number, chunk.sequence, head].append(one)
         done += len(chunk.queries)
         on_rows(done, total)
     return [
@@ -210,7 +210,7 @@ def needed_bytes(inputs: AttentionInputs, block_m: int, block_n: int, rows: int 
     of_block = block_m if rows is None else min(ROWS_OF_A_BLOCK, rows)
     tokens, head_dim = inputs.grid.seq_len, inputs.q.shape[-1]
     chunk = max(CHUNK_BYTES, of_block * tokens * 8)
-    # Weights and two products of their size; the output of each key block; keys and values.
+    # Weights, those that are kept, and masks; the output of each key block; keys and values.
     return chunk * 3 + chunk * head_dim // block_n + 2 * tokens * head_dim * 8
 
 
@@ -246,8 +246,9 @@ class _Plan:
         self.inputs, self.table, self.seed = inputs, table, seed
         device = inputs.q.device
         there, back = permutation(table, queries=True, device="cpu")
-        self.keys = permutation(table, device=device)[0]
-        """[seq_len] raster token of each key."""
+        keys = permutation(table, device=device)[0]
+        self.keys = torch.cat([keys, keys[:1].expand(table.columns * table.block_n - len(keys))])
+        """[columns · block_n] raster token of each key; behind the last, any."""
         self._there = there
         """[q_len] raster query of each query."""
         has = torch.arange(table.q_len) if inputs.rows is None else inputs.rows
@@ -267,8 +268,10 @@ class _Plan:
         return self._queries[sequence]
 
     def real_keys(self, sequence: int) -> Tensor:
-        """[seq_len] whether a key is no padding."""
-        return torch.from_numpy(~self._padding[sequence]).to(self.inputs.q.device)
+        """[columns · block_n] whether there is a key that is no padding."""
+        real = np.zeros(len(self.keys), np.bool_)
+        real[: self.table.k_len] = ~self._padding[sequence]
+        return torch.from_numpy(real).to(self.inputs.q.device)
 
     def raster(self, queries: Int64) -> Tensor:
         """Return the raster queries at positions of the order."""
@@ -327,13 +330,22 @@ class _Chunk:
         self.real = plan.real_keys(sequence)
         self.blocks, self.group = np.unique(queries // plan.table.block_m, return_inverse=True)
         self._masks: dict[int, Tensor] = {}
+        self._spaces: dict[str, Tensor] = {}
 
     def mask(self, table: BlockTable) -> Tensor:
-        """[rows, k_len] whether each query attends to each key."""
+        """[rows, columns · block_n] whether each query attends to each key."""
         if id(table) not in self._masks:
-            bits = torch.from_numpy(mask_rows(table, self.queries)).to(self.real.device)
-            self._masks[id(table)] = bits.logical_and_(self.real)
+            mask = np.zeros((len(self.queries), len(self.real)), np.bool_)
+            mask[:, : table.k_len] = mask_rows(table, self.queries)
+            self._masks[id(table)] = torch.from_numpy(mask).to(self.real.device) & self.real
         return self._masks[id(table)]
+
+    def space(self, name: str, *shape: int) -> Tensor:
+        """Return memory for numbers, the same for all heads: fetching it anew takes long."""
+        if name not in self._spaces:
+            device = self.real.device
+            self._spaces[name] = torch.empty(shape, dtype=torch.float64, device=device)
+        return self._spaces[name]
 
     def rows_of(self, output: Tensor) -> Tensor:
         """Return the rows of the output of one head, [batch, q_len, head_dim] in raster order."""
@@ -341,56 +353,71 @@ class _Chunk:
 
 
 class _Weights:
-    """Dense weights of the rows of a chunk in one head, and what each key block adds."""
+    """Weights of the rows of a chunk in one head, not normalized, and what each key block adds."""
 
     def __init__(self, chunk: _Chunk, head: int) -> None:
-        plan = chunk.plan
-        inputs, table = plan.inputs, plan.table
+        self._chunk = chunk
+        plan, rows = chunk.plan, len(chunk.queries)
+        inputs, blocks = plan.inputs, (plan.table.columns, plan.table.block_n)
         place = chunk.sequence, head // (inputs.q.shape[1] // inputs.k.shape[1])
         q = inputs.q[chunk.sequence, head][plan.rows_of_q(chunk.queries)].double()
-        k, self._v = (x[place][plan.keys].double() for x in (inputs.k, inputs.v))
-        scores = (q @ k.T).mul_(inputs.scale)
-        if not chunk.real.all():
-            scores.masked_fill_(~chunk.real, -torch.inf)
-        self._p = scores.softmax(dim=1)
-        self._chunk = chunk
-        size = table.columns, table.block_n
-        short = size[0] * size[1] - table.k_len
-        p = torch.nn.functional.pad(self._p, (0, short)).view(len(q), *size)
-        v = torch.nn.functional.pad(self._v, (0, 0, 0, short)).view(*size, -1)
-        self._mass_by_block = p.sum(dim=2)
-        """[rows, columns]"""
-        self._out_by_block = p.transpose(0, 1) @ v
-        """[columns, rows, head_dim]"""
-        self._dense = self._out_by_block.sum(dim=0)
+        k, v = (x[place][plan.keys].double() for x in (inputs.k, inputs.v))
+        # With a column of ones a product with the values gives the sums of the weights, too.
+        self._v = torch.nn.functional.pad(v, (0, 1), value=1.0)
+        scores = chunk.space("weights", rows, len(k))
+        torch.mm(q * inputs.scale, k.T, out=scores)
+        scores.masked_fill_(~chunk.real, -torch.inf)
+        self._weights = scores.sub_(scores.amax(dim=1, keepdim=True)).exp_()
+        by_block = self._weights.view(rows, *blocks)
+        outs = chunk.space("outs", blocks[0], rows, q.shape[1] + 1)
+        torch.bmm(by_block.transpose(0, 1), self._v.view(*blocks, -1), out=outs)
+        self._outs = outs.transpose(0, 1)
+        """[rows, columns, head_dim + 1] weighted values of each key block, and the weights' sum."""
+        together = outs.sum(dim=0)
+        self._all = together[:, -1]
+        self._dense = together[:, :-1] / self._all[:, None]
         self._ranks = self._ranked_blocks(np.random.default_rng([plan.seed, head, *place]))
 
-    def compare(self, table: BlockTable, computed: Tensor | None) -> Found:
-        """Return what a mask keeps, and what other choices of blocks do.
+    def compare(self, tables: Sequence[BlockTable], computed: Sequence[Tensor]) -> list[Found]:
+        """Return what masks keep, and what other choices of blocks do.
 
         Args:
-            table: The mask.
-            computed: [rows, head_dim] what a kernel gives for it.
+            tables: The masks.
+            computed: [rows, head_dim] what a kernel gives for each, if one was asked.
         """
-        kept = self._p * self._chunk.mask(table)
-        mass = kept.sum(dim=1)
-        out = _divided(kept @ self._v, mass)
-        found = {"mask": RowFidelity.of(mass, out, self._dense)}
-        if computed is not None:
-            found["kernel"] = RowFidelity.of(mass, computed, out)
-        blocks = self._chunk.blocks
-        counts = (np.diff(table.full.indptr) + np.diff(table.partial.indptr))[blocks]
-        for name, ranks in self._ranks.items():
-            chosen = torch.from_numpy(ranks < counts[:, None])[torch.from_numpy(self._chunk.group)]
-            found[name] = self._of_blocks(chosen.to(self._p.device).double())
+        found: list[Found] = []
+        for number, table in enumerate(tables):
+            kept = self._chunk.space("kept", *self._weights.shape)
+            torch.mul(self._weights, self._chunk.mask(table), out=kept)
+            outs = kept @ self._v
+            found.append({"mask": self._rows(outs)})
+            if computed:
+                mass = outs[:, -1] / self._all
+                found[-1]["kernel"] = RowFidelity.of(mass, computed[number], _divided(outs))
+        chosen = torch.stack(
+            [self._chosen(t, ranks) for t in tables for ranks in self._ranks.values()]
+        )
+        outs = torch.bmm(chosen.transpose(0, 1), self._outs).transpose(0, 1)
+        for place, (one, name) in enumerate((one, name) for one in found for name in self._ranks):
+            one[name] = self._rows(outs[place])
         return found
+
+    def _rows(self, outs: Tensor) -> RowFidelity:
+        """Compare what some weights sum up to with what all do."""
+        return RowFidelity.of(outs[:, -1] / self._all, _divided(outs), self._dense)
+
+    def _chosen(self, table: BlockTable, ranks: Int64) -> Tensor:
+        """[rows, columns] 1 where a block is among as many as a mask visits, by rank; else 0."""
+        counts = (np.diff(table.full.indptr) + np.diff(table.partial.indptr))[self._chunk.blocks]
+        chosen = torch.from_numpy(ranks < counts[:, None])[torch.from_numpy(self._chunk.group)]
+        return chosen.to(self._weights.device).double()
 
     def _ranked_blocks(self, rng: np.random.Generator) -> dict[str, Int64]:
         """[query blocks, columns] in which order each yardstick takes the key blocks."""
         chunk, table = self._chunk, self._chunk.plan.table
         shape = len(chunk.blocks), table.columns
         mass = np.zeros(shape)
-        np.add.at(mass, chunk.group, self._mass_by_block.cpu().numpy())
+        np.add.at(mass, chunk.group, (self._outs[..., -1] / self._all[:, None]).cpu().numpy())
         centres = table.q_start + (chunk.blocks + 0.5) * table.block_m
         away = np.abs((np.arange(table.columns) + 0.5) * table.block_n - centres[:, None])
         return {
@@ -399,12 +426,6 @@ class _Weights:
             "random": _ranked(rng.random(shape)),
         }
 
-    def _of_blocks(self, chosen: Tensor) -> RowFidelity:
-        """Return what whole blocks keep; `chosen` is [rows, columns] of 0 and 1."""
-        mass = (self._mass_by_block * chosen).sum(dim=1)
-        out = torch.einsum("rc,crd->rd", chosen, self._out_by_block)
-        return RowFidelity.of(mass, _divided(out, mass), self._dense)
-
 
 def _ranked(keys: NDArray[np.float64]) -> Int64:
     """Return the rank of each column in its row, least first."""
@@ -412,9 +433,10 @@ def _ranked(keys: NDArray[np.float64]) -> Int64:
     return ranks
 
 
-def _divided(out: Tensor, mass: Tensor) -> Tensor:
-    """Return sums of p·v over their mass; zeros for a row without keys."""
-    return out / torch.where(mass > 0, mass, 1.0)[:, None]
+def _divided(outs: Tensor) -> Tensor:
+    """Return sums of weighted values over those of the weights; zeros for a row without keys."""
+    values, sums = outs[..., :-1], outs[..., -1:]
+    return values / torch.where(sums > 0, sums, 1.0)
 
 
 def _ratio(above: Tensor, below: Tensor) -> float:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 SAMPLED_ROWS = 256
 """Rows of each head that are looked at, if not all."""
 
+LEAST_HEAD_DIM = 32
+"""Least head_dim of generated inputs."""
+
 BOUND = 0.9
 """Mass below which a row counts as one that loses much."""
 

@@ -10,7 +10,9 @@ from time import perf_counter
 from typing import Any
 
 from radialbench.errors import BackendError
+from radialbench.fidelity.generator import MIXED, Generated, mixed
 from radialbench.fidelity.run import TableOf, measure_tables
+from radialbench.fidelity.settings import Source
 from radialbench.kernels.backends import BACKENDS
 from radialbench.kernels.backends.reference import CHUNK_BYTES
 from radialbench.kernels.measure.accuracy import (
@@ -28,6 +30,7 @@ from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, tables_by_head
 from radialbench.maskgen.language.heads import AnyMask
+from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
 from radialbench.records.fidelity import Fidelity
 from radialbench.records.problem import KernelConfig, Problem
@@ -220,13 +223,21 @@ class Workbench:
             InputsError: The inputs cannot be read, or memory does not suffice.
         """
         assert case.fidelity is not None
-        sources = case.fidelity.sources
+        sources = case.fidelity.sources or (_generated(case, backend),)
         how = replace(case.fidelity.how, device=device, config=case.config)
         looked_at = tuple(source.identity for source in sources)
         key = (case.problem.mask_fingerprint, case.grid, backend, looked_at, how)
         if key not in self._fidelity:
             (self._fidelity[key],) = measure_tables(sources, [tables], how)
         return self._fidelity[key]
+
+
+def _generated(case: Case, backend: str | None) -> Source:
+    """Return synthetic inputs of a case's shape; of several heads where it has one for all."""
+    problem = case.problem
+    alike = backend is None and isinstance(case.mask, MaskSpec)
+    heads = max(problem.heads, len(MIXED)) if alike else problem.heads
+    return Generated(problem.grid, mixed(heads), problem.head_dim, problem.dtype)
 
 
 def _make_inputs(case: Case, device: str) -> Inputs:

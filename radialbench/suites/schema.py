@@ -9,7 +9,7 @@ import pydantic
 from pydantic import Field
 
 from radialbench.fidelity.files import InputsFile, open_inputs
-from radialbench.fidelity.settings import BOUND, SAMPLED_ROWS, How, Source
+from radialbench.fidelity.settings import BOUND, LEAST_HEAD_DIM, SAMPLED_ROWS, How, Source
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.document import Strict, located
 from radialbench.maskgen.language.heads import HeadPlan
@@ -194,7 +194,7 @@ class FidelitySettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class FidelityOf:
-    """How fidelity is measured, and of which inputs of layers and steps."""
+    """How fidelity is measured, and of which inputs of layers and steps; generated ones if none."""
 
     sources: tuple[Source, ...]
     how: How
@@ -317,8 +317,16 @@ class Matrix(Strict):
                         f"{file.path} has {name} {there}, and the cases {wanted}; write "
                         f"{name}: {there}"
                     )
-        if self.fidelity is not None and self.fidelity._files and self.fidelity_of(grid) is None:
+        found = self.fidelity_of(grid)
+        if self.fidelity is None or found is None or found.sources:
+            return
+        if self.fidelity._files:
             raise ValueError(_other_grid(grid, self.fidelity._files))
+        if grid.segments or problem.head_dim < LEAST_HEAD_DIM:
+            raise ValueError(
+                f"fidelity: inputs are generated for video and text, with a head_dim of at least "
+                f"{LEAST_HEAD_DIM}; give inputs, a file of q, k and v"
+            )
 
     def problem(self, choice: entries.GridChoice) -> Problem:
         """Return what is computed on a grid, whatever the mask."""
@@ -344,7 +352,7 @@ class Matrix(Strict):
         if how is None or self.measure == "compile":
             return None
         sources = tuple(one for one in how._files or self._files if one.header.grid == grid)
-        return FidelityOf(sources, How(how.rows, how.bound, how.seed)) if sources else None
+        return FidelityOf(sources, How(how.rows, how.bound, how.seed))
 
     @property
     def where(self) -> str:

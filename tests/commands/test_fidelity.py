@@ -63,10 +63,17 @@ def test_heads_have_a_table_and_json_has_all(cli: Cli, folder: Path) -> None:
     assert len(facts["fidelity"]["heads"]) == 8
 
 
+def test_without_inputs_they_are_synthetic_and_said_to_be(cli: Cli) -> None:
+    code, printed, _ = cli("radial", "--grid", "3x6x8")
+    assert code == 0
+    assert "(synthetic, seed 0), generated: grid 3x6x8, 4 heads" in " ".join(printed.split())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("radial",), "give q, k and v with --inputs"),
+        (("radial", "-i", ".", "--grid", "2x4x4"), "the inputs say their grid"),
+        (("radial", "--grid", "2x4"), "a grid is frames×rows×columns"),
         (("rodial", "-i", "."), "did you mean 'radial'"),
         (("radial", "-i", ".", "--rows", "some"), "--rows is a number of rows or all, got 'some'"),
         (("radial", "-i", ".", "--backend", "fa3"), "backend 'fa3': "),

@@ -31,13 +31,13 @@ def save(path: Path, layer: int = 0, grid: TokenGrid = GRID, **header: Any) -> A
     return inputs
 
 
-def suite(tmp_path: Path, matrix: str, masks: str = "[radial, dense]") -> tuple[Case, ...]:
+def suite(tmp_path: Path, matrix: str, *, head_dim: int = 16) -> tuple[Case, ...]:
     path = tmp_path / "suite.yaml"
     path.write_text(
         "device: cpu\nprotocol: {min_samples: 1, max_samples: 1, max_seconds: 0.1}\ncases:\n"
-        f"  - masks: {masks}\n    grids: [{{frames: 4, height: 6, width: 8}}]\n"
-        f"    heads: 2\n    head_dim: 16\n    dtype: float32\n    block_m: 16\n    block_n: 16\n"
-        f"    backends: [cpu]\n{matrix}"
+        "  - masks: [radial, dense]\n    grids: [{frames: 4, height: 6, width: 8}]\n"
+        f"    heads: 2\n    head_dim: {head_dim}\n    dtype: float32\n"
+        f"    block_m: 16\n    block_n: 16\n    backends: [cpu]\n{matrix}"
     )
     return plan(load_suite(str(path)))
 
@@ -66,6 +66,17 @@ def test_records_say_what_a_mask_keeps(tmp_path: Path) -> None:
     assert kept.mass_kept.value == pytest.approx(1)
     assert kept.place is None
     assert kept.inputs.kind == "captured"
+
+
+def test_inputs_are_generated_if_none_are_given(tmp_path: Path) -> None:
+    cases = suite(tmp_path, "    fidelity: {rows: 64}\n", head_dim=32)
+    record = tried(cases[0])
+    assert record.inputs is None
+    assert record.fidelity is not None
+    assert record.fidelity.inputs.kind == "generated"
+    # A head that is alone would be of one kind.
+    assert len(record.fidelity.heads) == 4
+    assert tried(cases[0]).fidelity == record.fidelity
 
 
 def test_what_a_mask_keeps_is_measured_once_for_all_backends(
@@ -127,6 +138,7 @@ def test_blocks_chosen_at_run_time_are_judged_by_what_they_choose(tmp_path: Path
         ("    fidelity: {inputs: ., rows: 0}\n", "rows"),
         ("    fidelity: {inputs: ., bound: 2}\n", "bound"),
         ("    fidelity: yes\n", "fidelity"),
+        ("    fidelity: {}\n", "with a head_dim of at least 32; give inputs"),
     ],
 )
 def test_what_does_not_fit_is_named_in_the_suite(tmp_path: Path, matrix: str, said: str) -> None:
