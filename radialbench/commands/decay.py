@@ -1,27 +1,30 @@
 """`radialbench decay`: how attention decays in time and space, and radial masks that suit it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from radialbench.commands.console import errors, print_json, say
-from radialbench.commands.options import DEFAULT_MODEL, BlockM, BlockN, Json, Quiet
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from radialbench.fidelity.settings import Source
+from radialbench.commands.options import (
+    BlockM,
+    BlockN,
+    Grid,
+    Inputs,
+    Json,
+    ModelName,
+    Quiet,
+    Size,
+    input_sources,
+)
+from radialbench.commands.progress import watch_work
 
 
 def decay(
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            *("--inputs", "-i"),
-            help="A safetensors file of q, k and v, or a folder of them; synthetic by default.",
-        ),
-    ] = None,
+    inputs: Inputs = None,
+    model: ModelName = None,
+    size: Size = None,
+    grid: Grid = None,
     rows: Annotated[
         int, typer.Option(min=8, max=1 << 20, help="Query rows of each head to look at.")
     ] = 256,
@@ -57,7 +60,6 @@ def decay(
 
     Laws are fitted by likelihood and compared by rows that they were not fitted to.
     """
-    from radialbench.commands.progress import watch_rows
     from radialbench.fidelity.decay import measure_decay
     from radialbench.fidelity.propose import propose
     from radialbench.kernels.arch import find_device
@@ -75,8 +77,8 @@ def decay(
 
     if plan is not None and keep is None:
         raise typer.BadParameter("--plan is the file of what --keep proposes; give both")
-    sources, where = _sources(inputs), find_device(device)
-    with watch_rows(errors, quiet=quiet or json) as on_rows:
+    sources, where = input_sources(inputs, model, size, grid), find_device(device)
+    with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
         found = measure_decay(
             sources,
             rows=rows,
@@ -84,17 +86,20 @@ def decay(
             sink_frames=sink_frames,
             seed=seed,
             device=where,
-            on_rows=on_rows,
+            on_rows=lambda done, total: on_share(done / total),
         )
-        proposal = keep and propose(
-            sources,
-            keep,
-            config=KernelConfig(block_m, block_n),
-            rows=rows,
-            seed=seed,
-            device=where,
-            on_rows=on_rows,
-        )
+    proposal = None
+    if keep is not None:
+        with watch_work(errors, "comparing masks", quiet=quiet) as on_share:
+            proposal = propose(
+                sources,
+                keep,
+                config=KernelConfig(block_m, block_n),
+                rows=rows,
+                seed=seed,
+                device=where,
+                on_rows=lambda done, total: on_share(done / total),
+            )
     if proposal and plan is not None:
         write_files({plan: proposal.to_yaml().encode()})
     if json:
@@ -114,14 +119,3 @@ def decay(
         say(proposal_table(proposal.heads, width))
     if plan is not None:
         say(f"head plan: {plan}")
-
-
-def _sources(inputs: Path | None) -> "Sequence[Source]":
-    from radialbench.fidelity.files import open_inputs
-    from radialbench.fidelity.generator import Generated
-    from radialbench.maskgen.grid import load_model
-
-    if inputs is not None:
-        return open_inputs(inputs)
-    model = load_model(DEFAULT_MODEL)
-    return (Generated(model.grid(model.example)),)
