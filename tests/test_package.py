@@ -1,6 +1,7 @@
 """The public names of `radialbench`, and the imports between its modules."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_type_checkers_see_the_same_names() -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="module 'radialbench' has no attribute 'radial'"):
         radialbench.radial  # noqa: B018
+
+
+def test_a_wheel_describes_itself() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert all(url.startswith("https://") for url in project["urls"].values())
+    readme = (ROOT / project["readme"]).read_text(encoding="utf-8")
+    first_screen = "\n".join(readme.splitlines()[:25])
+    assert "pip install" in first_screen
+    assert "radialbench run smoke" in first_screen
 
 
 def test_imports_point_down(capsys: pytest.CaptureFixture[str]) -> None:
