@@ -19,6 +19,7 @@ from radialbench.commands.options import (
     any_mask,
     scene,
 )
+from radialbench.commands.progress import watch_work
 from radialbench.errors import InputsError
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ def fidelity(
     in the sequence, and random ones. Without --inputs the tensors are synthetic: a trial run, which
     says nothing of a model.
     """
-    from radialbench.commands.progress import watch_rows
     from radialbench.fidelity.run import measure_fidelity
     from radialbench.fidelity.settings import How
     from radialbench.kernels.arch import find_device
@@ -104,13 +104,13 @@ def fidelity(
     sources = _sources(inputs, model, size, grid)
     chosen = [any_mask(name) for name in masks or DEFAULT_MASKS]
     command = shlex.join(["radialbench", *sys.argv[1:]])
-    with watch_rows(errors, quiet=quiet or json) as on_rows:
+    with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
         records = measure_fidelity(
             sources,
             [(mask.identity, mask) for mask in chosen],
             how,
             environment(command, device=how.device),
-            on_rows=on_rows,
+            on_rows=lambda done, total: on_share(done / total),
         )
     if out is not None:
         write_fidelity(out, records)

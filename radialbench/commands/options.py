@@ -361,14 +361,13 @@ def compiled(
     """
     from time import perf_counter
 
-    from rich.console import Console
-
-    from radialbench.commands.progress import watch_compiling
+    from radialbench.commands.console import errors
+    from radialbench.commands.progress import watch_work
     from radialbench.maskgen.compiler import compile_mask
 
     start = perf_counter()
     try:
-        with watch_compiling(Console(stderr=True), spec.label) as watch:
+        with watch_work(errors, f"compiling {spec.label}") as watch:
             table = compile_mask(spec, where.grid, block_m, block_n, progress=watch)
     except SpecError as error:
         raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None

@@ -1,6 +1,5 @@
 """apply_radial and remove_radial: sparse attention in a pipeline of diffusers."""
 
-import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -61,7 +60,7 @@ def apply_radial(
         BackendError: The kernel cannot run this on the transformer's device and in its type, or a
             head plan has masks for another number of heads.
     """
-    transformers = _transformers(pipe_or_transformer)
+    transformers = transformers_of(pipe_or_transformer)
     first = kind_of(transformers[0])
     version = import_module("diffusers").__version__
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
@@ -79,14 +78,13 @@ def apply_radial(
     )
     sparse = [kind_of(one).sparse_attentions(one, dense_layers) for one in transformers]
     for transformer in transformers:
-        _refuse_parallel(transformer)
+        refuse_parallel(transformer)
         attention.check(_shape(transformer))
     remove_radial(pipe_or_transformer)
     for transformer, layers in zip(transformers, sparse, strict=True):
         for layer in layers:
             _set(layer, first.processor(layer.processor, attention))
-        hook = _Before(attention, type(transformer))
-        transformer.register_forward_pre_hook(hook, with_kwargs=True)
+        transformer.register_forward_pre_hook(_Before(attention), with_kwargs=True)
     return attention
 
 
@@ -96,7 +94,7 @@ def remove_radial(pipe_or_transformer: Any) -> None:
     Raises:
         IntegrationError: The pipeline is not supported.
     """
-    for transformer in _transformers(pipe_or_transformer):
+    for transformer in transformers_of(pipe_or_transformer):
         # A copy of the transformer has copies of the hooks, under the same numbers.
         for number, hook in list(transformer._forward_pre_hooks.items()):
             if isinstance(hook, _Before):
@@ -108,7 +106,12 @@ def remove_radial(pipe_or_transformer: Any) -> None:
                 _set(module, processor.stock)
 
 
-def _transformers(pipe_or_transformer: Any) -> list[nn.Module]:
+def transformers_of(pipe_or_transformer: Any) -> list[nn.Module]:
+    """Return the transformers of a pipeline, or the transformer itself, as they are uncompiled.
+
+    Raises:
+        IntegrationError: There is none.
+    """
     parts = [pipe_or_transformer]
     if not isinstance(pipe_or_transformer, nn.Module):
         names = ("transformer", "transformer_2")
@@ -131,7 +134,7 @@ def _set(attention: Any, processor: Any) -> None:
         attention.processor = processor
 
 
-def _refuse_parallel(transformer: Any) -> None:
+def refuse_parallel(transformer: Any) -> None:
     """Refuse a transformer whose sequences are split over GPUs.
 
     Raises:
@@ -163,26 +166,24 @@ class _Before:
     PyTorch runs the hooks of a compiled module outside the compiled code.
     """
 
-    def __init__(self, attention: RadialAttention, transformer: type[nn.Module]) -> None:
+    def __init__(self, attention: RadialAttention) -> None:
         self.attention = attention
-        self.names = tuple(inspect.signature(transformer.forward).parameters)[1:]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         transformer: Any = module
-        _refuse_parallel(transformer)
+        refuse_parallel(transformer)
         kind, config = kind_of(transformer), transformer.config
-        given = dict(zip(self.names, args, strict=False)) | kwargs
-        needed = ("hidden_states", "encoder_hidden_states", "timestep", kind.text_mask)
-        if any(name is not None and given.get(name) is None for name in needed):
+        call = kind.call(transformer, args, kwargs)
+        if call is None:
             return  # The transformer says what is missing.
-        latents, grid = given["hidden_states"], self.attention.grid
+        grid = self.attention.grid
         sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
         wanted = tuple(side * step for side, step in sides)
-        if tuple(latents.shape[2:]) != wanted:
+        if call.latents != wanted:
             raise GridError(
                 f"the {type(transformer).__name__} got latents of "
-                f"{'×'.join(map(str, latents.shape[2:]))}, frames, rows and columns; the size "
+                f"{'×'.join(map(str, call.latents))}, frames, rows and columns; the size "
                 f"given to apply_radial has {'×'.join(map(str, wanted))}: apply it with the "
                 "size of the video"
             )
@@ -193,22 +194,7 @@ class _Before:
                     f"{name} got the processor {type(layer.processor).__name__} after "
                     "apply_radial, and would run without the mask: apply it again, or remove_radial"
                 )
-        if kind.text_mask is not None:
-            real = given[kind.text_mask].bool()
-            if bool((real[:, 1:] & ~real[:, :-1]).any()):
-                raise IntegrationError(
-                    f"{kind.text_mask} marks real text after padding: pad text on the right"
-                )
         if self.attention.schedule.steps:
-            self.attention.at(given["timestep"])
-        text = given["encoder_hidden_states"].shape[1] if kind.joint else None
-        heads, head_dim, dtype = (
-            config.num_attention_heads,
-            config.attention_head_dim,
-            latents.dtype,
-        )
-        if torch.is_autocast_enabled(latents.device.type):
-            dtype = torch.get_autocast_dtype(latents.device.type)
+            self.attention.at(call.timestep)
         # In dense steps too: what cannot run is known before the first of them.
-        shape = Shape(len(latents), heads, head_dim, dtype, latents.device)
-        self.attention.prepare(shape, text_tokens=text)
+        self.attention.prepare(call.shape, text_tokens=call.text_tokens)

@@ -1,14 +1,34 @@
 """The transformers of diffusers that the drop-in supports."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from radialbench.errors import IntegrationError
 from radialbench.integrations import processors
+from radialbench.integrations.prepared import Shape
 from radialbench.maskgen.grid import Model, load_model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A call of a transformer.
+
+    Attributes:
+        latents: Frames, rows and columns of the latents.
+        text_tokens: Text slots of the joint sequence; None if text is no part of it.
+        timestep: [batch], or of each token.
+        shape: Of q, k and v in its attention.
+    """
+
+    latents: tuple[int, ...]
+    text_tokens: int | None
+    timestep: Tensor
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +57,54 @@ class TransformerKind:
     text_mask: str | None = None
     rising: bool = False
 
+    def call(self, transformer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+        """Return what a call's arguments say; None if one that the transformer needs is missing.
+
+        Raises:
+            IntegrationError: Real text comes after padding.
+        """
+        names = tuple(inspect.signature(type(transformer).forward).parameters)[1:]
+        given = dict(zip(names, args, strict=False)) | kwargs
+        needed = ("hidden_states", "encoder_hidden_states", "timestep", self.text_mask)
+        if any(name is not None and given.get(name) is None for name in needed):
+            return None
+        if self.text_mask is not None:
+            real = given[self.text_mask].bool()
+            if bool((real[:, 1:] & ~real[:, :-1]).any()):
+                raise IntegrationError(
+                    f"{self.text_mask} marks real text after padding: pad text on the right"
+                )
+        latents, config = given["hidden_states"], transformer.config
+        dtype = latents.dtype
+        if torch.is_autocast_enabled(latents.device.type):
+            dtype = torch.get_autocast_dtype(latents.device.type)
+        heads, head_dim = config.num_attention_heads, config.attention_head_dim
+        return Call(
+            tuple(latents.shape[2:]),
+            given["encoder_hidden_states"].shape[1] if self.joint else None,
+            given["timestep"],
+            Shape(len(latents), heads, head_dim, dtype, latents.device),
+        )
+
     def sparse_attentions(self, transformer: nn.Module, dense_layers: int) -> list[Any]:
         """Return the attention of each layer after the dense ones.
 
         Raises:
             IntegrationError: All layers would be dense, or one has another processor than `stock`.
+        """
+        layers = self.known_attentions(transformer)
+        if dense_layers >= len(layers):
+            raise IntegrationError(
+                f"dense_layers must be below the {len(layers)} layers of the "
+                f"{type(transformer).__name__}, got {dense_layers}"
+            )
+        return layers[dense_layers:]
+
+    def known_attentions(self, transformer: nn.Module) -> list[Any]:
+        """Return the attention of each layer, whose q, k and v `processor` knows how to make.
+
+        Raises:
+            IntegrationError: One has another processor than `stock`.
         """
         layers = list(self.attentions(transformer))
         for name, attention in layers:
@@ -53,12 +116,7 @@ class TransformerKind:
                     f"{name} has the processor {processor}, where only {self.stock} can be "
                     "replaced: set that one first, or use a version of diffusers that has it"
                 )
-        if dense_layers >= len(layers):
-            raise IntegrationError(
-                f"dense_layers must be below the {len(layers)} layers of the "
-                f"{type(transformer).__name__}, got {dense_layers}"
-            )
-        return [attention for _, attention in layers[dense_layers:]]
+        return [attention for _, attention in layers]
 
     def attentions(self, transformer: nn.Module) -> Iterator[tuple[str, Any]]:
         """Yield the attention of each layer with its name, in the order in which they run."""
@@ -91,8 +149,8 @@ def kind_of(transformer: nn.Module) -> TransformerKind:
     if name not in MODELS:
         *others, last = MODELS
         raise IntegrationError(
-            f"apply_radial knows {', '.join(others)} and {last}, got a {name}; in the attention of "
-            "another model call RadialAttention, which takes any token grid"
+            f"known are {', '.join(others)} and {last}, got a {name}; in the attention of another "
+            "model call RadialAttention, which takes any token grid"
         )
     return MODELS[name]
 

@@ -39,6 +39,7 @@ class DenseSchedule:
         steps: First denoising steps that are dense.
         rising: Whether timesteps rise as noise falls.
         step: Number of the step, from 0.
+        video: Number of the video, from 0; -1 before the first timestep.
         dense: Whether the step is dense. Stored, so that `torch.compile` compiles again when it
             changes and not at every step.
 
@@ -54,14 +55,18 @@ class DenseSchedule:
         self.steps = steps
         self.rising = rising
         self.step = 0
+        self.video = -1
         self.dense = steps > 0
         self._noise: float | None = None
 
-    def at(self, timestep: float) -> None:
-        """Set the timestep of the next call of the model."""
+    def at(self, timestep: float | Tensor) -> None:
+        """Set the timestep of the next call of the model; of a batch, the one with most noise."""
+        if isinstance(timestep, Tensor):
+            timestep = float(timestep.min() if self.rising else timestep.max())
         noise = -timestep if self.rising else timestep
         if self._noise is None or noise > self._noise:
             self.step = 0
+            self.video += 1
         elif noise < self._noise:
             self.step += 1
         self._noise = noise
@@ -131,12 +136,10 @@ class RadialAttention(nn.Module):
         return self.__dict__ | {"_prepared": {}, "_current": None}
 
     def at(self, timestep: float | Tensor) -> None:
-        """Set the timestep of the next call of the model; of a batch, the one with most noise.
+        """Set the timestep as `DenseSchedule.at` does.
 
         Call it before every call of the model, outside compiled code.
         """
-        if isinstance(timestep, Tensor):
-            timestep = float(timestep.min() if self.schedule.rising else timestep.max())
         self.schedule.at(timestep)
 
     def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
@@ -154,7 +157,7 @@ class RadialAttention(nn.Module):
             BackendError: The kernel cannot run this, or the head plan has other heads.
             RecordError: What was tuned cannot be read.
         """
-        grid = self._grid(text_tokens)
+        grid = self.grid_with(text_tokens)
         key = (shape, grid.text_tokens)
         # The last one used is the last of the dictionary.
         self._current = self._prepared.pop(key, None) or prepare(
@@ -170,9 +173,10 @@ class RadialAttention(nn.Module):
 
         Arguments, result and errors are those of `prepare`.
         """
-        return choose(self.mask, self._grid(text_tokens), shape, self.backend)[1]
+        return choose(self.mask, self.grid_with(text_tokens), shape, self.backend)[1]
 
-    def _grid(self, text_tokens: int | None) -> TokenGrid:
+    def grid_with(self, text_tokens: int | None) -> TokenGrid:
+        """Return the grid with some text slots; with its own if not given."""
         if text_tokens in (None, self.grid.text_tokens):
             return self.grid
         return replace(self.grid, text_tokens=text_tokens, text_valid=None)

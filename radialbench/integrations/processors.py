@@ -3,12 +3,30 @@
 Only the attention differs from that of the stock processors, which still run dense steps.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from radialbench.integrations.module import RadialAttention
+
+
+class Projected(NamedTuple):
+    """q, k and v as attention sees them: after norms and rotary embeddings, text behind the video.
+
+    Attributes:
+        q: [batch, heads, seq_len, head_dim] in raster order.
+        k: As q.
+        v: As q.
+        text_tokens: Text slots of the sequence; None if it has no text.
+        text_len: [batch] real text tokens of each sequence; None if it has no text.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    text_tokens: int | None = None
+    text_len: Tensor | None = None
 
 
 class RadialProcessor:
@@ -40,13 +58,15 @@ class RadialProcessor:
     def _parallel_config(self, config: Any) -> None:
         self.stock._parallel_config = config
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, **text: Any) -> Tensor:
-        """Attend from [batch, seq_len, heads, head_dim]; returns [batch, seq_len, channels].
+    @classmethod
+    def project(cls, attn: Any, *args: Any, **kwargs: Any) -> Projected:
+        """Return q, k and v of a call; arguments are those of the processor."""
+        raise NotImplementedError
 
-        Norms may leave q and k in float32, in autocast or by their weights: they get the type of v.
-        """
-        q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (q, k, v))
-        out: Tensor = self.attention(q, k, v, **text)
+    def attend(self, made: Projected) -> Tensor:
+        """Attend; returns [batch, seq_len, channels]."""
+        q, k, v, text_tokens, text_len = made
+        out: Tensor = self.attention(q, k, v, text_tokens=text_tokens, text_len=text_len)
         return out.transpose(1, 2).flatten(2, 3)
 
 
@@ -67,6 +87,18 @@ class WanProcessor(RadialProcessor):
                 attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
             )
             return dense
+        return _out(attn, self.attend(self.project(attn, hidden_states, rotary_emb=rotary_emb)))
+
+    @classmethod
+    def project(
+        cls,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Projected:
+        """Return q, k and v of a call."""
         if getattr(attn, "fused_projections", False):
             q, k, v = attn.to_qkv(hidden_states).chunk(3, dim=-1)
         else:
@@ -76,7 +108,7 @@ class WanProcessor(RadialProcessor):
         if rotary_emb is not None:
             cos, sin = rotary_emb[0][..., 0::2], rotary_emb[1][..., 1::2]
             q, k = rotated(q, cos, sin), rotated(k, cos, sin)
-        return _out(attn, self.attend(q, k, v))
+        return _in_type_of_v(q, k, v)
 
 
 class JointProcessor(RadialProcessor):
@@ -96,26 +128,42 @@ class JointProcessor(RadialProcessor):
                 *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
             )
             return both
+        made = self.project(
+            *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+        )
+        return _both_out(attn, self.attend(made), hidden_states.shape[1])
+
+    @classmethod
+    def project(
+        cls,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor,
+        image_rotary_emb: tuple[Tensor, Tensor],
+    ) -> Projected:
+        """Return q, k and v of a call."""
         video, text = hidden_states.shape[1], encoder_hidden_states.shape[1]
-        cos, sin = self._angles(image_rotary_emb)
+        cos, sin = cls._angles(image_rotary_emb)
         if attn.add_q_proj is None:
-            q, k, v = _projected(attn, torch.cat([hidden_states, encoder_hidden_states], dim=1))
+            q, k, v = _linear(attn, torch.cat([hidden_states, encoder_hidden_states], dim=1))
             q, k = (
                 torch.cat([rotated(x[:, :video], cos, sin), x[:, video:]], dim=1) for x in (q, k)
             )
         else:
-            q, k, v = _projected(attn, hidden_states)
-            added = _projected(attn, encoder_hidden_states, "added_")
+            q, k, v = _linear(attn, hidden_states)
+            added = _linear(attn, encoder_hidden_states, "added_")
             sides = zip((rotated(q, cos, sin), rotated(k, cos, sin), v), added, strict=True)
             q, k, v = (torch.cat(pair, dim=1) for pair in sides)
-        text_len = self._real_text(attention_mask, video).sum(dim=1)
-        out = self.attend(q, k, v, text_tokens=text, text_len=text_len)
-        return _both_out(attn, out, video)
+        text_len = cls._real_text(attention_mask, video).sum(dim=1)
+        return _in_type_of_v(q, k, v, text, text_len)
 
-    def _angles(self, image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def _angles(image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return image_rotary_emb
 
-    def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
+    @staticmethod
+    def _real_text(attention_mask: Tensor, video: int) -> Tensor:
         """Return [batch, text tokens] whether a token is real; real tokens come first."""
         raise NotImplementedError
 
@@ -123,17 +171,20 @@ class JointProcessor(RadialProcessor):
 class HunyuanVideoProcessor(JointProcessor):
     """Joint attention of HunyuanVideo, in dual and single stream blocks."""
 
-    def _angles(self, image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def _angles(image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return image_rotary_emb[0][:, None, 0::2], image_rotary_emb[1][:, None, 1::2]
 
-    def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
+    @staticmethod
+    def _real_text(attention_mask: Tensor, video: int) -> Tensor:
         return attention_mask[:, 0, 0, video:]  # Of video and text, [batch, 1, 1, key].
 
 
 class MochiProcessor(JointProcessor):
     """Joint attention of Mochi 1: text padded on the right."""
 
-    def _real_text(self, attention_mask: Tensor, video: int) -> Tensor:
+    @staticmethod
+    def _real_text(attention_mask: Tensor, video: int) -> Tensor:
         return attention_mask.bool()
 
 
@@ -156,11 +207,22 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-def _projected(attn: Any, x: Tensor, added: str = "") -> tuple[Tensor, Tensor, Tensor]:
+def _linear(attn: Any, x: Tensor, added: str = "") -> tuple[Tensor, Tensor, Tensor]:
     """Project tokens to q, k and v by head; `added` is in the names of the text's layers."""
     names = [f"add_{part}_proj" if added else f"to_{part}" for part in "qkv"]
     q, k, v = (_heads(getattr(attn, name)(x), attn.heads) for name in names)
     return getattr(attn, f"norm_{added}q")(q), getattr(attn, f"norm_{added}k")(k), v
+
+
+def _in_type_of_v(
+    q: Tensor, k: Tensor, v: Tensor, text_tokens: int | None = None, text_len: Tensor | None = None
+) -> Projected:
+    """Return what attention takes, from [batch, seq_len, heads, head_dim].
+
+    Norms may leave q and k in float32, in autocast or by their weights: they get the type of v.
+    """
+    q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (q, k, v))
+    return Projected(q, k, v, text_tokens, text_len)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
