@@ -17,6 +17,7 @@ from radialbench.commands.options import (
     Quiet,
     Size,
     any_mask,
+    parse_rows,
     scene,
 )
 from radialbench.errors import InputsError
@@ -94,7 +95,7 @@ def fidelity(
     from radialbench.reports.text import paragraph, terminal_width
 
     how = How(
-        rows=_rows(rows),
+        rows=parse_rows(rows),
         bound=bound,
         seed=seed,
         backend=backend,
@@ -126,14 +127,6 @@ def fidelity(
     say(paragraph(HELP, width))
     if out is not None:
         say(f"records: {out}")
-
-
-def _rows(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or not 0 < int(text) < 10**9:
-        raise typer.BadParameter(f"--rows is a number of rows or all, got {text[:40]!r}")
-    return int(text)
 
 
 def _sources(

@@ -129,10 +129,12 @@ def watch_compiling(console: Console, what: str) -> "Iterator[Callable[[float], 
 
 
 @contextmanager
-def watch_rows(console: Console, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Provide what shows how many rows are done."""
+def watch_rows(
+    console: Console, *, quiet: bool, what: str = "rows"
+) -> Iterator[Callable[[int, int], None]]:
+    """Provide what shows how many rows, or other things, are done."""
     columns = (
-        progress.TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows"),
+        progress.TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}"),
         progress.BarColumn(bar_width=24),
         progress.TimeRemainingColumn(),
     )
