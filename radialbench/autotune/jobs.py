@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from radialbench.autotune.live import QUICK, RUNOFF
-from radialbench.autotune.space import SPACES, Candidates, candidates
+from radialbench.autotune.space import SPACES, Candidates, candidates, default_config
 from radialbench.autotune.trials import Trial, measured
 from radialbench.autotune.tuner import BEST
 from radialbench.errors import AutotuneError, unknown
@@ -81,6 +81,17 @@ def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = 
 def jobs_of(cases: Iterable[Case]) -> list[TuningJob]:
     """Return the jobs of tunable cases, with the candidates of this machine."""
     return [_job(case) for case in cases]
+
+
+def absent_jobs(cases: Iterable[Case]) -> list[TuningJob]:
+    """Return the jobs of tunable cases on a device that is not here, with all configurations."""
+    jobs = []
+    for case in cases:
+        name = case.backend or ""
+        space, default = SPACES[name], default_config(case.problem, name, case.device)
+        every = Candidates(space, default, tuple(space.configs()))
+        jobs.append(TuningJob(case, key_of(case.problem, name, case.device), every))
+    return jobs
 
 
 def match_records(

@@ -62,7 +62,7 @@ def capture(
 
     A file a layer and step. Of a pipeline with a prompt, capture in Python.
     """
-    from radialbench.commands.progress import watch_rows
+    from radialbench.commands.progress import watch_work
     from radialbench.integrations.capture import capture as capturing
     from radialbench.integrations.capture_size import Choice, check_there
     from radialbench.integrations.models import kind_of
@@ -105,11 +105,17 @@ def capture(
     transformer = blueprint.build(device, DTYPES[dtype], seed)
     source = f"random {blueprint.title}" if random else None
     with (
-        watch_rows(errors, quiet=quiet, what="steps") as on_step,
+        watch_work(errors, "sampling", quiet=quiet) as on_share,
         capturing(transformer, out, **asdict(choice), source=source) as captured,
     ):
-        stop = choice.steps[-1] + 1
-        sample(transformer, tokens, steps=sampling_steps, stop=stop, seed=seed, on_step=on_step)
+        sample(
+            transformer,
+            tokens,
+            steps=sampling_steps,
+            stop=choice.steps[-1] + 1,
+            seed=seed,
+            on_share=on_share,
+        )
     say(f"{len(captured.written)} written, {len(captured.kept)} kept as they were")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radialbench.commands import BAD_INPUT
-from radialbench.commands.console import at_width, fail, note
+from radialbench.commands.console import at_width, errors, fail, note
 from radialbench.commands.options import (
     AcrossMachines,
     AcrossVersions,
@@ -18,6 +18,7 @@ from radialbench.commands.options import (
     NoiseFloor,
     checker,
 )
+from radialbench.commands.progress import watch_work
 from radialbench.errors import ReportError, SuiteError
 from radialbench.writing import is_output, write_files
 
@@ -151,7 +152,8 @@ def check(
         if baseline is None:
             raise _missing("results and what to compare them with", example)
         files = _output_files(out or [], keep=(current, baseline))
-        result = mark_unrepeated(compare_files(current, baseline, in_turn=False))
+        with watch_work(errors, "comparing"):
+            result = mark_unrepeated(compare_files(current, baseline, in_turn=False))
     _write_files({path: load_check_format(name)(result) for path, name in files.items()})
     text = at_width(format, load_check_format(format))(result)
     typer.echo(text, nl=False, err=any(map(is_output, files)))
@@ -261,10 +263,11 @@ def _check_against(
     cases = plan(spec)
     name = re.sub(r"[^\w.-]+", "-", ref)
     folder = results or Path("results") / f"{spec.name}-against-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()):
         raise ReportError(f"{folder} is not empty; choose another folder with --results")
-    with checked_out(ref) as before:
+    what = f"measuring {spec.name} with this version and {ref}"
+    with checked_out(ref) as before, watch_work(errors, what):
+        folder.mkdir(parents=True, exist_ok=True)
         versions = {BEFORE: before, NOW: this_version()}
         path = suite_path(suite).resolve()
         same = _unchanged(path, versions) if skip_unchanged else frozenset()
@@ -326,6 +329,7 @@ def _check_offline(
     from radialbench.records.offline import read_offline, write_offline
     from radialbench.reports import offline_text
     from radialbench.reports.offline_diff import compare_offline, offline_exit_code
+    from radialbench.reports.text import join_and, terminal_width
     from radialbench.suites.offline import offline
     from radialbench.suites.plan import plan
 
@@ -344,8 +348,11 @@ def _check_offline(
     for name in (format, *files.values()):
         offline_text.check_offline_format(name, compared=baseline is not None)
     before = {name: read_offline(path) for name, path in bases.items()}
+    cases = {name: plan(spec) for name, spec in specs.items()}
+    with watch_work(errors, f"compiling the kernels and masks of {join_and(specs)}") as on_share:
+        found = offline(cases, on_share=on_share)
     checked = []
-    for now in offline({name: plan(spec) for name, spec in specs.items()}):
+    for now in found:
         name = now.head.suite
         verdicts = compare_offline(before[name], now) if name in before else None
         checked.append(offline_text.OfflineChecked(now, verdicts, str(bases.get(name, "")), strict))
@@ -354,7 +361,7 @@ def _check_offline(
             write_offline(targets[one.now.head.suite], one.now)
     _write_files({path: offline_text.render_offline(name, checked) for path, name in files.items()})
     printed = (*targets.values(), *files)
-    text = offline_text.render_offline(format, checked)
+    text = offline_text.render_offline(format, checked, width=terminal_width())
     typer.echo(text, nl=False, err=any(map(is_output, printed)))
     every = [verdict for one in checked for verdict in one.verdicts or ()]
     return offline_exit_code(every, allow_missing=allow_missing, strict=strict)

@@ -1,6 +1,7 @@
 """Where verbs print: people read `say` and `note`, programs read `print_json`."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
@@ -25,14 +26,45 @@ def encoded(text: str, encoding: str = "") -> str:
 
 
 def say(text: str) -> None:
-    """Print text as `encoded` returns it."""
+    """Print sentences, as `encoded` and `sentences` return them."""
+    say_whole(sentences(text, _width(console)))
+
+
+def say_whole(text: str) -> None:
+    """Print text whose lines are never broken, as `encoded` returns it."""
     console.print(encoded(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """Print text on standard error, as `encoded` returns it."""
-    shown = encoded(text, errors.encoding)
+    """Print sentences on standard error, as `encoded` and `sentences` return them."""
+    shown = encoded(sentences(text, _width(errors)), errors.encoding)
     errors.print(shown, markup=False, highlight=False, soft_wrap=True)
+
+
+def sentences(text: str, width: int | None) -> str:
+    """Break lines at words, as `reports.text.fitted` does.
+
+    A command behind a colon stays whole, on a line of its own, so that it can be copied.
+    """
+    from radialbench.reports.text import fitted
+
+    lines = []
+    for line in text.split("\n"):
+        if width is not None and len(line) > width:
+            line, *commands = re.split(r"(?<=:) (?=radialbench )", line, maxsplit=1)
+            lines += [fitted(line, width), *commands]
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal, which a bar would share with it."""
+    return sys.stdout.isatty()
+
+
+def _width(to: Console) -> int | None:
+    return to.width if to.file.isatty() else None
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -80,15 +112,13 @@ def print_table(
     *,
     text_columns: Collection[str],
     spare: Sequence[str] | None = None,
+    whole: Collection[str] = (),
 ) -> None:
     """Print a table that is as wide as the terminal; see `terminal_table`."""
     from radialbench.reports.text import terminal_table, terminal_width
 
-    say(
-        terminal_table(
-            headings, body, text_columns=text_columns, width=terminal_width(), spare=spare
-        )
-    )
+    columns: dict[str, Any] = {"text_columns": text_columns, "spare": spare, "whole": whole}
+    say_whole(terminal_table(headings, body, width=terminal_width(), **columns))
 
 
 def at_width(format: str, render: Callable[..., str]) -> Callable[[Any], str]:

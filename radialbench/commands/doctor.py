@@ -2,8 +2,9 @@
 
 import platform
 
-from radialbench.commands.console import print_json, print_table
+from radialbench.commands.console import errors, print_json, print_table
 from radialbench.commands.options import Json
+from radialbench.commands.progress import watch_work
 from radialbench.errors import RecordError
 
 LIBRARIES = ("numpy", "torch", "triton", "pydantic", "pandas", "matplotlib", "optuna")
@@ -11,7 +12,8 @@ LIBRARIES = ("numpy", "torch", "triton", "pydantic", "pandas", "matplotlib", "op
 
 def doctor(json: Json = False) -> None:
     """Report versions, the machine, what backends need, and whether what is tuned is used."""
-    facts = _facts()
+    with watch_work(errors, "looking at this machine"):
+        facts = _facts()
     if json:
         print_json(facts)
         return

@@ -8,7 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from radialbench.commands import FAILED, options
-from radialbench.commands.console import fail, note, print_json, say
+from radialbench.commands.console import errors, fail, note, print_json, say
+from radialbench.commands.progress import watch_work
 from radialbench.errors import RecordError
 from radialbench.writing import is_output
 
@@ -200,7 +201,7 @@ def _check(records: "Sequence[TuningRecord]", suites: Sequence[str], *, json: bo
     from radialbench.autotune.jobs import match_records
     from radialbench.autotune.live import WorkerPool
     from radialbench.autotune.run import Verification, verify
-    from radialbench.commands.tune import print_verdicts
+    from radialbench.commands.tune import collect_verdicts, print_verdicts
     from radialbench.kernels.arch import find_device
     from radialbench.kernels.tuned import device_name
     from radialbench.suites.read import suite_names
@@ -232,5 +233,7 @@ def _check(records: "Sequence[TuningRecord]", suites: Sequence[str], *, json: bo
                 with WorkerPool(name, "radialbench export --check") as pool:
                     yield from verify(some, here, pool)
 
-    if not print_verdicts(verdicts(), rest, json=json):
+    with watch_work(errors, "measuring again"):
+        done = collect_verdicts(verdicts(), json=json)
+    if not print_verdicts(done, rest, json=json):
         raise typer.Exit(FAILED)

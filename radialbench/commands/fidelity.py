@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,20 +12,16 @@ from radialbench.commands.options import (
     BlockM,
     BlockN,
     Grid,
+    Inputs,
     Json,
     ModelName,
     Quiet,
     Size,
     any_mask,
+    input_sources,
     parse_rows,
-    scene,
 )
-from radialbench.errors import InputsError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from radialbench.fidelity.settings import Source
+from radialbench.commands.progress import watch_work
 
 DEFAULT_MASKS = ("radial", "sta", "svg_spatial", "svg_temporal", "neighborhood", "dense")
 
@@ -39,15 +35,7 @@ def fidelity(
             show_default=" ".join(DEFAULT_MASKS),
         ),
     ] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs",
-            "-i",
-            help="A safetensors file of q, k and v, or a folder of them; if not given, synthetic "
-            "ones are generated for a grid.",
-        ),
-    ] = None,
+    inputs: Inputs = None,
     model: ModelName = None,
     size: Size = None,
     grid: Grid = None,
@@ -83,7 +71,6 @@ def fidelity(
     in the sequence, and random ones. Without --inputs the tensors are synthetic: a trial run, which
     says nothing of a model.
     """
-    from radialbench.commands.progress import watch_rows
     from radialbench.fidelity.run import measure_fidelity
     from radialbench.fidelity.settings import How
     from radialbench.kernels.arch import find_device
@@ -102,16 +89,16 @@ def fidelity(
         device=find_device(device),
         config=KernelConfig(block_m, block_n),
     )
-    sources = _sources(inputs, model, size, grid)
+    sources = input_sources(inputs, model, size, grid)
     chosen = [any_mask(name) for name in masks or DEFAULT_MASKS]
     command = shlex.join(["radialbench", *sys.argv[1:]])
-    with watch_rows(errors, quiet=quiet or json) as on_rows:
+    with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
         records = measure_fidelity(
             sources,
             [(mask.identity, mask) for mask in chosen],
             how,
             environment(command, device=how.device),
-            on_rows=on_rows,
+            on_rows=lambda done, total: on_share(done / total),
         )
     if out is not None:
         write_fidelity(out, records)
@@ -127,20 +114,3 @@ def fidelity(
     say(paragraph(HELP, width))
     if out is not None:
         say(f"records: {out}")
-
-
-def _sources(
-    inputs: Path | None, model: str | None, size: str | None, grid: str | None
-) -> "Sequence[Source]":
-    if inputs is None:
-        from radialbench.fidelity.generator import MIXED, Generated, mixed
-
-        where = scene(model, size, grid)
-        return [Generated(where.grid, mixed(max(where.heads, len(MIXED))), where.head_dim)]
-    if (model, size, grid) != (None, None, None):
-        raise InputsError(
-            "the inputs say their grid: --model, --size and --grid are for generated ones"
-        )
-    from radialbench.fidelity.files import open_inputs
-
-    return open_inputs(inputs)

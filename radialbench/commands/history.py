@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from radialbench.commands.console import note, print_json
+from radialbench.commands.console import errors, note, print_json
 from radialbench.commands.options import Gate, Gates, NoiseFloor, parse_noise_floor
+from radialbench.commands.progress import watch_work
 
 
 def history(
@@ -37,13 +38,14 @@ def history(
     from radialbench.reports.text import terminal_width
 
     chosen = choose_gates(gates, gate)
-    runs = [over_runs.run_of(*whole_results(path)) for path in results]
-    if not keep_order:
-        runs, reason = over_runs.in_commit_order(runs)
-        if reason:
-            note(f"in the order in which they were measured, as {reason}")
-    floor = parse_noise_floor(noise_floor, [*runs[-1].records.values()])
-    changes = over_runs.history(runs, chosen, noise_floor=floor)
+    with watch_work(errors, "reading results"):
+        runs = [over_runs.run_of(*whole_results(path)) for path in results]
+        if not keep_order:
+            runs, reason = over_runs.in_commit_order(runs)
+            if reason:
+                note(f"in the order in which they were measured, as {reason}")
+        floor = parse_noise_floor(noise_floor, [*runs[-1].records.values()])
+        changes = over_runs.history(runs, chosen, noise_floor=floor)
     if out is not None:
         write_pictures(changes, out)
     if json:

@@ -15,7 +15,7 @@ from radialbench.commands.console import (
     say,
 )
 from radialbench.errors import SpecError
-from radialbench.reports.text import plural
+from radialbench.reports.text import fitted, plural, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -323,8 +323,9 @@ def _show_mask(
         *describe.part_lines(spec, facts["parts"]),
     ]
     width = max(len(heading) for heading, _ in lines)
+    room, hang = terminal_width(), " " * (width + 2)
     for heading, line in lines:
-        say(f"{heading:<{width}}  {line}")
+        say(fitted(f"{heading:<{width}}  {line}", room, hang=hang))
     console.print()
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radialbench.commands import FAILED, INTERRUPTED
-from radialbench.commands.console import errors, fail, print_json, say
+from radialbench.commands.console import errors, fail, note, print_json, say
 from radialbench.commands.options import Json, Quiet, Suite, time_limit_option
+from radialbench.commands.progress import watch_work
 
 if TYPE_CHECKING:
     from radialbench.suites.noise import RunRecords
@@ -42,12 +43,15 @@ def noise(
     path = out or Path("results") / f"{load_suite(suite).name}-noise.jsonl"
     command = shlex.join(["radialbench", "noise", suite, "-o", str(path), "--runs", str(runs)])
 
-    def on_run(number: int, seconds: float) -> None:
-        if not quiet:
-            errors.print(f"run {number}/{runs}: {seconds:.1f} s", highlight=False)
-
     try:
-        kept = record_runs(suite, path, runs, time_limit=time_limit, on_run=on_run)
+        with watch_work(errors, f"{runs} runs of {suite}, one after the other") as on_share:
+
+            def on_run(number: int, seconds: float) -> None:
+                on_share(number / runs)
+                if not quiet:
+                    note(f"run {number}/{runs}: {seconds:.1f} s")
+
+            kept = record_runs(suite, path, runs, time_limit=time_limit, on_run=on_run)
     except KeyboardInterrupt:
         fail(f"stopped; finished runs are kept. Continue with: {command}", INTERRUPTED)
     except RunFailedError as error:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radialbench.errors import GridError, ReportError, SpecError, unknown
+from radialbench.errors import GridError, InputsError, ReportError, SpecError, unknown
 
 if TYPE_CHECKING:
+    from radialbench.fidelity.settings import Source
     from radialbench.maskgen.grid import Model, TokenGrid
     from radialbench.maskgen.language.given import GivenTable
     from radialbench.maskgen.language.heads import AnyMask
@@ -67,6 +68,15 @@ Grid = Annotated[
     str | None,
     typer.Option(
         "--grid", "-g", help="Frames×rows×columns in tokens, instead of a model; one head of 128."
+    ),
+]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs",
+        "-i",
+        help="A safetensors file of q, k and v, or a folder of them; if not given, synthetic "
+        "ones are generated for a grid.",
     ),
 ]
 Queries = Annotated[
@@ -294,6 +304,29 @@ def scene(
     return Scene(preset.grid(size), preset.heads, preset.head_dim, preset, size)
 
 
+def input_sources(
+    inputs: Path | None, model: str | None, size: str | None, grid: str | None
+) -> "Sequence[Source]":
+    """Return the files of `--inputs`, or what generates inputs for a grid.
+
+    Raises:
+        InputsError: The files cannot be read, or a grid is given beside them.
+        GridError: There is no such model, size or grid.
+    """
+    if inputs is None:
+        from radialbench.fidelity.generator import MIXED, Generated, mixed
+
+        where = scene(model, size, grid)
+        return [Generated(where.grid, mixed(max(where.heads, len(MIXED))), where.head_dim)]
+    if (model, size, grid) != (None, None, None):
+        raise InputsError(
+            "the inputs say their grid: --model, --size and --grid are for generated ones"
+        )
+    from radialbench.fidelity.files import open_inputs
+
+    return open_inputs(inputs)
+
+
 def chosen_mask(
     mask: str,
     settings: list[str] | None,
@@ -374,14 +407,13 @@ def compiled(
     """
     from time import perf_counter
 
-    from rich.console import Console
-
-    from radialbench.commands.progress import watch_compiling
+    from radialbench.commands.console import errors
+    from radialbench.commands.progress import watch_work
     from radialbench.maskgen.compiler import compile_mask
 
     start = perf_counter()
     try:
-        with watch_compiling(Console(stderr=True), spec.label) as watch:
+        with watch_work(errors, f"compiling {spec.label}") as watch:
             table = compile_mask(spec, where.grid, block_m, block_n, progress=watch)
     except SpecError as error:
         raise SpecError(f"{f'heads {heads}, ' if heads else ''}{spec.label}: {error}") from None

@@ -1,14 +1,14 @@
-"""Progress of a run or of tuning: a bar on a terminal, lines elsewhere."""
+"""Progress of a run, of tuning or other work: a bar on a terminal, lines elsewhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from rich import progress
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Column
 from rich.text import Text
 
 from radialbench.reports.text import plural
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
     RunWatcher = Callable[[RunEvent], None]
     TuningWatcher = Callable[[TuningEvent], None]
+
+
+SHOWN_AFTER_S = 0.4
+"""What ends sooner shows no bar."""
+
+WIDE = 100
+"""Columns of a terminal that has room for a long bar."""
 
 
 class TimeLeft(progress.ProgressColumn):
@@ -43,15 +50,12 @@ def watch_run(console: Console, *, quiet: bool) -> "Iterator[RunWatcher | None]"
         yield None
         return
     columns = (
-        progress.TextColumn("{task.fields[count]}"),
-        progress.BarColumn(bar_width=24),
         progress.TaskProgressColumn(),
         TimeLeft(),
         progress.TextColumn("{task.fields[gpu]}"),
-        progress.TextColumn("{task.description}", markup=False),
     )
     with _bar(console, *columns) as bar:
-        task = bar.add_task("", count="", gpu="", seconds=0.0)
+        task = bar.add_task("starting", total=None, count="", gpu="", seconds=0.0)
 
         def on_event(event: "RunEvent") -> None:
             if isinstance(event, CaseStarted):
@@ -74,22 +78,17 @@ def watch_run(console: Console, *, quiet: bool) -> "Iterator[RunWatcher | None]"
 @contextmanager
 def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | None]":
     """Provide what shows the events of tuning on a console; None if quiet."""
-    from radialbench.autotune.run import JobProgress
-
     if quiet:
         yield None
         return
-    columns = (
-        progress.TextColumn("{task.fields[place]}"),
-        progress.BarColumn(bar_width=24),
-        progress.TextColumn("{task.fields[state]}", markup=False),
-        progress.TextColumn("{task.description}", markup=False),
-    )
-    with _bar(console, *columns) as bar:
-        row = bar.add_task("", place="", state="")
+    with _bar(console) as bar:
+        row = bar.add_task("starting", total=None, count="")
         best: dict[int, object] = {}
 
         def on_event(event: "TuningEvent") -> None:
+            # Not before the first event: the import takes seconds, in which the bar is to be seen.
+            from radialbench.autotune.run import JobProgress
+
             if not isinstance(event, JobProgress):
                 _write(bar, _job_line(event))
                 return
@@ -98,9 +97,8 @@ def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | 
                 row,
                 total=now.planned,
                 completed=now.measured,
-                place=place,
-                state=_search_state(event, terse=True),
-                description=event.job.name,
+                count=place,
+                description=f"{_search_state(event, terse=True)}, {event.job.name}",
             )
             if bar.disable and now.best is not None and now.best != best.get(event.place):
                 best[event.place] = now.best
@@ -110,48 +108,54 @@ def watch_tuning(console: Console, *, quiet: bool) -> "Iterator[TuningWatcher | 
 
 
 @contextmanager
-def watch_compiling(console: Console, what: str) -> "Iterator[Callable[[float], None]]":
-    """Provide what shows the share of a mask that is compiled; nothing in the first second."""
-    columns = (
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(bar_width=24),
-        progress.TaskProgressColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    start = perf_counter()
-    with _bar(console, *columns) as bar:
-        task = bar.add_task(f"compiling {what}", total=1.0, visible=False)
+def watch_work(
+    console: Console, what: str, *, quiet: bool = False
+) -> "Iterator[Callable[[float], None]]":
+    """Provide what shows how much of some work is done; before its first call, that work is done.
 
-        def on_share(share: float) -> None:
-            bar.update(task, completed=share, visible=perf_counter() - start > 1)
-
-        yield on_share
+    Nothing is shown where there is no terminal, in the first moments, or if quiet.
+    """
+    columns = (progress.TaskProgressColumn(), progress.TimeRemainingColumn())
+    with _bar(console, *columns, kind=_LateBar) as bar:
+        task = bar.add_task(what, total=None, visible=not quiet, count="")
+        yield lambda share: bar.update(task, total=1.0, completed=share)
 
 
-@contextmanager
-def watch_rows(
-    console: Console, *, quiet: bool, what: str = "rows"
-) -> Iterator[Callable[[int, int], None]]:
-    """Provide what shows how many rows, or other things, are done."""
-    columns = (
-        progress.TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}"),
-        progress.BarColumn(bar_width=24),
-        progress.TimeRemainingColumn(),
-    )
-    with _bar(console, *columns) as bar:
-        bar.disable |= quiet
-        task = bar.add_task("", total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+class _LateBar(progress.Progress):
+    """A bar that nothing shows of work that ends soon."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if any((task.elapsed or 0) > SHOWN_AFTER_S for task in self.tasks):
+            yield from super().get_renderables()
 
 
-def _bar(console: Console, *columns: progress.ProgressColumn) -> progress.Progress:
-    """Return a bar for a terminal; elsewhere it is not shown, and only lines are written."""
-    return progress.Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+def _bar(
+    console: Console,
+    *columns: progress.ProgressColumn,
+    kind: type[progress.Progress] = progress.Progress,
+) -> progress.Progress:
+    """Return a bar for a terminal; elsewhere it is not shown, and only lines are written.
+
+    Its columns stand between the count and the description, which ends where the terminal does.
+    """
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return kind(
+        progress.TextColumn("{task.fields[count]}"),
+        progress.BarColumn(bar_width=24 if console.width >= WIDE else 8),
+        *columns,
+        progress.TextColumn("{task.description}", markup=False, table_column=rest),
+        console=console,
+        transient=True,
+        expand=True,
+        redirect_stdout=False,  # It would lead to standard error what is meant for a file.
+        disable=not console.is_terminal,
     )
 
 
 def _write(bar: progress.Progress, line: str) -> None:
+    """Write a line; one that is longer than the terminal is broken behind its first part."""
+    if not bar.disable and len(line) > bar.console.width:
+        line = line.replace("  ", "\n    ", 1)
     bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

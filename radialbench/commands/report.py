@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from radialbench.commands import options
-from radialbench.commands.console import at_width
+from radialbench.commands.console import at_width, errors
+from radialbench.commands.progress import watch_work
 from radialbench.errors import ReportError
 
 OTHER_FILES = (".txt", ".md", ".csv", ".json", ".jsonl", ".png", ".svg", ".pdf", ".htm", ".xlsx")
@@ -66,18 +67,20 @@ def report(
         raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
     across = {"across_versions": across_versions, "across_machines": across_machines}
     compare = options.checker(gate, gates, noise_floor, **across)
-    summary = load_summary(path, baseline, check=compare)
-    if summary.check:
-        summary = replace(summary, check=mark_unrepeated(summary.check))
+    with watch_work(errors, "reading results, and drawing charts"):
+        summary = load_summary(path, baseline, check=compare)
+        if summary.check:
+            summary = replace(summary, check=mark_unrepeated(summary.check))
+        written = ""
+        if out and out.suffix == ".parquet":
+            write_parquet(summary, out)
+        elif out and out.suffix == ".html":
+            write_page(summary, out)
+            written = f"\nreport: {out}\n"
+        elif not only:
+            text, *others = write_report(summary, out or results_file(path).parent)
+            written = f"\nreport: {text}, with {len(others)} files beside it\n"
+        shown = render(summary)
     if out and out.suffix == ".parquet":
-        write_parquet(summary, out)
-        typer.echo(f"{len(summary.rows):,} cases: {out}")
-        return
-    written = ""
-    if not only and out and out.suffix == ".html":
-        write_page(summary, out)
-        written = f"\nreport: {out}\n"
-    elif not only:
-        text, *others = write_report(summary, out or results_file(path).parent)
-        written = f"\nreport: {text}, with {len(others)} files beside it\n"
-    typer.echo(render(summary) + written, nl=False)
+        shown = f"{len(summary.rows):,} cases: {out}\n"
+    typer.echo(shown + written, nl=False)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radialbench.commands import FAILED, INTERRUPTED, console
+from radialbench.commands.console import is_terminal
 from radialbench.commands.options import Filter, Quiet, Shard, Suite, time_limit_option
-from radialbench.commands.progress import watch_run
+from radialbench.commands.progress import watch_run, watch_work
 from radialbench.reports.text import first_few, plural
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def run(
     if dry_run:
         from radialbench.suites.estimate import estimate_run
 
-        _print_estimate(spec.name, estimate_run(spec, folder, **choice), json=json)
+        with watch_work(console.errors, "estimating"):
+            estimate = estimate_run(spec, folder, **choice)
+        _print_estimate(spec.name, estimate, json=json)
         return
     words = ["radialbench", "run", suite, "-o", str(folder)]
     words += [word for pattern in filter or () for word in ("-f", pattern)]
@@ -70,7 +73,7 @@ def run(
     words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     again = shlex.join([*words, "--resume"])
     try:
-        with watch_run(console.errors, quiet=quiet) as watcher:
+        with watch_run(console.errors, quiet=quiet or (json and is_terminal())) as watcher:
             outcome = run_suite(
                 spec,
                 folder,
@@ -189,6 +192,7 @@ def _print_estimate(name: str, estimate: "RunEstimate", *, json: bool) -> None:
         ],
         text_columns=("configuration", "case"),
         spare=("configuration",),
+        whole=("case",),
     )
     free = ""
     if estimate.free_bytes is not None:

@@ -5,7 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from radialbench.commands.console import console, print_json, print_paragraph, print_table, say
+from radialbench.commands.console import (
+    console,
+    print_json,
+    print_paragraph,
+    print_table,
+    say_whole,
+)
 from radialbench.commands.options import Filter, Json, Shard, Suite
 from radialbench.errors import SuiteError, unknown
 
@@ -57,7 +63,7 @@ def show(suite: Suite, json: Json = False) -> None:
     spec = load_suite(suite)
     if not json:
         text = suite_path(suite).read_text(encoding="utf-8")
-        say(text.rstrip("\n"))
+        say_whole(text.rstrip("\n"))
         return
     matrices = [
         {
@@ -143,4 +149,5 @@ def plan(suite: Suite, filter: Filter = None, shard: Shard = None, json: Json = 
         [(f"{case.problem.seq_len:,}", case.config_source, case.id) for case in cases],
         text_columns=("configuration", "case"),
         spare=("configuration",),
+        whole=("case",),
     )

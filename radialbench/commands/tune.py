@@ -10,11 +10,10 @@ import typer
 
 from radialbench.commands import FAILED, INTERRUPTED, console
 from radialbench.commands.options import Filter, Quiet, Suite, time_limit_option
-from radialbench.commands.progress import watch_tuning
+from radialbench.commands.progress import watch_tuning, watch_work
 
 if TYPE_CHECKING:
-    from radialbench.autotune.jobs import TuningJob
-    from radialbench.autotune.live import WorkerPool
+    from radialbench.autotune.jobs import TuningEstimate, TuningJob
     from radialbench.autotune.run import JobEnded, Verification
     from radialbench.autotune.trials import Trial
     from radialbench.autotune.tuner import Tuned
@@ -112,24 +111,31 @@ def tune(
     spec = load_suite(suite)
     cases = plan(spec, filter or [])
     if dry_run:
-        jobs = _jobs(cases, spec.device, backend or [])
-        _estimate(jobs, limit, time_limit, _known(reuse_trials, record, jobs), json=json)
+        from radialbench.autotune.jobs import estimate_tuning
+
+        with watch_work(console.errors, "estimating"):
+            jobs, missing = _likely_jobs(cases, spec.device, backend or [])
+            known = _known(reuse_trials, record, jobs)
+            estimates = estimate_tuning(jobs, limit, time_limit, known)
+        _print_estimates(estimates, missing, json=json)
         return
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
     words += [word for name in backend or [] for word in ("-b", name)]
     if verify:
-        with WorkerPool(spec.device, shlex.join([*words, "--verify"])) as pool:
+        again = shlex.join([*words, "--verify"])
+        with watch_work(console.errors, "measuring again"), WorkerPool(spec.device, again) as pool:
             from radialbench.autotune.run import known_records
             from radialbench.autotune.run import verify as verify_records
 
             jobs = _jobs(cases, spec.device, backend or [])
             records = known_records(jobs, out)
-            known = [records[job.key] for job in jobs if job.key in records]
-            kept = sum(record.source == "default" for record in known)
-            rest = f"{len(jobs) - len(known)} problems have no record, {kept} keep the default"
-            if not print_verdicts(verify_records(jobs, records, pool), rest, json=json):
-                raise typer.Exit(FAILED)
+            verdicts = collect_verdicts(verify_records(jobs, records, pool), json=json)
+        found = [records[job.key] for job in jobs if job.key in records]
+        kept = sum(record.source == "default" for record in found)
+        rest = f"{len(jobs) - len(found)} problems have no record, {kept} keep the default"
+        if not print_verdicts(verdicts, rest, json=json):
+            raise typer.Exit(FAILED)
         return
     words += ["--sampler", sampler, "--seed", str(seed)]
     words += ["--trials", str(trials)] if trials is not None else []
@@ -143,24 +149,33 @@ def tune(
     command = shlex.join(words)
     if record is None:
         storage = storage or f"journal:{out.with_suffix('.journal')}"
-    with WorkerPool(spec.device, command) as pool:
-        jobs = _jobs(cases, spec.device, backend or [])
-        search |= {"known": _known(reuse_trials, record, jobs), "sweep": record, "storage": storage}
-        _tune(jobs, pool, out, command, quiet=quiet, json=json, **search)
+    from radialbench.records.store import WriteError
+    from radialbench.suites.worker import WorkerError
+
+    quiet = quiet or (json and console.is_terminal())
+    try:
+        with (
+            watch_tuning(console.errors, quiet=quiet) as watcher,
+            WorkerPool(spec.device, command) as pool,
+        ):
+            from radialbench.autotune.run import run
+
+            jobs = _jobs(cases, spec.device, backend or [])
+            search |= {"known": _known(reuse_trials, record, jobs)}
+            search |= {"sweep": record, "storage": storage}
+            search["on_event"] = _streamed(watcher) if json else watcher or (lambda event: None)
+            ends = run(jobs, pool, out, **search)
+    except KeyboardInterrupt:
+        console.fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
+    except (WriteError, WorkerError) as error:
+        console.fail(f"{error}. Continue with: {command}", FAILED)
+    _print_ends(jobs, ends, out, json=json)
+    if any(end.tuned is None for end in ends):
+        raise typer.Exit(FAILED)
 
 
-def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool) -> bool:
-    """Print verdicts as they come, or a table of them in the end.
-
-    Args:
-        verdicts: Of records that were measured again, one after the other.
-        rest: Describes the records that were not measured.
-        json: Whether to print a line of JSON for each, and nothing else.
-
-    Returns:
-        Whether all are sound.
-    """
-    from radialbench.autotune.space import format_config
+def collect_verdicts(verdicts: "Iterable[Verification]", *, json: bool) -> "list[Verification]":
+    """Collect verdicts as they come, and print a line of JSON for each if that is asked for."""
     from radialbench.records.codec import to_dict
 
     done = []
@@ -170,6 +185,22 @@ def print_verdicts(verdicts: "Iterable[Verification]", rest: str, *, json: bool)
             now = None if one.now is None else to_dict(one.now)
             facts = {"problem": one.job.name, "verdict": one.state, "reason": one.reason}
             console.print_json_line({**facts, "record": to_dict(one.record), "now": now})
+    return done
+
+
+def print_verdicts(done: "Sequence[Verification]", rest: str, *, json: bool) -> bool:
+    """Print a table of verdicts, unless they were printed as JSON.
+
+    Args:
+        done: Of records that were measured again.
+        rest: Describes the records that were not measured.
+        json: Whether to print nothing.
+
+    Returns:
+        Whether all are sound.
+    """
+    from radialbench.autotune.space import format_config
+
     sound = sum(one.ok for one in done)
     if not json:
         if done:
@@ -197,31 +228,17 @@ def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[Tu
     return jobs_of(tunable_cases(cases, find_device(device), backends))
 
 
-def _tune(
-    jobs: "list[TuningJob]",
-    pool: "WorkerPool",
-    out: Path,
-    command: str,
-    *,
-    quiet: bool,
-    json: bool,
-    **search: Any,
-) -> None:
-    from radialbench.autotune.run import run
-    from radialbench.records.store import WriteError
-    from radialbench.suites.worker import WorkerError
+def _likely_jobs(
+    cases: "Iterable[Case]", device: str, backends: list[str]
+) -> "tuple[list[TuningJob], str | None]":
+    """Return what can be tuned, also on a device that this machine lacks, which is named."""
+    from radialbench.autotune.jobs import absent_jobs, tunable_cases
+    from radialbench.errors import BackendError
 
     try:
-        with watch_tuning(console.errors, quiet=quiet) as watcher:
-            on_event = _streamed(watcher) if json else watcher or (lambda event: None)
-            ends = run(jobs, pool, out, on_event=on_event, **search)
-    except KeyboardInterrupt:
-        console.fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
-    except (WriteError, WorkerError) as error:
-        console.fail(f"{error}. Continue with: {command}", FAILED)
-    _print_ends(jobs, ends, out, json=json)
-    if any(end.tuned is None for end in ends):
-        raise typer.Exit(FAILED)
+        return _jobs(cases, device, backends), None
+    except BackendError:
+        return absent_jobs(tunable_cases(cases, device, backends)), device
 
 
 def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: bool) -> None:
@@ -290,12 +307,9 @@ def _known(reused: Path | None, record: Path | None, jobs: "list[TuningJob]") ->
     return known
 
 
-def _estimate(
-    jobs: "list[TuningJob]", trials: int, seconds: float | None, known: "Known", *, json: bool
+def _print_estimates(
+    estimates: "Sequence[TuningEstimate]", missing: str | None, *, json: bool
 ) -> None:
-    from radialbench.autotune.jobs import estimate_tuning
-
-    estimates = estimate_tuning(jobs, trials, seconds, known)
     total = sum(one.seconds for one in estimates)
     if json:
         rows = [
@@ -308,9 +322,9 @@ def _estimate(
             }
             for one in estimates
         ]
-        console.print_json({"seconds": total, "problems": rows})
+        console.print_json({"seconds": total, "missing": missing, "problems": rows})
         return
-    _print_left_out(jobs)
+    _print_left_out([one.job for one in estimates])
     body = [
         (
             one.job.name,
@@ -325,6 +339,11 @@ def _estimate(
     _print_table(("problem", "candidates", "rejected", "trials", "about"), body)
     about = console.format_duration(total)
     console.say(f"about {about}, and some seconds to start; a GPU compiles meanwhile")
+    if missing:
+        console.say(
+            f"This machine has no {missing} device: the candidates are all that the kernels have, "
+            "of which a GPU rejects some, and the time is for a default one."
+        )
 
 
 def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> None:
@@ -335,13 +354,14 @@ def _replay(path: Path, patterns: list[str], *, json: bool, **search: Any) -> No
     from radialbench.records.codec import to_dict
 
     done = []
-    for one in replay_all(read_sweep(path), patterns, **search):
-        done.append(one)
-        if json:
-            decision = one.tuned.decision
-            facts = {"problem": one.name, "key": to_dict(one.key)}
-            facts |= {"config": to_dict(decision.config), "source": decision.source}
-            console.print_json_line({**facts, "measured": one.share, "regret": one.regret})
+    with watch_work(console.errors, f"searching {path}"):
+        for one in replay_all(read_sweep(path), patterns, **search):
+            done.append(one)
+            if json:
+                decision = one.tuned.decision
+                facts = {"problem": one.name, "key": to_dict(one.key)}
+                facts |= {"config": to_dict(decision.config), "source": decision.source}
+                console.print_json_line({**facts, "measured": one.share, "regret": one.regret})
     if json:
         return
     rows = [(one.name, *_cells(one.tuned), f"{one.share:.0%}", f"{one.regret:.2%}") for one in done]

@@ -179,7 +179,7 @@ def sample(
     steps: int,
     stop: int | None = None,
     seed: int = 0,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Denoise random latents under a random prompt, by Euler's method in equal steps.
 
@@ -189,7 +189,7 @@ def sample(
         steps: Steps from noise to a video.
         stop: Steps to run, if not all.
         seed: Seed of latents and prompt.
-        on_step: Called with the steps done and their number.
+        on_share: Called with the share of the steps that is done.
     """
     kind = kind_of(transformer)
     inputs = _inputs(kind, transformer, grid, seed)
@@ -202,7 +202,7 @@ def sample(
         # The first channels are those of the video; others hold an image that it begins with.
         video = latents[:, : velocity.shape[1]]
         video.add_(velocity, alpha=1 / steps if kind.rising else -1 / steps)
-        on_step(step + 1, total)
+        on_share((step + 1) / total)
 
 
 def _inputs(

@@ -9,6 +9,7 @@ from radialbench.errors import ReportError, unknown
 from radialbench.records.offline import Offline, OfflineRow
 from radialbench.reports.formats import load_check_format
 from radialbench.reports.offline_diff import OfflineVerdict, as_check_result, counted_outcomes
+from radialbench.reports.text import fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,16 @@ def check_offline_format(name: str, *, compared: bool) -> None:
     Raises:
         ReportError: There is no such format, or it reports changes and nothing is compared.
     """
-    if name not in (*OWN, *SHARED):
-        raise ReportError(unknown("format of an offline check", name, (*OWN, *SHARED)))
+    if name not in (known := ("terminal", *OWN, *SHARED)):
+        raise ReportError(unknown("format of an offline check", name, known))
     if name in SHARED and not compared:
         raise ReportError(f"{name} reports changes: give a --baseline to compare with")
 
 
-def render_offline(format: str, suites: CheckedSuites) -> str:
-    """Render suites in a format that `check_offline_format` accepts."""
+def render_offline(format: str, suites: CheckedSuites, *, width: int | None = None) -> str:
+    """Render suites in a format that `check_offline_format` accepts, for a terminal's width."""
+    if format == "terminal":
+        return _text(suites, width)
     if format in OWN:
         return OWN[format](suites)
     verdicts = {one.now.head.suite: one.verdicts or () for one in suites}
@@ -83,15 +86,16 @@ def _json(suites: CheckedSuites) -> str:
     return json.dumps(facts if len(facts) > 1 else facts[0], indent=2, ensure_ascii=False) + "\n"
 
 
-def _text(suites: CheckedSuites) -> str:
+def _text(suites: CheckedSuites, width: int | None) -> str:
     lines = []
     for one in suites:
-        if one.verdicts is None:
-            lines += [f"{row.kind:<6}  {row.name}: {_facts(row)}" for row in one.now.rows]
-        width = max((len(verdict.outcome) for verdict in one.notable), default=0)
+        for row in one.now.rows if one.verdicts is None else ():
+            line = f"{row.kind:<6}  {row.name}: {_facts(row)}"
+            lines.append(fitted(line, width, hang=" " * 8))
+        room = max((len(verdict.outcome) for verdict in one.notable), default=0)
         for verdict in one.notable:
-            lines.append(f"{verdict.outcome:<{width}}  {verdict.kind} {verdict.name}")
-            lines.append(f"{'':<{width}}  {verdict.text}")
+            lines.append(f"{verdict.outcome:<{room}}  {verdict.kind} {verdict.name}")
+            lines.append(fitted(verdict.text, width, indent=" " * (room + 2), hang=""))
         lines.append(one.headline)
     return "\n".join(lines) + "\n"
 
@@ -111,7 +115,6 @@ def _markdown(suites: CheckedSuites) -> str:
 
 
 OWN: dict[str, Callable[[CheckedSuites], str]] = {
-    "terminal": _text,
     "markdown": _markdown,
     "json": _json,
 }

@@ -131,6 +131,13 @@ def paragraph(line: str, width: int | None = None, *, indent: str = "", hang: st
     )
 
 
+def fitted(line: str, width: int | None, *, indent: str = "", hang: str = "  ") -> str:
+    """Break a line as `paragraph` does if it is longer than a terminal; None for no terminal."""
+    if width is None or len(indent + line) <= width:
+        return indent + line
+    return paragraph(line, width, indent=indent, hang=hang)
+
+
 def terminal_table(
     headings: Sequence[str],
     body: Iterable[Sequence[object]],
@@ -138,6 +145,7 @@ def terminal_table(
     text_columns: Collection[str],
     width: int | None = None,
     spare: Sequence[str] | None = None,
+    whole: Collection[str] = (),
 ) -> str:
     """Format a table with two spaces between its columns: text left, numbers right.
 
@@ -151,6 +159,7 @@ def terminal_table(
         width: Columns of the terminal; None for as many as the table takes.
         spare: Columns that may be left out, the least important first; all but the first two, from
             the right, if not given.
+        whole: Text columns that are folded last, such as ids, which are to be copied.
     """
     lines = [[printable(str(cell)) for cell in line] for line in (headings, *body)]
     full = {column[0]: max(map(len, column)) for column in zip(*lines, strict=True)}
@@ -159,7 +168,7 @@ def terminal_table(
         return {h: min(size, most) if h in text_columns else size for h, size in least.items()}
 
     least = full
-    least = narrowed(EASY_WIDTH)
+    least = {h: full[h] if h in whole else size for h, size in narrowed(EASY_WIDTH).items()}
     left_out: list[str] = []
     for heading in list(headings[:1:-1]) if spare is None else spare:
         if width is None or _total_width(least) <= width:

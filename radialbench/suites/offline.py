@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
@@ -85,6 +85,7 @@ def offline(
     architectures: Iterable[int] = ARCHITECTURES,
     *,
     children: int | None = None,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[stored.Offline, ...]:
     """Compile the kernels and masks of suites, each once, without a GPU.
 
@@ -95,6 +96,7 @@ def offline(
         suites: Cases by the name of their suite.
         architectures: Compute capabilities times ten.
         children: Processes; one for each core if not given.
+        on_share: Called with the share that is compiled.
 
     Returns:
         The figures of each suite, in their order.
@@ -111,6 +113,9 @@ def offline(
     jobs += {job: None for part in parts for job in part.kernels}
     with JobPool(min(children or cores(), len(jobs)), limit_s=LIMIT_SECONDS) as pool:
         pool.add(jobs)
+        for done, job in enumerate(jobs):
+            on_share(done / len(jobs))
+            pool.result(job)
         return tuple(part.results(pool) for part in parts)
 
 

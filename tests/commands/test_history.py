@@ -18,6 +18,7 @@ from tests.test_import import HELP, loaded
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
+LAST = "2026-05-01T12:00:00+00:00"
 SLOW = 5
 """Place of the first run that is slower, of ten."""
 
@@ -164,6 +165,29 @@ def test_bad_input_is_2(
     assert printed.startswith("radialbench: ")
     assert printed.count("\n") == 1
     assert why in printed
+
+
+def test_results_with_nothing_in_common_have_no_history(
+    runs: list[Path], monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    (b, c) = (replace(record(name, [1.0, 1.01, 1.02]), created=LAST) for name in "bc")
+    other = tmp_path / "other" / RESULTS
+    other.parent.mkdir()
+    append(other, b)
+    assert asked(monkeypatch, *runs, other.parent, "--keep-order") == 2
+    printed = capsys.readouterr().err
+    assert f"{other} has no case in common with the other results" in printed
+    both = tmp_path / "both" / RESULTS
+    both.parent.mkdir()
+    append(both, b)
+    append(both, c)
+    assert asked(monkeypatch, other.parent, *runs[:1], both.parent, "--keep-order") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "3 results: no changes in 1 case",
+        "with fewer than 8 results a change cannot be distinguished from chance",
+        "left out: 1 case, in the last result only",
+        "left out: 1 case, not in the last result",
+    ]
 
 
 def test_a_history_needs_no_torch(runs: list[Path]) -> None:

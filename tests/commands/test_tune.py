@@ -189,7 +189,9 @@ def test_an_interrupt_while_pytorch_is_imported_leaves_no_process(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("radialbench.kernels.arch.find_device", interrupted)
-    assert cli(suite) == (130, "", "")
+    code, printed, err = cli(suite)
+    assert (code, printed) == (130, "")
+    assert err.startswith("radialbench: stopped; finished trials are kept. Continue with: ")
     assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
@@ -218,6 +220,20 @@ def test_a_forecast_counts_candidates(
     assert "radial/2x3x5/h2d8/cpu" in printed
     assert "and some seconds to start" in printed
     assert not started
+
+
+def test_a_forecast_needs_no_device(
+    cli: Cli, suite: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = ("smoke_gpu", "-f", "radial/*/5x30x52/*", "--dry-run")
+    code, printed, _ = cli(*words, "--json", "--trials", 5)
+    facts = json.loads(printed)
+    assert (code, facts["missing"]) == (0, "cuda")
+    counts = {one["problem"].split("/")[-1]: one["candidates"] for one in facts["problems"]}
+    assert counts == {name: len([*SPACES[name].configs()]) for name in ("hopper", "triton")}
+    assert "This machine has no cuda device" in cli(*words)[1]
+    assert "asks for device 'cuda'" in cli("smoke_gpu", "-o", tmp_path / "records.jsonl")[2]
 
 
 KEY = TuningKey("cpu", "a CPU", "0" * 16, 2, 15, 30, 1, 2, 8, "float32")

@@ -126,7 +126,7 @@ class History:
     Attributes:
         runs: The earliest first.
         series: Those with a change first, else in the order of the last run.
-        left_out: How many values of earlier runs are not compared with the last, by reason.
+        left_out: How many cases of a run are not compared, by reason.
         gates: Those that are not the default ones.
     """
 
@@ -187,21 +187,29 @@ def history(
         noise_floor: What two runs of the same code are known to differ by, as for `check`.
 
     Raises:
-        ReportError: Fewer than two runs, or one of another machine.
+        ReportError: Fewer than two runs, one of another machine, or nothing in common.
     """
     if len(runs) < 2:
         raise ReportError("a history takes two sets of results or more, the earliest first")
     last = runs[-1]
     comparable = [_of_this_machine(run, last) for run in runs]
+    others = {key for run in comparable[:-1] for key in run.records}
+    shared = {key: record for key, record in last.records.items() if key in others}
+    if not shared:
+        raise ReportError(
+            f"{last.source} has no case in common with the other results; give results of one suite"
+        )
     left_out: Counter[str] = Counter()
+    left_out["in the last result only"] = len(last.records) - len(shared)
+    left_out["not in the last result"] = len(others) - len(shared)
     series = [
         one
-        for key, record in last.records.items()
+        for key, record in shared.items()
         for one in _of_case(key, record, comparable, asked, noise_floor, left_out)
     ]
     series.sort(key=lambda one: not one.changes)
     gates = describe_gates(last.records.values(), asked)
-    return History(tuple(runs), tuple(series), dict(left_out), gates)
+    return History(tuple(runs), tuple(series), dict(+left_out), gates)
 
 
 def _of_this_machine(run: Run, last: Run) -> Run:

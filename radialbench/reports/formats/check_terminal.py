@@ -1,7 +1,7 @@
 """Plain text, the worst first; passes are only counted."""
 
 from radialbench.reports.check.verdict import CheckResult
-from radialbench.reports.text import join_and, paragraph, printable
+from radialbench.reports.text import fitted, join_and, paragraph, printable
 
 MAX_SHOWN = 40
 """Verdicts that are shown at most; cases with the same one are shown together."""
@@ -21,14 +21,17 @@ def render(result: CheckResult, *, width: int | None = None) -> str:
     room = max((len(outcome) for (outcome, *_), _ in shown), default=0)
     lines = []
     for (outcome, metric, reason), cases in shown:
-        lines.append(f"{outcome:<{room}}  {_named(cases)}: {metric}")
-        lines += [paragraph(reason, width, indent=" " * (room + 2), hang="")] if reason else []
+        indent = " " * (room + 2)
+        head = f"{outcome:<{room}}  {_named(cases)}: {metric}"
+        lines.append(fitted(head, width, hang=indent))
+        lines += [paragraph(reason, width, indent=indent, hang="")] if reason else []
     if more := len(cases_of) - len(shown):
         lines.append(f"and {more} more; all are in --format json")
     lines += [""] if lines else []
     lines.append(result.headline)
-    lines += [f"gates: {', '.join(result.gates)}"] if result.gates else []
-    lines += [f"changed: {line}" for line in result.changed]
+    facts = [f"gates: {', '.join(result.gates)}"] if result.gates else []
+    facts += [f"changed: {line}" for line in result.changed]
+    lines += [fitted(line, width) for line in facts]
     lines += [paragraph(f"resolution: {line}", width) for line in result.resolution]
     return "\n".join(lines) + "\n"
 
