@@ -130,20 +130,28 @@ def table(
     set: options.Settings = None,
     tables: options.Tables = None,
     empty_rows: options.EmptyRows = None,
-    block_m: options.BlockM = 128,
-    block_n: options.BlockN = 128,
+    block_m: Annotated[
+        int | None,
+        typer.Option(min=1, help="Query tokens of a block.", show_default="128; sparge: its own"),
+    ] = None,
+    block_n: Annotated[
+        int | None,
+        typer.Option(min=1, help="Key tokens of a block.", show_default="128; sparge: its own"),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Compile a mask and write its block table, for radialbench or another library."""
     from radialbench.maskgen.describe import mask_facts, scene_facts, table_facts
     from radialbench.maskgen.export import load_exporter, save_export
 
-    load_exporter(format)
+    settings = {} if arch is None else {"arch": arch}
+    own_blocks = getattr(load_exporter(format), "blocks", lambda **settings: (128, 128))
+    rows, columns = own_blocks(**settings)
+    block_m, block_n = block_m or rows, block_n or columns
     where = options.scene(model, size, grid, queries)
     spec = options.chosen_mask(mask, set, empty_rows, tables)
     made, seconds = options.compiled(spec, where, block_m, block_n)
-    settings = {"partial": "full"} if fill_partial else {}
-    settings |= {"arch": arch} if arch is not None else {}
+    settings |= {"partial": "full"} if fill_partial else {}
     added = getattr(save_export(out, made, format, **settings), "added_pairs", 0)
     if json:
         facts = {"file": str(out), "format": format, "added_pairs": added}

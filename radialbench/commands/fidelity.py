@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,20 +12,16 @@ from radialbench.commands.options import (
     BlockM,
     BlockN,
     Grid,
+    Inputs,
     Json,
     ModelName,
     Quiet,
     Size,
     any_mask,
-    scene,
+    input_sources,
+    parse_rows,
 )
 from radialbench.commands.progress import watch_work
-from radialbench.errors import InputsError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from radialbench.fidelity.settings import Source
 
 DEFAULT_MASKS = ("radial", "sta", "svg_spatial", "svg_temporal", "neighborhood", "dense")
 
@@ -39,15 +35,7 @@ def fidelity(
             show_default=" ".join(DEFAULT_MASKS),
         ),
     ] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs",
-            "-i",
-            help="A safetensors file of q, k and v, or a folder of them; if not given, synthetic "
-            "ones are generated for a grid.",
-        ),
-    ] = None,
+    inputs: Inputs = None,
     model: ModelName = None,
     size: Size = None,
     grid: Grid = None,
@@ -94,14 +82,14 @@ def fidelity(
     from radialbench.reports.text import paragraph, terminal_width
 
     how = How(
-        rows=_rows(rows),
+        rows=parse_rows(rows),
         bound=bound,
         seed=seed,
         backend=backend,
         device=find_device(device),
         config=KernelConfig(block_m, block_n),
     )
-    sources = _sources(inputs, model, size, grid)
+    sources = input_sources(inputs, model, size, grid)
     chosen = [any_mask(name) for name in masks or DEFAULT_MASKS]
     command = shlex.join(["radialbench", *sys.argv[1:]])
     with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
@@ -126,28 +114,3 @@ def fidelity(
     say(paragraph(HELP, width))
     if out is not None:
         say(f"records: {out}")
-
-
-def _rows(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or not 0 < int(text) < 10**9:
-        raise typer.BadParameter(f"--rows is a number of rows or all, got {text[:40]!r}")
-    return int(text)
-
-
-def _sources(
-    inputs: Path | None, model: str | None, size: str | None, grid: str | None
-) -> "Sequence[Source]":
-    if inputs is None:
-        from radialbench.fidelity.generator import MIXED, Generated, mixed
-
-        where = scene(model, size, grid)
-        return [Generated(where.grid, mixed(max(where.heads, len(MIXED))), where.head_dim)]
-    if (model, size, grid) != (None, None, None):
-        raise InputsError(
-            "the inputs say their grid: --model, --size and --grid are for generated ones"
-        )
-    from radialbench.fidelity.files import open_inputs
-
-    return open_inputs(inputs)

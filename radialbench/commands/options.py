@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radialbench.errors import GridError, ReportError, SpecError, unknown
+from radialbench.errors import GridError, InputsError, ReportError, SpecError, unknown
 
 if TYPE_CHECKING:
+    from radialbench.fidelity.settings import Source
     from radialbench.maskgen.grid import Model, TokenGrid
     from radialbench.maskgen.language.given import GivenTable
     from radialbench.maskgen.language.heads import AnyMask
@@ -67,6 +68,15 @@ Grid = Annotated[
     str | None,
     typer.Option(
         "--grid", "-g", help="Frames×rows×columns in tokens, instead of a model; one head of 128."
+    ),
+]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs",
+        "-i",
+        help="A safetensors file of q, k and v, or a folder of them; if not given, synthetic "
+        "ones are generated for a grid.",
     ),
 ]
 Queries = Annotated[
@@ -150,6 +160,19 @@ def parse_seconds(text: str) -> float:
     if match is None:
         raise typer.BadParameter(f"a time is such as 90 (seconds), 2min or 1h; got {text[:40]!r}")
     return float(match[1]) * TIME_UNITS[match[2] or ""]
+
+
+def parse_rows(text: str) -> int | None:
+    """Return a number of rows; None for `all`.
+
+    Raises:
+        typer.BadParameter: The text is neither.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise typer.BadParameter(f"--rows is a number of rows or all, got {text[:40]!r}")
+    return int(text)
 
 
 def time_limit_option(unit: str) -> Any:
@@ -279,6 +302,29 @@ def scene(
     preset = load_model(model or DEFAULT_MODEL)
     size = size or preset.example
     return Scene(preset.grid(size), preset.heads, preset.head_dim, preset, size)
+
+
+def input_sources(
+    inputs: Path | None, model: str | None, size: str | None, grid: str | None
+) -> "Sequence[Source]":
+    """Return the files of `--inputs`, or what generates inputs for a grid.
+
+    Raises:
+        InputsError: The files cannot be read, or a grid is given beside them.
+        GridError: There is no such model, size or grid.
+    """
+    if inputs is None:
+        from radialbench.fidelity.generator import MIXED, Generated, mixed
+
+        where = scene(model, size, grid)
+        return [Generated(where.grid, mixed(max(where.heads, len(MIXED))), where.head_dim)]
+    if (model, size, grid) != (None, None, None):
+        raise InputsError(
+            "the inputs say their grid: --model, --size and --grid are for generated ones"
+        )
+    from radialbench.fidelity.files import open_inputs
+
+    return open_inputs(inputs)
 
 
 def chosen_mask(

@@ -65,8 +65,8 @@ def check_dense(name: str, table: BlockTable, instead: str) -> None:
     """
     if table.pairs != table.q_len * table.k_len:
         raise BackendError(
-            f"backend {name!r} computes every pair, but the mask keeps {table.density:.1%} of "
-            f"them; use {instead!r}, or the dense mask"
+            f"backend {name!r} computes every pair, and the mask leaves some out; use "
+            f"{instead!r}, or the dense mask"
         )
 
 

@@ -145,11 +145,17 @@ def file_name(device: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """Return the name of the GPU or CPU of a device of PyTorch."""
+    """Return the name of the GPU or CPU of a device of PyTorch.
+
+    Raises:
+        BackendError: There is no such GPU.
+    """
     if not device.startswith("cuda"):
         return cpu_name()
     import torch
 
+    if not torch.cuda.is_available():
+        raise BackendError(f"there is no {device!r} to name: PyTorch finds no GPU on this machine")
     return torch.cuda.get_device_name(device)
 
 

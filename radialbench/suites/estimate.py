@@ -13,7 +13,7 @@ from radialbench.records.result import Environment, Record
 from radialbench.records.store import RESULTS, read
 from radialbench.suites.plan import Case, batches, plan, tuned
 from radialbench.suites.resources import ROWS, Tables, available_bytes, needed_bytes
-from radialbench.suites.run import is_done
+from radialbench.suites.run import check_same_suite, is_done
 from radialbench.suites.schema import SuiteSpec
 
 RATES = {"cpu": 5e10, "cuda": 4e14}
@@ -116,6 +116,7 @@ def estimate_run(
     cases, results = plan(spec, filter, shard=shard), out / RESULTS
     own = read(results).records if results.exists() else ()
     if resume:
+        check_same_suite(spec, own, results)
         earlier = {record.case: record for record in own}
         cases = tuple(c for c in cases if not is_done(c, earlier.get(c.id), results))
     return estimate_cases(spec, cases, (*own, *_records_beside(out)))

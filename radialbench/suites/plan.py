@@ -1,12 +1,14 @@
 """Plan a suite: the points of its matrices as cases, in stable order with stable ids."""
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import groupby, product
 from math import prod
+from pathlib import Path
 
 from radialbench.errors import SuiteError
 from radialbench.fidelity.files import InputsFile
@@ -17,6 +19,7 @@ from radialbench.maskgen.language.heads import AnyMask
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.records.problem import KernelConfig, Problem, backend_id, group_id
 from radialbench.records.result import SCHEMA, Environment, Record, Status
+from radialbench.suites.read import LIBRARY
 from radialbench.suites.schema import FidelityOf, Matrix, Protocol, SuiteSpec
 
 MAX_CASES = 100_000
@@ -270,9 +273,11 @@ def _kept(spec: SuiteSpec, cases: tuple[Case, ...], patterns: tuple[str, ...]) -
         return cases
     kept = tuple(case for case in cases if any(_fits(case.id, pattern) for pattern in patterns))
     if not kept:
+        source = Path(spec.source)
+        suite = source.stem if source.parent == LIBRARY else spec.source
         raise SuiteError(
             f"no case of {spec.name} fits {', '.join(map(repr, patterns))}; ids look like "
-            f"{cases[0].id} (radialbench suite plan {spec.name} lists them)"
+            f"{cases[0].id}. To list them: radialbench suite plan {shlex.quote(suite)}"
         )
     return kept
 

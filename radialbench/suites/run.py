@@ -116,12 +116,13 @@ def run(
         out.mkdir(parents=True, exist_ok=True)
         results.open("ab").close()
     with reserved(results):
+        former = read(results)
+        earlier = {record.case: record for record in former.records}
+        check_same_suite(spec, former.records, results)
         if not resume and results.stat().st_size:
             raise SuiteError(
                 f"{results} already holds results; go on with --resume, or choose another folder"
             )
-        former = read(results)
-        earlier = {record.case: record for record in former.records}
         todo = [case for case in cases if not is_done(case, earlier.get(case.id), results)]
         records: tuple[Record, ...] = ()
         if todo:
@@ -133,6 +134,21 @@ def run(
     again = sum(record.case in earlier for record in records)
     left = len(todo) - len(records)
     return RunOutcome(results, records, len(cases) - len(todo), again, former.skipped, left)
+
+
+def check_same_suite(spec: SuiteSpec, records: Iterable[Record], results: Path) -> None:
+    """Refuse results of another suite, which may have this one's name.
+
+    Raises:
+        SuiteError: A record is of another suite, or of a case that this one does not have.
+    """
+    planned = {case.id for case in plan(spec)}
+    for record in records:
+        if record.suite != spec.name or record.case not in planned:
+            raise SuiteError(
+                f"{results} holds {record.case} of a suite {record.suite!r}, which {spec.source} "
+                "does not have: it is another suite, or has changed; choose another folder (-o)"
+            )
 
 
 def _worker(device: str, command: str, *, in_process: bool) -> "Worker | nullcontext[InProcess]":

@@ -352,8 +352,11 @@ def test_partial_blocks_are_refused_or_filled(cli: ExportCli, tmp_path: Path) ->
     [
         (["--format", "flux"], "unknown export format 'flux'; did you mean 'flex'?"),
         (["--format", "flex", "--fill-partial"], "the format flex takes no partial: it keeps part"),
-        (["--format", "sparge"], "SpargeAttn on sm80 has blocks of 128×64 tokens, got a table of"),
-        (["--format", "sparge", "--arch", "sm90"], "SpargeAttn on sm90 has blocks of 64×128 tok"),
+        (["--format", "sparge", "--block-n", "128"], "SpargeAttn on sm80 has blocks of 128×64 to"),
+        (
+            ["--format", "sparge", "--arch", "sm99"],
+            "unknown architecture of SpargeAttn 'sm99'; did",
+        ),
         (["-o", "/no/such/folder/a.npz"], "cannot write /no/such/folder/a.npz: No such file or di"),
     ],
 )
@@ -367,10 +370,10 @@ def test_what_a_format_cannot_say_is_refused(
 
 def test_errors_of_an_export_name_the_options_that_mend_it(cli: ExportCli, tmp_path: Path) -> None:
     words = ["table", "radial", "--grid", "4x15x16", "--format", "sparge", "-o", tmp_path / "x.npz"]
-    assert cli.refused(*words).endswith("(--block-m 128 --block-n 64)")
-    words += ["--block-m", 128, "--block-n", 64]
+    assert cli.refused(*words, "--block-m", 64).endswith("(--block-m 128 --block-n 64)")
     assert "(--fill-partial) attends them whole" in cli.refused(*words)
-    assert "another mask" in cli.text(*words, "--fill-partial")
+    assert "128×64 tokens" in cli.text(*words, "--fill-partial")
+    assert "64×128 tokens" in cli.text(*words, "--fill-partial", "--arch", "sm90")
 
 
 def test_both_have_help(cli: ExportCli) -> None:

@@ -51,6 +51,15 @@ def test_logits_are_those_of_the_law(dtype: str, head_dim: int) -> None:
         assert differs.max() <= bound + abs(law.text) / 128 + 1e-6
 
 
+def test_queries_may_be_some_of_the_frames() -> None:
+    whole, some = (
+        Generated(TokenGrid(5, 3, 4, text_tokens=2, query_frames=frames), LAWS, 32).load()
+        for frames in (None, (1, 3))
+    )
+    assert torch.equal(some.q, whole.q[:, :, 12:48])
+    assert torch.equal(some.k, whole.k)
+
+
 def test_too_few_features_leave_an_error_that_is_stated() -> None:
     grid = TokenGrid(9, 20, 20)
     law = HeadLaw(Law(rate=0.5), 0.2)

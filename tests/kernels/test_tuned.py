@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from radialbench.errors import RecordError
+from radialbench.errors import BackendError, RecordError
 from radialbench.kernels import tuned as module
 from radialbench.kernels.arch import cpu_name
 from radialbench.kernels.tuned import SHIPPED, device_name, file_name, find_config
@@ -54,6 +54,12 @@ def test_names_of_files_are_plain() -> None:
 
 def test_the_cpu_has_a_name() -> None:
     assert device_name("cpu") == cpu_name()
+
+
+def test_a_gpu_that_is_not_here_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(BackendError, match="there is no 'cuda:1' to name: PyTorch finds no GPU"):
+        device_name("cuda:1")
 
 
 def test_without_records_there_is_the_default() -> None:

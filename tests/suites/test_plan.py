@@ -1,11 +1,14 @@
 """Case ids are stable, say what is measured, and can be filtered."""
 
 import re
+import shlex
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from radialbench.cli import main
 from radialbench.errors import SuiteError
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.language.spec import MaskSpec
@@ -205,6 +208,22 @@ def test_a_filter_that_fits_nothing() -> None:
         SuiteError, match=r"no case of smoke fits 'rdial', 'x\*'; ids look like rad"
     ):
         plan(load_suite("smoke"), ["rdial", "x*"])
+
+
+@pytest.mark.parametrize("name", ["smoke", "a file.yaml"])
+def test_the_command_that_is_advised_works(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name.endswith(".yaml"):
+        small.written(tmp_path).rename(name)
+    with pytest.raises(SuiteError) as error:
+        plan(load_suite(name), ["no such case"])
+    command = str(error.value).partition("To list them: ")[2]
+    monkeypatch.setattr("sys.argv", shlex.split(command))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code or 0, "radial" in capsys.readouterr().out) == (0, True)
 
 
 def test_two_matrices_may_not_plan_the_same_case() -> None:

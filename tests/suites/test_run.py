@@ -3,6 +3,7 @@
 import errno
 import os
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, WriteError, append, read, reserved
 from radialbench.reports.rows import rows_of
 from radialbench.suites import run as module
+from radialbench.suites.estimate import estimate_run
 from radialbench.suites.plan import plan
 from radialbench.suites.read import parse_suite
 from radialbench.suites.run import CaseEnded, CaseStarted, RunEvent
+from radialbench.suites.schema import SuiteSpec
 from tests.records.sample import RECORD
 from tests.suites import small
 
@@ -149,6 +152,21 @@ def test_a_new_run_into_old_results_is_refused(tmp_path: Path) -> None:
     assert ids(tmp_path) == IDS
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_results_of_another_suite_are_not_mixed(tmp_path: Path, resume: bool) -> None:
+    def masks(*names: str) -> SuiteSpec:
+        return small.suite(lambda document: document["cases"][0].update(masks=names))
+
+    run(masks("dense"), tmp_path)
+    with pytest.raises(SuiteError, match=r"holds dense/.* of a suite 'small', which small.yaml do"):
+        run(masks("radial"), tmp_path, resume=resume)
+    with pytest.raises(SuiteError, match="of a suite 'small', which small.yaml does not have"):
+        run(replace(masks("dense"), name="other"), tmp_path, resume=resume)
+    assert estimate_run(masks("radial", "dense"), tmp_path, resume=True).seconds > 0
+    with pytest.raises(SuiteError, match="of a suite 'small'"):
+        estimate_run(masks("radial"), tmp_path, resume=True)
+
+
 def test_resuming_an_empty_folder_is_a_new_run(tmp_path: Path) -> None:
     assert run(small.suite(), tmp_path / "none", resume=True).kept == 0
     assert ids(tmp_path / "none") == IDS
@@ -157,17 +175,18 @@ def test_resuming_an_empty_folder_is_a_new_run(tmp_path: Path) -> None:
 def test_results_of_a_suite_that_has_changed_are_not_mixed(tmp_path: Path) -> None:
     def other(document: dict[str, Any]) -> None:
         mask = {"name": "radial", "params": {"decay": 0.5}, "label": "radial"}
-        document["cases"][0]["masks"] = [mask]
+        document["cases"][0]["masks"] = [mask, "dense"]
 
     run(small.suite(), tmp_path)
     with pytest.raises(SuiteError, match=r"holds radial/.* for another mask or shape; the suite"):
         run(small.suite(other), tmp_path, resume=True)
 
 
-def test_results_that_are_unknown_to_the_suite_stay(tmp_path: Path) -> None:
+def test_results_that_are_unknown_to_the_suite_stay_alone(tmp_path: Path) -> None:
     append(tmp_path / RESULTS, RECORD)
-    run(small.suite(), tmp_path, resume=True)
-    assert ids(tmp_path) == [RECORD.case, *IDS]
+    with pytest.raises(SuiteError, match="of a suite 'smoke', which small.yaml does not have"):
+        run(small.suite(), tmp_path, resume=True)
+    assert ids(tmp_path) == [RECORD.case]
 
 
 def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Versions from git: what is checked out, that it is removed, and what cannot be found."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,8 +99,12 @@ def test_what_cannot_be_found_is_told(
         with pytest.raises(SuiteError, match=words), checked_out(ref, package):
             pass
     assert state(package) == before
-    with pytest.raises(SuiteError, match="not a git repository"), checked_out("HEAD", tmp_path):
-        pass
+    with pytest.raises(SuiteError, match="is in no git repository; a clone of radialbench has"):
+        checked_out("HEAD", tmp_path).__enter__()
+    installed = package.parents[1] / "site-packages" / "radialbench"
+    shutil.copytree(package, installed)
+    with pytest.raises(SuiteError, match="installed in the git repository .*, and is no part of"):
+        checked_out("HEAD", installed).__enter__()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SuiteError, match="git is not installed"), checked_out("HEAD", package):
         pass

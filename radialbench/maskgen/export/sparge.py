@@ -57,9 +57,7 @@ class Sparge:
             TableError: There is no such architecture, the table has another block size, or partial
                 blocks where `partial` is `refuse`.
         """
-        if arch not in ARCHITECTURES:
-            raise TableError(unknown("architecture of SpargeAttn", arch, ARCHITECTURES))
-        block_m, block_n = (64, 128) if arch == "sm90" else (128, 64)
+        block_m, block_n = cls.blocks(arch=arch)
         if (table.block_m, table.block_n) != (block_m, block_n):
             raise TableError(
                 f"SpargeAttn on {arch} has blocks of {block_m}×{block_n} tokens, got a table of "
@@ -70,6 +68,17 @@ class Sparge:
         shared = np.broadcast_to(blocks.astype(np.int8), (batch, heads, *blocks.shape))
         mask_id = np.ascontiguousarray(shared)
         return cls(mask_id, (block_m, block_n), table.q_len, table.k_len, added)
+
+    @staticmethod
+    def blocks(*, arch: str = "sm80") -> tuple[int, int]:
+        """Return the query and key tokens of a block on an architecture.
+
+        Raises:
+            TableError: There is no such architecture.
+        """
+        if arch not in ARCHITECTURES:
+            raise TableError(unknown("architecture of SpargeAttn", arch, ARCHITECTURES))
+        return (64, 128) if arch == "sm90" else (128, 64)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the array by SpargeAttn's name."""

@@ -63,7 +63,7 @@ def checked_out(ref: str, package: Path = PACKAGE) -> Iterator[Version]:
             checked out or holds no package to run.
     """
     package = package.resolve()
-    top = Path(_git(package, "rev-parse", "--show-toplevel"))
+    top = _repository(package)
     commit = _commit(package, ref)
     remove = ("worktree", "remove", "--force", "--force")
     undo = ["git", "-C", str(top), *remove, "{}/tree"]
@@ -83,6 +83,20 @@ def checked_out(ref: str, package: Path = PACKAGE) -> Iterator[Version]:
                 _git(package, *remove, str(tree))
 
 
+def _repository(package: Path) -> Path:
+    """Return the repository that a package is part of."""
+    clone = "a clone of radialbench has its versions: run `python -m radialbench` in one"
+    try:
+        top = _git(package, "rev-parse", "--show-toplevel")
+    except _GitError:
+        raise SuiteError(f"{package} is in no git repository; {clone}") from None
+    if not _git(package, "ls-files", "--", "__init__.py"):
+        raise SuiteError(
+            f"{package} is installed in the git repository {top}, and is no part of it; {clone}"
+        )
+    return Path(top)
+
+
 def _commit(package: Path, ref: str) -> str:
     """Return a commit's full name; git would read a name that begins with `-` as an option."""
     try:
@@ -94,6 +108,10 @@ def _commit(package: Path, ref: str) -> str:
             f"there is no commit {ref[:80]!r} in the repository of {package}. A clone that is not "
             "whole lacks most of them: git fetch origin REF brings one"
         ) from None
+
+
+class _GitError(SuiteError):
+    """A command of git failed."""
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -112,5 +130,5 @@ def _git(folder: Path, *words: str) -> str:
         raise SuiteError("git is not installed, and finds the version to compare with") from None
     if done.returncode:
         reason = last_line(done.stderr, done.returncode)
-        raise SuiteError(f"git {' '.join(words[:2])} failed in {folder}: {reason}")
+        raise _GitError(f"git {' '.join(words[:2])} failed in {folder}: {reason}")
     return done.stdout.strip()
