@@ -19,6 +19,7 @@ from radialbench.commands.options import (
     Size,
     any_mask,
     input_sources,
+    parse_rows,
 )
 from radialbench.commands.progress import watch_work
 
@@ -81,7 +82,7 @@ def fidelity(
     from radialbench.reports.text import paragraph, terminal_width
 
     how = How(
-        rows=_rows(rows),
+        rows=parse_rows(rows),
         bound=bound,
         seed=seed,
         backend=backend,
@@ -113,11 +114,3 @@ def fidelity(
     say(paragraph(HELP, width))
     if out is not None:
         say(f"records: {out}")
-
-
-def _rows(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or not 0 < int(text) < 10**9:
-        raise typer.BadParameter(f"--rows is a number of rows or all, got {text[:40]!r}")
-    return int(text)

@@ -162,6 +162,19 @@ def parse_seconds(text: str) -> float:
     return float(match[1]) * TIME_UNITS[match[2] or ""]
 
 
+def parse_rows(text: str) -> int | None:
+    """Return a number of rows; None for `all`.
+
+    Raises:
+        typer.BadParameter: The text is neither.
+    """
+    if text == "all":
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise typer.BadParameter(f"--rows is a number of rows or all, got {text[:40]!r}")
+    return int(text)
+
+
 def time_limit_option(unit: str) -> Any:
     """Return the option `--time-limit` of a verb that starts units of work."""
     return typer.Option(

@@ -72,15 +72,18 @@ def measure_tables(
     tables: Sequence[TableOf],
     how: How,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
+    load: Callable[[Source, str], AttentionInputs] = lambda source, device: source.load(device),
 ) -> list[Fidelity]:
     """Measure what tables keep of inputs on one grid; arguments and errors as `measure_fidelity`.
+
+    `load` loads inputs on a device.
 
     Returns:
         That of each table, over all inputs.
     """
     layers = []
     for source in sources:
-        inputs = source.load(how.device)
+        inputs = load(source, how.device)
         layers.append(_measure_layer(inputs, [table(inputs) for table in tables], how, on_rows))
     errors = [layer.kernel_error for layer in layers if layer.kernel_error is not None]
     return [

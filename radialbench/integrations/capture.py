@@ -348,10 +348,9 @@ class Capture:
                 self.kept.append(path)
 
     def _check_space(self, grid: TokenGrid, shape: Shape) -> None:
-        """Refuse what does not fit on the disk or, before a step is captured, into memory."""
+        """Refuse what does not fit on the disk or, where nothing is held yet, into memory."""
         layers = self._layers if self.choice.layers is None else self.choice.layers
-        now = self._at[1] if self._at else 0
-        steps = (now,) if self.choice.steps is None else self.choice.steps
+        steps = self._steps if self.choice.steps is None else self.choice.steps
         self.size = self.choice.size(grid, shape, len(layers) * len(steps))
         left = {(layer, step) for layer in layers for step in steps} - self._there.keys()
         replace(self.size, files=len(left)).check_space(self.out)

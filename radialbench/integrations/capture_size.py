@@ -86,7 +86,7 @@ class CaptureSize:
     """How much a capture writes.
 
     Attributes:
-        files: Layers times steps; of one step, where all steps are captured.
+        files: Layers times steps; the steps so far, where all are captured.
         file_bytes: Bytes of each.
     """
 

@@ -5,7 +5,18 @@ from statistics import fmean
 
 from radialbench.records.fidelity import DEFINITION, Fidelity, HeadFidelity
 from radialbench.records.fidelity_record import FidelityRecord
-from radialbench.reports.text import EMPTY_CELL, format_percent, join_and, plural, terminal_table
+from radialbench.records.problem import KERNEL_OF as CHOOSERS
+from radialbench.reports.rows import Row
+from radialbench.reports.summary import Summary
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    format_percent,
+    format_ratio,
+    join_and,
+    plural,
+    printable,
+    terminal_table,
+)
 
 HEADINGS = (
     "mask",
@@ -109,3 +120,71 @@ def _kept(fidelity: Fidelity) -> Iterable[str]:
 
 def _numbers(heads: Iterable[HeadFidelity], name: str) -> set[int]:
     return {getattr(one, name) for one in heads} - {None}
+
+
+def inputs_text(fidelity: Fidelity) -> str:
+    """Name the inputs for people; synthetic ones are said to be."""
+    synthetic = fidelity.inputs.kind == "generated"
+    return "synthetic inputs, which are no model's" if synthetic else fidelity.inputs.source
+
+
+def kept_rows(summary: Summary, sweep: str) -> list[Row]:
+    """Return the fastest kernel of each mask at the longest length whose fidelity is known."""
+    rows = [row for row in summary.timed if row.sweep == sweep and row.fidelity and row.total_ms]
+    longest = max((row.tokens for row in rows), default=0)
+    fastest: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.total_ms or 0):
+        if row.tokens == longest and not row.is_dense:
+            fastest.setdefault(name_of(row), row)
+    return list(fastest.values())
+
+
+def name_of(row: Row) -> str:
+    """Name what keeps: the mask, or a backend that chooses as many blocks from q and k."""
+    return f"{row.backend} as {row.mask}" if row.backend in CHOOSERS else row.mask
+
+
+LEVELS = (0.99, 0.95, 0.9, 0.8, 0.65, 0.5)
+"""Shares of the attention mass at which the fastest mask is looked for."""
+
+
+def fastest_keeping(rows: Sequence[Row]) -> list[tuple[float, Row]]:
+    """Return the levels of mass that a mask keeps, each with the fastest that keeps as much.
+
+    A level whose fastest mask is that of the one above is left out.
+
+    Args:
+        rows: As `kept_rows` returns them.
+    """
+    found: list[tuple[float, Row]] = []
+    for level in LEVELS:
+        enough = [row for row in rows if row.fidelity and row.fidelity.mass_kept.value >= level]
+        best = min(enough, key=lambda row: row.total_ms or 0, default=None)
+        if best is not None and (not found or found[-1][1] is not best):
+            found.append((level, best))
+    return found
+
+
+def keeping_lines(summary: Summary) -> list[str]:
+    """Return sentences on which mask is fastest at equal mass kept, for each sweep."""
+    lines = []
+    for sweep in summary.sweeps:
+        rows = kept_rows(summary, sweep)
+        for level, row in fastest_keeping(rows):
+            assert row.fidelity is not None
+            speed = f"{format_ratio(row.speedup)} as fast as dense, " if row.speedup else ""
+            lines.append(
+                f"at least {level:.0%} of the attention mass: {printable(name_of(row))}, {speed}"
+                f"{row.fidelity.mass_kept.value:.1%} kept, error "
+                f"{row.fidelity.output_error.value:.1%}"
+            )
+        if rows and rows[0].fidelity:
+            of = inputs_text(rows[0].fidelity)
+            lines.append(f"at {rows[0].tokens:,} tokens, of {printable(of)}")
+    return lines
+
+
+UNKNOWN = (
+    "What the masks keep of a model's attention was not measured: a mask may be fast because it "
+    "leaves out what matters. A suite measures it with `fidelity: {}`."
+)

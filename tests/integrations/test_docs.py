@@ -60,3 +60,21 @@ def test_the_module() -> None:
 def test_all_known_models_are_named() -> None:
     for name in MODELS:
         assert re.match(r"[A-Z][a-z]+", name)[0] in TEXT  # type: ignore[index]
+
+
+def test_what_is_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "capture.md").read_text(encoding="utf-8")
+    of_a_pipeline, code = re.findall(r"```python\n(.*?)```", page, re.S)
+    compile(of_a_pipeline, "capture.md", "exec")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["captured"].size.files == 4 == len(names["captured"].written)
+    assert names["file"].shapes == {
+        "q": (1, 1, 64, 32),
+        "k": (1, 1, 240, 32),
+        "v": (1, 1, 240, 32),
+        "rows": (64,),
+    }
+    for name in MODELS:
+        assert re.match(r"[A-Z][a-z]+", name)[0] in page  # type: ignore[index]

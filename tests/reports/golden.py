@@ -15,7 +15,7 @@ from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary, summarize
 from radialbench.reports.text import markdown_table
-from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
+from tests.reports.factory import elsewhere, ended, kept, made, on_gpu, swept
 
 FOLDER = Path(__file__).parent / "golden"
 DOCS = Path(__file__).parents[2] / "docs" / "reports.md"
@@ -29,9 +29,14 @@ def records() -> list[Record]:
     shares = {5: 0.9, 9: 0.6, 17: 0.4}
     return [
         *swept(DENSE, dict.fromkeys(shares, 1.0), backend="sdpa", rate=80.0),
-        *swept("radial", shares),
+        *swept("radial", shares, fidelity=kept(0.93)),
         *on_gpu(swept("svg", {5: 0.5}, backend="hopper")),
-        *swept("sta(window_t=5, window_h=5)", dict.fromkeys(shares, 0.2), order=300.0),
+        *swept(
+            "sta(window_t=5, window_h=5)",
+            dict.fromkeys(shares, 0.2),
+            order=300.0,
+            fidelity=kept(0.81, 0.3),
+        ),
         ended(Status.FAILED, "TypeError: it | broke", made("power", 5)),
         ended(Status.OOM, "needs at least 9.0 GiB, 2.0 GiB are free; not tried", made("power", 9)),
         ended(Status.UNSUPPORTED, "'other' needs a GPU", made("power", 5, backend="other")),

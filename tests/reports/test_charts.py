@@ -31,7 +31,7 @@ from radialbench.reports.charts.kernels import draw as draw_kernels
 from radialbench.reports.charts.latency import draw as draw_latency
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary, summarize
-from tests.reports.factory import elsewhere, ended, made, on_gpu, swept
+from tests.reports.factory import elsewhere, ended, kept, made, on_gpu, swept
 
 SHORT = (3, 5, 9, 17, 33)
 LONG = (5, 9, 17, 33, 65, 129, 257)
@@ -53,8 +53,8 @@ def whole() -> list[Record]:
         *swept(DENSE, dict.fromkeys(SHORT, 1.0), backend="sdpa", rate=80.0),
         *swept(DENSE, dict.fromkeys(SHORT, 1.0)),
         *on_gpu(swept("radial", shares, rate=30.0)),
-        *swept("twin", shares, order=5.0),
-        *swept("window", dict.fromkeys(SHORT, 0.3)),
+        *swept("twin", shares, order=5.0, fidelity=kept(0.9)),
+        *swept("window", dict.fromkeys(SHORT, 0.3), fidelity=kept(0.7)),
         *tables,
     ]
 

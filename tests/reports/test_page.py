@@ -152,7 +152,8 @@ def test_a_notebook_shows_the_headlines_and_what_failed() -> None:
     html = golden.summary()._repr_html_()
     reader = read(html)
     assert html.startswith('<p class="lead">')
-    assert reader.tags.count("table") == 1
+    assert reader.tags.count("table") == 2
+    assert html.index("By speed at equal mass kept") < html.index("on its fastest kernel")
     assert "TypeError: again" in html
     assert "line 9: not a whole line of JSON" in html
     assert "<section" not in html
@@ -160,7 +161,7 @@ def test_a_notebook_shows_the_headlines_and_what_failed() -> None:
 
 def test_what_matters_comes_first() -> None:
     text = render(golden.summary())
-    order = ["summary", "baseline", "charts", "growth", "results", "method"]
+    order = ["summary", "baseline", "charts", "heads", "growth", "results", "method"]
     assert re.findall(r'<section id="(\w+)"', text) == order
     for told in (
         "13 ok",

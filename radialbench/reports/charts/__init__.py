@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CHARTS: dict[str, str] = {
     "latency": "radialbench.reports.charts.latency:draw",
+    "keep": "radialbench.reports.charts.keep:draw",
     "kernels": "radialbench.reports.charts.kernels:draw",
     "ideal": "radialbench.reports.charts.ideal:draw",
     "growth": "radialbench.reports.charts.growth:draw",

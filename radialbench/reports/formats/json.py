@@ -28,6 +28,9 @@ def render(summary: Summary) -> str:
         "latency": [_latency(latency) for latency in summary.scaling.latencies],
         "resolutions": [asdict(one) for one in summary.scaling.resolutions],
         "narrative": {section.topic: list(section.lines) for section in summary.narrative},
+        "fidelity": {
+            row.record.case: to_dict(row.fidelity) for row in summary.rows if row.fidelity
+        },
         "baseline": check and check_document(check) | {"configs": dict(check.configs)},
         "notes": list(summary.notes),
     }

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
+from radialbench.reports.fidelity import keeping_lines
 from radialbench.reports.formats.check_markdown import verdict_table
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, environment_facts
@@ -61,6 +62,7 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
     ]
     parts = [f"# {escape(join_and(summary.suites)) or 'No results'}", f"{summary.counted}."]
     parts += shown[:1]
+    parts += _bullets("Fastest at equal mass kept", map(escape, keeping_lines(summary)))
     parts += _bullets("Break-even with dense", _break_evens(summary))
     parts += _baseline(summary.check)
     for section in summary.narrative:

@@ -6,6 +6,7 @@ from radialbench.reports import text
 from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult, Outcome
 from radialbench.reports.columns import Cell, View, cell, named, show
+from radialbench.reports.fidelity import keeping_lines
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
 
@@ -36,6 +37,7 @@ def render(summary: Summary, *, width: int | None = None) -> str:
         parts += _latency(summary, sweep, width)
         parts += _compiling(summary, sweep, width)
     sections = {
+        "Fastest at equal mass kept": keeping_lines(summary),
         "Break-even with dense": _break_evens(summary),
         "Against the baseline": _baseline(summary.check),
         **{section.topic: section.lines for section in summary.narrative},

@@ -3,6 +3,7 @@
 from radialbench.reports import paper
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.page import Table, page_file, render_template
+from radialbench.reports.page.kept import heads
 from radialbench.reports.page.overview import baseline, overview
 from radialbench.reports.page.pictures import charts_of, masks_of
 from radialbench.reports.paper_reference import PAPER, VIDEOS
@@ -62,6 +63,7 @@ def page(summary: Summary) -> str:
         source_paper=PAPER,
         charts=charts_of(summary),
         masks=masks_of(summary),
+        heads=heads(summary),
         growth=summary.narrative,
         results=results(summary),
         environments=[

@@ -8,6 +8,7 @@ from radialbench.reports.check.metrics import format_value
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import cell
 from radialbench.reports.page import Table, render_template
+from radialbench.reports.page.kept import ranks
 from radialbench.reports.rows import Row, total_ms
 from radialbench.reports.summary import Summary, protocol
 
@@ -70,8 +71,11 @@ def fragment(summary: Summary) -> str:
 def overview(summary: Summary) -> dict[str, object]:
     """Return what the templates show first: the headlines, what failed, and notes."""
     tables = headline_tables(summary)
+    kept, unknown = ranks(summary)
     return {
         "lead": _lead(summary),
+        "kept": kept,
+        "unknown": unknown,
         "tables": tables[:MOST_TABLES],
         "left_out": len(tables[MOST_TABLES:]),
         "failed": [
