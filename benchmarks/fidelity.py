@@ -28,7 +28,7 @@ from radialbench.fidelity.settings import How
 from radialbench.kernels.measure.clocks import EventClock, HostClock
 from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.fidelity_record import FidelityRecord, read_fidelity
+from radialbench.records.fidelity_record import FidelityRecord, read_fidelity, write_fidelity
 from radialbench.records.measurement import Measurement
 from radialbench.records.statistics import paired_ratio
 from radialbench.records.store import append
@@ -78,11 +78,12 @@ def main() -> int:
     source = Generated(grid, mixed(options.heads), dtype="bfloat16")
     inputs = source.load("cuda")
     times = [*cost(inputs), *on_other_numbers(inputs)]
-    append(options.out / COST, times)
+    for time in times:
+        append(options.out / COST, time)
     here = measured_here("benchmarks.fidelity")["environment"]
     masks = [(load_mask(name).identity, load_mask(name)) for name in MASKS]
     kept = measure_fidelity([source], masks, How(backend=BACKEND, device="cuda"), here)
-    append(options.out / KEPT, kept)
+    write_fidelity(options.out / KEPT, kept)
     print(cost_table(times), numbers_table(times), kept_table(kept), sep="\n\n")
     return 0
 
