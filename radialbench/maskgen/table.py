@@ -499,13 +499,17 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.
             )
         check_fits(size, path)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file}
+            arrays = {name: file[name] for name in names if name in file}
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror or error}") from error
     except TableError:
         raise
     except Exception as error:  # Damaged files make zipfile and NumPy raise almost anything.
         raise TableError(f"cannot read {path}: not an npz file, or damaged ({error})") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy hands out other content as bytes.
+            raise TableError(f"cannot read {path}: {name} is no array")
+    return arrays
 
 
 def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:

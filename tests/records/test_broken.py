@@ -112,7 +112,7 @@ def test_every_verb_that_reads_results_names_the_line(
 
 # Whatever stands in a file, it is read and reported, or refused with an error of ours.
 
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(None, True, 0, -1, -0.5, 1.5, 5e-324, 1e308, -1e308, 2**63 - 1, 2**64, 10**400, ""),
         *([], {}, [1e12, 1e-9], [True], [[]], "\x1b[31m", "0001-01-01T00:00:00+23:59"),
