@@ -29,6 +29,7 @@ from radialbench.autotune.space import Candidates
 from radialbench.autotune.trials import Store, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.kernels.measure.environment import host
+from radialbench.reading import check_regular
 from radialbench.records.problem import KernelConfig
 
 LOSSES = 3
@@ -408,6 +409,7 @@ def open_journal(path: Path) -> JournalStorage:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
+        check_regular(path)
         with path.open("rb") as file:
             start = file.read(len(LINE))
         if not LINE.startswith(start):
