@@ -20,6 +20,7 @@ from radialbench.integrations.prepared import (
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
+from radialbench.plain import plain
 from radialbench.records.lookup import ConfigChoice
 
 BACKENDS = ("hopper", "triton", "sdpa")
@@ -48,6 +49,7 @@ class DenseSchedule:
     """
 
     def __init__(self, layers: int = 0, steps: int = 0, *, rising: bool = False) -> None:
+        layers, steps = plain(layers), plain(steps)
         for name, count in (("dense_layers", layers), ("dense_steps", steps)):
             if not isinstance(count, int) or isinstance(count, bool) or count < 0:
                 raise IntegrationError(f"{name} must be a whole number from 0, got {count!r}")
@@ -113,6 +115,8 @@ class RadialAttention(nn.Module):
         **params: float | bool,
     ) -> None:
         super().__init__()
+        if not isinstance(grid, TokenGrid):
+            raise GridError(f"the grid must be a TokenGrid, got {type(grid).__name__}")
         if grid.real_text != grid.text_tokens:
             raise GridError(
                 f"the text's length belongs to the call, as text_len, got a grid of {grid.label}"
@@ -210,7 +214,7 @@ class RadialAttention(nn.Module):
             BackendError: Shapes, types or devices do not match, text in front is cut, or inside
                 `torch.compile` nothing was prepared.
         """
-        text = self.grid.text_tokens if text_tokens is None else text_tokens
+        text = self.grid.text_tokens if text_tokens is None else plain(text_tokens)
         seq_len = self.grid.video_tokens + text
         if q.dim() != 4 or q.shape[2] != seq_len:
             raise BackendError(
@@ -224,6 +228,8 @@ class RadialAttention(nn.Module):
                 raise BackendError("text_len cuts the end, and here text comes first")
             _check_lengths(text_len, q)
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
+        if not q.shape[0]:
+            return torch.empty_like(q)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
             return dense_attention(q, k, v, allowed)
@@ -272,6 +278,8 @@ def _check_lengths(text_len: Tensor, q: Tensor) -> None:
     Raises:
         BackendError: The shape, the type or the device is another.
     """
+    if not isinstance(text_len, Tensor):
+        raise BackendError(f"text_len must be a tensor, got {type(text_len).__name__}")
     whole = text_len.dtype in (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
     if not whole or tuple(text_len.shape) != (len(q),) or text_len.device != q.device:
         raise BackendError(

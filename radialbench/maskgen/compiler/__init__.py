@@ -33,6 +33,7 @@ from radialbench.maskgen.language.tree import (
 from radialbench.maskgen.library import as_spec
 from radialbench.maskgen.order import Coordinates as TokenCoordinates
 from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
+from radialbench.plain import plain
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -75,10 +76,13 @@ def compile_mask(
         SpecError: A token would attend nothing, an operation is undefined for some token, a
             table is missing or of another shape, or the table does not fit into memory.
     """
+    block_m, block_n = plain(block_m), plain(block_n)
     for side, block in (("block_m", block_m), ("block_n", block_n)):
         whole = isinstance(block, int) and not isinstance(block, bool)
         if not whole or not 1 <= block <= MAX_SIDE:
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
+    if not isinstance(grid, TokenGrid):
+        raise SpecError(f"the grid must be a TokenGrid, got {type(grid).__name__}")
     _reuse_memory()
     spec = as_spec(mask).with_tables(tables or {})
     compiler = _Compiler(spec, grid, block_m, block_n)
@@ -217,10 +221,17 @@ class _Compiler:
         attends = np.zeros((len(self.q), self.q.size), np.bool_)
         if len(key):
             row = key // len(self.k)
-            first = np.flatnonzero(np.diff(row, prepend=-1))
-            some: Bool = np.any(bits, axis=2)
-            words = pack_bits(some)[content]
-            attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)
+            some = np.bitwise_or.reduce(bits.transpose(2, 0, 1), axis=0).astype(np.bool_)
+            # Most rows have a block in which every token attends.
+            done = np.zeros(len(self.q), np.bool_)
+            done[row[some.all(axis=1)[content]]] = True
+            attends[done] = True
+            left = np.flatnonzero(~done[row])
+            first = np.flatnonzero(np.diff(row[left], prepend=-1))
+            words = pack_bits(some)[content[left]]
+            attends[row[left[first]]] = unpack_bits(
+                np.bitwise_or.reduceat(words, first) if len(first) else words, self.q.size
+            )
         flat = attends.ravel()[: self.grid.q_len]
         return self.first + np.flatnonzero(~flat & ~self.at.pad[self.first :][: len(flat)])
 
