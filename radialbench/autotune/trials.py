@@ -11,6 +11,7 @@ from typing import Protocol
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.tuned import compiler_version, source_hash
 from radialbench.maskgen.identity import MaskIdentity
+from radialbench.reading import read_whole
 from radialbench.records.codec import read_line
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import write_whole
@@ -133,7 +134,7 @@ def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
         RecordError: The file cannot be read, or another line is no trial; the message names it.
     """
     try:
-        *lines, _ = path.read_bytes().split(b"\n")
+        *lines, _ = read_whole(path).split(b"\n")
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     trials = []

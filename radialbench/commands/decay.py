@@ -63,6 +63,7 @@ def decay(
     from radialbench.fidelity.decay import measure_decay
     from radialbench.fidelity.propose import propose
     from radialbench.kernels.arch import find_device
+    from radialbench.maskgen.library import brief_yaml
     from radialbench.records.codec import to_dict
     from radialbench.records.problem import KernelConfig
     from radialbench.reports.decay import (
@@ -98,10 +99,10 @@ def decay(
                 rows=rows,
                 seed=seed,
                 device=where,
-                on_rows=lambda done, total: on_share(done / total),
+                on_share=on_share,
             )
     if proposal and plan is not None:
-        write_files({plan: proposal.to_yaml().encode()})
+        write_files({plan: brief_yaml(proposal.plan).encode()})
     if json:
         document = to_dict(found)
         if proposal:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from radialbench.errors import InputsError, RecordError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.reading import check_fits, check_regular
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.writing import replacement
@@ -106,6 +107,7 @@ class InputsFile:
         from radialbench.fidelity.inputs import AttentionInputs
 
         with _opened(self.path, "pt") as file:
+            check_fits(self.nbytes, self.path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         q, k, v = (tensors[name].to(device) for name in "qkv")
         with _located(self.path):
@@ -199,6 +201,7 @@ def _opened(path: Path, framework: str) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
         with safe_open(path, framework) as file:
             yield file
     except SafetensorError as error:

@@ -110,6 +110,7 @@ class HeadDecay:
     def __post_init__(self) -> None:
         codec.check_ints(self, "head", "layer", "step", "sequence", at_least=0)
         codec.check_share(self, "sink", "text")
+        codec.check_numbers(self, "spatial_error", "temporal_error")
         if self.kind is not None:
             codec.check_choice(self, "kind", (SPATIAL, TEMPORAL, OTHER))
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import exp, hypot, inf, isfinite, log, sqrt
+from math import exp, hypot, inf, log, sqrt
 from operator import mul
 from typing import TYPE_CHECKING
 
 from radialbench.errors import RecordError
+from radialbench.records.codec import LARGEST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +63,8 @@ class Estimate:
         rule = ""
         if (self.low is None) != (self.high is None):
             rule = "have both ends of its interval or none"
-        elif not (isfinite(self.value) and isfinite(low) and isfinite(high)):
-            rule = "be made of finite numbers"
+        elif not all(-LARGEST <= number <= LARGEST for number in (self.value, low, high)):
+            rule = f"be made of finite numbers, within ±{LARGEST:g}"
         elif not low <= self.value <= high:
             rule = "lie within its interval"
         if rule:

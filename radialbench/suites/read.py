@@ -164,15 +164,9 @@ def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
 
 def _document(path: Path) -> documents.Document:
     try:
-        if path.is_fifo() or path.is_char_device():
-            raise SuiteError(f"cannot read {path}: not a regular file")
         return documents.read_document(path)
     except documents.DocumentError as error:
         raise SuiteError(str(error)) from None
-    except OSError as error:
-        raise SuiteError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:  # A path with a null character.
-        raise SuiteError(f"cannot read {str(path)!r}: {error}") from None
 
 
 def _checked(document: documents.Document, folder: Path) -> SuiteFile:

@@ -14,10 +14,11 @@ from radialbench.fidelity.kinds import head_kinds
 from radialbench.fidelity.law import Law
 from radialbench.fidelity.mass import sample_rows
 from radialbench.fidelity.measure import measure
-from radialbench.fidelity.propose import DECAYS, SINKS, kept_mass, propose
+from radialbench.fidelity.propose import DECAYS, SINKS, propose
+from radialbench.fidelity.sampled import SampledRows
 from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.library import load_mask, parse_head_plan
+from radialbench.maskgen.library import brief_yaml, load_mask, parse_head_plan
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.decay import DecayReport
 from radialbench.records.problem import KernelConfig
@@ -81,28 +82,13 @@ def test_several_layers_are_one_report() -> None:
         measure_decay([other], sink_frames=3)
 
 
-def test_mass_of_many_masks_is_that_of_each() -> None:
-    inputs = MADE.load()
-    tables = [compile_mask(load_mask(name), GRID, 32, 32) for name in ("radial", "svg_temporal")]
-    rows = np.arange(GRID.video_tokens)
-    mass = kept_mass(inputs, tables, rows)
-    for number, table in enumerate(tables):
-        (of_heads,) = measure(inputs, [table], rows=None)
-        for head, found in enumerate(of_heads):
-            places = table.order.source_index(GRID)
-            by_raster = np.empty(GRID.seq_len)
-            by_raster[places] = found["mask"].mass.numpy()
-            assert mass[0, head, number] == pytest.approx(by_raster[rows], abs=1e-5)
-
-
 def test_proposed_masks_are_the_cheapest_that_keep_enough() -> None:
     config = KernelConfig(16, 16)
     wanted = 0.8
     proposal = propose([MADE], wanted, config=config, rows=128)
-    rows = sample_rows(MADE.load(), 128)
     specs = [load_mask("radial", decay=d, sink_frames=s) for d in DECAYS for s in SINKS]
     tables = [compile_mask(one, GRID, 16, 16) for one in specs]
-    mass = kept_mass(MADE.load(), tables, rows[::2])[0].mean(axis=2)
+    mass = 1 - SampledRows([MADE], 128).losses(tables)[0]
     for choice, kept in zip(proposal.heads, mass, strict=True):
         enough = [
             table.block_density for table, one in zip(tables, kept, strict=True) if one >= wanted
@@ -115,7 +101,7 @@ def test_proposed_masks_are_the_cheapest_that_keep_enough() -> None:
 def test_a_proposal_is_a_head_plan_that_runs() -> None:
     made = replace(MADE, heads=LAWS[:2])
     proposal = propose([made], 0.9, rows=64)
-    plan = parse_head_plan(yaml.safe_load(proposal.to_yaml()))
+    plan = parse_head_plan(yaml.safe_load(brief_yaml(proposal.plan)))
     assert plan == proposal.plan
     assert plan.heads == 2
     (of_mask,) = measure(made.load(), [compile_heads(plan, GRID)])

@@ -35,7 +35,7 @@ SIZES = [1.0, 2.0, 5.0, 10.0, 40.0, 100.0]
         ((1.0, 1.0, None), "both ends of its interval or none"),
         ((1.0, 1.2, 1.1), r"within its interval, got 1.0 \(1.2 to 1.1\)"),
         ((1.0, 1.1, 1.2), "within its interval"),
-        ((math.nan,), "finite numbers, got nan"),
+        ((math.nan,), r"finite numbers, within ±1e\+100, got nan"),
         ((1.0, 0.0, math.inf), "finite numbers"),
     ],
 )

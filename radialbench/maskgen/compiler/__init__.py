@@ -217,10 +217,17 @@ class _Compiler:
         attends = np.zeros((len(self.q), self.q.size), np.bool_)
         if len(key):
             row = key // len(self.k)
-            first = np.flatnonzero(np.diff(row, prepend=-1))
-            some: Bool = np.any(bits, axis=2)
-            words = pack_bits(some)[content]
-            attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)
+            some = np.bitwise_or.reduce(bits.transpose(2, 0, 1), axis=0).astype(np.bool_)
+            # Most rows have a block in which every token attends.
+            done = np.zeros(len(self.q), np.bool_)
+            done[row[some.all(axis=1)[content]]] = True
+            attends[done] = True
+            left = np.flatnonzero(~done[row])
+            first = np.flatnonzero(np.diff(row[left], prepend=-1))
+            words = pack_bits(some)[content[left]]
+            attends[row[left[first]]] = unpack_bits(
+                np.bitwise_or.reduceat(words, first) if len(first) else words, self.q.size
+            )
         flat = attends.ravel()[: self.grid.q_len]
         return self.first + np.flatnonzero(~flat & ~self.at.pad[self.first :][: len(flat)])
 

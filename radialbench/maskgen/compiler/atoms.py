@@ -1,7 +1,7 @@
 """Atoms: the parts of a rule that `and`, `or` and `not` join, as packed bits of pairs of pieces."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
+from radialbench.maskgen.compiler.blocks import distinct, ranked, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates, Digit, periods
-from radialbench.maskgen.compiler.sides import Side
+from radialbench.maskgen.compiler.sides import Groups, Side
 from radialbench.maskgen.language.evaluate import evaluate
 from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -102,8 +103,12 @@ class Atom:
     def patterns(self, side: str, pieces: Side) -> "Patterns":
         """Return the patterns of pieces of queries (`q`) or of keys (`k`)."""
         if (side, pieces) not in self._patterns:
-            index = self.index[0 if side == "q" else 1]
-            self._patterns[side, pieces] = Patterns.find(index, pieces)
+            if isinstance(pieces, Groups):
+                inner = self.patterns(side, pieces.pieces)
+                found = Patterns.of_groups(inner, pieces)
+            else:
+                found = Patterns.find(self.index[0 if side == "q" else 1], pieces)
+            self._patterns[side, pieces] = found
         return self._patterns[side, pieces]
 
     def kinds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> Int64:
@@ -115,26 +120,31 @@ class Atom:
         begin = of_q.first[q] + of_k.first[k]
         sample, number = unique_rows([pattern, begin])
         pattern, begin = pattern[sample], begin[sample]
-        order = np.argsort(pattern, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(pattern[order])) + 1)
+        used, place = ranked(pattern, len(of_q.rise) * len(of_k.rise))
+        if self.entries > MAX_ENTRIES or len(used) * MIN_ALIKE > len(sample):
+            return number
+        # Equal entries at all indices that the two patterns reach make equal contents.
+        reach = Reach.find(of_q, of_k, *np.divmod(used, len(of_k.rise)))
+        words = reach.words[place]
+        close = np.flatnonzero(words <= q_side.size // 4)
+        rows = np.zeros((len(close), 1 + int(words[close].max(initial=0))), np.uint64)
+        rows[:, 0] = place[close]
+        for word in range(rows.shape[1] - 1):
+            some = np.flatnonzero(words[close] > word)
+            run = reach.first[place[close[some]]] + word
+            rows[some, 1 + word] = self._read(
+                begin[close[some]] + reach.start[run], reach.length[run]
+            )
+        first, same = distinct(rows.view(np.uint32))
         kind = np.arange(len(sample))
-        if self.entries > MAX_ENTRIES or len(parts) * MIN_ALIKE > len(sample):
-            return kind[number]
-        for part in parts:
-            # Equal entries at all indices that the two patterns reach make equal contents.
-            one_q, one_k = divmod(int(pattern[part[0]]), len(of_k.rise))
-            reach = _reach(of_q.spans(one_q), of_k.spans(one_k))
-            if len(part) > 1 and 0 < len(reach) <= q_side.size // 4:
-                read = [self._read(begin[part] + at, length) for at, length in reach]
-                first, same = distinct(np.stack(read, axis=1).view(np.uint32))
-                kind[part] = part[first[same]]
+        kind[close] = close[first[same]]
         return kind[number]
 
-    def _read(self, index: Int64, length: int) -> Words:
+    def _read(self, index: Int64, length: Int64 | int) -> Words:
         """Read a run of the table from each index on, lowest bit first."""
-        words = self.windows.take(index >> 3)
+        words = self.windows.take(index >> 3, mode="clip")
         words >>= (index & 7).view(np.uint64)
-        words &= np.uint64((1 << length) - 1)
+        words &= (np.uint64(1) << np.asarray(length).astype(np.uint64)) - np.uint64(1)
         return words
 
     @cached_property
@@ -230,23 +240,46 @@ class Atom:
         return found
 
 
-def _reach(q: list[tuple[int, int]], k: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the first index and the length of the runs that two patterns reach together.
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Runs of indices, less that of the first tokens, that pairs of patterns reach together.
 
-    None if there are many.
+    Attributes:
+        words: [pairs] runs of each pair; `MAX_INDEX` if they are many and not listed.
+        first: [pairs] place of its first run.
+        start: [runs] first index.
+        length: [runs] number of indices, at most `MAX_RUN`.
     """
-    if len(q) * len(k) > MAX_SUMS:
-        return []
-    spans = sorted((a + b, a + b + m + n - 1) for a, m in q for b, n in k)
-    runs: list[tuple[int, int]] = []
-    end = spans[0][0]
-    for first, stop in spans:
-        start = max(first, end)
-        while start < stop:
-            runs.append((start, min(stop - start, MAX_RUN)))
-            start += MAX_RUN
-        end = max(end, stop)
-    return runs
+
+    words: Int64
+    first: Int64
+    start: Int64
+    length: Int64
+
+    @classmethod
+    def find(cls, q: "Patterns", k: "Patterns", of_q: Int64, of_k: Int64) -> "Reach":
+        """Find the runs of pairs of patterns."""
+        count_q, count_k = q.spans.count[of_q], k.spans.count[of_k]
+        sums = np.where(count_q * count_k <= MAX_SUMS, count_q * count_k, 0)
+        pair, at = ranges(np.zeros_like(sums), sums)
+        a = q.spans.first[of_q[pair]] + at // count_k[pair]
+        b = k.spans.first[of_k[pair]] + at % count_k[pair]
+        # Sums of spans, one pair of patterns behind the other; the least index is negative.
+        base = pair * 4 * MAX_ENTRIES + 2 * MAX_ENTRIES
+        start = base + q.spans.low[a] + k.spans.low[b]
+        order = np.argsort(start)
+        stop = (start + q.spans.length[a] + k.spans.length[b] - 1)[order]
+        start, stop = start[order], np.maximum.accumulate(stop)
+        begins = np.ones(len(start), np.bool_)
+        np.greater(start[1:], stop[:-1], out=begins[1:])
+        start, stop = start[begins], stop[np.append(begins[1:], True)[: len(stop)]]
+        run, part = ranges(np.zeros_like(start), -(-(stop - start) // MAX_RUN))
+        start = start[run] + part * MAX_RUN
+        length = np.minimum(stop[run] - start, MAX_RUN)
+        pair, start = np.divmod(start, 4 * MAX_ENTRIES)
+        words = np.bincount(pair, minlength=len(of_q))
+        words_of = np.where(sums > 0, words, MAX_INDEX)
+        return cls(words_of, np.cumsum(words) - words, start - 2 * MAX_ENTRIES, length)
 
 
 def packed(truth: Bool) -> Words:
@@ -258,38 +291,71 @@ def packed(truth: Bool) -> Words:
 
 
 @dataclass(frozen=True, eq=False)
+class Spans:
+    """Runs of numbers, pattern by pattern.
+
+    Attributes:
+        count: [patterns] runs of each.
+        first: [patterns] place of its first.
+        low: [runs] first number.
+        length: [runs] how many there are.
+    """
+
+    count: Int64
+    first: Int64
+    low: Int64
+    length: Int64
+
+
+@dataclass(frozen=True, eq=False)
 class Patterns:
     """How the index of an atom rises inside the pieces of a side.
 
     Attributes:
         first: [pieces] index of the first token.
         of: [pieces] pattern of each piece.
-        rise: [patterns, size] index of each token, less that of the first.
+        rise: [patterns, tokens] index of each token, less that of the first.
     """
 
     first: Int64
     of: Int64
     rise: Int64
-    _spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
     def find(cls, index: Int64, side: Side) -> "Patterns":
         """Find the patterns of an index by position."""
-        at = index[side.positions]
+        at = side.rows(index)
         first = at[:, 0]
         rise = at - first[:, None]
         rows = np.concatenate([rise, side.lengths[:, None]], axis=1)
         sample, of = distinct(rows.view(np.uint64))
         return cls(first, of, rise[sample])
 
-    def spans(self, pattern: int) -> list[tuple[int, int]]:
-        """Return the first number and the length of the runs of numbers that a pattern rises by."""
-        if pattern not in self._spans:
-            some = np.unique(self.rise[pattern])
-            first = np.flatnonzero(np.diff(some, prepend=some[0] - 2) > 1)
-            lengths = np.diff(first, append=len(some))
-            self._spans[pattern] = list(zip(some[first].tolist(), lengths.tolist(), strict=True))
-        return self._spans[pattern]
+    @classmethod
+    def of_groups(cls, pieces: "Patterns", groups: Groups) -> "Patterns":
+        """Find the patterns of groups from those of their pieces."""
+        first = pieces.first[groups.pointer[:-1]]
+        # A group with fewer pieces than another repeats its last one.
+        place = np.minimum(np.arange(groups.count.max()), groups.count[:, None] - 1)
+        of = pieces.of[groups.pointer[:-1, None] + place]
+        begin = pieces.first[groups.pointer[:-1, None] + place] - first[:, None]
+        rows = np.concatenate([of, begin, groups.count[:, None]], axis=1)
+        sample, number = distinct(rows.view(np.uint64))
+        rise = begin[sample, :, None] + pieces.rise[of[sample]]
+        return cls(first, number, rise.reshape(len(sample), -1))
+
+    @cached_property
+    def spans(self) -> "Spans":
+        """The runs of numbers that the patterns rise by."""
+        rise = np.sort(self.rise, axis=1)
+        begins = np.ones(rise.shape, np.bool_)
+        np.greater(np.diff(rise, axis=1), 1, out=begins[:, 1:])
+        pattern, place = np.nonzero(begins)
+        low = rise[pattern, place]
+        count = np.bincount(pattern, minlength=len(rise))
+        first = np.cumsum(count) - count
+        last = np.append(place[1:], 0) - 1
+        return Spans(count, first, low, rise[pattern, last] - low + 1)
 
     @cached_property
     def rows(self) -> tuple[Int64, Int64 | None]:

@@ -7,7 +7,7 @@
 3. One pair of each kind is evaluated, 64 pairs of tokens in a word.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.machine import free_memory
-from radialbench.maskgen.compiler.atoms import Atom, packed
+from radialbench.maskgen.compiler.atoms import MAX_ENTRIES, Atom, packed
 from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import Interval, bound_nodes
-from radialbench.maskgen.language.expressions import COMPARISONS, Expr
+from radialbench.maskgen.language.expressions import COMPARISONS, Expr, join
 from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
@@ -99,19 +99,30 @@ class _Alike:
 class _Rule:
     def __init__(self, rule: Expr, known: Coordinates, progress: Callable[[float], None]) -> None:
         self.progress = progress
-        self.rule = known.along_one(_without_choices(rule))
+        self.rule = known.along_one(_regrouped(_without_choices(rule)))
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
+        self.atoms: dict[Expr, Atom] = {}
         parts = {self.rule}
         for node in reversed(list(self.rule.walk())):
-            if node in parts and node.op in JOINS:
+            if node in parts and self.may_be_atom(node):
+                self.atoms[node] = Atom(node, known)
+            elif node in parts:
                 parts.update(node.args)
         self.parts = [node for node in self.rule.walk() if node in parts]
-        self.joins = [node for node in self.parts if node.op in JOINS]
-        self.atoms = {
-            node: Atom(node, known) for node in self.parts if node.op not in (*JOINS, "truth")
-        }
+        self.joins = [node for node in self.parts if node.args and node not in self.atoms]
+
+    def may_be_atom(self, node: Expr) -> bool:
+        """Return whether a part is no join, or joins others to an atom of all its coordinates."""
+        if node.op not in JOINS:
+            return node.op != "truth"
+        origins = self.known.origins
+        return (
+            node.names().isdisjoint(self.known.matrices)
+            and self.known.combinations(node) <= MAX_ENTRIES
+            and any(origins(a) == origins(node) and self.may_be_atom(a) for a in node.args)
+        )
 
     def contents(self) -> Contents:
         """Find the contents of all pairs of pieces, of each kind of groups' pairs once."""
@@ -168,15 +179,15 @@ class _Rule:
     def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> _Alike:
         """Find the pairs of pieces in which the rule may hold, and those with equal contents."""
         bounds = self.bounds(q, k, q_side, k_side)
-        possible = np.broadcast_to(bounds[self.rule][1] > 0, q.shape)
+        possible = np.broadcast_to(bounds[self.rule][1].astype(np.bool_, copy=False), q.shape)
         at = np.flatnonzero(possible)
         q, k = q[at], k[at]
-        differs = {
-            node: np.broadcast_to((low <= 0) & (high > 0), possible.shape)[at]
-            for node, (low, high) in bounds.items()
-            if node in self.atoms or node.op in JOINS or node is self.rule
-        }
         matters = {node: np.zeros(len(q), np.bool_) for node in self.parts}
+        differs = {
+            node: np.broadcast_to(low != high, possible.shape)[at]
+            for node, (low, high) in bounds.items()
+            if node in matters
+        }
         matters[self.rule] = differs[self.rule]
         for node in reversed(self.joins):
             for part in node.args:
@@ -319,3 +330,38 @@ def _without_choices(rule: Expr) -> Expr:
         else:
             done[node] = Expr(node.op, args, node.value)
     return done[rule]
+
+
+def _regrouped(rule: Expr) -> Expr:
+    """Reorder what `and` and `or` join, so that parts of the same coordinates are joined first."""
+    done: dict[Expr, Expr] = {}
+    chains: dict[Expr, dict[Expr, None]] = {}
+
+    def finished(node: Expr) -> Expr:
+        if node not in done:
+            done[node] = join(node.op, [join(node.op, group) for group in _groups(chains[node])])
+        return done[node]
+
+    for node in rule.walk():
+        if node.op in ("and", "or"):
+            chains[node] = {}
+            for part in node.args:
+                chains[node] |= chains[part] if part.op == node.op else {finished(part): None}
+        else:
+            done[node] = Expr(node.op, tuple(map(finished, node.args)), node.value)
+    return finished(rule)
+
+
+def _groups(parts: Iterable[Expr]) -> list[list[Expr]]:
+    """Group parts whose names are all in the first of their group."""
+    groups: list[tuple[set[str], list[Expr]]] = []
+    for names, part in sorted(
+        ((part.names(), part) for part in parts), key=lambda named: -len(named[0])
+    ):
+        for most, group in groups:
+            if names <= most:
+                group.append(part)
+                break
+        else:
+            groups.append((names, [part]))
+    return [group for _, group in groups]

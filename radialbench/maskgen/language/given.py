@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
+from radialbench.reading import check_fits, check_regular
 
 Bool = NDArray[np.bool_]
 
@@ -88,6 +89,7 @@ def read_tables(files: Mapping[str, str], folder: Path = Path()) -> dict[str, Gi
 
 def _read(name: str, file: str, path: Path) -> GivenTable:
     try:
+        check_fits(check_regular(path).st_size, path)
         blocks = np.load(path, allow_pickle=False)
     except OSError as error:
         raise SpecError(f"cannot read table {name!r}: {file}: {error.strerror or error}") from None

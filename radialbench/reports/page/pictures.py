@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from radialbench.maskgen.picture import shaded_png
-from radialbench.reports.charts import CHARTS, load_chart
+from radialbench.reports.charts import CHARTS, draw_chart
 from radialbench.reports.charts._drawing import COLOURS, GREY, GRID, INK
 from radialbench.reports.masks import pictured
 from radialbench.reports.summary import Summary
@@ -51,7 +51,7 @@ def charts_of(summary: Summary) -> dict[str, object] | None:
             if name in LEFT_OUT or count >= most:
                 continue
             with drawing():
-                drawn = load_chart(name)(summary, sweep)
+                drawn = draw_chart(name, summary, sweep)
                 if drawn is None:
                     continue
                 figure, caption = drawn
