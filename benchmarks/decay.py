@@ -28,11 +28,12 @@ from radialbench.fidelity.decay import averaged_decay
 from radialbench.fidelity.fit import fit_axis, fit_law
 from radialbench.fidelity.generator import SPATIAL, TEMPORAL, WIDE, Generated, HeadLaw
 from radialbench.fidelity.law import Law
-from radialbench.fidelity.mass import mass_by_distance, sample_rows
-from radialbench.fidelity.propose import kept_mass
+from radialbench.fidelity.mass import Floats, mass_by_distance, sample_rows
+from radialbench.fidelity.sampled import SampledRows
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
+from radialbench.maskgen.table import BlockTable
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.statistics import Estimate
 from radialbench.reports.text import format_percent, markdown_table
@@ -203,13 +204,11 @@ def study_ranks(draws: int = RANK_DRAWS) -> list[RankStudy]:
         for name, params in RANKED.items()
     ]
     quiet = tuple(replace(law, noise=0.0) for law in kinds.values())
-    every = np.arange(RANK_GRID.video_tokens)
-    true = kept_mass(Generated(RANK_GRID, quiet, 64).load(), tables, every)[0].mean(axis=2)
-    measured = []
-    for seed in range(draws):
-        inputs = Generated(RANK_GRID, tuple(kinds.values()), 64, seed=seed).load()
-        rows = sample_rows(inputs, 256, seed)
-        measured.append(kept_mass(inputs, tables, rows)[0].mean(axis=2))
+    true = _mass_kept(Generated(RANK_GRID, quiet, 64), tables, RANK_GRID.video_tokens)
+    measured = [
+        _mass_kept(Generated(RANK_GRID, tuple(kinds.values()), 64, seed=seed), tables, 256)
+        for seed in range(draws)
+    ]
     found = []
     for number, name in enumerate(kinds):
         order = np.argsort(-true[number])
@@ -219,6 +218,12 @@ def study_ranks(draws: int = RANK_DRAWS) -> list[RankStudy]:
         whole = np.all(pairs, axis=0)
         found.append(RankStudy(name, kept, float(np.mean(pairs)), float(whole.mean())))
     return found
+
+
+def _mass_kept(source: Generated, tables: Sequence[BlockTable], rows: int) -> Floats:
+    """Return the mean share of the mass that masks keep of rows, [heads, masks]."""
+    lost = SampledRows([source], rows, seed=source.seed).losses(tables)
+    return np.asarray(1 - lost.mean(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
