@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import msgspec
 
 from radialbench.errors import RecordError, unknown
+from radialbench.plain import plain_field
 
 T = TypeVar("T")
 
@@ -174,7 +175,10 @@ def check_ints(owner: object, *names: str, at_least: int) -> None:
     """Refuse fields that are not whole numbers from a bound to `LARGEST_INT`; None passes."""
     for name in names:
         value = getattr(owner, name)
-        if value is not None and (type(value) is not int or not at_least <= value <= LARGEST_INT):
+        if value is None or (type(value) is int and at_least <= value <= LARGEST_INT):
+            continue
+        value = plain_field(owner, name)
+        if type(value) is not int or not at_least <= value <= LARGEST_INT:
             rule = f" must be a whole number of at least {at_least}"
             _refuse(owner, name, rule + _below(value, LARGEST_INT, "2^63"), value)
 
@@ -183,27 +187,18 @@ def check_numbers(owner: object, *names: str, above: float | None = None) -> Non
     """Refuse fields that are not numbers from 0 to `LARGEST`, or above 0; None passes."""
     low = 0 if above is None else above or 1 / LARGEST
     for name in names:
-        value = getattr(owner, name)
-        if value is not None and not _is_number(value, low, LARGEST):
+        if not _within(owner, name, low, LARGEST):
+            value = getattr(owner, name)
             bound = "at least 0" if above is None else f"above {above:g}"
             rule = f" must be a finite number {bound}"
             _refuse(owner, name, rule + _below(value, LARGEST, f"{LARGEST:g}"), value)
 
 
-def check_signed(owner: object, *names: str) -> None:
-    """Refuse fields that are not numbers up to `LARGEST`, of either sign; None passes."""
-    for name in names:
-        value = getattr(owner, name)
-        if value is not None and not _is_number(value, -LARGEST, LARGEST):
-            _refuse(owner, name, f" must be a finite number within ±{LARGEST:g}", value)
-
-
 def check_share(owner: object, *names: str) -> None:
     """Refuse fields that are not numbers from 0 to 1; None passes."""
     for name in names:
-        value = getattr(owner, name)
-        if value is not None and not _is_number(value, 0, 1):
-            _refuse(owner, name, " must be a number from 0 to 1", value)
+        if not _within(owner, name, 0, 1):
+            _refuse(owner, name, " must be a number from 0 to 1", getattr(owner, name))
 
 
 def check_each(owner: object, *names: str, low: float = 0.0, high: float = LARGEST) -> None:
@@ -218,7 +213,7 @@ def check_each(owner: object, *names: str, low: float = 0.0, high: float = LARGE
             and not math.isnan(sum(values))
         ):
             continue
-        for value in values:
+        for value in plain_field(owner, name):
             if not _is_number(value, low, high):
                 _refuse(owner, name, f" must be finite numbers from {low:g} to {high:g}", value)
 
@@ -259,6 +254,14 @@ def _refuse(owner: object, name: str, rule: str, value: object) -> NoReturn:
     if len(shown) > MAX_SHOWN:
         shown = f"{shown[:MAX_SHOWN]}…"
     raise RecordError(f"{type(owner).__name__}.{name}{rule}, got {shown}")
+
+
+def _within(owner: object, name: str, low: float, high: float) -> bool:
+    """Return whether a field is a number between bounds, or None."""
+    value = getattr(owner, name)
+    if value is None or (type(value) in (float, int) and low <= value <= high):
+        return True
+    return _is_number(plain_field(owner, name), low, high)
 
 
 def _is_number(value: object, low: float, high: float) -> bool:

@@ -11,7 +11,7 @@ from radialbench.records.codec import to_dict
 from radialbench.records.store import write_errors
 from radialbench.reports.charts import charts
 from radialbench.reports.formats import csv, markdown
-from radialbench.reports.masks import draw_masks
+from radialbench.reports.masks import draw_masks, mask_folders
 from radialbench.reports.page.assemble import page
 from radialbench.reports.summary import Summary
 from radialbench.writing import write_files
@@ -64,7 +64,7 @@ def _write_files(summary: Summary, folder: Path) -> list[Path]:
     for name, caption, png, svg in charts(summary):
         files |= {folder / f"{name}.png": png, folder / f"{name}.svg": svg}
         pictures[f"{name}.png"] = caption
-    if drawn := draw_masks(summary.rows, folder):
+    if drawn := draw_masks(summary.rows, folder, mask_folders(summary.source, summary.rows)):
         path, caption = drawn
         drawings.append(path)
         pictures[path.name] = caption

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Union
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.language.expressions import MAX_NUMBER, Expr, substitute
+from radialbench.plain import plain
 
 KINDS = ("int", "float", "bool")
 
@@ -92,6 +93,7 @@ class Param:
         Raises:
             SpecError: The value is of another type or out of bounds.
         """
+        value = plain(value)
         if self.kind == "bool":
             if not isinstance(value, bool):
                 raise SpecError(f"{self.name} must be true or false, got {_brief(value)}")
