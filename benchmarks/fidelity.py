@@ -1,12 +1,13 @@
-"""Time what it takes to measure fidelity with a kernel on a GPU, and kernels on other numbers.
+"""Time what it takes to measure fidelity, and kernels on other numbers.
 
-    python -m benchmarks.fidelity -o results/            # 75,600 tokens × 40 heads; two minutes
-    python -m benchmarks.fidelity -o results/ --frames 3 --heads 4   # smaller
-    python -m benchmarks.pages fidelity                  # the tables of docs/fidelity.md
+    python -m benchmarks.fidelity -o results/   # on an NVIDIA GPU two minutes, without a minute
+    python -m benchmarks.pages fidelity         # the tables of docs/fidelity.md
 
-`fidelity_cost.jsonl` has the times of dense attention, of a mask's, and of both with the comparison
-of all rows, in turn; and of kernels on normal inputs and on generated ones whose attention decays.
-`fidelity.jsonl` has what the masks keep of the latter, with the kernel's own error.
+On a GPU `fidelity_cost.jsonl` gets the times of dense attention, of a mask's, and of both with the
+comparison of all rows, in turn, at 75,600 tokens × 40 heads; and of kernels on normal inputs and on
+generated ones whose attention decays. `fidelity.jsonl` gets what the masks keep of the latter, with
+the kernel's own error. Without a GPU `fidelity_cpu.jsonl` gets the time of sampled rows at 32,760
+tokens × 12 heads.
 """
 
 import argparse
@@ -18,17 +19,18 @@ from statistics import median
 
 import torch
 
-from benchmarks.parts import RESULTS, Timed, described, measured_here, read_lines
+from benchmarks.parts import RESULTS, Timed, described, measured_here, read_lines, source_of
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.fidelity.generator import Generated, mixed
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.kernel import kernel_rows, plan_attention
+from radialbench.fidelity.measure import measure
 from radialbench.fidelity.run import measure_fidelity
-from radialbench.fidelity.settings import How
+from radialbench.fidelity.settings import SAMPLED_ROWS, How
 from radialbench.kernels.measure.clocks import EventClock, HostClock
 from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.fidelity_record import FidelityRecord, read_fidelity
+from radialbench.records.fidelity_record import FidelityRecord, read_fidelity, write_fidelity
 from radialbench.records.measurement import Measurement
 from radialbench.records.statistics import paired_ratio
 from radialbench.records.store import append
@@ -37,6 +39,7 @@ from radialbench.reports.text import format_percent, markdown_table
 
 COST = "fidelity_cost.jsonl"
 KEPT = "fidelity.jsonl"
+CPU = "fidelity_cpu.jsonl"
 MASKS = ("radial", "sta", "svg_spatial", "svg_temporal")
 BACKEND = "hopper"
 NORMAL, DECAYING = "normal", "decaying"
@@ -49,7 +52,8 @@ class CallTime(Timed):
 
     Attributes:
         mask: The mask; None for the dense one.
-        call: `attention`, `all rows` (both launches and the comparison), or `kernel` (under load).
+        call: `attention`, `all rows` (both launches and the comparison), `kernel` (under load), or
+            `sampled rows` (the definition and all yardsticks).
         inputs: `normal` or `decaying` numbers.
         tokens: Length of the sequence.
         heads: Number of heads.
@@ -68,21 +72,22 @@ def main() -> int:
     """Measure, write records and print their tables."""
     parser = argparse.ArgumentParser(description="Time what measuring fidelity costs on a GPU.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--frames", type=int, default=21)
-    parser.add_argument("--heads", type=int, default=40)
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     if not torch.cuda.is_available():
-        print("needs a CUDA device")
-        return 2
-    grid = TokenGrid(options.frames, 45, 80)
-    source = Generated(grid, mixed(options.heads), dtype="bfloat16")
+        sampled = on_the_cpu(Generated(TokenGrid(21, 30, 52), mixed(12)))
+        append(options.out / CPU, sampled)
+        print(sampled_line(sampled))
+        return 0
+    source = Generated(TokenGrid(21, 45, 80), mixed(40), dtype="bfloat16")
     inputs = source.load("cuda")
     times = [*cost(inputs), *on_other_numbers(inputs)]
-    append(options.out / COST, times)
+    for time in times:
+        append(options.out / COST, time)
     here = measured_here("benchmarks.fidelity")["environment"]
     masks = [(load_mask(name).identity, load_mask(name)) for name in MASKS]
     kept = measure_fidelity([source], masks, How(backend=BACKEND, device="cuda"), here)
-    append(options.out / KEPT, kept)
+    write_fidelity(options.out / KEPT, kept)
     print(cost_table(times), numbers_table(times), kept_table(kept), sep="\n\n")
     return 0
 
@@ -106,6 +111,24 @@ def cost(inputs: AttentionInputs) -> list[CallTime]:
     return found
 
 
+def on_the_cpu(source: Generated) -> CallTime:
+    """Time the definition on sampled rows, with all yardsticks, from inputs in memory."""
+    inputs = source.load()
+    of_mask = compile_mask(load_mask(MASKS[0]), source.grid)
+    (timing,) = measure_together(
+        [lambda: measure(inputs, [of_mask])], min_samples=5, max_samples=5, max_seconds=60
+    )
+    return time_of(inputs, MASKS[0], "sampled rows", DECAYING, timing)
+
+
+def sampled_line(time: CallTime) -> str:
+    """Say how long sampled rows take."""
+    seconds = [ms / 1e3 for ms in samples(time)]
+    what = f"{SAMPLED_ROWS} rows of {time.heads} heads of {time.tokens:,} tokens under {time.mask}"
+    spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
+    return f"{what} take {median(seconds):.1f} s, {spread} of {len(seconds)} samples"
+
+
 def time_of(
     inputs: AttentionInputs,
     mask: str | None,
@@ -123,7 +146,7 @@ def time_of(
         heads=inputs.q.shape[1],
         peak_bytes=peak,
         timing=timing,
-        **measured_here("benchmarks.fidelity"),
+        **measured_here("benchmarks.fidelity", inputs.q.device.type),
     )
 
 
@@ -251,11 +274,13 @@ def parts() -> dict[str, str]:
     """Return the generated parts of docs/fidelity.md by name."""
     times = read_lines(RESULTS / COST, CallTime)
     kept = read_fidelity(RESULTS / KEPT)
+    sampled = read_lines(RESULTS / CPU, CallTime)[-1]
     where = f"{described(times[-1].environment)}; {times[-1].created[:10]}."
     return {
         "cost": f"{cost_table(times)}\n\n{where}",
         "numbers": numbers_table(times),
         "kept": kept_table(kept),
+        "sampled": f"{sampled_line(sampled)} ({source_of(sampled)[:-1]}).",
     }
 
 

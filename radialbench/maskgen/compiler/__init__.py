@@ -33,6 +33,7 @@ from radialbench.maskgen.language.tree import (
 from radialbench.maskgen.library import as_spec
 from radialbench.maskgen.order import Coordinates as TokenCoordinates
 from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
+from radialbench.plain import plain
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -75,10 +76,13 @@ def compile_mask(
         SpecError: A token would attend nothing, an operation is undefined for some token, a
             table is missing or of another shape, or the table does not fit into memory.
     """
+    block_m, block_n = plain(block_m), plain(block_n)
     for side, block in (("block_m", block_m), ("block_n", block_n)):
         whole = isinstance(block, int) and not isinstance(block, bool)
         if not whole or not 1 <= block <= MAX_SIDE:
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
+    if not isinstance(grid, TokenGrid):
+        raise SpecError(f"the grid must be a TokenGrid, got {type(grid).__name__}")
     _reuse_memory()
     spec = as_spec(mask).with_tables(tables or {})
     compiler = _Compiler(spec, grid, block_m, block_n)

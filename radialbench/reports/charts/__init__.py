@@ -36,7 +36,8 @@ def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
     """
     from radialbench.reports.charts._drawing import drawing, rendered
 
-    several = len(summary.sweeps) > 1
+    texts = summary.sweep_texts
+    several = len(texts) > 1
     for name in CHARTS:
         for sweep in summary.sweeps:
             with drawing():
@@ -44,7 +45,7 @@ def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
                 if drawn is None:
                     continue
                 figure, caption = drawn
-                where = f"{sweep}: " if several else ""
+                where = f"{texts[sweep]}: " if several else ""
                 file = f"{name}-{slug(sweep)}" if several else name
                 yield file, where + caption, rendered(figure, "png"), rendered(figure, "svg")
 
