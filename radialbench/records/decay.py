@@ -132,6 +132,39 @@ class AveragedFit:
     heads_log: tuple[float, ...]
 
 
+Grid = tuple[tuple[float, ...], ...]
+"""A number at each distance in time (rows) and in space (columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindMass:
+    """Mean share of the mass by distance in time and space, over the heads of a kind.
+
+    Attributes:
+        kind: As `HeadDecay.kind`.
+        heads: How many there are.
+        mass: The mean share.
+    """
+
+    kind: str
+    heads: int
+    mass: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReach:
+    """How far a mask reaches.
+
+    Attributes:
+        mask: The mask.
+        kept: Share of the pairs that it keeps by distance in time and space, on the rows that were
+            looked at; 0 where there are none.
+    """
+
+    mask: MaskIdentity
+    kept: Grid
+
+
 @dataclass(frozen=True, slots=True)
 class DecayReport:
     """Decay of the heads of some inputs.
@@ -146,6 +179,8 @@ class DecayReport:
         time: The exponential fitted to averages over heads, in time.
         space: In space.
         mass: Mean share of the mass by distance in time and space, over all heads.
+        kinds: The same over the heads of each kind.
+        masks: How far masks reach that it is compared with.
     """
 
     inputs: InputsIdentity
@@ -156,7 +191,9 @@ class DecayReport:
     heads: tuple[HeadDecay, ...]
     time: AveragedFit
     space: AveragedFit
-    mass: tuple[tuple[float, ...], ...]
+    mass: Grid
+    kinds: tuple[KindMass, ...] = ()
+    masks: tuple[MaskReach, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
