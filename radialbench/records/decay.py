@@ -194,20 +194,3 @@ class DecayReport:
     mass: Grid
     kinds: tuple[KindMass, ...] = ()
     masks: tuple[MaskReach, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class HeadChoice:
-    """The mask proposed for a head.
-
-    Attributes:
-        head: The head's number in the model.
-        mask: The mask; `dense` where no other keeps enough.
-        mass: Share of the attention mass that it keeps, on rows that it was not chosen by.
-        cost: Share of all blocks that it executes.
-    """
-
-    head: int
-    mask: MaskIdentity
-    mass: float
-    cost: float

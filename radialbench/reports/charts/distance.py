@@ -51,11 +51,12 @@ def draw(report: DecayReport) -> Figure:
     norm = LogNorm(most / 10**DECADES, most, clip=True)
     keys = np.array(report.heads[0].space.pairs) / (report.grid.frames - report.sink_frames)
     near = np.cumprod(keys >= FEWEST).astype(bool)
+    insides = [np.array(one.kept)[:, near] >= BORDER for one in report.masks]
     for axes, (title, mass) in zip(grid.flat, panels, strict=False):
         mesh = _heat(axes, mass, norm)
-        axes.set_title(title)
-        for number, one in enumerate(report.masks):
-            _border(axes, np.array(one.kept)[:, near] >= BORDER, number)
+        axes.set_title(title, loc="left")
+        for number, inside in enumerate(insides):
+            _border(axes, inside, number)
     for number, axes in enumerate(grid.flat):
         if number >= len(panels):
             axes.set_axis_off()
@@ -65,7 +66,8 @@ def draw(report: DecayReport) -> Figure:
         if number % across == 0:
             axes.set_ylabel("frames apart")
     figure.colorbar(mesh, ax=list(grid.flat), label="share of a row's attention mass", shrink=0.8)
-    _legend(figure, [printable(one.mask.label) for one in report.masks])
+    labels = [printable(one.mask.label) for one in report.masks]
+    _legend(figure, [_where(*both) for both in zip(labels, insides, strict=True)])
     return figure
 
 
@@ -89,6 +91,13 @@ def _border(axes: Axes, inside: Booleans, number: int) -> None:
     for t, s in np.argwhere(inside[1:] != inside[:-1]).tolist():
         segments.append([(s - 0.5, t + 0.5 + shift), (s + 0.5, t + 0.5 + shift)])
     axes.add_collection(LineCollection(segments, colors=color, linewidths=2), autolim=False)
+
+
+def _where(label: str, inside: Booleans) -> str:
+    """Return the label of a mask, which says why it has no border if it has none."""
+    if inside.all():
+        return f"{label}, everywhere"
+    return label if inside.any() else f"{label}, nowhere"
 
 
 def _legend(figure: Figure, labels: Sequence[str]) -> None:
