@@ -1,0 +1,231 @@
+"""Launches of the portable backward kernels: prepared once for a layout, then run on tensors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from radialbench.kernels.arch import Target
+from radialbench.kernels.device_table import TableKey
+from radialbench.kernels.select import copy_reasons, portable_columns
+from radialbench.kernels.triton.launch import (
+    LOG2_E,
+    Layout,
+    describer,
+    launcher,
+    like,
+    operand,
+    sizes_of,
+    tma_reasons,
+)
+
+DELTA_ROWS = 64
+"""Rows of a program that sums dout·out."""
+
+Gradients = tuple[Tensor, Tensor, Tensor]
+
+Backward = Callable[
+    [Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor, Sequence[Tensor], Any, float],
+    Gradients,
+]
+"""Computes dq, dk and dv from dout, dlse, q, k, v, out, lse, a table's tensors, key_len, sm_scale.
+
+All have the prepared layouts; the table's tensors are those of `DeviceTable.all_tensors`.
+"""
+
+
+class Steps(NamedTuple):
+    """How a backward kernel walks.
+
+    Attributes:
+        own: Tokens whose gradients a program computes; divides the block.
+        step: Tokens of the other side that it takes at a time; divides the block.
+        num_warps: Warps of a program.
+        num_stages: Stages of its loops.
+    """
+
+    own: int
+    step: int
+    num_warps: int
+    num_stages: int
+
+    def within(self, own: int, step: int) -> "Steps":
+        """Return the steps for blocks of `own` and `step` tokens: a warp for 16 rows or fewer."""
+        small = min(self.own, own)
+        warps = max(1, min(self.num_warps, self.num_warps * small // self.own))
+        return self._replace(own=small, step=min(self.step, step), num_warps=warps)
+
+
+def backward_steps(
+    blocks: tuple[int, int], dtype: torch.dtype, head_dim: int, target: Target
+) -> tuple[Steps, Steps]:
+    """Return the steps of dq, and of dk and dv.
+
+    Both keep a row of all channels for each of their own tokens in registers, dk and dv two. With
+    these steps nothing spills on sm_80 and sm_90 where a row takes 256 bytes or fewer.
+    """
+    row = dtype.itemsize * portable_columns(head_dim)
+    dq, dkdv = _BY_ROW[next(most for most in _BY_ROW if row <= most)]
+    return (
+        dq.within(*blocks),
+        dkdv.within(*blocks[::-1]),
+    )
+
+
+_BY_ROW = {
+    128: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
+    256: (Steps(128, 64, 8, 2), Steps(64, 64, 8, 2)),
+    512: (Steps(64, 32, 8, 2), Steps(64, 32, 8, 2)),
+    1024: (Steps(32, 16, 8, 1), Steps(16, 16, 4, 1)),
+}
+"""Steps by the most bytes of a token's row."""
+
+
+def prepare_backward(
+    dout: Layout,
+    q: Layout,
+    k: Layout,
+    v: Layout,
+    out: Layout,
+    *,
+    table: TableKey,
+    target: Target,
+    key_lens: bool,
+    with_lse: bool,
+) -> Backward:
+    """Prepare launches of the backward kernels.
+
+    Args:
+        dout: The gradient of out, of any strides but the last.
+        q: [batch, heads, q_len, head_dim] of any strides but the last, as are k, v and out.
+        k: Keys, [batch, kv_heads, k_len, head_dim]; kv_heads divides heads.
+        v: Values, as k.
+        out: Output, as q.
+        table: The blocks to visit.
+        target: Where it runs.
+        key_lens: Whether launches pass key_len.
+        with_lse: Whether launches pass the gradient of lse.
+    """
+    from radialbench.kernels.triton.backward import (
+        block_sparse_delta,
+        block_sparse_dkdv,
+        block_sparse_dq,
+    )
+
+    batch, heads, q_len, head_dim = q.shape
+    kv_heads = k.shape[1]
+    columns = -(-table.k_len // table.block_n)
+    block_d = portable_columns(head_dim)
+    copies = not copy_reasons(q.dtype, head_dim, target)
+    blocks = (table.block_m, table.block_n)
+    dq_steps, dkdv_steps = backward_steps(blocks, q.dtype, head_dim, target)
+    shared: dict[str, Any] = {
+        "BLOCK_M": table.block_m,
+        "BLOCK_N": table.block_n,
+        "HEAD_DIM": head_dim,
+        "BLOCK_D": block_d,
+        "GROUPED": table.heads > 0,
+        "KEY_LENS": key_lens,
+        "HEADS_PER_KV": heads // kv_heads,
+        "PRECISION": "ieee",
+    }
+    delta = launcher(
+        block_sparse_delta,
+        (-(-q_len // DELTA_ROWS), batch * heads),
+        {
+            "ROWS": DELTA_ROWS,
+            "HEAD_DIM": head_dim,
+            "BLOCK_D": block_d,
+            "WITH_LSE": with_lse,
+            "num_warps": 4,
+        },
+        table.aligned,
+    )
+    copies_kv = copies and not tma_reasons(k=k, v=v)
+    dq = launcher(
+        block_sparse_dq,
+        (table.rows * (table.block_m // dq_steps.own), batch * heads),
+        {
+            **shared,
+            **_options(dq_steps),
+            "RAGGED": key_lens or table.k_len % table.block_n != 0,
+            "COPIES": copies_kv,
+        },
+        table.aligned,
+    )
+    copies_q = copies and not tma_reasons(q=q, dout=dout)
+    dkdv = launcher(
+        block_sparse_dkdv,
+        (columns * (table.block_n // dkdv_steps.own), batch * kv_heads),
+        {
+            **shared,
+            **_options(dkdv_steps),
+            "RAGGED": q_len % table.block_m != 0,
+            "COPIES": copies_q,
+        },
+        table.aligned,
+    )
+    describe_k, describe_v = _describers((k, v), dq_steps.step, block_d, copies=copies_kv)
+    describe_q, describe_g = _describers((q, dout), dkdv_steps.step, block_d, copies=copies_q)
+    inputs = [stride for x in (q, k, v, dout) for stride in x.strides[:3]]
+    of_dq, of_dk, of_dv = (list(like(x).strides[:3]) for x in (q, k, v))
+    of_out = [*out.strides[:3], *dout.strides[:3]]
+    rows = sizes_of(heads, table)
+    by_column = (*rows[:3], columns)
+
+    def run(
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        table: Sequence[Tensor],
+        key_len: Tensor | None,
+        sm_scale: float,
+    ) -> Gradients:
+        grads = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        deltas = torch.empty_like(lse)
+        by_row, by_key, bitmaps, groups = table[:8], table[8:], table[5], table[7]
+        lengths = lse if key_len is None else key_len
+        scales = (sm_scale, sm_scale * LOG2_E)
+        dlse = lse if grad_lse is None else grad_lse
+        delta(out, grad_out, dlse, deltas, *of_out, heads, q_len)
+        dkdv(
+            *(describe_q(q), k, v, describe_g(grad_out), lse, deltas, *grads[1:]),
+            *(*inputs, *of_dk, *of_dv, *by_key, bitmaps, groups, lengths, *by_column, *scales),
+        )
+        dq(
+            *(q, describe_k(k), describe_v(v), grad_out, lse, deltas, grads[0]),
+            *(*inputs, *of_dq, *by_row, lengths, *rows, *scales),
+        )
+        return grads
+
+    return run
+
+
+def _options(steps: Steps) -> dict[str, int]:
+    return {
+        "OWN": steps.own,
+        "STEP": steps.step,
+        "num_warps": steps.num_warps,
+        "num_stages": steps.num_stages,
+    }
+
+
+def _describers(
+    operands: tuple[Layout, Layout], tokens: int, block_d: int, *, copies: bool
+) -> list[Callable[[Tensor], Any]]:
+    """Return functions that make of two tensors what their kernel takes: descriptors or pointers."""
+    if not copies:
+        return [_itself, _itself]
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    block = [1, 1, tokens, block_d]
+    return [describer(TensorDescriptor(*operand(x), block)) for x in operands]
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
