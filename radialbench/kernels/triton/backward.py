@@ -14,10 +14,15 @@ from radialbench.kernels.triton.forward import LOG2_E, _below, _lower_bound
 
 @triton.jit
 def block_sparse_delta(
+    q_ptr,
     out_ptr,
     dout_ptr,
     dlse_ptr,
     delta_ptr,
+    unclean_ptr,
+    stride_qb,
+    stride_qh,
+    stride_qm,
     stride_ob,
     stride_oh,
     stride_om,
@@ -29,9 +34,13 @@ def block_sparse_delta(
     ROWS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    HEADS_PER_KV: tl.constexpr,
     WITH_LSE: tl.constexpr,
 ):
-    """Sum dout·out of some rows of a head, less the gradient of lse if there is one."""
+    """Sum dout·out of some rows of a head, less the gradient of lse if there is one.
+
+    Marks key heads with a number in q or dout that is not finite, as 1.
+    """
     off_bh = tl.program_id(1)
     off_b = (off_bh // heads).to(tl.int64)
     off_h = (off_bh % heads).to(tl.int64)
@@ -40,10 +49,16 @@ def block_sparse_delta(
     in_rows = off_m < q_len
     inside = in_rows[:, None] & (off_d < HEAD_DIM)[None, :]
     rows = off_m.to(tl.int64)[:, None]
+    q_tile = q_ptr + off_b * stride_qb + off_h * stride_qh + rows * stride_qm + off_d[None, :]
     out_tile = out_ptr + off_b * stride_ob + off_h * stride_oh + rows * stride_om + off_d[None, :]
     dout_tile = dout_ptr + off_b * stride_gb + off_h * stride_gh + rows * stride_gm + off_d[None, :]
     out = tl.load(out_tile, mask=inside, other=0.0).to(tl.float32)  # [ROWS, BLOCK_D]
     dout = tl.load(dout_tile, mask=inside, other=0.0).to(tl.float32)
+    q = tl.load(q_tile, mask=inside, other=0.0).to(tl.float32)
+    unclean = tl.max(tl.max(tl.where(_is_finite(q) & _is_finite(dout), 0, 1), 1), 0)
+    if unclean == 1:
+        # Whichever program comes last writes the same.
+        tl.store(unclean_ptr + off_bh // HEADS_PER_KV, 1)
     delta = tl.sum(out * dout, 1)
     place = off_bh.to(tl.int64) * q_len + off_m
     if WITH_LSE:
@@ -253,6 +268,7 @@ def block_sparse_dkdv(
     bitmaps,
     group_of_head,
     key_len_ptr,
+    unclean_ptr,
     heads,
     q_len,
     k_len,
@@ -269,6 +285,7 @@ def block_sparse_dkdv(
     KEY_LENS: tl.constexpr,
     RAGGED: tl.constexpr,
     COPIES: tl.constexpr,
+    CLEAN: tl.constexpr,
     HEADS_PER_KV: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -276,8 +293,12 @@ def block_sparse_dkdv(
 
     Scores are [OWN, STEP], a row for each key. With COPIES, q_in and dout_in are TMA descriptors of
     blocks [1, 1, STEP, BLOCK_D], else pointers. RAGGED says that the last query block is short. A
-    k_len of None is that of q.
+    k_len of None is that of q. With CLEAN, only heads that are marked are computed, as a sum over
+    tokens would be nan where 0 meets what is not finite: this takes more registers.
     """
+    if CLEAN:
+        if tl.load(unclean_ptr + tl.program_id(1)) == 0:
+            return
     if k_len is None:
         k_len = q_len
     OWNS: tl.constexpr = BLOCK_N // OWN
@@ -374,14 +395,17 @@ def block_sparse_dkdv(
                 dout = tl.load(g_tile + start_m.to(tl.int64) * stride_gm, mask=inside, other=0.0)
             lse_log2 = _of_rows(tl.load(lse_head + start_m, mask=in_rows, other=float("inf")))
             delta = tl.load(delta_head + start_m, mask=in_rows, other=0.0)
-            # A dout that is not finite reaches dv by the weights.
-            lse_log2 += tl.where(tl.abs(delta) < float("inf"), 0.0, float("nan"))
+            if CLEAN:
+                # A dout that is not finite reaches dv by the weights.
+                lse_log2 += tl.where(_is_finite(delta), 0.0, float("nan"))
             qk = tl.dot(k, q.T, input_precision=PRECISION)  # [OWN, STEP]
             p = tl.exp2(tl.where(attends, qk * scale_log2 - lse_log2[None, :], float("-inf")))
-            dv = tl.dot(p.to(dout.dtype), _finite(dout), dv, input_precision=PRECISION)
+            weighed = _finite(dout) if CLEAN else dout
+            dv = tl.dot(p.to(dout.dtype), weighed, dv, input_precision=PRECISION)
             dp = tl.dot(v, dout.T, input_precision=PRECISION)
             ds = tl.where(p != 0.0, p * (dp - delta[None, :]), 0.0)
-            dk = tl.dot(ds.to(q.dtype), _finite(q), dk, input_precision=PRECISION)
+            weighed = _finite(q) if CLEAN else q
+            dk = tl.dot(ds.to(q.dtype), weighed, dk, input_precision=PRECISION)
 
     # Keys past the length of their sequence had scores of 0.
     dk = tl.where(valid[:, None], dk * sm_scale, 0.0)
@@ -402,4 +426,9 @@ def _of_rows(lse):
 @triton.jit
 def _finite(x):
     """Return x with zeros for what is not finite."""
-    return tl.where(tl.abs(x) < float("inf"), x, 0.0).to(x.dtype)
+    return tl.where(_is_finite(x), x, 0.0).to(x.dtype)
+
+
+@triton.jit
+def _is_finite(x):
+    return tl.abs(x) < float("inf")

@@ -130,49 +130,43 @@ def prepare_backward(
         "HEADS_PER_KV": heads // kv_heads,
         "PRECISION": "ieee",
     }
-    delta = launcher(
-        block_sparse_delta,
-        (-(-q_len // DELTA_ROWS), batch * heads),
-        {
-            "ROWS": DELTA_ROWS,
-            "HEAD_DIM": head_dim,
-            "BLOCK_D": block_d,
-            "WITH_LSE": with_lse,
-            "num_warps": 4,
-        },
-        table.aligned,
-    )
     copies_kv = copies and not tma_reasons(k=k, v=v)
-    dq = launcher(
-        block_sparse_dq,
-        (table.rows * (table.block_m // dq_steps.own), batch * heads),
-        {
-            **shared,
-            **_options(dq_steps),
-            "RAGGED": key_lens or table.k_len % table.block_n != 0,
-            "COPIES": copies_kv,
-        },
-        table.aligned,
-    )
     copies_q = copies and not tma_reasons(q=q, dout=dout)
-    dkdv = launcher(
-        block_sparse_dkdv,
-        (columns * (table.block_n // dkdv_steps.own), batch * kv_heads),
-        {
-            **shared,
-            **_options(dkdv_steps),
-            "RAGGED": q_len % table.block_m != 0,
-            "COPIES": copies_q,
-        },
-        table.aligned,
+    by_column = (columns * (table.block_n // dkdv_steps.own), batch * kv_heads)
+    of_keys = {
+        **shared,
+        **_options(dkdv_steps),
+        "RAGGED": q_len % table.block_m != 0,
+        "COPIES": copies_q,
+    }
+    of_queries = {
+        **shared,
+        **_options(dq_steps),
+        "RAGGED": key_lens or table.k_len % table.block_n != 0,
+        "COPIES": copies_kv,
+    }
+    of_rows = {
+        **{name: shared[name] for name in ("HEAD_DIM", "BLOCK_D", "HEADS_PER_KV")},
+        "ROWS": DELTA_ROWS,
+        "WITH_LSE": with_lse,
+        "num_warps": 4,
+    }
+    delta = launcher(
+        *(block_sparse_delta, (-(-q_len // DELTA_ROWS), batch * heads), of_rows, table.aligned)
     )
+    dkdv, clean_dkdv = (
+        launcher(block_sparse_dkdv, by_column, {**of_keys, "CLEAN": clean}, table.aligned)
+        for clean in (False, True)
+    )
+    by_row = (table.rows * (table.block_m // dq_steps.own), batch * heads)
+    dq = launcher(block_sparse_dq, by_row, of_queries, table.aligned)
     describe_k, describe_v = _describers((k, v), dq_steps.step, block_d, copies=copies_kv)
     describe_q, describe_g = _describers((q, dout), dkdv_steps.step, block_d, copies=copies_q)
     inputs = [stride for x in (q, k, v, dout) for stride in x.strides[:3]]
     of_dq, of_dk, of_dv = (list(like(x).strides[:3]) for x in (q, k, v))
-    of_out = [*out.strides[:3], *dout.strides[:3]]
-    rows = sizes_of(heads, table)
-    by_column = (*rows[:3], columns)
+    of_sums = [stride for x in (q, out, dout) for stride in x.strides[:3]]
+    row_sizes = sizes_of(heads, table)
+    column_sizes = (*row_sizes[:3], columns)
 
     def run(
         grad_out: Tensor,
@@ -188,18 +182,21 @@ def prepare_backward(
     ) -> Gradients:
         grads = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         deltas = torch.empty_like(lse)
-        by_row, by_key, bitmaps, groups = table[:8], table[8:], table[5], table[7]
+        unclean = torch.zeros(batch * kv_heads, dtype=torch.int32, device=q.device)
+        bitmaps, groups = table[5], table[7]
         lengths = lse if key_len is None else key_len
-        scales = (sm_scale, sm_scale * LOG2_E)
         dlse = lse if grad_lse is None else grad_lse
-        delta(out, grad_out, dlse, deltas, *of_out, heads, q_len)
-        dkdv(
-            *(describe_q(q), k, v, describe_g(grad_out), lse, deltas, *grads[1:]),
-            *(*inputs, *of_dk, *of_dv, *by_key, bitmaps, groups, lengths, *by_column, *scales),
-        )
+        scales = (sm_scale, sm_scale * LOG2_E)
+        delta(q, out, grad_out, dlse, deltas, unclean, *of_sums, heads, q_len)
+        for launch in (dkdv, clean_dkdv):
+            launch(
+                *(describe_q(q), k, v, describe_g(grad_out), lse, deltas, *grads[1:]),
+                *(*inputs, *of_dk, *of_dv, *table[8:], bitmaps, groups, lengths, unclean),
+                *(*column_sizes, *scales),
+            )
         dq(
             *(q, describe_k(k), describe_v(v), grad_out, lse, deltas, grads[0]),
-            *(*inputs, *of_dq, *by_row, lengths, *rows, *scales),
+            *(*inputs, *of_dq, *table[:8], lengths, *row_sizes, *scales),
         )
         return grads
 

@@ -259,6 +259,7 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         "KEY_LENS": variant.key_lens,
         "RAGGED": variant.ragged or (variant.key_lens and variant.part == "dq"),
         "COPIES": copies,
+        "CLEAN": False,
         "HEADS_PER_KV": variant.heads_per_kv,
         "k_len": None,
         "PRECISION": "ieee",
