@@ -86,12 +86,11 @@ def check_transpose(table: DeviceTable) -> None:
 
 
 def table_from(
-    tensors: Sequence[Tensor], block_m: int, block_n: int, q_len: int, k_len: int, **mask: str | int
+    tensors: Sequence[Tensor], block_m: int, block_n: int, q_len: int, k_len: int
 ) -> DeviceTable:
     """Return the table of `DeviceTable.all_tensors`."""
     by_key = Transpose(*tensors[8:]) if len(tensors) > 8 else None
-    sizes = (block_m, block_n, q_len, k_len)
-    return DeviceTable(*sizes, *tensors[:8], transpose=by_key, **mask)  # type: ignore[arg-type]
+    return DeviceTable(block_m, block_n, q_len, k_len, *tensors[:8], transpose=by_key)
 
 
 def _operator(

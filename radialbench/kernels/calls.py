@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
 
 from radialbench.errors import BackendError
@@ -17,6 +18,19 @@ SCALES = (torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max / 2)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def autocasted(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q, k and v as PyTorch's own attention takes them: in the type of `torch.autocast`."""
+    kind = q.device.type
+    if kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
+        return q, k, v
+    dtype = torch.get_autocast_dtype(kind)
+    q, k, v = (x.to(dtype) if x.dtype in _CASTED else x for x in (q, k, v))
+    return q, k, v
+
+
+_CASTED = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_scale(sm_scale: float) -> None:

@@ -13,6 +13,7 @@ from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.backward import check_transpose, table_from
 from radialbench.kernels.calls import (
+    autocasted,
     check_last_stride,
     check_scale,
     check_shapes,
@@ -123,6 +124,7 @@ def block_sparse_attention(
                 "device_table(table, device)"
             )
         table = _find_uploaded(table, q.device) or device_table(table, q.device)
+    q, k, v = autocasted(q, k, v)
     scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
     if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
         check_transpose(table)
@@ -300,16 +302,16 @@ def _operator(
     k_len: int,
     num_warps: int | None,
     num_stages: int | None,
-    mask_fingerprint: str = "",
-    frames: int = 0,
-    tokens_per_frame: int = 0,
+    mask_fingerprint: str,
+    frames: int,
+    tokens_per_frame: int,
 ) -> tuple[Tensor, Tensor]:
-    mask = {
-        "mask_fingerprint": mask_fingerprint,
-        "frames": frames,
-        "tokens_per_frame": tokens_per_frame,
-    }
-    on_device = table_from(table, block_m, block_n, q_len, k_len, **mask)
+    on_device = replace(
+        table_from(table, block_m, block_n, q_len, k_len),
+        mask_fingerprint=mask_fingerprint,
+        frames=frames,
+        tokens_per_frame=tokens_per_frame,
+    )
     # Tuned configurations are looked up here, where sizes are numbers and not symbols.
     config = None if mask_fingerprint else KernelConfig(block_m, block_n, num_warps, num_stages)
     return untraced(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
@@ -324,19 +326,18 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     q, k, v, table, key_len, sm_scale, _, *sizes = inputs[:11]
     ctx.save_for_backward(q, k, v, *output, key_len, *table)
     ctx.scalars = (sm_scale, *sizes)
-    ctx.inputs = len(inputs)
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
     q, k, v, out, lse, key_len, *table = ctx.saved_tensors
     if dout is None and dlse is None:
-        return (None,) * ctx.inputs
+        return (None,) * 16
     dout = torch.zeros_like(out) if dout is None else dout
     grads = torch.ops.radialbench.block_sparse_attention_backward(
         *(dout, dlse, q, k, v, out, lse, table, key_len), *ctx.scalars
     )
-    return (*grads, [None] * len(table), *(None,) * (ctx.inputs - 4))
+    return (*grads, [None] * len(table), *(None,) * 12)
 
 
 register("block_sparse_attention", _operator, _shapes, _gradients, _keep)

@@ -1,4 +1,4 @@
-"""Both kernels compile for GPUs that are not here, and stay on their fast paths."""
+"""Our kernels compile for GPUs that are not here, and stay on their fast paths."""
 
 import json
 import os
@@ -88,6 +88,33 @@ def test_keys_and_values_are_copied(
 def test_the_default_configuration_fits(arch: int) -> None:
     found = compiled("triton", {}, arch=arch)
     assert found["shared_bytes"] <= found["limit"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize("part", ["delta", "dq", "dkdv"])
+def test_gradients(part: str, arch: int) -> None:
+    """In the default steps: without spills, and on Hopper with copies by TMA."""
+    forms = [form | {"arch": arch, "part": part} for form in FORMS]
+    forms += [forms[-1] | {"heads_per_kv": 4}, forms[1] | {"head_dim": 64}]
+    for form, found in zip(forms, each_compiled("triton", {}, forms), strict=True):
+        assert found["spills"] == 0, form
+        assert found["shared_bytes"] <= found["limit"], form
+        assert (matmuls(found) > 0) == (part != "delta"), form
+        assert (found["copy_loads"] > 0) == (arch == 90 and part != "delta"), form
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [89, 100, 120])
+@pytest.mark.parametrize("head_dim", [128, 256])
+def test_gradients_fit(arch: int, head_dim: int) -> None:
+    forms: list[dict[str, object]] = [
+        {"arch": arch, "part": part, "head_dim": head_dim, "dtype": dtype}
+        for part in ("dq", "dkdv")
+        for dtype in ("bfloat16", "float32")
+    ]
+    for form, found in zip(forms, each_compiled("triton", {}, forms), strict=True):
+        assert found["shared_bytes"] <= found["limit"], form
 
 
 STAGES = [(64, 128, 6), (128, 128, 3), (256, 64, 2)]

@@ -289,7 +289,7 @@ def block_sparse_dkdv(
     HEADS_PER_KV: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Compute dk and dv of OWN keys of a key head, over STEP queries that see their block at a time.
+    """Compute dk and dv of OWN keys of a key head, over STEP queries at a time.
 
     Scores are [OWN, STEP], a row for each key. With COPIES, q_in and dout_in are TMA descriptors of
     blocks [1, 1, STEP, BLOCK_D], else pointers. RAGGED says that the last query block is short. A

@@ -62,24 +62,38 @@ def backward_steps(
 ) -> tuple[Steps, Steps]:
     """Return the steps of dq, and of dk and dv.
 
-    Both keep a row of all channels for each of their own tokens in registers, dk and dv two. With
-    these steps nothing spills on sm_80 and sm_90 where a row takes 256 bytes or fewer.
+    dq keeps a row of all channels for each of its own tokens in registers, dk and dv two. So
+    nothing spills on sm_80 and sm_90 at 16 bits, nor at 32 bits up to 128 channels.
     """
-    row = dtype.itemsize * portable_columns(head_dim)
-    dq, dkdv = _BY_ROW[next(most for most in _BY_ROW if row <= most)]
-    return (
-        dq.within(*blocks),
-        dkdv.within(*blocks[::-1]),
-    )
+    columns = portable_columns(head_dim)
+    if dtype == torch.float32:
+        steps = _SINGLE[columns > 128]
+    else:
+        large = target.shared_bytes > 200_000
+        steps = (_LARGE if large else _SMALL)[max(64, columns)]
+    dq, dkdv = steps
+    return dq.within(*blocks), dkdv.within(*blocks[::-1])
 
 
-_BY_ROW = {
-    128: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
-    256: (Steps(128, 64, 8, 2), Steps(64, 64, 8, 2)),
-    512: (Steps(64, 32, 8, 2), Steps(64, 32, 8, 2)),
-    1024: (Steps(32, 16, 8, 1), Steps(16, 16, 4, 1)),
+_LARGE = {
+    64: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
+    128: (Steps(128, 64, 8, 2), Steps(128, 32, 8, 2)),
+    256: (Steps(64, 32, 8, 2), Steps(32, 32, 8, 2)),
 }
-"""Steps by the most bytes of a token's row."""
+"""Steps by the channels of a tile, of 16 bits, where a program may have 200 KB of shared memory."""
+
+_SMALL = {
+    64: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
+    128: (Steps(128, 32, 8, 2), Steps(64, 64, 8, 2)),
+    256: (Steps(32, 32, 8, 2), Steps(32, 32, 8, 2)),
+}
+"""The same for other GPUs."""
+
+_SINGLE = (
+    (Steps(32, 32, 8, 2), Steps(32, 16, 8, 2)),
+    (Steps(32, 16, 8, 1), Steps(16, 16, 8, 1)),
+)
+"""Steps for numbers of 32 bits, up to 128 channels and beyond."""
 
 
 def prepare_backward(
@@ -215,7 +229,7 @@ def _options(steps: Steps) -> dict[str, int]:
 def _describers(
     operands: tuple[Layout, Layout], tokens: int, block_d: int, *, copies: bool
 ) -> list[Callable[[Tensor], Any]]:
-    """Return functions that make of two tensors what their kernel takes: descriptors or pointers."""
+    """Return what makes of two tensors what their kernel takes: descriptors or pointers."""
     if not copies:
         return [_itself, _itself]
     from triton.tools.tensor_descriptor import TensorDescriptor
