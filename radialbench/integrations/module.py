@@ -237,6 +237,10 @@ class RadialAttention(nn.Module):
             BackendError: Shapes, types or devices do not match, text in front is cut, or inside
                 `torch.compile` nothing was prepared.
         """
+        for name, x in (("q", q), ("k", k), ("v", v)):
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise BackendError(f"{name} must be a tensor of floating-point numbers, got {kind}")
         text = self.grid.text_tokens if text_tokens is None else plain(text_tokens)
         seq_len = self.grid.video_tokens + text
         if q.dim() != 4 or q.shape[2] != seq_len:

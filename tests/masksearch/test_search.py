@@ -81,7 +81,7 @@ def test_points_keep_and_cost_what_fidelity_measures(found: Searched, tmp_path: 
 def test_a_search_goes_on_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = search(tmp_path / "whole", trials=20)
+    whole = search(tmp_path / "whole", trials=48)
     tried: list[MaskSpec] = []
     compiled = module._compiled
 
@@ -90,15 +90,15 @@ def test_a_search_goes_on_and_repeats_nothing(
         return compiled(mask, *rest)
 
     monkeypatch.setattr(module, "_compiled", noted)
-    search(tmp_path / "parts", trials=16)
-    parts = search(tmp_path / "parts", trials=20)
-    assert len(tried) == len(set(tried)) == 20
+    search(tmp_path / "parts", trials=32)
+    parts = search(tmp_path / "parts", trials=48)
+    assert len(tried) == len(set(tried)) == 48
     assert [trial.place for trial in parts.trials] == [trial.place for trial in whole.trials]
     assert [point.loss for point in parts.points] == [point.loss for point in whole.points]
-    search(tmp_path / "parts", trials=20)
-    assert len(tried) == 20
+    search(tmp_path / "parts", trials=48)
+    assert len(tried) == 48
     search(tmp_path / "parts", trials=8, rows=32)
-    assert len(tried) == 28, "trials on other rows are others"
+    assert len(tried) == 56, "trials on other rows are others"
 
 
 def test_a_small_space_is_tried_whole(tmp_path: Path) -> None:
@@ -106,6 +106,9 @@ def test_a_small_space_is_tried_whole(tmp_path: Path) -> None:
     assert len(search(tmp_path, families).trials) == 3
     wider = read_families(["radial", "dense"], ["sink_frames=0..3", "decay=1"])
     assert len(search(tmp_path, wider).trials) == 5
+    boxes = ["kernel_t=1..3", "kernel_h=3..6", "kernel_w=3..5"]
+    all_boxes = search(tmp_path, read_families(["neighborhood"], boxes), trials=99).trials
+    assert len(all_boxes) == len({trial.mask for trial in all_boxes}) == 36
 
 
 def test_a_mask_that_changed_is_tried_again(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.language.document import (
+from radialbench.maskgen.document import (
     MAX_DEPTH,
     MAX_INTEGER,
     Document,
