@@ -85,8 +85,8 @@ def measure_decay(
         heads += [
             _head_decay(inputs.header, one, kind) for one, kind in zip(found, kinds, strict=True)
         ]
-    kinds = sorted({one.kind for one in heads if one.kind})
-    of_kinds = {kind: [head.kind == kind for head in heads] for kind in kinds}
+    names = sorted({one.kind for one in heads if one.kind})
+    of_kinds = {name: [one.kind == name for one in heads] for name in names}
     return DecayReport(
         inputs=combined_identity(sources),
         grid=grid,
@@ -98,8 +98,8 @@ def measure_decay(
         space=averaged_decay(masses, "space"),
         mass=_mean_mass(masses),
         kinds=tuple(
-            KindMass(kind, sum(own), _mean_mass([*compress(masses, own)]))
-            for kind, own in of_kinds.items()
+            KindMass(name, sum(own), _mean_mass([*compress(masses, own)]))
+            for name, own in of_kinds.items()
         ),
         masks=tuple(
             MaskReach(mask.identity, _grid(pairs_kept(table, chosen, space, sink_frames)))
