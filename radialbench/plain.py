@@ -1,4 +1,4 @@
-"""Numbers as Python's own, whatever library they come from."""
+"""Values as they can be stored: numbers of other libraries as Python's own, and text as UTF-8."""
 
 from typing import Any
 
@@ -18,3 +18,8 @@ def plain_field(owner: object, name: str) -> Any:
     value = plain(getattr(owner, name))
     object.__setattr__(owner, name, value)
     return value
+
+
+def utf8(text: str) -> str:
+    """Return text that UTF-8 can hold: Python keeps other bytes, as of a path, as surrogates."""
+    return text.encode("utf-8", "replace").decode()

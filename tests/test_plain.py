@@ -1,6 +1,8 @@
-"""Numbers of NumPy, empty batches and arguments of another type work, or end in a sentence."""
+"""Numbers of NumPy, empty batches, other types and other bytes work, or end in a sentence."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,12 @@ from radialbench.errors import GridError, RadialBenchError
 from radialbench.integrations.module import RadialAttention
 from radialbench.maskgen.grid import Segment
 from radialbench.records.codec import to_json
+from radialbench.records.fidelity_record import read_fidelity
 from radialbench.records.measurement import Measurement
 from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.store import RESULTS, read
 from radialbench.records.tuning import TuningKey
+from tests.commands.line import Capture, Cli
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 GRID = TokenGrid(3, 4, 4)
@@ -99,6 +104,8 @@ def test_other_empty_tensors_and_other_types_are_refused(table: BlockTable) -> N
         (lambda: attend(q, k, v, "radial"), "compile_heads returns, got str"),
         (lambda: attend(q, k, v, table, config={}), "a KernelConfig, got dict"),
         (lambda: attention_of("radial", GRID), "grid must be a TokenGrid, got str"),
+        (lambda: attention_of(GRID)(q, k.long(), v), "k must be a tensor of floating-point numb"),
+        (lambda: attention_of(GRID)(q, k, None), "v must be a tensor of floating-point numbers, g"),
         (lambda: attention_of(GRID)(q, k, v, text_len=[0]), "text_len must be a tensor"),
         (lambda: compiled("radial", "3x4x4"), "grid must be a TokenGrid, got str"),
         (lambda: compiled("radial", GRID, np.float64(32)), "block_m must be a whole number"),
@@ -122,3 +129,33 @@ def test_other_empty_tensors_and_other_types_are_refused(table: BlockTable) -> N
 def test_grids_of_other_numbers(make: Callable[[], object], message: str) -> None:
     with pytest.raises(GridError, match=message):
         make()
+
+
+def test_paths_that_are_no_utf8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    cli = Cli(monkeypatch, capsys)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+    odd.mkdir()
+    (odd / os.fsdecode(b"m\xe9.yaml")).write_text("name: m\nmask: abs(dt) <= 1\n")
+    suite, results = odd / os.fsdecode(b"s\xe9.yaml"), odd / "out"
+    suite.write_text(
+        "cases:\n- masks: [radial]\n  grids: [{frames: 3, height: 4, width: 4}]\n"
+        "  heads: 1\n  head_dim: 8\n  backends: [cpu]\n"
+    )
+    mask = odd / os.fsdecode(b"m\xe9.yaml")
+    for line in (
+        ("run", suite, "-o", results, "--quiet"),
+        ("run", suite, "-o", results, "--quiet", "--resume"),
+        ("report", results, "-o", odd / "report.html"),
+        ("baseline", "update", results, "-o", odd / "base", "--reason", "first"),
+        ("check", results, "--baseline", odd / "base", "-o", f"json={odd / 'check.json'}"),
+        ("fidelity", mask, "--grid", "3x4x4", "-o", odd / "fidelity"),
+    ):
+        code, _, err = cli(*line)
+        assert code == 0, (line[0], err)
+    for path in odd.rglob("*"):
+        if path.is_file() and path.suffix not in (".png", ".parquet"):
+            path.read_text(encoding="utf-8")
+    assert [one.status for one in read(results / RESULTS).records] == ["ok"]
+    assert [one.mask.name for one in read_fidelity(odd / "fidelity")] == ["m?"]

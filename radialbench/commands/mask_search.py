@@ -1,12 +1,15 @@
 """`radialbench mask search`: masks for the heads of a model that keep much and cost little."""
 
+import shlex
+import sys
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radialbench.commands.console import errors, print_json, say
+from radialbench.commands import INTERRUPTED
+from radialbench.commands.console import errors, fail, print_json, say
 from radialbench.commands.options import (
     BlockM,
     BlockN,
@@ -19,7 +22,7 @@ from radialbench.commands.options import (
     input_sources,
 )
 from radialbench.commands.progress import watch_work
-from radialbench.errors import InputsError
+from radialbench.reports.front import schedule_words
 from radialbench.reports.text import format_percent, plural
 
 if TYPE_CHECKING:
@@ -157,27 +160,24 @@ def search(
     if dry_run:
         _print_space(chosen, sources, settings, json=json)
         return
-    with watch_work(errors, "trying masks", quiet=quiet) as on_share:
-        found = search_masks(
-            sources,
-            chosen,
-            settings,
-            environment(_command(), device=settings.device),
-            storage=storage or f"journal:{out / 'trials.journal'}",
-            on_share=on_share,
-        )
+    command = shlex.join(["radialbench", *sys.argv[1:]])
+    try:
+        with watch_work(errors, "trying masks", quiet=quiet) as on_share:
+            found = search_masks(
+                sources,
+                chosen,
+                settings,
+                environment(command, device=settings.device),
+                storage=storage or f"journal:{out / 'trials.journal'}",
+                on_share=on_share,
+            )
+    except KeyboardInterrupt:
+        fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
     _write(found, out)
     if json:
         print_json([to_dict(point) for point in found.points])
         return
     _print(found, out, keep)
-
-
-def _command() -> str:
-    import shlex
-    import sys
-
-    return shlex.join(["radialbench", *sys.argv[1:]])
 
 
 def _print_space(
@@ -268,12 +268,11 @@ def _print(found: "Searched", out: Path, keep: float | None) -> None:
 
 
 def _cheapest(points: "Sequence[FrontPoint]", keep: float, out: Path) -> str:
-    """Name the cheapest plan that keeps a share, which dense attention does at least."""
-    enough = [point for point in points if 1 - point.loss >= keep]
-    if not enough:
-        raise InputsError(f"no plan keeps {keep:.1%}")
-    point = enough[0]
-    return (
-        f"cheapest that keeps {format_percent(keep)}: plan {point.number:02}, at "
-        f"{format_percent(point.cost)} of dense attention"
-    )
+    """Name the cheapest plan that keeps a share, and how to run it; dense attention keeps all."""
+    point = next(point for point in points if 1 - point.loss >= keep)
+    cost = format_percent(point.cost)
+    plan = f"cheapest that keeps {format_percent(keep)}: plan {point.number:02}, at {cost} of dense"
+    if any(one.layer is not None or one.step is not None for one in point.masks):
+        return plan
+    words = [f'mask="{out / "plans" / f"{point.number:02}.yaml"}"', *schedule_words(point.schedule)]
+    return f"{plan}\nto run it: apply_radial(pipe, size=…, {', '.join(words)})"

@@ -72,13 +72,14 @@ def measure_decay(
         distance=space,
         sink_frames=sink_frames,
         heads=tuple(heads),
-        time=_averaged(masses, "time"),
-        space=_averaged(masses, "space"),
+        time=averaged_decay(masses, "time"),
+        space=averaged_decay(masses, "space"),
         mass=tuple(tuple(row) for row in joint.tolist()),
     )
 
 
-def _averaged(masses: Sequence[HeadMass], axis: str) -> AveragedFit:
+def averaged_decay(masses: Sequence[HeadMass], axis: str) -> AveragedFit:
+    """Fit an exponential to the average over heads and to each head, in `time` or in `space`."""
     mass, pairs = (
         np.stack([getattr(getattr(one, what), axis).sum(axis=0) for one in masses])
         for what in ("mass", "pairs")
@@ -92,8 +93,8 @@ def _head_decay(header: InputsHeader, found: HeadMass, kind: HeadKind) -> HeadDe
         layer=header.layer,
         step=header.step,
         sequence=found.sequence,
-        time=fit_axis(found.mass.time, found.pairs.time),
-        space=fit_axis(found.mass.space, found.pairs.space),
+        time=fit_axis(found.mass.time, found.pairs.time, found.noise.time),
+        space=fit_axis(found.mass.space, found.pairs.space, found.noise.space),
         sink=min(1.0, found.sink),
         text=min(1.0, max(0.0, found.text)),
         kind=kind.kind,

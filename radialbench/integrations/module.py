@@ -30,7 +30,7 @@ MAX_PREPARED = 8
 
 
 class DenseSchedule:
-    """The first layers and denoising steps that stay dense, and the current step.
+    """The layers and denoising steps that stay dense, and the current step.
 
     Calls with the same timestep, as guidance and solvers of higher order make them, are one step. A
     timestep with more noise than the last starts another video.
@@ -38,6 +38,7 @@ class DenseSchedule:
     Attributes:
         layers: First layers that are dense.
         steps: First denoising steps that are dense.
+        from_step: Step from which on steps are dense again; None if none is.
         rising: Whether timesteps rise as noise falls.
         step: Number of the step, from 0.
         video: Number of the video, from 0; -1 before the first timestep.
@@ -48,17 +49,26 @@ class DenseSchedule:
         IntegrationError: A number is negative or not whole.
     """
 
-    def __init__(self, layers: int = 0, steps: int = 0, *, rising: bool = False) -> None:
-        layers, steps = plain(layers), plain(steps)
-        for name, count in (("dense_layers", layers), ("dense_steps", steps)):
+    def __init__(
+        self,
+        layers: int = 0,
+        steps: int = 0,
+        from_step: int | None = None,
+        *,
+        rising: bool = False,
+    ) -> None:
+        layers, steps, from_step = plain(layers), plain(steps), plain(from_step)
+        counts = {"dense_layers": layers, "dense_steps": steps, "dense_from_step": from_step or 0}
+        for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool) or count < 0:
                 raise IntegrationError(f"{name} must be a whole number from 0, got {count!r}")
         self.layers = layers
         self.steps = steps
+        self.from_step = from_step
         self.rising = rising
         self.step = 0
         self.video = -1
-        self.dense = steps > 0
+        self.dense = self._is_dense_step()
         self._noise: float | None = None
 
     def at(self, timestep: float | Tensor) -> None:
@@ -72,11 +82,20 @@ class DenseSchedule:
         elif noise < self._noise:
             self.step += 1
         self._noise = noise
-        self.dense = self.step < self.steps
+        self.dense = self._is_dense_step()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the step matters."""
+        return self.steps > 0 or self.from_step is not None
 
     def is_dense(self, layer: int | None = None) -> bool:
         """Return whether a layer is dense in this step; without a layer, whether all are."""
         return self.dense or (layer is not None and layer < self.layers)
+
+    def _is_dense_step(self) -> bool:
+        last = self.from_step is not None and self.step >= self.from_step
+        return self.step < self.steps or last
 
 
 class RadialAttention(nn.Module):
@@ -91,6 +110,7 @@ class RadialAttention(nn.Module):
         mask: A name in the library, the path of a mask or head plan, or a mask or head plan.
         dense_layers: First layers that are dense; each call names its layer.
         dense_steps: First denoising steps that are dense; `at` sets the step.
+        dense_from_step: Step, from 0, from which on steps are dense again.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
         backend: `hopper`, `triton` or `sdpa`; the best one for the device if not given.
         **params: Parameters of the mask.
@@ -110,6 +130,7 @@ class RadialAttention(nn.Module):
         *,
         dense_layers: int = 0,
         dense_steps: int = 0,
+        dense_from_step: int | None = None,
         rising_timesteps: bool = False,
         backend: str | None = None,
         **params: float | bool,
@@ -130,7 +151,9 @@ class RadialAttention(nn.Module):
             raise BackendError(unknown("backend", backend, BACKENDS))
         self.grid = grid
         self.mask = mask_of(mask, **params)
-        self.schedule = DenseSchedule(dense_layers, dense_steps, rising=rising_timesteps)
+        self.schedule = DenseSchedule(
+            dense_layers, dense_steps, dense_from_step, rising=rising_timesteps
+        )
         self.backend = backend
         self._prepared: dict[tuple[Shape, int], Prepared] = {}
         self._current: Prepared | None = None
@@ -214,6 +237,10 @@ class RadialAttention(nn.Module):
             BackendError: Shapes, types or devices do not match, text in front is cut, or inside
                 `torch.compile` nothing was prepared.
         """
+        for name, x in (("q", q), ("k", k), ("v", v)):
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise BackendError(f"{name} must be a tensor of floating-point numbers, got {kind}")
         text = self.grid.text_tokens if text_tokens is None else plain(text_tokens)
         seq_len = self.grid.video_tokens + text
         if q.dim() != 4 or q.shape[2] != seq_len:

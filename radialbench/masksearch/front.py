@@ -18,7 +18,7 @@ from radialbench.fidelity.mass import Floats, Int64
 from radialbench.masksearch.groups import Group, Positions
 from radialbench.records.front import Schedule
 
-RATES = 10 ** np.linspace(-2, 4, 61)
+RATES = 10 ** np.linspace(-1, 3, 61)
 """Exchange rates: what a whole loss is worth, in costs of dense attention."""
 
 CHUNK = 4_000_000

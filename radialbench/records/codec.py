@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import msgspec
 
 from radialbench.errors import RecordError, unknown
-from radialbench.plain import plain_field
+from radialbench.plain import plain_field, utf8
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def to_json(value: object) -> str:
     """
     plain = msgspec.to_builtins(value)
     try:
-        return json.dumps(plain, allow_nan=False, ensure_ascii=False)
+        return utf8(json.dumps(plain, allow_nan=False, ensure_ascii=False))
     except ValueError:
         number = _not_finite(plain, "$")
         raise RecordError(f"only finite numbers are stored, got {number}") from None

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import codec
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.records.statistics import Estimate
@@ -157,20 +156,3 @@ class DecayReport:
     time: AveragedFit
     space: AveragedFit
     mass: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HeadChoice:
-    """The mask proposed for a head.
-
-    Attributes:
-        head: The head's number in the model.
-        mask: The mask; `dense` where no other keeps enough.
-        mass: Share of the attention mass that it keeps, on rows that it was not chosen by.
-        cost: Share of all blocks that it executes.
-    """
-
-    head: int
-    mask: MaskIdentity
-    mass: float
-    cost: float

@@ -72,6 +72,9 @@ class ChosenMask:
     step: int | None
     mask: MaskIdentity
 
+    def __post_init__(self) -> None:
+        codec.check_ints(self, "layer", "step", at_least=0)
+
 
 @dataclass(frozen=True, slots=True)
 class FrontPoint:
@@ -119,6 +122,7 @@ class FrontPoint:
         codec.check_choice(self, "cost_kind", COSTS)
         codec.check_choice(self, "loss_kind", LOSSES)
         codec.check_numbers(self, "cost", "loss", "dense_ms")
+        codec.check_ints(self, "trials", at_least=0)
         codec.check_time(self, "created")
 
     @property

@@ -9,7 +9,6 @@ from radialbench.records.decay import (
     AveragedFit,
     AxisDecay,
     DecayReport,
-    HeadChoice,
     HeadDecay,
 )
 from radialbench.records.statistics import Estimate
@@ -100,17 +99,6 @@ def decay_table(report: DecayReport, width: int | None = None) -> str:
         text_columns=("kind", "in time", "in space"),
         width=width,
         spare=("text", "step", "layer", "sink", "misplaced in space", "misplaced in time"),
-    )
-
-
-def proposal_table(heads: Sequence[HeadChoice], width: int | None = None) -> str:
-    """Return a table with a line a head: its mask, what that keeps and what it costs."""
-    body = [
-        (one.head, one.mask.label, format_percent(one.mass), format_percent(one.cost))
-        for one in heads
-    ]
-    return terminal_table(
-        ("head", "mask", "mass kept", "blocks"), body, text_columns=("mask",), width=width
     )
 
 

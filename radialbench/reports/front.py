@@ -55,8 +55,8 @@ def describe_point(point: FrontPoint) -> str:
     verb = "Keeps" if point.loss_kind == "mass" else "Errs by"
     noun = " of the attention mass" if point.loss_kind == "mass" else ""
     about = f"{verb} {kept_text(point)}{noun} at {format_percent(point.cost)} of the cost of dense"
-    dense = schedule_text(point.schedule)
-    return f"{about} attention{f'; dense: {dense}' if dense else ''}."
+    words = schedule_words(point.schedule)
+    return f"{about} attention{f', with {join_and(words)}' if words else ''}."
 
 
 def kept_text(point: FrontPoint) -> str:
@@ -68,8 +68,6 @@ def schedule_text(schedule: Schedule) -> str:
     """Describe which steps and layers are dense; empty if none is."""
     if schedule.share == 1:
         return ""
-    if schedule.share == 0:
-        return "all"
     last = schedule.steps - schedule.dense_from_step
     parts = [
         f"{which} {plural(count, noun)}"
@@ -81,6 +79,14 @@ def schedule_text(schedule: Schedule) -> str:
         if count
     ]
     return join_and(parts)
+
+
+def schedule_words(schedule: Schedule) -> list[str]:
+    """Return the arguments of `apply_radial` for the steps and layers that are dense."""
+    found = {"dense_steps": schedule.dense_steps, "dense_layers": schedule.dense_layers}
+    if schedule.dense_from_step < schedule.steps:
+        found["dense_from_step"] = schedule.dense_from_step
+    return [f"{name}={value}" for name, value in found.items() if value]
 
 
 def masks_text(point: FrontPoint) -> str:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from radialbench.fidelity.files import save_inputs
 from radialbench.fidelity.generator import SPATIAL, TEMPORAL, Generated
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_head_plan
+from radialbench.masksearch import search
 from radialbench.records.front import read_front
 from tests.commands.line import Capture, Cli
 
@@ -36,6 +38,9 @@ def test_a_search_writes_front_chart_and_plans(cli: Cli, file: Path, tmp_path: P
     points = read_front(out / "front.jsonl")
     assert f"16 masks tried, {len(points)} plans in the front; cost by executed blocks" in printed
     assert "cheapest that keeps 90.0%: plan" in printed
+    assert f'to run it: apply_radial(pipe, size=…, mask="{out}/plans/' in printed.replace(
+        "\n  ", ""
+    )
     assert (out / "front.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (out / "front.svg").read_bytes()
     plans = sorted((out / "plans").iterdir())
@@ -61,6 +66,28 @@ def test_masks_that_differ_by_layer_have_a_plan_for_each(cli: Cli, tmp_path: Pat
     names = {plan.name[2:] for plan in (out / "plans").iterdir()}
     assert names == {"-layer01.yaml", "-layer03.yaml"}
     assert {point.schedule.steps for point in read_front(out / "front.jsonl")} == {10}
+
+
+def test_a_search_that_is_stopped_goes_on(
+    cli: Cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    compiled = search._compiled
+
+    def stopping(*args: Any) -> Any:
+        nonlocal tried
+        tried += 1
+        if tried == 13:
+            raise KeyboardInterrupt
+        return compiled(*args)
+
+    monkeypatch.setattr(search, "_compiled", stopping)
+    line = ("radial", "-i", file, *SMALL, "-o", tmp_path / "out")
+    code, _, error = cli(*line)
+    assert code == 130
+    assert "stopped; finished trials are kept. Continue with: radialbench mask search" in error
+    assert cli(*line)[0] == 0
+    assert tried == 13 + 8, "of two batches of 8, the first was kept"
 
 
 def test_a_dry_run_lists_what_would_be_searched(cli: Cli, file: Path, tmp_path: Path) -> None:

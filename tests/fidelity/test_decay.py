@@ -1,10 +1,9 @@
-"""Decay of generated inputs is that of their laws; masks that are proposed keep what is wanted."""
+"""Decay of generated inputs is that of their laws."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 
 from radialbench.errors import InputsError
 from radialbench.fidelity.decay import measure_decay
@@ -13,15 +12,9 @@ from radialbench.fidelity.generator import MIXED, Generated, HeadLaw
 from radialbench.fidelity.kinds import head_kinds
 from radialbench.fidelity.law import Law
 from radialbench.fidelity.mass import sample_rows
-from radialbench.fidelity.measure import measure
-from radialbench.fidelity.propose import DECAYS, SINKS, propose
-from radialbench.fidelity.sampled import SampledRows
-from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.library import brief_yaml, load_mask, parse_head_plan
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.decay import DecayReport
-from radialbench.records.problem import KernelConfig
 
 GRID = TokenGrid(8, 10, 12, text_tokens=6)
 LAWS = (
@@ -80,38 +73,3 @@ def test_several_layers_are_one_report() -> None:
         measure_decay([MADE, other])
     with pytest.raises(InputsError, match="at least 2 frames beside 3 sink frames"):
         measure_decay([other], sink_frames=3)
-
-
-def test_proposed_masks_are_the_cheapest_that_keep_enough() -> None:
-    config = KernelConfig(16, 16)
-    wanted = 0.8
-    proposal = propose([MADE], wanted, config=config, rows=128)
-    specs = [load_mask("radial", decay=d, sink_frames=s) for d in DECAYS for s in SINKS]
-    tables = [compile_mask(one, GRID, 16, 16) for one in specs]
-    mass = 1 - SampledRows([MADE], 128).losses(tables)[0]
-    for choice, kept in zip(proposal.heads, mass, strict=True):
-        enough = [
-            table.block_density for table, one in zip(tables, kept, strict=True) if one >= wanted
-        ]
-        assert choice.cost == min(enough, default=1.0)
-        assert choice.mass > wanted - 0.03
-    assert len({choice.mask.label for choice in proposal.heads}) > 1
-
-
-def test_a_proposal_is_a_head_plan_that_runs() -> None:
-    made = replace(MADE, heads=LAWS[:2])
-    proposal = propose([made], 0.9, rows=64)
-    plan = parse_head_plan(yaml.safe_load(brief_yaml(proposal.plan)))
-    assert plan == proposal.plan
-    assert plan.heads == 2
-    (of_mask,) = measure(made.load(), [compile_heads(plan, GRID)])
-    for found, choice in zip(of_mask, proposal.heads, strict=True):
-        assert found["mask"].kept.mass == pytest.approx(choice.mass, abs=0.05)
-    every = propose([made], 1.0, rows=16)
-    assert [choice.mass for choice in every.heads] == pytest.approx([1, 1])
-
-
-@pytest.mark.parametrize("wanted", [0.0, 1.5, float("nan")])
-def test_a_share_that_is_none_is_refused(wanted: float) -> None:
-    with pytest.raises(InputsError, match="a share above 0 and at most 1"):
-        propose([MADE], wanted)

@@ -26,6 +26,7 @@ from radialbench.masksearch.search import Searched, SearchSettings, search_masks
 from radialbench.masksearch.space import read_families
 from radialbench.records.front import read_front, write_front
 from radialbench.records.problem import KernelConfig
+from radialbench.reports.front import describe_point
 
 GRID = TokenGrid(8, 8, 8)
 MADE = Generated(GRID, (SPATIAL, TEMPORAL), 64)
@@ -151,6 +152,8 @@ def test_steps_of_diffuse_attention_stay_dense(tmp_path: Path) -> None:
     found = search(tmp_path, sources=open_inputs(tmp_path), steps=10, layers=1, by=["head"])
     some = [point.schedule for point in found.points if 0 < point.schedule.share < 1]
     assert {(one.dense_steps, one.dense_from_step) for one in some} == {(5, 10)}
+    point = next(one for one in found.points if one.schedule.share < 1)
+    assert describe_point(point).endswith("of dense attention, with dense_steps=5.")
     assert all(point.cost >= 0.5 for point in found.points if point.loss < 0.2)
 
 

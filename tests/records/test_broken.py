@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.parts import RESULTS as BENCHMARKS
 from radialbench import BlockTable, TokenGrid, compile_mask
+from radialbench.autotune.trials import read_sweep
 from radialbench.errors import RadialBenchError, RecordError
 from radialbench.kernels.tuned import SHIPPED
 from radialbench.records.codec import to_dict
@@ -85,6 +86,25 @@ def test_so_is_a_tuning_record(place: Place, value: object, tmp_path: Path) -> N
     path = write(tmp_path / "tuned.jsonl", changed(whole, place, value))
     with pytest.raises(RecordError, match=r"tuned.jsonl:1: not a tuning record"):
         read_records(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("samples_ms",), [1e308]),
+        (("samples_ms",), []),
+        (("block_density",), 1.5),
+        (("registers",), -1),
+        (("reason",), ""),
+    ],
+)
+def test_so_is_a_trial_of_a_sweep(place: Place, value: object, tmp_path: Path) -> None:
+    lines = (BENCHMARKS / "tuning_sweep.jsonl").read_text(encoding="utf-8").splitlines()
+    whole = next(one for one in map(json.loads, lines) if one["outcome"] == "ok")
+    path = write(tmp_path / "sweep.jsonl", whole)
+    assert read_sweep(path)
+    with pytest.raises(RecordError, match=r"sweep.jsonl:1: not a trial of a sweep"):
+        read_sweep(write(path, changed(whole, place, value)))
 
 
 def test_every_verb_that_reads_results_names_the_line(

@@ -33,11 +33,14 @@ MAX_INDEX = 1 << 44
 MIN_ALIKE = 8
 """Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
-MAX_SUMS = 400
+MAX_SUMS = 1024
 """Sums of two patterns' runs up to which entries are compared."""
 
-MAX_RUNS = 40
-"""Runs of a pattern up to which they are faster than its single tokens."""
+MAX_RUN = 57
+"""Bits that a 64-bit word surely holds from any bit of its first byte on."""
+
+MAX_BYTES = 1 << 28
+"""Bytes of an atom's tables of eight keys' truths."""
 
 
 class Atom:
@@ -53,6 +56,8 @@ class Atom:
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self._patterns: dict[tuple[str, Side], Patterns] = {}
+        self._octets: dict[tuple[int, ...], NDArray[np.uint8]] = {}
+        self._looked_up = 0
         self.matrix = known.matrices.get(str(rule.value)) if rule.op == "name" else None
         self.digits = sorted(self._digits(), key=lambda digit: digit.unit_steps)
         self.entries = prod(digit.size for digit in self.digits)
@@ -120,25 +125,32 @@ class Atom:
         begin = of_q.first[q] + of_k.first[k]
         sample, number = unique_rows([pattern, begin])
         pattern, begin = pattern[sample], begin[sample]
-        used, place = ranked(pattern, len(of_q.rise) * len(of_k.rise))
-        if self.entries > MAX_ENTRIES or len(used) * MIN_ALIKE > len(sample):
+        order = np.argsort(pattern, kind="stable")
+        used = 1 + np.count_nonzero(np.diff(pattern[order]))
+        if self.entries > MAX_ENTRIES or used * MIN_ALIKE > len(sample):
             return number
-        # Equal entries at all indices that the two patterns reach make equal contents.
-        reach = Reach.find(of_q, of_k, *np.divmod(used, len(of_k.rise)))
-        words = reach.words[place]
-        close = np.flatnonzero(words <= q_side.size // 4)
-        rows = np.zeros((len(close), 1 + int(words[close].max(initial=0))), np.uint64)
-        rows[:, 0] = place[close]
-        for word in range(rows.shape[1] - 1):
-            some = np.flatnonzero(words[close] > word)
-            run = reach.first[place[close[some]]] + word
-            rows[some, 1 + word] = self._read(
-                begin[close[some]] + reach.start[run], reach.length[run]
-            )
-        first, same = distinct(rows.view(np.uint32))
         kind = np.arange(len(sample))
-        kind[close] = close[first[same]]
+        sums = (of_q.spans.count[:, None] * of_k.spans.count).ravel()[pattern[order]]
+        near = np.flatnonzero(sums <= min(MAX_SUMS, q_side.size * k_side.size // MIN_ALIKE))
+        order, sums = order[near], np.cumsum(sums[near])
+        edges = np.flatnonzero(np.diff(sums // MAX_AT_ONCE)) + 1
+        for some in np.split(order, edges) if len(order) else ():
+            first, same = self._equal(pattern[some], begin[some], of_q, of_k)
+            kind[some] = some[first[same]]
         return kind[number]
+
+    def _equal(
+        self, pattern: Int64, begin: Int64, q: "Patterns", k: "Patterns"
+    ) -> tuple[Int64, Int64]:
+        """Find pairs of pieces with equal entries at all indices that their two patterns reach."""
+        used, place = ranked(pattern, len(q.rise) * len(k.rise))
+        reach = Reach.find(q, k, *np.divmod(used, len(k.rise)))
+        owner, run = ranges(reach.first[place], reach.runs[place])
+        rows = np.zeros((len(place), 1 + int(reach.runs.max(initial=0))), np.uint64)
+        rows[:, 0] = place
+        column = 1 + run - reach.first[place][owner]
+        rows[owner, column] = self._read(begin[owner] + reach.start[run], reach.length[run])
+        return distinct(rows.view(np.uint32))
 
     def _read(self, index: Int64, length: Int64 | int) -> Words:
         """Read a run of the table from each index on, lowest bit first."""
@@ -197,28 +209,50 @@ class Atom:
 
     def _fill(self, out: Words, row: Int64, some: Int64, keys: "Patterns", pattern: int) -> None:
         """Look up the pairs `some`, whose keys have one pattern; `row` are their rows' indices."""
-        runs = keys.runs[pattern]
-        begin = row if len(some) == len(row) else row[some]
-        found = np.zeros((*begin.shape, out.shape[2]), np.uint64)
-        if len(runs) > MAX_RUNS:
-            rise = keys.rise[pattern]
+        everything = len(some) == len(row)
+        begin = row if everything else row[some]
+        found = out if everything else np.empty((len(some), *out.shape[1:]), np.uint64)
+        rise = keys.rise[pattern]
+        pairs = begin.size * len(rise)
+        octets = np.pad(rise, (0, -len(rise) % 8), "edge").reshape(-1, 8)
+        shapes = list(map(tuple, (octets - octets[:, :1]).tolist()))
+        new = set(shapes).difference(self._octets)
+        if len(new) * self.entries <= pairs + self._looked_up:
+            found_bytes = found.view(np.uint8)
+            found_bytes[:, :, len(shapes) :] = 0
+            begin = begin + rise.min()
+            for place, first in enumerate((octets[:, 0] - rise.min()).tolist()):
+                truths = self._truths(shapes[place])
+                found_bytes[:, :, place] = truths[first:].take(begin, mode="clip")
+        else:
+            self._looked_up += pairs
             # Few at once, so that their indices fit the cache.
             step = max(1, MAX_AT_ONCE // (begin.shape[1] * len(rise)))
-            for first in range(0, len(begin), step):
-                index = begin[first : first + step, :, None] + rise
-                found[first : first + step] = packed(self.table.take(index, mode="clip"))
-        else:
-            for run in runs:
-                bits = self._read(begin + run.rise, 1 if run.same else run.length)
-                if run.same:
-                    bits *= np.uint64((1 << run.length) - 1)
-                if run.shift:
-                    bits <<= np.uint64(run.shift)
-                found[:, :, run.word] |= bits
-        if len(some) == len(row):
-            out[...] = found
-        else:
+            for start in range(0, len(begin), step):
+                index = begin[start : start + step, :, None] + rise
+                found[start : start + step] = packed(self.table.take(index, mode="clip"))
+        if not everything:
             out[some] = found
+
+    def _truths(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """[entries] the truths of a few keys, lowest bit first, by the index of the first of them.
+
+        Args:
+            shape: Index of each key, less that of the first.
+        """
+        if len(shape) == 1:
+            return self.table.view(np.uint8)
+        if shape not in self._octets:
+            if len(self._octets) * self.entries > MAX_BYTES:
+                self._octets.clear()
+            half, rise = len(shape) // 2, shape[len(shape) // 2]
+            truths = self._truths(shape[:half]).copy()
+            others = self._truths(tuple(one - rise for one in shape[half:]))
+            # Elsewhere the index would be outside of the table.
+            start, stop = max(0, -rise), min(self.entries, self.entries - rise)
+            truths[start:stop] |= others[start + rise : stop + rise] << half
+            self._octets[shape] = truths
+        return self._octets[shape]
 
     def _pair_by_pair(self, q: Int64, k: Int64) -> Words:
         """Evaluate pairs of pieces, few at once, so that their numbers fit the cache."""
@@ -245,13 +279,13 @@ class Reach:
     """Runs of indices, less that of the first tokens, that pairs of patterns reach together.
 
     Attributes:
-        words: [pairs] runs of each pair; `MAX_INDEX` if they are many and not listed.
+        runs: [pairs] runs of each pair.
         first: [pairs] place of its first run.
         start: [runs] first index.
         length: [runs] number of indices, at most `MAX_RUN`.
     """
 
-    words: Int64
+    runs: Int64
     first: Int64
     start: Int64
     length: Int64
@@ -259,27 +293,24 @@ class Reach:
     @classmethod
     def find(cls, q: "Patterns", k: "Patterns", of_q: Int64, of_k: Int64) -> "Reach":
         """Find the runs of pairs of patterns."""
-        count_q, count_k = q.spans.count[of_q], k.spans.count[of_k]
-        sums = np.where(count_q * count_k <= MAX_SUMS, count_q * count_k, 0)
-        pair, at = ranges(np.zeros_like(sums), sums)
+        count_k = k.spans.count[of_k]
+        pair, at = ranges(np.zeros_like(of_q), q.spans.count[of_q] * count_k)
         a = q.spans.first[of_q[pair]] + at // count_k[pair]
         b = k.spans.first[of_k[pair]] + at % count_k[pair]
-        # Sums of spans, one pair of patterns behind the other; the least index is negative.
+        # Sums of spans, one pair of patterns behind the other; sums may be negative.
         base = pair * 4 * MAX_ENTRIES + 2 * MAX_ENTRIES
         start = base + q.spans.low[a] + k.spans.low[b]
         order = np.argsort(start)
         stop = (start + q.spans.length[a] + k.spans.length[b] - 1)[order]
         start, stop = start[order], np.maximum.accumulate(stop)
-        begins = np.ones(len(start), np.bool_)
-        np.greater(start[1:], stop[:-1], out=begins[1:])
-        start, stop = start[begins], stop[np.append(begins[1:], True)[: len(stop)]]
+        begins = np.append(True, start[1:] > stop[:-1])
+        start, stop = start[begins], stop[np.append(begins[1:], True)]
         run, part = ranges(np.zeros_like(start), -(-(stop - start) // MAX_RUN))
         start = start[run] + part * MAX_RUN
         length = np.minimum(stop[run] - start, MAX_RUN)
         pair, start = np.divmod(start, 4 * MAX_ENTRIES)
-        words = np.bincount(pair, minlength=len(of_q))
-        words_of = np.where(sums > 0, words, MAX_INDEX)
-        return cls(words_of, np.cumsum(words) - words, start - 2 * MAX_ENTRIES, length)
+        runs = np.bincount(pair, minlength=len(of_q))
+        return cls(runs, np.cumsum(runs) - runs, start - 2 * MAX_ENTRIES, length)
 
 
 def packed(truth: Bool) -> Words:
@@ -369,46 +400,3 @@ class Patterns:
             return self.rise, None
         rises = np.stack([np.pad(values, (0, most - len(values)), "edge") for values, _ in found])
         return rises, np.stack([place.reshape(-1) for _, place in found])
-
-    @cached_property
-    def runs(self) -> list[list["Run"]]:
-        """The runs of each pattern."""
-        return [list(_runs(rise)) for rise in self.rise]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring tokens in one 64-bit word whose index rises by one, or does not rise.
-
-    Attributes:
-        word: Word of the tokens' bits.
-        shift: Bit of the first.
-        length: Number of tokens, at most `MAX_RUN` if the index rises.
-        rise: Index of the first token, less that of the piece's first.
-        same: Whether the index does not rise.
-    """
-
-    word: int
-    shift: int
-    length: int
-    rise: int
-    same: bool
-
-
-MAX_RUN = 57
-"""Bits that a 64-bit word surely holds from any bit of its first byte on."""
-
-
-def _runs(rise: Int64) -> Iterator[Run]:
-    steps = np.diff(rise)
-    start, size = 0, len(rise)
-    while start < size:
-        word, shift = divmod(start, 64)
-        stop = start + 1
-        same = stop < size and steps[start] == 0
-        most = min(size, 64 * (word + 1)) if same else min(size, 64 * (word + 1), start + MAX_RUN)
-        if stop < size and steps[start] in (0, 1):
-            while stop < most and steps[stop - 1] == steps[start]:
-                stop += 1
-        yield Run(word, shift, stop - start, int(rise[start]), bool(same))
-        start = stop

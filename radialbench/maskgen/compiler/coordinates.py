@@ -339,7 +339,7 @@ class Coordinates:
         if word not in self._known:
             self._parts[word] = part
             digit = Digit.joining({one: self[one] for one in names})
-            values = np.broadcast_to(evaluate(part, digit.values), digit.size)
+            values = np.broadcast_to(evaluate(part, digit.values), digit.size).copy()
             if names[0][0] == "r":
                 self._known[word] = Coordinate(names[0], values, digit.q, digit.k)
             else:

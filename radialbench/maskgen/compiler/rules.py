@@ -103,6 +103,8 @@ class _Rule:
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
+        self.chunks = [np.zeros((0, self.q.size, self.words), np.uint64)]
+        self.stored = 0
         self.atoms: dict[Expr, Atom] = {}
         parts = {self.rule}
         for node in reversed(list(self.rule.walk())):
@@ -139,36 +141,32 @@ class _Rule:
                 self.done = (first + place / len(parts) * len(rows)) / len(q)
                 self.part = len(rows) / len(parts) / len(q)
                 found.append(self.copied(groups, kinds))
-        start = np.cumsum([0, *(len(part.bits) for part in found)])
-        return Contents(
-            q=np.concatenate([part.q for part in found]),
-            k=np.concatenate([part.k for part in found]),
-            content=np.concatenate(
-                [part.content + before for part, before in zip(found, start, strict=False)]
-            ),
-            bits=np.concatenate([part.bits for part in found]),
-        )
+        q_pieces, k_pieces, content = map(np.concatenate, zip(*found, strict=True))
+        return Contents(q_pieces, k_pieces, content, np.concatenate(self.chunks))
 
-    def copied(self, groups: _Alike, kinds: Int64) -> Contents:
-        """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others."""
+    def copied(self, groups: _Alike, kinds: Int64) -> tuple[Int64, Int64, Int64]:
+        """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others.
+
+        Returns:
+            The pairs of pieces and their contents, as those of `Contents`.
+        """
         q, k = self.q.groups, self.k.groups
         sample = groups.sample[kinds]
         a, b = groups.q[sample], groups.k[sample]
         owner, row = ranges(q.pointer[a], q.count[a])
         one, column = ranges(k.pointer[b][owner], k.count[b][owner])
         row, owner = row[one], owner[one]
-        some, content, bits = self.evaluated(row, column)
+        some, content = self.evaluated(row, column)
         owner = owner[some]
         count = np.bincount(owner, minlength=len(kinds))
         below, right = row[some] - q.pointer[a][owner], column[some] - k.pointer[b][owner]
         pairs = np.flatnonzero(np.isin(groups.kind, kinds))
         kind = np.searchsorted(kinds, groups.kind[pairs])
         copy, entry = ranges((np.cumsum(count) - count)[kind], count[kind])
-        return Contents(
-            q=q.pointer[groups.q[pairs]][copy] + below[entry],
-            k=k.pointer[groups.k[pairs]][copy] + right[entry],
-            content=content[entry],
-            bits=bits,
+        return (
+            q.pointer[groups.q[pairs]][copy] + below[entry],
+            k.pointer[groups.k[pairs]][copy] + right[entry],
+            content[entry],
         )
 
     def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> dict[Expr, Interval]:
@@ -222,56 +220,48 @@ class _Rule:
                 column[chosen] = atom.kinds(q[chosen], k[chosen], q_side, k_side)
                 yield column
 
-    def evaluated(self, q: Int64, k: Int64) -> tuple[Int64, Int64, Words]:
-        """Find the contents of pairs of pieces.
-
-        Returns:
-            The places of the pairs that have one, their contents, and the contents' bits.
-        """
+    def evaluated(self, q: Int64, k: Int64) -> tuple[Int64, Int64]:
+        """Find the contents of pairs of pieces: the places of pairs that have one, and those."""
         alike = self.alike(q, k, self.q, self.k)
-        content, bits = self.distinct_bits(alike)
-        content = content[alike.kind]
+        content = self.contents_of_kinds(alike)[alike.kind]
         some = np.flatnonzero(content >= 0)
-        return alike.at[some], content[some], bits
+        return alike.at[some], content[some]
 
-    def distinct_bits(self, alike: _Alike) -> tuple[Int64, Words]:
-        """Evaluate a pair of each kind: its content, -1 where empty, and the contents' bits."""
+    def contents_of_kinds(self, alike: _Alike) -> Int64:
+        """Evaluate a pair of each kind: its content, -1 where empty; stores the contents' bits."""
         q, k = alike.q[alike.sample], alike.k[alike.sample]
         content = np.full(len(q), -1, np.int64)
         step = max(1, MAX_BITS // (self.q.size * self.k.size))
-        stored = [np.zeros((0, self.q.size, self.words), np.uint64)]
-        count = 0
+        before = self.stored
         order = self.by_key_pattern(k, alike.matters)
         free = free_memory()
-        for first in range(0, len(order), BATCH * step):
+        size = max(1, min(len(order), BATCH * step))
+        bits = np.empty((size, self.q.size, self.words), np.uint64)
+        for first in range(0, len(order), size):
             self.progress(self.done + self.part * first / len(order))
             # As many contents are expected of the kinds that are left.
-            expected = round(len(order) / max(1, first) * count)
-            if free is not None and expected * self.q.size * self.words * 8 > free:
+            expected = round(len(order) / max(1, first) * (self.stored - before))
+            if free is not None and expected * bits[0].nbytes > free:
                 raise SpecError(
                     f"the mask has about {expected:,} different partial blocks on this grid, "
-                    f"{expected * self.q.size * self.words * 8 / 2**30:.3g} GiB of bits, and "
+                    f"{expected * bits[0].nbytes / 2**30:.3g} GiB of bits, and "
                     f"{free / 2**30:.3g} GiB of memory are free; take a smaller grid or smaller "
                     "blocks, or round the rule to whole blocks (rounded:)"
                 )
-            batch = order[first : first + BATCH * step]
-            bits = np.empty((len(batch), self.q.size, self.words), np.uint64)
+            batch = order[first : first + size]
 
-            def fill(start: int, batch: Int64 = batch, bits: Words = bits) -> None:
+            def fill(start: int, batch: Int64 = batch) -> None:
                 chosen = batch[start : start + step]
                 matters = {node: value[chosen] for node, value in alike.matters.items()}
-                bits[start : start + step] = self.inside(q[chosen], k[chosen])
-                here = np.flatnonzero(matters[self.rule])
-                if len(here):
-                    bits[start + here] &= self.bits(self.rule, q[chosen], k[chosen], matters, here)
+                self.fill(bits[start : start + len(chosen)], q[chosen], k[chosen], matters)
 
             spread(fill, range(0, len(batch), step))
-            some = np.flatnonzero(bits.any(axis=(1, 2)))
+            some = np.flatnonzero(bits[: len(batch)].any(axis=(1, 2)))
             first_of, place = distinct(_as_rows(bits[some]))
-            content[batch[some]] = count + place
-            stored.append(bits[some[first_of]])
-            count += len(first_of)
-        return content, np.concatenate(stored)
+            content[batch[some]] = self.stored + place
+            self.chunks.append(bits[some[first_of]])
+            self.stored += len(first_of)
+        return content
 
     def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
         """Order pairs so that those with one pattern of keys are neighbours."""
@@ -281,34 +271,37 @@ class _Rule:
             return np.arange(len(k))
         return np.argsort(unique_rows(patterns)[1][k], kind="stable")
 
-    def inside(self, q: Int64, k: Int64) -> Words:
-        """[pairs, size of q, words] which pairs of tokens lie in the pieces."""
-        bits = np.full((len(q), self.q.size, self.words), ~np.uint64(0))
+    def fill(self, bits: Words, q: Int64, k: Int64, matters: dict[Expr, Bool]) -> None:
+        """Fill in the bits of pairs of pieces, [pairs, size of q, words]."""
+        here = np.flatnonzero(matters[self.rule])
+        if len(here) < len(q):
+            bits[...] = ~np.uint64(0)
+        if len(here):
+            bits[here] = self.values(self.rule, q, k, matters, here)
         rows, columns = self.q.lengths[q], self.k.lengths[k]
         short = np.flatnonzero((rows < self.q.size) | (columns < self.words * 64))
         if len(short):
             in_rows = np.arange(self.q.size) < rows[short, None]
             in_columns = packed(np.arange(self.k.size) < columns[short, None])
-            bits[short] = np.where(in_rows[:, :, None], in_columns[:, None, :], np.uint64(0))
-        return bits
+            bits[short] &= np.where(in_rows[:, :, None], in_columns[:, None, :], np.uint64(0))
 
-    def bits(
+    def values(
         self, node: Expr, q: Int64, k: Int64, matters: dict[Expr, Bool], chosen: Int64
     ) -> Words:
         """[chosen, size of q, words] values of a part in chosen pairs, in which it matters."""
         if node in self.atoms:
             return self.atoms[node].bits(q[chosen], k[chosen])
         if node.op == "not":
-            return ~self.bits(node.args[0], q, k, matters, chosen)
+            return ~self.values(node.args[0], q, k, matters, chosen)
         join = np.bitwise_and if node.op == "and" else np.bitwise_or
         neutral = ~np.uint64(0) if node.op == "and" else np.uint64(0)
         out = np.full((len(chosen), self.q.size, self.words), neutral)
         for part in node.args:
             here = np.flatnonzero(matters[part][chosen])
             if len(here) == len(chosen):
-                join(out, self.bits(part, q, k, matters, chosen), out=out)
+                join(out, self.values(part, q, k, matters, chosen), out=out)
             elif len(here):
-                out[here] = join(out[here], self.bits(part, q, k, matters, chosen[here]))
+                out[here] = join(out[here], self.values(part, q, k, matters, chosen[here]))
         return out
 
 

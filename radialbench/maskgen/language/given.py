@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
+from radialbench.plain import utf8
 from radialbench.reading import check_fits, check_regular
 
 Bool = NDArray[np.bool_]
@@ -43,7 +44,7 @@ class GivenTable:
     @property
     def source(self) -> str:
         """Name of its content for people: the file, or the start of the hash."""
-        return self.file or self.digest[:8]
+        return utf8(self.file) if self.file else self.digest[:8]
 
     def blocks_for(self, tokens: int, block: int) -> Bool:
         """Return the blocks for a sequence.

@@ -21,6 +21,7 @@ from radialbench.maskgen.language.expressions import Expr
 from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
 from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.plain import utf8
 
 FOLDER = Path(__file__).parent
 
@@ -52,7 +53,7 @@ def load_mask(
     """
     text = str(name_or_path)
     if _is_path(text):
-        spec = replace(read_mask_file(Path(text)), file=Path(text).name)
+        spec = replace(read_mask_file(Path(text)), file=utf8(Path(text).name))
     else:
         word, _, suffix = text.partition(":")
         preset = suffix or preset
@@ -131,7 +132,7 @@ def load_head_plan(path: str | Path) -> HeadPlan:
         SpecError: The file is no head plan; the message has line and column.
     """
     plan = read_head_plan(_document(Path(path)), _loader(Path(path).parent), _used)
-    return replace(plan, file=Path(path).name)
+    return replace(plan, file=utf8(Path(path).name))
 
 
 def plan_of_heads(name: str, masks: Mapping[int, MaskSpec], about: str = "") -> HeadPlan:
