@@ -25,6 +25,9 @@ Floats = NDArray[np.float64]
 CHUNK_BYTES = 32 << 20
 """Most bytes of the weights of a chunk of rows in one head."""
 
+PAIR_ROWS = 16
+"""Rows of a mask that are looked at together."""
+
 STEPS, PLACES = "steps", "places"
 SPACES = (STEPS, PLACES)
 """Distances in space: steps |y - y'| + |x - x'| from row to row and column to column, or the
@@ -176,6 +179,30 @@ def raster_mask(table: BlockTable, rows: Int64) -> Tensor:
     position[source] = np.arange(len(source))
     queries = position[rows + table.grid.query_start] - table.q_start
     return torch.from_numpy(mask_rows(table, queries)[:, position])
+
+
+def pairs_kept(table: BlockTable, rows: Int64, space: str, sink_frames: int) -> Floats:
+    """Return the share of pairs that a mask keeps at each distance, [frames, space]; 0 of none.
+
+    Args:
+        table: The mask's blocks.
+        rows: Raster queries in the video.
+        space: Distance in space, `steps` or `places`.
+        sink_frames: First frames that are left out.
+    """
+    grid = table.grid
+    start = grid.video_start + sink_frames * grid.frame_tokens
+    keys = slice(start, grid.video_start + grid.video_tokens)
+    far = grid.frame_tokens if space == PLACES else grid.height + grid.width - 1
+    kept, pairs = np.zeros((2, grid.frames * far))
+    for first in range(0, len(rows), PAIR_ROWS):
+        part = rows[first : first + PAIR_ROWS]
+        index = _index(grid, space, part)[:, sink_frames * grid.frame_tokens :].numpy()
+        mask = raster_mask(table, part)[:, keys].numpy()
+        pairs += np.bincount(index.reshape(-1), minlength=len(pairs))
+        kept += np.bincount(index[mask], minlength=len(pairs))
+    share: Floats = kept / np.maximum(pairs, 1)
+    return share.reshape(grid.frames, far)
 
 
 class _Sums:

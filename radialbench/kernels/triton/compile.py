@@ -62,6 +62,7 @@ class KernelVariant:
         key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
         heads_per_kv: Query heads that share a key head.
+        part: What is computed: `out`, or of the gradients `delta`, `dq` or `dkdv`.
     """
 
     kernel: str
@@ -73,6 +74,7 @@ class KernelVariant:
     key_lens: bool = False
     grouped: bool = False
     heads_per_kv: int = 1
+    part: str = "out"
 
     @property
     def name(self) -> str:
@@ -83,6 +85,7 @@ class KernelVariant:
         how += f"s{config.num_stages}" if config.num_stages else ""
         flags = [flag for flag in ("ragged", "key_lens", "grouped") if getattr(self, flag)]
         flags += [f"g{self.heads_per_kv}"] if self.heads_per_kv > 1 else []
+        flags += [self.part] if self.part != "out" else []
         shape = f"d{self.head_dim}{_SHORT[self.dtype]}"
         return "/".join([f"{self.kernel}@{how}", shape, *flags, f"sm_{self.arch}"])
 
@@ -95,6 +98,8 @@ def absent_reasons(variant: KernelVariant) -> list[str]:
     config = variant.config
     blocks = (config.block_m, config.block_n)
     reasons = variant_reasons(variant.kernel, DTYPES[variant.dtype], variant.head_dim, blocks)
+    if variant.kernel == "hopper" and variant.part != "out":
+        reasons.append(f"has no {variant.part}: gradients are the portable kernels'")
     if variant.kernel == "hopper" and variant.arch != 90:
         reasons.append(f"needs compute capability 9.0, sm_{variant.arch} is another")
     return reasons or config_reasons(variant.kernel, config, variant.head_dim)
@@ -125,7 +130,7 @@ def compile_kernel(variant: KernelVariant) -> KernelFigures:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    source, options = (_hopper if variant.kernel == "hopper" else _triton)(variant)
+    source, options = _SOURCES[variant.kernel, variant.part == "out"](variant)
     try:
         kernel = triton.compile(source, target=GPUTarget("cuda", variant.arch, 32), options=options)
     except Exception as error:  # Triton raises many kinds.
@@ -223,6 +228,66 @@ def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         constexprs=_constexprs(kernel, constants),
     )
     return source, HOPPER_OPTIONS
+
+
+def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
+    from triton.compiler import ASTSource
+
+    from radialbench.kernels.arch import Target
+    from radialbench.kernels.checks import DTYPES
+    from radialbench.kernels.select import copy_reasons, portable_columns
+    from radialbench.kernels.triton import backward
+    from radialbench.kernels.triton.backward_launch import DELTA_ROWS, backward_steps
+
+    config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
+    columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
+    kernel = getattr(backward, f"block_sparse_{variant.part}")
+    blocks = (config.block_m, config.block_n)
+    dq, dkdv = backward_steps(blocks, dtype, head_dim, target)
+    steps = dkdv if variant.part == "dkdv" else dq
+    copies = not copy_reasons(dtype, head_dim, target)
+    element = _ELEMENTS[variant.dtype]
+    constants: dict[str, Any] = {
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "OWN": steps.own,
+        "STEP": steps.step,
+        "ROWS": DELTA_ROWS,
+        "HEAD_DIM": head_dim,
+        "BLOCK_D": columns,
+        "GROUPED": variant.grouped,
+        "KEY_LENS": variant.key_lens,
+        "RAGGED": variant.ragged or (variant.key_lens and variant.part == "dq"),
+        "COPIES": copies,
+        "CLEAN": False,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "k_len": None,
+        "PRECISION": "ieee",
+        "WITH_LSE": False,
+    }
+    constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+    tensors = ("q_ptr", "k_ptr", "v_ptr", "out_ptr", "dout_ptr", "dq_ptr", "dk_ptr", "dv_ptr")
+    looped = ("q_in", "k_in", "v_in", "dout_in")
+    block = [1, 1, steps.step, columns]
+    kinds = dict.fromkeys(tensors, "*" + element)
+    kinds |= dict.fromkeys(looped, f"tensordesc<{element}{block}>" if copies else "*" + element)
+    kinds |= dict.fromkeys(("dlse_ptr", "delta_ptr"), "*fp32") | {"sm_scale": "fp32"}
+    kinds |= FIXED | {"columns": "i32"}
+    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
+    source = ASTSource(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    if variant.part == "delta":
+        return source, {"num_warps": 4}
+    return source, {"num_warps": steps.num_warps, "num_stages": steps.num_stages}
+
+
+_SOURCES = {("hopper", True): _hopper, ("triton", True): _triton, ("triton", False): _backward}
+"""What makes the source and the options, by kernel and whether it is the forward pass."""
 
 
 def _signature(kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> dict[str, str]:
