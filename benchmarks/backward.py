@@ -188,18 +188,18 @@ def checked(
     q, k, v, dout, out = (x[0, 0].double() for x in (q, k, v, dout, out))
     lse, scale = lse[0, 0].double(), HEAD_DIM**-0.5
     delta = (dout * out).sum(-1)
-    some = torch.arange(5, table.q_len, table.q_len // 100, device="cuda")
-    seen = torch.from_numpy(mask_rows(table, some.cpu().numpy())).cuda()
+    some = torch.arange(5, table.q_len, max(1, table.q_len // 100), device=q.device)
+    seen = torch.from_numpy(mask_rows(table, some.cpu().numpy())).to(q.device)
     weights = ((q[some] @ k.T) * scale - lse[some, None]).exp() * seen
     change = weights * (dout[some] @ v.T - delta[some, None])
     wanted = [scale * (change @ k)]
     rows = torch.arange(table.q_len).numpy()
     keys = torch.zeros(table.k_len, dtype=torch.bool)
     keys[some.cpu()] = True
-    sums = [torch.zeros(len(some), HEAD_DIM, device="cuda", dtype=torch.float64) for _ in range(2)]
+    sums = [torch.zeros(len(some), HEAD_DIM, device=q.device, dtype=torch.float64) for _ in range(2)]
     for start in range(0, table.q_len, 4096):
         part = slice(start, start + 4096)
-        sees = torch.from_numpy(mask_rows(table, rows[part])[:, keys.numpy()]).cuda()
+        sees = torch.from_numpy(mask_rows(table, rows[part])[:, keys.numpy()]).to(q.device)
         weights = ((q[part] @ k[some].T) * scale - lse[part, None]).exp() * sees
         change = weights * (dout[part] @ v[some].T - delta[part, None])
         sums[0] += scale * (change.T @ q[part])
