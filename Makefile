@@ -11,14 +11,12 @@ PYTHON ?= python3
 SUITE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo smoke_gpu || echo smoke)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+INSTALL := $(BIN)/python -P -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 # Without an NVIDIA GPU the CPU build of PyTorch suffices, some GB smaller; its index may be unreachable.
+# It comes alone and first: no index may add to what another one has.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_INDEX_ANSWERS := import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=5)
-torch_index = $$(command -v nvidia-smi >/dev/null \
-	|| ! $(PYTHON) -c "$(CPU_INDEX_ANSWERS)" 2>/dev/null \
-	|| echo --extra-index-url $(CPU_INDEX))
 
 .PHONY: bench test lint browser-test docs clean
 
@@ -56,7 +54,10 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing radialbench into $(VENV); PyTorch and Triton are large, so this takes a while."
-	$(INSTALL) $(torch_index) -e .
+	@command -v nvidia-smi >/dev/null \
+		|| ! $(BIN)/python -P -c "$(CPU_INDEX_ANSWERS)" 2>/dev/null \
+		|| $(INSTALL) --no-deps --index-url $(CPU_INDEX) torch
+	$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -196,7 +196,9 @@ def checked(
     rows = torch.arange(table.q_len).numpy()
     keys = torch.zeros(table.k_len, dtype=torch.bool)
     keys[some.cpu()] = True
-    sums = [torch.zeros(len(some), HEAD_DIM, device=q.device, dtype=torch.float64) for _ in range(2)]
+    sums = [
+        torch.zeros(len(some), HEAD_DIM, device=q.device, dtype=torch.float64) for _ in range(2)
+    ]
     for start in range(0, table.q_len, 4096):
         part = slice(start, start + 4096)
         sees = torch.from_numpy(mask_rows(table, rows[part])[:, keys.numpy()]).to(q.device)

@@ -32,13 +32,13 @@ class Timed:
     created: str
 
 
-def measured_here(module: str) -> dict[str, Any]:
+def measured_here(module: str, device: str = "cuda") -> dict[str, Any]:
     """Return the environment and the time of a measurement by a script, as fields of `Timed`."""
     from radialbench.kernels.measure.environment import environment
 
     command = shlex.join(["python", "-m", module, *sys.argv[1:]])
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"environment": environment(command, device="cuda"), "created": created}
+    return {"environment": environment(command, device=device), "created": created}
 
 
 def read_lines(path: Path, kind: type[T]) -> tuple[T, ...]:

@@ -18,7 +18,7 @@ Facts = dict[str, Any]
 """A verdict in the form of `radialbench check --format json`."""
 
 VERDICTS = "radialbench_verdicts"
-RADIALBENCH = [sys.executable, "-m", "radialbench"]
+RADIALBENCH = [sys.executable, "-P", "-m", "radialbench"]
 
 FAIL = ("regressed", "missing", "fail")
 """Outcomes that fail; an option decides on inconclusive ones."""

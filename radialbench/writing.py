@@ -1,10 +1,12 @@
 """How files are written: whole or not at all, by one process at a time, and where links lead."""
 
+import errno
 import fcntl
 import os
 import secrets
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -14,6 +16,9 @@ from typing import BinaryIO
 
 SUMS = "SHA256SUMS"
 """File that marks a folder as complete; `sha256sum -c SHA256SUMS` checks the files it lists."""
+
+READER_WAIT = 2.0
+"""Seconds that a pipe without a reader is waited for."""
 
 
 @contextmanager
@@ -34,7 +39,7 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
             content = BytesIO()
             yield content
             if stream is None:
-                path.write_bytes(content.getvalue())
+                _write_special(path, content.getvalue())
             else:
                 stream.write(content.getvalue())
                 stream.flush()
@@ -138,6 +143,25 @@ def _is_at(handle: int, path: Path) -> bool:
 def _is_special(path: Path) -> bool:
     """Return whether a path leads to something that is neither a regular file nor a folder."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write_special(path: Path, content: bytes) -> None:
+    """Write to a device or a pipe; a pipe must have a reader by then, or in a moment."""
+    end = time.monotonic() + READER_WAIT
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or not path.is_fifo():
+                raise
+            if time.monotonic() > end:
+                error.strerror = "no process reads from this pipe"
+                raise
+        time.sleep(0.02)
+    os.set_blocking(handle, True)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
 
 
 def _stream(path: Path) -> BinaryIO | None:

@@ -29,6 +29,7 @@ from radialbench.autotune.space import Candidates
 from radialbench.autotune.trials import Store, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.kernels.measure.environment import host
+from radialbench.reading import check_regular
 from radialbench.records.problem import KernelConfig
 
 LOSSES = 3
@@ -72,27 +73,27 @@ class Study(Store):
         }
         self._running: optuna.Trial | None = None
         self._queued: set[KernelConfig] = set()
-        with _reported(url, KeyError, ValueError, AssertionError, ImportError):
+        with storage_errors(url, KeyError, ValueError, AssertionError, ImportError):
             self._study = optuna.create_study(
-                storage=_storage(url),
+                storage=open_storage(url),
                 study_name=name,
                 load_if_exists=True,
                 # Everything is in the queue before it is asked for.
                 sampler=optuna.samplers.RandomSampler(),
             )
-        with _reported(url):
+        with storage_errors(url):
             self._check_space({axis.name: list(axis.values) for axis in space.axes})
             self._study.set_user_attr("default", asdict(candidates.default))
             self._study.set_user_attr("rejected", candidates.rejections)
 
     def trials(self) -> list[Trial]:
         """Return those that have ended."""
-        with _reported(self._url):
+        with storage_errors(self._url):
             return [_trial(one.user_attrs) for one in self._kept() if _ended(one)]
 
     def add(self, trials: Iterable[Trial]) -> None:
         """Add trials that ended elsewhere, of configurations that have none."""
-        with _reported(self._url):
+        with storage_errors(self._url):
             known = {_config(one) for one in self._kept()}
             for trial in trials:
                 if trial.config not in known:
@@ -100,20 +101,20 @@ class Study(Store):
 
     def taken(self) -> frozenset[KernelConfig]:
         """Return the configurations that other processes are trying, and those in the queue."""
-        with _reported(self._url):
+        with storage_errors(self._url):
             states = (TrialState.RUNNING, TrialState.WAITING)
             return frozenset(_config(one) for one in self._kept() if one.state in states)
 
     def waiting(self) -> KernelConfig | None:
         """Return the first in the queue, after the trials of dead processes are back in it."""
-        with _reported(self._url):
+        with storage_errors(self._url):
             self._recover()
             queue = self._queue()
             return _config(queue[0]) if queue else None
 
     def begin(self, config: KernelConfig) -> KernelConfig | None:
         """Start the first in the queue; the configuration joins it if it is empty."""
-        with _reported(self._url):
+        with storage_errors(self._url):
             if not self._queue():
                 self._put(config)
             self._running = self._study.ask(self._axes)
@@ -129,7 +130,7 @@ class Study(Store):
     def end(self, trial: Trial) -> None:
         """Keep the running trial's result."""
         assert self._running is not None, "a trial starts before it ends"
-        with _reported(self._url):
+        with storage_errors(self._url):
             for name, value in _attributes(trial).items():
                 self._running.set_user_attr(name, value)
             self._close(self._running.number, trial)
@@ -138,14 +139,14 @@ class Study(Store):
     def put_back(self) -> None:
         """Fail the running trial; the next process tries it again."""
         assert self._running is not None, "a trial starts before it is put back"
-        with _reported(self._url):
+        with storage_errors(self._url):
             self._running.set_user_attr("interrupted", True)
             self._study.tell(self._running, state=TrialState.FAIL)
         self._running = None
 
     def finals(self) -> list[Trial]:
         """Return the trials of the runoff, if nothing was tried since."""
-        with _reported(self._url):
+        with storage_errors(self._url):
             kept = self._study.user_attrs.get("final", {"after": -1})
             if kept["after"] != len(self.trials()):
                 return []
@@ -154,7 +155,7 @@ class Study(Store):
     def keep_finals(self, finals: Sequence[Trial]) -> None:
         """Keep the trials of the runoff."""
         entries = [{"config": asdict(one.config)} | _attributes(one) for one in finals]
-        with _reported(self._url):
+        with storage_errors(self._url):
             kept = {"after": len(self.trials()), "trials": entries}
             self._study.set_user_attr("final", kept)
 
@@ -237,8 +238,8 @@ def read_trials(url: str, names: Iterable[str]) -> dict[str, list[Trial]]:
     Raises:
         AutotuneError: The storage cannot be read.
     """
-    with _reported(url, ValueError, AssertionError, ImportError):
-        storage = _storage(url)
+    with storage_errors(url, ValueError, AssertionError, ImportError):
+        storage = open_storage(url)
         known = set(optuna.get_all_study_names(storage))
         studies = {
             name: optuna.load_study(study_name=name, storage=storage)
@@ -278,7 +279,8 @@ def _attributes(trial: Trial) -> dict[str, Any]:
     return kept | {"outcome": trial.outcome.value}
 
 
-def _storage(url: str) -> optuna.storages.BaseStorage:
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Open a storage of Optuna's, or create it; call it within `storage_errors`."""
     if url.startswith("journal:"):
         return open_journal(Path(url.removeprefix("journal:")))
     if "://" not in url:
@@ -297,7 +299,7 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
 
 
 @contextmanager
-def _reported(url: str, *kinds: type[Exception]) -> Iterator[None]:
+def storage_errors(url: str, *kinds: type[Exception]) -> Iterator[None]:
     """Report errors of a storage in one line, without its password."""
     try:
         yield
@@ -407,6 +409,7 @@ def open_journal(path: Path) -> JournalStorage:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
+        check_regular(path)
         with path.open("rb") as file:
             start = file.read(len(LINE))
         if not LINE.startswith(start):

@@ -11,7 +11,10 @@ from typing import Protocol
 from radialbench.errors import AutotuneError, RecordError
 from radialbench.kernels.tuned import compiler_version, source_hash
 from radialbench.maskgen.identity import MaskIdentity
+from radialbench.reading import read_whole
+from radialbench.records import codec
 from radialbench.records.codec import read_line
+from radialbench.records.measurement import LONGEST_MS, SHORTEST_MS
 from radialbench.records.problem import KernelConfig
 from radialbench.records.store import write_whole
 from radialbench.records.tuning import Outcomes, TuningKey
@@ -119,6 +122,12 @@ class SweepTrial:
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples_ms", tuple(self.samples_ms))
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
+        codec.check_each(self, "samples_ms", low=SHORTEST_MS, high=LONGEST_MS)
+        codec.check_share(self, "block_density")
+        codec.check_ints(self, "registers", "stack_bytes", "shared_bytes", at_least=0)
+        ok = self.outcome == TrialOutcome.OK
+        if ok != bool(self.samples_ms) or ok != (self.reason is None) or self.reason == "":
+            raise RecordError("SweepTrial has samples when it is ok, and a reason when it is not")
 
     @property
     def trial(self) -> Trial:
@@ -133,7 +142,7 @@ def read_sweep(path: Path) -> tuple[SweepTrial, ...]:
         RecordError: The file cannot be read, or another line is no trial; the message names it.
     """
     try:
-        *lines, _ = path.read_bytes().split(b"\n")
+        *lines, _ = read_whole(path).split(b"\n")
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     trials = []

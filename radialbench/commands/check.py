@@ -20,6 +20,7 @@ from radialbench.commands.options import (
 )
 from radialbench.commands.progress import watch_work
 from radialbench.errors import ReportError, SuiteError
+from radialbench.plain import utf8
 from radialbench.writing import is_output, write_files
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _write_files(texts: Mapping[Path, str]) -> None:
         ReportError: One cannot be written.
     """
     try:
-        write_files({path: text.encode() for path, text in texts.items()})
+        write_files({path: utf8(text).encode() for path, text in texts.items()})
     except OSError as error:
         raise ReportError(
             f"cannot write {error.filename}: {error.strerror or error}; choose another file with "

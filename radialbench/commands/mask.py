@@ -1,4 +1,4 @@
-"""`radialbench mask`: list, show, compare and validate masks."""
+"""`radialbench mask`: list, show, compare and validate masks; `mask_search.py` searches them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from radialbench.commands.console import (
     print_table,
     say,
 )
+from radialbench.commands.mask_search import search
 from radialbench.errors import SpecError
 from radialbench.reports.text import fitted, plural, terminal_width
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from radialbench.maskgen.order import TokenOrder
     from radialbench.maskgen.table import BlockTable
 
-app = typer.Typer(help="List, show, compare and validate masks.", no_args_is_help=True)
+app = typer.Typer(help="List, show, compare, validate and search masks.", no_args_is_help=True)
 
 Image = Annotated[
     Path | None, typer.Option("--image", help="Also draw into this file, PNG or SVG by its name.")
@@ -265,9 +266,12 @@ def schema() -> None:
     print_json(json_schema())
 
 
+app.command()(search)
+
+
 def _try_mask(file: Path, spec: "MaskSpec", grids: "Sequence[TokenGrid]", heads: str = "") -> None:
     """Compile a mask on some grids; an error has its place in the file."""
-    from radialbench.maskgen.language.document import read_document
+    from radialbench.maskgen.document import read_document
     from radialbench.maskgen.language.spec import SpecErrorAt
     from radialbench.maskgen.validate import try_mask
 

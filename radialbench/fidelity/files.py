@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from radialbench.errors import InputsError, RecordError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.plain import plain_field
+from radialbench.reading import check_fits, check_regular
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.writing import replacement
@@ -25,6 +27,9 @@ VERSION = "1"
 SUFFIX = ".safetensors"
 KINDS = ("captured", "generated")
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+MAX_NUMBER = 1 << 31
+"""Beyond the number of any head, layer or step."""
+
 END_BYTES = 1 << 20
 """Bytes at the end of a file that its digest covers, beside its header and its size."""
 
@@ -56,8 +61,15 @@ class InputsHeader:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputsError(f"kind is {' or '.join(KINDS)}, got {self.kind[:40]!r}")
+        if not self.source:
+            raise InputsError("source: the name of what made them is missing")
         if not self.heads:
             raise InputsError("heads: the number of each head of q is missing")
+        for name in ("heads", "layer", "step"):
+            value = plain_field(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and not 0 <= number < MAX_NUMBER:
+                    raise InputsError(f"{name}: numbers are from 0, got {number!s:.40}")
         if self.sm_scale is not None and not 0 < self.sm_scale < 1e6:
             raise InputsError(f"sm_scale must be positive, got {self.sm_scale}")
         for length in self.text_lengths or ():
@@ -105,7 +117,7 @@ class InputsFile:
         """
         from radialbench.fidelity.inputs import AttentionInputs
 
-        with _opened(self.path, "pt") as file:
+        with _opened(self.path, "pt", self.nbytes) as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         q, k, v = (tensors[name].to(device) for name in "qkv")
         with _located(self.path):
@@ -195,10 +207,13 @@ def _header(metadata: dict[str, str]) -> InputsHeader:
 
 
 @contextmanager
-def _opened(path: Path, framework: str) -> Iterator[Any]:
+def _opened(path: Path, framework: str, nbytes: int = 0) -> Iterator[Any]:
+    """Open a file of which so many bytes will be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_regular(path)
+        check_fits(nbytes, path)
         with safe_open(path, framework) as file:
             yield file
     except SafetensorError as error:

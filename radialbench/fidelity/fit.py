@@ -5,6 +5,11 @@ n(d) w(d) / Σ n w of the mass at distance d. The likelihood of a row is that of
 mass: Σ m(d) log(n(d) w(d) / Σ n w). A law's numbers maximize its sum over the rows, by Fisher
 scoring. Their intervals are jackknifes that leave out runs of neighbouring rows, which see the same
 keys, with one step of the scoring from the maximum.
+
+Noise of the weights makes the shares fall less than the law: a heavy key makes its row's total
+heavy as well, so that the expected share at a distance is p(d) - v(d) + p(d) Σ v to first order,
+where v(d) is the variance of the shares of its keys. Laws are fitted to m (1 - Σ v) + v in place of
+m, and compared by m.
 """
 
 from dataclasses import dataclass
@@ -63,28 +68,40 @@ class Rows:
         return Rows(self.mass[chosen], self.pairs, self.group[chosen])
 
 
-def fit_axis(mass: Floats, pairs: Floats) -> AxisDecay:
+def fit_law(
+    form: str, mass: Floats, pairs: Floats, noise: Floats
+) -> tuple[Estimate, Estimate | None]:
+    """Fit a form of decay with one distance, and return its rate and its exponent if it has one.
+
+    Arguments as of `fit_axis`.
+    """
+    rows = Rows.of(_unbiased(mass, noise), pairs)
+    return _Fitted.of(form, rows).estimates(rows)
+
+
+def fit_axis(mass: Floats, pairs: Floats, noise: Floats) -> AxisDecay:
     """Fit every form of decay with one distance, and compare them on rows held out.
 
     Args:
         mass: [rows, distances] attention mass of each row, in any unit.
         pairs: [rows, distances] keys of each row.
+        noise: [rows, distances] variance of the mass, added up over keys, as `HeadMass.noise`.
     """
-    rows = Rows.of(mass, pairs)
+    rows, fitted = Rows.of(mass, pairs), Rows.of(_unbiased(mass, noise), pairs)
     fold = np.arange(len(rows.mass)) * FOLDS // len(rows.mass)
     predicted = {form: np.empty_like(rows.mass) for form in FORMS}
     for number in np.unique(fold):
-        others = rows.some(fold != number)
+        others = fitted.some(fold != number)
         held = fold == number
         for form in FORMS:
-            law = _Fitted.of(form, others if len(others.mass) else rows)
+            law = _Fitted.of(form, others if len(others.mass) else fitted)
             predicted[form][held] = law.shares[rows.group[held]]
     flat = rows.pairs / rows.pairs.sum(axis=1, keepdims=True)
     scores = {form: _gain(rows, shares, flat[rows.group]) for form, shares in predicted.items()}
     best = max(scores, key=lambda form: float(scores[form].mean()))
     fits = []
     for form in FORMS:
-        rate, exponent = _Fitted.of(form, rows).estimates(rows)
+        rate, exponent = _Fitted.of(form, fitted).estimates(fitted)
         away = rows.mass - predicted[form]
         fits.append(
             Fit(
@@ -99,6 +116,14 @@ def fit_axis(mass: Floats, pairs: Floats) -> AxisDecay:
         )
     means = (tuple(one.mean(axis=0).tolist()) for one in (rows.mass, pairs))
     return AxisDecay(tuple(fits), *means)
+
+
+def _unbiased(mass: Floats, noise: Floats) -> Floats:
+    """Return the mass as it would be if noise had no part in the totals of rows."""
+    total = np.maximum(mass.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    own = noise / total
+    moved: Floats = mass * (1 - own.sum(axis=1, keepdims=True) / total) + own
+    return moved
 
 
 def _left_out(values: Floats) -> Floats:

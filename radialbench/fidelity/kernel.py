@@ -1,6 +1,7 @@
 """What masks keep of all rows, by a backend: two calls give it, sparse and dense."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from radialbench.kernels.backends import load_backend, plan_table
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.reorder import reorder
 from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.library import load_mask
 from radialbench.maskgen.order import Coordinates, TokenOrder
+from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
 
@@ -50,11 +53,9 @@ def kernel_rows(
     for table in tables:
         blocks = table.block_m, table.block_n
         if blocks not in dense:
-            dense = {
-                blocks: attend(inputs, compile_mask(load_mask("dense"), grid, *blocks), backend)
-            }
+            dense = {blocks: plan_attention(inputs, dense_table(grid, *blocks), backend)()}
         dense_out, dense_lse = dense[blocks]
-        out, lse = attend(inputs, table, backend)
+        out, lse = plan_attention(inputs, table, backend)()
         mass = (lse - dense_lse).exp_()
         rows = []
         for head in np.ndindex(*lse.shape[:2]):
@@ -63,8 +64,18 @@ def kernel_rows(
         yield rows, out
 
 
-def attend(inputs: AttentionInputs, table: AnyTable, backend: str) -> tuple[Tensor, Tensor]:
-    """Return out [batch, heads, q_len, head_dim] and lse [batch, heads, q_len], in raster order.
+@lru_cache(maxsize=8)
+def dense_table(grid: TokenGrid, block_m: int, block_n: int) -> BlockTable:
+    """Return the dense mask's table; a model's layers share it."""
+    return compile_mask(load_mask("dense"), grid, block_m, block_n)
+
+
+def plan_attention(
+    inputs: AttentionInputs, table: AnyTable, backend: str
+) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Return a call that gives out and lse of inputs in raster order.
+
+    They are [batch, heads, q_len, head_dim] and [batch, heads, q_len].
 
     Raises:
         BackendError: The backend cannot run them here.
@@ -86,8 +97,12 @@ def attend(inputs: AttentionInputs, table: AnyTable, backend: str) -> tuple[Tens
     run = plan_table(loaded, problem, table, KernelConfig(table.block_m, table.block_n))
     moves = reorder(table, q.shape[1], k.shape[1], q.device)
     if moves is None:
-        return run(q, k, v)
+        return lambda: run(q, k, v)
     if moves.copies:
         raise BackendError("heads that share a key head have different token orders")
-    out, lse = run(*moves.inputs(q, k, v))
-    return moves.output(out), moves.output(lse[..., None])[..., 0]
+
+    def reordered() -> tuple[Tensor, Tensor]:
+        out, lse = run(*moves.inputs(q, k, v))
+        return moves.output(out), moves.output(lse[..., None])[..., 0]
+
+    return reordered

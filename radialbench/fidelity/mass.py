@@ -25,6 +25,9 @@ Floats = NDArray[np.float64]
 CHUNK_BYTES = 32 << 20
 """Most bytes of the weights of a chunk of rows in one head."""
 
+PAIR_ROWS = 16
+"""Rows of a mask that are looked at together."""
+
 STEPS, PLACES = "steps", "places"
 SPACES = (STEPS, PLACES)
 """Distances in space: steps |y - y'| + |x - x'| from row to row and column to column, or the
@@ -55,6 +58,8 @@ class HeadMass:
         head: The head, as it stands in q.
         mass: The rows' softmax weights on keys of the video, but for sink frames.
         pairs: How many such keys there are.
+        noise: Variance of their weights about those that all keys at the same distances have on
+            average, added up over the keys.
         sink: Share of the mass that is on sink frames.
         text: Share that is on text, and on all else that is no video.
     """
@@ -63,6 +68,7 @@ class HeadMass:
     head: int
     mass: ByDistance
     pairs: ByDistance
+    noise: ByDistance
     sink: float
     text: float
 
@@ -120,19 +126,21 @@ def mass_by_distance(
         index = _index(grid, space, rows[part]).to(inputs.q.device)
         ones = torch.ones(len(index), grid.seq_len, dtype=torch.float64, device=index.device)
         ones[:, sinks] = 0
-        pairs.add(part, index, ones[:, video])
+        counts = pairs.add(part, index, ones[:, video])
         for sequence, head in np.ndindex(sequences, heads):
             own = sums[sequence][head]
             weights = row_weights(inputs, sequence, head, rows[part])
             own.sink += float(weights[:, sinks].sum())
             own.text += float(weights.sum() - weights[:, video].sum())
             weights[:, sinks] = 0
-            own.add(part, index, weights[:, video])
+            own.add(part, index, weights[:, video], counts)
             done += len(index)
             on_rows(done, len(rows) * heads * sequences)
     count = len(rows)
     return [
-        HeadMass(sequence, head, one.found, pairs.found, one.sink / count, one.text / count)
+        HeadMass(
+            sequence, head, one.found, pairs.found, one.noise, one.sink / count, one.text / count
+        )
         for sequence, of_heads in enumerate(sums)
         for head, one in enumerate(of_heads)
     ]
@@ -173,23 +181,78 @@ def raster_mask(table: BlockTable, rows: Int64) -> Tensor:
     return torch.from_numpy(mask_rows(table, queries)[:, position])
 
 
+def pairs_kept(table: BlockTable, rows: Int64, space: str, sink_frames: int) -> Floats:
+    """Return the share of pairs that a mask keeps at each distance, [frames, space]; 0 of none.
+
+    Args:
+        table: The mask's blocks.
+        rows: Raster queries in the video.
+        space: Distance in space, `steps` or `places`.
+        sink_frames: First frames that are left out.
+    """
+    grid = table.grid
+    start = grid.video_start + sink_frames * grid.frame_tokens
+    keys = slice(start, grid.video_start + grid.video_tokens)
+    far = grid.frame_tokens if space == PLACES else grid.height + grid.width - 1
+    kept, pairs = np.zeros((2, grid.frames * far))
+    for first in range(0, len(rows), PAIR_ROWS):
+        part = rows[first : first + PAIR_ROWS]
+        index = _index(grid, space, part)[:, sink_frames * grid.frame_tokens :].numpy()
+        mask = raster_mask(table, part)[:, keys].numpy()
+        pairs += np.bincount(index.reshape(-1), minlength=len(pairs))
+        kept += np.bincount(index[mask], minlength=len(pairs))
+    share: Floats = kept / np.maximum(pairs, 1)
+    return share.reshape(grid.frames, far)
+
+
 class _Sums:
     """What is summed of one head over chunks of rows."""
 
     def __init__(self, grid: TokenGrid, space: str, rows: Int64) -> None:
         far = grid.frame_tokens if space == PLACES else grid.height + grid.width - 1
         sides = grid.frames, far
-        self.found = ByDistance(np.zeros(sides), *(np.zeros((len(rows), side)) for side in sides))
-        self.sink = self.text = 0.0
+        self.found, self.squares = (
+            ByDistance(np.zeros(sides), *(np.zeros((len(rows), side)) for side in sides))
+            for _ in range(2)
+        )
+        self.sink = self.text = self.variance = self.power = 0.0
 
-    def add(self, part: slice, index: Tensor, weights: Tensor) -> None:
-        """Add weights [rows, keys of the video] by the index of each pair's distances."""
-        found = self.found
-        flat = weights.new_zeros(len(index), found.joint.size).scatter_add_(1, index, weights)
-        by_row = flat.view(-1, *found.joint.shape).cpu().numpy()
-        found.joint[:] += by_row.sum(axis=0)
-        found.time[part] = by_row.sum(axis=2)
-        found.space[part] = by_row.sum(axis=1)
+    @property
+    def noise(self) -> ByDistance:
+        """Variance of the weights, by the share of their squares that it is where keys are several.
+
+        It is not to be seen where one key alone is at some distances.
+        """
+        share = min(1.0, max(0.0, self.variance / self.power)) if self.power else 0.0
+        return ByDistance(
+            *(share * one for one in (self.squares.joint, self.squares.time, self.squares.space))
+        )
+
+    def add(
+        self, part: slice, index: Tensor, weights: Tensor, counts: Tensor | None = None
+    ) -> Tensor:
+        """Add weights [rows, keys of the video] by the index of each pair's distances.
+
+        With the number of pairs of each row and index, their squares too. Returns their sums.
+        """
+        sums = _add(self.found, part, index, weights)
+        if counts is not None:
+            squares = _add(self.squares, part, index, weights.square())
+            several = counts > 1
+            sums, squares, counts = sums[several], squares[several], counts[several]
+            self.variance += float(((squares - sums**2 / counts) * counts / (counts - 1)).sum())
+            self.power += float(squares.sum())
+        return sums
+
+
+def _add(found: ByDistance, part: slice, index: Tensor, values: Tensor) -> Tensor:
+    """Add values of pairs, and return their sums [rows, index]."""
+    flat = values.new_zeros(len(index), found.joint.size).scatter_add_(1, index, values)
+    by_row = flat.view(-1, *found.joint.shape).cpu().numpy()
+    found.joint[:] += by_row.sum(axis=0)
+    found.time[part] = by_row.sum(axis=2)
+    found.space[part] = by_row.sum(axis=1)
+    return flat
 
 
 def _index(grid: TokenGrid, space: str, rows: Int64) -> Tensor:

@@ -45,22 +45,20 @@ class RowFidelity:
         difference: ‖out − dense‖².
         dense: ‖dense‖².
         sparse: ‖out‖².
-        product: out · dense.
     """
 
     mass: Tensor
     difference: Tensor
     dense: Tensor
     sparse: Tensor
-    product: Tensor
 
     @classmethod
     def of(cls, mass: Tensor, out: Tensor, dense: Tensor) -> "RowFidelity":
         """Compare outputs [rows, head_dim] of kept mass [rows]."""
-        parts = ((out - dense).square(), dense.square(), out.square(), out * dense)
+        parts = (out - dense, dense, out)
+        norms = (torch.linalg.vector_norm(part, dim=-1).double() for part in parts)
         # A sum of rounded weights may pass 1 by its last bit.
-        sums = (part.sum(dim=-1, dtype=torch.float64) for part in parts)
-        return cls(mass.double().clamp(max=1.0), *sums)
+        return cls(mass.double().clamp(max=1.0), *(norm.square() for norm in norms))
 
     @classmethod
     def join(cls, parts: Sequence["RowFidelity"]) -> "RowFidelity":
@@ -76,8 +74,10 @@ class RowFidelity:
     @property
     def cosine(self) -> float:
         """Cosine of the outputs of all rows together; 1 where both are 0."""
-        size = float(self.sparse.sum() * self.dense.sum()) ** 0.5
-        return float(self.product.sum()) / size if size else 1.0
+        sparse, dense = float(self.sparse.sum()), float(self.dense.sum())
+        product = (sparse + dense - float(self.difference.sum())) / 2
+        size = (sparse * dense) ** 0.5
+        return max(-1.0, min(product / size, 1.0)) if size else 1.0
 
     @property
     def worst_error(self) -> float:

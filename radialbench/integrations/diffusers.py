@@ -27,6 +27,7 @@ def apply_radial(
     mask: str | Path | AnyMask = "radial",
     dense_layers: int = 0,
     dense_steps: int = 0,
+    dense_from_step: int | None = None,
     backend: str | None = None,
     **params: float | bool,
 ) -> RadialAttention:
@@ -45,6 +46,7 @@ def apply_radial(
         mask: A name in the library, the path of a mask or head plan, or a mask or head plan.
         dense_layers: First layers that stay dense.
         dense_steps: First denoising steps that stay dense.
+        dense_from_step: Step, from 0, from which on steps are dense again.
         backend: `hopper`, `triton` or `sdpa`; the best one for the device if not given.
         **params: Parameters of the mask, such as `decay=0.2`.
 
@@ -72,6 +74,7 @@ def apply_radial(
         mask,
         dense_layers=dense_layers,
         dense_steps=dense_steps,
+        dense_from_step=dense_from_step,
         rising_timesteps=first.rising,
         backend=backend,
         **params,
@@ -194,7 +197,7 @@ class _Before:
                     f"{name} got the processor {type(layer.processor).__name__} after "
                     "apply_radial, and would run without the mask: apply it again, or remove_radial"
                 )
-        if self.attention.schedule.steps:
+        if self.attention.schedule.counts:
             self.attention.at(call.timestep)
         # In dense steps too: what cannot run is known before the first of them.
         self.attention.prepare(call.shape, text_tokens=call.text_tokens)

@@ -17,9 +17,11 @@ from radialbench.integrations.prepared import (
     keys_below,
     prepare,
 )
+from radialbench.kernels.calls import autocasted
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
+from radialbench.plain import plain
 from radialbench.records.lookup import ConfigChoice
 
 BACKENDS = ("hopper", "triton", "sdpa")
@@ -29,7 +31,7 @@ MAX_PREPARED = 8
 
 
 class DenseSchedule:
-    """The first layers and denoising steps that stay dense, and the current step.
+    """The layers and denoising steps that stay dense, and the current step.
 
     Calls with the same timestep, as guidance and solvers of higher order make them, are one step. A
     timestep with more noise than the last starts another video.
@@ -37,6 +39,7 @@ class DenseSchedule:
     Attributes:
         layers: First layers that are dense.
         steps: First denoising steps that are dense.
+        from_step: Step from which on steps are dense again; None if none is.
         rising: Whether timesteps rise as noise falls.
         step: Number of the step, from 0.
         video: Number of the video, from 0; -1 before the first timestep.
@@ -47,16 +50,26 @@ class DenseSchedule:
         IntegrationError: A number is negative or not whole.
     """
 
-    def __init__(self, layers: int = 0, steps: int = 0, *, rising: bool = False) -> None:
-        for name, count in (("dense_layers", layers), ("dense_steps", steps)):
+    def __init__(
+        self,
+        layers: int = 0,
+        steps: int = 0,
+        from_step: int | None = None,
+        *,
+        rising: bool = False,
+    ) -> None:
+        layers, steps, from_step = plain(layers), plain(steps), plain(from_step)
+        counts = {"dense_layers": layers, "dense_steps": steps, "dense_from_step": from_step or 0}
+        for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool) or count < 0:
                 raise IntegrationError(f"{name} must be a whole number from 0, got {count!r}")
         self.layers = layers
         self.steps = steps
+        self.from_step = from_step
         self.rising = rising
         self.step = 0
         self.video = -1
-        self.dense = steps > 0
+        self.dense = self._is_dense_step()
         self._noise: float | None = None
 
     def at(self, timestep: float | Tensor) -> None:
@@ -70,25 +83,35 @@ class DenseSchedule:
         elif noise < self._noise:
             self.step += 1
         self._noise = noise
-        self.dense = self.step < self.steps
+        self.dense = self._is_dense_step()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the step matters."""
+        return self.steps > 0 or self.from_step is not None
 
     def is_dense(self, layer: int | None = None) -> bool:
         """Return whether a layer is dense in this step; without a layer, whether all are."""
         return self.dense or (layer is not None and layer < self.layers)
+
+    def _is_dense_step(self) -> bool:
+        last = self.from_step is not None and self.step >= self.from_step
+        return self.step < self.steps or last
 
 
 class RadialAttention(nn.Module):
     """Attention under a mask, compiled once for each shape; it has no weights.
 
     On an NVIDIA GPU our kernels run it, elsewhere PyTorch's own attention with the whole mask,
-    which takes seq_len² bytes. Forward only. Inside `torch.compile` it runs what `prepare`, or the
-    last call outside, prepared.
+    which takes seq_len² bytes; both have gradients. Inside `torch.compile` it runs what `prepare`,
+    or the last call outside, prepared.
 
     Args:
         grid: Token layout; `TokenGrid.for_model` returns that of a model and a size.
         mask: A name in the library, the path of a mask or head plan, or a mask or head plan.
         dense_layers: First layers that are dense; each call names its layer.
         dense_steps: First denoising steps that are dense; `at` sets the step.
+        dense_from_step: Step, from 0, from which on steps are dense again.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
         backend: `hopper`, `triton` or `sdpa`; the best one for the device if not given.
         **params: Parameters of the mask.
@@ -108,11 +131,14 @@ class RadialAttention(nn.Module):
         *,
         dense_layers: int = 0,
         dense_steps: int = 0,
+        dense_from_step: int | None = None,
         rising_timesteps: bool = False,
         backend: str | None = None,
         **params: float | bool,
     ) -> None:
         super().__init__()
+        if not isinstance(grid, TokenGrid):
+            raise GridError(f"the grid must be a TokenGrid, got {type(grid).__name__}")
         if grid.real_text != grid.text_tokens:
             raise GridError(
                 f"the text's length belongs to the call, as text_len, got a grid of {grid.label}"
@@ -126,7 +152,9 @@ class RadialAttention(nn.Module):
             raise BackendError(unknown("backend", backend, BACKENDS))
         self.grid = grid
         self.mask = mask_of(mask, **params)
-        self.schedule = DenseSchedule(dense_layers, dense_steps, rising=rising_timesteps)
+        self.schedule = DenseSchedule(
+            dense_layers, dense_steps, dense_from_step, rising=rising_timesteps
+        )
         self.backend = backend
         self._prepared: dict[tuple[Shape, int], Prepared] = {}
         self._current: Prepared | None = None
@@ -210,13 +238,18 @@ class RadialAttention(nn.Module):
             BackendError: Shapes, types or devices do not match, text in front is cut, or inside
                 `torch.compile` nothing was prepared.
         """
-        text = self.grid.text_tokens if text_tokens is None else text_tokens
+        for name, x in (("q", q), ("k", k), ("v", v)):
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise BackendError(f"{name} must be a tensor of floating-point numbers, got {kind}")
+        text = self.grid.text_tokens if text_tokens is None else plain(text_tokens)
         seq_len = self.grid.video_tokens + text
         if q.dim() != 4 or q.shape[2] != seq_len:
             raise BackendError(
                 f"q must be [batch, heads, {seq_len}, head_dim] on a grid of {self.grid.label} "
                 f"with {text} text tokens, got {list(q.shape)}"
             )
+        q, k, v = autocasted(q, k, v)
         _check_alike(q, k, v)
         key_len = None
         if text_len is not None:
@@ -224,6 +257,8 @@ class RadialAttention(nn.Module):
                 raise BackendError("text_len cuts the end, and here text comes first")
             _check_lengths(text_len, q)
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
+        if not q.shape[0]:
+            return torch.empty_like(q)
         if self.schedule.is_dense(layer):
             allowed = None if key_len is None else keys_below(key_len, seq_len)
             return dense_attention(q, k, v, allowed)
@@ -272,6 +307,8 @@ def _check_lengths(text_len: Tensor, q: Tensor) -> None:
     Raises:
         BackendError: The shape, the type or the device is another.
     """
+    if not isinstance(text_len, Tensor):
+        raise BackendError(f"text_len must be a tensor, got {type(text_len).__name__}")
     whole = text_len.dtype in (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
     if not whole or tuple(text_len.shape) != (len(q),) or text_len.device != q.device:
         raise BackendError(

@@ -16,6 +16,7 @@ from radialbench.errors import IntegrationError, unknown
 from radialbench.integrations.models import MODELS, TransformerKind, kind_of
 from radialbench.integrations.prepared import Shape
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.reading import read_whole
 
 CROSS_TOKENS = 512
 """Text tokens that Wan attends to by cross-attention."""
@@ -84,7 +85,7 @@ class Blueprint:
         if (folder / "transformer" / "config.json").exists():
             folder = folder / "transformer"
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = json.loads(read_whole(folder / "config.json"))
             title = config["_class_name"]
         except (OSError, ValueError, KeyError, TypeError):
             raise IntegrationError(

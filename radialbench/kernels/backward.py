@@ -142,6 +142,8 @@ def _gradients(
     layouts = map(layout_of, (dout, q, k, v, out, lse))
     fixed = torch.are_deterministic_algorithms_enabled()
     backward = _prepared(*layouts, lse_grad, lengths, table.key, fixed)
+    if not q.shape[0]:
+        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     tensors = (dout, dlse, q, k, v, out, lse, table.all_tensors(), key_len, sm_scale)
     if not q.is_cuda:
         return backward(*tensors)

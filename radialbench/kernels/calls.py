@@ -26,7 +26,9 @@ def autocasted(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]
     if kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
         return q, k, v
     dtype = torch.get_autocast_dtype(kind)
-    q, k, v = (x.to(dtype) if x.dtype in _CASTED else x for x in (q, k, v))
+    q, k, v = (
+        x.to(dtype) if isinstance(x, Tensor) and x.dtype in _CASTED else x for x in (q, k, v)
+    )
     return q, k, v
 
 

@@ -24,6 +24,7 @@ from radialbench.kernels.device_table import DeviceTable, TableKey, upload
 from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
+from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 
@@ -125,12 +126,15 @@ def block_sparse_attention(
             )
         table = _find_uploaded(table, q.device) or device_table(table, q.device)
     q, k, v = autocasted(q, k, v)
-    scale = q.shape[-1] ** -0.5 if sm_scale is None else sm_scale
-    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        check_transpose(table)
+    if config is not None and type(config) is not KernelConfig:
+        raise BackendError(f"config must be a KernelConfig, got {type(config).__name__}")
+    scale = max(q.shape[-1], 1) ** -0.5 if sm_scale is None else float(sm_scale)
     if _is_plain(q, k, v, key_len):
         out, lse = untraced(_attend)(q, k, v, table, key_len, scale, backend, config)
     else:
+        _check_tensors(q=q, k=k, v=v, key_len=key_len)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+            check_transpose(table)
         problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
         tuned = problem if config is None else ("", 0, 0)
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
@@ -169,6 +173,11 @@ def config_for(
 
 def device_table(table: AnyTable, device: str | torch.device) -> DeviceTable:
     """Return a table, or the tables of heads, on a device, uploaded at the first call."""
+    if not isinstance(table, (BlockTable, HeadTables)):
+        raise BackendError(
+            "the table must be what compile_mask or compile_heads returns, got "
+            f"{type(table).__name__}"
+        )
     target = torch.device(device)
     if target.type == "cuda" and target.index is None:
         target = torch.device("cuda", torch.cuda.current_device())
@@ -197,6 +206,12 @@ def forget_plans() -> None:
 def _find_uploaded(table: AnyTable, device: torch.device) -> DeviceTable | None:
     on_devices = _UPLOADED.get(id(table))
     return None if on_devices is None else on_devices.get(device)
+
+
+def _check_tensors(**given: object) -> None:
+    for name, x in given.items():
+        if not isinstance(x, Tensor) and not (name == "key_len" and x is None):
+            raise BackendError(f"{name} must be a tensor, got {type(x).__name__}")
 
 
 def _is_plain(*tensors: Tensor | None) -> bool:
@@ -279,6 +294,8 @@ def _prepared(
         raise BackendError(f"the {kernel} kernel cannot run this: {'; '.join(reasons)}")
     for name, x in (("q", q), ("k", k), ("v", v)):
         check_last_stride(name, x)
+    if not q.shape[0]:
+        return _launch_nothing
     if config is None:
         tma = not tma_reasons(k=k, v=v)
         shape, kv_heads = q.shape, k.shape[1]
@@ -286,6 +303,10 @@ def _prepared(
     return PREPARE[kernel](
         *(q, k, v), table=table, config=config, target=target, key_lens=key_len is not None
     )
+
+
+def _launch_nothing(*args: object) -> None:
+    """Launch nothing: a batch without sequences has an empty result."""
 
 
 def _operator(

@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 
 from radialbench.errors import GridError, unknown
+from radialbench.plain import plain_field
 
 PRESETS = Path(__file__).parent / "models"
 SIDES = ("frames", "height", "width")
@@ -36,17 +37,17 @@ class Segment:
         if not re.fullmatch(r"[A-Za-z_]\w*", self.name):
             raise GridError(f"the name of a segment is a plain word, got {self.name[:40]!r}")
         if self.sides is not None:
-            for word, side in zip(SIDES, self.sides, strict=True):
+            for word, side in zip(SIDES, _numbers(self, "sides", 3), strict=True):
                 _check_count(f"{self.name}: {word}", side, at_least=1)
             if self.tokens not in (0, prod(self.sides)) or self.valid not in (None, self.tokens):
                 raise GridError(
                     f"{self.name}: a video has all tokens of its frames, none is padding"
                 )
             object.__setattr__(self, "tokens", prod(self.sides))
-        _check_count(f"{self.name}: tokens", self.tokens, at_least=1)
+        _check_field(self, "tokens", at_least=1)
         if self.valid is None:
             object.__setattr__(self, "valid", self.tokens)
-        _check_count(f"{self.name}: valid", self.valid, at_least=0)
+        _check_field(self, "valid", at_least=0)
         if self.real > self.tokens:
             raise GridError(
                 f"{self.name}: valid must be at most tokens, got {self.valid} of {self.tokens}"
@@ -137,19 +138,20 @@ class TokenGrid:
     def __post_init__(self) -> None:
         self._check_segments()
         for name in SIDES:
-            _check_count(name, getattr(self, name), at_least=1)
-        _check_count("text_tokens", self.text_tokens, at_least=0)
+            _check_field(self, name, at_least=1)
+        _check_field(self, "text_tokens", at_least=0)
         if self.text_valid is None:
             object.__setattr__(self, "text_valid", self.text_tokens)
-        _check_count("text_valid", self.text_valid, at_least=0)
+        _check_field(self, "text_valid", at_least=0)
         if self.real_text > self.text_tokens:
             given = f"{self.text_valid} of {self.text_tokens}"
             raise GridError(f"text_valid must be at most text_tokens, got {given}")
         if self.seq_len > 2**31 - 1:
             raise GridError(f"a sequence has at most 2^31 - 1 tokens, got {self.seq_len:,}")
         if self.query_frames is not None:
-            first, last = self.query_frames
-            if not 0 <= first <= last < self.frames:
+            first, last = _numbers(self, "query_frames", 2)
+            whole = type(first) is type(last) is int
+            if not whole or not 0 <= first <= last < self.frames:
                 raise GridError(
                     f"queries are frames from 0 to {self.frames - 1}, the first not after the "
                     f"last, got {first}-{last}"
@@ -505,15 +507,32 @@ def load_model(name: str) -> Model:
     if name not in model_names():
         raise GridError(unknown("model", name, model_names()))
     # Grids alone need no YAML.
-    import yaml
+    from radialbench.maskgen.document import read_document
 
-    data = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    data = read_document(PRESETS / f"{name}.yaml").value
     data["vae"], data["patch"] = tuple(data["vae"]), tuple(data["patch"])
     if "clips" in data:
         data["clips"] = tuple(data["clips"])
     data["linear"] = tuple(Linear(*row) for row in data.get("linear", ()))
     data["attention"] = tuple(OtherAttention(*row) for row in data.get("attention", ()))
     return Model(name=name, **data)
+
+
+def _numbers(owner: object, name: str, count: int) -> tuple[int, ...]:
+    """Return a field of several numbers, as a tuple of Python's own."""
+    value = getattr(owner, name)
+    if not isinstance(value, tuple | list) or len(value) != count:
+        raise GridError(f"{name} must be {count} whole numbers, got {str(value)[:40]}")
+    object.__setattr__(owner, name, tuple(value))
+    numbers: tuple[int, ...] = plain_field(owner, name)
+    return numbers
+
+
+def _check_field(owner: object, name: str, *, at_least: int) -> None:
+    if type(getattr(owner, name)) is not int:
+        plain_field(owner, name)
+    of = f"{owner.name}: " if isinstance(owner, Segment) else ""
+    _check_count(of + name, getattr(owner, name), at_least=at_least)
 
 
 def _check_count(name: str, value: object, *, at_least: int) -> None:

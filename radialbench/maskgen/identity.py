@@ -36,6 +36,9 @@ class MaskIdentity:
     def __post_init__(self) -> None:
         if not self.name or not self.fingerprint:
             raise RecordError(f"a mask has a name and a fingerprint, got {self.name!r}")
+        for name, value in self.params.items():
+            if isinstance(value, int) and abs(value) > 2**63:
+                raise RecordError(f"parameter {name} is a whole number beyond ±2^63")
         for name in self.shown:
             if name not in self.params:
                 raise RecordError(unknown("parameter", name, self.params))

@@ -17,6 +17,7 @@ from radialbench.errors import RadialBenchError, TableError
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.order import TokenOrder
+from radialbench.reading import check_fits, check_regular
 from radialbench.writing import replacement
 
 Int64 = NDArray[np.int64]
@@ -501,20 +502,26 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.
         TableError: The file is missing, damaged, foreign or too large.
     """
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BYTES:
             raise TableError(
                 f"cannot read {path}: its arrays take {size:,} bytes, and {MAX_BYTES:,} is the most"
             )
+        check_fits(size, path)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file}
+            arrays = {name: file[name] for name in names if name in file}
     except OSError as error:
         raise TableError(f"cannot read {path}: {error.strerror or error}") from error
     except TableError:
         raise
     except Exception as error:  # Damaged files make zipfile and NumPy raise almost anything.
         raise TableError(f"cannot read {path}: not an npz file, or damaged ({error})") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy hands out other content as bytes.
+            raise TableError(f"cannot read {path}: {name} is no array")
+    return arrays
 
 
 def write_arrays(target: Path, arrays: dict[str, NDArray[np.generic]]) -> None:

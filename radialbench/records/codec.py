@@ -15,12 +15,26 @@ from typing import Any, NoReturn, TypeVar, cast
 import msgspec
 
 from radialbench.errors import RecordError, unknown
+from radialbench.plain import plain_field, utf8
 
 T = TypeVar("T")
+
+LARGEST_INT = 2**63 - 1
+"""Largest whole number that is stored; columns of tables hold no larger one."""
+
+LARGEST = 1e100
+"""Largest number that is stored: products of three such numbers are finite."""
+
+MAX_SHOWN = 60
+"""Characters of a refused value that a message shows."""
 
 
 class VersionError(RecordError):
     """A record in another version of its stored form."""
+
+
+class BrokenRecord(RecordError):
+    """A record of this version with a value that is missing, of the wrong kind or out of bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,7 @@ def to_json(value: object) -> str:
     """
     plain = msgspec.to_builtins(value)
     try:
-        return json.dumps(plain, allow_nan=False, ensure_ascii=False)
+        return utf8(json.dumps(plain, allow_nan=False, ensure_ascii=False))
     except ValueError:
         number = _not_finite(plain, "$")
         raise RecordError(f"only finite numbers are stored, got {number}") from None
@@ -94,17 +108,18 @@ def read_line(line: bytes, kind: type[T], version: int, *, strict: bool = True) 
 
     Raises:
         VersionError: It has another version.
-        RecordError: As `from_json`.
+        BrokenRecord: It has this version, and is no such record.
+        RecordError: It has none.
     """
     try:
         value = from_json(line, kind, strict=strict)
-    except RecordError:
+    except RecordError as error:
         try:
             written = from_json(line, _Versioned, strict=False).schema
         except RecordError:
-            written = version
+            raise error from None
         check_version(written, version)
-        raise
+        raise BrokenRecord(str(error)) from None
     check_version(getattr(value, "schema", version), version)
     return value
 
@@ -157,39 +172,50 @@ def _parts(value: Any, place: str) -> Iterator[tuple[Any, Any, str]]:
 
 
 def check_ints(owner: object, *names: str, at_least: int) -> None:
-    """Refuse fields that are not whole numbers of at least a bound; None passes."""
+    """Refuse fields that are not whole numbers from a bound to `LARGEST_INT`; None passes."""
     for name in names:
         value = getattr(owner, name)
-        if value is not None and (type(value) is not int or value < at_least):
-            _refuse(owner, name, f" must be a whole number of at least {at_least}", value)
+        if value is None or (type(value) is int and at_least <= value <= LARGEST_INT):
+            continue
+        value = plain_field(owner, name)
+        if type(value) is not int or not at_least <= value <= LARGEST_INT:
+            rule = f" must be a whole number of at least {at_least}"
+            _refuse(owner, name, rule + _below(value, LARGEST_INT, "2^63"), value)
 
 
 def check_numbers(owner: object, *names: str, above: float | None = None) -> None:
-    """Refuse fields that are not finite numbers of at least 0 (or above a bound); None passes."""
+    """Refuse fields that are not numbers from 0 to `LARGEST`, or above 0; None passes."""
+    low = 0 if above is None else above or 1 / LARGEST
     for name in names:
-        value = getattr(owner, name)
-        if value is not None and not _is_finite(value, above):
+        if not _within(owner, name, low, LARGEST):
+            value = getattr(owner, name)
             bound = "at least 0" if above is None else f"above {above:g}"
-            _refuse(owner, name, f" must be a finite number {bound}", value)
+            rule = f" must be a finite number {bound}"
+            _refuse(owner, name, rule + _below(value, LARGEST, f"{LARGEST:g}"), value)
 
 
 def check_share(owner: object, *names: str) -> None:
     """Refuse fields that are not numbers from 0 to 1; None passes."""
     for name in names:
-        value = getattr(owner, name)
-        if value is not None and not (_is_finite(value, None) and value <= 1):
-            _refuse(owner, name, " must be a number from 0 to 1", value)
+        if not _within(owner, name, 0, 1):
+            _refuse(owner, name, " must be a number from 0 to 1", getattr(owner, name))
 
 
-def check_positive(owner: object, name: str) -> None:
-    """Refuse a field with a number that is not finite and above 0."""
-    values = getattr(owner, name)
-    # Files have many thousands of numbers: without these three, each costs a call in Python.
-    if set(map(type, values)) <= {float, int} and min(values) > 0 and math.isfinite(sum(values)):
-        return
-    for value in values:
-        if not _is_finite(value, 0):
-            _refuse(owner, name, " must be finite numbers above 0", value)
+def check_each(owner: object, *names: str, low: float = 0.0, high: float = LARGEST) -> None:
+    """Refuse fields with a number outside of two bounds."""
+    for name in names:
+        values = getattr(owner, name)
+        # Files have many thousands of numbers: without these four, each costs a call in Python.
+        if not values or (
+            set(map(type, values)) <= {float, int}
+            and min(values) >= low
+            and max(values) <= high
+            and not math.isnan(sum(values))
+        ):
+            continue
+        for value in plain_field(owner, name):
+            if not _is_number(value, low, high):
+                _refuse(owner, name, f" must be finite numbers from {low:g} to {high:g}", value)
 
 
 def check_choice(owner: object, name: str, known: Collection[str]) -> None:
@@ -219,11 +245,25 @@ def check_time(owner: object, name: str) -> None:
         _refuse(owner, name, " must be an ISO 8601 time with its zone", value)
 
 
+def _below(value: object, most: float, text: str) -> str:
+    return f", and at most {text}" if isinstance(value, int | float) and value > most else ""
+
+
 def _refuse(owner: object, name: str, rule: str, value: object) -> NoReturn:
-    raise RecordError(f"{type(owner).__name__}.{name}{rule}, got {value!r}")
+    shown = repr(value)
+    if len(shown) > MAX_SHOWN:
+        shown = f"{shown[:MAX_SHOWN]}…"
+    raise RecordError(f"{type(owner).__name__}.{name}{rule}, got {shown}")
 
 
-def _is_finite(value: object, above: float | None) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        return False
-    return value >= 0 if above is None else value > above
+def _within(owner: object, name: str, low: float, high: float) -> bool:
+    """Return whether a field is a number between bounds, or None."""
+    value = getattr(owner, name)
+    if value is None or (type(value) in (float, int) and low <= value <= high):
+        return True
+    return _is_number(plain_field(owner, name), low, high)
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    """Return whether a value is a number between bounds; nan is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

@@ -110,6 +110,7 @@ class HeadDecay:
     def __post_init__(self) -> None:
         codec.check_ints(self, "head", "layer", "step", "sequence", at_least=0)
         codec.check_share(self, "sink", "text")
+        codec.check_numbers(self, "spatial_error", "temporal_error")
         if self.kind is not None:
             codec.check_choice(self, "kind", (SPATIAL, TEMPORAL, OTHER))
 
@@ -131,6 +132,39 @@ class AveragedFit:
     heads_log: tuple[float, ...]
 
 
+Grid = tuple[tuple[float, ...], ...]
+"""A number at each distance in time (rows) and in space (columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindMass:
+    """Mean share of the mass by distance in time and space, over the heads of a kind.
+
+    Attributes:
+        kind: As `HeadDecay.kind`.
+        heads: How many there are.
+        mass: The mean share.
+    """
+
+    kind: str
+    heads: int
+    mass: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReach:
+    """How far a mask reaches.
+
+    Attributes:
+        mask: The mask.
+        kept: Share of the pairs that it keeps by distance in time and space, on the rows that were
+            looked at; 0 where there are none.
+    """
+
+    mask: MaskIdentity
+    kept: Grid
+
+
 @dataclass(frozen=True, slots=True)
 class DecayReport:
     """Decay of the heads of some inputs.
@@ -145,6 +179,8 @@ class DecayReport:
         time: The exponential fitted to averages over heads, in time.
         space: In space.
         mass: Mean share of the mass by distance in time and space, over all heads.
+        kinds: The same over the heads of each kind.
+        masks: How far masks reach that it is compared with.
     """
 
     inputs: InputsIdentity
@@ -155,21 +191,6 @@ class DecayReport:
     heads: tuple[HeadDecay, ...]
     time: AveragedFit
     space: AveragedFit
-    mass: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class HeadChoice:
-    """The mask proposed for a head.
-
-    Attributes:
-        head: The head's number in the model.
-        mask: The mask; `dense` where no other keeps enough.
-        mass: Share of the attention mass that it keeps, on rows that it was not chosen by.
-        cost: Share of all blocks that it executes.
-    """
-
-    head: int
-    mask: MaskIdentity
-    mass: float
-    cost: float
+    mass: Grid
+    kinds: tuple[KindMass, ...] = ()
+    masks: tuple[MaskReach, ...] = ()

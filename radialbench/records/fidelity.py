@@ -3,11 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 
 from radialbench.errors import RecordError
 from radialbench.records import codec
-from radialbench.records.statistics import Estimate, bootstrap_mean
+from radialbench.records.statistics import MIN_SAMPLES, Estimate, bootstrap_mean
 
 DEFINITION = "float64 definition"
 
@@ -133,12 +134,12 @@ class Fidelity:
     @property
     def mass_kept(self) -> Estimate:
         """Mean share of attention mass kept, over heads, layers and steps."""
-        return bootstrap_mean([one.kept.mass for one in self.heads])
+        return bootstrap_mean(self._units([one.kept.mass for one in self.heads]), (0.0, 1.0))
 
     @property
     def output_error(self) -> Estimate:
         """Mean relative error of the output."""
-        return bootstrap_mean([one.kept.error for one in self.heads])
+        return bootstrap_mean(self._units([one.kept.error for one in self.heads]), (0.0, inf))
 
     @property
     def place(self) -> float | None:
@@ -151,6 +152,19 @@ class Fidelity:
         if best - chance < 1e-6:
             return None
         return (fmean(one.sampled.mass for one in self.heads) - chance) / (best - chance)
+
+    def _units(self, values: Sequence[float]) -> list[float]:
+        """Return means of heads' values that differ independently of each other.
+
+        Those of layers if there are enough of them for an interval, as heads of a layer are alike;
+        else those of heads, over steps and sequences.
+        """
+        layers = {one.layer for one in self.heads}
+        by_layer = len(layers) >= MIN_SAMPLES
+        units: dict[tuple[int | None, int | None], list[float]] = {}
+        for one, value in zip(self.heads, values, strict=True):
+            units.setdefault((one.layer, None if by_layer else one.head), []).append(value)
+        return [fmean(unit) for unit in units.values()]
 
     def yardstick(self, name: str) -> Kept:
         """Return the mean mass and error of a yardstick, over all heads."""

@@ -74,7 +74,7 @@ def setting_of(metric: str, size: object) -> str:
 
 
 def _part(gate: Gate, metric: str, text: str) -> Gate:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z%×]*)", text)
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?|\.\d{1,15})\s*([a-zA-Z%×]*)", text, re.ASCII)
     size = float(match[1]) if match else math.nan
     unit = match[2].lower() if match else ""
     sizes = {name.lower(): each for name, each in UNITS[metric].items()}
@@ -82,7 +82,7 @@ def _part(gate: Gate, metric: str, text: str) -> Gate:
         return replace(gate, share=size / 100)
     if unit in ("x", "×") and 1 < size < 1000:
         return replace(gate, share=size - 1)
-    if unit in sizes and 0 < size < math.inf:
+    if unit in sizes and size > 0:
         return replace(gate, least=size * sizes[unit])
     known = ", ".join(["5%", "1.5x", *(f"2{name}" for name in UNITS[metric])])
     raise RecordError(f"a gate of {metric} is {known} or off, got {text[:40]!r}")

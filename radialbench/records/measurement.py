@@ -15,6 +15,9 @@ POWER_CAP = "power cap"
 COUNTERS = ("sm_mhz", "power_w", "temperature_c", "slowed_by")
 """What `Rounds` holds for each sample."""
 
+SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
+"""A picosecond and three decades: what a sample of a time can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
@@ -36,6 +39,7 @@ class Rounds:
 
     def __post_init__(self) -> None:
         codec.check_text(self, "source")
+        codec.check_each(self, "sm_mhz", "power_w", "temperature_c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Measurement:
     def __post_init__(self) -> None:
         if not self.samples_ms:
             raise RecordError("Measurement.samples_ms must hold at least one sample")
-        codec.check_positive(self, "samples_ms")
+        codec.check_each(self, "samples_ms", low=SHORTEST_MS, high=LONGEST_MS)
         codec.check_ints(self, "warmups", at_least=0)
         codec.check_choice(self, "cache", ("cold", "warm"))
         codec.check_choice(self, "launches", ("sustained", "isolated"))
@@ -194,6 +198,9 @@ class Accuracy:
     reference: str
 
     def __post_init__(self) -> None:
+        for name in ("max_abs_error", "rms_error", "max_lse_error"):
+            if getattr(self, name) < 0:  # nan and infinity are those of a result that is not finite
+                codec.check_numbers(self, name)
         codec.check_numbers(self, "tolerance", above=0)
         codec.check_ints(self, "rows", at_least=1)
         codec.check_ints(self, "rows_total", at_least=self.rows)

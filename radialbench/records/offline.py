@@ -1,10 +1,16 @@
 """Offline facts of a suite: its compiled kernels and its masks' tables, and their file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from radialbench.errors import RecordError
-from radialbench.records.codec import check_choice, check_text
+from radialbench.records.codec import (
+    check_choice,
+    check_ints,
+    check_numbers,
+    check_share,
+    check_text,
+)
 from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 
 SCHEMA = 2
@@ -60,6 +66,10 @@ class KernelFigures:
     code: str
     program: str
 
+    def __post_init__(self) -> None:
+        counts = [one.name for one in fields(self) if one.name not in ("code", "program")]
+        check_ints(self, *counts, at_least=0)
+
 
 @dataclass(frozen=True, slots=True)
 class MaskFigures:
@@ -96,6 +106,12 @@ class MaskFigures:
     imbalance: float
     makespan: int
     load_imbalance: float
+
+    def __post_init__(self) -> None:
+        counts = ("pairs", "full", "partial", "bitmaps", "nbytes", "flops", "executed_flops")
+        check_ints(self, *counts, "longest_row", "makespan", at_least=0)
+        check_share(self, "density", "block_density")
+        check_numbers(self, "imbalance", "load_imbalance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +164,11 @@ class OfflineHead:
     sm_count: int
     rows: int
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        check_text(self, "suite", "compiler")
+        check_ints(self, "sm_count", at_least=1)
+        check_ints(self, "rows", at_least=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ class Environment:
     def __post_init__(self) -> None:
         codec.check_text(self, "device")
         codec.check_ints(self, "cores", "threads", at_least=1)
-        codec.check_ints(self, "memory_bytes", at_least=0)
+        codec.check_ints(self, "memory_bytes", "max_sm_mhz", "max_memory_mhz", at_least=0)
+        codec.check_numbers(self, "power_limit_w")
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
 
     @property
@@ -128,7 +129,8 @@ class TableStats:
     def __post_init__(self) -> None:
         counts = ("pairs", "full", "partial", "bitmaps", "nbytes", "flops", "executed_flops")
         codec.check_ints(self, *counts, at_least=0)
-        codec.check_numbers(self, "density", "block_density", "compile_ms")
+        codec.check_share(self, "density", "block_density")
+        codec.check_numbers(self, "compile_ms")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import exp, hypot, inf, isfinite, log, sqrt
+from math import exp, hypot, inf, log, sqrt
 from operator import mul
 from typing import TYPE_CHECKING
 
 from radialbench.errors import RecordError
+from radialbench.records.codec import LARGEST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +63,8 @@ class Estimate:
         rule = ""
         if (self.low is None) != (self.high is None):
             rule = "have both ends of its interval or none"
-        elif not (isfinite(self.value) and isfinite(low) and isfinite(high)):
-            rule = "be made of finite numbers"
+        elif not all(-LARGEST <= number <= LARGEST for number in (self.value, low, high)):
+            rule = f"be made of finite numbers, within ±{LARGEST:g}"
         elif not low <= self.value <= high:
             rule = "lie within its interval"
         if rule:
@@ -254,11 +255,17 @@ def exponent(sizes: Sequence[float], samples: Sequence[Sequence[float]]) -> Esti
     return Estimate(value, min(low, value), max(high, value), BOOTSTRAP)
 
 
-def bootstrap_mean(samples: Sequence[float]) -> Estimate:
-    """Return the mean of samples, with the interval of a bootstrap by percentiles.
+def bootstrap_mean(samples: Sequence[float], within: tuple[float, float] = (-inf, inf)) -> Estimate:
+    """Return the mean of samples, with the interval of a bootstrap of Student's t.
 
-    Samples are drawn again as wholes (Efron 1979); the seed is fixed. Fewer than `MIN_SAMPLES` have
-    no interval.
+    Samples are drawn again as wholes (Efron 1979), and the ends are as many standard errors away
+    as the means of the draws are from that of the samples, each in its own (Hall 1988); the seed is
+    fixed. A bootstrap by percentiles is too narrow for few samples, and both it and Student's t
+    are for skewed ones: simulated with `benchmarks/means.py` (docs/decay.md).
+
+    Args:
+        samples: Independent of each other. Fewer than `MIN_SAMPLES` have no interval.
+        within: Bounds of samples, and so of the interval.
     """
     import numpy as np
 
@@ -267,7 +274,12 @@ def bootstrap_mean(samples: Sequence[float]) -> Estimate:
     if len(values) < MIN_SAMPLES:
         return Estimate(mean)
     picks = np.random.default_rng(SEED).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5]).tolist()
+    drawn = values[picks]
+    spreads = drawn.std(axis=1)
+    some = spreads > 0
+    t = (drawn[some].mean(axis=1) - mean) / spreads[some]
+    high, low = mean - values.std() * (np.percentile(t, [2.5, 97.5]) if len(t) else np.zeros(2))
+    low, high = max(float(low), within[0]), min(float(high), within[1])
     return Estimate(mean, min(low, mean), max(high, mean), BOOTSTRAP)
 
 

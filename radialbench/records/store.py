@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from radialbench.errors import RadialBenchError, RecordError
-from radialbench.records.codec import VersionError, read_line, to_json
+from radialbench.reading import read_whole
+from radialbench.records.codec import BrokenRecord, VersionError, read_line, to_json
 from radialbench.records.result import RETRYABLE, SCHEMA, Record
 from radialbench.writing import locked, replacement
 
@@ -113,6 +114,7 @@ def record_of(line: bytes) -> Record:
 
     Raises:
         VersionError: It is written in another version.
+        BrokenRecord: It is a record with a value that cannot be.
         RecordError: It is no record.
     """
     return read_line(line, Record, SCHEMA, strict=False)
@@ -125,7 +127,7 @@ def numbered_lines(path: Path) -> list[tuple[int, bytes]]:
         RecordError: The file cannot be read.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_whole(path).split(b"\n")
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -145,7 +147,8 @@ def read(path: Path) -> ReadResult:
     """Read a file of results; lines that are cut off or foreign are skipped and reported.
 
     Raises:
-        RecordError: The file cannot be read, or was written in another version.
+        RecordError: The file cannot be read, a record was written in another version, or holds a
+            value that cannot be; the message names the line.
     """
     records: list[Record] = []
     skipped: list[str] = []
@@ -155,6 +158,10 @@ def read(path: Path) -> ReadResult:
                 records.append(record_of(line))
             except VersionError as error:
                 raise RecordError(f"{path}:{number}: {error}") from None
+            except BrokenRecord as error:
+                raise RecordError(
+                    f"{path}:{number}: {error}. Mend the line, or remove it"
+                ) from None
             except RecordError as error:
                 skipped.append(f"line {number}: {error}")
     return ReadResult(tuple(records), tuple(skipped))

@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, field, fields
 from radialbench.errors import RecordError
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records.codec import check_choice, check_ints, check_text, check_time
+from radialbench.records.measurement import LONGEST_MS, SHORTEST_MS
 from radialbench.records.problem import DIRECTIONS, DTYPES, GroupedHeads, KernelConfig, Problem
 from radialbench.records.statistics import Estimate
 
@@ -154,8 +155,12 @@ class TuningRecord:
         check_time(self, "created")
         for name in ("ms", "default_ms", "ratio"):
             estimate: Estimate = getattr(self, name)
-            if min(estimate.ends or (estimate.value,)) <= 0:
-                raise RecordError(f"TuningRecord.{name} must be above 0, got {estimate}")
+            low, high = estimate.ends or (estimate.value, estimate.value)
+            if not (low >= SHORTEST_MS and high <= LONGEST_MS):
+                raise RecordError(
+                    f"TuningRecord.{name} must be from {SHORTEST_MS:g} to {LONGEST_MS:g}, got "
+                    f"{estimate}"
+                )
         if self.source == "default" and self.config != self.default:
             raise RecordError("TuningRecord.config is the default if its source says so")
         if self.source == "tuned" and not self.ratio.surely_above(1):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radialbench.errors import RecordError
+from radialbench.reading import read_whole
 from radialbench.records.codec import check_version, read_line, to_dict
 from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
 from radialbench.records.tuning import SCHEMA, TuningKey, TuningRecord
@@ -108,7 +109,7 @@ def read_records(path: Path) -> tuple[TuningRecord, ...]:
     if path.suffix != ".json":
         return read_tuning(path)
     try:
-        return from_document(path.read_bytes())
+        return from_document(read_whole(path))
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from None
     except RecordError as error:

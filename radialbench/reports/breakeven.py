@@ -52,7 +52,7 @@ class BreakEven:
         if self.above is None:
             return f"not within what was measured ({self.shortest:,} to {self.longest:,} tokens)"
         if self.below is None:
-            return f"below the shortest measured, {self.shortest:,} tokens"
+            return f"faster at every length measured, from {self.shortest:,} tokens on"
         text = f"between {self.below:,} and {self.above:,} tokens, at about {self.about}"
         return f"{text} ({self.interval_text})" if self.interval else text
 
@@ -61,10 +61,17 @@ class BreakEven:
         """The interval in words; empty without one."""
         if self.interval is None:
             return ""
-        low, high = self.interval
-        under = f"below {self.shortest:,}" if low <= 0 else _format_tokens(low)
-        over = f"beyond {self.longest:,}" if high == math.inf else _format_tokens(high)
-        return f"95%: {under} to {over}"
+        early, late = self.interval
+        low, high = early > 0, late < math.inf
+        if low and high:
+            words = _format_tokens(early), _format_tokens(late)
+            same = words[0] == words[1]
+            return "95%: the same to two figures" if same else "95%: {} to {}".format(*words)
+        if high:
+            return f"95%: no later than {_format_tokens(late)}"
+        if low:
+            return f"95%: {_format_tokens(early)} to beyond {self.longest:,}"
+        return f"95%: below {self.shortest:,} to beyond {self.longest:,}"
 
     @property
     def about(self) -> str:

@@ -135,6 +135,7 @@ COLUMNS = (
     _count("num_warps", "record.config.num_warps", "warps of a thread block, if it is configured"),
     _count("num_stages", "record.config.num_stages", "pipeline stages, if they are configured"),
     _text("config_source", "record.config_source", "where the configuration comes from"),
+    _text("model", "record.model", "preset of the grid, if it has one"),
     _text("grid", "record.problem.grid.label", "label of the token grid",
           lambda label: label.replace("x", "×")),
     _count("frames", "frames", "latent frames", str),

@@ -9,11 +9,17 @@ from radialbench.records.decay import (
     AveragedFit,
     AxisDecay,
     DecayReport,
-    HeadChoice,
     HeadDecay,
 )
 from radialbench.records.statistics import Estimate
-from radialbench.reports.text import EMPTY_CELL, format_percent, join_and, plural, terminal_table
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    first_few,
+    format_percent,
+    join_and,
+    plural,
+    terminal_table,
+)
 
 HELP = (
     "decay in time with the frames between two tokens, in space with the {space} between their "
@@ -22,6 +28,9 @@ HELP = (
     "distances there, of the average and (by row) of each row. kind: by which of Sparse "
     "VideoGen's masks errs less; other where that keeps less than half of the mass."
 )
+
+NAMED = 8
+"""Heads that no law fits which are named."""
 
 FORM_HEADINGS = ("decay", "form", "best for", "nats a row", "misplaced", "by row", "rate")
 HEAD_HEADINGS = (
@@ -33,9 +42,10 @@ HEAD_HEADINGS = (
 def describe_decay(report: DecayReport) -> list[str]:
     """Return lines that say what was looked at, and what stands out."""
     kind = "" if report.inputs.kind == "captured" else ", generated"
-    layers = {(one.layer, one.step) for one in report.heads}
     count = plural(len(report.heads), "head")
-    count += f" of {plural(len(layers), 'layer and step')}" if len(layers) > 1 else ""
+    for word in ("layer", "step"):
+        numbers = {getattr(one, word) for one in report.heads}
+        count += f" of {plural(len(numbers), word)}" if len(numbers) > 1 else ""
     lines = [
         f"{report.inputs.source}{kind}: grid {report.grid.label}, {count}; {report.rows:,} rows a "
         f"head, without {plural(report.sink_frames, 'sink frame')}"
@@ -48,7 +58,8 @@ def describe_decay(report: DecayReport) -> list[str]:
         if misfits:
             lines.append(
                 f"no law fits in {axis} ({MISFIT:.0%} of the mass misplaced, or more): "
-                f"{plural(len(misfits), 'head')} of {len(report.heads)}, {join_and(misfits)}"
+                f"{plural(len(misfits), 'head')} of {len(report.heads)}, "
+                f"{first_few(misfits, NAMED)}"
             )
     lines += [
         f"R² of exp(-a x + b) in {axis}: {_r2(getattr(report, axis))}" for axis in ("time", "space")
@@ -69,7 +80,7 @@ def form_table(report: DecayReport, width: int | None = None) -> str:
                     f"in {axis}",
                     form,
                     f"{best} of {len(found)}",
-                    f"{fmean(one.gain for one in fits):.3f}",
+                    f"{round(fmean(one.gain for one in fits), 3) + 0:.3f}",
                     format_percent(fmean(one.misplaced for one in fits)),
                     format_percent(fmean(one.misplaced_by_row for one in fits)),
                     _range([one.rate.value for one in fits]),
@@ -100,17 +111,6 @@ def decay_table(report: DecayReport, width: int | None = None) -> str:
         text_columns=("kind", "in time", "in space"),
         width=width,
         spare=("text", "step", "layer", "sink", "misplaced in space", "misplaced in time"),
-    )
-
-
-def proposal_table(heads: Sequence[HeadChoice], width: int | None = None) -> str:
-    """Return a table with a line a head: its mask, what that keeps and what it costs."""
-    body = [
-        (one.head, one.mask.label, format_percent(one.mass), format_percent(one.cost))
-        for one in heads
-    ]
-    return terminal_table(
-        ("head", "mask", "mass kept", "blocks"), body, text_columns=("mask",), width=width
     )
 
 

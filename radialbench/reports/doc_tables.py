@@ -10,6 +10,7 @@ from radialbench.reports.columns import View, named, show
 from radialbench.reports.narrative import work_lines
 from radialbench.reports.rows import DENSE, Row, interleaved_ratio, rows_of, speedup
 from radialbench.reports.summary import Summary
+from radialbench.reports.sweeps import sweep_differences
 
 OURS = ("hopper", "triton")
 
@@ -195,4 +196,5 @@ def sweep_table(summary: Summary, mask: str = "radial") -> str:
 
 def growth_lines(summary: Summary) -> str:
     """Return how the masks' exact work grows, as a Markdown list."""
-    return "\n".join(f"- {text.escape(line)}" for line in work_lines(summary.scaling.works))
+    lines = work_lines(summary.scaling.works, sweep_differences(summary.rows))
+    return "\n".join(f"- {text.escape(line)}" for line in lines)

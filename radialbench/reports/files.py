@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import ReportError
+from radialbench.plain import utf8
 from radialbench.records.codec import to_dict
 from radialbench.records.store import write_errors
 from radialbench.reports.charts import charts
 from radialbench.reports.formats import csv, markdown
-from radialbench.reports.masks import draw_masks
+from radialbench.reports.masks import draw_masks, mask_folders
 from radialbench.reports.page.assemble import page
 from radialbench.reports.summary import Summary
 from radialbench.writing import write_files
@@ -41,7 +42,7 @@ def write_page(summary: Summary, path: Path) -> None:
     """
     with write_errors(f"the report to {path}", "choose another file with --out", ReportError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_files({path: page(summary).encode()})
+        write_files({path: utf8(page(summary)).encode()})
 
 
 def write_parquet(summary: Summary, path: Path) -> None:
@@ -64,7 +65,7 @@ def _write_files(summary: Summary, folder: Path) -> list[Path]:
     for name, caption, png, svg in charts(summary):
         files |= {folder / f"{name}.png": png, folder / f"{name}.svg": svg}
         pictures[f"{name}.png"] = caption
-    if drawn := draw_masks(summary.rows, folder):
+    if drawn := draw_masks(summary.rows, folder, mask_folders(summary.source, summary.rows)):
         path, caption = drawn
         drawings.append(path)
         pictures[path.name] = caption
@@ -73,7 +74,7 @@ def _write_files(summary: Summary, folder: Path) -> list[Path]:
         "report.csv": csv.render(summary),
         PAGE: page(summary),
     }
-    documents = {folder / name: text.encode() for name, text in texts.items()}
+    documents = {folder / name: utf8(text).encode() for name, text in texts.items()}
     write_files(documents | files)
     return [*documents, *files, *drawings]
 

@@ -1,15 +1,15 @@
-"""The masks of a report side by side, drawn again from the library."""
+"""The masks of a report, drawn again from the library or their files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from radialbench.errors import RadialBenchError
+from radialbench.errors import RadialBenchError, ReportError, SpecError
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.library import load_mask, mask_names
+from radialbench.maskgen.library import is_head_plan, load_mask, mask_names
 from radialbench.maskgen.picture import save_pictures
 from radialbench.maskgen.table import BlockTable
 from radialbench.reports.rows import Row
@@ -27,22 +27,78 @@ MOST_MASKS = 4
 """Masks side by side: more are too small to read."""
 
 
-def known_mask(mask: MaskIdentity) -> MaskSpec | None:
-    """Return a mask of the library; None unless its fingerprint is that of the run."""
-    if mask.definition not in mask_names():
-        return None
-    params: dict[str, Any] = mask.params
+def known_mask(mask: MaskIdentity, folders: Sequence[Path] = ()) -> MaskSpec:
+    """Return the mask of a run: that of the library, or of its file if that is still the same.
+
+    Args:
+        mask: Its identity in the records, with the fingerprint that it must have.
+        folders: Where its file may be.
+
+    Raises:
+        ReportError: It is not known here; the message says why.
+    """
+    if mask.file is None and mask.definition not in mask_names():
+        raise ReportError("it was made in Python, and has no file")
+    name, changed = mask.definition, "this version of radialbench has another mask of its name"
+    if mask.file is not None:
+        name, changed = _file_of(mask.file, folders), f"its file {mask.file} has changed since"
     try:
-        spec = load_mask(mask.definition, empty_rows=mask.empty_rows).with_params(**params)
-    except RadialBenchError:
-        return None
-    return spec if spec.fingerprint == mask.fingerprint else None
+        spec = load_mask(name, empty_rows=mask.empty_rows)
+        if spec.table_names:
+            raise ReportError("it needs block tables, which records do not hold")
+        params: dict[str, Any] = mask.params
+        spec = spec.with_params(**params)
+    except SpecError:
+        raise ReportError(changed) from None
+    if spec.fingerprint != mask.fingerprint:
+        raise ReportError(changed)
+    return spec
 
 
-def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
+def _file_of(file: str, folders: Sequence[Path]) -> str:
+    """Find a mask's file.
+
+    Raises:
+        ReportError: It is in none of the folders, or a head plan.
+    """
+    inside = not PurePath(file).is_absolute() and ".." not in PurePath(file).parts
+    found = next(
+        (folder / file for folder in folders if inside and (folder / file).is_file()), None
+    )
+    if found is None:
+        raise ReportError(f"its file {file} is not here")
+    if is_head_plan(found):
+        raise ReportError("it is a head plan: each group of heads has a mask of its own")
+    return str(found.absolute())
+
+
+def mask_folders(source: str, rows: Iterable[Row]) -> list[Path]:
+    """Return the folders where files of masks may be.
+
+    They are the current one, those of the results and above, and those of the suites that were run.
+
+    Args:
+        source: File of the results.
+        rows: The rows, whose commands name the suites.
+    """
+    words = {
+        word
+        for command in {row.record.environment.command or "" for row in rows}
+        for word in command.split()
+        if word.endswith((".yaml", ".yml"))
+    }
+    above = list(Path(source).absolute().parents[:PARENTS]) if source else []
+    return [Path(), *above, *(Path(word).parent for word in sorted(words))]
+
+
+PARENTS = 3
+"""Folders from the results upwards in which files of masks are looked for."""
+
+
+def drawable(rows: Sequence[Row], folders: Sequence[Path] = ()) -> list[tuple[str, BlockTable]]:
     """Compile the masks to draw side by side, at one length, in the order of the rows.
 
-    Dense masks, masks from a user's file and masks of another version of the library are left out.
+    Dense masks and masks that are not known here are left out.
     """
     fitting = [row for row in rows if row.tokens <= MOST_TOKENS and row.table and not row.is_dense]
     if not fitting:
@@ -51,44 +107,61 @@ def drawable(rows: Sequence[Row]) -> list[tuple[str, BlockTable]]:
     tables: dict[str, BlockTable] = {}
     for row in fitting:
         if row.record.problem.grid == grid and row.mask not in tables and len(tables) < MOST_MASKS:
-            tables |= _compiled(row)
+            with suppress(RadialBenchError):
+                tables[row.mask] = _compiled(row, folders)
     return list(tables.items())
 
 
-def pictured(rows: Sequence[Row]) -> tuple[list[tuple[str, BlockTable]], list[str]]:
-    """Compile the masks to draw one by one, each at its longest length; also return other names.
+def pictured(
+    rows: Sequence[Row], folders: Sequence[Path] = ()
+) -> tuple[list[tuple[str, BlockTable]], dict[str, str]]:
+    """Compile the masks to draw one by one, each at its longest length that compiles fast.
 
-    Records have the time to compile, so that only what compiles fast is compiled again.
+    Returns:
+        The tables by name, and why there is none of the other masks.
     """
-    longest: dict[MaskIdentity, Row] = {}
-    masks = dict.fromkeys(row.mask for row in rows if not row.is_dense)
-    for row in rows:
-        if row.table and row.table.compile_ms <= MOST_COMPILE_MS and row.tokens <= MOST_TOKENS_EACH:
-            key = row.record.mask
-            if key not in longest or row.tokens > longest[key].tokens:
-                longest[key] = row
     tables: dict[str, BlockTable] = {}
-    for row in longest.values():
-        if row.mask in masks and row.mask not in tables and len(tables) < MOST_EACH:
-            tables |= _compiled(row)
-    return list(tables.items()), [printable(mask) for mask in masks if mask not in tables]
+    missing: dict[str, str] = {}
+    for mask in dict.fromkeys(row.mask for row in rows if not row.is_dense):
+        of_mask = [row for row in rows if row.mask == mask and row.table]
+        fast = [row for row in of_mask if row.tokens <= MOST_TOKENS_EACH and _is_fast(row)]
+        if not of_mask:
+            missing[mask] = "its table was not compiled"
+        elif not fast:
+            missing[mask] = "its tables take too long to compile"
+        elif len(tables) == MOST_EACH:
+            missing[mask] = f"a page draws {MOST_EACH}"
+        else:
+            try:
+                tables[mask] = _compiled(max(fast, key=lambda row: row.tokens), folders)
+            except RadialBenchError as error:
+                missing[mask] = str(error)
+    return list(tables.items()), missing
 
 
-def _compiled(row: Row) -> dict[str, BlockTable]:
-    """Return the table of a row's mask by its label; empty if it cannot be compiled."""
-    spec = known_mask(row.record.mask)
-    with suppress(RadialBenchError):
-        return {row.mask: compile_mask(spec, row.record.problem.grid)} if spec else {}
-    return {}
+def _is_fast(row: Row) -> bool:
+    """Return whether its table compiled fast in the run, by its record."""
+    return row.table is not None and row.table.compile_ms <= MOST_COMPILE_MS
 
 
-def draw_masks(rows: Sequence[Row], folder: Path) -> tuple[Path, str] | None:
+def _compiled(row: Row, folders: Sequence[Path]) -> BlockTable:
+    return compile_mask(known_mask(row.record.mask, folders), row.record.problem.grid)
+
+
+def draw_masks(
+    rows: Sequence[Row], folder: Path, folders: Sequence[Path] = ()
+) -> tuple[Path, str] | None:
     """Draw the masks side by side; return the file and its caption, or None without a mask.
+
+    Args:
+        rows: The rows.
+        folder: Where the picture is written.
+        folders: Where files of masks may be.
 
     Raises:
         ReportError: The file cannot be written.
     """
-    titled = drawable(rows)
+    titled = drawable(rows, folders)
     if not titled:
         return None
     path = folder / "masks.png"

@@ -1,6 +1,6 @@
 """Growth in plain sentences: what a sweep shows, and what it cannot."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from radialbench.reports import scaling as sweeps
@@ -23,28 +23,36 @@ class Section:
     lines: tuple[str, ...]
 
 
-def describe_scaling(scaling: sweeps.Scaling) -> tuple[Section, ...]:
-    """Describe how work, latency and memory grow, without topics that have no sentence."""
+Names = Mapping[str, str]
+"""Words for each sweep: what distinguishes it from the others."""
+
+
+def describe_scaling(scaling: sweeps.Scaling, names: Names) -> tuple[Section, ...]:
+    """Describe how work, latency and memory grow, without topics that have no sentence.
+
+    Args:
+        scaling: The growth.
+        names: What distinguishes each sweep from the others, in words.
+    """
     topics = {
-        "Growth of the work, exact from the tables": work_lines(scaling.works),
-        "Latency against executed work": _latencies(scaling.latencies),
-        "Memory": _memory(scaling),
+        "Growth of the work, exact from the tables": work_lines(scaling.works, names),
+        "Latency against executed work": _latencies(scaling.latencies, names),
+        "Memory": _memory(scaling, names),
         "Resolution": _resolutions(scaling.resolutions),
     }
     return tuple(Section(topic, tuple(lines)) for topic, lines in topics.items() if lines)
 
 
-def work_lines(works: Iterable[sweeps.Work]) -> list[str]:
+def work_lines(works: Iterable[sweeps.Work], names: Names) -> list[str]:
     """Describe how the exact and executed work of masks grows, masks with equal work together."""
     works = [work for work in works if len(work.tables) > 1]
-    several = len({work.sweep for work in works}) > 1
     lines = []
     groups: dict[tuple[object, ...], list[sweeps.Work]] = {}
     for work in works:
         groups.setdefault((work.sweep, work.exact.tokens, work.exact.values), []).append(work)
     for group in groups.values():
         work, masks = group[0], dict.fromkeys(printable(work.mask) for work in group)
-        where = f", {printable(work.sweep)}" if several else ""
+        where = _where(work.sweep, names)
         sentences = [_exact(work)]
         if not work.every_pair:
             sentences += [_executed(one) for one in {one.blocks: one for one in group}.values()]
@@ -54,6 +62,11 @@ def work_lines(works: Iterable[sweeps.Work]) -> list[str]:
         "equally. a may be negative: the ends of a video have neighbours on one side only."
     )
     return [about, *lines] if lines else []
+
+
+def _where(sweep: str, names: Names) -> str:
+    """Return what follows the name of a mask: nothing where there is one sweep."""
+    return f" ({printable(words)})" if (words := names.get(sweep)) else ""
 
 
 def _exact(work: sweeps.Work) -> str:
@@ -112,11 +125,10 @@ def _ends(growth: sweeps.Growth) -> str:
     )
 
 
-def _latencies(latencies: Iterable[sweeps.Latency]) -> list[str]:
+def _latencies(latencies: Iterable[sweeps.Latency], names: Names) -> list[str]:
     latencies = [latency for latency in latencies if latency.executed]
-    several = len({latency.sweep for latency in latencies}) > 1
     places = len({latency.place for latency in latencies}) > 1
-    lines = [_latency(latency, several=several, places=places) for latency in latencies]
+    lines = [_latency(latency, names, places=places) for latency in latencies]
     if lines:
         lines.insert(
             0,
@@ -132,7 +144,7 @@ def _latencies(latencies: Iterable[sweeps.Latency]) -> list[str]:
     return lines
 
 
-def _latency(latency: sweeps.Latency, *, several: bool, places: bool) -> str:
+def _latency(latency: sweeps.Latency, names: Names, *, places: bool) -> str:
     found = latency.executed
     assert found is not None and found.ends is not None
     low, high = found.ends
@@ -142,7 +154,7 @@ def _latency(latency: sweeps.Latency, *, several: bool, places: bool) -> str:
         verdict = "too uncertain to say more"
     else:
         verdict = "in proportion"
-    where = f", {printable(latency.sweep)}" if several else ""
+    where = _where(latency.sweep, names)
     where += f", environment {latency.place + 1}" if places else ""
     return (
         f"{printable(latency.mask)} on {printable(latency.backend)}{where}: {found:.2f}, "
@@ -151,7 +163,7 @@ def _latency(latency: sweeps.Latency, *, several: bool, places: bool) -> str:
     )
 
 
-def _memory(scaling: sweeps.Scaling) -> list[str]:
+def _memory(scaling: sweeps.Scaling, names: Names) -> list[str]:
     lines = []
     calls = [latency for latency in scaling.latencies if len(latency.peaks) > 1]
     if calls:
@@ -160,16 +172,15 @@ def _memory(scaling: sweeps.Scaling) -> list[str]:
             "own memory is linear in n for every mask. Exponents are between the two longest "
             "lengths."
         )
-    several = len({work.sweep for work in scaling.works}) > 1
     for sweep in dict.fromkeys(latency.sweep for latency in calls):
-        lines.append(_peaks([one for one in calls if one.sweep == sweep], several=several))
+        lines.append(_peaks([one for one in calls if one.sweep == sweep], names))
     for sweep in dict.fromkeys(work.sweep for work in scaling.works):
         works = [work for work in scaling.works if work.sweep == sweep and len(work.tables) > 1]
-        lines += [_tables(works, several=several)] if works else []
+        lines += [_tables(works, names)] if works else []
     return lines
 
 
-def _peaks(calls: Sequence[sweeps.Latency], *, several: bool) -> str:
+def _peaks(calls: Sequence[sweeps.Latency], names: Names) -> str:
     longest = max(latency.peaks[-1][0] for latency in calls)
     sizes = [
         f"{printable(one.mask)} on {printable(one.backend)} {format_mib(one.peaks[-1][1])} MiB "
@@ -177,11 +188,11 @@ def _peaks(calls: Sequence[sweeps.Latency], *, several: bool) -> str:
         for one in calls
         if one.peaks[-1][0] == longest
     ]
-    where = f", {printable(calls[0].sweep)}" if several else ""
+    where = _where(calls[0].sweep, names)
     return f"A call at {longest:,} tokens{where} adds at its peak: {join_and(sizes)}."
 
 
-def _tables(works: Sequence[sweeps.Work], *, several: bool) -> str:
+def _tables(works: Sequence[sweeps.Work], names: Names) -> str:
     longest = max(work.exact.tokens[-1] for work in works)
     sizes = [
         f"{printable(one.mask)} {format_mib(one.tables[-1].nbytes)} MiB "
@@ -189,7 +200,7 @@ def _tables(works: Sequence[sweeps.Work], *, several: bool) -> str:
         for one in works
         if one.exact.tokens[-1] == longest
     ]
-    where = f", {printable(works[0].sweep)}" if several else ""
+    where = _where(works[0].sweep, names)
     return f"Tables at {longest:,} tokens{where}: {join_and(sizes)}."
 
 

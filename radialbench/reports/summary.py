@@ -16,6 +16,7 @@ from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, Value, case_v
 from radialbench.reports.narrative import Section, describe_scaling
 from radialbench.reports.rows import Row, differing, rows_of
 from radialbench.reports.scaling import Scaling, scaling
+from radialbench.reports.sweeps import sweep_differences, sweep_texts
 from radialbench.reports.text import format_range, format_sig3, join_and, plural, printable
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class Summary:
         return tuple(dict.fromkeys(row.sweep for row in self.rows))
 
     @property
+    def sweep_texts(self) -> dict[str, str]:
+        """The sweeps in words, by name: what their cases share."""
+        return sweep_texts(self.rows)
+
+    @property
     def suites(self) -> tuple[str, ...]:
         """Names of the suites, in order."""
         return tuple(dict.fromkeys(row.record.suite for row in self.rows))
@@ -82,7 +88,7 @@ class Summary:
     @property
     def narrative(self) -> tuple[Section, ...]:
         """Growth in plain sentences."""
-        return describe_scaling(self.scaling)
+        return describe_scaling(self.scaling, sweep_differences(self.rows))
 
     @property
     def counted(self) -> str:

@@ -121,7 +121,8 @@ def _one_run(suite: str, path: Path, number: int) -> RunRecords:
         folder = Path(os.path.relpath(made)) / f"run{number:02}"
         command = ["radialbench", "run", suite, "-o", str(folder), "--quiet"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
-        done = run_kept([sys.executable, "-m", *command], **pipes)
+        paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        done = run_kept([sys.executable, "-P", "-m", *command], env=os.environ | paths, **pipes)
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
             reason = lines[-1].removeprefix("radialbench: ")

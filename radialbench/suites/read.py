@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import SuiteError, unknown
-from radialbench.maskgen.language import document as documents
-from radialbench.maskgen.language.document import Path as Location
+from radialbench.maskgen import document as documents
+from radialbench.maskgen.document import Path as Location
+from radialbench.plain import utf8
 from radialbench.suites.schema import Gates, Matrix, Protocol, SuiteFile, SuiteSpec
 
 LIBRARY = Path(__file__).parent / "library"
@@ -40,7 +41,7 @@ def load_suite(name_or_path: str) -> SuiteSpec:
         SuiteError: There is no such suite, or the file is invalid; with line and column.
     """
     path = suite_path(name_or_path)
-    return _Reader().suite(_document(path), path.stem, path.parent, path)
+    return _Reader().suite(_document(path), utf8(path.stem), path.parent, path)
 
 
 def parse_suite(text: str, source: str = "suite", folder: Path | None = None) -> SuiteSpec:
@@ -115,7 +116,7 @@ class _Reader:
             location: Location = ("include", number) if listed else ("include",)
             with _at(document, location):
                 path, other = self.other(name, folder)
-                spec = self.suite(other, path.stem, path.parent)
+                spec = self.suite(other, utf8(path.stem), path.parent)
             included += [matrix.placed(f"{matrix.where} of {name}") for matrix in spec.cases]
             if spec.device != "auto":
                 devices.append((spec.device, document.message(location, name)))
@@ -164,15 +165,9 @@ def _matrices(layers: list[_Layer]) -> Iterator[Matrix]:
 
 def _document(path: Path) -> documents.Document:
     try:
-        if path.is_fifo() or path.is_char_device():
-            raise SuiteError(f"cannot read {path}: not a regular file")
         return documents.read_document(path)
     except documents.DocumentError as error:
         raise SuiteError(str(error)) from None
-    except OSError as error:
-        raise SuiteError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:  # A path with a null character.
-        raise SuiteError(f"cannot read {str(path)!r}: {error}") from None
 
 
 def _checked(document: documents.Document, folder: Path) -> SuiteFile:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radialbench.errors import SuiteError
+from radialbench.reading import check_regular
 from radialbench.records.result import RETRYABLE, Record, Status
 from radialbench.records.store import RESULTS, append, read, reserved, write_errors
 from radialbench.suites.plan import Case, batches, now, plan, tuned
@@ -114,6 +115,8 @@ def run(
     results = out / RESULTS
     with write_errors(f"results to {out}", error_type=SuiteError):
         out.mkdir(parents=True, exist_ok=True)
+        if results.exists():
+            check_regular(results)
         results.open("ab").close()
     with reserved(results):
         former = read(results)

@@ -104,8 +104,14 @@ def test_what_is_installed(gpu: bool, results: Results, tmp_path: Path) -> None:
     results("now", case("a"))
     job = act({"results": "now", "baseline": "now"}, tmp_path / "temp", tmp_path, gpu=gpu)
     assert job.code == 0
-    assert job.asked.split()[-1] == str(ROOT)
-    assert ("download.pytorch.org/whl/cpu" in job.asked) != gpu
+    *torch, package = job.asked.splitlines()
+    assert package.split()[-1] == str(ROOT)
+    assert "index" not in package
+    assert len(torch) == (not gpu)
+    for line in torch:
+        constraints = f"--constraint {ROOT / 'constraints.txt'}"
+        index = "--index-url https://download.pytorch.org/whl/cpu"
+        assert line.endswith(f"{constraints} --no-deps {index} torch")
     assert (ROOT / "constraints.txt").exists()
 
 

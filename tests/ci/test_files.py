@@ -90,3 +90,32 @@ def test_nothing_of_the_checkout_is_imported() -> None:
         text = (ROOT / name).read_text(encoding="utf-8")
         assert "python -P -m radialbench" in text
         assert not re.search(r"python -(?!P )", text)
+
+
+def test_processes_of_the_package_import_nothing_of_the_checkout_either() -> None:
+    sources = {
+        path: path.read_text(encoding="utf-8") for path in (ROOT / "radialbench").rglob("*.py")
+    }
+    started = [
+        (path.name, flag)
+        for path, text in sources.items()
+        for flag in re.findall(r"\[\s*sys\.executable,\s*([^,\]]+)", text)
+    ]
+    assert len(started) >= 5
+    assert {flag for _, flag in started} <= {'"-P"', '"-I"'}, started
+
+
+@pytest.mark.parametrize("name", [".github/workflows/ci.yml", "docs/ci.md", "action.yml"])
+def test_actions_of_others_are_pinned_by_their_commit(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for action, version in re.findall(r"uses: ([\w/.-]+)(.*)", text):
+        if action not in ("./", "OWNER/radialbench"):
+            assert re.fullmatch(r"@[0-9a-f]{40}  # v[\d.]+", version), action
+
+
+@pytest.mark.parametrize("name", ["action.yml", "ci/gitlab.yml", "Makefile"])
+def test_no_index_adds_to_another(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "extra-index" not in text
+    for line in re.findall(r".*--index-url.*", text):
+        assert re.search(r"--no-deps --index-url \S+ torch\b", line), line

@@ -9,6 +9,7 @@ from radialbench.records.store import RESULTS
 from tests.ci.runner import read, run_script, tools
 
 TEMPLATE = read("ci/gitlab.yml")
+SOURCE = "git+https://example.org/radialbench@0123abc"
 
 
 def job(name: str) -> dict[str, Any]:
@@ -23,7 +24,8 @@ def run(name: str, folder: Path, workspace: Path, **variables: str) -> tuple[int
     found = job(name)
     unknown = set(variables) - set(found["variables"])
     assert not unknown, unknown
-    env = tools(folder) | {"TMPDIR": str(folder)} | found["variables"] | variables
+    given = {"RADIALBENCH": SOURCE} | variables
+    env = tools(folder) | {"TMPDIR": str(folder)} | found["variables"] | given
     script = "\n".join([*found["before_script"], *found["script"]])
     return run_script(script, env, workspace)
 
@@ -56,6 +58,14 @@ def test_a_missing_baseline_is_told_before_anything_is_measured(
     assert log == "radialbench: there is no baseline gone\n"
 
 
+def test_nothing_is_installed_that_was_not_named(suite: Path, tmp_path: Path) -> None:
+    given = {"RADIALBENCH_SUITE": str(suite), "RADIALBENCH": ""}
+    code, log = run(".radialbench-offline", tmp_path / "temp", tmp_path, **given)
+    assert code == 2
+    assert log.startswith("radialbench: set RADIALBENCH to what pip installs, such as git+https:")
+    assert not (tmp_path / "temp" / "asked").exists()
+
+
 def test_masks_of_the_last_commit_are_compiled_and_compared(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -67,8 +77,10 @@ def test_masks_of_the_last_commit_are_compiled_and_compared(
     code, log = run(".radialbench-offline", tmp_path / "again", repository, **given)
     assert code == 0
     assert "small: 1 pass" in log
-    asked = (tmp_path / "again" / "asked").read_text()
-    assert asked.split()[-1] == TEMPLATE[".radialbench"]["variables"]["RADIALBENCH"]
+    torch, package = (tmp_path / "again" / "asked").read_text().splitlines()
+    assert torch.endswith("--no-deps --index-url https://download.pytorch.org/whl/cpu torch")
+    assert package.split()[-1] == SOURCE
+    assert "index" not in package
 
 
 def test_a_commit_that_is_not_there_ends_the_job(repository: Path, tmp_path: Path) -> None:

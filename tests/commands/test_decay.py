@@ -1,4 +1,4 @@
-"""The verb decay: tables, JSON, a head plan, and what is wrong with what was given."""
+"""The verb decay: tables, JSON, and what is wrong with what was given."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from radialbench.fidelity.files import save_inputs
 from radialbench.fidelity.generator import SPATIAL, TEMPORAL, Generated
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.library import load_head_plan
 from tests.commands.line import Capture, Cli
 
 MADE = Generated(TokenGrid(6, 8, 8), (SPATIAL, TEMPORAL), 64)
@@ -25,36 +24,43 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
     return Cli(monkeypatch, capsys, "decay")
 
 
-def test_heads_and_forms_have_tables(cli: Cli, file: Path, tmp_path: Path) -> None:
-    plan = tmp_path / "plan.yaml"
-    code, printed, _ = cli("-i", file, "--keep", "0.9", "--plan", plan, "--rows", 64)
+def test_heads_and_forms_have_tables(cli: Cli, file: Path) -> None:
+    code, printed, _ = cli("-i", file, "--rows", 64)
     assert code == 0
     assert "(synthetic, seed 0), generated: grid 6x8x8, 2 heads; 64 rows a head" in printed
     assert "heads: 1 spatial and 1 temporal" in printed
     assert "R² of exp(-a x + b) in time" in printed
     lines = [line.split() for line in printed.splitlines()]
     assert [line[:3] for line in lines].count(["in", "time", "exponential"]) == 1
-    assert "radial masks that keep 90.0%" in printed
-    assert load_head_plan(plan).heads == 2
 
 
 def test_json_has_all(cli: Cli, file: Path) -> None:
-    code, printed, _ = cli("-i", file, "--json", "--keep", "0.9", "--space", "places", "--rows", 32)
+    code, printed, _ = cli("-i", file, "--json", "--space", "places", "--rows", 32)
     found = json.loads(printed)
     assert code == 0
     assert found["distance"] == "places"
     assert [one["kind"] for one in found["heads"]] == ["spatial", "temporal"]
-    assert [one["head"] for one in found["proposal"]] == [0, 1]
     assert len(found["mass"][0]) == 64
+
+
+@pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_mass_by_distance_is_drawn(
+    cli: Cli, file: Path, tmp_path: Path, kind: str, head: bytes
+) -> None:
+    image = tmp_path / f"mass.{kind}"
+    code, printed, _ = cli("radial", "-i", file, "--rows", 16, "--image", image)
+    assert code == 0
+    assert printed.endswith(f"drawn into {image}\n")
+    assert image.read_bytes().startswith(head)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--plan", "plan.yaml"), "--plan is the file of what --keep proposes"),
         (("--space", "meters"), "unknown distance in space 'meters'"),
         (("--sink-frames", 5), "takes at least 2 frames beside 5 sink frames"),
-        (("--keep", 2), "a mask keeps a share above 0 and at most 1, got 2"),
+        (("--image", "mass.jpeg"), "a picture is a .png or .svg file"),
+        (("nothing", "--rows", 8), "unknown mask 'nothing'"),
         (("-i", "nothing.safetensors"), "no such file or folder of q, k and v"),
     ],
 )

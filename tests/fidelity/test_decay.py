@@ -1,26 +1,21 @@
-"""Decay of generated inputs is that of their laws; masks that are proposed keep what is wanted."""
+"""Decay of generated inputs is that of their laws."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 
 from radialbench.errors import InputsError
 from radialbench.fidelity.decay import measure_decay
 from radialbench.fidelity.files import InputsHeader
-from radialbench.fidelity.generator import MIXED, Generated, HeadLaw
+from radialbench.fidelity.generator import MIXED, SPATIAL, TEMPORAL, Generated, HeadLaw
 from radialbench.fidelity.kinds import head_kinds
 from radialbench.fidelity.law import Law
 from radialbench.fidelity.mass import sample_rows
-from radialbench.fidelity.measure import measure
-from radialbench.fidelity.propose import DECAYS, SINKS, kept_mass, propose
-from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.library import load_mask, parse_head_plan
+from radialbench.maskgen.library import load_mask
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.decay import DecayReport
-from radialbench.records.problem import KernelConfig
 
 GRID = TokenGrid(8, 10, 12, text_tokens=6)
 LAWS = (
@@ -51,6 +46,32 @@ def test_fitted_laws_are_those_of_the_generator() -> None:
     assert from_dict(DecayReport, to_dict(report)) == report
 
 
+def test_masks_have_the_reach_of_their_rule() -> None:
+    grid = TokenGrid(6, 5, 6)
+    made = Generated(grid, (SPATIAL, TEMPORAL), 64)
+    masks = [load_mask("dense"), load_mask("neighborhood", kernel_t=3, kernel_h=5, kernel_w=5)]
+    report = measure_decay([made], masks, rows=grid.video_tokens)
+    dense, near = (np.array(one.kept) for one in report.masks)
+    assert [one.mask.name for one in report.masks] == ["dense", "neighborhood"]
+    assert set(dense[:5].ravel()) == {1.0}
+    assert set(near[:2, :3].ravel()) == {1.0}
+    assert near[3:].max() == 0
+    assert 0 < near[0, 4] < 1
+
+
+def test_kinds_have_their_own_mass() -> None:
+    report = measure_decay([Generated(TokenGrid(16, 8, 12), MIXED, 64)], rows=64)
+    assert [(one.kind, one.heads) for one in report.kinds] == [
+        ("other", 1),
+        ("spatial", 2),
+        ("temporal", 1),
+    ]
+    mean = sum(one.heads * np.array(one.mass) for one in report.kinds) / 4
+    assert mean == pytest.approx(np.array(report.mass))
+    spatial, temporal = (np.array(one.mass) for one in report.kinds[1:])
+    assert spatial[0].sum() > 0.5 > 2 * temporal[0].sum()
+
+
 def test_heads_are_sorted_as_constructed() -> None:
     made = Generated(TokenGrid(16, 8, 12), MIXED, 64)
     report = measure_decay([made], rows=64)
@@ -79,53 +100,3 @@ def test_several_layers_are_one_report() -> None:
         measure_decay([MADE, other])
     with pytest.raises(InputsError, match="at least 2 frames beside 3 sink frames"):
         measure_decay([other], sink_frames=3)
-
-
-def test_mass_of_many_masks_is_that_of_each() -> None:
-    inputs = MADE.load()
-    tables = [compile_mask(load_mask(name), GRID, 32, 32) for name in ("radial", "svg_temporal")]
-    rows = np.arange(GRID.video_tokens)
-    mass = kept_mass(inputs, tables, rows)
-    for number, table in enumerate(tables):
-        (of_heads,) = measure(inputs, [table], rows=None)
-        for head, found in enumerate(of_heads):
-            places = table.order.source_index(GRID)
-            by_raster = np.empty(GRID.seq_len)
-            by_raster[places] = found["mask"].mass.numpy()
-            assert mass[0, head, number] == pytest.approx(by_raster[rows], abs=1e-5)
-
-
-def test_proposed_masks_are_the_cheapest_that_keep_enough() -> None:
-    config = KernelConfig(16, 16)
-    wanted = 0.8
-    proposal = propose([MADE], wanted, config=config, rows=128)
-    rows = sample_rows(MADE.load(), 128)
-    specs = [load_mask("radial", decay=d, sink_frames=s) for d in DECAYS for s in SINKS]
-    tables = [compile_mask(one, GRID, 16, 16) for one in specs]
-    mass = kept_mass(MADE.load(), tables, rows[::2])[0].mean(axis=2)
-    for choice, kept in zip(proposal.heads, mass, strict=True):
-        enough = [
-            table.block_density for table, one in zip(tables, kept, strict=True) if one >= wanted
-        ]
-        assert choice.cost == min(enough, default=1.0)
-        assert choice.mass > wanted - 0.03
-    assert len({choice.mask.label for choice in proposal.heads}) > 1
-
-
-def test_a_proposal_is_a_head_plan_that_runs() -> None:
-    made = replace(MADE, heads=LAWS[:2])
-    proposal = propose([made], 0.9, rows=64)
-    plan = parse_head_plan(yaml.safe_load(proposal.to_yaml()))
-    assert plan == proposal.plan
-    assert plan.heads == 2
-    (of_mask,) = measure(made.load(), [compile_heads(plan, GRID)])
-    for found, choice in zip(of_mask, proposal.heads, strict=True):
-        assert found["mask"].kept.mass == pytest.approx(choice.mass, abs=0.05)
-    every = propose([made], 1.0, rows=16)
-    assert [choice.mass for choice in every.heads] == pytest.approx([1, 1])
-
-
-@pytest.mark.parametrize("wanted", [0.0, 1.5, float("nan")])
-def test_a_share_that_is_none_is_refused(wanted: float) -> None:
-    with pytest.raises(InputsError, match="a share above 0 and at most 1"):
-        propose([MADE], wanted)

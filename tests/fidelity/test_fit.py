@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from radialbench.fidelity.fit import Rows, averaged_fit, fit_axis
+from radialbench.fidelity.fit import Rows, averaged_fit, fit_axis, fit_law
 from radialbench.fidelity.law import Floats, Law
 from radialbench.records.decay import AxisDecay, Fit
 from radialbench.records.statistics import jackknife
@@ -11,17 +11,21 @@ from radialbench.records.statistics import jackknife
 SIDE = 16
 
 
-def rows_of(law: Law, *, rows: int = 64, noise: float = 0.0) -> tuple[Floats, Floats]:
-    """Return mass and pairs of rows whose weights are a law's, times noise of mean 1."""
-    rng = np.random.default_rng(0)
+def rows_of(
+    law: Law, *, rows: int = 64, noise: float = 0.0, seed: int = 0
+) -> tuple[Floats, Floats, Floats]:
+    """Return mass, pairs and noise of rows whose weights are a law's, times noise of mean 1."""
+    rng = np.random.default_rng(seed)
     place = np.sort(rng.integers(0, SIDE, rows))
-    mass, pairs = np.zeros((2, rows, SIDE))
+    mass, pairs, squares = np.zeros((3, rows, SIDE))
     for row, at in enumerate(place):
         distances = np.abs(np.arange(SIDE) - at)
         np.add.at(pairs[row], distances, 7.0)
         weights = np.exp(law.logits(distances)) * rng.lognormal(-(noise**2) / 2, noise, SIDE)
         np.add.at(mass[row], distances, weights)
-    return mass * rng.lognormal(0, 2, (rows, 1)), pairs
+        np.add.at(squares[row], distances, weights**2)
+    unit = rng.lognormal(0, 2, (rows, 1))
+    return mass * unit, pairs, -np.expm1(-(noise**2)) * squares * unit**2
 
 
 def fit_of(axis: AxisDecay, form: str) -> Fit:
@@ -62,6 +66,17 @@ def test_noise_widens_the_interval_about_the_truth(law: Law) -> None:
     assert loud.misplaced < loud.misplaced_by_row
 
 
+@pytest.mark.parametrize("law", [LAWS[0], LAWS[3], LAWS[5]], ids=str)
+def test_noise_does_not_move_a_law(law: Law) -> None:
+    rates, moved = np.empty((2, 20))
+    for seed in range(20):
+        mass, pairs, noise = rows_of(law, rows=256, noise=0.5, seed=seed)
+        rates[seed] = fit_law(law.form, mass, pairs, noise)[0].value / law.rate - 1
+        moved[seed] = fit_law(law.form, mass, pairs, 0 * noise)[0].value / law.rate - 1
+    assert moved.mean() < -0.02
+    assert abs(rates.mean()) < abs(moved.mean()) / 3
+
+
 def test_a_head_without_decay_has_rate_0() -> None:
     axis = fit_axis(*rows_of(Law(), noise=0.2))
     assert axis.best.rate.holds(0.0)
@@ -69,24 +84,24 @@ def test_a_head_without_decay_has_rate_0() -> None:
 
 
 def test_mass_on_distance_0_alone_has_a_rate_that_is_bounded() -> None:
-    _, pairs = rows_of(Law())
+    _, pairs, _ = rows_of(Law())
     mass = np.zeros_like(pairs)
     mass[:, 0] = 1
-    axis = fit_axis(mass, pairs)
+    axis = fit_axis(mass, pairs, np.zeros_like(mass))
     assert 10 < axis.best.rate.value <= 50
     assert axis.best.misplaced < 1e-4
 
 
 def test_a_law_of_none_of_the_forms_does_not_fit() -> None:
-    mass, pairs = rows_of(Law(rate=0.3))
+    mass, pairs, noise = rows_of(Law(rate=0.3))
     mass[:, 3::4] *= 6
-    axis = fit_axis(mass, pairs)
+    axis = fit_axis(mass, pairs, noise)
     assert axis.best.misplaced > 0.1
     assert not axis.fits_well
 
 
 def test_rows_without_mass_are_left_out_and_equal_ones_share_a_group() -> None:
-    mass, pairs = rows_of(Law(rate=1.0), rows=20)
+    mass, pairs, _ = rows_of(Law(rate=1.0), rows=20)
     mass[3] = 0
     rows = Rows.of(mass, pairs)
     assert len(rows.mass) == 19

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -140,3 +141,24 @@ def test_metadata_that_says_something_else_is_named(tmp_path: Path) -> None:
     save_file({"q": torch.zeros(1)}, path, facts)
     with pytest.raises(InputsError, match="has no k, v; it has q"):
         open_inputs(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": ""}, "source: the name of what made them is missing"),
+        ({"layer": -1}, "layer: numbers are from 0, got -1"),
+        ({"step": 2**70}, "step: numbers are from 0, got 118"),
+        ({"heads": (0, -3)}, "heads: numbers are from 0, got -3"),
+    ],
+)
+def test_numbers_of_the_header_that_cannot_be(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputsError, match=message):
+        replace(made().header, **change)
+
+
+def test_tensors_that_exceed_the_free_memory_are_not_loaded(tmp_path: Path) -> None:
+    save_inputs(made(), tmp_path / "a.safetensors")
+    (file,) = open_inputs(tmp_path)
+    with pytest.raises(InputsError, match=r"cannot read .*a.safetensors: it holds 1,099,511,627,7"):
+        replace(file, nbytes=1 << 40).load()

@@ -9,7 +9,9 @@ import torch
 from radialbench.errors import InputsError
 from radialbench.fidelity import mass as module
 from radialbench.fidelity.files import InputsHeader
+from radialbench.fidelity.generator import Generated, HeadLaw
 from radialbench.fidelity.inputs import AttentionInputs
+from radialbench.fidelity.law import Law
 from radialbench.fidelity.mass import mass_by_distance, raster_mask, row_weights, sample_rows
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
@@ -75,6 +77,18 @@ def test_mass_is_that_of_brute_force(
         assert one.mass.space.sum(axis=0) == pytest.approx(mass.sum(axis=0), abs=1e-12)
         assert one.pairs.space.sum() == one.pairs.time.sum() == pairs.sum()
         assert (one.sink, one.text) == pytest.approx((sink / len(rows), text / len(rows)))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_noise_is_the_variance_of_the_weights(noise: float) -> None:
+    grid = TokenGrid(5, 6, 8)
+    inputs = Generated(grid, (HeadLaw(Law(rate=0.4), 0.3, noise=noise),), 64).load()
+    rows = sample_rows(inputs, 64)
+    (found,) = mass_by_distance(inputs, rows, sink_frames=0)
+    squares = row_weights(inputs, 0, 0, rows).square().sum(dim=1).numpy()
+    share = -np.expm1(-(noise**2))
+    assert found.noise.time.sum(axis=1) == pytest.approx(share * squares, rel=0.03, abs=1e-9)
+    assert found.noise.space.sum(axis=1) == pytest.approx(found.noise.time.sum(axis=1))
 
 
 def test_sampled_rows_are_spread_over_the_video() -> None:

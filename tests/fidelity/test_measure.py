@@ -10,7 +10,7 @@ from torch import Tensor
 from radialbench.errors import InputsError
 from radialbench.fidelity.files import InputsHeader
 from radialbench.fidelity.inputs import AttentionInputs
-from radialbench.fidelity.kernel import attend, kernel_rows
+from radialbench.fidelity.kernel import kernel_rows, plan_attention
 from radialbench.fidelity.measure import Found, measure
 from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
@@ -188,7 +188,7 @@ def test_a_backend_takes_all_queries_only() -> None:
 def test_outputs_come_back_in_raster_order() -> None:
     inputs = made(batch=1)
     table = compile_mask(load_mask("sta"), GRID, 16, 16)
-    out, lse = attend(inputs, table, "cpu")
+    out, lse = plan_attention(inputs, table, "cpu")()
     _, wanted, _ = brute(inputs, 0, 0, raster(table))
     assert torch.allclose(out[0, 0, : len(wanted)].double(), wanted, atol=1e-5)
     assert lse.shape == (1, 2, GRID.seq_len)

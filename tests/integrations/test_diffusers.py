@@ -171,6 +171,19 @@ def test_first_steps_are_dense_however_often_they_are_called(name: str) -> None:
         assert same == [True] * 4 + [False] * 2
 
 
+def test_last_steps_are_dense() -> None:
+    small = SMALL["wan"]
+    transformer = small.build()
+    timesteps = [1000.0, 900.0, 900.0, 500.0, 100.0]
+    dense = [called(transformer, small.inputs(t)) for t in timesteps]
+    apply_radial(transformer, size=small.size, decay=0.3, dense_from_step=2)
+    same = [
+        bool((called(transformer, small.inputs(t)) - one).abs().max() < 1e-5)
+        for t, one in zip(timesteps, dense, strict=True)
+    ]
+    assert same == [False] * 3 + [True] * 2
+
+
 @every_model
 def test_first_layers_are_dense(name: str) -> None:
     small = SMALL[name]

@@ -32,6 +32,16 @@ def test_timesteps_may_rise() -> None:
     ]
 
 
+def test_last_steps_are_dense_from_one_on() -> None:
+    schedule = DenseSchedule(steps=1, from_step=3)
+    falling: list[float] = [900, 700, 500, 500, 300, 100, 900]
+    dense = [True, False, False, False, True, True, True]
+    assert [found for _, found in walked(schedule, falling)] == dense
+    assert schedule.counts
+    assert DenseSchedule(from_step=0).dense
+    assert not DenseSchedule(layers=2).counts
+
+
 def test_no_dense_steps() -> None:
     schedule = DenseSchedule()
     assert not schedule.dense
@@ -53,3 +63,5 @@ def test_layers() -> None:
 def test_what_is_no_count(count: object) -> None:
     with pytest.raises(IntegrationError, match=f"dense_steps must be a whole .* got {count}"):
         DenseSchedule(steps=count)  # type: ignore[arg-type]
+    with pytest.raises(IntegrationError, match=f"dense_from_step must be a whole .* got {count}"):
+        DenseSchedule(from_step=count)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from radialbench.records.statistics import (
     MIN_SAMPLES,
     ORDER_STATISTICS,
     Estimate,
+    bootstrap_mean,
     effective_size,
     estimate_median,
     exponent,
@@ -34,7 +35,7 @@ SIZES = [1.0, 2.0, 5.0, 10.0, 40.0, 100.0]
         ((1.0, 1.0, None), "both ends of its interval or none"),
         ((1.0, 1.2, 1.1), r"within its interval, got 1.0 \(1.2 to 1.1\)"),
         ((1.0, 1.1, 1.2), "within its interval"),
-        ((math.nan,), "finite numbers, got nan"),
+        ((math.nan,), r"finite numbers, within ±1e\+100, got nan"),
         ((1.0, 0.0, math.inf), "finite numbers"),
     ],
 )
@@ -257,3 +258,23 @@ def test_few_independent_samples_have_a_wider_interval() -> None:
     for count in range(6, 40):
         alone, together = (estimate_median(samples[:count], size) for size in (math.inf, count - 1))
         assert together.half_width >= alone.half_width
+
+
+def test_a_bootstrap_of_the_mean_reaches_further_to_the_skewed_side() -> None:
+    few, many = [0.9] * 9 + [0.98] + [0.2] * 2, ([0.9] * 9 + [0.98] + [0.2] * 2) * 20
+    found = bootstrap_mean(few, (0.0, 1.0))
+    assert found.value == pytest.approx(sum(few) / 12)
+    assert found.ends is not None
+    low, high = found.ends
+    assert found.value - low > 1.5 * (high - found.value) > 0
+    error = float(np.std(many)) / len(many) ** 0.5
+    assert bootstrap_mean(many).ends == pytest.approx(
+        (found.value - 1.96 * error, found.value + 1.96 * error), abs=error / 2
+    )
+    assert bootstrap_mean(few) == bootstrap_mean(few)
+
+
+def test_a_bootstrap_of_the_mean_stays_within_bounds() -> None:
+    assert bootstrap_mean([0.99, 1.0, 1.0, 1.0, 1.0, 0.2], (0.0, 1.0)).ends == (0.0, 1.0)
+    assert bootstrap_mean([1.0] * 8).ends == (1.0, 1.0)
+    assert bootstrap_mean([0.1, 0.2, 0.3, 0.4, 0.5]).ends is None

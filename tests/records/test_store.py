@@ -57,7 +57,6 @@ def test_a_line_that_lost_only_its_end_is_kept(tmp_path: Path) -> None:
         b"NaN",
         b"plain words",
         b"[" * 100_000,
-        b'{"schema": %d}' % SCHEMA,
     ],
 )
 def test_foreign_lines_are_skipped_and_reported(tmp_path: Path, line: bytes) -> None:

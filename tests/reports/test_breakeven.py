@@ -40,7 +40,7 @@ def test_equal_is_not_faster() -> None:
 def test_below_the_shortest() -> None:
     one = found({2: 0.5, 4: 2.0})
     assert (one.below, one.tokens) == (None, None)
-    assert one.text == "below the shortest measured, 3,120 tokens"
+    assert one.text == "faster at every length measured, from 3,120 tokens on"
 
 
 @pytest.mark.parametrize("times", [{2: 2.0}, {2: 0.5, 4: 1.0, 8: 17.0}])
@@ -115,6 +115,11 @@ def test_wide_samples_leave_the_ends_open() -> None:
     one = sampled({2: 0.98, 4: 3.9, 8: 15.8, 16: 63.0}, 0.1)
     assert one.interval == (0, math.inf)
     assert one.interval_text == "95%: below 3,120 to beyond 24,960"
+
+
+def test_an_interval_that_rounds_to_one_number_is_said_to() -> None:
+    one = sampled({2: 3.0, 4: 8.0, 8: 8.0, 16: 9.0}, 0.001)
+    assert one.interval_text == "95%: the same to two figures"
 
 
 def test_few_samples_have_no_interval() -> None:

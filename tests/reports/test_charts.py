@@ -3,7 +3,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import matplotlib
@@ -11,17 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 import radialbench.reports.charts as folder
 from radialbench.records.result import Record, Status
-from radialbench.reports.charts import CHARTS, charts, load_chart, slug
+from radialbench.reports.charts import CHARTS, charts, draw_chart, load_chart, slug
+from radialbench.reports.charts._curves import chart_lines, fitted, leading
 from radialbench.reports.charts._drawing import (
-    chart_lines,
-    fitted,
-    leading,
+    drawing,
     looks,
+    round_ticks,
     seconds,
     short,
     spread,
@@ -103,8 +107,9 @@ def test_the_main_picture_says_what_it_shows() -> None:
     figure, caption = found
     told = texts(figure)
     assert {"dense (sdpa)", "dense (cpu)", "radial", "twin", "window"} <= set(told)
-    assert any(re.fullmatch(r"radial from about [\d,]+", t) for t in told)
+    assert re.search(r"Rings: faster than dense, radial on cpu from about [\d,]+ tokens", caption)
     assert "dense  n^2.00" in told
+    assert "radial, twin  n^1.19" in told
     assert {"n(a + b·log2 F)", "a·n + b·n^1.5", "a·n + b·n²"} <= set(told)
     assert "fitted to radial" in caption
 
@@ -117,15 +122,19 @@ def test_no_form_is_drawn_where_none_may_be_claimed() -> None:
     assert "growth" not in shown(short)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_few_lengths(count: int) -> None:
-    records = [r for frames in SHORT[:count] for r in (made(DENSE, frames), made("sta", frames))]
+def test_few_lengths() -> None:
+    records = [r for frames in SHORT[:2] for r in (made(DENSE, frames), made("sta", frames))]
     assert {"latency", "ideal", "speedup", "density", "memory"} == shown(records)
+
+
+def test_one_length_is_points_and_no_lines() -> None:
+    assert shown([made(DENSE), made("sta")]) == {"kernels", "ideal"}
+    assert shown([made("sta", backend=None)]) == set()
 
 
 def test_kernels_at_one_length_are_dots_in_a_picture_of_their_own() -> None:
     records = on_gpu([made(mask, backend=name) for mask in (DENSE, "sta") for name in "ab"])
-    assert {"kernels", "ideal", "speedup", "density", "memory"} == shown(records)
+    assert {"kernels", "ideal"} == shown(records)
     found = draw_kernels(summarize(records), "Fx30x52 h1d128f32")
     assert found is not None
     figure, caption = found
@@ -140,8 +149,11 @@ def test_kernels_at_one_length_are_dots_in_a_picture_of_their_own() -> None:
 
 
 def test_kernels_of_one_environment_only() -> None:
-    there = elsewhere([made(backend="a"), made("sta", backend="a")], cpu="Other")
-    assert draw_kernels(summarize([made(backend="b"), *there]), "Fx30x52 h1d128f32") is None
+    there = elsewhere([made(m, 5, backend="a") for m in ("radial", "sta")], cpu="Other")
+    found = draw_kernels(summarize([made(backend="b"), *there]), "Fx30x52 h1d128f32")
+    assert found is not None
+    (legend,) = found[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a"]
 
 
 def test_the_ideal_is_a_line_of_one_over_density() -> None:
@@ -193,13 +205,13 @@ def test_several_sweeps_have_their_own_files() -> None:
         replace(r, case=f"wide {r.case}", model="wide model") for r in (made(DENSE), made("sta"))
     ]
     names = set(drawn([made(DENSE), made("sta"), *wide]))
-    assert "latency-Fx30x52-h1d128f32" in names
-    assert "latency-wide-model-Fx30x52-h1d128f32" in names
+    assert "ideal-Fx30x52-h1d128f32" in names
+    assert "ideal-wide-model-Fx30x52-h1d128f32" in names
 
 
 def test_environments_have_their_own_lines() -> None:
-    there = elsewhere([made("sta", 5), made(DENSE, 5)], cpu="Other")
-    summary = summarize([made("sta"), made(DENSE), *there])
+    there = elsewhere([made("sta", 5), made(DENSE, 5, samples=[9.0])], cpu="Other")
+    summary = summarize([made("sta"), made(DENSE, samples=[9.0]), *there])
     found = draw_latency(summary, "Fx30x52 h1d128f32")
     assert found is not None
     assert {"sta (environment 1)", "sta (environment 2)"} <= set(texts(found[0]))
@@ -223,13 +235,142 @@ def test_every_mask_has_its_look() -> None:
     assert len({(look.color, look.marker) for look in many.values()}) == 30
 
 
-@given(st.lists(st.floats(0, 1000), min_size=1, max_size=12).map(sorted), st.floats(1, 40))
-def test_labels_do_not_cover_each_other(heights: list[float], gap: float) -> None:
-    places = spread(heights, gap)
-    assert all(after - before >= gap - 1e-6 for before, after in pairwise(places))
-    assert sum(places) == pytest.approx(sum(heights), abs=1e-6)
-    if all(after - before >= gap + 1e-6 for before, after in pairwise(heights)):
-        assert places == pytest.approx(heights)
+@given(
+    st.lists(st.tuples(st.floats(0, 1000), st.floats(1, 60)), min_size=1, max_size=12).map(sorted),
+    st.floats(100, 1000),
+)
+def test_labels_do_not_cover_each_other(labels: list[tuple[float, float]], most: float) -> None:
+    heights, sizes = zip(*labels, strict=True)
+    places = spread(heights, sizes, most)
+    halves = [size / 2 for size in sizes]
+    for (below, half), (above, other) in pairwise(zip(places, halves, strict=True)):
+        assert above - below >= half + other - 1e-6
+    assert places[-1] + halves[-1] <= most + 1e-6
+    if sum(sizes) <= most:
+        assert places[0] >= halves[0] - 1e-6
+    apart = pairwise(zip(heights, halves, strict=True))
+    if all(y - x >= a + b + 1e-6 for (x, a), (y, b) in apart) and heights[0] > halves[0]:
+        assert heights[-1] + halves[-1] > most or places == pytest.approx(heights)
+
+
+def runs() -> dict[str, list[Record]]:
+    """Results that are hard to label."""
+    long = "window_of_a_very_long_name(window_t=5, window_h=5)"
+    lengths = {frames: log_share(frames) for frames in SHORT}
+    whole_run = whole()
+    return {
+        "whole": whole_run,
+        "equal": [
+            *swept(DENSE, dict.fromkeys(SHORT, 1.0)),
+            *(r for mask in "abcdefgh" for r in swept(mask, lengths, rate=60.0)),
+        ],
+        "near": [
+            *on_gpu(swept(DENSE, dict.fromkeys(SHORT, 1.0), backend="k")),
+            *on_gpu(
+                [
+                    record
+                    for place in range(8)
+                    for record in swept(
+                        f"{long}{place}", lengths, rate=60.0 + 3 * place, fidelity=kept(0.9)
+                    )
+                ]
+            ),
+        ],
+        "kernels": on_gpu(
+            [made(m, 5, backend=b) for m in (DENSE, "sta", long) for b in ("first", "second")]
+        ),
+        "one length": [made(DENSE), made("sta", fidelity=kept(0.9)), made(long, share=0.2)],
+        "short lines": [
+            *swept(DENSE, dict.fromkeys(SHORT[:3], 1.0)),
+            *swept("radial", lengths),
+            *swept("sta", dict.fromkeys(SHORT[:4], 0.3)),
+            *(
+                made(m, f, backend=None)
+                for m, fs in (("radial", LONG), ("sta", LONG[:3]))
+                for f in fs
+            ),
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", runs())
+def test_text_covers_neither_text_nor_points(name: str) -> None:
+    summary = summarize(runs()[name])
+    (sweep,) = summary.sweeps
+    faults: list[str] = []
+    for chart in CHARTS:
+        with drawing():
+            found = draw_chart(chart, summary, sweep)
+            if found:
+                faults += [f"{chart}: {fault}" for fault in covered(found[0])]
+    assert not faults
+
+
+def covered(figure: Figure) -> list[str]:
+    """Texts of a figure that lie over another text, or over a marker."""
+    figure.draw_without_rendering()
+    out = {label for axes in figure.axes for label in outside(axes)}
+    boxes = [
+        # Without the line that leads to a label.
+        (text.get_text(), Text.get_window_extent(text))
+        for text in figure.findobj(Text)
+        if isinstance(text, Text) and text.get_visible() and text.get_text() and text not in out
+    ]
+    boxes = [(text, box) for text, box in boxes if box.width and box.height]
+    points = [
+        point
+        for axes in figure.axes
+        if axes.get_visible()
+        for line in axes.lines
+        if line.get_marker() not in ("None", None, "_", "")
+        for point in marks(axes, line)
+    ]
+    return [
+        *(f"{a!r} over {b!r}" for (a, one), (b, two) in combinations(boxes, 2) if meet(one, two)),
+        *(f"{a!r} over a point" for a, box in boxes for point in points if meet(box, point)),
+    ]
+
+
+def outside(axes: Axes) -> Iterable[Text]:
+    """Labels of ticks beyond the limits, or of an axis that shows none: they are not drawn."""
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks():
+            if not (low <= tick.get_loc() <= high and tick.label1.get_visible()) or (
+                not axes.get_visible()
+            ):
+                yield tick.label1
+            yield tick.label2
+
+
+def marks(axes: Axes, line: Line2D) -> list[Bbox]:
+    half = line.get_markersize() / 2 * axes.figure.dpi / 72
+    places = axes.transData.transform(np.asarray(line.get_xydata(), float))
+    shown = [place for place in places if axes.bbox.padded(half).contains(*place)]
+    return [Bbox([place - half, place + half]) for place in shown]
+
+
+def meet(one: Bbox, other: Bbox) -> bool:
+    shared = Bbox.intersection(one, other)
+    return shared is not None and shared.width > 1 and shared.height > 1
+
+
+def test_lines_on_each_other_are_one_with_all_names() -> None:
+    summary = summarize(runs()["equal"])
+    for name in ("latency", "speedup", "density", "memory"):
+        found = draw_chart(name, summary, summary.sweeps[0])
+        assert found is not None
+        assert "drawn as one line" in found[1]
+        assert "a, b, c, d, e, f, g, h" in " ".join(texts(found[0])).replace("\n", " ")
+    assert found is not None
+    assert len(found[0].axes[-1].lines) == 2
+
+
+def test_axes_have_ticks() -> None:
+    for low, high in ((0.5, 900), (11, 19), (104, 131), (4_200, 60_000), (1e-3, 1e6)):
+        ticks = round_ticks(low, high)
+        assert 3 <= len(ticks) <= 10
+        assert all(low <= tick <= high for tick in ticks)
 
 
 def test_numbers_at_ticks() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from radialbench import TokenGrid, compile_mask, load_mask
+from radialbench.errors import ReportError
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.records.result import Record
-from radialbench.reports.masks import draw_masks, drawable, known_mask
+from radialbench.reports.masks import draw_masks, drawable, known_mask, mask_folders, pictured
 from radialbench.reports.rows import rows_of
 from tests.reports.factory import made
 
@@ -43,7 +44,64 @@ def test_a_mask_is_found_by_its_fields(spec: MaskSpec) -> None:
     ],
 )
 def test_another_mask_is_not_guessed(changes: dict[str, Any]) -> None:
-    assert known_mask(replace(load_mask("radial").identity, **changes)) is None
+    with pytest.raises(ReportError):
+        known_mask(replace(load_mask("radial").identity, **changes))
+
+
+OWN = "name: own\nparams: {reach: {type: int, default: 1}}\nmask: dt <= reach\n"
+
+
+@pytest.mark.parametrize("where", ["", "masks/"])
+def test_ones_own_mask_is_found_by_its_file(tmp_path: Path, where: str) -> None:
+    file = tmp_path / "suites" / where / "own.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(OWN, encoding="utf-8")
+    spec = load_mask(file, reach=2)
+    mask = replace(spec.identity, file=f"{where}own.yaml")
+    record = case("radial")
+    command = f"radialbench run {tmp_path}/suites/mine.yaml"
+    record = replace(
+        record,
+        mask=mask,
+        problem=replace(record.problem, mask_fingerprint=mask.fingerprint),
+        environment=replace(record.environment, command=command),
+    )
+    rows = rows_of([record])[0]
+    ((name, table),), missing = pictured(rows, mask_folders("", rows))
+    assert (name, missing) == (mask.label, {})
+    assert table == compile_mask(spec, record.problem.grid)
+    beside = mask_folders(str(tmp_path / "suites" / "results" / "results.jsonl"), [])
+    assert known_mask(mask, beside) == replace(spec, file=f"{where}own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "its file own.yaml is not here"),
+        (OWN.replace("<=", "<"), "its file own.yaml has changed since"),
+        ("name: own\nmask: dt <= 1\n", "its file own.yaml has changed since"),
+        ("not: a mask\n", "its file own.yaml has changed since"),
+        ("name: own\nheads: {0: radial}\n", "it is a head plan: each group of heads has a mask"),
+    ],
+)
+def test_it_is_said_why_ones_own_mask_is_not_drawn(
+    tmp_path: Path, text: str | None, why: str
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(OWN, encoding="utf-8")
+    mask = load_mask(file, reach=2).identity
+    file.unlink() if text is None else file.write_text(text, encoding="utf-8")
+    with pytest.raises(ReportError, match=why):
+        known_mask(mask, [tmp_path])
+
+
+@pytest.mark.parametrize("file", ["/etc/own.yaml", "../own.yaml", "masks/../../own.yaml"])
+def test_files_of_records_are_looked_for_in_the_folders_only(tmp_path: Path, file: str) -> None:
+    (tmp_path / "own.yaml").write_text(OWN, encoding="utf-8")
+    (tmp_path / "inside" / "masks").mkdir(parents=True)
+    mask = replace(load_mask(tmp_path / "own.yaml").identity, file=file)
+    with pytest.raises(ReportError, match="is not here"):
+        known_mask(mask, [tmp_path / "inside"])
 
 
 def case(label: str, frames: int = 3) -> Record:

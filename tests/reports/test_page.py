@@ -8,11 +8,13 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import escape
 
+from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
 from radialbench.reports.check.compare import check
 from radialbench.reports.masks import pictured
 from radialbench.reports.page import pictures, render_template
 from radialbench.reports.page.assemble import page as render
+from radialbench.reports.page.assemble import results
 from radialbench.reports.rows import DENSE, Row
 from radialbench.reports.summary import summarize
 from radialbench.reports.text import printable
@@ -123,7 +125,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "<script>alert('x')</script>\"><img src=x> & \x1b[31m"
     shown = name.replace("\x1b", "�")
     ((_, table), *_), _ = pictured([Row(case("radial"), "", 0)])
-    monkeypatch.setattr(pictures, "pictured", lambda rows: ([(name, table)], [name]))
+    monkeypatch.setattr(pictures, "pictured", lambda *_: ([(name, table)], {name: name}))
     grouped = [replace(made(mask, 5), model=name) for mask in (DENSE, name)]
     summary = summarize([*grouped, case("radial")])
     text = render(summary)
@@ -132,7 +134,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "<img src=x" not in html
         assert "\x1b" not in html
     reader = read(text)
-    (sweep,) = {row.sweep for row in summary.rows if row.mask == name}
+    (sweep,) = {summary.sweep_texts[row.sweep] for row in summary.rows if row.mask == name}
     found = {(tag, attribute): "" for tag, attribute, _ in reader.attributes}
     for tag, attribute, value in reader.attributes:
         found[tag, attribute] += value
@@ -140,7 +142,7 @@ def test_labels_hold_stored_text_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"Enlarge {shown}" in found["button", "aria-label"]
     assert f"Mask {shown}: " in found["img", "alt"]
     assert f"<b>{escape(shown)}</b>" in text
-    assert f"Not drawn: {escape(shown)}." in text
+    assert f"Not drawn: {escape(shown)}, as {escape(shown)}." in text
 
 
 def test_a_template_that_lacks_a_value_fails() -> None:
@@ -161,13 +163,13 @@ def test_a_notebook_shows_the_headlines_and_what_failed() -> None:
 
 def test_what_matters_comes_first() -> None:
     text = render(golden.summary())
-    order = ["summary", "baseline", "charts", "heads", "growth", "results", "method"]
+    order = ["summary", "baseline", "charts", "masks", "heads", "growth", "results", "method"]
     assert re.findall(r'<section id="(\w+)"', text) == order
     for told in (
         "13 ok",
         "Not measured",
         "TypeError: again",
-        "of 1/density",
+        "share of ideal",
         "line 9: not a whole",
     ):
         assert text.index(told) < text.index('id="baseline"')
@@ -188,6 +190,25 @@ def test_every_case_is_in_the_table_of_results() -> None:
     assert body[: body.index("</table>")].count("<tr>") == len(summary.rows) + 1
 
 
+def test_the_first_columns_say_which_case_it_is() -> None:
+    few = [made(mask, frames) for mask in (DENSE, "sta") for frames in (3, 5)]
+    table = results(summarize(few))
+    assert table is not None
+    assert list(table.headers[:4]) == ["mask", "grid", "kernel", "tokens"]
+    wide = [
+        replace(r, case=f"{r.case}{heads}", problem=replace(r.problem, heads=heads))
+        for r in few
+        for heads in (2, 4)
+    ]
+    other = replace(made("sta", config=KernelConfig(64, 128)), case="blocks")
+    table = results(summarize([*wide, other]))
+    assert table is not None
+    assert list(table.headers[:6]) == ["mask", "grid", "kernel", "heads", "blocks", "tokens"]
+    cases = [tuple(row)[:5] for row in table.rows]
+    assert len(set(cases)) == len(cases)
+    assert cases[0] == (DENSE, "3×30×52", "cpu", "2 of 128", "128×128")
+
+
 def test_charts_are_svg_in_the_colours_of_the_page() -> None:
     text = page(*PAGES["gpu"])
     charts = text[text.index('id="charts"') : text.index('id="growth"')]
@@ -203,7 +224,7 @@ def test_masks_are_pictures_with_words() -> None:
     text = page(*PAGES["masks"])
     assert text.count('src="data:image/png;base64,') == 2
     assert 'alt="Mask radial: 3×4×5 tokens' in text
-    assert "Not drawn: mine." in text
+    assert "Not drawn: mine, as it was made in Python, and has no file." in text
 
 
 def test_more_sweeps_than_charts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,13 @@
 import importlib.resources
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from radialbench.reports.check.compare import check
 from radialbench.reports.page.assemble import page as render
@@ -28,11 +31,11 @@ RESULTS = "#results-table tbody tr"
 def records() -> list[Any]:
     kernels = [
         made(mask, frames, backend=name, samples=(frames * place + 1.0,))
-        for mask in (DENSE, "sta")
+        for mask in (DENSE, "window")
         for frames in (3, 17)
         for place, name in enumerate("ab")
     ]
-    return [*golden.records(), *on_gpu(kernels), case("radial"), case("sta")]
+    return [*golden.records(), *on_gpu(kernels), case("neighborhood"), case("sta")]
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +117,11 @@ def test_headers_sort(page: Any) -> None:
 def test_filters(page: Any) -> None:
     every = page.locator(RESULTS).count()
     shown = page.locator(f"{RESULTS}:visible")
-    page.get_by_label("mask", exact=True).select_option("sta")
-    assert set(column(page, "mask")) == {"sta"}
+    page.get_by_label("mask", exact=True).select_option("window")
+    assert set(column(page, "mask")) == {"window"}
     assert page.locator("output").inner_text() == f"{shown.count()} of {every} cases"
-    page.get_by_label("search").fill("17 b")
-    assert set(column(page, "frames")) == {"17"}
+    page.get_by_label("search").fill("17× b")
+    assert set(column(page, "grid")) == {"17×30×52"}
     page.get_by_label("search").fill("nothing at all")
     assert shown.count() == 0
     page.get_by_role("button", name="all cases").click()
@@ -131,18 +134,20 @@ def test_filters(page: Any) -> None:
 
 
 def test_masks_open_large_by_keyboard(page: Any) -> None:
-    button = page.get_by_role("button", name="Enlarge radial")
+    button = page.get_by_role("button", name="Enlarge neighborhood")
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog[open]")
-    assert dialog.locator("b").inner_text() == "radial"
+    assert dialog.locator("b").inner_text() == "neighborhood"
     width = dialog.locator("img").bounding_box()["width"]
     dialog.locator("input").focus()
     page.keyboard.press("End")
     assert dialog.locator("img").bounding_box()["width"] == pytest.approx(8 * width, rel=0.05)
     page.keyboard.press("Escape")
     assert dialog.count() == 0
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Enlarge radial"
+    assert (
+        page.evaluate("document.activeElement.getAttribute('aria-label')") == "Enlarge neighborhood"
+    )
 
 
 def test_the_first_tab_skips_to_the_results(page: Any) -> None:
@@ -156,6 +161,33 @@ def test_the_first_tab_skips_to_the_results(page: Any) -> None:
 def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_shadow_hints_at_what_is_beyond_an_edge(page: Any, scheme: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    table = page.locator(".scroll:has(> #headline0)")
+    assert table.evaluate("box => box.scrollWidth > 1.2 * box.clientWidth")
+    # Below the headers, where cells have no background: the last pixels of the right edge.
+    assert _shade(table) > 0.05
+    table.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    assert _shade(table) < 0.01
+
+
+def _shade(table: Any) -> float:
+    """How far the colour at the right edge is from that of the middle, in the table's last row."""
+    image = imread(BytesIO(table.screenshot()))[:, :, :3]
+    line = image[-8, 3:-3]
+    return float(abs(line[-2] - np.median(line, axis=0)).max())
+
+
+def test_the_first_column_stays_while_a_table_scrolls(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    table = page.locator(".scroll:has(> #headline0)")
+    table.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    name = table.locator("tbody th").first.bounding_box()
+    assert name["x"] - table.bounding_box()["x"] == pytest.approx(1, abs=1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

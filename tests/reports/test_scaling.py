@@ -27,6 +27,7 @@ from radialbench.reports.scaling import (
     local_exponents,
     scaling,
 )
+from radialbench.reports.sweeps import sweep_differences
 from tests.reports.factory import ended, made, swept, table
 
 FRAMES = (5, 9, 17, 33, 65, 129, 257)
@@ -177,7 +178,8 @@ def found(records: list[Record]) -> Scaling:
 
 
 def said(records: list[Record], topic: str) -> list[str]:
-    told = {one.topic.split(",")[0]: one.lines for one in describe_scaling(found(records))}
+    names = sweep_differences(rows_of(records)[0])
+    told = {one.topic.split(",")[0]: one.lines for one in describe_scaling(found(records), names)}
     return list(told.get(topic, ()))
 
 
@@ -254,7 +256,7 @@ def test_masks_with_the_same_work_share_a_line() -> None:
 
 def test_a_single_length_has_no_growth() -> None:
     assert said([made()], "Growth of the work") == []
-    assert describe_scaling(found([made()])) == ()
+    assert describe_scaling(found([made()]), {}) == ()
 
 
 def test_latency_in_proportion_to_executed_work() -> None:
@@ -345,5 +347,5 @@ def test_frames_alone_are_no_resolution_sweep() -> None:
 def test_several_sweeps_are_named() -> None:
     wide = [replace(r, case=f"wide {r.case}", model="wide") for r in swept("radial", LOG_SHARES)]
     lines = said([*swept("radial", LOG_SHARES), *wide], "Growth of the work")[1:]
-    assert lines[0].startswith("radial, Fx30x52 h1d128f32: over")
-    assert lines[1].startswith("radial, wide Fx30x52 h1d128f32: over")
+    assert lines[0].startswith("radial (frames of 30×52 tokens): over")
+    assert lines[1].startswith("radial (wide): over")

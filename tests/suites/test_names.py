@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from radialbench.reports.charts._drawing import chart_lines, looks
+from radialbench.reports.charts._curves import chart_lines
+from radialbench.reports.charts._drawing import looks
 from radialbench.reports.formats import FORMATS, load_format
 from radialbench.reports.page.overview import headlines
 from radialbench.reports.summary import summarize

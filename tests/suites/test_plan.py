@@ -17,6 +17,8 @@ from radialbench.suites.read import load_suite, parse_suite, suite_names
 from tests.suites import small
 
 FRAMES = (3, 5, 9, 13, 17, 21, 33)
+KEPT = 21
+"""Frames at which the suite measures what masks keep."""
 LONGER = (5, 9, 17, 33, 65, 129, 257)
 SPARSE = ("radial", "sta", "svg_spatial", "svg_temporal")
 
@@ -24,8 +26,13 @@ SMOKE = [
     *(
         f"{mask}/wan2.1-1.3b/{frames}x30x52/h1d128f32/cpu"
         for frames, mask in product(FRAMES, (*SPARSE, "dense"))
-        if mask != "dense" or frames < 17
+        if frames != KEPT and (mask != "dense" or frames < 17)
     ),
+    *(
+        f"{mask}/wan2.1-1.3b/{KEPT}x30x52/h1d128f32/cpu"
+        for mask in (*SPARSE, "power", "neighborhood")
+    ),
+    f"svg_spatial/wan2.1-1.3b/{KEPT}x30x52/h1d128f32/topk_cpu",
     *(f"dense/wan2.1-1.3b/{frames}x30x52/h1d128f32/sdpa" for frames in FRAMES),
     *(
         f"{mask}/wan2.1-1.3b/{frames}x30x52/h1d128f32/compile"
@@ -188,11 +195,11 @@ def test_what_is_excluded_is_not_planned(exclude: Any, left: list[str]) -> None:
 @pytest.mark.parametrize(
     ("patterns", "left"),
     [
-        ([], 74),
+        ([], 77),
         (["radial/"], 14),
         (["sdpa"], 7),
         (["*/sdpa"], 7),
-        (["/33x30x52/", "/21x30x52/"], 5 + 5 + 5),
+        (["/33x30x52/", "/21x30x52/"], 5 + 8 + 5),
         (["s?a/*x30x52/*/cpu"], 7),
         (["sta/*/[ac]*"], 14),
     ],

@@ -246,9 +246,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"cannot read .*binary.yaml: not a text file in UTF-8"):
         load_suite(str(tmp_path / "binary.yaml"))
     os.mkfifo(tmp_path / "pipe.yaml")
-    with pytest.raises(SuiteError, match=r"cannot read .*pipe.yaml: not a regular file"):
+    with pytest.raises(SuiteError, match=r"cannot read .*pipe.yaml: it is a pipe"):
         load_suite(str(tmp_path / "pipe.yaml"))
-    with pytest.raises(SuiteError, match="cannot read /dev/zero: not a regular file"):
+    with pytest.raises(SuiteError, match="cannot read /dev/zero: it is a device"):
         load_suite("/dev/zero")
 
 

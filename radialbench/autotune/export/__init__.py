@@ -12,6 +12,7 @@ from typing import Any
 
 from radialbench.errors import RecordError, load_plugin, unknown
 from radialbench.kernels.tuned import shipped_records
+from radialbench.plain import utf8
 from radialbench.records.store import write_errors
 from radialbench.records.tuning import TuningKey, TuningRecord
 from radialbench.records.tuning_file import files_of, read_records
@@ -109,7 +110,7 @@ def write_texts(out: Path, texts: Texts) -> list[Path]:
     files = {out: texts} if isinstance(texts, str) else {out / k: v for k, v in texts.items()}
     with write_errors(out, "choose another place"):
         (folder or out.parent).mkdir(parents=True, exist_ok=True)
-        write_files({path: text.encode() for path, text in files.items()}, folder=folder)
+        write_files({path: utf8(text).encode() for path, text in files.items()}, folder=folder)
     return list(files)
 
 

@@ -14,6 +14,7 @@ import radialbench
 from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure.nvml import NvmlError, answer, number, opened
 from radialbench.machine import cores
+from radialbench.plain import utf8
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -44,7 +45,7 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         | versions(LIBRARIES)
         | (_gpu_versions() if device == "cuda" else {}),
         commit=_commit(Path(radialbench.__file__).resolve()),
-        command=command,
+        command=utf8(command),
         host=host(),
         card=card() if device == "cuda" else None,
         **(clock_limits() if device == "cuda" else {}),

@@ -33,6 +33,7 @@ from radialbench.maskgen.language.tree import (
 from radialbench.maskgen.library import as_spec
 from radialbench.maskgen.order import Coordinates as TokenCoordinates
 from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
+from radialbench.plain import plain
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -75,10 +76,13 @@ def compile_mask(
         SpecError: A token would attend nothing, an operation is undefined for some token, a
             table is missing or of another shape, or the table does not fit into memory.
     """
+    block_m, block_n = plain(block_m), plain(block_n)
     for side, block in (("block_m", block_m), ("block_n", block_n)):
         whole = isinstance(block, int) and not isinstance(block, bool)
         if not whole or not 1 <= block <= MAX_SIDE:
             raise SpecError(f"{side} must be a whole number from 1 to {MAX_SIDE:,}, got {block!r}")
+    if not isinstance(grid, TokenGrid):
+        raise SpecError(f"the grid must be a TokenGrid, got {type(grid).__name__}")
     _reuse_memory()
     spec = as_spec(mask).with_tables(tables or {})
     compiler = _Compiler(spec, grid, block_m, block_n)
@@ -171,7 +175,8 @@ class _Compiler:
 
     def table(self, mask: MaskIdentity) -> BlockTable:
         key, content, bits = self.blocks(self.rule, np.arange(len(self.q)))
-        empty = self.empty_tokens(key, content, bits)
+        full = self.full(key, content, bits)
+        empty = self.empty_tokens(key, content, bits, full)
         if len(empty):
             if self.bound.empty_rows == "error":
                 raise SpecError(self.empty_message(empty))
@@ -180,22 +185,20 @@ class _Compiler:
             parts = (key[kept], others[0]), (content[kept], others[1] + len(bits))
             key, content = sorted_pairs(*map(np.concatenate, parts))
             bits = np.concatenate([bits, others[2]])
+            full = self.full(key, content, bits)
         row, column = np.divmod(key, len(self.k))
-        inside = self.q.lengths[row] * self.k.lengths[column]
-        is_full = np.bitwise_count(bits).sum(axis=(1, 2), dtype=np.int64)[content] == inside
-        used, place = ranked(content[~is_full], len(bits))
-        bits = bits[used]
         # Contents of other parts of the table can be equal; those of a table are distinct.
-        first, number = distinct(bits.reshape(len(bits), self.q.size * bits.shape[2]))
+        first, kind = distinct(bits.reshape(len(bits), self.q.size * bits.shape[2]))
+        used, place = ranked(kind[content[~full]], len(first))
         return BlockTable(
             grid=self.grid,
             order=self.bound.order,
             block_m=self.q.size,
             block_n=self.k.size,
-            full=Csr.from_sorted(row[is_full], column[is_full], len(self.q)),
-            partial=Csr.from_sorted(row[~is_full], column[~is_full], len(self.q)),
-            bitmap_of=number[place].astype(np.int32),
-            bitmaps=bits[first],
+            full=Csr.from_sorted(row[full], column[full], len(self.q)),
+            partial=Csr.from_sorted(row[~full], column[~full], len(self.q)),
+            bitmap_of=place.astype(np.int32),
+            bitmaps=bits[first[used]],
             mask=mask,
         )
 
@@ -210,16 +213,30 @@ class _Compiler:
         key, content = sorted_pairs(rows[found.q] * len(self.k) + found.k, found.content)
         return key, content, np.ascontiguousarray(bits[:, :, :words]).astype(np.uint32, copy=False)
 
-    def empty_tokens(self, key: Int64, content: Int64, bits: NDArray[np.uint32]) -> Int64:
+    def full(self, key: Int64, content: Int64, bits: NDArray[np.uint32]) -> Bool:
+        """[blocks] whether all pairs of tokens of a block attend."""
+        row, column = np.divmod(key, len(self.k))
+        pairs = np.bitwise_count(bits).sum(axis=(1, 2), dtype=np.int64)
+        full: Bool = pairs[content] == self.q.lengths[row] * self.k.lengths[column]
+        return full
+
+    def empty_tokens(
+        self, key: Int64, content: Int64, bits: NDArray[np.uint32], full: Bool
+    ) -> Int64:
         """Return the positions of query tokens, except padding, that must not attend nothing."""
         if self.bound.empty_rows == "keep":
             return np.zeros(0, np.int64)
         attends = np.zeros((len(self.q), self.q.size), np.bool_)
-        if len(key):
-            row = key // len(self.k)
+        row = key // len(self.k)
+        attends[row[full]] = True
+        # The rows without a full block.
+        left = np.flatnonzero(~attends[row, 0])
+        if len(left):
+            row = row[left]
+            used, place = ranked(content[left], len(bits))
+            some: Bool = np.any(bits[used], axis=2)
+            words = pack_bits(some)[place]
             first = np.flatnonzero(np.diff(row, prepend=-1))
-            some: Bool = np.any(bits, axis=2)
-            words = pack_bits(some)[content]
             attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)
         flat = attends.ravel()[: self.grid.q_len]
         return self.first + np.flatnonzero(~flat & ~self.at.pad[self.first :][: len(flat)])

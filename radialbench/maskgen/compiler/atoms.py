@@ -1,7 +1,7 @@
 """Atoms: the parts of a rule that `and`, `or` and `not` join, as packed bits of pairs of pieces."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
+from radialbench.maskgen.compiler.blocks import distinct, ranked, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates, Digit, periods
-from radialbench.maskgen.compiler.sides import Side
+from radialbench.maskgen.compiler.sides import Groups, Side
 from radialbench.maskgen.language.evaluate import evaluate
 from radialbench.maskgen.language.expressions import Expr
+from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -32,11 +33,14 @@ MAX_INDEX = 1 << 44
 MIN_ALIKE = 8
 """Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
-MAX_SUMS = 400
+MAX_SUMS = 1024
 """Sums of two patterns' runs up to which entries are compared."""
 
-MAX_RUNS = 40
-"""Runs of a pattern up to which they are faster than its single tokens."""
+MAX_RUN = 57
+"""Bits that a 64-bit word surely holds from any bit of its first byte on."""
+
+MAX_BYTES = 1 << 28
+"""Bytes of an atom's tables of eight keys' truths."""
 
 
 class Atom:
@@ -52,6 +56,8 @@ class Atom:
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self._patterns: dict[tuple[str, Side], Patterns] = {}
+        self._octets: dict[tuple[int, ...], NDArray[np.uint8]] = {}
+        self._looked_up = 0
         self.matrix = known.matrices.get(str(rule.value)) if rule.op == "name" else None
         self.digits = sorted(self._digits(), key=lambda digit: digit.unit_steps)
         self.entries = prod(digit.size for digit in self.digits)
@@ -102,8 +108,12 @@ class Atom:
     def patterns(self, side: str, pieces: Side) -> "Patterns":
         """Return the patterns of pieces of queries (`q`) or of keys (`k`)."""
         if (side, pieces) not in self._patterns:
-            index = self.index[0 if side == "q" else 1]
-            self._patterns[side, pieces] = Patterns.find(index, pieces)
+            if isinstance(pieces, Groups):
+                inner = self.patterns(side, pieces.pieces)
+                found = Patterns.of_groups(inner, pieces)
+            else:
+                found = Patterns.find(self.index[0 if side == "q" else 1], pieces)
+            self._patterns[side, pieces] = found
         return self._patterns[side, pieces]
 
     def kinds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> Int64:
@@ -116,25 +126,37 @@ class Atom:
         sample, number = unique_rows([pattern, begin])
         pattern, begin = pattern[sample], begin[sample]
         order = np.argsort(pattern, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(pattern[order])) + 1)
+        used = 1 + np.count_nonzero(np.diff(pattern[order]))
+        if self.entries > MAX_ENTRIES or used * MIN_ALIKE > len(sample):
+            return number
         kind = np.arange(len(sample))
-        if self.entries > MAX_ENTRIES or len(parts) * MIN_ALIKE > len(sample):
-            return kind[number]
-        for part in parts:
-            # Equal entries at all indices that the two patterns reach make equal contents.
-            one_q, one_k = divmod(int(pattern[part[0]]), len(of_k.rise))
-            reach = _reach(of_q.spans(one_q), of_k.spans(one_k))
-            if len(part) > 1 and 0 < len(reach) <= q_side.size // 4:
-                read = [self._read(begin[part] + at, length) for at, length in reach]
-                first, same = distinct(np.stack(read, axis=1).view(np.uint32))
-                kind[part] = part[first[same]]
+        sums = (of_q.spans.count[:, None] * of_k.spans.count).ravel()[pattern[order]]
+        near = np.flatnonzero(sums <= min(MAX_SUMS, q_side.size * k_side.size // MIN_ALIKE))
+        order, sums = order[near], np.cumsum(sums[near])
+        edges = np.flatnonzero(np.diff(sums // MAX_AT_ONCE)) + 1
+        for some in np.split(order, edges) if len(order) else ():
+            first, same = self._equal(pattern[some], begin[some], of_q, of_k)
+            kind[some] = some[first[same]]
         return kind[number]
 
-    def _read(self, index: Int64, length: int) -> Words:
+    def _equal(
+        self, pattern: Int64, begin: Int64, q: "Patterns", k: "Patterns"
+    ) -> tuple[Int64, Int64]:
+        """Find pairs of pieces with equal entries at all indices that their two patterns reach."""
+        used, place = ranked(pattern, len(q.rise) * len(k.rise))
+        reach = Reach.find(q, k, *np.divmod(used, len(k.rise)))
+        owner, run = ranges(reach.first[place], reach.runs[place])
+        rows = np.zeros((len(place), 1 + int(reach.runs.max(initial=0))), np.uint64)
+        rows[:, 0] = place
+        column = 1 + run - reach.first[place][owner]
+        rows[owner, column] = self._read(begin[owner] + reach.start[run], reach.length[run])
+        return distinct(rows.view(np.uint32))
+
+    def _read(self, index: Int64, length: Int64 | int) -> Words:
         """Read a run of the table from each index on, lowest bit first."""
-        words = self.windows.take(index >> 3)
+        words = self.windows.take(index >> 3, mode="clip")
         words >>= (index & 7).view(np.uint64)
-        words &= np.uint64((1 << length) - 1)
+        words &= (np.uint64(1) << np.asarray(length).astype(np.uint64)) - np.uint64(1)
         return words
 
     @cached_property
@@ -187,28 +209,50 @@ class Atom:
 
     def _fill(self, out: Words, row: Int64, some: Int64, keys: "Patterns", pattern: int) -> None:
         """Look up the pairs `some`, whose keys have one pattern; `row` are their rows' indices."""
-        runs = keys.runs[pattern]
-        begin = row if len(some) == len(row) else row[some]
-        found = np.zeros((*begin.shape, out.shape[2]), np.uint64)
-        if len(runs) > MAX_RUNS:
-            rise = keys.rise[pattern]
+        everything = len(some) == len(row)
+        begin = row if everything else row[some]
+        found = out if everything else np.empty((len(some), *out.shape[1:]), np.uint64)
+        rise = keys.rise[pattern]
+        pairs = begin.size * len(rise)
+        octets = np.pad(rise, (0, -len(rise) % 8), "edge").reshape(-1, 8)
+        shapes = list(map(tuple, (octets - octets[:, :1]).tolist()))
+        new = set(shapes).difference(self._octets)
+        if len(new) * self.entries <= pairs + self._looked_up:
+            found_bytes = found.view(np.uint8)
+            found_bytes[:, :, len(shapes) :] = 0
+            begin = begin + rise.min()
+            for place, first in enumerate((octets[:, 0] - rise.min()).tolist()):
+                truths = self._truths(shapes[place])
+                found_bytes[:, :, place] = truths[first:].take(begin, mode="clip")
+        else:
+            self._looked_up += pairs
             # Few at once, so that their indices fit the cache.
             step = max(1, MAX_AT_ONCE // (begin.shape[1] * len(rise)))
-            for first in range(0, len(begin), step):
-                index = begin[first : first + step, :, None] + rise
-                found[first : first + step] = packed(self.table.take(index, mode="clip"))
-        else:
-            for run in runs:
-                bits = self._read(begin + run.rise, 1 if run.same else run.length)
-                if run.same:
-                    bits *= np.uint64((1 << run.length) - 1)
-                if run.shift:
-                    bits <<= np.uint64(run.shift)
-                found[:, :, run.word] |= bits
-        if len(some) == len(row):
-            out[...] = found
-        else:
+            for start in range(0, len(begin), step):
+                index = begin[start : start + step, :, None] + rise
+                found[start : start + step] = packed(self.table.take(index, mode="clip"))
+        if not everything:
             out[some] = found
+
+    def _truths(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """[entries] the truths of a few keys, lowest bit first, by the index of the first of them.
+
+        Args:
+            shape: Index of each key, less that of the first.
+        """
+        if len(shape) == 1:
+            return self.table.view(np.uint8)
+        if shape not in self._octets:
+            if len(self._octets) * self.entries > MAX_BYTES:
+                self._octets.clear()
+            half, rise = len(shape) // 2, shape[len(shape) // 2]
+            truths = self._truths(shape[:half]).copy()
+            others = self._truths(tuple(one - rise for one in shape[half:]))
+            # Elsewhere the index would be outside of the table.
+            start, stop = max(0, -rise), min(self.entries, self.entries - rise)
+            truths[start:stop] |= others[start + rise : stop + rise] << half
+            self._octets[shape] = truths
+        return self._octets[shape]
 
     def _pair_by_pair(self, q: Int64, k: Int64) -> Words:
         """Evaluate pairs of pieces, few at once, so that their numbers fit the cache."""
@@ -230,23 +274,43 @@ class Atom:
         return found
 
 
-def _reach(q: list[tuple[int, int]], k: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the first index and the length of the runs that two patterns reach together.
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Runs of indices, less that of the first tokens, that pairs of patterns reach together.
 
-    None if there are many.
+    Attributes:
+        runs: [pairs] runs of each pair.
+        first: [pairs] place of its first run.
+        start: [runs] first index.
+        length: [runs] number of indices, at most `MAX_RUN`.
     """
-    if len(q) * len(k) > MAX_SUMS:
-        return []
-    spans = sorted((a + b, a + b + m + n - 1) for a, m in q for b, n in k)
-    runs: list[tuple[int, int]] = []
-    end = spans[0][0]
-    for first, stop in spans:
-        start = max(first, end)
-        while start < stop:
-            runs.append((start, min(stop - start, MAX_RUN)))
-            start += MAX_RUN
-        end = max(end, stop)
-    return runs
+
+    runs: Int64
+    first: Int64
+    start: Int64
+    length: Int64
+
+    @classmethod
+    def find(cls, q: "Patterns", k: "Patterns", of_q: Int64, of_k: Int64) -> "Reach":
+        """Find the runs of pairs of patterns."""
+        count_k = k.spans.count[of_k]
+        pair, at = ranges(np.zeros_like(of_q), q.spans.count[of_q] * count_k)
+        a = q.spans.first[of_q[pair]] + at // count_k[pair]
+        b = k.spans.first[of_k[pair]] + at % count_k[pair]
+        # Sums of spans, one pair of patterns behind the other; sums may be negative.
+        base = pair * 4 * MAX_ENTRIES + 2 * MAX_ENTRIES
+        start = base + q.spans.low[a] + k.spans.low[b]
+        order = np.argsort(start)
+        stop = (start + q.spans.length[a] + k.spans.length[b] - 1)[order]
+        start, stop = start[order], np.maximum.accumulate(stop)
+        begins = np.append(True, start[1:] > stop[:-1])
+        start, stop = start[begins], stop[np.append(begins[1:], True)]
+        run, part = ranges(np.zeros_like(start), -(-(stop - start) // MAX_RUN))
+        start = start[run] + part * MAX_RUN
+        length = np.minimum(stop[run] - start, MAX_RUN)
+        pair, start = np.divmod(start, 4 * MAX_ENTRIES)
+        runs = np.bincount(pair, minlength=len(of_q))
+        return cls(runs, np.cumsum(runs) - runs, start - 2 * MAX_ENTRIES, length)
 
 
 def packed(truth: Bool) -> Words:
@@ -258,38 +322,71 @@ def packed(truth: Bool) -> Words:
 
 
 @dataclass(frozen=True, eq=False)
+class Spans:
+    """Runs of numbers, pattern by pattern.
+
+    Attributes:
+        count: [patterns] runs of each.
+        first: [patterns] place of its first.
+        low: [runs] first number.
+        length: [runs] how many there are.
+    """
+
+    count: Int64
+    first: Int64
+    low: Int64
+    length: Int64
+
+
+@dataclass(frozen=True, eq=False)
 class Patterns:
     """How the index of an atom rises inside the pieces of a side.
 
     Attributes:
         first: [pieces] index of the first token.
         of: [pieces] pattern of each piece.
-        rise: [patterns, size] index of each token, less that of the first.
+        rise: [patterns, tokens] index of each token, less that of the first.
     """
 
     first: Int64
     of: Int64
     rise: Int64
-    _spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     @classmethod
     def find(cls, index: Int64, side: Side) -> "Patterns":
         """Find the patterns of an index by position."""
-        at = index[side.positions]
+        at = side.rows(index)
         first = at[:, 0]
         rise = at - first[:, None]
         rows = np.concatenate([rise, side.lengths[:, None]], axis=1)
         sample, of = distinct(rows.view(np.uint64))
         return cls(first, of, rise[sample])
 
-    def spans(self, pattern: int) -> list[tuple[int, int]]:
-        """Return the first number and the length of the runs of numbers that a pattern rises by."""
-        if pattern not in self._spans:
-            some = np.unique(self.rise[pattern])
-            first = np.flatnonzero(np.diff(some, prepend=some[0] - 2) > 1)
-            lengths = np.diff(first, append=len(some))
-            self._spans[pattern] = list(zip(some[first].tolist(), lengths.tolist(), strict=True))
-        return self._spans[pattern]
+    @classmethod
+    def of_groups(cls, pieces: "Patterns", groups: Groups) -> "Patterns":
+        """Find the patterns of groups from those of their pieces."""
+        first = pieces.first[groups.pointer[:-1]]
+        # A group with fewer pieces than another repeats its last one.
+        place = np.minimum(np.arange(groups.count.max()), groups.count[:, None] - 1)
+        of = pieces.of[groups.pointer[:-1, None] + place]
+        begin = pieces.first[groups.pointer[:-1, None] + place] - first[:, None]
+        rows = np.concatenate([of, begin, groups.count[:, None]], axis=1)
+        sample, number = distinct(rows.view(np.uint64))
+        rise = begin[sample, :, None] + pieces.rise[of[sample]]
+        return cls(first, number, rise.reshape(len(sample), -1))
+
+    @cached_property
+    def spans(self) -> "Spans":
+        """The runs of numbers that the patterns rise by."""
+        rise = np.sort(self.rise, axis=1)
+        begins = np.ones(rise.shape, np.bool_)
+        np.greater(np.diff(rise, axis=1), 1, out=begins[:, 1:])
+        pattern, place = np.nonzero(begins)
+        low = rise[pattern, place]
+        count = np.bincount(pattern, minlength=len(rise))
+        first = np.cumsum(count) - count
+        last = np.append(place[1:], 0) - 1
+        return Spans(count, first, low, rise[pattern, last] - low + 1)
 
     @cached_property
     def rows(self) -> tuple[Int64, Int64 | None]:
@@ -303,46 +400,3 @@ class Patterns:
             return self.rise, None
         rises = np.stack([np.pad(values, (0, most - len(values)), "edge") for values, _ in found])
         return rises, np.stack([place.reshape(-1) for _, place in found])
-
-    @cached_property
-    def runs(self) -> list[list["Run"]]:
-        """The runs of each pattern."""
-        return [list(_runs(rise)) for rise in self.rise]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring tokens in one 64-bit word whose index rises by one, or does not rise.
-
-    Attributes:
-        word: Word of the tokens' bits.
-        shift: Bit of the first.
-        length: Number of tokens, at most `MAX_RUN` if the index rises.
-        rise: Index of the first token, less that of the piece's first.
-        same: Whether the index does not rise.
-    """
-
-    word: int
-    shift: int
-    length: int
-    rise: int
-    same: bool
-
-
-MAX_RUN = 57
-"""Bits that a 64-bit word surely holds from any bit of its first byte on."""
-
-
-def _runs(rise: Int64) -> Iterator[Run]:
-    steps = np.diff(rise)
-    start, size = 0, len(rise)
-    while start < size:
-        word, shift = divmod(start, 64)
-        stop = start + 1
-        same = stop < size and steps[start] == 0
-        most = min(size, 64 * (word + 1)) if same else min(size, 64 * (word + 1), start + MAX_RUN)
-        if stop < size and steps[start] in (0, 1):
-            while stop < most and steps[stop - 1] == steps[start]:
-                stop += 1
-        yield Run(word, shift, stop - start, int(rise[start]), bool(same))
-        start = stop

@@ -6,7 +6,7 @@ from radialbench.errors import GridError, SpecError
 from radialbench.maskgen.compiler.domain import check_domain
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.evaluate import fold, fold_size
-from radialbench.maskgen.language.expressions import AXES, Expr, constant, name
+from radialbench.maskgen.language.expressions import AXES, COMPARISONS, Expr, constant, name
 from radialbench.maskgen.language.spec import MaskSpec, at_key, check_segments
 from radialbench.maskgen.language.tree import MaskNode, block_sizes, map_expressions
 from radialbench.maskgen.order import TokenOrder
@@ -100,9 +100,14 @@ def _number(grid: TokenGrid, name: str) -> int:
 
 
 def _relative(tree: Expr) -> Expr:
-    """Replace differences of a query's and a key's coordinate by one name."""
+    """Replace differences of a query's and a key's coordinate by one name.
+
+    Comparing the two is comparing their difference with zero.
+    """
     done: dict[Expr, Expr] = {}
     for node in tree.walk():
         whole = Expr(node.op, tuple(done[argument] for argument in node.args), node.value)
+        if node.op in COMPARISONS and Expr("-", whole.args) in _DIFFERENCES:
+            whole = Expr(node.op, (_DIFFERENCES[Expr("-", whole.args)], constant(0)))
         done[node] = _DIFFERENCES.get(whole, whole)
     return done[tree]

@@ -57,6 +57,19 @@ def ranked(values: Int64, below: int) -> tuple[Int64, Int64]:
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[values]
 
 
+def distinct_values(values: NDArray[Any]) -> tuple[NDArray[Any], Int64]:
+    """Return the distinct values in ascending order, and the place of each value among them."""
+    low, high = float(values.min()), float(values.max())
+    if high - low < TABLE * len(values) and np.array_equal(
+        whole := values.astype(np.int64), values
+    ):
+        least = int(low)
+        some, place = ranked(whole - least, int(high) - least + 1)
+        return (some + least).astype(values.dtype), place
+    distinct, place = np.unique(values, return_inverse=True)
+    return distinct, place.reshape(-1)
+
+
 def unique_rows(columns: Iterable[NDArray[Any]]) -> tuple[Int64, Int64]:
     """Find the distinct rows of a table.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from radialbench.maskgen.compiler.blocks import ranked, unique_rows
+from radialbench.maskgen.compiler.blocks import distinct_values, ranked, unique_rows
 from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import Interval, evaluate
 from radialbench.maskgen.language.expressions import Expr, name
@@ -78,8 +78,14 @@ class Extremes:
     """Least and greatest of the values between two places; infinite where one is nan."""
 
     def __init__(self, values: Float) -> None:
-        unknown = np.isnan(values)
-        low, high = (np.where(unknown, end, values) for end in (-np.inf, np.inf))
+        # Runs of equal values count as one.
+        begins = values[1:] != values[:-1]
+        self.run = np.concatenate([[0], np.cumsum(begins)])
+        values = values[np.flatnonzero(np.concatenate([[True], begins]))]
+        low = high = values
+        if values.dtype.kind == "f":
+            unknown = np.isnan(values)
+            low, high = (np.where(unknown, end, values) for end in (-np.inf, np.inf))
         # Level by level: the extremes of the 2^level values from each place on.
         levels = [(low, high)]
         while (half := 1 << (len(levels) - 1)) < len(low):
@@ -91,7 +97,8 @@ class Extremes:
 
     def between(self, first: Int64, last: Int64) -> tuple[Float, Float]:
         """Return the least and the greatest value from `first` to `last`."""
-        # Two runs of 2^level values cover first … last.
+        first, last = self.run[first], self.run[last]
+        # Two stretches of 2^level values cover first … last.
         level = np.frexp(last - first + 1)[1] - 1
         a = self.start[level]
         b = a + last - (1 << level) + 1
@@ -119,7 +126,7 @@ class Matrix:
             "k": Coordinate("k", columns, None, k.at.p // self.block),
         }
 
-    def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> tuple[Float, Float]:
+    def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> tuple[Bool, Bool]:
         """Bound the truth on pairs of pieces."""
         top, bottom = q_side.start // self.block, (q_side.stop - 1) // self.block + 1
         left, right = k_side.start // self.block, (k_side.stop - 1) // self.block + 1
@@ -127,7 +134,7 @@ class Matrix:
         some = below[bottom[q], right[k]] - below[top[q], right[k]]
         some -= below[bottom[q], left[k]] - below[top[q], left[k]]
         every = (bottom - top)[q] * (right - left)[k]
-        return (some == every).astype(np.float64), (some > 0).astype(np.float64)
+        return some == every, some > 0
 
     @cached_property
     def _below(self) -> Int64:
@@ -166,6 +173,10 @@ class Spans:
         """Combinations of an extent of queries and one of keys."""
         return len(self.q[0]) * len(self.k[0])
 
+    def number(self, of_q: Int64, of_k: Int64) -> Int64:
+        """Number the combinations of extents, which broadcast."""
+        return of_q * len(self.k[0]) + of_k
+
     def places(self, of_q: Int64, of_k: Int64) -> tuple[Int64, Int64]:
         """Return the first and last place of a distance for extents, which broadcast."""
         return self.q[0][of_q] + self.k[0][of_k], self.q[1][of_q] + self.k[1][of_k]
@@ -191,6 +202,7 @@ class Coordinates:
         self.matrices = dict(matrices or {})
         self._axes = dict(axes or {})
         self._known: dict[str, Coordinate] = {}
+        self._parts: dict[str, Expr] = {}
         self._all_spans: dict[tuple[str, Side, Side], Spans] = {}
         self._on_all: dict[tuple[str, Spans], tuple[Float, Float]] = {}
         self._ends: dict[tuple[str, str, Side], tuple[NDArray[Any], NDArray[Any]]] = {}
@@ -224,25 +236,46 @@ class Coordinates:
 
         return rebuilt(rule)
 
+    def origins(self, part: Expr) -> set[str]:
+        """Return the names of a part, those of `along_one` as the names that they stand for."""
+        return {
+            one
+            for word in part.names()
+            for one in (self._parts[word].names() if word in self._parts else [word])
+        }
+
+    def combinations(self, part: Expr) -> int:
+        """Return how many values the coordinates of a part may have together, at most."""
+        some = {word: self[word] for word in part.names()}
+        distances = {at.axis: len(at.values) for word, at in some.items() if word[0] == "r"}
+        count = prod(distances.values())
+        for side in "qk":
+            of_side = prod(len(at.values) for word, at in some.items() if word[0] == side)
+            count *= min(of_side, self.sides[side].at.grid.seq_len)
+        return count
+
     def bounds(
         self, names: Iterable[str], q: Int64, k: Int64, q_pieces: Side, k_pieces: Side
     ) -> dict[str, Interval]:
         """Bound names on pairs of pieces; index arrays may broadcast."""
         found: dict[str, Interval] = {}
-        places: dict[str, Int64] = {}
+        pairs = np.broadcast(q, k).size
+        places: dict[str, Any] = {}
         for word in names:
             if word in self.matrices:
                 found[word] = self.matrices[word].bounds(q, k, q_pieces, k_pieces)
             elif word[0] == "r":
                 spans = self._spans(self[word].axis, q_pieces, k_pieces)
-                if spans.combinations > MAX_SPANS:
-                    extents = spans.of_q[q], spans.of_k[k]
-                    found[word] = self[word].between(*spans.places(*extents))
-                    continue
+                # Many pairs have the same extents.
+                once = spans.combinations <= pairs
                 if spans.axis not in places:
-                    places[spans.axis] = spans.of_q[q] * len(spans.k[0]) + spans.of_k[k]
-                low, high = self._on_spans(word, spans)
-                found[word] = (low[places[spans.axis]], high[places[spans.axis]])
+                    extents = spans.of_q[q], spans.of_k[k]
+                    places[spans.axis] = spans.number(*extents) if once else spans.places(*extents)
+                if once:
+                    low, high = self._on_spans(word, spans)
+                    found[word] = (low[places[spans.axis]], high[places[spans.axis]])
+                else:
+                    found[word] = self[word].between(*places[spans.axis])
             else:
                 side, index = (q_pieces, q) if word[0] == "q" else (k_pieces, k)
                 low, high = self._extremes(word, word[0], side)
@@ -304,12 +337,13 @@ class Coordinates:
         names = sorted(part.names())
         word = f"{names[0][0]}:{part}"
         if word not in self._known:
+            self._parts[word] = part
             digit = Digit.joining({one: self[one] for one in names})
-            values = np.broadcast_to(evaluate(part, digit.values), digit.size).astype(np.float64)
+            values = np.broadcast_to(evaluate(part, digit.values), digit.size).copy()
             if names[0][0] == "r":
                 self._known[word] = Coordinate(names[0], values, digit.q, digit.k)
             else:
-                values, place = np.unique(values, return_inverse=True)
+                values, place = distinct_values(values)
                 q, k = (None if side is None else place[side] for side in (digit.q, digit.k))
                 self._known[word] = Coordinate(word, values, q, k)
         return name(word)
@@ -406,9 +440,6 @@ class Digit:
 def _unit_steps(k: Int64 | None) -> float:
     return 0.0 if k is None else float(np.sum(np.diff(k) == 1) / len(k))
 
-
-MAX_SPANS = 1 << 19
-"""Combinations of extents up to which each is bounded once."""
 
 MAX_EXACT = 2.0**53
 

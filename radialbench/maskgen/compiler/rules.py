@@ -7,7 +7,7 @@
 3. One pair of each kind is evaluated, 64 pairs of tokens in a word.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.machine import free_memory
-from radialbench.maskgen.compiler.atoms import Atom, packed
+from radialbench.maskgen.compiler.atoms import MAX_ENTRIES, Atom, packed
 from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import Interval, bound_nodes
-from radialbench.maskgen.language.expressions import COMPARISONS, Expr
+from radialbench.maskgen.language.expressions import COMPARISONS, Expr, join
 from radialbench.maskgen.table import ranges
 
 Int64 = NDArray[np.int64]
@@ -99,19 +99,32 @@ class _Alike:
 class _Rule:
     def __init__(self, rule: Expr, known: Coordinates, progress: Callable[[float], None]) -> None:
         self.progress = progress
-        self.rule = known.along_one(_without_choices(rule))
+        self.rule = known.along_one(_regrouped(_without_choices(rule)))
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
+        self.chunks = [np.zeros((0, self.q.size, self.words), np.uint64)]
+        self.stored = 0
+        self.atoms: dict[Expr, Atom] = {}
         parts = {self.rule}
         for node in reversed(list(self.rule.walk())):
-            if node in parts and node.op in JOINS:
+            if node in parts and self.may_be_atom(node):
+                self.atoms[node] = Atom(node, known)
+            elif node in parts:
                 parts.update(node.args)
         self.parts = [node for node in self.rule.walk() if node in parts]
-        self.joins = [node for node in self.parts if node.op in JOINS]
-        self.atoms = {
-            node: Atom(node, known) for node in self.parts if node.op not in (*JOINS, "truth")
-        }
+        self.joins = [node for node in self.parts if node.args and node not in self.atoms]
+
+    def may_be_atom(self, node: Expr) -> bool:
+        """Return whether a part is no join, or joins others to an atom of all its coordinates."""
+        if node.op not in JOINS:
+            return node.op != "truth"
+        origins = self.known.origins
+        return (
+            node.names().isdisjoint(self.known.matrices)
+            and self.known.combinations(node) <= MAX_ENTRIES
+            and any(origins(a) == origins(node) and self.may_be_atom(a) for a in node.args)
+        )
 
     def contents(self) -> Contents:
         """Find the contents of all pairs of pieces, of each kind of groups' pairs once."""
@@ -128,36 +141,32 @@ class _Rule:
                 self.done = (first + place / len(parts) * len(rows)) / len(q)
                 self.part = len(rows) / len(parts) / len(q)
                 found.append(self.copied(groups, kinds))
-        start = np.cumsum([0, *(len(part.bits) for part in found)])
-        return Contents(
-            q=np.concatenate([part.q for part in found]),
-            k=np.concatenate([part.k for part in found]),
-            content=np.concatenate(
-                [part.content + before for part, before in zip(found, start, strict=False)]
-            ),
-            bits=np.concatenate([part.bits for part in found]),
-        )
+        q_pieces, k_pieces, content = map(np.concatenate, zip(*found, strict=True))
+        return Contents(q_pieces, k_pieces, content, np.concatenate(self.chunks))
 
-    def copied(self, groups: _Alike, kinds: Int64) -> Contents:
-        """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others."""
+    def copied(self, groups: _Alike, kinds: Int64) -> tuple[Int64, Int64, Int64]:
+        """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others.
+
+        Returns:
+            The pairs of pieces and their contents, as those of `Contents`.
+        """
         q, k = self.q.groups, self.k.groups
         sample = groups.sample[kinds]
         a, b = groups.q[sample], groups.k[sample]
         owner, row = ranges(q.pointer[a], q.count[a])
         one, column = ranges(k.pointer[b][owner], k.count[b][owner])
         row, owner = row[one], owner[one]
-        some, content, bits = self.evaluated(row, column)
+        some, content = self.evaluated(row, column)
         owner = owner[some]
         count = np.bincount(owner, minlength=len(kinds))
         below, right = row[some] - q.pointer[a][owner], column[some] - k.pointer[b][owner]
         pairs = np.flatnonzero(np.isin(groups.kind, kinds))
         kind = np.searchsorted(kinds, groups.kind[pairs])
         copy, entry = ranges((np.cumsum(count) - count)[kind], count[kind])
-        return Contents(
-            q=q.pointer[groups.q[pairs]][copy] + below[entry],
-            k=k.pointer[groups.k[pairs]][copy] + right[entry],
-            content=content[entry],
-            bits=bits,
+        return (
+            q.pointer[groups.q[pairs]][copy] + below[entry],
+            k.pointer[groups.k[pairs]][copy] + right[entry],
+            content[entry],
         )
 
     def bounds(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> dict[Expr, Interval]:
@@ -168,15 +177,15 @@ class _Rule:
     def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> _Alike:
         """Find the pairs of pieces in which the rule may hold, and those with equal contents."""
         bounds = self.bounds(q, k, q_side, k_side)
-        possible = np.broadcast_to(bounds[self.rule][1] > 0, q.shape)
+        possible = np.broadcast_to(bounds[self.rule][1].astype(np.bool_, copy=False), q.shape)
         at = np.flatnonzero(possible)
         q, k = q[at], k[at]
-        differs = {
-            node: np.broadcast_to((low <= 0) & (high > 0), possible.shape)[at]
-            for node, (low, high) in bounds.items()
-            if node in self.atoms or node.op in JOINS or node is self.rule
-        }
         matters = {node: np.zeros(len(q), np.bool_) for node in self.parts}
+        differs = {
+            node: np.broadcast_to(low != high, possible.shape)[at]
+            for node, (low, high) in bounds.items()
+            if node in matters
+        }
         matters[self.rule] = differs[self.rule]
         for node in reversed(self.joins):
             for part in node.args:
@@ -211,56 +220,48 @@ class _Rule:
                 column[chosen] = atom.kinds(q[chosen], k[chosen], q_side, k_side)
                 yield column
 
-    def evaluated(self, q: Int64, k: Int64) -> tuple[Int64, Int64, Words]:
-        """Find the contents of pairs of pieces.
-
-        Returns:
-            The places of the pairs that have one, their contents, and the contents' bits.
-        """
+    def evaluated(self, q: Int64, k: Int64) -> tuple[Int64, Int64]:
+        """Find the contents of pairs of pieces: the places of pairs that have one, and those."""
         alike = self.alike(q, k, self.q, self.k)
-        content, bits = self.distinct_bits(alike)
-        content = content[alike.kind]
+        content = self.contents_of_kinds(alike)[alike.kind]
         some = np.flatnonzero(content >= 0)
-        return alike.at[some], content[some], bits
+        return alike.at[some], content[some]
 
-    def distinct_bits(self, alike: _Alike) -> tuple[Int64, Words]:
-        """Evaluate a pair of each kind: its content, -1 where empty, and the contents' bits."""
+    def contents_of_kinds(self, alike: _Alike) -> Int64:
+        """Evaluate a pair of each kind: its content, -1 where empty; stores the contents' bits."""
         q, k = alike.q[alike.sample], alike.k[alike.sample]
         content = np.full(len(q), -1, np.int64)
         step = max(1, MAX_BITS // (self.q.size * self.k.size))
-        stored = [np.zeros((0, self.q.size, self.words), np.uint64)]
-        count = 0
+        before = self.stored
         order = self.by_key_pattern(k, alike.matters)
         free = free_memory()
-        for first in range(0, len(order), BATCH * step):
+        size = max(1, min(len(order), BATCH * step))
+        bits = np.empty((size, self.q.size, self.words), np.uint64)
+        for first in range(0, len(order), size):
             self.progress(self.done + self.part * first / len(order))
             # As many contents are expected of the kinds that are left.
-            expected = round(len(order) / max(1, first) * count)
-            if free is not None and expected * self.q.size * self.words * 8 > free:
+            expected = round(len(order) / max(1, first) * (self.stored - before))
+            if free is not None and expected * bits[0].nbytes > free:
                 raise SpecError(
                     f"the mask has about {expected:,} different partial blocks on this grid, "
-                    f"{expected * self.q.size * self.words * 8 / 2**30:.3g} GiB of bits, and "
+                    f"{expected * bits[0].nbytes / 2**30:.3g} GiB of bits, and "
                     f"{free / 2**30:.3g} GiB of memory are free; take a smaller grid or smaller "
                     "blocks, or round the rule to whole blocks (rounded:)"
                 )
-            batch = order[first : first + BATCH * step]
-            bits = np.empty((len(batch), self.q.size, self.words), np.uint64)
+            batch = order[first : first + size]
 
-            def fill(start: int, batch: Int64 = batch, bits: Words = bits) -> None:
+            def fill(start: int, batch: Int64 = batch) -> None:
                 chosen = batch[start : start + step]
                 matters = {node: value[chosen] for node, value in alike.matters.items()}
-                bits[start : start + step] = self.inside(q[chosen], k[chosen])
-                here = np.flatnonzero(matters[self.rule])
-                if len(here):
-                    bits[start + here] &= self.bits(self.rule, q[chosen], k[chosen], matters, here)
+                self.fill(bits[start : start + len(chosen)], q[chosen], k[chosen], matters)
 
             spread(fill, range(0, len(batch), step))
-            some = np.flatnonzero(bits.any(axis=(1, 2)))
+            some = np.flatnonzero(bits[: len(batch)].any(axis=(1, 2)))
             first_of, place = distinct(_as_rows(bits[some]))
-            content[batch[some]] = count + place
-            stored.append(bits[some[first_of]])
-            count += len(first_of)
-        return content, np.concatenate(stored)
+            content[batch[some]] = self.stored + place
+            self.chunks.append(bits[some[first_of]])
+            self.stored += len(first_of)
+        return content
 
     def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
         """Order pairs so that those with one pattern of keys are neighbours."""
@@ -270,34 +271,37 @@ class _Rule:
             return np.arange(len(k))
         return np.argsort(unique_rows(patterns)[1][k], kind="stable")
 
-    def inside(self, q: Int64, k: Int64) -> Words:
-        """[pairs, size of q, words] which pairs of tokens lie in the pieces."""
-        bits = np.full((len(q), self.q.size, self.words), ~np.uint64(0))
+    def fill(self, bits: Words, q: Int64, k: Int64, matters: dict[Expr, Bool]) -> None:
+        """Fill in the bits of pairs of pieces, [pairs, size of q, words]."""
+        here = np.flatnonzero(matters[self.rule])
+        if len(here) < len(q):
+            bits[...] = ~np.uint64(0)
+        if len(here):
+            bits[here] = self.values(self.rule, q, k, matters, here)
         rows, columns = self.q.lengths[q], self.k.lengths[k]
         short = np.flatnonzero((rows < self.q.size) | (columns < self.words * 64))
         if len(short):
             in_rows = np.arange(self.q.size) < rows[short, None]
             in_columns = packed(np.arange(self.k.size) < columns[short, None])
-            bits[short] = np.where(in_rows[:, :, None], in_columns[:, None, :], np.uint64(0))
-        return bits
+            bits[short] &= np.where(in_rows[:, :, None], in_columns[:, None, :], np.uint64(0))
 
-    def bits(
+    def values(
         self, node: Expr, q: Int64, k: Int64, matters: dict[Expr, Bool], chosen: Int64
     ) -> Words:
         """[chosen, size of q, words] values of a part in chosen pairs, in which it matters."""
         if node in self.atoms:
             return self.atoms[node].bits(q[chosen], k[chosen])
         if node.op == "not":
-            return ~self.bits(node.args[0], q, k, matters, chosen)
+            return ~self.values(node.args[0], q, k, matters, chosen)
         join = np.bitwise_and if node.op == "and" else np.bitwise_or
         neutral = ~np.uint64(0) if node.op == "and" else np.uint64(0)
         out = np.full((len(chosen), self.q.size, self.words), neutral)
         for part in node.args:
             here = np.flatnonzero(matters[part][chosen])
             if len(here) == len(chosen):
-                join(out, self.bits(part, q, k, matters, chosen), out=out)
+                join(out, self.values(part, q, k, matters, chosen), out=out)
             elif len(here):
-                out[here] = join(out[here], self.bits(part, q, k, matters, chosen[here]))
+                out[here] = join(out[here], self.values(part, q, k, matters, chosen[here]))
         return out
 
 
@@ -319,3 +323,38 @@ def _without_choices(rule: Expr) -> Expr:
         else:
             done[node] = Expr(node.op, args, node.value)
     return done[rule]
+
+
+def _regrouped(rule: Expr) -> Expr:
+    """Reorder what `and` and `or` join, so that parts of the same coordinates are joined first."""
+    done: dict[Expr, Expr] = {}
+    chains: dict[Expr, dict[Expr, None]] = {}
+
+    def finished(node: Expr) -> Expr:
+        if node not in done:
+            done[node] = join(node.op, [join(node.op, group) for group in _groups(chains[node])])
+        return done[node]
+
+    for node in rule.walk():
+        if node.op in ("and", "or"):
+            chains[node] = {}
+            for part in node.args:
+                chains[node] |= chains[part] if part.op == node.op else {finished(part): None}
+        else:
+            done[node] = Expr(node.op, tuple(map(finished, node.args)), node.value)
+    return finished(rule)
+
+
+def _groups(parts: Iterable[Expr]) -> list[list[Expr]]:
+    """Group parts whose names are all in the first of their group."""
+    groups: list[tuple[set[str], list[Expr]]] = []
+    for names, part in sorted(
+        ((part.names(), part) for part in parts), key=lambda named: -len(named[0])
+    ):
+        for most, group in groups:
+            if names <= most:
+                group.append(part)
+                break
+        else:
+            groups.append((names, [part]))
+    return [group for _, group in groups]

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from radialbench.maskgen.compiler.blocks import distinct
@@ -58,6 +59,15 @@ class Side:
         """[pieces, size] position of each token; behind its end a piece repeats its last one."""
         places = self.start[:, None] + np.arange(self.size)
         return np.minimum(places, self.stop[:, None] - 1)
+
+    def rows(self, values: NDArray[Any]) -> NDArray[Any]:
+        """[pieces, size] values by position of each piece's tokens, as `positions` has them."""
+        spare = max(0, int(self.start.max()) + self.size - len(values))
+        windows = sliding_window_view(np.append(values, values[:1].repeat(spare)), self.size)
+        rows = windows[self.start]
+        short = np.flatnonzero(self.lengths < self.size)
+        rows[short] = values[self.take(short).positions]
+        return rows
 
     @cached_property
     def cut(self) -> Int64:

@@ -1,8 +1,8 @@
 """The operators of the mask language: their values in float64 arrays, domains and bounds.
 
 Bounds are three-valued evaluation: the least and the greatest value on a box of coordinates. A
-truth value is bounded like a number: (0, 0) never, (1, 1) always, (0, 1) mixed. Bounds are never
-too tight; loose bounds only cost time.
+truth value is bounded like a number, in bool or float64: (0, 0) never, (1, 1) always, (0, 1) mixed.
+Bounds are never too tight; loose bounds only cost time.
 
 `and`, `or` and `where` need only what decides. Where a value is not needed it may be undefined, nan
 or infinite: truth values made of it do not count. A bound that is nan is not known.
@@ -260,7 +260,7 @@ def bound_nodes(tree: Expr, boxes: Mapping[str, Interval]) -> dict[Expr, Interva
             if node.op == "name":
                 done[node] = boxes[str(node.value)]
             elif node.op in ("number", "truth"):
-                value = np.asarray(node.value, np.float64)
+                value = np.asarray(node.value)
                 done[node] = (value, value)
             else:
                 done[node] = _RULES[node.op](node.op, *(done[argument] for argument in node.args))
@@ -362,7 +362,7 @@ def _where(op: str, c: Interval, a: Interval, b: Interval) -> Interval:
 
 
 def _truth(certain: Array, possible: Array) -> Interval:
-    return certain.astype(np.float64), possible.astype(np.float64)
+    return certain, possible
 
 
 def _known(value: Array, otherwise: float) -> Array:
@@ -386,7 +386,7 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "!=": _equal,
     "and": _both,
     "or": _both,
-    "not": lambda op, a: (1.0 - a[1], 1.0 - a[0]),
+    "not": lambda op, a: (np.logical_not(a[1]), np.logical_not(a[0])),
     "abs": _abs,
     "min": _rising,
     "max": _rising,

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
+from radialbench.plain import utf8
+from radialbench.reading import check_fits, check_regular
 
 Bool = NDArray[np.bool_]
 
@@ -42,7 +44,7 @@ class GivenTable:
     @property
     def source(self) -> str:
         """Name of its content for people: the file, or the start of the hash."""
-        return self.file or self.digest[:8]
+        return utf8(self.file) if self.file else self.digest[:8]
 
     def blocks_for(self, tokens: int, block: int) -> Bool:
         """Return the blocks for a sequence.
@@ -88,6 +90,7 @@ def read_tables(files: Mapping[str, str], folder: Path = Path()) -> dict[str, Gi
 
 def _read(name: str, file: str, path: Path) -> GivenTable:
     try:
+        check_fits(check_regular(path).st_size, path)
         blocks = np.load(path, allow_pickle=False)
     except OSError as error:
         raise SpecError(f"cannot read table {name!r}: {file}: {error.strerror or error}") from None

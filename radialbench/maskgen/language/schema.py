@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.language.document import (
+from radialbench.maskgen.document import (
     Document,
     DocumentError,
     Or,
@@ -252,13 +252,23 @@ class ParamEntry(Entry):
         default_factory=_absent, description="Every value allowed is greater than this"
     )
     max: Number = Field(default_factory=_absent, description="Greatest value allowed")
+    search: Annotated[list[Number], Field(json_schema_extra={"minItems": 2, "maxItems": 2})] = (
+        Field(
+            default_factory=_absent,
+            description="Least and greatest value that `mask search` tries",
+            examples=[[0.25, 4]],
+        )
+    )
     help: str = Field(default="", description="What it does, in one line")
 
     def param(self, name: str) -> Param:
         """Return the parameter of this name."""
         value = self.default if self.value is None else self.value
         bounds = {"least": self.min, "above": self.above, "most": self.max}
-        return Param(name, self.type, self.default, value, **bounds, help=self.help)
+        if self.search is not None and len(self.search) != 2:
+            raise SpecError(f"search is a least and a greatest value, got {len(self.search)}")
+        search = None if self.search is None else (self.search[0], self.search[1])
+        return Param(name, self.type, self.default, value, **bounds, help=self.help, search=search)
 
 
 Sizes = Annotated[list[Expression], Field(json_schema_extra={"minItems": 3, "maxItems": 3})]

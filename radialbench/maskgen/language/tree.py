@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Union
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.language.expressions import MAX_NUMBER, Expr, substitute
+from radialbench.plain import plain
 
 KINDS = ("int", "float", "bool")
 
@@ -27,6 +28,7 @@ class Param:
         above: Every value allowed is greater than this.
         most: Greatest value allowed.
         help: One line of help.
+        search: Least and greatest value that a search tries; None to keep the value.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Param:
     above: float | None = None
     most: float | None = None
     help: str = ""
+    search: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -48,6 +51,21 @@ class Param:
                 raise SpecError(f"{word} must be a number in ±2^53")
         object.__setattr__(self, "default", self.check(self.default))
         object.__setattr__(self, "value", self.check(self.value))
+        if self.search is not None:
+            object.__setattr__(self, "search", self.check_search(*self.search))
+
+    def check_search(self, low: float, high: float) -> tuple[float, float]:
+        """Return the ends of a range of values of the parameter's type.
+
+        Raises:
+            SpecError: An end is no value of the parameter, or they do not rise.
+        """
+        if self.kind == "bool":
+            raise SpecError(f"{self.name} is true or false, which has no range to search")
+        low, high = self.check(low), self.check(high)
+        if low > high:
+            raise SpecError(f"the range of {self.name} to search rises, got {low:g} to {high:g}")
+        return low, high
 
     @property
     def bounds(self) -> str:
@@ -66,6 +84,7 @@ class Param:
             entries["value"] = self.value
         bounds = {"min": self.least, "above": self.above, "max": self.most}
         entries |= {word: bound for word, bound in bounds.items() if bound is not None}
+        entries |= {"search": list(self.search)} if self.search else {}
         return entries | ({"help": self.help} if self.help else {})
 
     def check(self, value: object) -> float | bool:
@@ -74,6 +93,7 @@ class Param:
         Raises:
             SpecError: The value is of another type or out of bounds.
         """
+        value = plain(value)
         if self.kind == "bool":
             if not isinstance(value, bool):
                 raise SpecError(f"{self.name} must be true or false, got {_brief(value)}")

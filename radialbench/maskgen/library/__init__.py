@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import yaml
 
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.language.document import (
+from radialbench.maskgen.document import (
     MAX_DEPTH,
     MAX_INTEGER,
     Document,
@@ -17,9 +18,10 @@ from radialbench.maskgen.language.document import (
     read_document,
 )
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.language.heads import HeadPlan
+from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
 from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.plain import utf8
 
 FOLDER = Path(__file__).parent
 
@@ -51,7 +53,7 @@ def load_mask(
     """
     text = str(name_or_path)
     if _is_path(text):
-        spec = replace(read_mask_file(Path(text)), file=Path(text).name)
+        spec = replace(read_mask_file(Path(text)), file=utf8(Path(text).name))
     else:
         word, _, suffix = text.partition(":")
         preset = suffix or preset
@@ -130,7 +132,47 @@ def load_head_plan(path: str | Path) -> HeadPlan:
         SpecError: The file is no head plan; the message has line and column.
     """
     plan = read_head_plan(_document(Path(path)), _loader(Path(path).parent), _used)
-    return replace(plan, file=Path(path).name)
+    return replace(plan, file=utf8(Path(path).name))
+
+
+def plan_of_heads(
+    name: str, masks: Mapping[int, MaskSpec], heads: int, about: str = ""
+) -> HeadPlan:
+    """Return a plan of the mask of each head, with a group for heads of equal masks.
+
+    Heads that are not named are dense.
+    """
+    groups: dict[MaskSpec, list[int]] = {}
+    for head in range(heads):
+        groups.setdefault(masks.get(head, load_mask("dense")), []).append(head)
+    return HeadPlan(
+        name, tuple(HeadGroup(tuple(heads), mask) for mask, heads in groups.items()), about=about
+    )
+
+
+def brief_yaml(plan: HeadPlan) -> str:
+    """Write a plan as a YAML document that reads back equal, with masks of the library by name."""
+    heads: dict[str, Any] = {}
+    for group in plan.groups:
+        mask = group.mask.identity
+        params = {name: mask.params[name] for name in mask.shown}
+        heads[group.label] = {"name": mask.name} | ({"params": params} if params else {})
+        if not _is_shipped(group.mask, params):
+            heads[group.label] = group.mask.to_mapping()
+    document = {"name": plan.name} | ({"about": plan.about} if plan.about else {})
+    return yaml.safe_dump(
+        document | {"heads": heads},
+        sort_keys=False,
+        default_flow_style=None,
+        allow_unicode=True,
+        width=100,
+    )
+
+
+def _is_shipped(mask: MaskSpec, params: Mapping[str, Any]) -> bool:
+    """Return whether a mask is one of the library with these parameters."""
+    shipped = mask.file is None and mask.name in mask_names()
+    return shipped and load_mask(mask.name, **params) == mask
 
 
 def parse_head_plan(mapping: Mapping[str, Any], folder: Path | None = None) -> HeadPlan:

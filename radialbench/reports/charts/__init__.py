@@ -36,17 +36,32 @@ def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
     """
     from radialbench.reports.charts._drawing import drawing, rendered
 
-    several = len(summary.sweeps) > 1
+    texts = summary.sweep_texts
+    several = len(texts) > 1
     for name in CHARTS:
         for sweep in summary.sweeps:
             with drawing():
-                drawn = load_chart(name)(summary, sweep)
+                drawn = draw_chart(name, summary, sweep)
                 if drawn is None:
                     continue
                 figure, caption = drawn
-                where = f"{sweep}: " if several else ""
+                where = f"{texts[sweep]}: " if several else ""
                 file = f"{name}-{slug(sweep)}" if several else name
                 yield file, where + caption, rendered(figure, "png"), rendered(figure, "svg")
+
+
+def draw_chart(name: str, summary: "Summary", sweep: str) -> "tuple[Figure, str] | None":
+    """Draw a chart of a sweep, its panels apart; None where it has nothing to show.
+
+    Raises:
+        ReportError: No chart has this name.
+    """
+    from radialbench.reports.charts._drawing import arrange
+
+    drawn = load_chart(name)(summary, sweep)
+    if drawn is not None:
+        arrange(drawn[0])
+    return drawn
 
 
 def load_chart(name: str) -> Draw:

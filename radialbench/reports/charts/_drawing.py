@@ -1,22 +1,20 @@
-"""How charts are drawn: a colour for each mask, lines along tokens, labels beside them."""
+"""How charts are drawn: a colour for each mask, round ticks, labels that cover nothing."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from math import inf
+from statistics import fmean
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
-from numpy.typing import NDArray
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
-from radialbench.records.problem import KernelConfig
-from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
 from radialbench.reports.text import printable
 
@@ -27,9 +25,6 @@ COLOURS = ("#0072b2", "#b34e00", "#00785a", "#a8477f", "#7a4fc9", "#8a6000")
 """After Okabe and Ito's, which colour-blind people can tell apart: dark enough for text (4.5:1)."""
 
 MARKERS = "oD^vPX"
-OVER = (0, (4, 2))
-"""Dashes of a line that lies on another, so that both are visible."""
-
 FORM_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 """Dashes of the fitted forms, best first."""
 
@@ -97,9 +92,12 @@ def rendered(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+DENSE_LOOK = Look(INK, "s", 3.0)
+
+
 def looks(summary: Summary) -> dict[str, Look]:
     """Return every mask's look, the same in all charts of a summary; dense is black and thick."""
-    found = {row.mask: Look(INK, "s", 3.0) for row in summary.rows if row.is_dense}
+    found = {row.mask: DENSE_LOOK for row in summary.rows if row.is_dense}
     masks = dict.fromkeys(row.mask for row in summary.rows if not row.is_dense)
     for place, mask in enumerate(masks):
         turn, colour = divmod(place, len(COLOURS))
@@ -120,11 +118,8 @@ def kernel_looks(summary: Summary) -> dict[str, Look]:
 def log_tokens(axes: Axes, tokens: Iterable[int]) -> None:
     """Make x a logarithmic axis of tokens, with round ticks."""
     low, high = min(tokens), max(tokens)
-    axes.set_xscale("log")
     axes.set_xlim(low * 0.86, high * 1.16)
-    steps = [m * 10**e for e in range(3, 10) for m in ((1, 2, 5) if high / low < 40 else (1, 3))]
-    axes.xaxis.set_major_locator(FixedLocator([t for t in steps if low * 0.86 <= t <= high * 1.16]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    log_ticks(axes, "x")
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -132,11 +127,25 @@ def log_ticks(axes: Axes, which: str = "y") -> None:
     """Make x or y a logarithmic axis with plain numbers at its ticks."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    steps = [m * 10.0**e for e in range(-9, 15) for m in ((1, 2, 5) if high / low < 60 else (1,))]
-    axis.set_major_locator(FixedLocator([t for t in steps if low <= t <= high]))
+    axis.set_major_locator(FixedLocator(round_ticks(*axis.get_view_interval())))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+TICKS = ((1,), (1, 3), (1, 2, 5))
+"""Steps between powers of ten, from far apart to near."""
+
+FEWEST_TICKS = 3
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two, at least three: by powers of ten, or evenly if near."""
+    for steps in TICKS:
+        found = [t for e in range(-9, 15) for m in steps if low <= (t := m * 10.0**e) <= high]
+        if len(found) >= FEWEST_TICKS:
+            return found
+    even = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in even if low <= tick <= high]
 
 
 def short(value: float) -> str:
@@ -152,8 +161,28 @@ def seconds(value: float) -> str:
     return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
 
 
+def legend(axes: Axes, looked: dict[str, Look]) -> None:
+    """Write the names of points to the right of the axes, where they cover none."""
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, ls="none", label=printable(name))
+        for name, look in looked.items()
+    ]
+    shown = axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.2,
+        frameon=False,
+        handletextpad=0.2,
+    )
+    for text in shown.get_texts():
+        text.set_parse_math(False)
+
+
 def label_ends(axes: Axes, ends: Sequence[End], size: float = 11) -> None:
-    """Write labels to the right of the ends of lines, moved until none covers another.
+    """Write the labels of lines to the right of the axes, moved until none covers another.
+
+    A thin line leads from a line's end to its label where that is not beside it.
 
     Args:
         axes: Its limits must be set.
@@ -161,177 +190,79 @@ def label_ends(axes: Axes, ends: Sequence[End], size: float = 11) -> None:
         size: Font size in points.
     """
     to_points = 72.0 / axes.figure.dpi
+    tall = axes.bbox.height * to_points
+    place_of = axes.transData + axes.transAxes.inverted()
     lines = sorted(
-        (
-            (axes.transData.transform((x, y))[1] * to_points, text, (x, y), color)
-            for text, x, y, color in ends
-        )
+        (place_of.transform((x, y))[1] * tall, text, (x, y), color) for text, x, y, color in ends
     )
-    places = spread([height for height, *_ in lines], size * 1.25)
-    for place, (height, text, end, color) in zip(places, lines, strict=True):
+    sizes = [size * 1.25 * (text.count("\n") + 1) for _, text, *_ in lines]
+    heights = spread([height for height, *_ in lines], sizes, tall)
+    beside = axes.transAxes + ScaledTranslation(LABEL_GAP / 72, 0, axes.figure.dpi_scale_trans)
+    last = max((x for _, x, *_ in ends), default=0.0)
+    for height, (end_height, text, end, color) in zip(heights, lines, strict=True):
+        moved = abs(height - end_height) > size / 2 or end[0] < last
+        leader = {"color": color, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5), **LEADER}
         axes.annotate(
-            printable(text),
+            "\n".join(map(printable, text.split("\n"))),
             end,
-            xytext=(9, place - height),
-            textcoords="offset points",
+            xytext=(1, height / tall),
+            textcoords=beside,
             color=color,
             fontsize=size,
             va="center",
             annotation_clip=False,
             parse_math=False,
+            arrowprops={**leader, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+            if moved
+            else None,
         )
 
 
-def overlaid(values: Sequence[object]) -> list[Any]:
-    """Return each line's style by its values: dashes for one that lies on an earlier line."""
-    return [OVER if one in values[:place] else "-" for place, one in enumerate(values)]
+LEADER: Any = {"arrowstyle": "-", "lw": 0.7, "alpha": 0.6}
+
+LABEL_GAP = 6
+"""Points between the axes and the labels of its lines."""
 
 
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move ascending heights until neighbours have at least a gap, as little as possible."""
+def spread(heights: Sequence[float], sizes: Sequence[float], most: float) -> list[float]:
+    """Move ascending heights until none covers its neighbour, as little as possible.
+
+    Args:
+        heights: Of the middles of labels.
+        sizes: Heights of the labels themselves.
+        most: Where the topmost ends; the lowest begins at 0 or above it, if there is room.
+    """
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    # Without their sizes, labels that cover each other are numbers out of order: pool these.
     groups: list[list[float]] = []
-    for height in heights:
-        groups.append([height])
-        while len(groups) > 1:
-            over = _bottom(groups[-2], gap) + gap * len(groups[-2])
-            if over <= _bottom(groups[-1], gap):
-                break
+    for height, size, start in zip(heights, sizes, starts, strict=True):
+        groups.append([height - size / 2 - start])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
             last = groups.pop()
             groups[-1] += last
-    return [_bottom(group, gap) + gap * place for group in groups for place in range(len(group))]
-
-
-def _bottom(group: Sequence[float], gap: float) -> float:
-    return sum(group) / len(group) - gap * (len(group) - 1) / 2
-
-
-Floats = NDArray[np.float64]
-
-FEWEST = 3
-"""Lengths that a curve is fitted to."""
-
-MOST = 9
-"""Lines that a reader can distinguish, and that have room for their labels."""
-
-DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
-
-
-@dataclass(frozen=True, slots=True)
-class ChartLine:
-    """One line of a chart.
-
-    Attributes:
-        label: Its label, different from those of the other lines.
-        mask: The mask.
-        dash: Index among the mask's lines; the fastest at its longest length is 0.
-        rows: Its rows by length.
-    """
-
-    label: str
-    mask: str
-    dash: int
-    rows: tuple[Row, ...]
-
-
-def chart_lines(rows: Iterable[Row]) -> list[ChartLine]:
-    """Return a line for each mask, backend, configuration and environment."""
-    found: dict[tuple[str, str, KernelConfig, int], list[Row]] = {}
-    for row in rows:
-        key = (row.mask, row.backend, row.record.config, row.place)
-        found.setdefault(key, []).append(row)
-    lines: list[ChartLine] = []
-    of_masks: dict[str, list[tuple[object, ...]]] = {}
-    for key in sorted(found, key=lambda key: _pace(found[key])):
-        of_masks.setdefault(key[0], []).append(key[1:])
-    for key, group in found.items():
-        mask, which = key[0], key[1:]
-        lines.append(
-            ChartLine(
-                label=_label(mask, which, of_masks[mask]),
-                mask=mask,
-                dash=of_masks[mask].index(which),
-                rows=tuple(sorted(group, key=lambda row: row.tokens)),
-            )
-        )
-    return lines
-
-
-def several_kernels(rows: Iterable[Row]) -> bool:
-    """Return whether a mask has several kernels at one length of one environment."""
-    found: dict[object, set[str]] = {}
-    for row in rows:
-        found.setdefault((row.mask, row.tokens, row.place), set()).add(row.backend)
-    return any(len(kernels) > 1 for kernels in found.values())
-
-
-def leading(lines: list[ChartLine], most: int = MOST) -> list[ChartLine]:
-    """Return the fastest line of each mask if there are too many lines for a chart."""
-    return lines if len(lines) <= most else [line for line in lines if line.dash == 0]
-
-
-def _pace(rows: list[Row]) -> float:
-    """Return the time per token of the longest length; infinite without a time."""
-    timed = [row for row in rows if row.total_ms is not None]
-    return (timed[-1].total_ms or 0) / timed[-1].tokens if timed else inf
-
-
-def _label(mask: str, which: tuple[object, ...], of_mask: list[tuple[object, ...]]) -> str:
-    backends, configs, places = (list(dict.fromkeys(part)) for part in zip(*of_mask, strict=True))
-    parts = [str(which[0])] if len(backends) > 1 else []
-    if len(configs) > 1:
-        parts.append(f"configuration {configs.index(which[1]) + 1}")
-    if len(places) > 1:
-        parts.append(f"environment {places.index(which[2]) + 1}")
-    return f"{mask} ({', '.join(parts)})" if parts else mask
-
-
-def dash_of(line: ChartLine) -> Any:
-    """Return the dashes that distinguish the lines of a mask."""
-    return DASHES[line.dash % len(DASHES)]
-
-
-def plot(
-    axes: Axes,
-    line: ChartLine,
-    look: Look,
-    value: Callable[[Row], float | None],
-    *,
-    joined: bool = True,
-) -> End | None:
-    """Draw the rows that have a value, joined by a line or not; return the end for a label."""
-    points = [(row.tokens, found) for row in line.rows if (found := value(row)) is not None]
-    if not points:
-        return None
-    x, y = zip(*points, strict=True)
-    axes.plot(
-        x,
-        y,
-        color=look.color,
-        marker=look.marker,
-        linestyle=dash_of(line) if joined else "none",
-        linewidth=look.width if line.dash == 0 else look.width * 0.7,
-        markersize=5.5 if line.dash == 0 else 4,
-        zorder=3 if line.dash == 0 else 2.5,
-    )
-    return line.label, x[-1], y[-1], look.color
-
-
-def fitted(line: ChartLine) -> tuple[Floats, Floats] | None:
-    """Fit times as a power of the executed work; return the curve over the tokens.
-
-    Between two lengths the work is interpolated as a power of the tokens. None with fewer than
-    three lengths, or where the work is not known or does not grow.
-    """
-    found = [
-        (row.tokens, row.table.executed_flops, row.total_ms)
-        for row in line.rows
-        if row.table and row.total_ms
+    low = [min(max(fmean(group), 0.0), most - sum(sizes)) for group in groups for _ in group]
+    return [
+        bottom + start + size / 2 for bottom, start, size in zip(low, starts, sizes, strict=True)
     ]
-    if len(found) < FEWEST:
-        return None
-    tokens, work, times = (np.log(np.maximum(part, 1e-9)) for part in zip(*found, strict=True))
-    if len(set(work)) < FEWEST:
-        return None
-    slope, start = np.polyfit(work, times, 1)
-    along = np.linspace(tokens[0], tokens[-1], 60)
-    return np.exp(along), np.exp(start + slope * np.interp(along, tokens, work))
+
+
+PANEL_GAP = 22
+"""Points between two columns of panels with all that is written beside them."""
+
+
+def arrange(figure: Figure) -> None:
+    """Move the columns of panels apart until nothing beside one covers the next."""
+    columns: dict[int, list[Axes]] = {}
+    for axes in figure.axes:
+        if (spec := axes.get_subplotspec()) is not None and axes.get_visible():
+            columns.setdefault(spec.colspan.start, []).append(axes)
+    wide, gap = figure.bbox.width, PANEL_GAP * figure.dpi / 72
+    right: float | None = None
+    for _, column in sorted(columns.items()):
+        boxes = [box for axes in column if (box := axes.get_tightbbox())]
+        left = min(box.x0 for box in boxes)
+        move = 0.0 if right is None else right + gap - left
+        for axes in column:
+            box = axes.get_position()
+            axes.set_position((box.x0 + move / wide, box.y0, box.width, box.height))
+        right = max(box.x1 for box in boxes) + move

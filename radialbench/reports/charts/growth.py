@@ -4,6 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from radialbench.reports.charts import _curves as curves
 from radialbench.reports.charts import _drawing as style
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
@@ -23,20 +24,19 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     axes = figure.subplots()
     top = HEADROOM * max(_keys(fitted)[1])
     looked = style.looks(summary)
-    ends: list[style.End] = []
-    dashes = style.overlaid([work.exact.values for work in works])
-    for work, dash in zip(works, dashes, strict=True):
-        (frames, keys), look = _keys(work), looked[work.mask]
-        axes.plot(
-            frames,
-            keys,
-            color=look.color,
-            marker=look.marker,
-            linewidth=look.width,
-            linestyle="none" if work is fitted else dash,
-            zorder=4 if work is fitted else 2,
+    shown = [
+        curves.Curve(
+            *(work.mask, looked[work.mask], tuple(zip(*_keys(work), strict=True))),
+            joined=work is not fitted,
         )
-        ends.append((work.mask, *_end(frames, keys, top), look.color))
+        for work in sorted(works, key=lambda work: work is not fitted)
+    ]
+    ends = [
+        (label, *_end(curve, top), color)
+        for (label, _, _, color), (curve, *_) in zip(
+            curves.draw_curves(axes, shown), curves.coincident(shown), strict=True
+        )
+    ]
     ends += _forms(axes, fitted, looked[fitted.mask], top)
     axes.set_ylim(0, top)
     _frames_axis(axes, [count for work in works for count in work.exact.frames])
@@ -47,6 +47,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
         "Pairs a token, exact from the tables, against frames on a logarithmic axis: work of the "
         "form n(a + b·log2 F) is a straight line here, linear work a level one; lines that leave "
         f"through the top are cut. Grey: the other forms, fitted to {fitted.mask}."
+        f"{curves.together_text(shown)}"
     )
 
 
@@ -55,10 +56,11 @@ def _keys(work: Work) -> tuple[list[int], list[float]]:
     return list(work.exact.frames), [table.pairs / tokens for table, tokens in lengths]
 
 
-def _end(frames: list[int], keys: list[float], top: float) -> tuple[float, float]:
+def _end(curve: curves.Curve, top: float) -> tuple[float, float]:
     """Return where a line ends, or crosses the top of the chart."""
     import numpy as np
 
+    frames, keys = zip(*curve.points, strict=True)
     if keys[-1] <= top:
         return frames[-1], keys[-1]
     return float(np.exp2(np.interp(top, keys, np.log2(frames)))), top

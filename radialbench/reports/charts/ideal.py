@@ -27,20 +27,16 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     fastest: dict[tuple[str, int], Row] = {}
     for row in sorted(rows, key=lambda row: -(row.speedup or 0)):
         fastest.setdefault((row.mask, row.tokens), row)
-    looked, ends = style.looks(summary), []
-    for mask in dict.fromkeys(row.mask for row in rows):
+    looked = style.looks(summary)
+    masks = list(dict.fromkeys(row.mask for row in rows))
+    for mask in masks:
         of_mask = [row for row in rows if row.mask == mask]
         best = [row for row in of_mask if fastest[mask, row.tokens] is row]
         others = [row for row in of_mask if fastest[mask, row.tokens] is not row]
         _points(axes, best, looked[mask], filled=True)
         _points(axes, others, looked[mask], filled=False)
-    for mask in dict.fromkeys(row.mask for row in rows):
-        last = max((row for row in rows if row.mask == mask), key=lambda row: row.tokens)
-        row = fastest[mask, last.tokens]
-        assert row.table and row.speedup
-        ends.append((mask, row.table.density, row.speedup, looked[mask].color))
     _ideal(figure, rows)
-    style.label_ends(axes, _distinct(ends), 10)
+    style.legend(axes, {mask: looked[mask] for mask in masks})
     return figure, (
         "Speed-up over the fastest dense kernel against the share of pairs that attend. The line "
         "is 1/density: time in proportion to what the mask asks for. Filled: the fastest kernel of "
@@ -75,12 +71,3 @@ def _ideal(figure: Figure, rows: list[Row]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
     axes.set_xlabel("density")
     axes.set_title("Speed-up over dense, and 1/density")
-
-
-def _distinct(ends: list[style.End]) -> list[style.End]:
-    """Labels at the same place become one."""
-    found: dict[tuple[float, float], style.End] = {}
-    for label, x, y, color in ends:
-        held = found.get((x, y))
-        found[x, y] = (f"{held[0]}, {label}" if held else label, x, y, color)
-    return list(found.values())

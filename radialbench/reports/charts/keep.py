@@ -25,19 +25,21 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     against_dense = all(row.dense for row in rows)
     figure = Figure(figsize=(style.WIDTH, 4.8))
     looked = style.looks(summary)
-    for axes, (name, yardstick, title) in zip(figure.subplots(1, 2), PANELS, strict=True):
-        ends = []
+    panels = list(figure.subplots(1, 2))
+    for axes, (name, yardstick, title) in zip(panels, PANELS, strict=True):
+        costs = []
         for row in rows:
             cost, look = _cost(row, against_dense=against_dense), looked[row.mask]
             found = getattr(row.fidelity, name)
-            ends.append((name_of(row), cost, found.value, look.color))
+            costs.append(cost)
             _point(axes, row, cost, yardstick, found, look)
         if against_dense:
             nothing_lost = 1.0 if name == "mass_kept" else 0.0
             axes.plot([1], [nothing_lost], ls="none", marker="s", ms=8, color=style.INK)
-            ends.append(("dense", 1.0, nothing_lost, style.INK))
-        _axes(axes, ends, title, against_dense=against_dense)
-    figure.subplots_adjust(wspace=0.55)
+            costs.append(1.0)
+        _axes(axes, max(costs), title, against_dense=against_dense)
+    names = {name_of(row): looked[row.mask] for row in rows}
+    style.legend(panels[-1], {**names, **({"dense": style.DENSE_LOOK} if against_dense else {})})
     return figure, _caption(rows, against_dense=against_dense)
 
 
@@ -57,8 +59,7 @@ def _point(
     axes.plot([cost], [found.value], ls="none", marker=look.marker, ms=7, color=look.color)
 
 
-def _axes(axes: Axes, ends: list[style.End], title: str, *, against_dense: bool) -> None:
-    most = max(cost for _, cost, _, _ in ends)
+def _axes(axes: Axes, most: float, title: str, *, against_dense: bool) -> None:
     axes.set_xlim(0, 1.04 * most)
     bottom, top = axes.get_ylim()
     axes.set_ylim(max(min(bottom, 0.0), -0.02), top)
@@ -67,7 +68,6 @@ def _axes(axes: Axes, ends: list[style.End], title: str, *, against_dense: bool)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     axes.set_xlabel("time, as a share of dense" if against_dense else "ms")
     axes.set_title(title)
-    style.label_ends(axes, ends, 10)
 
 
 def _caption(rows: list[Row], *, against_dense: bool) -> str:

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from radialbench.reports.charts import _curves as curves
 from radialbench.reports.charts import _drawing as style
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary
@@ -32,13 +33,16 @@ PANELS = {
 
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
-    """Draw a line a mask with a dot a kernel; None where no mask has two kernels."""
+    """Draw a line a mask with a dot a kernel.
+
+    None where no mask has two kernels, unless there is one length: then there are no other charts.
+    """
     rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
     # Of the environment that has most: times are compared within one.
     places = [row.place for row in rows]
     most = max(dict.fromkeys(places), key=places.count, default=0)
     rows = [row for row in rows if row.place == most]
-    if not style.several_kernels(rows):
+    if not rows or (curves.along(rows) and not curves.several_kernels(rows)):
         return None
     lines = _lines(rows)[:MOST]
     kernels = [row for _, _, of_line in lines for row in of_line]

@@ -1,5 +1,6 @@
 """The main chart: latency over speed-up, beside exact work over the errors of the fitted forms."""
 
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -7,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from radialbench.reports.breakeven import BreakEven
+from radialbench.reports.charts import _curves as curves
 from radialbench.reports.charts import _drawing as style
 from radialbench.reports.scaling import Work
 from radialbench.reports.summary import Summary
@@ -16,14 +18,14 @@ from radialbench.reports.text import format_ratio, join_and, printable
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw latency and speed-up on the left, exact work and fitted forms on the right."""
     rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
-    lines = style.leading(style.chart_lines(rows))
+    lines = curves.leading(curves.chart_lines(rows)) if curves.along(rows) else []
     found = [work for work in summary.scaling.works if work.sweep == sweep]
     # One of each mask: exact work does not depend on the blocks.
     works = list({work.mask: work for work in reversed(found)}.values())[::-1]
     fewest = 1
-    if len({row.tokens for row in rows}) < style.FEWEST and style.several_kernels(rows):
+    if len({row.tokens for row in rows}) < curves.FEWEST and curves.several_kernels(rows):
         # Dots above each other: the chart of the kernels shows them side by side.
-        lines, fewest = [], style.FEWEST - 1
+        lines, fewest = [], curves.FEWEST - 1
     works = works if any(len(work.tables) > fewest for work in works) else []
     sides = [side for side in (lines, works) if side]
     if not sides:
@@ -47,17 +49,20 @@ def _latency(
     summary: Summary,
     sweep: str,
     axes: list[Axes],
-    lines: list[style.ChartLine],
+    lines: list[curves.ChartLine],
     looked: dict[str, style.Look],
 ) -> str:
     above, below = axes
-    ends: list[style.End | None] = []
-    ratios: list[style.End | None] = []
-    for line in lines:
-        look = looked[line.mask]
-        ends.append(_times(above, line, look))
-        if not line.rows[0].is_dense:
-            ratios.append(style.plot(below, line, look, lambda row: row.speedup))
+    times = curves.curves_of(lines, looked, lambda row: row.total_ms)
+    curved = {line.label: curve for line in lines if (curve := curves.fitted(line))}
+    times = [replace(one, joined=one.label not in curved) for one in times]
+    ends = curves.draw_curves(above, times)
+    for group in curves.coincident(times):
+        (line,) = (line for line in lines if line.label == group[0].label)
+        _spread(above, line, group[0], curved.get(line.label))
+    sparse = [line for line in lines if not line.rows[0].is_dense]
+    ratios = curves.curves_of(sparse, looked, lambda row: row.speedup, last=format_ratio)
+    factors = curves.draw_curves(below, ratios, named=False)
     tokens = [row.tokens for line in lines for row in line.rows]
     for one in axes:
         style.log_tokens(one, tokens)
@@ -71,61 +76,53 @@ def _latency(
         for one in summary.break_evens
         if one.sweep == sweep and one.tokens and (one.mask, one.backend, one.place) in drawn
     ]
-    for place, even in enumerate(evens):
-        _mark(above, even, looked[even.mask], place)
-    style.label_ends(above, [end for end in ends if end])
-    _speedups(below, [ratio for ratio in ratios if ratio])
+    for even in evens:
+        _ring(above, even, looked[even.mask])
+    style.label_ends(above, ends)
+    _speedups(below, factors)
     below.set_xlabel("tokens")
     over = sorted({row.dense.backend or "" for line in lines for row in line.rows if row.dense})
     compared = (
         f", and the speed-up over the fastest dense result ({join_and(over)})" if over else ""
     )
-    curved = any(style.fitted(line) for line in lines)
-    curves = "; the curves are powers of the executed work, fitted to the medians" if curved else ""
-    rings = " Rings: from how many tokens on a mask is faster than dense." if evens else ""
+    powers = "; the curves are powers of the executed work, fitted to the medians" if curved else ""
     return (
         "Measured latency, token order included: medians with their 95% intervals (quartiles where "
-        f"there are fewer than six samples){curves}{compared}.{rings}"
+        f"there are fewer than six samples){powers}{compared}.{_rings(evens)}"
+        f"{curves.together_text(times, ratios)}"
     )
 
 
-def _times(axes: Axes, line: style.ChartLine, look: style.Look) -> style.End | None:
-    """Draw a line's medians and their intervals, on the curve fitted to them if there is one."""
-    curve = style.fitted(line)
-    end = style.plot(axes, line, look, lambda row: row.total_ms, joined=curve is None)
+def _ring(axes: Axes, even: BreakEven, look: style.Look) -> None:
+    assert even.tokens is not None and even.latency_ms is not None
+    drawn: Any = {"mfc": "none", "mec": look.color, "mew": 1.8, "zorder": 5}
+    axes.plot([even.tokens], [even.latency_ms], "o", ms=12, **drawn)
+
+
+def _rings(evens: list[BreakEven]) -> str:
+    """Describe the rings, which have no room for words beside them."""
+    where = join_and(
+        f"{printable(one.mask)} on {printable(one.backend)} from about {one.about} tokens"
+        for one in evens
+    )
+    return f" Rings: faster than dense, {where}." if evens else ""
+
+
+def _spread(
+    axes: Axes,
+    line: curves.ChartLine,
+    shown: curves.Curve,
+    curve: tuple[curves.Floats, curves.Floats] | None,
+) -> None:
+    """Draw a line's intervals, and the curve fitted to its medians if there is one."""
+    look = shown.look
     if curve:
-        axes.plot(*curve, color=look.color, linestyle=style.dash_of(line), lw=look.width, zorder=2)
+        axes.plot(*curve, color=look.color, linestyle=shown.dash, lw=look.width, zorder=2)
     for row in line.rows:
         known = row.interval_ms
         low, high = (known and known.ends) or row.quartiles_ms or (0, 0)
         if high > low:
             axes.plot([row.tokens] * 2, [low, high], color=look.color, lw=4.5, alpha=0.3, zorder=2)
-    return end
-
-
-def _mark(axes: Axes, even: BreakEven, look: style.Look, place: int) -> None:
-    """Circle a break-even; its text goes top left, where rising lines leave room."""
-    assert even.tokens is not None and even.latency_ms is not None
-    axes.plot(
-        [even.tokens], [even.latency_ms], "o", ms=12, mfc="none", mec=look.color, mew=1.8, zorder=5
-    )
-    axes.annotate(
-        f"{printable(even.mask)} from about {even.about}",
-        (even.tokens, even.latency_ms),
-        xytext=(0.03, 0.97 - 0.075 * place),
-        textcoords="axes fraction",
-        color=look.color,
-        fontsize=10.5,
-        va="top",
-        parse_math=False,
-        arrowprops={
-            "arrowstyle": "-",
-            "color": look.color,
-            "lw": 0.9,
-            "shrinkB": 6,
-            "relpos": (0.5, 0),
-        },
-    )
 
 
 def _speedups(axes: Axes, ends: list[style.End]) -> None:
@@ -133,28 +130,22 @@ def _speedups(axes: Axes, ends: list[style.End]) -> None:
     axes.set_ylabel("speed-up\nover dense")
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    style.label_ends(axes, [(format_ratio(y), x, y, color) for _, x, y, color in ends], 10)
+    style.label_ends(axes, ends, 10)
 
 
 def _work(axes: list[Axes], works: list[Work], looked: dict[str, style.Look]) -> str:
     above, below = axes
     fitted = next((w for w in works if w.bends), None)
-    ends: list[style.End] = []
-    ordered = sorted(works, key=lambda work: work.is_dense)
-    dashes = style.overlaid([work.exact.values for work in ordered])
-    for work, dash in zip(ordered, dashes, strict=True):
-        look, values = looked[work.mask], work.exact.values
-        above.plot(
-            work.exact.tokens,
-            values,
-            color=look.color,
-            marker=look.marker,
-            linewidth=look.width,
-            linestyle="none" if work is fitted else dash,
-            zorder=4 if work is fitted else 3,
+    shown = [
+        curves.curve_of(
+            *(work, looked, work.exact.values),
+            last=f"n^{work.exact.exponents[-1]:.2f}" if len(work.exact.values) > 1 else "",
+            joined=work is not fitted,
         )
-        power = f"  n^{work.exact.exponents[-1]:.2f}" if len(values) > 1 else ""
-        ends.append((work.mask + power, work.exact.tokens[-1], values[-1], look.color))
+        # Of masks with equal work the fitted one is drawn.
+        for work in sorted(works, key=lambda work: (work is not fitted, work.is_dense))
+    ]
+    ends = curves.draw_curves(above, shown)
     tokens = [count for work in works for count in work.exact.tokens]
     for one in axes:
         style.log_tokens(one, tokens)
@@ -169,9 +160,8 @@ def _work(axes: list[Axes], works: list[Work], looked: dict[str, style.Look]) ->
     else:
         ends.append(_fits(above, below, fitted, looked[fitted.mask]))
     style.label_ends(above, ends)
-    return "Exact work from the tables" + (
-        f", with the forms fitted to {fitted.mask} and how far they miss it." if fitted else "."
-    )
+    forms = f", with the forms fitted to {fitted.mask} and how far they miss it" if fitted else ""
+    return f"Exact work from the tables{forms}.{curves.together_text(shown)}"
 
 
 def _fits(above: Axes, below: Axes, work: Work, look: style.Look) -> style.End:

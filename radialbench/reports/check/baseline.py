@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from radialbench.errors import RecordError, ReportError
+from radialbench.plain import utf8
 from radialbench.records.codec import to_dict
 from radialbench.records.problem import Problem
 from radialbench.records.result import RETRYABLE, Environment, Record
@@ -166,7 +167,7 @@ def _lines(path: Path) -> dict[Key, bytes]:
 
 def _line(record: Record, reason: str) -> bytes:
     document = to_dict(record) | {"baseline": {"reason": reason}}
-    return json.dumps(document, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    return utf8(json.dumps(document, allow_nan=False, ensure_ascii=False)).encode() + b"\n"
 
 
 def _fields(old: object, new: object, names: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ from radialbench.reports.fidelity import keeping_lines
 from radialbench.reports.formats.check_markdown import verdict_table
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, environment_facts
+from radialbench.reports.sweeps import sweep_differences, sweep_texts
 from radialbench.reports.text import escape, join_and, markdown_table
 
 CASE = named("mask", "backend", "frames", "tokens")
@@ -106,13 +107,13 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
 def _tables(title: str, about: str, view: View, rows: Sequence[Row], *, numbered: str) -> list[str]:
     """Return a section with a table a sweep; `numbered` is the column with the environment."""
     parts = [f"## {title}", about] if rows else []
-    for sweep in dict.fromkeys(row.sweep for row in rows):
+    for sweep, words in sweep_texts(rows).items():
         here = [row for row in rows if row.sweep == sweep]
         several = len({row.place for row in here}) > 1
         shown = {**view, numbered: f"{view[numbered]} [{{environment}}]"} if several else view
         headings, body = show(shown, here, escape=escape, optional=ON_GPU)
         texts = list(view).index(numbered) + 1
-        parts += [f"### {escape(sweep)}", markdown_table(headings, body, text_columns=texts)]
+        parts += [f"### {escape(words)}", markdown_table(headings, body, text_columns=texts)]
     return parts
 
 
@@ -122,11 +123,11 @@ def _bullets(title: str, lines: Iterable[str]) -> list[str]:
 
 
 def _break_evens(summary: Summary) -> list[str]:
-    several = len({one.sweep for one in summary.crossings}) > 1
+    differ = sweep_differences(summary.rows)
     places = len(summary.environments) > 1
     return [
         f"{escape(one.mask)} on {escape(one.backend)}"
-        + (f", {escape(one.sweep)}" if several else "")
+        + (f" ({escape(differ[one.sweep])})" if differ[one.sweep] else "")
         + (f", environment {one.place + 1}" if places else "")
         + f": {one.text}"
         for one in summary.crossings

@@ -9,6 +9,7 @@ from radialbench.reports.columns import Cell, View, cell, named, show
 from radialbench.reports.fidelity import keeping_lines
 from radialbench.reports.rows import Row
 from radialbench.reports.summary import Summary, protocol
+from radialbench.reports.sweeps import sweep_differences
 
 MAX_NAMED = 3
 """Cases of a reason that are named."""
@@ -94,7 +95,8 @@ def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
     notes.append(f"{unit} of the operations the blocks execute")
     if rated:
         notes.append("of max is their share of the matmul timed in turn with them")
-    return [f"{text.printable(sweep)}\n\n{shown}\n{text.paragraph('; '.join(notes) + '.', width)}"]
+    title = text.paragraph(summary.sweep_texts[sweep], width)
+    return [f"{title}\n\n{shown}\n{text.paragraph('; '.join(notes) + '.', width)}"]
 
 
 COMPILING: View = {
@@ -118,7 +120,8 @@ def _compiling(summary: Summary, sweep: str, width: int | None) -> list[str]:
         return []
     headings = ("table of", "frames", *COMPILING)
     shown = text.terminal_table(headings, body, text_columns=("table of",), width=width)
-    return [f"{text.printable(sweep)}: tables\n\n{shown}"]
+    title = text.paragraph(f"tables of {summary.sweep_texts[sweep]}", width)
+    return [f"{title}\n\n{shown}"]
 
 
 def _ends(rows: Sequence[Row], pattern: Cell) -> str:
@@ -127,10 +130,10 @@ def _ends(rows: Sequence[Row], pattern: Cell) -> str:
 
 
 def _break_evens(summary: Summary) -> list[str]:
-    several = len({one.sweep for one in summary.crossings}) > 1
+    differ = sweep_differences(summary.rows)
     return [
         f"{one.mask} on {one.backend}"
-        + (f", {one.sweep}" if several else "")
+        + (f" ({differ[one.sweep]})" if differ[one.sweep] else "")
         + (f" [{one.place + 1}]" if len(summary.environments) > 1 else "")
         + f": {one.text}"
         for one in summary.crossings

@@ -1,5 +1,7 @@
 """The whole page."""
 
+from collections.abc import Sequence
+
 from radialbench.reports import paper
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.page import Table, page_file, render_template
@@ -9,6 +11,18 @@ from radialbench.reports.page.pictures import charts_of, masks_of
 from radialbench.reports.paper_reference import PAPER, VIDEOS
 from radialbench.reports.summary import Summary, environment_facts
 from radialbench.reports.text import join_and
+
+CASE: View = {
+    **named("mask", "grid"),
+    "kernel": "",
+    "model": "{model}",
+    "heads": "{heads} of {head_dim}",
+    "type": "{dtype}",
+    "blocks": "{block_m}×{block_n}",
+    "warps": "{num_warps}",
+    "stages": "{num_stages}",
+}
+"""Columns that say which case it is: the first three, and of the others those that differ."""
 
 COLUMNS: View = {
     **named("tokens", "status"),
@@ -25,9 +39,8 @@ COLUMNS: View = {
     "peak MiB": "{peak_bytes}",
     **named("samples"),
     "error / tolerance": "{error_share}",
-    **named("frames"),
 }
-"""Columns between the kernel and the sweep; those that no row has are left out."""
+"""What came of a case; columns that no row has are left out."""
 
 
 def results(summary: Summary) -> Table | None:
@@ -37,12 +50,29 @@ def results(summary: Summary) -> Table | None:
         return None
     number = " [{environment}]" if len(summary.environments) > 1 else ""
     kernel = ("{backend}" + number, "compile" + number)
-    view: View = {**named("mask"), "kernel": kernel, **COLUMNS, **named("sweep")}
+    view: View = {**CASE, "kernel": kernel, **COLUMNS}
     if all(row.ok for row in rows):
         view = {heading: cell for heading, cell in view.items() if heading != "status"}
     headers, body = show(view, rows, optional=COLUMNS)
-    caption = "Every case. Headers sort; the time has the token order."
-    return Table("results-table", caption, headers, body, text_columns=2, sortable=True)
+    headers, body = _differing(headers, body)
+    caption = (
+        "Every case: its mask, grid (frames × height × width, and text) and kernel, then the rest "
+        "that tells it from others. Headers sort; the time has the token order."
+    )
+    return Table("results-table", caption, headers, body, text_columns=3, sortable=True)
+
+
+def _differing(
+    headers: Sequence[str], body: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Leave out the columns behind the third that say which case it is, and say it of none."""
+    of_case = list(CASE)[3:]
+    kept = [
+        place
+        for place, heading in enumerate(headers)
+        if heading not in of_case or len({cells[place] for cells in body}) > 1
+    ]
+    return [headers[place] for place in kept], [[cells[place] for place in kept] for cells in body]
 
 
 PAPER_SUITE = "paper"

@@ -1,5 +1,6 @@
 """What the page shows first: what was measured, how much faster masks are, what failed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from radialbench.reports import text
@@ -9,8 +10,9 @@ from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import cell
 from radialbench.reports.page import Table, render_template
 from radialbench.reports.page.kept import ranks
+from radialbench.reports.page.lead import lead
 from radialbench.reports.rows import Row, total_ms
-from radialbench.reports.summary import Summary, protocol
+from radialbench.reports.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,18 @@ def fragment(summary: Summary) -> str:
 
 def overview(summary: Summary) -> dict[str, object]:
     """Return what the templates show first: the headlines, what failed, and notes."""
-    tables = headline_tables(summary)
+    found = headlines(summary)
+    tables = headline_tables(summary, found)
+    best = max(
+        (lines[0] for lines in found.values()),
+        key=lambda line: (line.row.tokens, line.row.speedup or 0),
+        default=None,
+    )
+    finding, how = lead(summary, best.row, best.even) if best else lead(summary, None, None)
     kept, unknown = ranks(summary)
     return {
-        "lead": _lead(summary),
+        "lead": finding,
+        "how": how,
         "kept": kept,
         "unknown": unknown,
         "tables": tables[:MOST_TABLES],
@@ -86,40 +96,22 @@ def overview(summary: Summary) -> dict[str, object]:
     }
 
 
-def _lead(summary: Summary) -> str:
-    """Describe what was measured, where and how."""
-    devices = list(dict.fromkeys(env.device for env in summary.environments))
-    masks = list(dict.fromkeys(row.mask for row in summary.rows))
-    sentences = []
-    if summary.timed:
-        kernels = list(dict.fromkeys(row.backend for row in summary.timed))
-        lengths = text.format_range([row.tokens for row in summary.timed])
-        sentences.append(
-            f"{text.plural(len(masks), 'mask')} on {text.plural(len(kernels), 'kernel')} at "
-            f"{lengths} tokens on {text.join_and(devices)}: {protocol(summary.timed)}."
-        )
-    if summary.compiled:
-        lengths = text.format_range([row.tokens for row in summary.compiled])
-        sentences.append(f"Block tables compiled at {lengths} tokens.")
-    return " ".join(sentences) or "Nothing was measured."
-
-
-def headline_tables(summary: Summary) -> list[Table]:
+def headline_tables(
+    summary: Summary, found: Mapping[tuple[str, int], Sequence[Headline]]
+) -> list[Table]:
     """Return a table of the fastest kernels of each sweep, with what dense does there."""
     headers = (
-        *("mask", "speed-up", "95% interval", "of 1/density", "faster than dense", "ms"),
+        *("mask", "speed-up", "95% interval", "share of ideal", "faster than dense", "ms"),
         *("density", "kernel"),
     )
-    tables = []
-    for place, ((sweep, where), lines) in enumerate(headlines(summary).items()):
-        number = f" [{where + 1}]" if len(summary.environments) > 1 else ""
+    texts, tables = summary.sweep_texts, []
+    for place, ((sweep, where), lines) in enumerate(found.items()):
+        number = f", in environment {where + 1}" if len(summary.environments) > 1 else ""
         first = lines[0].row
         assert first.dense
-        problem = first.record.problem
         caption = (
-            f"{sweep}{number}: {problem.heads_text} of {problem.head_dim} in "
-            f"{problem.dtype}, at {first.tokens:,} tokens. Each mask on its fastest kernel beside "
-            f"dense on {first.dense.backend}, which takes "
+            f"{texts[sweep]}: each mask on its fastest kernel at {first.tokens:,} tokens{number}, "
+            f"beside dense on {first.dense.backend}, which takes "
             f"{text.format_sig3(total_ms(first.dense).value)} ms."
         )
         rows = [_headline(line, first) for line in lines]
@@ -150,13 +142,13 @@ def _even(even: BreakEven | None) -> str:
     if even.shortest == even.longest:
         return f"{'yes' if even.above else 'no'}, at this length"
     if even.above is None:
-        return f"not up to {even.longest:,}"
+        return f"not up to {even.longest:,} tokens"
     if even.below is None:
-        start = f"from {even.shortest:,}"
+        start = f"from {even.shortest:,} tokens, the shortest,"
         shown = even.interval is not None and even.interval[1] > even.shortest
     else:
-        start, shown = f"from {even.about}", even.interval is not None
-    return f"{start} ({even.interval_text})" if shown else start
+        start, shown = f"from about {even.about} tokens", even.interval is not None
+    return f"{start} on ({even.interval_text})" if shown else f"{start} on"
 
 
 def baseline(check: CheckResult) -> dict[str, object]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from radialbench.maskgen.picture import shaded_png
-from radialbench.reports.charts import CHARTS, load_chart
+from radialbench.reports.charts import CHARTS, draw_chart
 from radialbench.reports.charts._drawing import COLOURS, GREY, GRID, INK
-from radialbench.reports.masks import pictured
+from radialbench.reports.masks import mask_folders, pictured
 from radialbench.reports.summary import Summary
 from radialbench.reports.text import format_percent, printable
 
@@ -37,7 +37,7 @@ def charts_of(summary: Summary) -> dict[str, object] | None:
     """Draw the charts of each sweep, as SVG with captions; None without any.
 
     Returns:
-        `sweeps`: charts of each sweep, by its name. `most`: limit of the page. `left_out`: sweeps
+        `sweeps`: charts of each sweep, by its words. `most`: limit of the page. `left_out`: sweeps
         without a chart because of the limit.
     """
     from radialbench.reports.charts._drawing import drawing
@@ -45,36 +45,37 @@ def charts_of(summary: Summary) -> dict[str, object] | None:
     most = MOST_CHARTS if len(summary.rows) <= MANY else MOST_OF_MANY
     sweeps: dict[str, list[dict[str, str]]] = {}
     count = left_out = 0
-    for place, sweep in enumerate(summary.sweeps):
+    for place, (sweep, words) in enumerate(summary.sweep_texts.items()):
         found = []
         for name in CHARTS:
             if name in LEFT_OUT or count >= most:
                 continue
             with drawing():
-                drawn = load_chart(name)(summary, sweep)
+                drawn = draw_chart(name, summary, sweep)
                 if drawn is None:
                     continue
                 figure, caption = drawn
-                svg = inline(figure, f"{name}{place}", f"{name}, {sweep}: {caption}")
+                svg = inline(figure, f"{name}{place}", f"{name}, {words}: {caption}")
             count += 1
             found.append({"svg": svg, "caption": caption})
         if found:
-            sweeps[sweep] = found
+            sweeps[words] = found
         elif count >= most:
             left_out += 1
     return {"sweeps": sweeps, "most": most, "left_out": left_out} if sweeps else None
 
 
 def masks_of(summary: Summary) -> dict[str, object] | None:
-    """Draw the masks, as PNG in base64 with facts, and name the others; None without any."""
-    drawn, missing = pictured(summary.rows)
+    """Draw the masks, as PNG in base64 with facts, and say why others are not; None without any."""
+    drawn, missing = pictured(summary.rows, mask_folders(summary.source, summary.rows))
     found = []
     for name, table in drawn:
         grid = table.grid.label.replace("x", "×")
         facts = f"{grid} tokens, {format_percent(table.density)} of the pairs"
         png = b64encode(shaded_png(table, CELLS)).decode()
         found.append({"name": name, "facts": facts, "png": png})
-    return {"drawn": found, "missing": ", ".join(missing)} if found else None
+    left = "; ".join(f"{name}, as {why}" for name, why in missing.items())
+    return {"drawn": found, "missing": left} if found or left else None
 
 
 VARIABLES = {
@@ -98,9 +99,16 @@ def inline(figure: "Figure", name: str, label: str) -> Markup:
     import matplotlib
 
     buffer = BytesIO()
+    for axes in figure.axes:
+        axes.set_facecolor("none")
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(
-            buffer, format="svg", bbox_inches="tight", pad_inches=0.1, metadata={"Date": None}
+            buffer,
+            format="svg",
+            bbox_inches="tight",
+            pad_inches=0.1,
+            facecolor="none",
+            metadata={"Date": None},
         )
     text = buffer.getvalue().decode()
     text = text[text.index("<svg") :]

@@ -65,7 +65,9 @@ def test_patterns() -> None:
     found = Patterns.find(at.x, side)
     assert found.first.tolist() == [0, 4, 0, 4]
     assert found.of[0] == found.of[2] != found.of[1] == found.of[3]
-    assert found.spans(int(found.of[0])) == [(0, 8)]
+    first = found.spans.first[found.of[0]]
+    assert found.spans.count[found.of[0]] == 1
+    assert (found.spans.low[first], found.spans.length[first]) == (0, 8)
 
 
 def test_groups_are_frames_and_know_how_they_are_cut() -> None:

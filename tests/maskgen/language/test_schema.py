@@ -218,6 +218,7 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    (tmp_path / "mask.yaml").touch()
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(SpecError, match=r"cannot read .*mask\.yaml: Permission denied"):
         load_mask(tmp_path / "mask.yaml")

@@ -46,7 +46,7 @@ def test_a_gate_is_read(setting: str, gate: Gate | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", ["", "5", "-5%", "0%", "nan%", "inf%", "1e9%", "5 parsecs", "1x", "5%,", "1MiB"]
+    "size", ["", "5", "-5%", "0%", "nan%", "inf%", "1e9%", "5 parsecs", "1x", "5%,", "1MiB", "٥%"]
 )
 def test_another_size_is_refused(size: str) -> None:
     with pytest.raises(ReportError, match="a gate of latency is 5%, 1.5x, 2ms, 2us or off"):
@@ -85,6 +85,8 @@ def test_a_file_of_something_else(text: str, tmp_path: Path) -> None:
         ("? [a]\n: 5%", "gates.yaml:1:3: a key must be a word"),
         ("latency: !!python/name:os.system", "gates.yaml:1:10: tags are not supported"),
         ("latency: 1" + 400 * "0", "gates.yaml:1:10: a whole number beyond"),
+        ("memory: " + 300 * "9" + "GiB", r"gates.yaml:1:1: a gate of memory is"),
+        ("latency: true", r"gates.yaml:1:1: a gate of latency is .*got 'True'"),
         ("latency: " + 200 * "[", "gates.yaml:1:110: more than 100 brackets are open"),
     ],
 )

@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
 
 from radialbench.errors import RadialBenchError, unknown
+from radialbench.reading import check_regular
 
 MAX_CHARACTERS = 64_000
 MAX_DEPTH = 30
@@ -106,6 +107,7 @@ def read_document(path: FilePath) -> Document:
         DocumentError: The file cannot be read or is not YAML of plain values.
     """
     try:
+        check_regular(path)
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:

@@ -1,0 +1,1 @@
+"""Search for masks that keep much of the attention and cost little."""
