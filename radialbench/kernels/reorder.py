@@ -99,7 +99,7 @@ def reorder(
 def _differentiable(x: Tensor, parts: tuple[Part, ...], *, back: bool) -> Tensor:
     if not (torch.is_grad_enabled() and x.requires_grad):
         return _moved(x, parts, back=back)
-    moved: Tensor = _Moved.apply(x, parts, back)
+    moved: Tensor = _Moved.apply(x, parts, back)  # type: ignore[no-untyped-call]
     return moved
 
 

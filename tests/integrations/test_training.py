@@ -53,7 +53,14 @@ def test_gradients_go_back_through_the_orders_of_tokens(
     names: tuple[str, ...], kv_heads: int, backend: str | None
 ) -> None:
     """Of tiles for all heads, and of two orders under one key head, which is copied."""
-    sizes = {"tile_t": 2, "tile_h": 2, "tile_w": 3, "window_t": 1, "window_h": 1, "window_w": 3}
+    sizes: dict[str, Any] = {
+        "tile_t": 2,
+        "tile_h": 2,
+        "tile_w": 3,
+        "window_t": 1,
+        "window_h": 1,
+        "window_w": 3,
+    }
     mask = load_mask("sta", **sizes) if names == ("sta",) else plan(*names)
     qkv, text_len = inputs(kv_heads), [5, 2]
     attention = RadialAttention(JOINT, mask, backend=backend)
