@@ -9,6 +9,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
+from radialbench.kernels.autograd import NO_SECOND
 from radialbench.kernels.calls import (
     check_last_stride,
     check_like,
@@ -184,10 +185,7 @@ def _shapes(
 
 
 def _no_second(*_: object) -> NoReturn:
-    raise BackendError(
-        "block_sparse_attention has no second gradient: call backward without create_graph, or use "
-        "scaled_dot_product_attention with the whole mask where gradients of gradients are needed"
-    )
+    raise BackendError(NO_SECOND)
 
 
 register("block_sparse_attention_backward", _operator, _shapes, _no_second)

@@ -78,6 +78,25 @@ def test_points_keep_and_cost_what_fidelity_measures(found: Searched, tmp_path: 
     assert record.fidelity.mass_kept.value == pytest.approx(1 - point.loss, abs=0.02)
 
 
+def test_plans_are_for_all_heads_of_the_model(tmp_path: Path) -> None:
+    header = replace(MADE.header, heads=(1, 4))
+    save_inputs(replace(MADE.load(), header=header), tmp_path / "some.safetensors")
+    (file,) = open_inputs(tmp_path)
+    for how in ({"by": ["head"]}, {}, {"head_groups": [(1,)]}):
+        found = search(tmp_path, sources=[file], trials=8, heads=6, **how)
+        point, masks = found.points[0], found.plans[0]
+        (plan,) = head_plans(point, masks, found.groups, 6).values()
+        names = [plan.groups[group].mask.name for group in plan.group_of_head]
+        assert len(names) == 6
+        others = "dense" if "by" in how else names[4]
+        assert {names[head] for head in (0, 2, 3, 5)} == {others}
+        (record,) = measure_fidelity([file], [(plan.identity, plan)], How(config=BLOCKS), HERE)
+        assert [one.head for one in record.fidelity.heads] == [1, 4]
+        assert record.fidelity.mass_kept.value == pytest.approx(1 - point.loss, abs=0.05)
+    with pytest.raises(InputsError, match="the inputs have head 4, which is not among 4"):
+        search(tmp_path, sources=[file], heads=4)
+
+
 def test_a_search_goes_on_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
