@@ -147,7 +147,7 @@ def mass_by_distance(
             mass=one.found,
             pairs=pairs.found,
             noise=one.noise,
-            deviation=sqrt(-log(max(1 - one.noise_share, np.finfo(np.float64).tiny))),
+            deviation=sqrt(-log(max(1 - one.noise_share, 1e-300))),
             sink=one.sink / count,
             text=one.text / count,
         )
