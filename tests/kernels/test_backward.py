@@ -87,7 +87,8 @@ def check(qkv: QKV, table: Any, mask: Tensor, **options: Any) -> tuple[Tensor, .
     for ours, same, wanted, x in zip(found, rough, exact, qkv, strict=True):
         assert (ours.shape, ours.dtype) == (x.shape, x.dtype)
         error, allowed = ((y.double() - wanted).norm() for y in (ours, same))
-        assert error <= 2 * allowed + 1e-6 * wanted.norm()
+        # Where exact gradients cancel to 0, sums of either order leave some rounding.
+        assert error <= 2 * allowed + 1e-6 * max(wanted.norm(), dout.double().norm())
     return found
 
 
@@ -318,7 +319,7 @@ def test_gradients_of_gradients_are_refused_in_words() -> None:
     qkv = inputs(40, dtype=torch.float32)
     out = block_sparse_attention(*qkv, table_of(mixed_mask(40), 32, 32), backend="triton")
     (dq,) = torch.autograd.grad(out.sum(), qkv[0], create_graph=True)
-    with pytest.raises(BackendError, match="has no second gradient: call backward without create"):
+    with pytest.raises(BackendError, match="no second gradient: call backward without create"):
         dq.sum().backward()
 
 
