@@ -28,7 +28,7 @@ from radialbench.fidelity.decay import averaged_decay
 from radialbench.fidelity.fit import fit_axis, fit_law
 from radialbench.fidelity.generator import SPATIAL, TEMPORAL, WIDE, Generated, HeadLaw
 from radialbench.fidelity.law import Law
-from radialbench.fidelity.mass import Floats, mass_by_distance, sample_rows
+from radialbench.fidelity.mass import Floats, HeadMass, mass_by_distance, sample_rows
 from radialbench.fidelity.sampled import SampledRows
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
@@ -101,6 +101,7 @@ class FitStudy:
         rows: Query rows of each draw.
         true: The number's true value.
         held: Share of draws whose interval holds it.
+        held_plain: That of fits to the shares of mass as they are, which noise makes fall less.
         near: Share of draws within 5% of it.
         bias: Mean relative error.
         deviation: Standard deviation of the relative error.
@@ -112,6 +113,7 @@ class FitStudy:
     rows: int
     true: float
     held: float
+    held_plain: float
     near: float
     bias: float
     deviation: float
@@ -132,24 +134,35 @@ def fit_draw(seed: int, noise: float, rows: int) -> tuple[list[tuple[float, ...]
     """Fit the laws of one draw.
 
     Returns:
-        Value, low and high of each number in the order of `true_values`; and, for the first draws,
-        whether the form in time was chosen rightly for each head.
+        Value, low and high of each number in the order of `true_values`, then low and high of fits
+        to shares as they are; and, for the first draws, whether the form in time was chosen rightly
+        for each head.
     """
     heads = tuple(replace(law, noise=noise) for law in HEADS)
     inputs = Generated(GRID, heads, 64, seed=seed).load()
     masses = mass_by_distance(inputs, sample_rows(inputs, rows, seed))
+    found, plain = _fits(heads, masses, 1.0), _fits(heads, masses, 0.0)
+    numbers = [
+        (one.value, *(one.ends or ()), *(other.ends or ()))
+        for one, other in zip(found, plain, strict=True)
+    ]
+    if seed >= CHOSEN:
+        return numbers, []
+    axes = [fit_axis(one.mass.time, one.pairs.time, one.noise.time) for one in masses]
+    right = [axis.best.form == law.time.form for axis, law in zip(axes, heads, strict=True)]
+    return numbers, right
+
+
+def _fits(heads: Sequence[HeadLaw], masses: Sequence[HeadMass], share: float) -> list[Estimate]:
+    """Return each number in the order of `true_values`, fitted with a share of the noise known."""
     in_time: list[Estimate | None] = []
     in_space: list[Estimate | None] = []
-    right = []
     for law, one in zip(heads, masses, strict=True):
-        in_time += fit_law(law.time.form, one.mass.time, one.pairs.time, one.noise.time)
-        space = one.mass.space, one.pairs.space, one.noise.space
+        time = one.mass.time, one.pairs.time, share * one.noise.time
+        space = one.mass.space, one.pairs.space, share * one.noise.space
+        in_time += fit_law(law.time.form, *time)
         in_space.append(fit_law("exponential", *space)[0])
-        if seed < CHOSEN:
-            axis = fit_axis(one.mass.time, one.pairs.time, one.noise.time)
-            right.append(axis.best.form == law.time.form)
-    found = [one for one in in_time + in_space if one is not None]
-    return [(one.value, *(one.ends or ())) for one in found], right
+    return [one for one in in_time + in_space if one is not None]
 
 
 def study_fits(draws: int = DRAWS) -> Iterator[FitStudy]:
@@ -164,19 +177,24 @@ def study_fits(draws: int = DRAWS) -> Iterator[FitStudy]:
                 forms = dict(zip(first, chosen, strict=True))
                 numbers = np.array([values for values, _ in found])
                 for place, (what, true) in enumerate(true_values().items()):
-                    value, low, high = numbers[:, place].T
+                    value, *ends = numbers[:, place].T
                     away = value / true - 1
                     yield FitStudy(
                         what=what,
                         noise=noise,
                         rows=rows,
                         true=true,
-                        held=float(((low <= true) & (true <= high)).mean()),
+                        held=_share_held(ends[0], ends[1], true),
+                        held_plain=_share_held(ends[2], ends[3], true),
                         near=float((np.abs(away) <= 0.05).mean()),
                         bias=float(away.mean()),
                         deviation=float(away.std()),
                         chosen=forms.get(what),
                     )
+
+
+def _share_held(low: Floats, high: Floats, true: float) -> float:
+    return float(((low <= true) & (true <= high)).mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +279,7 @@ def fit_table(found: Sequence[FitStudy]) -> str:
     for what in dict.fromkeys(one.what for one in found):
         for rows in dict.fromkeys(one.rows for one in found):
             own = [one for one in found if (one.what, one.rows) == (what, rows)]
-            cells = [f"{one.held:.1%}, {one.near:.0%}" for one in own]
+            cells = [f"{one.held:.1%} ({one.held_plain:.0%}), {one.near:.0%}" for one in own]
             body.append((what, f"{own[0].true:g}", str(rows), *cells))
     heads = ("number", "truth", "rows", *(f"noise {noise:g}" for noise in NOISES))
     return markdown_table(heads, body, text_columns=1)
@@ -339,7 +357,6 @@ def main() -> None:
     }
     for name, found in studies.items():
         stored[name] = [to_dict(one) for one in found]
-        print(name, flush=True)
     STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 

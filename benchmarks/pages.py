@@ -13,7 +13,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import checks, fidelity, intervals, paper, performance, timers, tuning
+from benchmarks import (
+    backward,
+    checks,
+    clip,
+    decay,
+    fidelity,
+    intervals,
+    paper,
+    performance,
+    timers,
+    tuning,
+)
 from benchmarks.parts import RESULTS, ROOT, read_lines, source_of
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.maskgen.picture import save_pictures
@@ -108,11 +119,16 @@ def example(suite: str) -> str:
 PAGES = {
     "readme": Page(ROOT / "README.md", readme_parts, {IMAGES / "masks.png": draw_masks}),
     "check": Page(DOCS / "check.md", checks.parts),
+    "decay": Page(
+        DOCS / "decay.md",
+        lambda: decay.parts() | clip.parts(),
+        {IMAGES / "distance.png": clip.save_picture},
+    ),
     "examples": Page(EXAMPLES / "index.md", example_parts),
     "fidelity": Page(DOCS / "fidelity.md", fidelity.parts),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),
-    "performance": Page(DOCS / "performance.md", performance.parts),
+    "performance": Page(DOCS / "performance.md", lambda: performance.parts() | backward.parts()),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}
     ),

@@ -55,6 +55,21 @@ def _quota(group: Path) -> float | None:
     return None
 
 
+BUSY = 0.5
+"""Load above which other work takes cores from what is timed."""
+
+
+def load() -> float | None:
+    """Return how many processes ran or waited, per core of the machine, over the last minute.
+
+    None if the system does not say.
+    """
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):
+        return None
+
+
 def free_memory() -> int | None:
     """Return the free bytes of memory, within the cgroup; None if the system does not say."""
     known = []

@@ -49,3 +49,15 @@ def test_the_smaller_limit_counts(
     (cgroup / "memory.max").write_text("max" if most is None else str(most))
     (cgroup / "memory.current").write_text("96")
     assert machine.free_memory() == free
+
+
+def test_the_load_is_that_of_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (6.0, 1.0, 1.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert machine.load() == 1.5
+
+    def unknown() -> None:
+        raise OSError
+
+    monkeypatch.setattr("os.getloadavg", unknown)
+    assert machine.load() is None

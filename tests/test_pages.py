@@ -18,6 +18,7 @@ NAMES = pytest.mark.parametrize("name", [name for name in PAGES if name != "exam
 CHANGED = {
     "readme": r"\| radial[^\n]*?",
     "check": r"\| quiet +\| two results +\| +",
+    "decay": r"\| time: exponential, rate[^\n]*?\| 9",
     "fidelity": r"\| radial +\| +",
     "measurement": r"\| radial, short \| ours \| cold \| 0\.",
     "paper": r"\| HunyuanVideo, 1×[^\n]*\| released[^\n]*?",

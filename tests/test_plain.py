@@ -104,6 +104,8 @@ def test_other_empty_tensors_and_other_types_are_refused(table: BlockTable) -> N
         (lambda: attend(q, k, v, "radial"), "compile_heads returns, got str"),
         (lambda: attend(q, k, v, table, config={}), "a KernelConfig, got dict"),
         (lambda: attention_of("radial", GRID), "grid must be a TokenGrid, got str"),
+        (lambda: attention_of(GRID)(q, k.long(), v), "k must be a tensor of floating-point numb"),
+        (lambda: attention_of(GRID)(q, k, None), "v must be a tensor of floating-point numbers, g"),
         (lambda: attention_of(GRID)(q, k, v, text_len=[0]), "text_len must be a tensor"),
         (lambda: compiled("radial", "3x4x4"), "grid must be a TokenGrid, got str"),
         (lambda: compiled("radial", GRID, np.float64(32)), "block_m must be a whole number"),

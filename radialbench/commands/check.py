@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radialbench.commands import BAD_INPUT
-from radialbench.commands.console import at_width, errors, fail, note
+from radialbench.commands.console import at_width, errors, fail, note, note_if_busy
 from radialbench.commands.options import (
     AcrossMachines,
     AcrossVersions,
@@ -191,13 +191,20 @@ def _refuse(what: str, options: Mapping[str, object]) -> None:
 
 def _named(given: Sequence[str] | None, what: str, example: str, *, one: bool) -> Sequence[str]:
     """Return what was named, or refuse nothing, and several where there must be one."""
-    if not given or (one and len(given) > 1):
-        raise _missing(f"{what} and no more" if given else what, example)
+    from radialbench.reports.text import join_and
+
+    if given and one and len(given) > 1:
+        raise ReportError(
+            f"this check takes {what} once, got {join_and(given)}; what to compare with is an "
+            f"option: radialbench {example}"
+        )
+    if not given:
+        raise _missing(what, example)
     return given
 
 
 def _missing(what: str, example: str) -> ReportError:
-    return ReportError(f"such a check needs {what}: radialbench {example}")
+    return ReportError(f"this check needs {what}: radialbench {example}")
 
 
 def _output_files(settings: Iterable[str], keep: Iterable[Path]) -> dict[Path, str]:
@@ -266,6 +273,7 @@ def _check_against(
     folder = results or Path("results") / f"{spec.name}-against-{name}"
     if folder.exists() and any(folder.iterdir()):
         raise ReportError(f"{folder} is not empty; choose another folder with --results")
+    note_if_busy()
     what = f"measuring {spec.name} with this version and {ref}"
     with checked_out(ref) as before, watch_work(errors, what):
         folder.mkdir(parents=True, exist_ok=True)

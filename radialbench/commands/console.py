@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from radialbench import machine
+
 console = Console()
 """Standard output."""
 
@@ -39,6 +41,16 @@ def note(text: str) -> None:
     """Print sentences on standard error, as `encoded` and `sentences` return them."""
     shown = encoded(sentences(text, _width(errors)), errors.encoding)
     errors.print(shown, markup=False, highlight=False, soft_wrap=True)
+
+
+def note_if_busy() -> None:
+    """Note on a terminal that other work takes cores from what is about to be timed."""
+    load = machine.load()
+    if errors.is_terminal and load is not None and load > machine.BUSY:
+        note(
+            f"this machine is busy: {load:.1f} processes ran or waited for each core over the last "
+            "minute, so that times will vary"
+        )
 
 
 def sentences(text: str, width: int | None) -> str:

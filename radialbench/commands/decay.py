@@ -1,5 +1,6 @@
 """`radialbench decay`: how attention decays in time and space."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,14 @@ from radialbench.commands.progress import watch_work
 
 
 def decay(
+    masks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Masks whose border is drawn in the image, as radial: of the library, also with a "
+            "preset (name:preset), or YAML files.",
+            show_default=False,
+        ),
+    ] = None,
     inputs: Inputs = None,
     model: ModelName = None,
     size: Size = None,
@@ -36,6 +45,12 @@ def decay(
     sink_frames: Annotated[
         int, typer.Option(min=0, help="First frames that the laws leave out.")
     ] = 1,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image", help="Draw mass by distance into this file, PNG or SVG by its name."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="Where to compute.")] = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rows that are looked at.")] = 0,
     quiet: Quiet = False,
@@ -47,6 +62,8 @@ def decay(
     """
     from radialbench.fidelity.decay import measure_decay
     from radialbench.kernels.arch import find_device
+    from radialbench.maskgen.library import load_mask
+    from radialbench.maskgen.picture import picture_kind
     from radialbench.records.codec import to_dict
     from radialbench.reports.decay import (
         HELP,
@@ -55,11 +72,15 @@ def decay(
         form_table,
     )
     from radialbench.reports.text import paragraph, terminal_width
+    from radialbench.writing import write_files
 
+    kind = "" if image is None else picture_kind(image)
+    chosen = [load_mask(name) for name in masks or ()]
     sources, where = input_sources(inputs, model, size, grid), find_device(device)
     with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
         found = measure_decay(
             sources,
+            chosen,
             rows=rows,
             space=space,
             sink_frames=sink_frames,
@@ -67,6 +88,10 @@ def decay(
             device=where,
             on_rows=lambda done, total: on_share(done / total),
         )
+    if image is not None:
+        from radialbench.reports.charts.distance import picture
+
+        write_files({image: picture(found, kind)})
     if json:
         print_json(to_dict(found))
         return
@@ -76,3 +101,5 @@ def decay(
     say(form_table(found, width))
     say(decay_table(found, width))
     say(paragraph(HELP.format(space=space), width))
+    if image is not None:
+        say(f"drawn into {image}")

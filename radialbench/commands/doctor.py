@@ -55,14 +55,14 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
 
 def _tuned() -> dict[str, str]:
     """Describe the tuned configurations by device, and whether they are of what is here."""
-    from radialbench.kernels.tuned import VARIABLE, shipped_records, stale_reasons, user_records
+    from radialbench.kernels.tuned import shipped_records, stale_reasons, user_records
     from radialbench.reports.text import join_and
 
     lines = {}
     try:
         every = (*user_records(), *shipped_records())
     except RecordError as error:
-        lines[f"of {VARIABLE}"], every = str(error), shipped_records()
+        lines["of your own"], every = str(error), shipped_records()
     for device in sorted({record.key.device for record in every}):
         records = [record for record in every if record.key.device == device]
         backends = join_and(sorted({record.key.backend for record in records}))

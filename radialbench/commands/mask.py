@@ -271,7 +271,7 @@ app.command()(search)
 
 def _try_mask(file: Path, spec: "MaskSpec", grids: "Sequence[TokenGrid]", heads: str = "") -> None:
     """Compile a mask on some grids; an error has its place in the file."""
-    from radialbench.maskgen.language.document import read_document
+    from radialbench.maskgen.document import read_document
     from radialbench.maskgen.language.spec import SpecErrorAt
     from radialbench.maskgen.validate import try_mask
 

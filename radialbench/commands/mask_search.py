@@ -94,6 +94,12 @@ def search(
             min=1, help="Layers of the model.", show_default="up to the last of the inputs"
         ),
     ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Heads of the model.", show_default="up to the last of the inputs"
+        ),
+    ] = None,
     keep: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Name the cheapest plan that keeps this share of mass."),
@@ -149,6 +155,7 @@ def search(
         head_groups=[parse_heads(word) for word in group or ()],
         steps=steps,
         layers=layers,
+        heads=heads,
         trials=trials,
         rows=rows,
         seed=seed,
@@ -173,7 +180,7 @@ def search(
             )
     except KeyboardInterrupt:
         fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
-    _write(found, out)
+    _write(found, out, heads)
     if json:
         print_json([to_dict(point) for point in found.points])
         return
@@ -220,7 +227,7 @@ def _print_space(
     say(f"weights of the rows: {sampled.nbytes / 2**30:.2f} GiB, {held}")
 
 
-def _write(found: "Searched", out: Path) -> None:
+def _write(found: "Searched", out: Path, heads: int | None) -> None:
     """Write the front, its chart and its plans; plans of a former front are removed."""
     from radialbench.maskgen.library import brief_yaml
     from radialbench.masksearch.plans import head_plans
@@ -233,7 +240,7 @@ def _write(found: "Searched", out: Path) -> None:
     contents = {
         folder / f"{name}.yaml": brief_yaml(plan).encode()
         for point, masks in zip(found.points, found.plans, strict=True)
-        for name, plan in head_plans(point, masks, found.groups).items()
+        for name, plan in head_plans(point, masks, found.groups, heads).items()
     }
     tried = [
         Tried(trial.family, trial.cost, fmean(trial.losses[1]))

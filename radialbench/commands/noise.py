@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radialbench.commands import FAILED, INTERRUPTED
-from radialbench.commands.console import errors, fail, note, print_json, say
+from radialbench.commands.console import errors, fail, note, note_if_busy, print_json, say
 from radialbench.commands.options import Json, Quiet, Suite, time_limit_option
 from radialbench.commands.progress import watch_work
 
@@ -43,6 +43,7 @@ def noise(
     path = out or Path("results") / f"{load_suite(suite).name}-noise.jsonl"
     command = shlex.join(["radialbench", "noise", suite, "-o", str(path), "--runs", str(runs)])
 
+    note_if_busy()
     try:
         with watch_work(errors, f"{runs} runs of {suite}, one after the other") as on_share:
 

@@ -67,6 +67,7 @@ def run(
             estimate = estimate_run(spec, folder, **choice)
         _print_estimate(spec.name, estimate, json=json)
         return
+    console.note_if_busy()
     words = ["radialbench", "run", suite, "-o", str(folder)]
     words += [word for pattern in filter or () for word in ("-f", pattern)]
     words += ["--shard", shard] if shard is not None else []
@@ -111,6 +112,7 @@ def _streamed(watcher: "RunWatcher | None") -> "RunWatcher":
 
 def _print_outcome(spec: "SuiteSpec", outcome: "RunOutcome", again: str, *, json: bool) -> None:
     from radialbench.records.result import Status
+    from radialbench.reports.spread import spread_note
 
     name = spec.name
     counts = {status.value: outcome.count(status) for status in Status if outcome.count(status)}
@@ -134,6 +136,8 @@ def _print_outcome(spec: "SuiteSpec", outcome: "RunOutcome", again: str, *, json
             f"max_seconds ended the sampling of {plural(len(short), 'case')} before min_samples: "
             f"{first_few(short, 1)}; for more, raise max_seconds in the suite's protocol"
         )
+    if wide := spread_note(outcome.records):
+        console.say(wide)
     parts = [f"{count} {status}" for status, count in counts.items()]
     parts += ["nothing left to run"] if not counts and not outcome.left else []
     parts += [f"{outcome.left} not started within the time limit"] if outcome.left else []

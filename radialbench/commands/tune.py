@@ -119,6 +119,7 @@ def tune(
             estimates = estimate_tuning(jobs, limit, time_limit, known)
         _print_estimates(estimates, missing, json=json)
         return
+    console.note_if_busy()
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
     words += [word for name in backend or [] for word in ("-b", name)]
@@ -258,7 +259,16 @@ def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, j
         if end.tuned is None:
             console.say(f"{end.job.name}: {end.reason}")
     console.say(f"{gains} of {len(ends)} problems run faster than with the default")
-    console.say(f"records: {out}; they are used if RADIALBENCH_CONFIGS names that file")
+    console.say(f"records: {out}; {_use_of(out)}")
+
+
+def _use_of(out: Path) -> str:
+    """Describe whether launches and suites use the records of a file, or how to make them."""
+    from radialbench.kernels.tuned import VARIABLE, user_folder
+
+    if out.absolute().parent == user_folder():
+        return f"they are used where {VARIABLE} is not set"
+    return f"they are used if {VARIABLE} names that file, or if it is moved to {user_folder()}"
 
 
 def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
@@ -396,4 +406,5 @@ def _cells(tuned: "Tuned") -> tuple[str, ...]:
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    console.print_table(headings, rows, text_columns=TEXT_COLUMNS, spare=SPARE)
+    columns: dict[str, Any] = {"text_columns": TEXT_COLUMNS, "spare": SPARE}
+    console.print_table(headings, rows, **columns, whole=("problem",))

@@ -1,6 +1,7 @@
 """How attention decays with distance in given inputs, head by head."""
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 
 import numpy as np
 
@@ -8,10 +9,26 @@ from radialbench.errors import InputsError
 from radialbench.fidelity.files import InputsHeader
 from radialbench.fidelity.fit import averaged_fit, fit_axis
 from radialbench.fidelity.kinds import HeadKind, head_kinds
-from radialbench.fidelity.mass import STEPS, HeadMass, mass_by_distance, sample_rows
+from radialbench.fidelity.mass import (
+    STEPS,
+    Floats,
+    HeadMass,
+    mass_by_distance,
+    pairs_kept,
+    sample_rows,
+)
 from radialbench.fidelity.run import combined_identity
 from radialbench.fidelity.settings import SAMPLED_ROWS, Source
-from radialbench.records.decay import AveragedFit, DecayReport, HeadDecay
+from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.records.decay import (
+    AveragedFit,
+    DecayReport,
+    Grid,
+    HeadDecay,
+    KindMass,
+    MaskReach,
+)
 
 KIND_ROWS = 64
 """Rows that tell a head's kind, as many as the authors of the rule take for Wan."""
@@ -19,6 +36,7 @@ KIND_ROWS = 64
 
 def measure_decay(
     sources: Sequence[Source],
+    masks: Sequence[MaskSpec] = (),
     *,
     rows: int = SAMPLED_ROWS,
     space: str = STEPS,
@@ -31,6 +49,7 @@ def measure_decay(
 
     Args:
         sources: Inputs of layers and steps, on one grid.
+        masks: Masks whose reach is told beside the mass.
         rows: Query rows of each head to look at, spread over the video.
         space: Distance in space, `steps` or `places`; see `fidelity.mass`.
         sink_frames: First frames that the laws leave out.
@@ -40,6 +59,7 @@ def measure_decay(
 
     Raises:
         InputsError: The inputs cannot be read, have several grids, or do not fit what is asked.
+        SpecError: A mask does not fit the grid.
     """
     grids = {source.header.grid: None for source in sources}
     if len(grids) != 1:
@@ -51,6 +71,7 @@ def measure_decay(
             f"decay in time takes at least 2 frames beside {sink_frames} sink frames, and the grid "
             f"{grid.label} has {grid.frames}"
         )
+    tables = [compile_mask(mask, grid) for mask in masks]
     heads: list[HeadDecay] = []
     masses: list[HeadMass] = []
     for source in sources:
@@ -64,7 +85,8 @@ def measure_decay(
         heads += [
             _head_decay(inputs.header, one, kind) for one, kind in zip(found, kinds, strict=True)
         ]
-    joint = np.mean([one.mass.joint / len(one.mass.time) for one in masses], axis=0)
+    names = sorted({one.kind for one in heads if one.kind})
+    of_kinds = {name: [one.kind == name for one in heads] for name in names}
     return DecayReport(
         inputs=combined_identity(sources),
         grid=grid,
@@ -74,8 +96,24 @@ def measure_decay(
         heads=tuple(heads),
         time=averaged_decay(masses, "time"),
         space=averaged_decay(masses, "space"),
-        mass=tuple(tuple(row) for row in joint.tolist()),
+        mass=_mean_mass(masses),
+        kinds=tuple(
+            KindMass(name, sum(own), _mean_mass([*compress(masses, own)]))
+            for name, own in of_kinds.items()
+        ),
+        masks=tuple(
+            MaskReach(mask.identity, _grid(pairs_kept(table, chosen, space, sink_frames)))
+            for mask, table in zip(masks, tables, strict=True)
+        ),
     )
+
+
+def _mean_mass(masses: Sequence[HeadMass]) -> Grid:
+    return _grid(np.mean([one.mass.joint / len(one.mass.time) for one in masses], axis=0))
+
+
+def _grid(numbers: Floats) -> Grid:
+    return tuple(tuple(row) for row in numbers.tolist())
 
 
 def averaged_decay(masses: Sequence[HeadMass], axis: str) -> AveragedFit:
@@ -100,4 +138,5 @@ def _head_decay(header: InputsHeader, found: HeadMass, kind: HeadKind) -> HeadDe
         kind=kind.kind,
         spatial_error=kind.spatial_error,
         temporal_error=kind.temporal_error,
+        noise=found.deviation,
     )

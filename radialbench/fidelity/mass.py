@@ -6,6 +6,7 @@ in chunks of rows: memory grows with the tokens, and not with their square.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import log, sqrt
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ Floats = NDArray[np.float64]
 
 CHUNK_BYTES = 32 << 20
 """Most bytes of the weights of a chunk of rows in one head."""
+
+PAIR_ROWS = 16
+"""Rows of a mask that are looked at together."""
 
 STEPS, PLACES = "steps", "places"
 SPACES = (STEPS, PLACES)
@@ -57,6 +61,7 @@ class HeadMass:
         pairs: How many such keys there are.
         noise: Variance of their weights about those that all keys at the same distances have on
             average, added up over the keys.
+        deviation: Standard deviation of the logits that such noise has, if it is normal.
         sink: Share of the mass that is on sink frames.
         text: Share that is on text, and on all else that is no video.
     """
@@ -66,6 +71,7 @@ class HeadMass:
     mass: ByDistance
     pairs: ByDistance
     noise: ByDistance
+    deviation: float
     sink: float
     text: float
 
@@ -136,7 +142,14 @@ def mass_by_distance(
     count = len(rows)
     return [
         HeadMass(
-            sequence, head, one.found, pairs.found, one.noise, one.sink / count, one.text / count
+            sequence=sequence,
+            head=head,
+            mass=one.found,
+            pairs=pairs.found,
+            noise=one.noise,
+            deviation=sqrt(-log(max(1 - one.noise_share, 1e-300))),
+            sink=one.sink / count,
+            text=one.text / count,
         )
         for sequence, of_heads in enumerate(sums)
         for head, one in enumerate(of_heads)
@@ -178,6 +191,30 @@ def raster_mask(table: BlockTable, rows: Int64) -> Tensor:
     return torch.from_numpy(mask_rows(table, queries)[:, position])
 
 
+def pairs_kept(table: BlockTable, rows: Int64, space: str, sink_frames: int) -> Floats:
+    """Return the share of pairs that a mask keeps at each distance, [frames, space]; 0 of none.
+
+    Args:
+        table: The mask's blocks.
+        rows: Raster queries in the video.
+        space: Distance in space, `steps` or `places`.
+        sink_frames: First frames that are left out.
+    """
+    grid = table.grid
+    start = grid.video_start + sink_frames * grid.frame_tokens
+    keys = slice(start, grid.video_start + grid.video_tokens)
+    far = grid.frame_tokens if space == PLACES else grid.height + grid.width - 1
+    kept, pairs = np.zeros((2, grid.frames * far))
+    for first in range(0, len(rows), PAIR_ROWS):
+        part = rows[first : first + PAIR_ROWS]
+        index = _index(grid, space, part)[:, sink_frames * grid.frame_tokens :].numpy()
+        mask = raster_mask(table, part)[:, keys].numpy()
+        pairs += np.bincount(index.reshape(-1), minlength=len(pairs))
+        kept += np.bincount(index[mask], minlength=len(pairs))
+    share: Floats = kept / np.maximum(pairs, 1)
+    return share.reshape(grid.frames, far)
+
+
 class _Sums:
     """What is summed of one head over chunks of rows."""
 
@@ -196,10 +233,13 @@ class _Sums:
 
         It is not to be seen where one key alone is at some distances.
         """
-        share = min(1.0, max(0.0, self.variance / self.power)) if self.power else 0.0
-        return ByDistance(
-            *(share * one for one in (self.squares.joint, self.squares.time, self.squares.space))
-        )
+        squares = self.squares.joint, self.squares.time, self.squares.space
+        return ByDistance(*(self.noise_share * one for one in squares))
+
+    @property
+    def noise_share(self) -> float:
+        """What share of the squares of weights is variance, where several keys are as far away."""
+        return min(1.0, max(0.0, self.variance / self.power)) if self.power else 0.0
 
     def add(
         self, part: slice, index: Tensor, weights: Tensor, counts: Tensor | None = None

@@ -15,7 +15,7 @@ from radialbench.fidelity.settings import How, Source
 from radialbench.kernels.measure.table_stats import table_stats
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.head_tables import AnyTable
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.heads import AnyMask
 from radialbench.records.fidelity import DEFINITION, Fidelity, HeadFidelity, InputsIdentity
@@ -76,6 +76,7 @@ def measure_tables(
 ) -> list[Fidelity]:
     """Measure what tables keep of inputs on one grid; arguments and errors as `measure_fidelity`.
 
+    Of a head plan for more heads than the inputs have, those are taken whose numbers these have.
     `load` loads inputs on a device.
 
     Returns:
@@ -84,7 +85,8 @@ def measure_tables(
     layers = []
     for source in sources:
         inputs = load(source, how.device)
-        layers.append(_measure_layer(inputs, [table(inputs) for table in tables], how, on_rows))
+        own = [_of_inputs(table(inputs), inputs) for table in tables]
+        layers.append(_measure_layer(inputs, own, how, on_rows))
     errors = [layer.kernel_error for layer in layers if layer.kernel_error is not None]
     return [
         Fidelity(
@@ -113,6 +115,12 @@ def _compiled(mask: AnyMask, grid: TokenGrid, config: KernelConfig) -> tuple[Any
     begin = perf_counter()
     table = compile_any(mask, grid, config.block_m, config.block_n)
     return table, (perf_counter() - begin) * 1e3
+
+
+def _of_inputs(table: AnyTable, inputs: AttentionInputs) -> AnyTable:
+    numbers = inputs.header.heads
+    some = isinstance(table, HeadTables) and table.heads > max(len(numbers), *numbers)
+    return table.of_heads(numbers) if isinstance(table, HeadTables) and some else table
 
 
 def _always(table: AnyTable) -> TableOf:

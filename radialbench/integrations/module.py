@@ -17,6 +17,7 @@ from radialbench.integrations.prepared import (
     keys_below,
     prepare,
 )
+from radialbench.kernels.calls import autocasted
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
@@ -102,8 +103,8 @@ class RadialAttention(nn.Module):
     """Attention under a mask, compiled once for each shape; it has no weights.
 
     On an NVIDIA GPU our kernels run it, elsewhere PyTorch's own attention with the whole mask,
-    which takes seq_len² bytes. Forward only. Inside `torch.compile` it runs what `prepare`, or the
-    last call outside, prepared.
+    which takes seq_len² bytes; both have gradients. Inside `torch.compile` it runs what `prepare`,
+    or the last call outside, prepared.
 
     Args:
         grid: Token layout; `TokenGrid.for_model` returns that of a model and a size.
@@ -237,6 +238,10 @@ class RadialAttention(nn.Module):
             BackendError: Shapes, types or devices do not match, text in front is cut, or inside
                 `torch.compile` nothing was prepared.
         """
+        for name, x in (("q", q), ("k", k), ("v", v)):
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise BackendError(f"{name} must be a tensor of floating-point numbers, got {kind}")
         text = self.grid.text_tokens if text_tokens is None else plain(text_tokens)
         seq_len = self.grid.video_tokens + text
         if q.dim() != 4 or q.shape[2] != seq_len:
@@ -244,6 +249,7 @@ class RadialAttention(nn.Module):
                 f"q must be [batch, heads, {seq_len}, head_dim] on a grid of {self.grid.label} "
                 f"with {text} text tokens, got {list(q.shape)}"
             )
+        q, k, v = autocasted(q, k, v)
         _check_alike(q, k, v)
         key_len = None
         if text_len is not None:

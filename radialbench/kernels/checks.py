@@ -97,12 +97,23 @@ def check_plan(
         )
 
 
-def check_inputs(problem: Problem, table: AnyTable, q: Tensor, k: Tensor, v: Tensor) -> None:
+def check_inputs(
+    problem: Problem, table: AnyTable, q: Tensor, k: Tensor, v: Tensor, *, gradients: bool = False
+) -> None:
     """Refuse tensors that do not fit the problem and its table.
 
+    `gradients` says whether the backend has them.
+
     Raises:
-        BackendError: A shape, dtype or device differs.
+        BackendError: A shape, dtype or device differs, or gradients are wanted that are not there.
     """
+    if not gradients and torch.is_grad_enabled():
+        for name, tensor in (("q", q), ("k", k), ("v", v)):
+            if tensor.requires_grad:
+                raise BackendError(
+                    f"{name} wants gradients, and this backend computes the forward pass only; use "
+                    "cpu, hopper, reference or triton, or torch.no_grad"
+                )
     queries = ("heads, q_len", problem.heads, table.q_len)
     keys = ("kv_heads, k_len", problem.key_heads, table.k_len)
     for name, tensor, (words, heads, tokens) in (("q", q, queries), ("k", k, keys), ("v", v, keys)):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radialbench.errors import BackendError
-from radialbench.kernels.row_order import SM_COUNT, row_order
+from radialbench.kernels.row_order import SM_COUNT, column_order, row_order
 from radialbench.maskgen.table import BlockTable, Csr
 
 MAX_BLOCK_N = 128
@@ -37,6 +37,28 @@ class TableKey(NamedTuple):
     aligned: bool
 
 
+class Transpose(NamedTuple):
+    """The visited blocks by key block, for the gradients of k and v.
+
+    Column c of group g is row g·columns + c of both CSR pairs. Bitmaps are the table's own.
+
+    Attributes:
+        full_indptr: [groups · columns + 1] int32.
+        full_indices: [full blocks] int32 query blocks, ascending within a column.
+        partial_indptr: [groups · columns + 1] int32.
+        partial_indices: [partial blocks] int32 query blocks, ascending within a column.
+        bitmap_of: [partial blocks] int32.
+        column_order: [groups, columns] int32, the order in which columns are launched.
+    """
+
+    full_indptr: Tensor
+    full_indices: Tensor
+    partial_indptr: Tensor
+    partial_indices: Tensor
+    bitmap_of: Tensor
+    column_order: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class DeviceTable:
     """The tables of one or more groups of heads, one after the other.
@@ -59,6 +81,7 @@ class DeviceTable:
             that the keys end in.
         row_order: [groups, rows] int32, the order in which rows are launched; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
+        transpose: The same blocks by key block; None if there will be no gradients.
         mask_fingerprint: That of the mask, or of the groups, joined by `+`; empty if not known.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
@@ -77,6 +100,7 @@ class DeviceTable:
     row_order: Tensor
     group_of_head: Tensor
     _: KW_ONLY
+    transpose: Transpose | None = None
     mask_fingerprint: str = ""
     frames: int = 0
     tokens_per_frame: int = 0
@@ -88,7 +112,7 @@ class DeviceTable:
             *(self.block_m, self.block_n, self.q_len, self.k_len, self.rows),
             len(self.group_of_head),
             *(self.mask_fingerprint, self.frames, self.tokens_per_frame),
-            all(tensor.data_ptr() % 16 == 0 for tensor in self.tensors()),
+            all(tensor.data_ptr() % 16 == 0 for tensor in self.all_tensors()),
         )
 
     @cached_property
@@ -104,10 +128,14 @@ class DeviceTable:
     @property
     def nbytes(self) -> int:
         """Bytes on the device."""
-        return sum(tensor.nbytes for tensor in self.tensors())
+        return sum(tensor.nbytes for tensor in self.all_tensors())
+
+    def all_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors that the forward kernels take, then those of the transpose."""
+        return (*self.tensors(), *(self.transpose or ()))
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors, in the order the kernels take them."""
+        """The tensors, in the order the forward kernels take them."""
         return (
             self.full_indptr,
             self.full_indices,
@@ -127,7 +155,7 @@ def upload(
     *,
     mask_fingerprint: str | None = None,
 ) -> DeviceTable:
-    """Put tables on a device.
+    """Put tables and their transposes on a device.
 
     Args:
         tables: One table, or one for each group of heads; of one grid and one block size.
@@ -154,7 +182,11 @@ def upload(
         raise BackendError(f"heads take tables 0 to {len(tables) - 1}, got {list(group_of_head)}")
     offsets = np.cumsum([1] + [len(table.bitmaps) for table in tables[:-1]])
     numbers = [table.bitmap_of + offset for table, offset in zip(tables, offsets, strict=True)]
+    full = [table.full.transposed(table.columns) for table in tables]
+    partial = [table.partial.transposed(table.columns) for table in tables]
     _check_key_blocks(first.block_n)
+    pairs = zip(numbers, partial, strict=True)
+    by_column = [own[entries] for own, (_, entries) in pairs]
     bits = [_by_thread(table) for table in tables]
     masks = dict.fromkeys(table.mask.fingerprint if table.mask else "" for table in tables)
     joined = "+".join(masks) if all(masks) else ""
@@ -179,6 +211,14 @@ def upload(
         bitmaps=tensor(np.concatenate([ones, *bits])),
         row_order=tensor(np.stack([row_order(table, sms) for table in tables])),
         group_of_head=tensor(group_of_head),
+        transpose=Transpose(
+            full_indptr=tensor(_indptr([csr for csr, _ in full])),
+            full_indices=tensor(np.concatenate([csr.indices for csr, _ in full])),
+            partial_indptr=tensor(_indptr([csr for csr, _ in partial])),
+            partial_indices=tensor(np.concatenate([csr.indices for csr, _ in partial])),
+            bitmap_of=tensor(np.concatenate(by_column)),
+            column_order=tensor(np.stack([column_order(table, sms) for table in tables])),
+        ),
         mask_fingerprint=joined if mask_fingerprint is None else mask_fingerprint,
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
@@ -186,7 +226,14 @@ def upload(
 
 
 def table_of_blocks(
-    blocks: Tensor, block_m: int, block_n: int, q_len: int, k_len: int, *, nnz: int | None = None
+    blocks: Tensor,
+    block_m: int,
+    block_n: int,
+    q_len: int,
+    k_len: int,
+    *,
+    nnz: int | None = None,
+    gradients: bool = False,
 ) -> DeviceTable:
     """Return the table of whole blocks that were chosen at run time, on their device.
 
@@ -200,6 +247,7 @@ def table_of_blocks(
         q_len: Query tokens.
         k_len: Key tokens.
         nnz: Number of visited blocks, if it is known: then the host does not wait for the GPU.
+        gradients: Whether gradients may be asked for, which need the transpose.
 
     Raises:
         BackendError: Their number or their type does not fit the lengths, or block_n is neither.
@@ -215,29 +263,42 @@ def table_of_blocks(
             f"{blocks.dtype} {list(blocks.shape)}"
         )
     _check_key_blocks(block_n)
-    groups = blocks.shape[0] if blocks.dim() == 3 else 1
-    flat = blocks.reshape(groups * rows, columns)
-    counts = flat.sum(dim=1, dtype=torch.int32)
-    indptr = counts.new_zeros(groups * rows + 1)
-    torch.cumsum(counts, 0, out=indptr[1:])
-    places = flat.nonzero() if nnz is None else torch.nonzero_static(flat, size=nnz)
-    order = counts.view(groups, rows).argsort(dim=1, descending=True, stable=True)
+    by_group = blocks if blocks.dim() == 3 else blocks[None]
+    indptr, indices, order = _lists(by_group, nnz)
+    nothing, none = torch.zeros_like(indptr), indices.new_empty(0)
+    transpose = None
+    if gradients:
+        ends, queries, launched = _lists(by_group.mT, nnz)
+        transpose = Transpose(ends, queries, torch.zeros_like(ends), none, none, launched)
     return DeviceTable(
         block_m=block_m,
         block_n=block_n,
         q_len=q_len,
         k_len=k_len,
         full_indptr=indptr,
-        full_indices=places[:, 1].to(torch.int32),
-        partial_indptr=torch.zeros_like(indptr),
-        partial_indices=counts.new_empty(0),
-        bitmap_of=counts.new_empty(0),
-        bitmaps=counts.new_full((1, block_m, 4), -1),
-        row_order=order.to(torch.int32),
+        full_indices=indices,
+        partial_indptr=nothing,
+        partial_indices=none,
+        bitmap_of=none,
+        bitmaps=indices.new_full((1, block_m, 4), -1),
+        row_order=order,
         group_of_head=torch.arange(
-            groups if blocks.dim() == 3 else 0, dtype=torch.int32, device=blocks.device
+            len(blocks) if blocks.dim() == 3 else 0, dtype=torch.int32, device=blocks.device
         ),
+        transpose=transpose,
     )
+
+
+def _lists(blocks: Tensor, nnz: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return indptr, indices, and the order of the rows, of bool [groups, rows, columns]."""
+    groups, rows, columns = blocks.shape
+    flat = blocks.reshape(groups * rows, columns)
+    counts = flat.sum(dim=1, dtype=torch.int32)
+    indptr = counts.new_zeros(groups * rows + 1)
+    torch.cumsum(counts, 0, out=indptr[1:])
+    places = flat.nonzero() if nnz is None else torch.nonzero_static(flat, size=nnz)
+    order = counts.view(groups, rows).argsort(dim=1, descending=True, stable=True)
+    return indptr, places[:, 1].to(torch.int32), order.to(torch.int32)
 
 
 def permutation(

@@ -1,18 +1,25 @@
 """block_sparse_attention: our kernels as one PyTorch operator on plain tensors."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
-from typing import Literal, NamedTuple, NoReturn, ParamSpec, TypeVar, overload
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, overload
 from weakref import finalize
 
 import torch
 from torch import Tensor
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
+from radialbench.kernels.backward import check_transpose, table_from
+from radialbench.kernels.calls import (
+    autocasted,
+    check_last_stride,
+    check_scale,
+    check_shapes,
+    register,
+    untraced,
+)
 from radialbench.kernels.device_table import DeviceTable, TableKey, upload
 from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
@@ -24,14 +31,8 @@ from radialbench.records.problem import KernelConfig
 _UPLOADED: dict[int, dict[torch.device, DeviceTable]] = {}
 """By the identity of a live table: its hash takes longer than the rest of a lookup."""
 
-SCALES = (torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max / 2)
-"""Least and greatest sm_scale."""
-
 MAX_PLANS = 1024
 """Most plans that a table keeps: a service may have a shape for every prompt."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Plan(NamedTuple):
@@ -88,7 +89,7 @@ def block_sparse_attention(
     key_len: Tensor | None = None,
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Attend from each query to the keys a block table keeps. Forward only.
+    """Attend from each query to the keys a block table keeps; differentiable in q, k and v, once.
 
     Args:
         q: [batch, heads, q_len, head_dim] in the table's token order, with a last stride of 1, so
@@ -124,18 +125,21 @@ def block_sparse_attention(
                 "device_table(table, device)"
             )
         table = _find_uploaded(table, q.device) or device_table(table, q.device)
+    q, k, v = autocasted(q, k, v)
     if config is not None and type(config) is not KernelConfig:
         raise BackendError(f"config must be a KernelConfig, got {type(config).__name__}")
     scale = max(q.shape[-1], 1) ** -0.5 if sm_scale is None else float(sm_scale)
     if _is_plain(q, k, v, key_len):
-        out, lse = _untraced(_attend)(q, k, v, table, key_len, scale, backend, config)
+        out, lse = untraced(_attend)(q, k, v, table, key_len, scale, backend, config)
     else:
         _check_tensors(q=q, k=k, v=v, key_len=key_len)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+            check_transpose(table)
         problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
         tuned = problem if config is None else ("", 0, 0)
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
         out, lse = torch.ops.radialbench.block_sparse_attention(
-            *(q, k, v, list(table.tensors()), key_len, scale, backend or ""),
+            *(q, k, v, list(table.all_tensors()), key_len, scale, backend or ""),
             *(table.block_m, table.block_n, table.q_len, table.k_len, warps, stages, *tuned),
         )
     return (out, lse) if return_lse else out
@@ -257,12 +261,7 @@ def _attend(
         like = q.new_empty((), dtype=torch.float32).expand(q.shape[:3])
         gpu = q.device.index if q.is_cuda else None
         plan = table.plans[call] = Plan(launch, table.tensors(), like, gpu)
-    # The kernels take the maximum before they scale: a scale of 0 or less would be wrong.
-    if not SCALES[0] <= sm_scale <= SCALES[1]:
-        raise BackendError(
-            f"sm_scale must be a positive float32, {SCALES[0]:.3g} to {SCALES[1]:.3g}, got "
-            f"{sm_scale}; for a negative one negate q"
-        )
+    check_scale(sm_scale)
     out = torch.empty_like(q)
     lse = torch.empty_like(plan.lse, memory_format=torch.contiguous_format)
     if plan.gpu is None or plan.gpu == torch._C._cuda_getDevice():
@@ -271,17 +270,6 @@ def _attend(
         with torch.cuda.device(plan.gpu):
             plan.launch(q, k, v, out, lse, plan.table, key_len, sm_scale)
     return out, lse
-
-
-_disabled = cache(torch.compiler.disable)
-
-
-def _untraced(call: Callable[P, T]) -> Callable[P, T]:
-    """Return a call that `torch.compile` does not trace, in case it is tracing."""
-    if "torch._dynamo" not in sys.modules:
-        return call
-    traces = torch.compiler.is_compiling() or get_eval_frame_callback() is not None
-    return _disabled(call) if traces else call
 
 
 @lru_cache(maxsize=4096)
@@ -295,7 +283,7 @@ def _prepared(
     config: KernelConfig | None,
 ) -> Launch:
     """Check the arguments, choose kernel and configuration, and prepare the launch."""
-    _check_shapes(q, k, v, key_len, table)
+    check_shapes(q, k, v, key_len, table)
     head_dim, blocks, target = q.shape[3], (table.block_m, table.block_n), target_of(q.device)
     kernel = select_kernel(backend, q.dtype, head_dim, blocks, target)
     reasons = kernel_reasons(kernel, q.dtype, head_dim, blocks, target)
@@ -305,8 +293,7 @@ def _prepared(
     if reasons:
         raise BackendError(f"the {kernel} kernel cannot run this: {'; '.join(reasons)}")
     for name, x in (("q", q), ("k", k), ("v", v)):
-        if x.strides[3] != 1:
-            raise BackendError(f"{name}'s last stride must be 1, got strides {x.strides}")
+        check_last_stride(name, x)
     if not q.shape[0]:
         return _launch_nothing
     if config is None:
@@ -320,33 +307,6 @@ def _prepared(
 
 def _launch_nothing(*args: object) -> None:
     """Launch nothing: a batch without sequences has an empty result."""
-
-
-def _check_shapes(q: Layout, k: Layout, v: Layout, key_len: Layout | None, table: TableKey) -> None:
-    if len(q.shape) != 4 or q.shape[2] != table.q_len:
-        raise BackendError(
-            f"q must be [batch, heads, {table.q_len}, head_dim], got {list(q.shape)}"
-        )
-    batch, heads, _, head_dim = q.shape
-    kv_heads = k.shape[1] if len(k.shape) == 4 else 0
-    if kv_heads == 0 or heads % kv_heads:
-        raise BackendError(
-            f"k must be [batch, kv_heads, {table.k_len}, head_dim] with kv_heads that divide the "
-            f"{heads} heads of q, got {list(k.shape)}"
-        )
-    shape = (batch, kv_heads, table.k_len, head_dim)
-    for name, x in (("k", k), ("v", v)):
-        if (x.shape, x.dtype, x.device) != (shape, q.dtype, q.device):
-            raise BackendError(
-                f"{name} must be {q.dtype} {list(shape)} on {q.device}; got "
-                f"{x.dtype} {list(x.shape)} on {x.device}"
-            )
-    if table.heads not in (0, q.shape[1]):
-        raise BackendError(f"the table is for {table.heads} heads, q has {q.shape[1]}")
-    if key_len is not None and (key_len.shape != q.shape[:1] or key_len.dtype != torch.int32):
-        raise BackendError(
-            f"key_len must be int32 [{q.shape[0]}], got {key_len.dtype} {list(key_len.shape)}"
-        )
 
 
 def _operator(
@@ -363,40 +323,42 @@ def _operator(
     k_len: int,
     num_warps: int | None,
     num_stages: int | None,
-    mask_fingerprint: str = "",
-    frames: int = 0,
-    tokens_per_frame: int = 0,
+    mask_fingerprint: str,
+    frames: int,
+    tokens_per_frame: int,
 ) -> tuple[Tensor, Tensor]:
-    on_device = DeviceTable(
-        block_m,
-        block_n,
-        q_len,
-        k_len,
-        *table,
+    on_device = replace(
+        table_from(table, block_m, block_n, q_len, k_len),
         mask_fingerprint=mask_fingerprint,
         frames=frames,
         tokens_per_frame=tokens_per_frame,
     )
     # Tuned configurations are looked up here, where sizes are numbers and not symbols.
     config = None if mask_fingerprint else KernelConfig(block_m, block_n, num_warps, num_stages)
-    return _untraced(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
+    return untraced(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
 
 
 def _shapes(q: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.float32)
 
 
-def _no_gradient(*_: object) -> NoReturn:
-    raise BackendError("block_sparse_attention is forward only: it has no gradient")
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Keep what the gradients need."""
+    q, k, v, table, key_len, sm_scale, _, *sizes = inputs[:11]
+    ctx.save_for_backward(q, k, v, *output, key_len, *table)
+    ctx.scalars = (sm_scale, *sizes)
+    ctx.set_materialize_grads(False)
 
 
-# custom_op would import torch._dynamo at the first call, which is slow.
-_NAME = "radialbench::block_sparse_attention"
-torch.library.define(
-    _NAME,
-    torch.library.infer_schema(_operator, mutates_args=()),
-    tags=torch.Tag.pt2_compliant_tag,
-)
-torch.library.impl(_NAME, "CompositeExplicitAutograd")(_operator)
-torch.library.register_fake(_NAME)(_shapes)
-torch.library.register_autograd(_NAME, _no_gradient)
+def _gradients(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
+    q, k, v, out, lse, key_len, *table = ctx.saved_tensors
+    if dout is None and dlse is None:
+        return (None,) * 16
+    dout = torch.zeros_like(out) if dout is None else dout
+    grads = torch.ops.radialbench.block_sparse_attention_backward(
+        *(dout, dlse, q, k, v, out, lse, table, key_len), *ctx.scalars
+    )
+    return (*grads, [None] * len(table), *(None,) * 12)
+
+
+register("block_sparse_attention", _operator, _shapes, _gradients, _keep)

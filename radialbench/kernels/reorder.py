@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,13 +49,12 @@ class Reorder:
         """Return q, k and v of [batch, heads, tokens, head_dim] in the orders of their heads."""
         if self.copies:
             k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-        q = _moved(q, [(part, part.there) for part in self.queries])
-        k, v = (_moved(x, [(part, part.there) for part in self.keys]) for x in (k, v))
-        return q, k, v
+        k, v = (_differentiable(x, self.keys, back=False) for x in (k, v))
+        return _differentiable(q, self.queries, back=False), k, v
 
     def output(self, out: Tensor) -> Tensor:
         """Return an output of [batch, heads, q_len, head_dim] in raster order."""
-        return _moved(out, [(part, part.back) for part in self.queries])
+        return _differentiable(out, self.queries, back=True)
 
 
 def reorder(
@@ -96,7 +96,30 @@ def reorder(
     return Reorder(parts(orders, queries=True), parts(by_key, queries=False), copies)
 
 
-def _moved(x: Tensor, moves: list[tuple[Part, Tensor | None]]) -> Tensor:
+def _differentiable(x: Tensor, parts: tuple[Part, ...], *, back: bool) -> Tensor:
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return _moved(x, parts, back=back)
+    moved: Tensor = _Moved.apply(x, parts, back)  # type: ignore[no-untyped-call]
+    return moved
+
+
+class _Moved(torch.autograd.Function):
+    """Tokens in another order. Gradients go back by the inverse: a copy, as there, and no sums."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parts: tuple[Part, ...], back: bool) -> Tensor:
+        """Move there, or back."""
+        ctx.parts, ctx.back = parts, back
+        return _moved(x, parts, back=back)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Move the other way."""
+        return _differentiable(grads[0], ctx.parts, back=not ctx.back), None, None
+
+
+def _moved(x: Tensor, parts: tuple[Part, ...], *, back: bool) -> Tensor:
+    moves = [(part, part.back if back else part.there) for part in parts]
     # Models keep [batch, seq_len, heads, head_dim]: whole tokens are copied in that layout.
     models = x.stride(1) < x.stride(2)
     x = x.transpose(1, 2) if models else x

@@ -1,4 +1,4 @@
-"""row_order: the order in which the query blocks of a table are launched."""
+"""row_order and column_order: in which order the blocks of a table's two sides are launched."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,12 @@ def row_order(table: BlockTable, sm_count: int = SM_COUNT) -> Int64:
     Much longer rows come first, so that none runs alone at the end. The shortest rows come last,
     one for each SM.
     """
-    blocks = row_blocks(table)
-    heavy = np.argsort(-blocks, kind="stable")
-    long = blocks[heavy] > LONG * np.median(blocks)
-    first, rest = heavy[long], heavy[~long]
-    last = rest[max(0, len(rest) - sm_count) :]
-    tiles = _tiles(table, sm_count)
-    middle = tiles[~np.isin(tiles, np.concatenate([first, last]))]
-    return np.concatenate([first, middle, last])
+    return _launch_order(row_blocks(table), table.block_m, table.grid.frame_tokens, sm_count)
+
+
+def column_order(table: BlockTable, sm_count: int = SM_COUNT) -> Int64:
+    """Return [columns], an order as `row_order` for key blocks, which a backward pass computes."""
+    return _launch_order(column_blocks(table), table.block_n, table.grid.frame_tokens, sm_count)
 
 
 def row_blocks(table: BlockTable) -> Int64:
@@ -38,9 +36,25 @@ def row_blocks(table: BlockTable) -> Int64:
     return np.diff(table.full.indptr) + np.diff(table.partial.indptr)
 
 
-def _tiles(table: BlockTable, sm_count: int) -> Int64:
-    """Return the rows tile by tile; text counts as further frames of the video."""
-    frame, place = np.divmod(np.arange(table.rows) * table.block_m, table.grid.frame_tokens)
-    high = max(1, round(sm_count * table.block_m / table.grid.frame_tokens))
-    order: Int64 = np.lexsort((frame, place // table.block_m, frame // high))
+def column_blocks(table: BlockTable) -> Int64:
+    """Return the number of blocks in each column of a table: [columns]."""
+    columns = np.concatenate([table.full.indices, table.partial.indices])
+    return np.bincount(columns, minlength=table.columns)
+
+
+def _launch_order(blocks: Int64, block: int, frame_tokens: int, sm_count: int) -> Int64:
+    heavy = np.argsort(-blocks, kind="stable")
+    long = blocks[heavy] > LONG * np.median(blocks)
+    first, rest = heavy[long], heavy[~long]
+    last = rest[max(0, len(rest) - sm_count) :]
+    tiles = _tiles(len(blocks), block, frame_tokens, sm_count)
+    middle = tiles[~np.isin(tiles, np.concatenate([first, last]))]
+    return np.concatenate([first, middle, last])
+
+
+def _tiles(count: int, block: int, frame_tokens: int, sm_count: int) -> Int64:
+    """Return the blocks of a side tile by tile; text counts as further frames of the video."""
+    frame, place = np.divmod(np.arange(count) * block, frame_tokens)
+    high = max(1, round(sm_count * block / frame_tokens))
+    order: Int64 = np.lexsort((frame, place // block, frame // high))
     return order

@@ -6,6 +6,7 @@ import re
 import tokenize
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -24,6 +25,18 @@ VARIABLE = "RADIALBENCH_CONFIGS"
 `.json` files, as `radialbench tune` and `radialbench export --format json` write them."""
 
 FOLDER = Path(__file__).parent
+
+
+def user_folder() -> Path:
+    """Return the folder of the user's own records where `RADIALBENCH_CONFIGS` is not set.
+
+    It is `radialbench/configs` in `XDG_DATA_HOME`, which is `~/.local/share` if that is not set.
+    """
+    data = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
+    with suppress(RuntimeError):  # A process may have no home.
+        data = data.expanduser()
+    return data / "radialbench" / "configs"
+
 
 SOURCES: dict[str, tuple[str, ...]] = {
     "cpu": ("backends/cpu.py",),
@@ -48,7 +61,8 @@ def find_config(
 ) -> ConfigChoice:
     """Choose the configuration for a problem, by the rule of `records.lookup.nearest_config`.
 
-    The records of `configs`, or of `RADIALBENCH_CONFIGS`, come before those of the package.
+    The records of `configs`, or else those that `user_records` returns, come before those of the
+    package.
 
     Args:
         problem: What is computed.
@@ -111,7 +125,7 @@ def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRe
 
     Args:
         device: Name of the GPU or CPU.
-        configs: The user's own records; those of `RADIALBENCH_CONFIGS` if not given.
+        configs: The user's own records; those of `user_records` if not given.
 
     Raises:
         RecordError: Records cannot be read.
@@ -122,7 +136,7 @@ def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRe
 
 
 def user_records() -> tuple[TuningRecord, ...]:
-    """Return the records of `RADIALBENCH_CONFIGS`.
+    """Return the records of `RADIALBENCH_CONFIGS`, or of `user_folder` if that is not set.
 
     Raises:
         RecordError: Records cannot be read.
@@ -163,7 +177,8 @@ def _user_files(configs: str | Path | None) -> list[Path]:
     if configs is not None:
         return files_of(Path(configs))
     if not (named := os.environ.get(VARIABLE)):
-        return []
+        folder = user_folder()
+        return files_of(folder) if folder.is_dir() else []
     if not Path(named).exists():
         raise RecordError(f"{VARIABLE} names {named}, which is neither a file nor a folder")
     return files_of(Path(named))

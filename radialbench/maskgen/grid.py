@@ -507,9 +507,9 @@ def load_model(name: str) -> Model:
     if name not in model_names():
         raise GridError(unknown("model", name, model_names()))
     # Grids alone need no YAML.
-    import yaml
+    from radialbench.maskgen.document import read_document
 
-    data = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    data = read_document(PRESETS / f"{name}.yaml").value
     data["vae"], data["patch"] = tuple(data["vae"]), tuple(data["patch"])
     if "clips" in data:
         data["clips"] = tuple(data["clips"])

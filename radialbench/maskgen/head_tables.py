@@ -1,6 +1,7 @@
 """HeadTables: the block table of every attention head, where heads have different masks."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from radialbench.errors import TableError
@@ -85,6 +86,18 @@ class HeadTables:
     def by_head(self) -> tuple[BlockTable, ...]:
         """The table of each head."""
         return tuple(self.tables[group] for group in self.group_of_head)
+
+    def of_heads(self, heads: Sequence[int]) -> "HeadTables":
+        """Return the tables of some heads, by their numbers.
+
+        Raises:
+            TableError: There is no head of a number.
+        """
+        if heads and max(heads) >= self.heads:
+            raise TableError(
+                f"{self.label} has {self.heads} heads, and none of number {max(heads)}"
+            )
+        return replace(self, group_of_head=tuple(self.group_of_head[head] for head in heads))
 
     @property
     def orders(self) -> tuple[TokenOrder, ...]:

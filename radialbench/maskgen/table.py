@@ -71,6 +71,18 @@ class Csr:
         np.cumsum(np.bincount(rows, minlength=row_count), out=indptr[1:])
         return cls(indptr, columns.astype(np.int32))
 
+    def transposed(self, column_count: int) -> tuple["Csr", Int64]:
+        """Return the rows of each column, and [nnz] the entry here of each entry there.
+
+        Those of the example, with 6 columns: `indptr` [0, 1, 1, 2, 2, 2, 3], `indices` [2, 0, 0],
+        entries [2, 0, 1].
+        """
+        # NumPy sorts 16 bits by radix, ten times as fast.
+        keys = self.indices.astype(np.uint16) if column_count <= 1 << 16 else self.indices
+        entries = np.argsort(keys, kind="stable")
+        columns = self.indices[entries].astype(np.int64)
+        return Csr.from_sorted(columns, self.rows[entries], column_count), entries
+
 
 @dataclass(frozen=True)
 class Runs:

@@ -12,19 +12,24 @@ from radialbench.fidelity.sampled import HeadPlace
 BY = ("head", "layer", "step")
 """What masks may differ by."""
 
+REST = -1
+"""Number of the group of all heads that are in no other."""
+
 
 @dataclass(frozen=True)
 class Group:
     """Heads that share a mask.
 
     Attributes:
-        heads: Their numbers in the model.
+        heads: Their numbers in the model, of those that the inputs have.
+        rest: Whether all other heads of the model belong to it, too.
         layer: The layer of the inputs; None for all.
         step: The step of the inputs; None for all.
         members: Indices of the places that are in it.
     """
 
     heads: tuple[int, ...]
+    rest: bool
     layer: int | None
     step: int | None
     members: tuple[int, ...]
@@ -59,7 +64,7 @@ def group_places(
             group_of[head] = number
         if not known & set(heads):
             raise InputsError(f"the inputs have none of the heads {', '.join(map(str, heads))}")
-    own = {head: (len(head_groups) + head if "head" in by else -1) for head in known}
+    own = {head: (len(head_groups) + head if "head" in by else REST) for head in known}
     found: dict[tuple[int, int | None, int | None], list[int]] = {}
     for number, place in enumerate(places):
         key = (
@@ -69,8 +74,14 @@ def group_places(
         )
         found.setdefault(key, []).append(number)
     return tuple(
-        Group(tuple(sorted({places[n].head for n in members})), layer, step, tuple(members))
-        for (_, layer, step), members in found.items()
+        Group(
+            heads=tuple(sorted({places[number].head for number in members})),
+            rest=group == REST,
+            layer=layer,
+            step=step,
+            members=tuple(members),
+        )
+        for (group, layer, step), members in found.items()
     )
 
 

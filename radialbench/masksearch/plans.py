@@ -11,26 +11,33 @@ from radialbench.reports.front import describe_point
 
 
 def head_plans(
-    point: FrontPoint, masks: Sequence[MaskSpec], groups: Sequence[Group]
+    point: FrontPoint, masks: Sequence[MaskSpec], groups: Sequence[Group], heads: int | None = None
 ) -> dict[str, HeadPlan]:
     """Return the head plan of each layer and step that has masks of its own.
 
-    Heads that the inputs lack are dense.
+    Heads that the inputs lack have the mask of the group without heads of its own, and are dense
+    if there is none.
 
     Args:
         point: The point.
         masks: The mask of each group.
         groups: The groups.
+        heads: Heads of the model; up to the last of the inputs if not given.
 
     Returns:
         The plans by their names: `07`, or `07-layer03-step010` where masks differ by layer and
         step.
     """
+    count = heads or 1 + max(head for group in groups for head in group.heads)
+    known = {head for group in groups for head in group.heads}
     found: dict[str, dict[int, MaskSpec]] = {}
     for group, mask in zip(groups, masks, strict=True):
         name = f"{point.number:02}"
         name += "" if group.layer is None else f"-layer{group.layer:02}"
         name += "" if group.step is None else f"-step{group.step:03}"
-        found.setdefault(name, {}).update(dict.fromkeys(group.heads, mask))
+        own = found.setdefault(name, {})
+        own |= dict.fromkeys(group.heads, mask)
+        if group.rest:
+            own |= dict.fromkeys(set(range(count)) - known, mask)
     about = describe_point(point)
-    return {name: plan_of_heads(f"plan-{name}", own, about) for name, own in found.items()}
+    return {name: plan_of_heads(f"plan-{name}", own, count, about) for name, own in found.items()}

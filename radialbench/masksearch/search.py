@@ -46,6 +46,7 @@ class SearchSettings:
         head_groups: Heads that share a mask.
         steps: Steps of sampling; up to the last of the inputs if not given.
         layers: Layers of the model; up to the last of the inputs if not given.
+        heads: Heads of the model; up to the last of the inputs if not given.
         trials: Masks to try, with those of earlier runs.
         rows: Query rows of each head.
         seed: Seed of the rows and of the search.
@@ -59,6 +60,7 @@ class SearchSettings:
     head_groups: Sequence[tuple[int, ...]] = ()
     steps: int | None = None
     layers: int | None = None
+    heads: int | None = None
     trials: int = TRIALS
     rows: int = SAMPLED_ROWS
     seed: int = 0
@@ -122,6 +124,9 @@ def search_masks(
         AutotuneError: The storage cannot be used.
     """
     sampled = SampledRows(sources, settings.rows, seed=settings.seed, device=settings.device)
+    last = max(place.head for place in sampled.places)
+    if settings.heads is not None and settings.heads <= last:
+        raise InputsError(f"the inputs have head {last}, which is not among {settings.heads}")
     groups = group_places(sampled.places, settings.by, settings.head_groups)
     positions = Positions.of(sampled.places, settings.steps, settings.layers)
     cost: Cost = ExecutedBlocks(sampled.grid, settings.config)
@@ -238,12 +243,20 @@ class _Describer:
             dense_ms=self.dense_ms,
             loss_kind=settings.loss,
             loss=plan.told,
-            masks=tuple(
-                ChosenMask(group.heads, group.layer, group.step, masks[index].identity)
-                for group, index in zip(self.groups, plan.chosen, strict=True)
-            ),
+            masks=self._chosen(plan, masks),
             schedule=plan.schedule,
             trials=self.trials,
             environment=self.environment,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _chosen(self, plan: Plan, masks: Sequence[MaskSpec]) -> tuple[ChosenMask, ...]:
+        """Return the mask of each group; heads of one layer and step with equal masks are one."""
+        heads: dict[tuple[int | None, int | None, int], tuple[int, ...]] = {}
+        for group, index in zip(self.groups, plan.chosen, strict=True):
+            key = (group.layer, group.step, index)
+            heads[key] = (*heads.get(key, ()), *group.heads)
+        return tuple(
+            ChosenMask(tuple(sorted(numbers)), layer, step, masks[index].identity)
+            for (layer, step, index), numbers in heads.items()
         )

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 from radialbench.errors import RecordError
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import codec
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.records.statistics import Estimate
+
+MOST_NOISE = 1.0
+"""Standard deviation of the noise of logits up to which intervals of rates hold the truth."""
 
 MISFIT = 0.05
 """Share of the mass that a law may put at wrong distances and still fit."""
@@ -92,6 +96,8 @@ class HeadDecay:
             where both lose too much; None if it was not looked at.
         spatial_error: Relative error of the output with the spatial mask.
         temporal_error: With the temporal one.
+        noise: Standard deviation of the logits of keys at equal distances from a query; None if it
+            is not known.
     """
 
     head: int
@@ -105,6 +111,7 @@ class HeadDecay:
     kind: str | None = None
     spatial_error: float | None = None
     temporal_error: float | None = None
+    noise: float | None = None
 
     def __post_init__(self) -> None:
         codec.check_ints(self, "head", "layer", "step", "sequence", at_least=0)
@@ -131,6 +138,39 @@ class AveragedFit:
     heads_log: tuple[float, ...]
 
 
+Grid = tuple[tuple[float, ...], ...]
+"""A number at each distance in time (rows) and in space (columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindMass:
+    """Mean share of the mass by distance in time and space, over the heads of a kind.
+
+    Attributes:
+        kind: As `HeadDecay.kind`.
+        heads: How many there are.
+        mass: The mean share.
+    """
+
+    kind: str
+    heads: int
+    mass: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReach:
+    """How far a mask reaches.
+
+    Attributes:
+        mask: The mask.
+        kept: Share of the pairs that it keeps by distance in time and space, on the rows that were
+            looked at; 0 where there are none.
+    """
+
+    mask: MaskIdentity
+    kept: Grid
+
+
 @dataclass(frozen=True, slots=True)
 class DecayReport:
     """Decay of the heads of some inputs.
@@ -145,6 +185,8 @@ class DecayReport:
         time: The exponential fitted to averages over heads, in time.
         space: In space.
         mass: Mean share of the mass by distance in time and space, over all heads.
+        kinds: The same over the heads of each kind.
+        masks: How far masks reach that it is compared with.
     """
 
     inputs: InputsIdentity
@@ -155,4 +197,6 @@ class DecayReport:
     heads: tuple[HeadDecay, ...]
     time: AveragedFit
     space: AveragedFit
-    mass: tuple[tuple[float, ...], ...]
+    mass: Grid
+    kinds: tuple[KindMass, ...] = ()
+    masks: tuple[MaskReach, ...] = ()

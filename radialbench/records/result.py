@@ -56,6 +56,8 @@ class Environment:
         power_limit_w: Its power limit.
         card: A short hash of the GPU's serial number, which distinguishes GPUs of one kind; None on
             a CPU or if not known.
+        load: Processes that ran or waited per core of the machine, over the minute before the first
+            case; None if not known.
     """
 
     device: str
@@ -73,12 +75,13 @@ class Environment:
     max_memory_mhz: int | None = None
     power_limit_w: float | None = None
     card: str | None = None
+    load: float | None = None
 
     def __post_init__(self) -> None:
         codec.check_text(self, "device")
         codec.check_ints(self, "cores", "threads", at_least=1)
         codec.check_ints(self, "memory_bytes", "max_sm_mhz", "max_memory_mhz", at_least=0)
-        codec.check_numbers(self, "power_limit_w")
+        codec.check_numbers(self, "power_limit_w", "load")
         object.__setattr__(self, "versions", dict(sorted(self.versions.items())))
 
     @property

@@ -6,35 +6,48 @@ from statistics import fmean, median
 
 from radialbench.records.decay import (
     MISFIT,
+    MOST_NOISE,
     AveragedFit,
     AxisDecay,
     DecayReport,
     HeadDecay,
 )
 from radialbench.records.statistics import Estimate
-from radialbench.reports.text import EMPTY_CELL, format_percent, join_and, plural, terminal_table
+from radialbench.reports.text import (
+    EMPTY_CELL,
+    first_few,
+    format_percent,
+    join_and,
+    plural,
+    terminal_table,
+)
 
 HELP = (
     "decay in time with the frames between two tokens, in space with the {space} between their "
     "places: exponential exp(-rate d), power (1 + d)^-rate, stretched exp(-rate d^exponent); the "
     "best predicts the rows that it was not fitted to best. misplaced: mass that it puts at wrong "
     "distances there, of the average and (by row) of each row. kind: by which of Sparse "
-    "VideoGen's masks errs less; other where that keeps less than half of the mass."
+    "VideoGen's masks errs less; other where that keeps less than half of the mass. noise: "
+    "standard deviation of logits at equal distances."
 )
+
+NAMED = 8
+"""Heads that no law fits which are named."""
 
 FORM_HEADINGS = ("decay", "form", "best for", "nats a row", "misplaced", "by row", "rate")
 HEAD_HEADINGS = (
     *("layer", "step", "head", "kind", "in time", "misplaced in time"),
-    *("in space", "misplaced in space", "sink", "text"),
+    *("in space", "misplaced in space", "noise", "sink", "text"),
 )
 
 
 def describe_decay(report: DecayReport) -> list[str]:
     """Return lines that say what was looked at, and what stands out."""
     kind = "" if report.inputs.kind == "captured" else ", generated"
-    layers = {(one.layer, one.step) for one in report.heads}
     count = plural(len(report.heads), "head")
-    count += f" of {plural(len(layers), 'layer and step')}" if len(layers) > 1 else ""
+    for word in ("layer", "step"):
+        numbers = {getattr(one, word) for one in report.heads}
+        count += f" of {plural(len(numbers), word)}" if len(numbers) > 1 else ""
     lines = [
         f"{report.inputs.source}{kind}: grid {report.grid.label}, {count}; {report.rows:,} rows a "
         f"head, without {plural(report.sink_frames, 'sink frame')}"
@@ -47,8 +60,16 @@ def describe_decay(report: DecayReport) -> list[str]:
         if misfits:
             lines.append(
                 f"no law fits in {axis} ({MISFIT:.0%} of the mass misplaced, or more): "
-                f"{plural(len(misfits), 'head')} of {len(report.heads)}, {join_and(misfits)}"
+                f"{plural(len(misfits), 'head')} of {len(report.heads)}, "
+                f"{first_few(misfits, NAMED)}"
             )
+    noisy = [one for one in report.heads if one.noise is not None and one.noise > MOST_NOISE]
+    if noisy:
+        lines.append(
+            "intervals that may be too narrow, as keys at equal distances differ by more than "
+            f"{MOST_NOISE:g} in their logits: {plural(len(noisy), 'head')} of {len(report.heads)}, "
+            f"{first_few([_name(one) for one in noisy], NAMED)}"
+        )
     lines += [
         f"R² of exp(-a x + b) in {axis}: {_r2(getattr(report, axis))}" for axis in ("time", "space")
     ]
@@ -68,7 +89,7 @@ def form_table(report: DecayReport, width: int | None = None) -> str:
                     f"in {axis}",
                     form,
                     f"{best} of {len(found)}",
-                    f"{fmean(one.gain for one in fits):.3f}",
+                    f"{round(fmean(one.gain for one in fits), 3) + 0:.3f}",
                     format_percent(fmean(one.misplaced for one in fits)),
                     format_percent(fmean(one.misplaced_by_row for one in fits)),
                     _range([one.rate.value for one in fits]),
@@ -88,6 +109,7 @@ def decay_table(report: DecayReport, width: int | None = None) -> str:
             one.kind or EMPTY_CELL,
             *_best(one.time),
             *_best(one.space),
+            EMPTY_CELL if one.noise is None else f"{one.noise:.2f}",
             format_percent(one.sink),
             format_percent(one.text),
         )
@@ -98,7 +120,7 @@ def decay_table(report: DecayReport, width: int | None = None) -> str:
         body,
         text_columns=("kind", "in time", "in space"),
         width=width,
-        spare=("text", "step", "layer", "sink", "misplaced in space", "misplaced in time"),
+        spare=("text", "step", "layer", "sink", "noise", "misplaced in space", "misplaced in time"),
     )
 
 

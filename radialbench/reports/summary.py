@@ -16,6 +16,7 @@ from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, Value, case_v
 from radialbench.reports.narrative import Section, describe_scaling
 from radialbench.reports.rows import Row, differing, rows_of
 from radialbench.reports.scaling import Scaling, scaling
+from radialbench.reports.spread import spread_note
 from radialbench.reports.sweeps import sweep_differences, sweep_texts
 from radialbench.reports.text import format_range, format_sig3, join_and, plural, printable
 
@@ -269,6 +270,8 @@ def _notes(
     if single := sum(len(row.samples_ms) == 1 for row in rows):
         timed = sum(row.ok for row in rows)
         yield f"{single} of {timed} times are of one sample: how much they vary is not known"
+    if wide := spread_note(row.record for row in rows):
+        yield wide
     for reason, count in Counter(row.uncompared for row in rows if row.uncompared).items():
         yield f"{plural(count, 'case')} without a speed-up: {reason}"
 

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.kernels.backends import BACKENDS
+from radialbench.maskgen.document import Or, Strict, located, named
 from radialbench.maskgen.grid import Segment, TokenGrid, load_model, model_names, parse_frames
 from radialbench.maskgen.identity import MaskIdentity
-from radialbench.maskgen.language.document import Or, Strict, located, named
 from radialbench.maskgen.language.given import GivenTable, read_tables
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from radialbench.errors import SuiteError, unknown
-from radialbench.maskgen.language import document as documents
-from radialbench.maskgen.language.document import Path as Location
+from radialbench.maskgen import document as documents
+from radialbench.maskgen.document import Path as Location
 from radialbench.plain import utf8
 from radialbench.suites.schema import Gates, Matrix, Protocol, SuiteFile, SuiteSpec
 

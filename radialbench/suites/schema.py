@@ -10,8 +10,8 @@ from pydantic import Field
 
 from radialbench.fidelity.files import InputsFile, open_inputs
 from radialbench.fidelity.settings import BOUND, LEAST_HEAD_DIM, SAMPLED_ROWS, How, Source
+from radialbench.maskgen.document import Strict, located
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.language.document import Strict, located
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.records.gate import read_gate, setting_of
 from radialbench.records.problem import KernelConfig, Problem

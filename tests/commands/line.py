@@ -1,6 +1,7 @@
 """The command line, run in the process of the tests."""
 
 import sys
+from math import inf
 
 import pytest
 
@@ -20,6 +21,8 @@ class Cli:
         self.monkeypatch = monkeypatch
         self.capsys = capsys
         self.first = first
+        # No test depends on how steady the machine is.
+        monkeypatch.setattr("radialbench.reports.spread.WIDE", inf)
 
     def __call__(self, *words: object) -> tuple[int, str, str]:
         """Return exit code, standard output and standard error."""

@@ -251,7 +251,7 @@ def test_options_that_cannot_be(
     assert "a format and a file" in refused(monkeypatch, capsys, *pair, "-o", "check.xml")
     assert "metric=size" in refused(monkeypatch, capsys, *pair, "--gate", "5%")
     assert "what to compare them with" in refused(monkeypatch, capsys, before)
-    assert "needs results and no more" in refused(monkeypatch, capsys, before, *pair)
+    assert "takes results once, got" in refused(monkeypatch, capsys, before, *pair)
     assert "does not take --rounds" in refused(monkeypatch, capsys, *pair, "--rounds", "3")
 
 

@@ -160,7 +160,7 @@ def test_bad_input_is_reported_before_anything_is_measured(cli: Cli) -> None:
     bad: dict[str, list[object]] = {
         "does not take --baseline": ["--baseline", cli.suite],
         "does not take --strict": ["--strict"],
-        "needs a suite and no more": ["smoke"],
+        "takes a suite once, got": ["smoke"],
         "unknown format": ["--format", "csv"],
         "cannot write": ["-o", "json=nowhere/file"],
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from radialbench.commands import console
 from radialbench.commands.console import encoded
 
 ESCAPE = """\
@@ -48,3 +49,21 @@ def test_errors_are_text_too(tmp_path: Path) -> None:
 
 def test_lines_stay_lines() -> None:
     assert encoded("a\nb\x1b[2J\udcffé", "ascii") == "a\nb?[2J??"
+
+
+@pytest.mark.parametrize(
+    ("load", "terminal", "shown"),
+    [(3.86, True, True), (3.86, False, False), (0.1, True, False), (None, True, False)],
+)
+def test_a_busy_machine_is_noted_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    load: float | None,
+    terminal: bool,
+    shown: bool,
+) -> None:
+    monkeypatch.setattr("radialbench.machine.load", lambda: load)
+    monkeypatch.setattr(console.errors, "_force_terminal", terminal)
+    console.note_if_busy()
+    said = capsys.readouterr().err
+    assert ("busy: 3.9 processes ran or waited for each core" in said) == shown

@@ -1,6 +1,7 @@
 """The verb decay: tables, JSON, and what is wrong with what was given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,31 @@ def test_json_has_all(cli: Cli, file: Path) -> None:
     assert len(found["mass"][0]) == 64
 
 
+def test_heads_whose_intervals_are_too_narrow_are_named(cli: Cli, tmp_path: Path) -> None:
+    heads = SPATIAL, replace(SPATIAL, noise=1.6)
+    save_inputs(Generated(TokenGrid(6, 8, 8), heads, 64).load(), tmp_path / "loud.safetensors")
+    _, printed, _ = cli("-i", tmp_path / "loud.safetensors", "--rows", 64)
+    assert "more than 1 in their logits: 1 head of 2, head 1" in " ".join(printed.split())
+
+
+@pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_mass_by_distance_is_drawn(
+    cli: Cli, file: Path, tmp_path: Path, kind: str, head: bytes
+) -> None:
+    image = tmp_path / f"mass.{kind}"
+    code, printed, _ = cli("radial", "-i", file, "--rows", 16, "--image", image)
+    assert code == 0
+    assert printed.endswith(f"drawn into {image}\n")
+    assert image.read_bytes().startswith(head)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--space", "meters"), "unknown distance in space 'meters'"),
         (("--sink-frames", 5), "takes at least 2 frames beside 5 sink frames"),
+        (("--image", "mass.jpeg"), "a picture is a .png or .svg file"),
+        (("nothing", "--rows", 8), "unknown mask 'nothing'"),
         (("-i", "nothing.safetensors"), "no such file or folder of q, k and v"),
     ],
 )

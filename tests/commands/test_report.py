@@ -54,7 +54,7 @@ def test_a_folder_or_its_file(
     assert "4.00×" in printed.out
     assert f"report: {run_folder / 'report.md'}, with" in printed.out
     assert not printed.err
-    assert {"report.md", "report.csv", "report.html", "latency.png"} <= set(files(run_folder))
+    assert {"report.md", "report.csv", "report.html", "ideal.png"} <= set(files(run_folder))
 
 
 @pytest.mark.parametrize("name", ["foo.txt", "report.md", "all.csv"])

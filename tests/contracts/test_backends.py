@@ -31,6 +31,7 @@ SELECTING = ("topk_cpu", "topk_hopper", "topk_triton")
 tests/kernels/test_topk.py."""
 SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
+DIFFERENTIABLE = ("cpu", "hopper", "reference", "triton")
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
@@ -333,17 +334,36 @@ def test_two_runs_agree_bit_for_bit_and_leave_the_inputs_alone(name: str) -> Non
 
 
 @every_backend
-def test_strided_inputs_and_inputs_that_ask_for_gradients(name: str) -> None:
+def test_strided_inputs(name: str) -> None:
     mask = mixed_mask(80)
     table = table_for(name, mask, 32, 32)
     problem = problem_of(table, heads=2, dtype=dtype_of(name))
     run = planned(name, problem, table)
     inputs = inputs_for(name, problem)
-    strided = [x.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for x in inputs]
+    strided = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs]
     expected, (out, lse) = run(*inputs), run(*strided)
-    assert not out.requires_grad
     torch.testing.assert_close(out, expected[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(lse, expected[1], rtol=0, atol=1e-5)
+
+
+@every_backend
+def test_inputs_that_want_gradients(name: str) -> None:
+    """They have them, or are refused."""
+    table = table_for(name, mixed_mask(40, empty=False), 32, 32)
+    problem = problem_of(table, dtype=dtype_of(name))
+    run = planned(name, problem, table)
+    q, k, v = (x.requires_grad_() for x in inputs_for(name, problem))
+    if name not in DIFFERENTIABLE:
+        with pytest.raises(BackendError, match="q wants gradients, and this backend computes the"):
+            run(q, k, v)
+        return
+    found = torch.autograd.grad(run(q, k, v)[0].sum(), (q, k, v))
+    masked = torch.from_numpy(~table.to_dense()).to(q.device)
+    x, y, z = (t.detach().double().requires_grad_() for t in (q, k, v))
+    weights = (x @ y.mT * problem.scale).masked_fill(masked, -math.inf).softmax(-1)
+    for got, exact in zip(found, torch.autograd.grad((weights @ z).sum(), (x, y, z)), strict=True):
+        bound = 1e-5 if q.dtype == torch.float32 else 5e-2
+        torch.testing.assert_close(got.double(), exact, rtol=0, atol=bound)
 
 
 @each(threads=[2, 5])

@@ -8,11 +8,12 @@ import pytest
 from radialbench.errors import InputsError
 from radialbench.fidelity.decay import measure_decay
 from radialbench.fidelity.files import InputsHeader
-from radialbench.fidelity.generator import MIXED, Generated, HeadLaw
+from radialbench.fidelity.generator import MIXED, SPATIAL, TEMPORAL, Generated, HeadLaw
 from radialbench.fidelity.kinds import head_kinds
 from radialbench.fidelity.law import Law
 from radialbench.fidelity.mass import sample_rows
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.library import load_mask
 from radialbench.records.codec import from_dict, to_dict
 from radialbench.records.decay import DecayReport
 
@@ -43,6 +44,32 @@ def test_fitted_laws_are_those_of_the_generator() -> None:
     assert total + np.mean(shares) == pytest.approx(1)
     assert [one.time.best.form for one in report.heads[:3]] == [one.time.form for one in LAWS[:3]]
     assert from_dict(DecayReport, to_dict(report)) == report
+
+
+def test_masks_have_the_reach_of_their_rule() -> None:
+    grid = TokenGrid(6, 5, 6)
+    made = Generated(grid, (SPATIAL, TEMPORAL), 64)
+    masks = [load_mask("dense"), load_mask("neighborhood", kernel_t=3, kernel_h=5, kernel_w=5)]
+    report = measure_decay([made], masks, rows=grid.video_tokens)
+    dense, near = (np.array(one.kept) for one in report.masks)
+    assert [one.mask.name for one in report.masks] == ["dense", "neighborhood"]
+    assert set(dense[:5].ravel()) == {1.0}
+    assert set(near[:2, :3].ravel()) == {1.0}
+    assert near[3:].max() == 0
+    assert 0 < near[0, 4] < 1
+
+
+def test_kinds_have_their_own_mass() -> None:
+    report = measure_decay([Generated(TokenGrid(16, 8, 12), MIXED, 64)], rows=64)
+    assert [(one.kind, one.heads) for one in report.kinds] == [
+        ("other", 1),
+        ("spatial", 2),
+        ("temporal", 1),
+    ]
+    mean = sum(one.heads * np.array(one.mass) for one in report.kinds) / 4
+    assert mean == pytest.approx(np.array(report.mass))
+    spatial, temporal = (np.array(one.mass) for one in report.kinds[1:])
+    assert spatial[0].sum() > 0.5 > 2 * temporal[0].sum()
 
 
 def test_heads_are_sorted_as_constructed() -> None:

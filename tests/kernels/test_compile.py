@@ -1,4 +1,4 @@
-"""Both kernels compile for GPUs that are not here, and stay on their fast paths."""
+"""Our kernels compile for GPUs that are not here, and stay on their fast paths."""
 
 import json
 import os
@@ -88,6 +88,40 @@ def test_keys_and_values_are_copied(
 def test_the_default_configuration_fits(arch: int) -> None:
     found = compiled("triton", {}, arch=arch)
     assert found["shared_bytes"] <= found["limit"]
+
+
+GRADIENTS: list[dict[str, object]] = [
+    {"part": "delta"},
+    {"part": "dq"},
+    {"part": "dq", "key_lens": True, "grouped": True, "heads_per_kv": 4},
+    {"part": "dkdv"},
+    {"part": "dkdv", "key_lens": True, "grouped": True, "heads_per_kv": 4},
+    {"part": "dkdv", "head_dim": 64},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 90])
+def test_gradients(arch: int) -> None:
+    """In the default steps: without spills, and on Hopper with copies by TMA."""
+    forms = [form | {"arch": arch} for form in GRADIENTS]
+    for form, found in zip(forms, each_compiled("triton", {}, forms), strict=True):
+        assert found["spills"] == 0, form
+        assert found["shared_bytes"] <= found["limit"], form
+        assert (matmuls(found) > 0) == (form["part"] != "delta"), form
+        assert (found["copy_loads"] > 0) == (arch == 90 and form["part"] != "delta"), form
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [89, 100, 120])
+def test_gradients_fit(arch: int) -> None:
+    forms: list[dict[str, object]] = [
+        {"arch": arch, "part": part, "head_dim": head_dim}
+        for part in ("dq", "dkdv")
+        for head_dim in (128, 256)
+    ]
+    for form, found in zip(forms, each_compiled("triton", {}, forms), strict=True):
+        assert found["shared_bytes"] <= found["limit"], form
 
 
 STAGES = [(64, 128, 6), (128, 128, 3), (256, 64, 2)]

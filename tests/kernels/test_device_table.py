@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from radialbench.errors import BackendError
-from radialbench.kernels.device_table import DeviceTable, upload
+from radialbench.kernels.device_table import DeviceTable, table_of_blocks, upload
 from radialbench.maskgen.table import BlockTable
-from tests.kernels.tables import mixed_mask, table_of
+from tests.kernels.tables import mixed_mask, rows_of, table_of
 
 
 def read_back(uploaded: DeviceTable, group: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_reads_back(block_m: int, block_n: int) -> None:
     uploaded = upload([table_of(mask, block_m, block_n)], "cpu")
     np.testing.assert_array_equal(read_back(uploaded, 0), mask)
     assert all(tensor.dtype == torch.int32 for tensor in uploaded.tensors())
-    assert uploaded.nbytes == sum(tensor.nbytes for tensor in uploaded.tensors())
+    assert uploaded.nbytes == sum(tensor.nbytes for tensor in uploaded.all_tensors())
 
 
 def test_groups_keep_their_masks() -> None:
@@ -43,6 +43,56 @@ def test_groups_keep_their_masks() -> None:
     for group, mask in enumerate(masks):
         np.testing.assert_array_equal(read_back(uploaded, group), mask)
     assert uploaded.group_of_head.tolist() == [2, 0, 0, 1]
+
+
+def read_transpose(uploaded: DeviceTable, group: int) -> np.ndarray:
+    """Build the token mask of a group from the lists by key block."""
+    assert uploaded.transpose is not None
+    by_key, m, n = uploaded.transpose, uploaded.block_m, uploaded.block_n
+    columns = by_key.column_order.shape[1]
+    mask = np.zeros((uploaded.rows * m, columns * n), np.bool_)
+    column = np.arange(n)
+    word, bit = column % 8 // 2, column // 8 * 2 + column % 2
+    for block in range(columns):
+        at, keys = group * columns + block, slice(block * n, (block + 1) * n)
+        for entry in range(by_key.full_indptr[at], by_key.full_indptr[at + 1]):
+            start = int(by_key.full_indices[entry]) * m
+            mask[start : start + m, keys] = True
+        for entry in range(by_key.partial_indptr[at], by_key.partial_indptr[at + 1]):
+            start = int(by_key.partial_indices[entry]) * m
+            words = uploaded.bitmaps[by_key.bitmap_of[entry]].numpy()
+            mask[start : start + m, keys] = words[:, word] >> bit & 1
+    return mask[: uploaded.q_len, : uploaded.k_len]
+
+
+@pytest.mark.parametrize(("block_m", "block_n"), [(16, 16), (32, 128), (128, 64)])
+def test_the_transpose_has_the_same_mask(block_m: int, block_n: int) -> None:
+    masks = [mixed_mask(150, seed=seed) for seed in (1, 2)]
+    tables = [table_of(mask, block_m, block_n) for mask in masks]
+    uploaded = upload(tables, "cpu", [1, 0])
+    for group, mask in enumerate(masks):
+        np.testing.assert_array_equal(read_transpose(uploaded, group), mask)
+    assert uploaded.transpose is not None
+    assert all(tensor.dtype == torch.int32 for tensor in uploaded.transpose)
+    for order in uploaded.transpose.column_order:
+        assert sorted(order.tolist()) == list(range(tables[0].columns))
+
+
+def test_the_transpose_of_fewer_queries_than_keys() -> None:
+    mask = mixed_mask(150)
+    uploaded = upload([rows_of(table_of(mask, 32, 16), 2, 50)], "cpu")
+    np.testing.assert_array_equal(read_transpose(uploaded, 0), mask[64:114])
+
+
+@pytest.mark.parametrize("groups", [None, 2])
+def test_blocks_chosen_at_run_time_have_a_transpose_if_asked(groups: int | None) -> None:
+    shape = (4, 5) if groups is None else (groups, 4, 5)
+    blocks = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    made = table_of_blocks(blocks, 16, 32, 60, 150, gradients=True)
+    for group, chosen in enumerate(blocks if groups else blocks[None]):
+        wanted = chosen.repeat_interleave(16, 0).repeat_interleave(32, 1)[:60, :150]
+        np.testing.assert_array_equal(read_transpose(made, group), wanted)
+    assert table_of_blocks(blocks, 16, 32, 60, 150).transpose is None
 
 
 def test_bitmap_0_attends_all() -> None:
@@ -55,6 +105,8 @@ def test_every_group_has_its_own_order_of_rows() -> None:
     masks = [np.tri(128, dtype=np.bool_), np.tri(128, dtype=np.bool_)[::-1]]
     uploaded = upload([table_of(mask, 32, 32) for mask in masks], "cpu", [0, 1])
     assert uploaded.row_order.tolist() == [[3, 2, 1, 0], [0, 1, 2, 3]]
+    assert uploaded.transpose is not None
+    assert uploaded.transpose.column_order.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 def unlike(table: BlockTable) -> list[tuple[BlockTable, str]]:

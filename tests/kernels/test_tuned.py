@@ -47,6 +47,25 @@ def here(backend: str = "triton") -> tuple[Problem, str, str]:
     return PROBLEM, backend, device_name("cpu")
 
 
+def test_own_records_are_found_in_their_default_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert find_config(*here()).source == "default"
+    folder = tmp_path / "data" / "radialbench" / "configs"
+    assert module.user_folder() == folder
+    folder.mkdir(parents=True)
+    written(folder, fresh("triton", config=MINE))
+    assert find_config(*here()).config == MINE
+    # The variable takes its place.
+    (tmp_path / "none").mkdir()
+    monkeypatch.setenv(module.VARIABLE, str(tmp_path / "none"))
+    assert find_config(*here()).source == "default"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert module.user_folder() == tmp_path / ".local" / "share" / "radialbench" / "configs"
+
+
 def test_names_of_files_are_plain() -> None:
     assert file_name("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3.jsonl"
     assert file_name("AMD EPYC 9004 (x2)") == "amd-epyc-9004-x2.jsonl"

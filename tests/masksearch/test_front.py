@@ -100,7 +100,7 @@ def test_groups_are_of_heads_layers_and_steps() -> None:
     assert [(group.step, group.members) for group in by_step] == [(0, (0, 1)), (3, (2, 3, 4, 5))]
     assert len(group_places(PLACES, ["head", "layer", "step"])) == 6
     of_four = group_places(PLACES, (), [(4, 5)])
-    assert [group.heads for group in of_four] == [(0,), (4,)]
+    assert [(group.heads, group.rest) for group in of_four] == [((0,), True), ((4,), False)]
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,29 @@ def test_points_keep_and_cost_what_fidelity_measures(found: Searched, tmp_path: 
     assert record.fidelity.mass_kept.value == pytest.approx(1 - point.loss, abs=0.02)
 
 
+def test_plans_are_for_all_heads_of_the_model(tmp_path: Path) -> None:
+    header = replace(MADE.header, heads=(1, 4))
+    save_inputs(replace(MADE.load(), header=header), tmp_path / "some.safetensors")
+    (file,) = open_inputs(tmp_path)
+    for how in ({"by": ["head"]}, {}, {"head_groups": [(1,)]}):
+        found = search(tmp_path, sources=[file], trials=8, heads=6, **how)
+        point, masks = found.points[0], found.plans[0]
+        (plan,) = head_plans(point, masks, found.groups, 6).values()
+        names = [plan.groups[group].mask.name for group in plan.group_of_head]
+        assert len(names) == 6
+        others = "dense" if "by" in how else names[4]
+        assert {names[head] for head in (0, 2, 3, 5)} == {others}
+        (record,) = measure_fidelity([file], [(plan.identity, plan)], How(config=BLOCKS), HERE)
+        assert [one.head for one in record.fidelity.heads] == [1, 4]
+        assert record.fidelity.mass_kept.value == pytest.approx(1 - point.loss, abs=0.05)
+    with pytest.raises(InputsError, match="the inputs have head 4, which is not among 4"):
+        search(tmp_path, sources=[file], heads=4)
+
+
 def test_a_search_goes_on_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = search(tmp_path / "whole", trials=20)
+    whole = search(tmp_path / "whole", trials=48)
     tried: list[MaskSpec] = []
     compiled = module._compiled
 
@@ -90,15 +109,15 @@ def test_a_search_goes_on_and_repeats_nothing(
         return compiled(mask, *rest)
 
     monkeypatch.setattr(module, "_compiled", noted)
-    search(tmp_path / "parts", trials=16)
-    parts = search(tmp_path / "parts", trials=20)
-    assert len(tried) == len(set(tried)) == 20
+    search(tmp_path / "parts", trials=32)
+    parts = search(tmp_path / "parts", trials=48)
+    assert len(tried) == len(set(tried)) == 48
     assert [trial.place for trial in parts.trials] == [trial.place for trial in whole.trials]
     assert [point.loss for point in parts.points] == [point.loss for point in whole.points]
-    search(tmp_path / "parts", trials=20)
-    assert len(tried) == 20
+    search(tmp_path / "parts", trials=48)
+    assert len(tried) == 48
     search(tmp_path / "parts", trials=8, rows=32)
-    assert len(tried) == 28, "trials on other rows are others"
+    assert len(tried) == 56, "trials on other rows are others"
 
 
 def test_a_small_space_is_tried_whole(tmp_path: Path) -> None:
@@ -106,6 +125,9 @@ def test_a_small_space_is_tried_whole(tmp_path: Path) -> None:
     assert len(search(tmp_path, families).trials) == 3
     wider = read_families(["radial", "dense"], ["sink_frames=0..3", "decay=1"])
     assert len(search(tmp_path, wider).trials) == 5
+    boxes = ["kernel_t=1..3", "kernel_h=3..6", "kernel_w=3..5"]
+    all_boxes = search(tmp_path, read_families(["neighborhood"], boxes), trials=99).trials
+    assert len(all_boxes) == len({trial.mask for trial in all_boxes}) == 36
 
 
 def test_a_mask_that_changed_is_tried_again(tmp_path: Path) -> None:

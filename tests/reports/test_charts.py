@@ -31,6 +31,7 @@ from radialbench.reports.charts._drawing import (
     spread,
 )
 from radialbench.reports.charts.ideal import draw as draw_ideal
+from radialbench.reports.charts.keep import draw as draw_keep
 from radialbench.reports.charts.kernels import draw as draw_kernels
 from radialbench.reports.charts.latency import draw as draw_latency
 from radialbench.reports.rows import DENSE
@@ -146,6 +147,25 @@ def test_kernels_at_one_length_are_dots_in_a_picture_of_their_own() -> None:
     alone = draw_kernels(summarize([made(backend="a"), made(backend="b")]), "Fx30x52 h1d128f32")
     assert alone is not None
     assert [axes.get_xlabel() for axes in alone[0].axes] == ["ms"]
+
+
+def test_long_times_are_in_seconds() -> None:
+    found = draw_kernels(summarize([made(samples=[20_000.0])]), "Fx30x52 h1d128f32")
+    assert found is not None
+    (axes,) = found[0].axes
+    assert axes.get_xlabel() == "s"
+    assert axes.xaxis.get_major_formatter()(20_000.0) == "20"
+
+
+def test_blocks_chosen_in_every_call_look_different_from_their_mask() -> None:
+    records = [made("sta", backend=name, fidelity=kept(0.9)) for name in ("cpu", "topk_cpu")]
+    found = draw_keep(summarize(records), "Fx30x52 h1d128f32")
+    assert found is not None
+    legend = found[0].axes[-1].get_legend()
+    assert legend is not None
+    handles = legend.findobj(Line2D)
+    looked = {(one.get_marker(), one.get_color()) for one in handles if isinstance(one, Line2D)}
+    assert len(looked) == 2
 
 
 def test_kernels_of_one_environment_only() -> None:

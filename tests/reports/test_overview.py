@@ -20,7 +20,8 @@ def test_each_mask_has_its_fastest_kernel_at_its_longest_length() -> None:
     ]
     found = headlines(summarize(records))
     assert list(found) == [SWEEP]
-    radial, sta = found[SWEEP]
+    sta, radial = sorted(found[SWEEP], key=lambda line: line.row.speedup or 0)
+    assert found[SWEEP] == (radial, sta)
     assert (radial.row.mask, radial.row.speedup) == ("radial", 10.0)
     assert (sta.row.backend, sta.row.tokens, sta.row.speedup) == ("b", 5 * 1560, 5.0)
     assert radial.ideal == pytest.approx(5.0)
@@ -32,6 +33,18 @@ def test_each_mask_has_its_fastest_kernel_at_its_longest_length() -> None:
 def test_without_dense_there_is_none() -> None:
     assert headlines(summarize([made()])) == {}
     assert headlines(summarize([made(DENSE)])) == {}
+
+
+def test_the_longest_length_comes_first_and_leads() -> None:
+    records = [
+        *(made(mask, 5, samples=[ms]) for mask, ms in ((DENSE, 8.0), ("sta", 4.0))),
+        *(made(mask, 3, samples=[ms]) for mask, ms in ((DENSE, 8.0), ("sta", 5.0), ("tiny", 1.0))),
+    ]
+    summary = summarize(records)
+    assert [line.row.mask for line in headlines(summary)[SWEEP]] == ["sta", "tiny"]
+    assert "sta is the fastest of 2 sparse masks at 7,800 tokens" in first(summary)
+    (table,) = headline_tables(summary, headlines(summary))
+    assert [row[0] for row in table.rows] == ["sta", "tiny at 4,680 tokens"]
 
 
 def run(fast: float = 2.0, *, count: int = 6, known: float | None = None) -> Summary:

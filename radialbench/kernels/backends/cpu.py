@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radialbench.kernels.autograd import Backward, differentiable
 from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import check_inputs, check_plan, host_reasons
 from radialbench.maskgen.table import BlockTable
@@ -52,9 +53,8 @@ class Cpu:
         heads_per_kv = problem.heads // problem.key_heads
         work = [(head, row) for row in longest_first for head in heads]
 
-        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, table, q, k, v)
-            q, k, v = q.detach(), k.detach().float().mT, v.detach().float()
+        def forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            k, v = k.float().mT, v.float()
             out = torch.empty(q.shape, dtype=q.dtype)
             lse = torch.empty(q.shape[:3], dtype=torch.float32)
             finite = bool(torch.isfinite(q.sum(dtype=torch.float32) + k.sum()))
@@ -75,6 +75,12 @@ class Cpu:
 
             _share(work, start, threads=torch.get_num_threads())
             return out, lse
+
+        attention = differentiable(forward, _backward(problem, table, rows))
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            check_inputs(problem, table, q, k, v, gradients=True)
+            return attention(q, k, v)
 
         return run
 
@@ -313,3 +319,61 @@ class RunningSoftmax:
         )
         view = scores[:, block.column : block.column + block.width]
         self._apply(view, self._limit[: self._rows, : block.width], out=view)
+
+
+def _backward(problem: Problem, table: BlockTable, rows: list[tuple[Tile, ...]]) -> Backward:
+    """Return the gradients: a thread takes a key head, and sums over its query heads in order."""
+    key_heads = list(np.ndindex(problem.batch, problem.key_heads))
+    shared = problem.heads // problem.key_heads
+    packed = np.ascontiguousarray(table.bitmaps.astype("<u4", copy=False)).view(np.uint8)
+
+    def masked(scores: Tensor, tile: Tile) -> None:
+        """Set what does not attend to 0."""
+        for block in tile.masked:
+            bits = np.unpackbits(
+                packed[block.bitmap, : len(scores)], axis=1, count=block.width, bitorder="little"
+            )
+            view = scores[:, block.column : block.column + block.width]
+            view.masked_fill_(torch.from_numpy(bits == 0), 0.0)
+
+    def backward(
+        q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        q32, k32, v32, dout32 = (x.float() for x in (q, k, v, dout))
+        # 0 times nan is nan: what is not finite reaches those that attend by their weights.
+        q0, k0, dout0 = (x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) for x in (q32, k32, dout32))
+        delta = (out.float() * dout32).sum(-1, keepdim=True) - dlse[..., None]
+        top = lse.masked_fill(lse == -math.inf, math.inf)[..., None]
+        dq, dk, dv = (torch.zeros_like(x) for x in (q32, k32, v32))
+
+        def start() -> Callable[[Any], None]:
+            def step(key_head: tuple[int, int]) -> None:
+                keys, values, dkeys, dvalues = (x[key_head] for x in (k32, v32, dk, dv))
+                first = key_head[1] * shared
+                for head, row in np.ndindex(shared, len(rows)):
+                    here = key_head[0], first + head
+                    block = slice(row * table.block_m, (row + 1) * table.block_m)
+                    own, up = q32[here][block], dout32[here][block]
+                    for tile in rows[row]:
+                        parts = [slice(piece.start, piece.stop) for piece in tile.pieces]
+                        weights = torch.cat([own @ keys[part].T for part in parts], 1)
+                        weights.mul_(problem.scale).sub_(top[here][block]).exp_()
+                        masked(weights, tile)
+                        slopes = torch.cat([up @ values[part].T for part in parts], 1)
+                        slopes.sub_(delta[here][block]).mul_(weights)
+                        masked(slopes, tile)
+                        weights.add_(slopes - slopes)
+                        slopes.mul_(problem.scale)
+                        for part, piece in zip(parts, tile.pieces, strict=True):
+                            columns = slice(piece.column, piece.column + piece.stop - piece.start)
+                            p, ds = weights[:, columns], slopes[:, columns]
+                            dq[here][block].addmm_(ds, k0[key_head][part])
+                            dkeys[part].addmm_(ds.T, q0[here][block])
+                            dvalues[part].addmm_(p.T, dout0[here][block])
+
+            return step
+
+        _share(key_heads, start, threads=torch.get_num_threads())
+        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
+
+    return backward

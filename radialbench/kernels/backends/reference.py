@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radialbench.kernels.autograd import differentiable
 from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import check_inputs, check_plan, host_reasons
 from radialbench.maskgen.table import BlockTable, Csr
@@ -29,26 +30,74 @@ class Reference:
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Fix table and scale."""
         check_plan(self.name, self.unsupported_reasons(problem, "cpu"), problem, table, config)
-        queries = np.arange(table.q_len, dtype=np.int64)
+        exact = exact_attention(table, problem.scale)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, table, q, k, v)
-            q, k, v = q.detach(), k.detach(), v.detach()
-            out = torch.empty_like(q)
-            lse = torch.empty(q.shape[:3], dtype=torch.float32)
-            for head in np.ndindex(problem.batch, problem.heads):
-                kv_head = head[0], head[1] // (problem.heads // problem.key_heads)
-                keys, values = k[kv_head].double(), v[kv_head].double()
-                for rows, masked in masked_chunks(table, queries):
-                    exact = attend(q[head][rows], keys, values, masked, sm_scale=problem.scale)
-                    out[head][rows], lse[head][rows] = exact[0].to(out.dtype), exact[1].float()
-            return out, lse
+            check_inputs(problem, table, q, k, v, gradients=True)
+            out, lse = exact(q, k, v)
+            return out, lse.float()
 
         return run
 
     def needs(self) -> str:
         """Describe what is needed."""
         return f"torch {torch.__version__}, any CPU"
+
+
+def exact_attention(table: BlockTable, sm_scale: float) -> Run:
+    """Return attention by its definition, with gradients; out is like q, lse float64."""
+    queries = np.arange(table.q_len, dtype=np.int64)
+
+    def forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        out, lse = torch.empty_like(q), torch.empty(q.shape[:3], dtype=torch.float64)
+        for head, kv_head in _heads(q, k):
+            keys, values = k[kv_head].double(), v[kv_head].double()
+            for rows, masked in masked_chunks(table, queries):
+                exact, lse[head][rows] = attend(
+                    q[head][rows], keys, values, masked, sm_scale=sm_scale
+                )
+                out[head][rows] = exact.to(out.dtype)
+        return out, lse
+
+    def backward(
+        q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        delta = (out.double() * dout.double()).sum(-1) - dlse
+        dq = torch.empty_like(q)
+        dk, dv = (torch.zeros_like(x, dtype=torch.float64) for x in (k, v))
+        for head, kv_head in _heads(q, k):
+            keys, values = k[kv_head].double(), v[kv_head].double()
+            for rows, masked in masked_chunks(table, queries):
+                own, up = q[head][rows].double(), dout[head][rows].double()
+                scores = (own @ keys.T).mul_(sm_scale)
+                weights = (scores - lse[head][rows, None]).exp_().masked_fill_(masked, 0)
+                slopes = (up @ values.T).sub_(delta[head][rows, None]).mul_(weights)
+                slopes.mul_(sm_scale).masked_fill_(masked, 0)
+                attends = masked.logical_not()
+                dq[head][rows] = weighed(slopes, keys, attends).to(dq.dtype)
+                dk[kv_head] += weighed(slopes.T, own, attends.T)
+                dv[kv_head] += weighed(weights.T, up, attends.T)
+        return dq, dk.to(k.dtype), dv.to(v.dtype)
+
+    return differentiable(forward, backward)
+
+
+def weighed(weights: Tensor, x: Tensor, attends: Tensor) -> Tensor:
+    """Return weights @ x, where what is not finite in a row of x reaches those that attend to it.
+
+    A weight of 0 times nan is nan: such rows are counted apart.
+    """
+    good = x.isfinite().all(dim=1)
+    if good.all():
+        return weights @ x
+    reached = attends[:, ~good].any(dim=1)
+    return (weights @ x.masked_fill(~good[:, None], 0)).masked_fill(reached[:, None], math.nan)
+
+
+def _heads(q: Tensor, k: Tensor) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield sequence and head of q, with those of k."""
+    for batch, head in np.ndindex(*q.shape[:2]):
+        yield (batch, head), (batch, head // (q.shape[1] // k.shape[1]))
 
 
 def masked_chunks(

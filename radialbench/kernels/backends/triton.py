@@ -42,9 +42,9 @@ class Hopper:
         uploaded = device_table(table, device)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, table, q, k, v)
+            check_inputs(problem, table, q, k, v, gradients=True)
             return block_sparse_attention(
-                *(q.detach(), k.detach(), v.detach(), uploaded),
+                *(q, k, v, uploaded),
                 sm_scale=problem.scale,
                 config=config,
                 backend=self.name,

@@ -13,7 +13,7 @@ from typing import Any
 import radialbench
 from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure.nvml import NvmlError, answer, number, opened
-from radialbench.machine import cores
+from radialbench.machine import cores, load
 from radialbench.plain import utf8
 from radialbench.records.result import Environment
 
@@ -48,6 +48,7 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         command=utf8(command),
         host=host(),
         card=card() if device == "cuda" else None,
+        load=load(),
         **(clock_limits() if device == "cuda" else {}),
     )
 

@@ -62,6 +62,8 @@ class KernelVariant:
         key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
         heads_per_kv: Query heads that share a key head.
+        part: What is computed: `out`, or of the gradients `delta`, `dq` or `dkdv`; `grads`, all of
+            them, by the kernel for Hopper.
     """
 
     kernel: str
@@ -73,6 +75,7 @@ class KernelVariant:
     key_lens: bool = False
     grouped: bool = False
     heads_per_kv: int = 1
+    part: str = "out"
 
     @property
     def name(self) -> str:
@@ -83,6 +86,7 @@ class KernelVariant:
         how += f"s{config.num_stages}" if config.num_stages else ""
         flags = [flag for flag in ("ragged", "key_lens", "grouped") if getattr(self, flag)]
         flags += [f"g{self.heads_per_kv}"] if self.heads_per_kv > 1 else []
+        flags += [self.part] if self.part != "out" else []
         shape = f"d{self.head_dim}{_SHORT[self.dtype]}"
         return "/".join([f"{self.kernel}@{how}", shape, *flags, f"sm_{self.arch}"])
 
@@ -95,6 +99,8 @@ def absent_reasons(variant: KernelVariant) -> list[str]:
     config = variant.config
     blocks = (config.block_m, config.block_n)
     reasons = variant_reasons(variant.kernel, DTYPES[variant.dtype], variant.head_dim, blocks)
+    if (variant.part == "grads") != (variant.kernel == "hopper") and variant.part != "out":
+        reasons.append(f"has no part {variant.part!r}")
     if variant.kernel == "hopper" and variant.arch != 90:
         reasons.append(f"needs compute capability 9.0, sm_{variant.arch} is another")
     return reasons or config_reasons(variant.kernel, config, variant.head_dim)
@@ -125,7 +131,7 @@ def compile_kernel(variant: KernelVariant) -> KernelFigures:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    source, options = (_hopper if variant.kernel == "hopper" else _triton)(variant)
+    source, options = _SOURCES[variant.kernel, variant.part == "out"](variant)
     try:
         kernel = triton.compile(source, target=GPUTarget("cuda", variant.arch, 32), options=options)
     except Exception as error:  # Triton raises many kinds.
@@ -223,6 +229,116 @@ def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         constexprs=_constexprs(kernel, constants),
     )
     return source, HOPPER_OPTIONS
+
+
+def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
+    from triton.compiler import ASTSource
+
+    from radialbench.kernels.arch import Target
+    from radialbench.kernels.checks import DTYPES
+    from radialbench.kernels.select import copy_reasons, portable_columns
+    from radialbench.kernels.triton import backward
+    from radialbench.kernels.triton.backward_launch import DELTA_ROWS, backward_steps
+
+    config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
+    columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
+    kernel = getattr(backward, f"block_sparse_{variant.part}")
+    blocks = (config.block_m, config.block_n)
+    dq, dkdv = backward_steps(blocks, dtype, head_dim, target)
+    steps = dkdv if variant.part == "dkdv" else dq
+    copies = not copy_reasons(dtype, head_dim, target)
+    element = _ELEMENTS[variant.dtype]
+    constants: dict[str, Any] = {
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "OWN": steps.own,
+        "STEP": steps.step,
+        "ROWS": DELTA_ROWS,
+        "HEAD_DIM": head_dim,
+        "BLOCK_D": columns,
+        "GROUPED": variant.grouped,
+        "KEY_LENS": variant.key_lens,
+        "RAGGED": variant.ragged or (variant.key_lens and variant.part == "dq"),
+        "COPIES": copies,
+        "CLEAN": False,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "k_len": None,
+        "PRECISION": "ieee",
+        "WITH_LSE": False,
+    }
+    constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+    tensors = ("q_ptr", "k_ptr", "v_ptr", "out_ptr", "dout_ptr", "dq_ptr", "dk_ptr", "dv_ptr")
+    looped = ("q_in", "k_in", "v_in", "dout_in")
+    block = [1, 1, steps.step, columns]
+    kinds = dict.fromkeys(tensors, "*" + element)
+    kinds |= dict.fromkeys(looped, f"tensordesc<{element}{block}>" if copies else "*" + element)
+    kinds |= dict.fromkeys(("dlse_ptr", "delta_ptr"), "*fp32") | {"sm_scale": "fp32"}
+    kinds |= FIXED | {"columns": "i32"}
+    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
+    source = ASTSource(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    if variant.part == "delta":
+        return source, {"num_warps": 4}
+    return source, {"num_warps": steps.num_warps, "num_stages": steps.num_stages}
+
+
+def _backward_hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    from radialbench.kernels.select import hopper_columns
+    from radialbench.kernels.triton.backward_hopper import block_sparse_bwd_hopper as kernel
+    from radialbench.kernels.triton.backward_hopper_launch import BLOCK, BUFFERS, STEP
+    from radialbench.kernels.triton.launch import HOPPER_OPTIONS
+
+    columns = hopper_columns(variant.head_dim)
+    constants: dict[str, Any] = {
+        "BLOCK": BLOCK,
+        "HEAD_DIM": variant.head_dim,
+        "BLOCK_D": columns,
+        "GROUPED": variant.grouped,
+        "KEY_LENS": variant.key_lens,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "BUFFERS": BUFFERS,
+    }
+    element = _ELEMENTS[variant.dtype]
+
+    def copied(name: str, rows: int, width: int) -> str:
+        block = [1, 1, rows, width]
+        kind = {"bf16": gl.bfloat16, "fp16": gl.float16, "fp32": gl.float32}[name]
+        layout = gl.NVMMASharedLayout.get_default_for(block, kind)
+        return f"tensordesc<{name}{block},{layout!r}>"
+
+    flat = gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=32, rank=2)
+    kinds = dict.fromkeys(("desc_q", "desc_dout"), copied(element, STEP, columns))
+    kinds |= dict.fromkeys(("desc_k", "desc_v"), copied(element, BLOCK, columns))
+    kinds |= dict.fromkeys(("desc_lse", "desc_delta"), f"tensordesc<fp32{[1, STEP]},{flat!r}>")
+    kinds |= {"desc_dq": copied("fp32", STEP, columns // 2)}
+    kinds |= dict.fromkeys(("dk_ptr", "dv_ptr"), "*" + element) | {"sm_scale": "fp32"}
+    kinds |= FIXED | {"columns": "i32", "k_len": "i32"}
+    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
+    source = GluonASTSource(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    return source, HOPPER_OPTIONS
+
+
+_SOURCES = {
+    ("hopper", True): _hopper,
+    ("hopper", False): _backward_hopper,
+    ("triton", True): _triton,
+    ("triton", False): _backward,
+}
+"""What makes the source and the options, by kernel and whether it is the forward pass."""
 
 
 def _signature(kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> dict[str, str]:

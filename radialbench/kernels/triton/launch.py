@@ -77,9 +77,9 @@ def prepare_triton(
     copies = not copy_reasons(q.dtype, head_dim, target) and not tma_reasons(k=k, v=v)
     if copies:
         block = [1, 1, table.block_n, columns]
-        keys, values = (describer(TensorDescriptor(*_operand(x), block)) for x in (k, v))
-    strides = [stride for x in (q, k, v, _like(q)) for stride in x.strides[:3]]
-    sizes = _sizes(heads, table)
+        keys, values = (describer(TensorDescriptor(*operand(x), block)) for x in (k, v))
+    strides = [stride for x in (q, k, v, like(q)) for stride in x.strides[:3]]
+    sizes = sizes_of(heads, table)
     constants = {
         **_shared_constants(table, columns, heads // k.shape[1], key_lens=key_lens),
         "HEAD_DIM": head_dim,
@@ -133,12 +133,12 @@ def prepare_hopper(
     element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[q.dtype]
     half = table.block_m // 2
     describe = []
-    for x, rows in ((q, half), (k, table.block_n), (v, table.block_n), (_like(q), half)):
+    for x, rows in ((q, half), (k, table.block_n), (v, table.block_n), (like(q), half)):
         block = [1, 1, rows, columns]
         shared = gl.NVMMASharedLayout.get_default_for(block, element)
-        describe.append(describer(TensorDescriptor(*_operand(x), block, shared)))
+        describe.append(describer(TensorDescriptor(*operand(x), block, shared)))
     queries, keys, values, outputs = describe
-    sizes = _sizes(heads, table)
+    sizes = sizes_of(heads, table)
     constants = {
         **_shared_constants(table, columns, heads // k.shape[1], key_lens=key_lens),
         "BUFFERS": config.num_stages or 2,
@@ -228,7 +228,7 @@ def tma_reasons(**operands: Layout) -> list[str]:
     return reasons
 
 
-def _sizes(heads: int, table: TableKey) -> tuple[int, int, int | None, int]:
+def sizes_of(heads: int, table: TableKey) -> tuple[int, int, int | None, int]:
     """Return heads, q_len, k_len and rows as the kernels take them."""
     return heads, table.q_len, None if table.k_len == table.q_len else table.k_len, table.rows
 
@@ -247,13 +247,13 @@ def _shared_constants(
     }
 
 
-def _like(q: Layout) -> Layout:
+def like(q: Layout) -> Layout:
     """Return the layout of `torch.empty_like(q)`."""
     made = torch.empty_strided(q.shape, q.strides, dtype=q.dtype, device="meta")
     return layout_of(torch.empty_like(made))
 
 
-def _operand(x: Layout) -> tuple[Tensor, list[int], list[int]]:
+def operand(x: Layout) -> tuple[Tensor, list[int], list[int]]:
     """Return an empty tensor, the shape, and strides that Triton accepts.
 
     The stride of a dimension with one entry does not matter, but Triton requires an even one.

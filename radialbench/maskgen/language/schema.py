@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from radialbench.errors import SpecError
-from radialbench.maskgen.language.document import (
+from radialbench.maskgen.document import (
     Document,
     DocumentError,
     Or,

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from radialbench.errors import SpecError, unknown
-from radialbench.maskgen.language.document import (
+from radialbench.maskgen.document import (
     MAX_DEPTH,
     MAX_INTEGER,
     Document,
@@ -135,13 +135,15 @@ def load_head_plan(path: str | Path) -> HeadPlan:
     return replace(plan, file=utf8(Path(path).name))
 
 
-def plan_of_heads(name: str, masks: Mapping[int, MaskSpec], about: str = "") -> HeadPlan:
+def plan_of_heads(
+    name: str, masks: Mapping[int, MaskSpec], heads: int, about: str = ""
+) -> HeadPlan:
     """Return a plan of the mask of each head, with a group for heads of equal masks.
 
-    Heads below the last that are not named are dense.
+    Heads that are not named are dense.
     """
     groups: dict[MaskSpec, list[int]] = {}
-    for head in range(max(masks) + 1):
+    for head in range(heads):
         groups.setdefault(masks.get(head, load_mask("dense")), []).append(head)
     return HeadPlan(
         name, tuple(HeadGroup(tuple(heads), mask) for mask, heads in groups.items()), about=about

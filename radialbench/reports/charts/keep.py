@@ -1,5 +1,7 @@
 """Attention mass and error against time: what a mask keeps for what it costs."""
 
+from dataclasses import replace
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -24,12 +26,12 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
         return None
     against_dense = all(row.dense for row in rows)
     figure = Figure(figsize=(style.WIDTH, 4.8))
-    looked = style.looks(summary)
+    looked = _looks(summary, rows)
     panels = list(figure.subplots(1, 2))
     for axes, (name, yardstick, title) in zip(panels, PANELS, strict=True):
         costs = []
         for row in rows:
-            cost, look = _cost(row, against_dense=against_dense), looked[row.mask]
+            cost, look = _cost(row, against_dense=against_dense), looked[name_of(row)]
             found = getattr(row.fidelity, name)
             costs.append(cost)
             _point(axes, row, cost, yardstick, found, look)
@@ -38,9 +40,16 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
             axes.plot([1], [nothing_lost], ls="none", marker="s", ms=8, color=style.INK)
             costs.append(1.0)
         _axes(axes, max(costs), title, against_dense=against_dense)
-    names = {name_of(row): looked[row.mask] for row in rows}
-    style.legend(panels[-1], {**names, **({"dense": style.DENSE_LOOK} if against_dense else {})})
+    style.legend(panels[-1], {**looked, **({"dense": style.DENSE_LOOK} if against_dense else {})})
     return figure, _caption(rows, against_dense=against_dense)
+
+
+def _looks(summary: Summary, rows: list[Row]) -> dict[str, style.Look]:
+    """Return the looks by what keeps; blocks chosen from q and k are stars in the mask's colour."""
+    looked = style.looks(summary)
+    chosen = {name_of(row): row.mask for row in rows if name_of(row) != row.mask}
+    masks = {row.mask: looked[row.mask] for row in rows if name_of(row) == row.mask}
+    return masks | {name: replace(looked[mask], marker="*") for name, mask in chosen.items()}
 
 
 def _cost(row: Row, *, against_dense: bool) -> float:

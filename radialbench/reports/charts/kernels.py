@@ -21,6 +21,9 @@ MOST = 28
 WIDE = 1.02
 """How many times its lower end an interval's upper end must be to be seen beside a dot."""
 
+LONG_MS = 2000
+"""Times above which an axis counts seconds."""
+
 Line = tuple[int, str, list[Row]]
 """Tokens, mask, and the rows of its kernels."""
 
@@ -61,6 +64,8 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
             _ceiling(one, lines)
         else:
             style.log_ticks(one, "x")
+        if value == "total_ms":
+            _seconds(one)
     _names(axes[0], lines, several=len({tokens for tokens, _, _ in lines}) > 1)
     _speedups(axes[0], lines)
     _legend(figure, {row.backend: looked[row.backend] for row in kernels})
@@ -98,6 +103,13 @@ def _panel(axes: Axes, lines: list[Line], looked: dict[str, style.Look], value: 
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.grid(visible=True, axis="y", color=style.GRID)
     axes.tick_params(axis="y", length=0)
+
+
+def _seconds(axes: Axes) -> None:
+    """Count long times in seconds, so that ticks stay short."""
+    if axes.get_xlim()[1] > LONG_MS:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms / 1000:g}"))
+        axes.set_xlabel("s")
 
 
 def _ceiling(axes: Axes, lines: list[Line]) -> None:

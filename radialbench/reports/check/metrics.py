@@ -284,7 +284,7 @@ def read_gates(path: Path) -> Gates:
     Raises:
         ReportError: The file cannot be read, or holds something else.
     """
-    from radialbench.maskgen.language.document import DocumentError, read_document
+    from radialbench.maskgen.document import DocumentError, read_document
 
     try:
         document = read_document(path)

@@ -78,9 +78,9 @@ def _kept(summary: Summary, best: Row) -> str:
         known, key=lambda row: (row.sweep == best.sweep, row.tokens == best.tokens, row.tokens)
     )
     assert row.fidelity
-    where = "" if row.tokens == best.tokens else f" at {row.tokens:,} tokens"
+    where = "" if row.tokens == best.tokens else f"at {row.tokens:,} tokens "
     mass = text.format_percent(row.fidelity.mass_kept.value)
-    return f"it keeps {mass} of the attention mass of {inputs_text(row.fidelity)}{where}"
+    return f"{where}it keeps {mass} of the attention mass of {inputs_text(row.fidelity)}"
 
 
 def _keeping(summary: Summary, best: Row) -> list[str]:

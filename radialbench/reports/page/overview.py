@@ -40,7 +40,7 @@ class Headline:
 
 
 def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
-    """Return the headlines of each sweep and environment, the fastest mask first."""
+    """Return the headlines of each sweep and environment: by length, then the fastest first."""
     found: dict[tuple[str, int], dict[str, Row]] = {}
     for row in summary.timed:
         if row.speedup is not None and not row.is_dense:
@@ -52,7 +52,7 @@ def headlines(summary: Summary) -> dict[tuple[str, int], tuple[Headline, ...]]:
     return {
         where: tuple(
             Headline(row, evens.get((*where, row.mask, row.backend)))
-            for row in sorted(best.values(), key=lambda row: -(row.speedup or 0))
+            for row in sorted(best.values(), key=lambda row: (-row.tokens, -(row.speedup or 0)))
         )
         for where, best in found.items()
     }
@@ -144,11 +144,11 @@ def _even(even: BreakEven | None) -> str:
     if even.above is None:
         return f"not up to {even.longest:,} tokens"
     if even.below is None:
-        start = f"from {even.shortest:,} tokens, the shortest,"
+        start = f"at every length, from {even.shortest:,} tokens"
         shown = even.interval is not None and even.interval[1] > even.shortest
     else:
-        start, shown = f"from about {even.about} tokens", even.interval is not None
-    return f"{start} on ({even.interval_text})" if shown else f"{start} on"
+        start, shown = f"from about {even.about} tokens on", even.interval is not None
+    return f"{start} ({even.interval_text})" if shown else start
 
 
 def baseline(check: CheckResult) -> dict[str, object]:

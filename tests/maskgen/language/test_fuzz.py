@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from radialbench import TokenGrid, compile_mask, parse_mask
 from radialbench.errors import RadialBenchError
-from radialbench.maskgen.language.document import DocumentError, parse_document
+from radialbench.maskgen.document import DocumentError, parse_document
 from radialbench.maskgen.language.expressions import BUILT_IN, FUNCTIONS
 from radialbench.maskgen.language.parser import parse
 from radialbench.maskgen.language.schema import read_mask

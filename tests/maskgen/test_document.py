@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from radialbench.maskgen.language.document import (
+from radialbench.maskgen import document
+from radialbench.maskgen.document import (
     MAX_CHARACTERS,
     Document,
     DocumentError,
@@ -155,3 +157,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
         with pytest.raises(DocumentError) as error:
             read_document(path)
         assert message in str(error.value)
+
+
+def test_nothing_else_in_the_package_reads_yaml() -> None:
+    folder = Path(document.__file__).parents[1]
+    texts = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
+    loads = re.compile(r"yaml\.(\w*load\w*|\w*Loader|compose|parse)\b")
+    assert [path.name for path, text in texts.items() if loads.search(text)] == ["document.py"]

@@ -1,0 +1,242 @@
+"""Launches of the portable backward kernels: prepared once for a layout, then run on tensors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from radialbench.kernels.arch import Target
+from radialbench.kernels.device_table import TableKey
+from radialbench.kernels.select import copy_reasons, portable_columns
+from radialbench.kernels.triton.launch import (
+    LOG2_E,
+    Layout,
+    describer,
+    launcher,
+    like,
+    operand,
+    sizes_of,
+    tma_reasons,
+)
+
+DELTA_ROWS = 64
+"""Rows of a program that sums dout·out."""
+
+Gradients = tuple[Tensor, Tensor, Tensor]
+
+Backward = Callable[
+    [Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor, Sequence[Tensor], Any, float],
+    Gradients,
+]
+"""Computes dq, dk and dv from dout, dlse, q, k, v, out, lse, a table's tensors, key_len, sm_scale.
+
+All have the prepared layouts; the table's tensors are those of `DeviceTable.all_tensors`.
+"""
+
+
+class Steps(NamedTuple):
+    """How a backward kernel walks.
+
+    Attributes:
+        own: Tokens whose gradients a program computes; divides the block.
+        step: Tokens of the other side that it takes at a time; divides the block.
+        num_warps: Warps of a program.
+        num_stages: Stages of its loops.
+    """
+
+    own: int
+    step: int
+    num_warps: int
+    num_stages: int
+
+    def within(self, own: int, step: int) -> "Steps":
+        """Return the steps for blocks of `own` and `step` tokens: a warp for 16 rows or fewer."""
+        small = min(self.own, own)
+        warps = max(1, min(self.num_warps, self.num_warps * small // self.own))
+        return self._replace(own=small, step=min(self.step, step), num_warps=warps)
+
+
+def backward_steps(
+    blocks: tuple[int, int], dtype: torch.dtype, head_dim: int, target: Target
+) -> tuple[Steps, Steps]:
+    """Return the steps of dq, and of dk and dv.
+
+    dq keeps a row of all channels for each of its own tokens in registers, dk and dv two. So
+    nothing spills on sm_80 and sm_90 at 16 bits, nor at 32 bits up to 128 channels.
+    """
+    columns = portable_columns(head_dim)
+    if dtype == torch.float32:
+        steps = _SINGLE[columns > 128]
+    else:
+        large = target.shared_bytes > 200_000
+        steps = (_LARGE if large else _SMALL)[max(64, columns)]
+    dq, dkdv = steps
+    return dq.within(*blocks), dkdv.within(*blocks[::-1])
+
+
+_LARGE = {
+    64: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
+    128: (Steps(128, 64, 8, 2), Steps(128, 32, 8, 2)),
+    256: (Steps(64, 32, 8, 2), Steps(32, 32, 8, 2)),
+}
+"""Steps by the channels of a tile, of 16 bits, where a program may have 200 KB of shared memory."""
+
+_SMALL = {
+    64: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
+    128: (Steps(128, 32, 8, 2), Steps(64, 64, 8, 2)),
+    256: (Steps(32, 32, 8, 2), Steps(32, 32, 8, 2)),
+}
+"""The same for other GPUs."""
+
+_SINGLE = (
+    (Steps(32, 32, 8, 2), Steps(32, 16, 8, 2)),
+    (Steps(32, 16, 8, 1), Steps(16, 16, 8, 1)),
+)
+"""Steps for numbers of 32 bits, up to 128 channels and beyond."""
+
+
+def prepare_backward(
+    dout: Layout,
+    q: Layout,
+    k: Layout,
+    v: Layout,
+    out: Layout,
+    *,
+    table: TableKey,
+    target: Target,
+    key_lens: bool,
+    with_lse: bool,
+) -> Backward:
+    """Prepare launches of the backward kernels.
+
+    Args:
+        dout: The gradient of out, of any strides but the last.
+        q: [batch, heads, q_len, head_dim] of any strides but the last, as are k, v and out.
+        k: Keys, [batch, kv_heads, k_len, head_dim]; kv_heads divides heads.
+        v: Values, as k.
+        out: Output, as q.
+        table: The blocks to visit.
+        target: Where it runs.
+        key_lens: Whether launches pass key_len.
+        with_lse: Whether launches pass the gradient of lse.
+    """
+    from radialbench.kernels.triton.backward import (
+        block_sparse_delta,
+        block_sparse_dkdv,
+        block_sparse_dq,
+    )
+
+    batch, heads, q_len, head_dim = q.shape
+    kv_heads = k.shape[1]
+    columns = -(-table.k_len // table.block_n)
+    block_d = portable_columns(head_dim)
+    copies = not copy_reasons(q.dtype, head_dim, target)
+    blocks = (table.block_m, table.block_n)
+    dq_steps, dkdv_steps = backward_steps(blocks, q.dtype, head_dim, target)
+    shared: dict[str, Any] = {
+        "BLOCK_M": table.block_m,
+        "BLOCK_N": table.block_n,
+        "HEAD_DIM": head_dim,
+        "BLOCK_D": block_d,
+        "GROUPED": table.heads > 0,
+        "KEY_LENS": key_lens,
+        "HEADS_PER_KV": heads // kv_heads,
+        "PRECISION": "ieee",
+    }
+    copies_kv = copies and not tma_reasons(k=k, v=v)
+    copies_q = copies and not tma_reasons(q=q, dout=dout)
+    by_column = (columns * (table.block_n // dkdv_steps.own), batch * kv_heads)
+    of_keys = {
+        **shared,
+        **_options(dkdv_steps),
+        "RAGGED": q_len % table.block_m != 0,
+        "COPIES": copies_q,
+    }
+    of_queries = {
+        **shared,
+        **_options(dq_steps),
+        "RAGGED": key_lens or table.k_len % table.block_n != 0,
+        "COPIES": copies_kv,
+    }
+    of_rows = {
+        **{name: shared[name] for name in ("HEAD_DIM", "BLOCK_D", "HEADS_PER_KV")},
+        "ROWS": DELTA_ROWS,
+        "WITH_LSE": with_lse,
+        "num_warps": 4,
+    }
+    delta = launcher(
+        *(block_sparse_delta, (-(-q_len // DELTA_ROWS), batch * heads), of_rows, table.aligned)
+    )
+    dkdv, clean_dkdv = (
+        launcher(block_sparse_dkdv, by_column, {**of_keys, "CLEAN": clean}, table.aligned)
+        for clean in (False, True)
+    )
+    by_row = (table.rows * (table.block_m // dq_steps.own), batch * heads)
+    dq = launcher(block_sparse_dq, by_row, of_queries, table.aligned)
+    describe_k, describe_v = _describers((k, v), dq_steps.step, block_d, copies=copies_kv)
+    describe_q, describe_g = _describers((q, dout), dkdv_steps.step, block_d, copies=copies_q)
+    inputs = [stride for x in (q, k, v, dout) for stride in x.strides[:3]]
+    of_dq, of_dk, of_dv = (list(like(x).strides[:3]) for x in (q, k, v))
+    of_sums = [stride for x in (q, out, dout) for stride in x.strides[:3]]
+    row_sizes = sizes_of(heads, table)
+    column_sizes = (*row_sizes[:3], columns)
+
+    def run(
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        table: Sequence[Tensor],
+        key_len: Tensor | None,
+        sm_scale: float,
+    ) -> Gradients:
+        grads = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        deltas = torch.empty_like(lse)
+        unclean = torch.zeros(batch * kv_heads, dtype=torch.int32, device=q.device)
+        bitmaps, groups = table[5], table[7]
+        lengths = lse if key_len is None else key_len
+        dlse = lse if grad_lse is None else grad_lse
+        scales = (sm_scale, sm_scale * LOG2_E)
+        delta(q, out, grad_out, dlse, deltas, unclean, *of_sums, heads, q_len)
+        for launch in (dkdv, clean_dkdv):
+            launch(
+                *(describe_q(q), k, v, describe_g(grad_out), lse, deltas, *grads[1:]),
+                *(*inputs, *of_dk, *of_dv, *table[8:], bitmaps, groups, lengths, unclean),
+                *(*column_sizes, *scales),
+            )
+        dq(
+            *(q, describe_k(k), describe_v(v), grad_out, lse, deltas, grads[0]),
+            *(*inputs, *of_dq, *table[:8], lengths, *row_sizes, *scales),
+        )
+        return grads
+
+    return run
+
+
+def _options(steps: Steps) -> dict[str, int]:
+    return {
+        "OWN": steps.own,
+        "STEP": steps.step,
+        "num_warps": steps.num_warps,
+        "num_stages": steps.num_stages,
+    }
+
+
+def _describers(
+    operands: tuple[Layout, Layout], tokens: int, block_d: int, *, copies: bool
+) -> list[Callable[[Tensor], Any]]:
+    """Return what makes of two tensors what their kernel takes: descriptors or pointers."""
+    if not copies:
+        return [_itself, _itself]
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    block = [1, 1, tokens, block_d]
+    return [describer(TensorDescriptor(*operand(x), block)) for x in operands]
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
