@@ -149,19 +149,28 @@ def kernel_variants(
     architectures = tuple(architectures)
     variants = {
         KernelVariant(
-            kernel=case.backend,
+            kernel=kernel,
             config=case.config,
             arch=arch,
             head_dim=case.problem.head_dim,
             dtype=case.problem.dtype,
             ragged=case.grid.seq_len % case.config.block_n != 0,
             heads_per_kv=case.problem.heads // case.problem.key_heads,
+            part=part,
         )
         for case in cases
         if case.backend in KERNELS
         for arch in architectures
+        for kernel, part in _parts(case.backend, case.problem.direction)
     }
     return tuple(sorted(variants, key=lambda variant: variant.name))
+
+
+def _parts(backend: str, direction: str) -> list[tuple[str, str]]:
+    """Return the kernels of a call and their parts; gradients are the portable kernels'."""
+    forward = [(backend, "out")] if direction != "backward" else []
+    gradients = [("triton", part) for part in ("delta", "dq", "dkdv")]
+    return forward + (gradients if direction != "forward" else [])
 
 
 def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:
