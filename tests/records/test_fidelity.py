@@ -39,3 +39,12 @@ def test_heads_of_a_layer_are_one_unit_where_layers_are_enough() -> None:
     assert width(of(5, 12, 2)) < width(of(8, 12, 2)) / 1.5
     heads = of(8, 12, 2).heads
     assert of(8, 12, 2).mass_kept.value == pytest.approx(np.mean([one.kept.mass for one in heads]))
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    fidelity = of(3, 7, 1)
+    mass = [one.kept.mass for one in fidelity.heads]
+    errors = [one.kept.error for one in fidelity.heads]
+    assert fidelity.mass_p10 == pytest.approx(np.quantile(mass, 0.1))
+    assert fidelity.error_p90 == pytest.approx(np.quantile(errors, 0.9))
+    assert kept(0.5, heads=1).mass_p10 == 0.5
