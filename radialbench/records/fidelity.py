@@ -96,6 +96,9 @@ class HeadFidelity:
             raise RecordError(f"HeadFidelity.cosine must be within -1 and 1, got {self.cosine!r}")
 
 
+LEAST_GAIN = 0.01
+"""Attention mass by which the best blocks must exceed random ones for a place between them."""
+
 YARDSTICKS = ("best", "window", "random")
 """Choices of as many blocks as a mask visits, which it is compared with."""
 
@@ -155,11 +158,11 @@ class Fidelity:
     def place(self) -> float | None:
         """Where the mask stands between chance (0) and the best blocks (1), by mass kept.
 
-        None where the best are no better than chance, as for the dense mask.
+        None where the best are no better than chance, as for masks that visit nearly all blocks.
         """
         best = fmean(one.best.mass for one in self.heads)
         chance = fmean(one.random.mass for one in self.heads)
-        if best - chance < 1e-6:
+        if best - chance < LEAST_GAIN:
             return None
         return (fmean(one.sampled.mass for one in self.heads) - chance) / (best - chance)
 

@@ -48,3 +48,8 @@ def test_quantiles_are_those_of_numpy() -> None:
     assert fidelity.mass_p10 == pytest.approx(np.quantile(mass, 0.1))
     assert fidelity.error_p90 == pytest.approx(np.quantile(errors, 0.9))
     assert kept(0.5, heads=1).mass_p10 == 0.5
+
+
+def test_there_is_no_place_where_random_blocks_are_as_good_as_the_best() -> None:
+    assert kept(0.7, best=1.0, random=0.995).place is None
+    assert kept(0.7, best=1.0, random=0.5).place == pytest.approx(0.4)
