@@ -32,7 +32,7 @@ from radialbench.fidelity.files import InputsHeader, save_inputs
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.codec import from_json
-from radialbench.records.decay import AveragedFit, DecayReport
+from radialbench.records.decay import MOST_NOISE, AveragedFit, DecayReport
 from radialbench.records.fidelity_record import FidelityRecord, read_fidelity
 from radialbench.reports.charts.distance import picture
 from radialbench.reports.text import format_percent, markdown_table
@@ -166,9 +166,12 @@ def parts() -> dict[str, str]:
     records = read_fidelity(FIDELITY)
     kinds = ", ".join(f"{one.heads} {one.kind}" for one in report.kinds)
     sink = fmean(one.sink for one in report.heads)
+    noise = [one.noise for one in report.heads if one.noise is not None]
+    loud = sum(one > MOST_NOISE for one in noise)
     told = (
         f"{len(report.heads)} heads: {kinds}; {report.rows} rows a head. {format_percent(sink)} of "
-        "the mass is on the first frame, which the fits leave out."
+        "the mass is on the first frame, which the fits leave out. Noise of logits is "
+        f"{min(noise):.1f} to {max(noise):.1f}, above {MOST_NOISE:g} in {loud} heads."
     )
     return {
         "clip_forms": f"{told}\n\n{form_table(report)}",

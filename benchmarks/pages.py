@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import (
+    backward,
     checks,
     clip,
     decay,
@@ -127,7 +128,7 @@ PAGES = {
     "fidelity": Page(DOCS / "fidelity.md", fidelity.parts),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),
-    "performance": Page(DOCS / "performance.md", performance.parts),
+    "performance": Page(DOCS / "performance.md", lambda: performance.parts() | backward.parts()),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}
     ),

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import means
 from benchmarks.decay import HEADS, STORED, fit_draw, true_values
+from radialbench.records.decay import MOST_NOISE
 
 STUDY = json.loads(STORED.read_text(encoding="utf-8"))
 FITS = STUDY["fits"]
@@ -23,7 +24,7 @@ def held_heads(interval: str, least: int) -> list[float]:
 
 def test_intervals_of_fits_hold_the_truth() -> None:
     assert STUDY["draws"] == 1000
-    held = [row["held"] for row in FITS if row["noise"] <= 1]
+    held = [row["held"] for row in FITS if row["noise"] <= MOST_NOISE]
     assert min(held) >= 0.93
     assert fmean(held) >= 0.945
     assert min(row["held_plain"] for row in FITS if row["noise"] <= 1) < 0.75

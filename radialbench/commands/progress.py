@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Column
 from rich.text import Text
 
-from radialbench.reports.text import plural
+from radialbench.reports.text import fitted, plural
 
 if TYPE_CHECKING:
     from radialbench.autotune.run import JobEnded, JobProgress, TuningEvent
@@ -155,7 +155,8 @@ def _bar(
 def _write(bar: progress.Progress, line: str) -> None:
     """Write a line; one that is longer than the terminal is broken behind its first part."""
     if not bar.disable and len(line) > bar.console.width:
-        line = line.replace("  ", "\n    ", 1)
+        first, _, rest = line.partition("  ")
+        line = f"{first}\n{fitted(rest, bar.console.width, indent='    ')}" if rest else first
     bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -406,4 +406,5 @@ def _cells(tuned: "Tuned") -> tuple[str, ...]:
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    console.print_table(headings, rows, text_columns=TEXT_COLUMNS, spare=SPARE)
+    columns: dict[str, Any] = {"text_columns": TEXT_COLUMNS, "spare": SPARE}
+    console.print_table(headings, rows, **columns, whole=("problem",))

@@ -138,4 +138,5 @@ def _head_decay(header: InputsHeader, found: HeadMass, kind: HeadKind) -> HeadDe
         kind=kind.kind,
         spatial_error=kind.spatial_error,
         temporal_error=kind.temporal_error,
+        noise=found.deviation,
     )

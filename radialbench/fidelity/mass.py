@@ -6,6 +6,7 @@ in chunks of rows: memory grows with the tokens, and not with their square.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import log, sqrt
 
 import numpy as np
 import torch
@@ -60,6 +61,7 @@ class HeadMass:
         pairs: How many such keys there are.
         noise: Variance of their weights about those that all keys at the same distances have on
             average, added up over the keys.
+        deviation: Standard deviation of the logits that such noise has, if it is normal.
         sink: Share of the mass that is on sink frames.
         text: Share that is on text, and on all else that is no video.
     """
@@ -69,6 +71,7 @@ class HeadMass:
     mass: ByDistance
     pairs: ByDistance
     noise: ByDistance
+    deviation: float
     sink: float
     text: float
 
@@ -139,7 +142,14 @@ def mass_by_distance(
     count = len(rows)
     return [
         HeadMass(
-            sequence, head, one.found, pairs.found, one.noise, one.sink / count, one.text / count
+            sequence=sequence,
+            head=head,
+            mass=one.found,
+            pairs=pairs.found,
+            noise=one.noise,
+            deviation=sqrt(-log(max(1 - one.noise_share, 1e-300))),
+            sink=one.sink / count,
+            text=one.text / count,
         )
         for sequence, of_heads in enumerate(sums)
         for head, one in enumerate(of_heads)
@@ -223,10 +233,13 @@ class _Sums:
 
         It is not to be seen where one key alone is at some distances.
         """
-        share = min(1.0, max(0.0, self.variance / self.power)) if self.power else 0.0
-        return ByDistance(
-            *(share * one for one in (self.squares.joint, self.squares.time, self.squares.space))
-        )
+        squares = self.squares.joint, self.squares.time, self.squares.space
+        return ByDistance(*(self.noise_share * one for one in squares))
+
+    @property
+    def noise_share(self) -> float:
+        """What share of the squares of weights is variance, where several keys are as far away."""
+        return min(1.0, max(0.0, self.variance / self.power)) if self.power else 0.0
 
     def add(
         self, part: slice, index: Tensor, weights: Tensor, counts: Tensor | None = None

@@ -20,6 +20,10 @@ from radialbench.kernels.calls import (
 )
 from radialbench.kernels.device_table import DeviceTable, TableKey, Transpose
 from radialbench.kernels.select import kernel_reasons
+from radialbench.kernels.triton.backward_hopper_launch import (
+    hopper_backward_reasons,
+    prepare_hopper_backward,
+)
 from radialbench.kernels.triton.backward_launch import Backward, Gradients, prepare_backward
 from radialbench.kernels.triton.launch import Layout, layout_of
 
@@ -40,8 +44,11 @@ def block_sparse_attention_backward(
     """Compute the gradients of `block_sparse_attention`, which autograd calls by itself.
 
     Call it where attention was joined from parts, as over several GPUs: with the joined out and
-    lse, the gradients of the parts sum up to those of the whole. The portable kernels run it; a
-    result does not depend on the order in which their programs run.
+    lse, the gradients of the parts sum up to those of the whole. On Hopper, blocks of 128×128 with
+    a head_dim of 72 to 128 in 16 bits have a kernel that adds up dq in no fixed order, and takes
+    finite numbers only. All else runs in portable kernels, whose result does not depend on the
+    order in which their programs run, as does everything under
+    `torch.use_deterministic_algorithms(True)`.
 
     Args:
         dout: Gradient of out, [batch, heads, q_len, head_dim].
@@ -134,7 +141,8 @@ def _gradients(
     lengths = None if key_len is None else layout_of(key_len)
     lse_grad = None if dlse is None else layout_of(dlse)
     layouts = map(layout_of, (dout, q, k, v, out, lse))
-    backward = _prepared(*layouts, lse_grad, lengths, table.key)
+    fixed = torch.are_deterministic_algorithms_enabled()
+    backward = _prepared(*layouts, lse_grad, lengths, table.key, fixed)
     if not q.shape[0]:
         return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     tensors = (dout, dlse, q, k, v, out, lse, table.all_tensors(), key_len, sm_scale)
@@ -155,8 +163,9 @@ def _prepared(
     dlse: Layout | None,
     key_len: Layout | None,
     table: TableKey,
+    fixed_order: bool,
 ) -> Backward:
-    """Check the arguments and prepare the launches."""
+    """Check the arguments and prepare the launches, of kernels that add in a fixed order if so."""
     check_shapes(q, k, v, key_len, table)
     check_like("dout", dout, q.shape, q)
     check_like("out", out, q.shape, q)
@@ -169,7 +178,8 @@ def _prepared(
         raise BackendError(f"the backward kernels cannot run this: {'; '.join(reasons)}")
     for name, x in (("q", q), ("k", k), ("v", v), ("out", out)):
         check_last_stride(name, x)
-    return prepare_backward(
+    slow = fixed_order or hopper_backward_reasons(dout, q, k, v, table=table, target=target)
+    return (prepare_backward if slow else prepare_hopper_backward)(
         *(dout, q, k, v, out),
         table=table,
         target=target,

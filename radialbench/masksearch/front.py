@@ -18,8 +18,11 @@ from radialbench.fidelity.mass import Floats, Int64
 from radialbench.masksearch.groups import Group, Positions
 from radialbench.records.front import Schedule
 
-RATES = 10 ** np.linspace(-1, 3, 61)
+RATES = 10 ** np.linspace(-1, 3, 401)
 """Exchange rates: what a whole loss is worth, in costs of dense attention."""
+
+SPACING = 0.02
+"""Plans of a front are about so far apart in cost: of those that are nearer the last is kept."""
 
 CHUNK = 4_000_000
 """Sums of groups, boxes and masks that are made at a time."""
@@ -71,13 +74,18 @@ class Combiner:
                 self._heads[number, own] += 1 / size[own]
 
     def front(self) -> list[Plan]:
-        """Return the plans that no other beats in cost and loss, on either half of the rows."""
+        """Return plans that no other beats in cost and loss, on either half of the rows.
+
+        The last loses nothing: it is dense attention, or as good.
+        """
         whole = self._schedule(0, self._positions.steps, 0)
         masks = range(len(self._costs))
         plans = [self._plan((mask,) * len(self._groups), whole) for mask in masks]
         plans += [self._plan(*found) for found in self._hull()]
         plans = undominated(plans, lambda plan: plan.loss)
-        return undominated(plans, lambda plan: plan.told)
+        *sparse, last = undominated(plans, lambda plan: plan.told)
+        spaced = {int(plan.cost / SPACING): plan for plan in sparse if plan.cost <= 1 - SPACING / 2}
+        return [*spaced.values(), last]
 
     def _hull(self) -> Iterator[tuple[tuple[int, ...], Schedule]]:
         """Yield the masks and the schedule of the best plan at each rate."""

@@ -243,12 +243,20 @@ class _Describer:
             dense_ms=self.dense_ms,
             loss_kind=settings.loss,
             loss=plan.told,
-            masks=tuple(
-                ChosenMask(group.heads, group.layer, group.step, masks[index].identity)
-                for group, index in zip(self.groups, plan.chosen, strict=True)
-            ),
+            masks=self._chosen(plan, masks),
             schedule=plan.schedule,
             trials=self.trials,
             environment=self.environment,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _chosen(self, plan: Plan, masks: Sequence[MaskSpec]) -> tuple[ChosenMask, ...]:
+        """Return the mask of each group; heads of one layer and step with equal masks are one."""
+        heads: dict[tuple[int | None, int | None, int], tuple[int, ...]] = {}
+        for group, index in zip(self.groups, plan.chosen, strict=True):
+            key = (group.layer, group.step, index)
+            heads[key] = (*heads.get(key, ()), *group.heads)
+        return tuple(
+            ChosenMask(tuple(sorted(numbers)), layer, step, masks[index].identity)
+            for (layer, step, index), numbers in heads.items()
         )

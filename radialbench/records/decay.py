@@ -9,6 +9,9 @@ from radialbench.records import codec
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.records.statistics import Estimate
 
+MOST_NOISE = 1.0
+"""Standard deviation of the noise of logits up to which intervals of rates hold the truth."""
+
 MISFIT = 0.05
 """Share of the mass that a law may put at wrong distances and still fit."""
 
@@ -93,6 +96,8 @@ class HeadDecay:
             where both lose too much; None if it was not looked at.
         spatial_error: Relative error of the output with the spatial mask.
         temporal_error: With the temporal one.
+        noise: Standard deviation of the logits of keys at equal distances from a query; None if it
+            is not known.
     """
 
     head: int
@@ -106,6 +111,7 @@ class HeadDecay:
     kind: str | None = None
     spatial_error: float | None = None
     temporal_error: float | None = None
+    noise: float | None = None
 
     def __post_init__(self) -> None:
         codec.check_ints(self, "head", "layer", "step", "sequence", at_least=0)

@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 from radialbench.records.decay import (
     MISFIT,
+    MOST_NOISE,
     AveragedFit,
     AxisDecay,
     DecayReport,
@@ -26,7 +27,8 @@ HELP = (
     "places: exponential exp(-rate d), power (1 + d)^-rate, stretched exp(-rate d^exponent); the "
     "best predicts the rows that it was not fitted to best. misplaced: mass that it puts at wrong "
     "distances there, of the average and (by row) of each row. kind: by which of Sparse "
-    "VideoGen's masks errs less; other where that keeps less than half of the mass."
+    "VideoGen's masks errs less; other where that keeps less than half of the mass. noise: "
+    "standard deviation of logits at equal distances."
 )
 
 NAMED = 8
@@ -35,7 +37,7 @@ NAMED = 8
 FORM_HEADINGS = ("decay", "form", "best for", "nats a row", "misplaced", "by row", "rate")
 HEAD_HEADINGS = (
     *("layer", "step", "head", "kind", "in time", "misplaced in time"),
-    *("in space", "misplaced in space", "sink", "text"),
+    *("in space", "misplaced in space", "noise", "sink", "text"),
 )
 
 
@@ -61,6 +63,13 @@ def describe_decay(report: DecayReport) -> list[str]:
                 f"{plural(len(misfits), 'head')} of {len(report.heads)}, "
                 f"{first_few(misfits, NAMED)}"
             )
+    noisy = [one for one in report.heads if one.noise is not None and one.noise > MOST_NOISE]
+    if noisy:
+        lines.append(
+            "intervals that may be too narrow, as keys at equal distances differ by more than "
+            f"{MOST_NOISE:g} in their logits: {plural(len(noisy), 'head')} of {len(report.heads)}, "
+            f"{first_few([_name(one) for one in noisy], NAMED)}"
+        )
     lines += [
         f"R² of exp(-a x + b) in {axis}: {_r2(getattr(report, axis))}" for axis in ("time", "space")
     ]
@@ -100,6 +109,7 @@ def decay_table(report: DecayReport, width: int | None = None) -> str:
             one.kind or EMPTY_CELL,
             *_best(one.time),
             *_best(one.space),
+            EMPTY_CELL if one.noise is None else f"{one.noise:.2f}",
             format_percent(one.sink),
             format_percent(one.text),
         )
@@ -110,7 +120,7 @@ def decay_table(report: DecayReport, width: int | None = None) -> str:
         body,
         text_columns=("kind", "in time", "in space"),
         width=width,
-        spare=("text", "step", "layer", "sink", "misplaced in space", "misplaced in time"),
+        spare=("text", "step", "layer", "sink", "noise", "misplaced in space", "misplaced in time"),
     )
 
 

@@ -70,7 +70,7 @@ def schedule_text(schedule: Schedule) -> str:
         return ""
     last = schedule.steps - schedule.dense_from_step
     parts = [
-        f"{which} {plural(count, noun)}"
+        f"{which} {noun if count == 1 else plural(count, noun)}"
         for which, noun, count in (
             ("first", "step", schedule.dense_steps),
             ("last", "step", last),

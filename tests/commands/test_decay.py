@@ -1,6 +1,7 @@
 """The verb decay: tables, JSON, and what is wrong with what was given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_json_has_all(cli: Cli, file: Path) -> None:
     assert found["distance"] == "places"
     assert [one["kind"] for one in found["heads"]] == ["spatial", "temporal"]
     assert len(found["mass"][0]) == 64
+
+
+def test_heads_whose_intervals_are_too_narrow_are_named(cli: Cli, tmp_path: Path) -> None:
+    heads = SPATIAL, replace(SPATIAL, noise=1.6)
+    save_inputs(Generated(TokenGrid(6, 8, 8), heads, 64).load(), tmp_path / "loud.safetensors")
+    _, printed, _ = cli("-i", tmp_path / "loud.safetensors", "--rows", 64)
+    assert "more than 1 in their logits: 1 head of 2, head 1" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("svg", b"<?xml")])

@@ -19,6 +19,7 @@ from rich.console import Console
 from radialbench.commands import progress
 from radialbench.commands.console import sentences
 from radialbench.commands.progress import watch_run, watch_work
+from radialbench.records.result import Status
 from radialbench.reports.text import terminal_table
 from radialbench.suites.run import CaseEnded, CaseStarted
 from tests.records.sample import RECORD
@@ -46,8 +47,19 @@ def test_a_run_fits_the_terminal(width: int) -> None:
         assert watcher is not None
         watcher(CaseStarted(53, 174, 20.0, 1_000.0, case))
         watcher(CaseEnded(53, 174, 40.0, replace(RECORD, case=LONG)))
+        failed = replace(
+            RECORD,
+            case=LONG,
+            status=Status.FAILED,
+            reason="the backend returned something else " * 8,
+            timing=None,
+            accuracy=None,
+            memory=None,
+        )
+        watcher(CaseEnded(54, 174, 40.0, failed))
     shown = lines(console)
     assert max(map(len, shown)) <= width
+    assert " ".join(line.strip() for line in shown).count("something else") >= 8
     assert any("53/174" in line and "left" in line and LONG[:12] in line for line in shown)
     assert LONG in "".join(shown)
 

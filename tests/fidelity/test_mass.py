@@ -87,6 +87,7 @@ def test_noise_is_the_variance_of_the_weights(noise: float) -> None:
     (found,) = mass_by_distance(inputs, rows, sink_frames=0)
     squares = row_weights(inputs, 0, 0, rows).square().sum(dim=1).numpy()
     share = -np.expm1(-(noise**2))
+    assert found.deviation == pytest.approx(noise, abs=0.02)
     assert found.noise.time.sum(axis=1) == pytest.approx(share * squares, rel=0.03, abs=1e-9)
     assert found.noise.space.sum(axis=1) == pytest.approx(found.noise.time.sum(axis=1))
 

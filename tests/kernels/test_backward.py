@@ -87,7 +87,8 @@ def check(qkv: QKV, table: Any, mask: Tensor, **options: Any) -> tuple[Tensor, .
     for ours, same, wanted, x in zip(found, rough, exact, qkv, strict=True):
         assert (ours.shape, ours.dtype) == (x.shape, x.dtype)
         error, allowed = ((y.double() - wanted).norm() for y in (ours, same))
-        assert error <= 2 * allowed + 1e-6 * wanted.norm()
+        # Where exact gradients cancel to 0, sums of either order leave some rounding.
+        assert error <= 2 * allowed + 1e-6 * max(wanted.norm(), dout.double().norm())
     return found
 
 

@@ -432,3 +432,50 @@ def _finite(x):
 @triton.jit
 def _is_finite(x):
     return tl.abs(x) < float("inf")
+
+
+@triton.jit
+def block_sparse_rows(
+    out_ptr,
+    dout_ptr,
+    lse_in,
+    dlse_ptr,
+    lse_ptr,
+    delta_ptr,
+    stride_ob,
+    stride_oh,
+    stride_om,
+    stride_gb,
+    stride_gh,
+    stride_gm,
+    heads,
+    q_len,
+    ROWS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    WITH_LSE: tl.constexpr,
+):
+    """Write lse in units of log2 and delta of some rows, as the kernel for Hopper reads them.
+
+    Rows up to a whole query block, and rows without keys, have an lse of inf: they weigh nothing.
+    """
+    off_bh = tl.program_id(1)
+    off_b = (off_bh // heads).to(tl.int64)
+    off_h = (off_bh % heads).to(tl.int64)
+    off_m = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    off_d = tl.arange(0, BLOCK_D)
+    in_rows = off_m < q_len
+    inside = in_rows[:, None] & (off_d < HEAD_DIM)[None, :]
+    rows = off_m.to(tl.int64)[:, None]
+    out_tile = out_ptr + off_b * stride_ob + off_h * stride_oh + rows * stride_om + off_d[None, :]
+    dout_tile = dout_ptr + off_b * stride_gb + off_h * stride_gh + rows * stride_gm + off_d[None, :]
+    out = tl.load(out_tile, mask=inside, other=0.0).to(tl.float32)
+    dout = tl.load(dout_tile, mask=inside, other=0.0).to(tl.float32)
+    delta = tl.sum(out * dout, 1)
+    place = off_bh.to(tl.int64) * q_len + off_m
+    if WITH_LSE:
+        delta -= tl.load(dlse_ptr + place, mask=in_rows, other=0.0)
+    padded = off_bh.to(tl.int64) * tl.num_programs(0) * ROWS + off_m
+    lse = _of_rows(tl.load(lse_in + place, mask=in_rows, other=float("-inf")))
+    tl.store(lse_ptr + padded, lse)
+    tl.store(delta_ptr + padded, delta)

@@ -62,7 +62,8 @@ class KernelVariant:
         key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
         heads_per_kv: Query heads that share a key head.
-        part: What is computed: `out`, or of the gradients `delta`, `dq` or `dkdv`.
+        part: What is computed: `out`, or of the gradients `delta`, `dq` or `dkdv`; `grads`, all of
+            them, by the kernel for Hopper.
     """
 
     kernel: str
@@ -98,8 +99,8 @@ def absent_reasons(variant: KernelVariant) -> list[str]:
     config = variant.config
     blocks = (config.block_m, config.block_n)
     reasons = variant_reasons(variant.kernel, DTYPES[variant.dtype], variant.head_dim, blocks)
-    if variant.kernel == "hopper" and variant.part != "out":
-        reasons.append(f"has no {variant.part}: gradients are the portable kernels'")
+    if (variant.part == "grads") != (variant.kernel == "hopper") and variant.part != "out":
+        reasons.append(f"has no part {variant.part!r}")
     if variant.kernel == "hopper" and variant.arch != 90:
         reasons.append(f"needs compute capability 9.0, sm_{variant.arch} is another")
     return reasons or config_reasons(variant.kernel, config, variant.head_dim)
@@ -286,7 +287,57 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     return source, {"num_warps": steps.num_warps, "num_stages": steps.num_stages}
 
 
-_SOURCES = {("hopper", True): _hopper, ("triton", True): _triton, ("triton", False): _backward}
+def _backward_hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    from radialbench.kernels.select import hopper_columns
+    from radialbench.kernels.triton.backward_hopper import block_sparse_bwd_hopper as kernel
+    from radialbench.kernels.triton.backward_hopper_launch import BLOCK, BUFFERS, STEP
+    from radialbench.kernels.triton.launch import HOPPER_OPTIONS
+
+    columns = hopper_columns(variant.head_dim)
+    constants: dict[str, Any] = {
+        "BLOCK": BLOCK,
+        "HEAD_DIM": variant.head_dim,
+        "BLOCK_D": columns,
+        "GROUPED": variant.grouped,
+        "KEY_LENS": variant.key_lens,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "BUFFERS": BUFFERS,
+    }
+    element = _ELEMENTS[variant.dtype]
+
+    def copied(name: str, rows: int, width: int) -> str:
+        block = [1, 1, rows, width]
+        kind = {"bf16": gl.bfloat16, "fp16": gl.float16, "fp32": gl.float32}[name]
+        layout = gl.NVMMASharedLayout.get_default_for(block, kind)
+        return f"tensordesc<{name}{block},{layout!r}>"
+
+    flat = gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=32, rank=2)
+    kinds = dict.fromkeys(("desc_q", "desc_dout"), copied(element, STEP, columns))
+    kinds |= dict.fromkeys(("desc_k", "desc_v"), copied(element, BLOCK, columns))
+    kinds |= dict.fromkeys(("desc_lse", "desc_delta"), f"tensordesc<fp32{[1, STEP]},{flat!r}>")
+    kinds |= {"desc_dq": copied("fp32", STEP, columns // 2)}
+    kinds |= dict.fromkeys(("dk_ptr", "dv_ptr"), "*" + element) | {"sm_scale": "fp32"}
+    kinds |= FIXED | {"columns": "i32", "k_len": "i32"}
+    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
+    source = GluonASTSource(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
+    return source, HOPPER_OPTIONS
+
+
+_SOURCES = {
+    ("hopper", True): _hopper,
+    ("hopper", False): _backward_hopper,
+    ("triton", True): _triton,
+    ("triton", False): _backward,
+}
 """What makes the source and the options, by kernel and whether it is the forward pass."""
 
 

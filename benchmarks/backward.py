@@ -1,0 +1,250 @@
+"""Time the gradients of attention on one GPU: our kernels beside PyTorch's dense ones, in turn.
+
+    python -m benchmarks.backward -o benchmarks/results/backward.jsonl   # on an H200, two minutes
+    python -m benchmarks.pages performance                               # their table
+
+Every kernel computes dq, dk and dv from the same q, k, v and gradient of out, each from its own
+out. All of it counts: the sums over rows before, and dq's rounding after. Before they are timed,
+ours are compared with each other and with float64 on some rows. Lines are added to the file.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchmarks.parts import RESULTS, Timed, measured_here, read_lines, source_of
+from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
+from radialbench.kernels.backends.reference import mask_rows
+from radialbench.kernels.backward import block_sparse_attention_backward
+from radialbench.kernels.measure.clocks import EventClock
+from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
+from radialbench.kernels.op import device_table
+from radialbench.maskgen.table import BlockTable
+from radialbench.records.result import CEILING_SIZE
+from radialbench.records.statistics import paired_ratio
+from radialbench.records.store import append
+from radialbench.reports.rows import DENSE
+from radialbench.reports.text import EMPTY_CELL, markdown_table
+
+STORED = RESULTS / "backward.jsonl"
+HEAD_DIM = 128
+SHAPES = {
+    "S": (TokenGrid(21, 30, 52), 12),
+    "W1": (TokenGrid(21, 45, 80), 8),
+    "H1": (TokenGrid(33, 45, 80), 8),
+}
+"""Wan 2.1 1.3B at 480p, Wan 2.1 14B and HunyuanVideo's video at 720p, with fewer heads."""
+
+MASKS = ("radial_blocks", "radial", DENSE)
+OURS, FIXED = "hopper", "triton"
+PEERS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+MATMUL = "matmul"
+ALLOWED = 0.01
+"""Most relative difference, L2, from float64 and from each other."""
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackwardTime(Timed):
+    """The time of gradients.
+
+    Attributes:
+        shape: Name of the shape.
+        mask: The mask.
+        kernel: What computes them; `matmul` multiplies two matrices.
+        tokens: Length of the sequence.
+        heads: Number of heads.
+        tflops: What is computed, in 10¹² operations: of visited blocks ten times 128³ and heads.
+        error: Relative difference of dq, dk and dv from float64 on some rows, the greatest; None
+            for what is not ours.
+    """
+
+    shape: str
+    mask: str
+    kernel: str
+    tokens: int
+    heads: int
+    tflops: float
+    error: float | None
+
+
+def main() -> int:
+    """Measure, append records and print their table."""
+    parser = argparse.ArgumentParser(description="Time the gradients of attention on one GPU.")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("needs a CUDA device")
+        return 2
+    times = []
+    for shape in options.shapes:
+        for time in measured(shape):
+            append(options.out, time)
+            times.append(time)
+        torch.cuda.empty_cache()
+    print(backward_table(times))
+    return 0
+
+
+def measured(shape: str) -> list[BackwardTime]:
+    """Time all kernels of a shape, in turn."""
+    grid, heads = SHAPES[shape]
+    draw = torch.Generator("cuda").manual_seed(0)
+    size = (1, heads, grid.seq_len, HEAD_DIM)
+    q, k, v, dout = (
+        torch.randn(size, generator=draw, device="cuda", dtype=torch.bfloat16) for _ in range(4)
+    )
+    calls: dict[tuple[str, str], Call] = {}
+    work: dict[tuple[str, str], float] = {}
+    errors: dict[tuple[str, str], float] = {}
+    for mask in MASKS:
+        table = compile_mask(load_mask(mask), grid)
+        on_device = device_table(table, "cuda")
+        out, lse = block_sparse_attention(q, k, v, on_device, return_lse=True)
+        ours = partial(block_sparse_attention_backward, dout, q, k, v, out, lse, on_device)
+        calls[mask, OURS] = ours
+        calls[mask, FIXED] = partial(in_fixed_order, ours)
+        for kernel in (OURS, FIXED):
+            errors[mask, kernel] = checked(calls[mask, kernel](), q, k, v, dout, out, lse, table)
+            work[mask, kernel] = 10 * 128**3 * table.nnz * heads / 1e12
+    for peer, backend in PEERS.items():
+        calls[DENSE, peer] = dense(q, k, v, dout, backend)
+        work[DENSE, peer] = work[DENSE, OURS]
+    calls["", MATMUL] = ceiling_matmul(torch.bfloat16, "cuda")
+    work["", MATMUL] = 2 * CEILING_SIZE**3 / 1e12
+    timings = measure_together(
+        list(calls.values()), max_samples=30, max_seconds=20, clock=EventClock()
+    )
+    return [
+        BackwardTime(
+            shape=shape,
+            mask=mask,
+            kernel=kernel,
+            tokens=grid.seq_len,
+            heads=heads,
+            tflops=work[mask, kernel],
+            error=errors.get((mask, kernel)),
+            timing=timing,
+            **measured_here("benchmarks.backward"),
+        )
+        for (mask, kernel), timing in zip(calls, timings, strict=True)
+    ]
+
+
+def in_fixed_order(call: Call) -> Any:
+    """Call with PyTorch's switch for algorithms that are deterministic."""
+    with fixed_order():
+        return call()
+
+
+@contextmanager
+def fixed_order() -> Any:
+    """Ask for deterministic algorithms, without filling fresh memory."""
+    settings: Any = torch.utils.deterministic
+    settings.fill_uninitialized_memory = False
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        settings.fill_uninitialized_memory = True
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, dout: Tensor, backend: SDPBackend) -> Call:
+    """Return a call of PyTorch's dense gradients."""
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+    with sdpa_kernel(backend):
+        out = scaled_dot_product_attention(q, k, v)
+    return lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True)
+
+
+def checked(
+    grads: Sequence[Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dout: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    table: BlockTable,
+) -> float:
+    """Compare dq, dk and dv of the first head with float64, on some rows and keys.
+
+    Raises:
+        SystemExit: They differ.
+    """
+    q, k, v, dout, out = (x[0, 0].double() for x in (q, k, v, dout, out))
+    lse, scale = lse[0, 0].double(), HEAD_DIM**-0.5
+    delta = (dout * out).sum(-1)
+    some = torch.arange(5, table.q_len, max(1, table.q_len // 100), device=q.device)
+    seen = torch.from_numpy(mask_rows(table, some.cpu().numpy())).to(q.device)
+    weights = ((q[some] @ k.T) * scale - lse[some, None]).exp() * seen
+    change = weights * (dout[some] @ v.T - delta[some, None])
+    wanted = [scale * (change @ k)]
+    rows = torch.arange(table.q_len).numpy()
+    keys = torch.zeros(table.k_len, dtype=torch.bool)
+    keys[some.cpu()] = True
+    sums = [
+        torch.zeros(len(some), HEAD_DIM, device=q.device, dtype=torch.float64) for _ in range(2)
+    ]
+    for start in range(0, table.q_len, 4096):
+        part = slice(start, start + 4096)
+        sees = torch.from_numpy(mask_rows(table, rows[part])[:, keys.numpy()]).to(q.device)
+        weights = ((q[part] @ k[some].T) * scale - lse[part, None]).exp() * sees
+        change = weights * (dout[part] @ v[some].T - delta[part, None])
+        sums[0] += scale * (change.T @ q[part])
+        sums[1] += weights.T @ dout[part]
+    wanted += sums
+    found = [x[0, 0][some].double() for x in grads]
+    errors = [float((x - y).norm() / y.norm()) for x, y in zip(found, wanted, strict=True)]
+    if not max(errors) <= ALLOWED:
+        raise SystemExit(f"gradients of {table.label} differ from float64 by {errors}")
+    return max(errors)
+
+
+def backward_table(times: Sequence[BackwardTime]) -> str:
+    """Format each kernel's rate, and its share of the matmul timed in turn."""
+    rows = []
+    for time in times:
+        if time.kernel == MATMUL:
+            continue
+        (matmul,) = (t for t in times if (t.shape, t.kernel) == (time.shape, MATMUL))
+        rate = time.tflops / time.timing.median_ms * 1e3
+        over = paired_ratio(matmul.timing.samples_ms, time.timing.samples_ms)
+        share = over.times(time.tflops / matmul.tflops)
+        rows.append(
+            [
+                time.shape,
+                time.mask,
+                time.kernel,
+                f"{time.timing.median_ms:.1f}",
+                f"{rate:.0f}",
+                f"{share.value:.2f} ({share.low:.2f} to {share.high:.2f})",
+                f"{time.error:.4f}" if time.error is not None else EMPTY_CELL,
+                str(len(time.timing.samples_ms)),
+            ]
+        )
+    headings = ("shape", "mask", "kernel", "ms", "TFLOP/s", "of the matmul", "error", "samples")
+    return markdown_table(headings, rows, text_columns=3)
+
+
+def parts() -> dict[str, str]:
+    """Return the generated part of docs/performance.md."""
+    times = read_lines(STORED, BackwardTime)
+    return {"backward": f"{backward_table(times)}\n\n{source_of(times[-1])}"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
