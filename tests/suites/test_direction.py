@@ -96,15 +96,16 @@ def test_what_has_no_direction() -> None:
 
 
 def test_offline_compiles_the_kernels_of_gradients() -> None:
+    large = {"block_m": 128, "block_n": 128, "head_dim": 128, "dtype": "bfloat16"}
     names = {
         direction: [
             (variant.kernel, variant.part)
             for variant in kernel_variants(
-                small.cases(backends=["hopper"], direction=direction), [90]
+                small.cases(backends=["hopper"], direction=direction, **large), [90]
             )
         ]
         for direction in ("forward", "both")
     }
     assert set(names["forward"]) == {("hopper", "out")}
     parts = {("triton", part) for part in ("delta", "dq", "dkdv")}
-    assert set(names["both"]) == {("hopper", "out"), *parts}
+    assert set(names["both"]) == {("hopper", "out"), ("hopper", "grads"), *parts}
