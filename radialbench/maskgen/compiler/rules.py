@@ -4,7 +4,7 @@
    pairs of tokens, for none, or its value differs (`language/evaluate.py`).
 2. Where it differs, the atoms that matter are those whose own value differs. Two pairs of pieces in
    which the same atoms matter, with equal contents, have equal contents themselves.
-3. One pair of each kind is evaluated, 64 pairs of tokens in a word.
+3. One pair of each kind is evaluated, in words of 64 keys.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from radialbench.maskgen.compiler.atoms import MAX_ENTRIES, Atom, packed
 from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import Side
-from radialbench.maskgen.language.evaluate import Interval, bound_nodes
+from radialbench.maskgen.language.evaluate import Interval, bound_nodes, fold
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr, join
 from radialbench.maskgen.table import ranges
 
@@ -99,7 +99,7 @@ class _Alike:
 class _Rule:
     def __init__(self, rule: Expr, known: Coordinates, progress: Callable[[float], None]) -> None:
         self.progress = progress
-        self.rule = known.along_one(_regrouped(_without_choices(rule)))
+        self.rule = known.along_one(_regrouped(_joined(rule)))
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
@@ -309,20 +309,23 @@ def _as_rows(bits: Words) -> NDArray[np.uint32]:
     return bits.view(np.uint32).reshape(len(bits), 2 * bits.shape[1] * bits.shape[2])
 
 
-def _without_choices(rule: Expr) -> Expr:
-    """Replace `where` between truth values by `and`, `or` and `not`."""
+def _joined(rule: Expr) -> Expr:
+    """Replace `where`, `==` and `!=` between truth values by `and`, `or` and `not`."""
     done: dict[Expr, Expr] = {}
     truths: set[Expr] = set()
     for node in rule.walk():
         args = tuple(done[argument] for argument in node.args)
-        chooses = node.op == "where" and node.args[1] in truths
-        if chooses or node.op in (*JOINS, *COMPARISONS, "truth"):
+        joins = node.op in ("where", "==", "!=") and node.args[1] in truths
+        if joins or node.op in (*JOINS, *COMPARISONS, "truth"):
             truths.add(node)
-        if chooses:
+        if not joins:
+            done[node] = Expr(node.op, args, node.value)
+        elif node.op == "where":
             done[node] = args[0] & args[1] | ~args[0] & args[2]
         else:
-            done[node] = Expr(node.op, args, node.value)
-    return done[rule]
+            other = ~args[1] if node.op == "==" else args[1]
+            done[node] = args[0] & ~other | ~args[0] & other
+    return fold(done[rule], {})
 
 
 def _regrouped(rule: Expr) -> Expr:
