@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from radialbench.errors import AutotuneError, InputsError, SpecError
 from radialbench.fidelity.files import InputsHeader, open_inputs, save_inputs
@@ -18,7 +19,7 @@ from radialbench.kernels.measure.environment import environment
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.library import brief_yaml, load_head_plan
+from radialbench.maskgen.library import brief_yaml, load_head_plan, parse_head_plan
 from radialbench.maskgen.table import BlockTable
 from radialbench.masksearch import cost
 from radialbench.masksearch import search as module
@@ -142,6 +143,7 @@ def test_a_mask_that_changed_is_tried_again(tmp_path: Path) -> None:
     assert first.trials[0].cost != second.trials[0].cost
     (plan,) = head_plans(second.points[0], second.plans[0], second.groups).values()
     assert "dt <= w" in brief_yaml(plan)
+    assert parse_head_plan(yaml.safe_load(brief_yaml(plan))) == plan
 
 
 def test_masks_that_do_not_fit_are_kept_with_the_reason(tmp_path: Path) -> None:
