@@ -235,7 +235,11 @@ class _Compiler:
         if len(left):
             row = row[left]
             used, place = ranked(content[left], len(bits))
-            some: Bool = np.any(bits[used], axis=2)
+            some = np.zeros((len(used), self.q.size), np.bool_)
+            for start in range(0, len(used), 256):
+                # Few at once, so that they fit the cache.
+                part = bits[used[start : start + 256]].transpose(2, 0, 1)
+                some[start : start + 256] = np.bitwise_or.reduce(part, axis=0)
             words = pack_bits(some)[place]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)

@@ -114,8 +114,7 @@ class Rule:
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
-        self.chunks = [np.zeros((0, self.q.size, self.words), np.uint64)]
-        self.stored = 0
+        self.bits = np.empty((0, self.q.size, self.words), np.uint64)
         self.atoms: dict[Expr, Atom] = {}
         parts = {self.rule}
         for node in reversed(list(self.rule.walk())):
@@ -152,7 +151,7 @@ class Rule:
                 self.part = len(rows) / len(parts) / len(q)
                 found.append(self.copied(groups, kinds))
         q_pieces, k_pieces, content = map(np.concatenate, zip(*found, strict=True))
-        return Contents(q_pieces, k_pieces, content, np.concatenate(self.chunks))
+        return Contents(q_pieces, k_pieces, content, self.bits)
 
     def groups(self, rows: Int64) -> Alike:
         """Find the pairs of some groups of queries and any of keys in which the rule may hold."""
@@ -248,7 +247,7 @@ class Rule:
         q, k = alike.q[alike.sample], alike.k[alike.sample]
         content = np.full(len(q), -1, np.int64)
         step = max(1, MAX_BITS // (self.q.size * self.k.size))
-        before = self.stored
+        before = len(self.bits)
         order = self.by_key_pattern(k, alike.matters)
         free = free_memory()
         size = max(1, min(len(order), BATCH * step))
@@ -256,7 +255,7 @@ class Rule:
         for first in range(0, len(order), size):
             self.progress(self.done + self.part * first / len(order))
             # As many contents are expected of the kinds that are left.
-            expected = round(len(order) / max(1, first) * (self.stored - before))
+            expected = round(len(order) / max(1, first) * (len(self.bits) - before))
             if free is not None and expected * bits[0].nbytes > free:
                 raise SpecError(
                     f"the mask has about {expected:,} different partial blocks on this grid, "
@@ -274,9 +273,11 @@ class Rule:
             spread(fill, range(0, len(batch), step))
             some = np.flatnonzero(bits[: len(batch)].any(axis=(1, 2)))
             first_of, place = distinct(_as_rows(bits[some]))
-            content[batch[some]] = self.stored + place
-            self.chunks.append(bits[some[first_of]])
-            self.stored += len(first_of)
+            count = len(self.bits)
+            content[batch[some]] = count + place
+            # An array that is large grows in place, without a copy.
+            self.bits.resize((count + len(first_of), *self.bits.shape[1:]), refcheck=False)
+            bits.take(some[first_of], axis=0, out=self.bits[count:], mode="clip")
         return content
 
     def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
