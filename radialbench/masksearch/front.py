@@ -38,6 +38,7 @@ class Plan:
         cost: Share of what dense attention costs.
         loss: What is lost on the rows that the masks were chosen by.
         told: On the other rows.
+        worst: What the head loses on those that loses most, of those under masks.
     """
 
     chosen: tuple[int, ...]
@@ -45,6 +46,7 @@ class Plan:
     cost: float
     loss: float
     told: float
+    worst: float
 
 
 class Combiner:
@@ -61,6 +63,8 @@ class Combiner:
         self, losses: Floats, costs: Floats, groups: Sequence[Group], positions: Positions
     ) -> None:
         self._costs, self._groups, self._positions = costs, groups, positions
+        self._told = losses[1]
+        self._group = np.empty(losses.shape[1], np.int64)
         inputs, count = positions.inputs, int(positions.inputs.max()) + 1
         shape = (2, len(groups), count, len(costs))
         # [halves, groups, inputs, masks] sums over heads, as shares of all heads of the inputs.
@@ -68,6 +72,7 @@ class Combiner:
         self._heads = np.zeros(shape[1:3])
         size = np.bincount(inputs, minlength=count)
         for number, group in enumerate(groups):
+            self._group[list(group.members)] = number
             for place in group.members:
                 own = inputs[place]
                 self._losses[:, number, own] += losses[:, place] / size[own]
@@ -148,8 +153,10 @@ class Combiner:
     def _plan(self, chosen: tuple[int, ...], schedule: Schedule) -> Plan:
         weights = self._weights(schedule)
         gain, loss, told = (float(part @ weights) for part in self._of_inputs(chosen))
+        of_heads = self._told[np.arange(len(self._group)), np.array(chosen)[self._group]]
+        worst = float((of_heads * (weights[self._positions.inputs] > 0)).max())
         # Rounded, so that equal sums in another turn are equal.
-        return Plan(chosen, schedule, *(round(one, 12) for one in (1 - gain, loss, told)))
+        return Plan(chosen, schedule, *(round(one, 12) for one in (1 - gain, loss, told, worst)))
 
 
 def undominated(plans: Iterable[Plan], loss: Callable[[Plan], float]) -> list[Plan]:

@@ -247,6 +247,7 @@ class _Describer:
             masked_ms=self._ms(plan, masks),
             loss_kind=settings.loss,
             loss=plan.told,
+            worst_loss=plan.worst,
             masks=self._chosen(plan, masks),
             schedule=plan.schedule,
             trials=self.trials,

@@ -80,6 +80,9 @@ def test_steps_and_layers_that_lose_much_are_dense() -> None:
     assert best.schedule.dense_layers == 3
     assert best.cost == pytest.approx(1 - 0.25 * 0.8)
     assert best.loss == pytest.approx(0.25 * 0.02)
+    assert best.worst == 0.02, "heads that are dense lose nothing"
+    (all_masked,) = [plan for plan in plans if plan.schedule.share == 1 and plan.loss > 0]
+    assert all_masked.worst == 0.9
 
 
 def test_last_steps_that_lose_much_are_dense() -> None:
@@ -134,5 +137,5 @@ def test_each_step_and_layer_has_the_nearest_inputs() -> None:
 
 
 def test_a_plan_without_loss_is_dense() -> None:
-    plan = Plan((0,), combiner()._schedule(0, 4, 0), 1.0, 0.0, 0.0)
+    plan = Plan((0,), combiner()._schedule(0, 4, 0), 1.0, 0.0, 0.0, 0.0)
     assert plan in combiner().front()
