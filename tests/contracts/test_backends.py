@@ -31,7 +31,9 @@ SELECTING = ("topk_cpu", "topk_hopper", "topk_triton")
 tests/kernels/test_topk.py."""
 SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
-DIFFERENTIABLE = ("cpu", "cudnn", "flash", "hopper", "reference", "sdpa", "triton", *SELECTING)
+DIFFERENTIABLE = (
+    *("cpu", "cudnn", "flash", "flex", "hopper", "reference", "sdpa", "triton", *SELECTING),
+)
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
