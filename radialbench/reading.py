@@ -18,12 +18,28 @@ ALWAYS_FITS = 64 << 20
 """Bytes that are read whatever memory is free."""
 
 
+def check_path(path: str | Path) -> None:
+    """Refuse a path that no file can have, for which Python raises ValueError.
+
+    Raises:
+        OSError: The path holds a NUL character.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a path cannot hold NUL characters", str(path))
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path leads into a folder; one that no file can have does not."""
+    return "\0" not in str(path) and path.resolve().is_relative_to(folder.resolve())
+
+
 def check_regular(path: str | Path) -> os.stat_result:
     """Refuse pipes and devices, of which nobody knows whether they end, and return a file's facts.
 
     Raises:
         OSError: The path leads to one of those, or to nothing.
     """
+    check_path(path)
     facts = Path(path).stat()
     for is_kind, name in KINDS:
         if is_kind(facts.st_mode):

@@ -14,6 +14,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from radialbench.reading import check_path
+
 SUMS = "SHA256SUMS"
 """File that marks a folder as complete; `sha256sum -c SHA256SUMS` checks the files it lists."""
 
@@ -32,6 +34,7 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; its `filename` is the path, and the former file is kept.
     """
+    check_path(path)
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
     try:
@@ -99,6 +102,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         BlockingIOError: Another process has it, and `wait` is false.
         OSError: It cannot be opened for writing.
     """
+    check_path(path)
     if _stream(path) is not None or _is_special(path):
         yield
         return
