@@ -18,6 +18,7 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.masksearch.cost import Cost, ExecutedBlocks, MeasuredTime
 from radialbench.masksearch.front import Combiner, Plan
 from radialbench.masksearch.groups import Group, Positions, group_places
+from radialbench.masksearch.plans import PlanTables
 from radialbench.masksearch.propose import Choice, Proposer
 from radialbench.masksearch.space import Family
 from radialbench.masksearch.trials import MaskTrial, TrialStore
@@ -154,7 +155,8 @@ def search_masks(
     masks = [dense, *(trial.mask for trial in sound)]
     plans = Combiner(losses, costs, groups, positions).front()
     point = _Describer(
-        *(sources, sampled.rows, groups, settings, environment, cost.dense_ms, len(trials))
+        *(sources, sampled.rows, groups, settings, environment, cost, len(trials)),
+        PlanTables(sampled.grid, settings.config),
     )
     return Searched(
         tuple(point(number, plan, masks) for number, plan in enumerate(plans, start=1)),
@@ -226,8 +228,9 @@ class _Describer:
     groups: Sequence[Group]
     settings: SearchSettings
     environment: Environment
-    dense_ms: float | None
+    cost: Cost
     trials: int
+    tables: PlanTables
 
     def __call__(self, number: int, plan: Plan, masks: Sequence[MaskSpec]) -> FrontPoint:
         settings = self.settings
@@ -240,7 +243,8 @@ class _Describer:
             rows=self.rows,
             cost_kind=settings.cost_kind,
             cost=plan.cost,
-            dense_ms=self.dense_ms,
+            dense_ms=self.cost.dense_ms,
+            masked_ms=self._ms(plan, masks),
             loss_kind=settings.loss,
             loss=plan.told,
             masks=self._chosen(plan, masks),
@@ -249,6 +253,16 @@ class _Describer:
             environment=self.environment,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    def _ms(self, plan: Plan, masks: Sequence[MaskSpec]) -> float | None:
+        """Measure the masks of a plan in one call, if all layers and steps have the same."""
+        several = any(not (one.layer is one.step is None) for one in self.groups)
+        if self.cost.dense_ms is None or several:
+            return None
+        pairs = zip(self.groups, plan.chosen, strict=True)
+        mask_of = {head: masks[index] for group, index in pairs for head in group.heads}
+        heads = self.sources[0].header.heads
+        return self.cost.of(self.tables.of([mask_of[head] for head in heads]))[1]
 
     def _chosen(self, plan: Plan, masks: Sequence[MaskSpec]) -> tuple[ChosenMask, ...]:
         """Return the mask of each group; heads of one layer and step with equal masks are one."""

@@ -149,6 +149,7 @@ COLUMNS = (
     _count("kv_heads", "record.problem.key_heads", "heads of k and v"),
     _count("head_dim", "record.problem.head_dim", "numbers per head and token"),
     _text("dtype", "record.problem.dtype", "type of q, k and v"),
+    _text("direction", "record.problem.direction", "`forward`, `backward` or `both`"),
     # Its block table
     _count("pairs", "table.pairs", "(query, key) pairs that attend"),
     _number("density", "table.density", "share of all pairs that attend", format_percent),

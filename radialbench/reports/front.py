@@ -28,19 +28,20 @@ def describe_front(points: Sequence[FrontPoint]) -> list[str]:
 
 def front_table(points: Sequence[FrontPoint], width: int | None = None) -> str:
     """Return a table with a line a plan, the cheapest first."""
+    timed = points[0].masked_ms is not None
     lost = "mass kept" if points[0].loss_kind == "mass" else "error"
     body = [
         (
             point.number,
             format_percent(point.cost),
-            *(() if point.ms is None else (f"{point.ms:.4g}",)),
+            *((f"{point.masked_ms:.4g}",) if timed and point.masked_ms is not None else ()),
             kept_text(point),
             schedule_text(point.schedule),
             masks_text(point),
         )
         for point in points
     ]
-    times = () if points[0].ms is None else ("ms a layer",)
+    times = ("ms under masks",) if timed else ()
     return terminal_table(
         ("plan", "cost", *times, lost, "dense", "masks"),
         body,
