@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from radialbench.machine import free_memory
+from radialbench.writing import check_path
 
 KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -16,16 +17,6 @@ KINDS = (
 
 ALWAYS_FITS = 64 << 20
 """Bytes that are read whatever memory is free."""
-
-
-def check_path(path: str | Path) -> None:
-    """Refuse a path that no file can have, for which Python raises ValueError.
-
-    Raises:
-        OSError: The path holds a NUL character.
-    """
-    if "\0" in str(path):
-        raise OSError(errno.EINVAL, "a path cannot hold NUL characters", str(path))
 
 
 def is_inside(path: Path, folder: Path) -> bool:

@@ -14,13 +14,21 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from radialbench.reading import check_path
-
 SUMS = "SHA256SUMS"
 """File that marks a folder as complete; `sha256sum -c SHA256SUMS` checks the files it lists."""
 
 READER_WAIT = 2.0
 """Seconds that a pipe without a reader is waited for."""
+
+
+def check_path(path: str | Path) -> None:
+    """Refuse a path that no file can have, for which Python raises ValueError.
+
+    Raises:
+        OSError: The path holds a NUL character.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a path cannot hold NUL characters", str(path))
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from radialbench.errors import RadialBenchError, RecordError
-from radialbench.reading import check_path, read_whole
+from radialbench.reading import read_whole
 from radialbench.records.codec import BrokenRecord, VersionError, read_line, to_json
 from radialbench.records.result import RETRYABLE, SCHEMA, Record
-from radialbench.writing import locked, replacement
+from radialbench.writing import check_path, locked, replacement
 
 T = TypeVar("T")
 
