@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from math import inf
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class SearchSettings:
         steps: Steps of sampling; up to the last of the inputs if not given.
         layers: Layers of the model; up to the last of the inputs if not given.
         heads: Heads of the model; up to the last of the inputs if not given.
+        most_loss: The most that a head under masks may lose; no bound if not given.
         trials: Masks to try, with those of earlier runs.
         rows: Query rows of each head.
         seed: Seed of the rows and of the search.
@@ -62,6 +64,7 @@ class SearchSettings:
     steps: int | None = None
     layers: int | None = None
     heads: int | None = None
+    most_loss: float | None = None
     trials: int = TRIALS
     rows: int = SAMPLED_ROWS
     seed: int = 0
@@ -153,7 +156,8 @@ def search_masks(
     losses = np.concatenate([np.zeros_like(losses[..., :1]), losses], axis=2)
     costs = np.array([1.0, *(trial.cost for trial in sound)])
     masks = [dense, *(trial.mask for trial in sound)]
-    plans = Combiner(losses, costs, groups, positions).front()
+    most = inf if settings.most_loss is None else settings.most_loss
+    plans = Combiner(losses, costs, groups, positions, most).front()
     point = _Describer(
         *(sources, sampled.rows, groups, settings, environment, cost, len(trials)),
         PlanTables(sampled.grid, settings.config),
