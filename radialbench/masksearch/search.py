@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from radialbench.errors import InputsError, SpecError, TableError
+from radialbench.errors import BackendError, InputsError, SpecError, TableError
 from radialbench.fidelity.run import combined_identity
 from radialbench.fidelity.sampled import LOSSES, MASS, SampledRows
 from radialbench.fidelity.settings import SAMPLED_ROWS, Source
@@ -123,7 +123,7 @@ def search_masks(
 
     Raises:
         InputsError: The inputs cannot be read, or do not fit what is asked.
-        SpecError: No mask that was tried fits the grid.
+        SpecError: No mask that was tried fits the grid, or runs here.
         BackendError: Our kernels cannot run masks here, where times are the cost.
         AutotuneError: The storage cannot be used.
     """
@@ -192,9 +192,13 @@ def _try(
         if isinstance(table, str):
             found.append(MaskTrial(*choice, mask, reason=table))
             continue
-        share, ms = cost.of(table)
         losses = tuple(tuple(round(one, DIGITS) for one in half) for half in next(lost))
-        found.append(MaskTrial(*choice, mask, share, ms, losses))
+        try:
+            share, ms = cost.of(table)
+        except BackendError as error:
+            found.append(MaskTrial(*choice, mask, reason=str(error)))
+        else:
+            found.append(MaskTrial(*choice, mask, share, ms, losses))
     return found
 
 
@@ -218,7 +222,7 @@ def _study_name(
         *(source.identity.digest for source in sources),
         *(settings.loss, settings.rows, settings.seed, settings.cost_kind),
         *(settings.config.block_m, settings.config.block_n),
-        environment.device if settings.cost_kind == TIME else "",
+        (environment.device, environment.versions) if settings.cost_kind == TIME else "",
     ]
     return f"masks {blake2b(repr(facts).encode(), digest_size=8).hexdigest()}"
 
