@@ -20,6 +20,7 @@ from benchmarks import (
     decay,
     fidelity,
     intervals,
+    mask_search,
     paper,
     performance,
     timers,
@@ -126,6 +127,9 @@ PAGES = {
     ),
     "examples": Page(EXAMPLES / "index.md", example_parts),
     "fidelity": Page(DOCS / "fidelity.md", fidelity.parts),
+    "mask-search": Page(
+        DOCS / "mask-search.md", mask_search.parts, {IMAGES / "front.png": mask_search.save_picture}
+    ),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),
     "performance": Page(DOCS / "performance.md", lambda: performance.parts() | backward.parts()),

@@ -2,7 +2,8 @@
 
 Runs memcheck, initcheck and racecheck, each on a process that launches every kernel in its variants
 (short last blocks, partial blocks, groups of heads, key lengths, shared key heads, fewer queries
-than keys, head dimensions) and compares the results with the definition. Exits with 1 if a tool
+than keys, head dimensions), then those of the gradients, and compares the results with the
+definition. Exits with 1 if a tool
 reports an error or a result is wrong, with 2 if one cannot run. Needs a GPU and
 `compute-sanitizer`, of CUDA's toolkit or from `pip install nvidia-cuda-sanitizer-api`; takes
 minutes. --launch does the launches alone.
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from radialbench.kernels.arch import target_of
+from radialbench.kernels.backward import block_sparse_attention_backward
 from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.select import kernel_reasons
 from radialbench.kernels.triton.launch import PREPARE, layout_of
@@ -68,8 +70,6 @@ def _release(sanitizer: str) -> tuple[int, ...]:
 
 def launch_all() -> int:
     """Launch every kernel in every variant; return 1 if a result is wrong."""
-    # This fills the tensors of torch.empty: initcheck does not see what TMA writes.
-    torch.use_deterministic_algorithms(True)
     wrong = 0
     for kernel in KERNELS:
         for head_dim in (64, 128):
@@ -77,10 +77,16 @@ def launch_all() -> int:
             if kernel_reasons(kernel, torch.bfloat16, head_dim, blocks, target_of("cuda")):
                 continue
             for (label, table, mask, key_len), kv_heads in product(tables(blocks), (2, 1)):
+                # This fills the tensors of torch.empty: initcheck does not see what TMA writes.
+                torch.use_deterministic_algorithms(True)
                 right = launch(kernel, head_dim, kv_heads, table, mask, key_len)
-                wrong += not right
+                # In a fixed order the portable kernels compute gradients, else that for Hopper.
+                torch.use_deterministic_algorithms(kernel == "triton")
+                gradients = launch_gradients(head_dim, kv_heads, table, mask, key_len)
+                wrong += not right or not gradients
                 told = f"{kernel} {head_dim} {kv_heads} {label}"
                 print(f"{told}: {'right' if right else 'WRONG'}")
+                print(f"{told}, gradients: {'right' if gradients else 'WRONG'}")
     return int(wrong > 0)
 
 
@@ -137,6 +143,34 @@ def launch(
     found_lse = lse.cpu().double()
     near = (found_lse - exact_lse).abs().masked_fill(exact_lse.isinf() & found_lse.isinf(), 0.0)
     return bool((out.cpu().double() - exact).abs().max() < 0.03 and near.max() < 0.03)
+
+
+def launch_gradients(
+    head_dim: int,
+    kv_heads: int,
+    table: DeviceTable,
+    mask: torch.Tensor,
+    key_len: torch.Tensor | None,
+) -> bool:
+    """Launch the gradients of an exact result once, and compare with the definition."""
+    shape, keys = (2, 2, table.q_len, head_dim), (2, kv_heads, table.k_len, head_dim)
+    q, k, v, dout = (torch.randn(size).bfloat16() for size in (shape, keys, keys, shape))
+    x, y, z = leaves = [t.double().requires_grad_() for t in (q, k, v)]
+    y, z = (t.repeat_interleave(2 // kv_heads, dim=1) for t in (y, z))
+    scores = (x @ y.mT * head_dim**-0.5).masked_fill(~mask, -torch.inf)
+    lse = scores.logsumexp(-1)
+    exact = (scores - lse.masked_fill(lse.isinf(), 0.0)[..., None]).exp() @ z
+    wanted = torch.autograd.grad(exact, leaves, dout.double())
+    given = [t.cuda() for t in (dout, q, k, v, exact.detach().bfloat16(), lse.detach().float())]
+    lengths = None if key_len is None else key_len.cuda()
+    grad, a, b, c, out, sums = given
+    found = block_sparse_attention_backward(grad, a, b, c, out, sums, table, key_len=lengths)
+    # Where exact gradients cancel to 0, sums leave some rounding.
+    floor = 0.1 * dout.double().norm()
+    return all(
+        bool((got.cpu().double() - right).norm() <= 0.02 * (right.norm() + floor))
+        for got, right in zip(found, wanted, strict=True)
+    )
 
 
 if __name__ == "__main__":

@@ -87,6 +87,11 @@ def test_a_batch_without_sequences_has_an_empty_result(table: BlockTable) -> Non
         for dense_layers in (0, 1):
             attention = RadialAttention(GRID, backend=backend, dense_layers=dense_layers)
             assert attention(q, k, v, layer=0).shape == q.shape
+    for one in (q, k, v):
+        one.requires_grad_()
+    for out in (block_sparse_attention(q, k, v, table), RadialAttention(GRID)(q, k, v)):
+        out.sum().backward()
+        assert all(one.grad is not None and one.grad.shape == q.shape for one in (q, k, v))
 
 
 def test_other_empty_tensors_and_other_types_are_refused(table: BlockTable) -> None:

@@ -64,7 +64,7 @@ def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = 
             raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
     tunable: dict[tuple[Problem, str], Case] = {}
     for case in cases:
-        if case.measure != "attention":
+        if case.measure != "attention" or case.problem.direction != "forward":
             continue
         for name in named or [case.backend or ""]:
             if name in SPACES:
@@ -72,8 +72,8 @@ def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = 
                 tunable.setdefault(key, replace(case, backend=name, device=device))
     if not tunable:
         raise AutotuneError(
-            f"nothing to tune: no case computes attention on {' or '.join(sorted(SPACES))}; "
-            "name a backend to tune it on the suite's problems"
+            "nothing to tune: no case computes attention forward on "
+            f"{' or '.join(sorted(SPACES))}; name a backend to tune it on the suite's problems"
         )
     return list(tunable.values())
 

@@ -251,6 +251,8 @@ def validate(
     for param in spec.params:
         bounds = f" in {param.bounds}" if param.bounds else ""
         kind = f"{param.kind}{bounds}, default {value_text(param.default)}"
+        if param.search:
+            kind += f", searched from {' to '.join(map(value_text, param.search))}"
         say(f"  {param.name:<16} {kind}  {param.help}")
     for preset, _ in spec.presets:
         say(f"  preset {preset}")

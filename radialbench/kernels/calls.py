@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def autocasted(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return q, k and v as PyTorch's own attention takes them: in the type of `torch.autocast`."""
-    kind = q.device.type
+    kind = q.device.type if isinstance(q, Tensor) else ""  # Arrays of NumPy have a device, too.
     if kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
         return q, k, v
     dtype = torch.get_autocast_dtype(kind)

@@ -16,26 +16,31 @@ from radialbench.records.problem import KernelConfig, Problem
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def host_reasons(problem: Problem, device: str) -> list[str]:
-    """Return why a forward-only backend of the CPU cannot run a problem."""
+def host_reasons(problem: Problem, device: str, *, gradients: bool = False) -> list[str]:
+    """Return why a backend of the CPU cannot run a problem; `gradients` if it has them."""
     reasons = []
     if device != "cpu":
         reasons.append(f"runs on the cpu only, got device {device!r}")
-    if problem.direction != "forward":
+    if problem.direction != "forward" and not gradients:
         reasons.append(f"computes the forward pass only, got {problem.direction!r}")
     return reasons
 
 
 def gpu_reasons(
-    problem: Problem, device: str, dtypes: tuple[str, ...], *, most_head_dim: int
+    problem: Problem,
+    device: str,
+    dtypes: tuple[str, ...],
+    *,
+    most_head_dim: int,
+    gradients: bool = False,
 ) -> list[str]:
-    """Return why a forward-only backend of NVIDIA GPUs cannot run a problem."""
+    """Return why a backend of NVIDIA GPUs cannot run a problem; `gradients` if it has them."""
     reasons = []
     if device != "cuda":
         reasons.append(f"runs on a GPU only, got device {device!r}")
     elif not torch.cuda.is_available():
         reasons.append("PyTorch finds no GPU on this machine")
-    if problem.direction != "forward":
+    if problem.direction != "forward" and not gradients:
         reasons.append(f"computes the forward pass only, got {problem.direction!r}")
     if problem.dtype not in dtypes:
         reasons.append(f"computes {' and '.join(dtypes)}, got {problem.dtype}")

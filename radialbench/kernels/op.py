@@ -118,6 +118,8 @@ def block_sparse_attention(
         BackendError: Shapes, types or devices do not match, or the kernel cannot run them.
         RecordError: Tuned configurations cannot be read.
     """
+    if not isinstance(q, Tensor):
+        _check_tensors(q=q)
     if not isinstance(table, DeviceTable):
         if torch.compiler.is_compiling():
             raise BackendError(

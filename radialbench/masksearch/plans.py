@@ -2,12 +2,34 @@
 
 from collections.abc import Sequence
 
+from radialbench.maskgen.compiler import compile_mask
+from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.head_tables import HeadTables
 from radialbench.maskgen.language.heads import HeadPlan
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import plan_of_heads
+from radialbench.maskgen.table import BlockTable
 from radialbench.masksearch.groups import Group
 from radialbench.records.front import FrontPoint
+from radialbench.records.problem import KernelConfig
 from radialbench.reports.front import describe_point
+
+
+class PlanTables:
+    """Tables of masks by head, each mask compiled once."""
+
+    def __init__(self, grid: TokenGrid, config: KernelConfig) -> None:
+        self._grid, self._blocks = grid, (config.block_m, config.block_n)
+        self._made: dict[MaskSpec, BlockTable] = {}
+
+    def of(self, masks: Sequence[MaskSpec]) -> HeadTables:
+        """Return the tables of heads, by the mask of each."""
+        distinct = list(dict.fromkeys(masks))
+        for mask in distinct:
+            if mask not in self._made:
+                self._made[mask] = compile_mask(mask, self._grid, *self._blocks)
+        tables = tuple(self._made[mask] for mask in distinct)
+        return HeadTables(tables, tuple(distinct.index(mask) for mask in masks))
 
 
 def head_plans(

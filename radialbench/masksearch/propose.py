@@ -16,9 +16,8 @@ STARTUP = 20
 """Masks that are tried before others are proposed by what they found."""
 
 TURNS = 3
-"""A proposal of Optuna's sampler, one beside the front and a random one take turns. On generated
-inputs, with masks by head of five families and 64 trials, the area between the front and what would
-keep all for nothing was a tenth smaller than by the sampler alone, or by random masks alone."""
+"""A proposal of Optuna's sampler, one beside the front and a random one take turns, which is
+better than the sampler or random masks alone: `benchmarks/mask_search.py`, docs/mask-search.md."""
 
 ASKS = 4
 """Proposals that were tried before, after which a random mask is taken."""

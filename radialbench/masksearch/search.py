@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from math import inf
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.masksearch.cost import Cost, ExecutedBlocks, MeasuredTime
 from radialbench.masksearch.front import Combiner, Plan
 from radialbench.masksearch.groups import Group, Positions, group_places
+from radialbench.masksearch.plans import PlanTables
 from radialbench.masksearch.propose import Choice, Proposer
 from radialbench.masksearch.space import Family
 from radialbench.masksearch.trials import MaskTrial, TrialStore
@@ -47,6 +49,7 @@ class SearchSettings:
         steps: Steps of sampling; up to the last of the inputs if not given.
         layers: Layers of the model; up to the last of the inputs if not given.
         heads: Heads of the model; up to the last of the inputs if not given.
+        most_loss: The most that a head under masks may lose; no bound if not given.
         trials: Masks to try, with those of earlier runs.
         rows: Query rows of each head.
         seed: Seed of the rows and of the search.
@@ -61,6 +64,7 @@ class SearchSettings:
     steps: int | None = None
     layers: int | None = None
     heads: int | None = None
+    most_loss: float | None = None
     trials: int = TRIALS
     rows: int = SAMPLED_ROWS
     seed: int = 0
@@ -152,9 +156,11 @@ def search_masks(
     losses = np.concatenate([np.zeros_like(losses[..., :1]), losses], axis=2)
     costs = np.array([1.0, *(trial.cost for trial in sound)])
     masks = [dense, *(trial.mask for trial in sound)]
-    plans = Combiner(losses, costs, groups, positions).front()
+    most = inf if settings.most_loss is None else settings.most_loss
+    plans = Combiner(losses, costs, groups, positions, most).front()
     point = _Describer(
-        *(sources, sampled.rows, groups, settings, environment, cost.dense_ms, len(trials))
+        *(sources, sampled.rows, groups, settings, environment, cost, len(trials)),
+        PlanTables(sampled.grid, settings.config),
     )
     return Searched(
         tuple(point(number, plan, masks) for number, plan in enumerate(plans, start=1)),
@@ -226,8 +232,9 @@ class _Describer:
     groups: Sequence[Group]
     settings: SearchSettings
     environment: Environment
-    dense_ms: float | None
+    cost: Cost
     trials: int
+    tables: PlanTables
 
     def __call__(self, number: int, plan: Plan, masks: Sequence[MaskSpec]) -> FrontPoint:
         settings = self.settings
@@ -240,15 +247,35 @@ class _Describer:
             rows=self.rows,
             cost_kind=settings.cost_kind,
             cost=plan.cost,
-            dense_ms=self.dense_ms,
+            dense_ms=self.cost.dense_ms,
+            masked_ms=self._ms(plan, masks),
             loss_kind=settings.loss,
             loss=plan.told,
-            masks=tuple(
-                ChosenMask(group.heads, group.layer, group.step, masks[index].identity)
-                for group, index in zip(self.groups, plan.chosen, strict=True)
-            ),
+            worst_loss=plan.worst,
+            masks=self._chosen(plan, masks),
             schedule=plan.schedule,
             trials=self.trials,
             environment=self.environment,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def _ms(self, plan: Plan, masks: Sequence[MaskSpec]) -> float | None:
+        """Measure the masks of a plan in one call, if all layers and steps have the same."""
+        several = any(not (one.layer is one.step is None) for one in self.groups)
+        if self.cost.dense_ms is None or several:
+            return None
+        pairs = zip(self.groups, plan.chosen, strict=True)
+        mask_of = {head: masks[index] for group, index in pairs for head in group.heads}
+        heads = self.sources[0].header.heads
+        return self.cost.of(self.tables.of([mask_of[head] for head in heads]))[1]
+
+    def _chosen(self, plan: Plan, masks: Sequence[MaskSpec]) -> tuple[ChosenMask, ...]:
+        """Return the mask of each group; heads of one layer and step with equal masks are one."""
+        heads: dict[tuple[int | None, int | None, int], tuple[int, ...]] = {}
+        for group, index in zip(self.groups, plan.chosen, strict=True):
+            key = (group.layer, group.step, index)
+            heads[key] = (*heads.get(key, ()), *group.heads)
+        return tuple(
+            ChosenMask(tuple(sorted(numbers)), layer, step, masks[index].identity)
+            for (layer, step, index), numbers in heads.items()
         )

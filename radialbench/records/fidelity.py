@@ -145,6 +145,16 @@ class Fidelity:
         return bootstrap_mean(self._units([one.kept.error for one in self.heads]), (0.0, inf))
 
     @property
+    def mass_p10(self) -> float:
+        """Mass that a tenth of the heads, of all layers and steps, keeps less than."""
+        return _quantile([one.kept.mass for one in self.heads], 0.1)
+
+    @property
+    def error_p90(self) -> float:
+        """Error that a tenth of the heads, of all layers and steps, exceeds."""
+        return _quantile([one.kept.error for one in self.heads], 0.9)
+
+    @property
     def place(self) -> float | None:
         """Where the mask stands between chance (0) and the best blocks (1), by mass kept.
 
@@ -173,3 +183,12 @@ class Fidelity:
         """Return the mean mass and error of a yardstick, over all heads."""
         kept: Sequence[Kept] = [getattr(one, name) for one in self.heads]
         return Kept(fmean(one.mass for one in kept), fmean(one.error for one in kept))
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """Return what a share of values is at most, between the nearest two if need be."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

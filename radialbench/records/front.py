@@ -90,9 +90,12 @@ class FrontPoint:
         cost_kind: `blocks` or `time`.
         cost: Share of what dense attention costs, over all steps and layers.
         dense_ms: Time of dense attention in one layer, where times are the cost.
+        masked_ms: Time of a layer under the masks, measured in one call, where times are the cost
+            and all layers and steps have the same masks.
         loss_kind: `mass` or `error`.
         loss: Attention mass that is not kept, or relative error of the output: mean over heads,
             layers and steps, on rows that the masks were not chosen by; 0 where attention is dense.
+        worst_loss: The same of the head, layer and step that loses most.
         masks: The masks.
         schedule: The steps and layers under them.
         trials: Masks that were tried.
@@ -109,8 +112,10 @@ class FrontPoint:
     cost_kind: str
     cost: float
     dense_ms: float | None
+    masked_ms: float | None
     loss_kind: str
     loss: float
+    worst_loss: float
     masks: tuple[ChosenMask, ...]
     schedule: Schedule
     trials: int
@@ -121,14 +126,9 @@ class FrontPoint:
         codec.check_ints(self, "schema", "number", "rows", at_least=1)
         codec.check_choice(self, "cost_kind", COSTS)
         codec.check_choice(self, "loss_kind", LOSSES)
-        codec.check_numbers(self, "cost", "loss", "dense_ms")
+        codec.check_numbers(self, "cost", "loss", "worst_loss", "dense_ms", "masked_ms")
         codec.check_ints(self, "trials", at_least=0)
         codec.check_time(self, "created")
-
-    @property
-    def ms(self) -> float | None:
-        """Mean time of a layer over all steps and layers, where times are the cost."""
-        return None if self.dense_ms is None else self.cost * self.dense_ms
 
 
 def read_front(path: Path) -> tuple[FrontPoint, ...]:

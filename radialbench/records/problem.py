@@ -8,7 +8,7 @@ from radialbench.records.codec import check_choice, check_ints, check_numbers, c
 from radialbench.records.fidelity import InputsIdentity
 
 DTYPES = ("float32", "float16", "bfloat16")
-DIRECTIONS = ("forward", "backward")
+DIRECTIONS = ("forward", "backward", "both")
 SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
@@ -71,7 +71,7 @@ class Problem(GroupedHeads):
         head_dim: Numbers per head and token.
         dtype: `float32`, `float16` or `bfloat16`.
         sm_scale: Factor of q·k before the softmax; 1/√head_dim if not given.
-        direction: `forward` or `backward`.
+        direction: `forward`, `backward` for the gradients alone, or `both`.
         kv_heads: Heads of k and v, if they are fewer.
     """
 
@@ -92,6 +92,11 @@ class Problem(GroupedHeads):
         check_choice(self, "dtype", DTYPES)
         check_choice(self, "direction", DIRECTIONS)
         check_numbers(self, "sm_scale", above=0)
+
+    @property
+    def matmuls(self) -> int:
+        """Matmuls of a pair of blocks: scores and output, or five for the gradients, or all."""
+        return {"forward": 2, "backward": 5, "both": 7}[self.direction]
 
     @property
     def frames(self) -> int:
@@ -159,7 +164,9 @@ def group_id(
     grid = problem.grid.sweep_label if sweep else problem.grid.label
     batch = f"b{problem.batch}" if problem.batch > 1 else ""
     shape = f"{batch}{problem.heads_label}d{problem.head_dim}{SHORT[problem.dtype]}"
-    return joint.join(filter(None, (model, grid, shape, inputs.word if inputs else None)))
+    direction = problem.direction if problem.direction != "forward" else None
+    words = (model, grid, shape, direction, inputs.word if inputs else None)
+    return joint.join(filter(None, words))
 
 
 def backend_id(backend: str | None, config: KernelConfig) -> str:

@@ -29,7 +29,7 @@ class TuningKey(GroupedHeads):
         heads: Attention heads, those of q.
         head_dim: Numbers per head and token.
         dtype: `float32`, `float16` or `bfloat16`.
-        direction: `forward` or `backward`.
+        direction: `forward`, `backward` or `both`.
         kv_heads: Heads of k and v, if they are fewer.
         q_len: Query tokens, if they are fewer than the tokens of the sequence.
     """

@@ -149,6 +149,7 @@ COLUMNS = (
     _count("kv_heads", "record.problem.key_heads", "heads of k and v"),
     _count("head_dim", "record.problem.head_dim", "numbers per head and token"),
     _text("dtype", "record.problem.dtype", "type of q, k and v"),
+    _text("direction", "record.problem.direction", "`forward`, `backward` or `both`"),
     # Its block table
     _count("pairs", "table.pairs", "(query, key) pairs that attend"),
     _number("density", "table.density", "share of all pairs that attend", format_percent),
@@ -230,6 +231,8 @@ COLUMNS = (
     _number("random_mass", _yardstick("random"), "mass on as many random blocks", format_percent),
     _number("window_mass", _yardstick("window"), "mass on as many of the nearest blocks",
             format_percent),
+    _number("mass_kept_p10", "fidelity.mass_p10", "what a tenth of the heads keeps less than",
+            format_percent),
     _number("place", "fidelity.place", "of the mask between random (0) and best (1)",
             "{:.2f}".format),
     _number("output_error", "fidelity.output_error.value",
@@ -239,6 +242,8 @@ COLUMNS = (
             format_percent),
     _number("output_error_high", "fidelity.output_error.high", "upper end", format_percent),
     # Where it ran
+    _number("output_error_p90", "fidelity.error_p90", "what a tenth of the heads exceeds",
+            format_percent),
     _count("environment", lambda row: row.place + 1,
            "number of the environment; times are compared within one only"),
     _text("device", "record.environment.device", "a GPU's name, or `cpu`"),

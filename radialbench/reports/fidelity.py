@@ -24,11 +24,13 @@ HEADINGS = (
     "blocks",
     "mass kept",
     "95%",
+    "p10",
     "best",
     "nearest",
     "random",
     "place",
     "error",
+    "p90",
 )
 HEAD_HEADINGS = (
     "layer",
@@ -43,9 +45,10 @@ HEAD_HEADINGS = (
     "cosine",
 )
 HELP = (
-    "mass kept: attention mass on the mask's keys; best, nearest, random: on as many blocks, the "
-    "best there are, those nearest in the sequence, and random ones; place: of the mask between "
-    "random (0) and best (1); error: of the output, relative to dense attention."
+    "mass kept: attention mass on the mask's keys, mean of the heads, and p10: a tenth of them "
+    "keeps less; best, nearest, random: on as many blocks, the best there are, those nearest in "
+    "the sequence, and random ones; place: of the mask between random (0) and best (1); error: of "
+    "the output, relative to dense attention, and p90: a tenth of the heads exceeds it."
 )
 
 
@@ -60,7 +63,7 @@ def fidelity_table(records: Sequence[FidelityRecord], width: int | None = None) 
         )
         for record in sorted(records, key=lambda one: one.table.block_density)
     ]
-    spare = ("95%", "nearest", "pairs", "random", "best", "place")
+    spare = ("p90", "p10", "95%", "nearest", "pairs", "random", "best", "place")
     return terminal_table(HEADINGS, body, text_columns=("mask",), width=width, spare=spare)
 
 
@@ -112,10 +115,12 @@ def _kept(fidelity: Fidelity) -> Iterable[str]:
     mass, error, place = fidelity.mass_kept, fidelity.output_error, fidelity.place
     yield format_percent(mass.value)
     yield EMPTY_CELL if mass.ends is None else "–".join(f"{end:.1%}" for end in mass.ends)
+    yield format_percent(fidelity.mass_p10)
     for name in ("best", "window", "random"):
         yield format_percent(fmean(getattr(one, name).mass for one in fidelity.heads))
     yield EMPTY_CELL if place is None else f"{place:.2f}"
     yield format_percent(error.value)
+    yield format_percent(fidelity.error_p90)
 
 
 def _numbers(heads: Iterable[HeadFidelity], name: str) -> set[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from radialbench.errors import BackendError, RadialBenchError
@@ -19,11 +20,13 @@ from radialbench.kernels.measure.accuracy import (
     Expected,
     Inputs,
     compare,
+    draw_like,
     expected,
     leave_nans,
 )
 from radialbench.kernels.measure.clocks import Clock, EventClock, HostClock, clock_of
 from radialbench.kernels.measure.environment import environment
+from radialbench.kernels.measure.gradients import compare_gradients
 from radialbench.kernels.measure.table_stats import table_stats
 from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
@@ -197,12 +200,25 @@ class _Attention:
         inputs, self.permute_ms = bench.inputs(case, table, device)
         # Tensors of its own on the same memory: a backend may not reshape those of others.
         self._inputs: Inputs = (inputs[0].detach(), inputs[1].detach(), inputs[2].detach())
+        self._direction = case.problem.direction
+        self._dout: Tensor | None = None
+        self._graph: tuple[Tensor, Tensor] | None = None
+        if self._direction != "forward":
+            for x in self._inputs:
+                x.requires_grad_()
+            self._dout = draw_like(self._inputs[0])
         self.found: Accuracy | None = None
         self.memory: Memory | None = None
         self._selected: Expected | None = None
 
-    def __call__(self) -> tuple[Tensor, Tensor]:
-        return self._run(*self._inputs)
+    def __call__(self) -> tuple[Tensor, ...]:
+        if self._dout is None:
+            return self._run(*self._inputs)
+        if self._graph is None or self._direction == "both":
+            self._graph = self._run(*self._inputs)
+        return torch.autograd.grad(
+            self._graph[0], self._inputs, self._dout, retain_graph=self._direction == "backward"
+        )
 
     def restore_inputs(self) -> list[str]:
         """Return which of q, k and v were written to since they were made; all are restored."""
@@ -238,8 +254,17 @@ class _Attention:
             raise _EndError(
                 Status.FAILED, f"the backend writes into {' and '.join(changed)}, its inputs"
             )
-        found = compare(check_result(self._case.problem, self._table, result), self._expected())
-        self.found = found
+        forward = result if self._dout is None else self._graph
+        forward = check_result(self._case.problem, self._table, forward)
+        found = self.found = compare(forward, self._expected())
+        if self._dout is not None and found.passed:
+            dq, dk, dv = result
+            found = self.found = compare_gradients(
+                *((dq, dk, dv), self._inputs, forward, self._dout),
+                table=self.selected(),
+                sm_scale=self._case.problem.scale,
+                rows=ROWS[self._device],
+            )
         if max(found.max_abs_error, found.max_lse_error) >= WRONG:
             raise _EndError(
                 Status.INACCURATE,
@@ -249,7 +274,10 @@ class _Attention:
             raise _EndError(
                 Status.INACCURATE,
                 f"{call}errors of {found.max_abs_error:.2e} in the output and "
-                f"{found.max_lse_error:.2e} in the lse, tolerance {found.tolerance:.2e}",
+                f"{found.max_lse_error:.2e} in the lse, tolerance {found.tolerance:.2e}"
+                if "gradients" not in found.reference
+                else f"{call}errors of {found.max_abs_error:.2e}, tolerance "
+                f"{found.tolerance:.2e}, in {found.reference}",
             )
 
 
@@ -303,7 +331,8 @@ def _sampling(case: Case) -> dict[str, Any]:
 
 def _table_stats(table: AnyTable, case: Case, compile_ms: float) -> TableStats:
     problem = case.problem
-    return table_stats(table, problem.batch * problem.heads, problem.head_dim, compile_ms)
+    heads = problem.batch * problem.heads
+    return table_stats(table, heads, problem.head_dim, compile_ms, matmuls=problem.matmuls)
 
 
 class _Steps:

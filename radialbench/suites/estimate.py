@@ -209,7 +209,8 @@ class _Model:
         before += self.first((case.group, table), FLOAT64[self.device] * work / rate)
         if self.device == "cuda":
             before += self.first(case.backend, KERNEL_S)
-        call = 4 * heads * problem.head_dim * problem.q_len * problem.seq_len * share / rate
+        pairs = problem.q_len * problem.seq_len * share
+        call = 2 * problem.matmuls * heads * problem.head_dim * pairs / rate
         permuted = case.mask.permuted
         return call, before, needed_bytes(problem, permuted=permuted) + table_bytes
 

@@ -18,6 +18,7 @@ import numpy as np
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.arch import ARCHITECTURES
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
+from radialbench.kernels.select import hopper_columns
 from radialbench.kernels.triton.compile import KERNELS, KernelVariant, kernel_figures
 from radialbench.machine import cores
 from radialbench.maskgen.compiler import compile_mask
@@ -149,19 +150,38 @@ def kernel_variants(
     architectures = tuple(architectures)
     variants = {
         KernelVariant(
-            kernel=case.backend,
+            kernel=kernel,
             config=case.config,
             arch=arch,
             head_dim=case.problem.head_dim,
             dtype=case.problem.dtype,
             ragged=case.grid.seq_len % case.config.block_n != 0,
             heads_per_kv=case.problem.heads // case.problem.key_heads,
+            part=part,
         )
         for case in cases
         if case.backend in KERNELS
         for arch in architectures
+        for kernel, part in _parts(case)
     }
     return tuple(sorted(variants, key=lambda variant: variant.name))
+
+
+def _parts(case: Case) -> list[tuple[str, str]]:
+    """Return the kernels of a case of ours, and their parts.
+
+    Gradients do not depend on the backend: the portable kernels have them all, and the kernel for
+    Hopper those of some blocks.
+    """
+    direction, problem, config = case.problem.direction, case.problem, case.config
+    parts = [(case.backend or "", "out")] if direction != "backward" else []
+    if direction == "forward":
+        return parts
+    parts += [("triton", part) for part in ("delta", "dq", "dkdv")]
+    blocks = (config.block_m, config.block_n) == (128, 128)
+    if blocks and hopper_columns(problem.head_dim) == 128 and problem.dtype != "float32":
+        parts.append(("hopper", "grads"))
+    return parts
 
 
 def mask_jobs(cases: Iterable[Case]) -> dict[MaskJob, tuple[str, ...]]:

@@ -97,7 +97,7 @@ class Case:
             return WORK_FLOOR
         heads = problem.batch * problem.heads
         pairs = problem.q_len * problem.seq_len
-        return WORK_FLOOR + 4e-9 * heads * problem.head_dim * pairs
+        return WORK_FLOOR + 2e-9 * problem.matmuls * heads * problem.head_dim * pairs
 
     def record(self, environment: Environment) -> Record:
         """Return the record of the case before it is tried in an environment."""

@@ -280,6 +280,9 @@ def needed_bytes(problem: Problem, *, permuted: bool) -> int:
     # q and out, k and v; two more of each but out where they are copied in another order.
     tokens = (4 if permuted else 2) * problem.heads * problem.q_len
     tokens += (6 if permuted else 2) * problem.key_heads * problem.seq_len
+    if problem.direction != "forward":
+        # The gradients of out, q, k and v.
+        tokens += 2 * (problem.heads * problem.q_len + problem.key_heads * problem.seq_len)
     elements = problem.batch * tokens * problem.head_dim
     chunk = min(CHUNK_BYTES, 8 * problem.q_len * problem.seq_len)
     check = 2 * 8 * problem.seq_len * problem.head_dim + chunk + chunk // 8

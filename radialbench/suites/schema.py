@@ -239,6 +239,10 @@ class Matrix(Strict):
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         default="bfloat16", description="Type of q, k and v"
     )
+    direction: Literal["forward", "backward", "both"] = Field(
+        default="forward",
+        description="Time attention, its gradients alone, or both after one another",
+    )
     backends: entries.Many[entries.BackendOrName] | None = Field(
         default=None, description="Backends, by name or with options; none for compile"
     )
@@ -275,6 +279,8 @@ class Matrix(Strict):
             raise ValueError("attention needs backends, such as [cpu]")
         if self.measure == "compile" and self.backends is not None:
             raise ValueError("compile has no backends: masks are compiled for all of them")
+        if self.measure == "compile" and self.direction != "forward":
+            raise ValueError("compile has no direction: a mask's table serves both")
         for name in ("heads", "head_dim"):
             if getattr(self, name) is None and any(
                 getattr(choice, name) is None for choice in self.grid_choices()
@@ -339,6 +345,7 @@ class Matrix(Strict):
             kv_heads=self.kv_heads or (None if self.heads else choice.kv_heads),
             head_dim=self.head_dim or choice.head_dim or 1,
             dtype=self.dtype,
+            direction=self.direction,
             sm_scale=inputs.header.sm_scale if inputs else None,
         )
 

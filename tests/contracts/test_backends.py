@@ -31,7 +31,9 @@ SELECTING = ("topk_cpu", "topk_hopper", "topk_triton")
 tests/kernels/test_topk.py."""
 SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
-DIFFERENTIABLE = ("cpu", "hopper", "reference", "triton")
+DIFFERENTIABLE = (
+    *("cpu", "cudnn", "flash", "flex", "hopper", "reference", "sdpa", "triton", *SELECTING),
+)
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
@@ -413,6 +415,11 @@ def test_reasons_are_given_and_stop_a_plan(name: str) -> None:
     backend, device = load_backend(name), device_of(name)
     elsewhere = "cuda" if device == "cpu" else "cpu"
     assert any(f"'{elsewhere}'" in r for r in backend.unsupported_reasons(forward, elsewhere))
+    if name in DIFFERENTIABLE:
+        assert backend.unsupported_reasons(backward, device) == backend.unsupported_reasons(
+            forward, device
+        )
+        return
     assert any("backward" in r for r in backend.unsupported_reasons(backward, device))
     with pytest.raises(BackendError, match=f"'{name}' cannot run this problem: .*backward"):
         backend.plan(backward, table, config_of(table))

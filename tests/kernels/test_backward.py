@@ -96,7 +96,7 @@ def check(qkv: QKV, table: Any, mask: Tensor, **options: Any) -> tuple[Tensor, .
 def test_library_masks(name: str) -> None:
     grid = TokenGrid(3, 4, 5, text_tokens=7, text_valid=4)
     given = {"selected": np.ones((1, 1), np.bool_)} if name == "radial_or_table" else {}
-    table = compile_mask(load_mask(name, empty_rows="keep"), grid, 16, 32, tables=given)
+    table = compile_mask(load_mask(name, empty_rows="keep"), grid, 32, 32, tables=given)
     mask = torch.from_numpy(table.to_dense())
     dq, dk, dv = check(inputs(67), table, mask, backend="triton")
     assert torch.all(dq[:, :, ~mask.any(1)] == 0)
@@ -109,7 +109,7 @@ def test_library_masks(name: str) -> None:
     [
         (1, (16, 16), 16, torch.float32),
         (63, (64, 16), 40, torch.float16),
-        (129, (16, 64), 16, torch.float32),
+        (100, (32, 64), 16, torch.float32),
         (257, (128, 128), 8, torch.float16),
     ],
 )
@@ -232,7 +232,7 @@ def test_what_is_not_finite_reaches_pairs_that_attend_and_no_others(
     name: str, number: float
 ) -> None:
     mask = mixed_mask(60)
-    table = device_table(table_of(mask, 32, 16), DEVICE)
+    table = device_table(table_of(mask, 32, 32), DEVICE)
     q, k, v = (x.detach() for x in inputs(60, heads=2, dtype=torch.float32))
     out, lse = block_sparse_attention(q, k, v, table, return_lse=True, backend="triton")
     given = {"dout": upstream(out, lse)[0], "q": q, "k": k, "v": v}

@@ -13,7 +13,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "mask-search.md").read_text(encodin
 
 
 def test_its_python_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    _, code = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     *_, last = lines = done.stdout.splitlines()

@@ -1,11 +1,13 @@
 """A search finds the masks that heads were made for, and goes on where it ended."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from radialbench.errors import AutotuneError, InputsError, SpecError
 from radialbench.fidelity.files import InputsHeader, open_inputs, save_inputs
@@ -14,10 +16,10 @@ from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.run import measure_fidelity
 from radialbench.fidelity.settings import How
 from radialbench.kernels.measure.environment import environment
-from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
+from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.library import brief_yaml, load_head_plan
+from radialbench.maskgen.library import brief_yaml, load_head_plan, parse_head_plan
 from radialbench.maskgen.table import BlockTable
 from radialbench.masksearch import cost
 from radialbench.masksearch import search as module
@@ -26,7 +28,7 @@ from radialbench.masksearch.search import Searched, SearchSettings, search_masks
 from radialbench.masksearch.space import read_families
 from radialbench.records.front import read_front, write_front
 from radialbench.records.problem import KernelConfig
-from radialbench.reports.front import describe_point
+from radialbench.reports.front import describe_point, front_table
 
 GRID = TokenGrid(8, 8, 8)
 MADE = Generated(GRID, (SPATIAL, TEMPORAL), 64)
@@ -141,6 +143,7 @@ def test_a_mask_that_changed_is_tried_again(tmp_path: Path) -> None:
     assert first.trials[0].cost != second.trials[0].cost
     (plan,) = head_plans(second.points[0], second.plans[0], second.groups).values()
     assert "dt <= w" in brief_yaml(plan)
+    assert parse_head_plan(yaml.safe_load(brief_yaml(plan))) == plan
 
 
 def test_masks_that_do_not_fit_are_kept_with_the_reason(tmp_path: Path) -> None:
@@ -185,22 +188,33 @@ def test_a_front_is_stored(found: Searched, tmp_path: Path) -> None:
 
 
 def test_times_are_those_of_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[tuple[int, ...]] = []
+    tables: list[AnyTable] = []
 
-    def attend(q: torch.Tensor, *rest: Any, sm_scale: float) -> torch.Tensor:
-        calls.append(tuple(q.shape))
+    def attend(
+        q: torch.Tensor, k: object, v: object, table: AnyTable, *, sm_scale: float
+    ) -> torch.Tensor:
+        assert q.shape == (1, 2, 512, 64)
+        if not tables or tables[-1] is not table:
+            tables.append(table)
+        time.sleep(2e-3 * table.block_density)
         return q
 
     monkeypatch.setattr(cost, "block_sparse_attention", attend)
-    timed = cost.MeasuredTime(MADE.load(), BLOCKS)
-    for name in ("radial", "svg_temporal"):
-        share, ms = timed.of(compile_mask(name, GRID, 16, 16))
-        assert ms is not None and timed.dense_ms is not None
-        assert share == pytest.approx(ms / timed.dense_ms)
-    assert set(calls) == {(1, 2, 512, 64)}
+    monkeypatch.setitem(cost.SAMPLING, "max_seconds", 0.0)
+    monkeypatch.setattr(SearchSettings, "cost_kind", "time")
+    found = search(tmp_path, by=["head"], trials=8)
+    last = len(tables) - len(found.points)
+    assert [table.block_density for table in tables[:1]] == [1]
+    assert all(isinstance(table, HeadTables) for table in tables[last:])
+    assert all(trial.ms for trial in found.trials)
+    for point, table in zip(found.points, tables[last:], strict=True):
+        assert point.cost_kind == "time"
+        assert point.masked_ms and point.dense_ms
+        assert point.masked_ms >= 2 * table.block_density
     some = replace(MADE.load(), q=MADE.load().q[:, :, :9], rows=torch.arange(9))
     with pytest.raises(InputsError, match="times are measured on all queries"):
         cost.MeasuredTime(some, BLOCKS)
+    assert "ms under masks" in front_table(found.points)
 
 
 @pytest.mark.parametrize(

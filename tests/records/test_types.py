@@ -21,7 +21,7 @@ PROBLEM = RECORD.problem
         ({"kv_heads": 2}, "Problem.kv_heads must divide the 1 heads, got 2"),
         ({"kv_heads": -1}, "Problem.kv_heads must be a whole number of at least 1, got -1"),
         ({"dtype": "float23"}, "did you mean 'float32'"),
-        ({"direction": "sideways"}, "known: backward, forward"),
+        ({"direction": "sideways"}, "known: backward, both, forward"),
         ({"sm_scale": float("nan")}, "Problem.sm_scale must be a finite number above 0"),
         ({"mask_fingerprint": ""}, "Problem.mask_fingerprint must be text"),
     ],

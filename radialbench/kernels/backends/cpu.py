@@ -40,7 +40,7 @@ class Cpu:
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        return host_reasons(problem, device)
+        return host_reasons(problem, device, gradients=True)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Cut the table into tiles and order the work."""

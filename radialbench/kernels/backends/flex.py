@@ -23,10 +23,14 @@ class Flex:
 
     name = "flex"
     kernel_options: ClassVar[dict[str, Any]] = {}
+    has_gradients: ClassVar[bool] = True
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
+        types = ("float16", "bfloat16")
+        reasons = gpu_reasons(
+            *(problem, device, types), most_head_dim=256, gradients=self.has_gradients
+        )
         if problem.head_dim < 16:
             reasons.append(f"head_dim is at least 16, got {problem.head_dim}")
         return reasons
@@ -45,9 +49,8 @@ class Flex:
             options = options | {"FORCE_USE_FLEX_ATTENTION": True}
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, table, q, k, v)
-            inputs = (q.detach(), k.detach(), v.detach())
-            out, lse = compiled(*inputs, block_mask, problem.scale, options)
+            check_inputs(problem, table, q, k, v, gradients=self.has_gradients)
+            out, lse = compiled(q, k, v, block_mask, problem.scale, options)
             return out, lse
 
         return run
@@ -63,6 +66,7 @@ class FlexTma(Flex):
 
     name = "flex_tma"
     kernel_options: ClassVar[dict[str, Any]] = {"USE_TMA": True}
+    has_gradients: ClassVar[bool] = False
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""

@@ -25,7 +25,7 @@ class Reference:
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        return host_reasons(problem, device)
+        return host_reasons(problem, device, gradients=True)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Fix table and scale."""
@@ -158,6 +158,20 @@ def mask_rows(table: BlockTable, queries: NDArray[np.int64]) -> NDArray[np.bool_
     bits = np.unpackbits(as_bytes, axis=1, count=table.block_n, bitorder="little")
     mask[row, table.partial.indices[entry]] = bits.view(np.bool_)
     return mask.reshape(len(queries), table.columns * table.block_n)[:, : table.k_len]
+
+
+def mask_columns(table: BlockTable, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return columns of the token mask: [keys, q_len] whether each query attends to a key."""
+    blocks, places = np.divmod(keys, table.block_n)
+    mask = np.zeros((len(keys), table.rows, table.block_m), np.bool_)
+    full, _ = table.full.transposed(table.columns)
+    row, entry = _entries(full, blocks)
+    mask[row, full.indices[entry]] = True
+    partial, numbers = table.partial.transposed(table.columns)
+    row, entry = _entries(partial, blocks)
+    words = table.bitmaps[table.bitmap_of[numbers[entry]], :, places[row] // 32]
+    mask[row, partial.indices[entry]] = words >> (places[row] % 32).astype(np.uint32)[:, None] & 1
+    return mask.reshape(len(keys), table.rows * table.block_m)[:, : table.q_len]
 
 
 def _entries(csr: Csr, blocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

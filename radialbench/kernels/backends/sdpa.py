@@ -31,7 +31,7 @@ class Flash:
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
         types = ("float16", "bfloat16")
-        return gpu_reasons(problem, device, types, most_head_dim=self.most_head_dim)
+        return gpu_reasons(problem, device, types, most_head_dim=self.most_head_dim, gradients=True)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
         """Fix the scale."""
@@ -40,8 +40,8 @@ class Flash:
         check_dense(self.name, table, self.instead)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, table, q, k, v)
-            out, lse, *_ = self._attend(q.detach(), k.detach(), v.detach(), problem.scale)
+            check_inputs(problem, table, q, k, v, gradients=True)
+            out, lse, *_ = self._attend(q, k, v, problem.scale)
             # The lse may have more tokens, or another dimension.
             return out, lse[:, :, : table.q_len].reshape(q.shape[:3])
 
@@ -80,7 +80,7 @@ class Sdpa(Flash):
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        return host_reasons(problem, device)
+        return host_reasons(problem, device, gradients=True)
 
     def needs(self) -> str:
         """Describe what is needed."""

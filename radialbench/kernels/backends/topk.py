@@ -44,15 +44,16 @@ class _Call:
     most: int
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        check_inputs(self.problem, self.table, q, k, v)
-        q, k, v = q.detach(), k.detach(), v.detach()
+        check_inputs(self.problem, self.table, q, k, v, gradients=True)
         if self.kernel == "cpu":
             tables = self.selected(q, k)
             return plan_table(load_backend("cpu"), self.problem, tables, self.config)(q, k, v)
         table, nnz = self.table, self.table.nnz * self.problem.heads
         lengths = table.q_len, table.k_len
         blocks = self._blocks(q, k)
-        chosen = table_of_blocks(blocks, table.block_m, table.block_n, *lengths, nnz=nnz)
+        gradients = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+        sizes = (table.block_m, table.block_n, *lengths)
+        chosen = table_of_blocks(blocks, *sizes, nnz=nnz, gradients=gradients)
         return block_sparse_attention(
             *(q, k, v, chosen),
             sm_scale=self.problem.scale,
@@ -67,7 +68,8 @@ class _Call:
 
     def _blocks(self, q: Tensor, k: Tensor) -> Tensor:
         sides = self.table.block_m, self.table.block_n
-        return top_blocks(q[0], k[0], self.kept, self.most, *sides)
+        # The choice has no gradient.
+        return top_blocks(q.detach()[0], k.detach()[0], self.kept, self.most, *sides)
 
 
 class TopkTriton:

@@ -43,6 +43,12 @@ def make_inputs(problem: Problem, *, seed: int = 0, device: str = "cpu") -> Inpu
     return draw(problem.heads, problem.q_len), draw(*keys), draw(*keys)
 
 
+def draw_like(q: Tensor, *, seed: int = 1) -> Tensor:
+    """Draw a gradient of the output from a standard normal distribution."""
+    generator = torch.Generator(q.device).manual_seed(seed)
+    return torch.randn(q.shape, generator=generator, device=q.device).to(q.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Expected:
     """The exact result for some query rows of every head, and its tolerance.

@@ -4,7 +4,9 @@ from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.records.result import TableStats
 
 
-def table_stats(table: AnyTable, heads: int, head_dim: int, compile_ms: float) -> TableStats:
+def table_stats(
+    table: AnyTable, heads: int, head_dim: int, compile_ms: float, *, matmuls: int = 2
+) -> TableStats:
     """Return the statistics of a table that a record stores; of tables by head, means and sums.
 
     Args:
@@ -12,6 +14,7 @@ def table_stats(table: AnyTable, heads: int, head_dim: int, compile_ms: float) -
         heads: Heads of all sequences together.
         head_dim: Numbers per head and token.
         compile_ms: Milliseconds that compiling it took.
+        matmuls: Matmuls of a pair of blocks: `Problem.matmuls`.
     """
     parts = table.tables if isinstance(table, HeadTables) else (table,)
     return TableStats(
@@ -22,7 +25,7 @@ def table_stats(table: AnyTable, heads: int, head_dim: int, compile_ms: float) -
         partial=sum(part.partial.nnz for part in parts),
         bitmaps=sum(len(part.bitmaps) for part in parts),
         nbytes=table.nbytes,
-        flops=table.flops(heads, head_dim),
-        executed_flops=table.executed_flops(heads, head_dim),
+        flops=table.flops(heads, head_dim) * matmuls // 2,
+        executed_flops=table.executed_flops(heads, head_dim) * matmuls // 2,
         compile_ms=compile_ms,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from radialbench.maskgen.compiler.blocks import distinct, ranked, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates, Digit, periods
 from radialbench.maskgen.compiler.sides import Groups, Side
-from radialbench.maskgen.language.evaluate import evaluate
+from radialbench.maskgen.language.evaluate import bound, evaluate
 from radialbench.maskgen.language.expressions import Expr
 from radialbench.maskgen.table import ranges
 
@@ -190,7 +190,7 @@ class Atom:
 
     def bits(self, q: Int64, k: Int64) -> Words:
         """[pairs, size of q, words] truths of pairs of pieces."""
-        if self.entries > MAX_ENTRIES:
+        if self.entries > MAX_ENTRIES and self.matrix is None:
             return self._pair_by_pair(q, k)
         of_q, of_k = self.patterns("q", self.q), self.patterns("k", self.k)
         rises, place = of_q.rows
@@ -255,23 +255,49 @@ class Atom:
         return self._octets[shape]
 
     def _pair_by_pair(self, q: Int64, k: Int64) -> Words:
-        """Evaluate pairs of pieces, few at once, so that their numbers fit the cache."""
-        found = np.empty((len(q), self.q.size, -(-self.k.size // 64)), np.uint64)
-        step = max(1, MAX_AT_ONCE // 2 // (self.q.size * self.k.size))
+        """Evaluate pairs of pieces in boxes of 8×8 tokens, where bounds leave them open."""
+        of_q, of_k = self._strips
+        high, wide = len(of_q) // len(self.q), len(of_k) // len(self.k)
+        found = np.zeros((len(q), 8 * high, 8 * -(-self.k.size // 64)), np.uint8)
+        step = max(1, MAX_AT_ONCE // (high * wide))
         for first in range(0, len(q), step):
             part = slice(first, first + step)
-            at_q = self.q.positions[q[part]][:, :, None]
-            at_k = self.k.positions[k[part]][:, None, :]
-            values: dict[str, Float] = {}
-            for digit in self.digits:
-                place = np.zeros((), np.int64)
-                for index, at in ((digit.q, at_q), (digit.k, at_k)):
-                    place = place if index is None else place + index[at]
-                values |= {word: known[place] for word, known in digit.values.items()}
-            shape = (len(at_q), self.q.size, self.k.size)
-            truth = np.broadcast_to(evaluate(self.rule, values), shape)
-            found[part] = packed(truth.astype(np.bool_))
-        return found
+            rows = (q[part, None] * high + np.arange(high))[:, :, None]
+            columns = (k[part, None] * wide + np.arange(wide))[:, None, :]
+            names = self.known.bounds(self.rule.names(), rows, columns, of_q, of_k)
+            shape = (len(rows), high, wide)
+            always, possible = (
+                np.broadcast_to(end, shape).astype(np.bool_) for end in bound(self.rule, names)
+            )
+            boxes = found[part].reshape(len(rows), high, 8, -1)[..., :wide].transpose(0, 1, 3, 2)
+            boxes[always] = 255
+            pair, row, column = np.nonzero(possible & ~always)
+            for start in range(0, len(pair), MAX_AT_ONCE // 128):
+                some = slice(start, start + MAX_AT_ONCE // 128)
+                pairs = pair[some], row[some], column[some]
+                truth = self._truth_of(rows[pairs[0], pairs[1], 0], columns[pairs[0], 0, pairs[2]])
+                boxes[pairs] = np.packbits(truth, axis=-1, bitorder="little")[:, :, 0]
+        return found[:, : self.q.size].view("<u8")
+
+    @cached_property
+    def _strips(self) -> tuple[Side, Side]:
+        """The queries and the keys of the pieces, eight by eight."""
+        return self.q.strips(8), self.k.strips(8)
+
+    def _truth_of(self, rows: Int64, columns: Int64) -> Bool:
+        """[boxes, 8, 8] the truth of all pairs of eight queries and eight keys."""
+        of_q, of_k = self._strips
+        q, k = of_q.positions[rows][:, :, None], of_k.positions[columns][:, None, :]
+        places: dict[str, Int64] = {}
+        values: dict[str, Float] = {}
+        for word in self.rule.names():
+            at = self.known[word]
+            if at.axis not in places:
+                parts = [place[p] for place, p in ((at.q, q), (at.k, k)) if place is not None]
+                places[at.axis] = sum(parts[1:], parts[0])
+            values[word] = at.values[places[at.axis]]
+        truth: Bool = np.broadcast_to(evaluate(self.rule, values), (len(rows), 8, 8))
+        return truth.astype(np.bool_, copy=False)
 
 
 @dataclass(frozen=True, eq=False)

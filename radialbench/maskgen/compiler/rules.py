@@ -4,7 +4,7 @@
    pairs of tokens, for none, or its value differs (`language/evaluate.py`).
 2. Where it differs, the atoms that matter are those whose own value differs. Two pairs of pieces in
    which the same atoms matter, with equal contents, have equal contents themselves.
-3. One pair of each kind is evaluated, 64 pairs of tokens in a word.
+3. One pair of each kind is evaluated, in words of 64 keys.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from radialbench.maskgen.compiler.atoms import MAX_ENTRIES, Atom, packed
 from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import Side
-from radialbench.maskgen.language.evaluate import Interval, bound_nodes
+from radialbench.maskgen.language.evaluate import Interval, bound_nodes, fold
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr, join
 from radialbench.maskgen.table import ranges
 
@@ -69,11 +69,11 @@ def contents(
     Raises:
         SpecError: The contents do not fit into memory.
     """
-    return _Rule(rule, known, progress).contents()
+    return Rule(rule, known, progress).contents()
 
 
 @dataclass(frozen=True, eq=False)
-class _Alike:
+class Alike:
     """Pairs of pieces in which the rule holds for some tokens, or may, by their contents.
 
     A part of the rule matters where its value differs and no part above it is decided without it.
@@ -96,10 +96,21 @@ class _Alike:
     matters: dict[Expr, Bool]
 
 
-class _Rule:
-    def __init__(self, rule: Expr, known: Coordinates, progress: Callable[[float], None]) -> None:
+class Rule:
+    """A rule on the coordinates of two sides.
+
+    Attributes:
+        rule: The rule, whose names may stand for parts with one coordinate.
+    """
+
+    def __init__(
+        self,
+        rule: Expr,
+        known: Coordinates,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
         self.progress = progress
-        self.rule = known.along_one(_regrouped(_without_choices(rule)))
+        self.rule = known.along_one(_regrouped(_joined(rule)))
         self.known = known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
@@ -133,8 +144,7 @@ class _Rule:
         step = max(1, MAX_PAIRS // len(k))
         for first in range(0, len(q), step):
             rows = np.arange(first, min(first + step, len(q)))
-            every = np.repeat(rows, len(k)), np.tile(np.arange(len(k)), len(rows))
-            groups = self.alike(*every, q, k)
+            groups = self.groups(rows)
             size = np.cumsum((q.count[groups.q] * k.count[groups.k])[groups.sample])
             parts = np.split(np.arange(len(size)), np.flatnonzero(np.diff(size // MAX_PAIRS)) + 1)
             for place, kinds in enumerate(parts):
@@ -144,7 +154,13 @@ class _Rule:
         q_pieces, k_pieces, content = map(np.concatenate, zip(*found, strict=True))
         return Contents(q_pieces, k_pieces, content, np.concatenate(self.chunks))
 
-    def copied(self, groups: _Alike, kinds: Int64) -> tuple[Int64, Int64, Int64]:
+    def groups(self, rows: Int64) -> Alike:
+        """Find the pairs of some groups of queries and any of keys in which the rule may hold."""
+        columns = np.arange(len(self.k.groups))
+        every = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
+        return self.alike(*every, self.q.groups, self.k.groups)
+
+    def copied(self, groups: Alike, kinds: Int64) -> tuple[Int64, Int64, Int64]:
         """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others.
 
         Returns:
@@ -174,7 +190,7 @@ class _Rule:
         boxes = self.known.bounds(self.rule.names(), q, k, q_side, k_side)
         return bound_nodes(self.rule, boxes)
 
-    def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> _Alike:
+    def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> Alike:
         """Find the pairs of pieces in which the rule may hold, and those with equal contents."""
         bounds = self.bounds(q, k, q_side, k_side)
         possible = np.broadcast_to(bounds[self.rule][1].astype(np.bool_, copy=False), q.shape)
@@ -199,7 +215,7 @@ class _Rule:
             first, number = unique_rows(columns)
             kind[pairs] = len(sample) + number
             sample = np.concatenate([sample, pairs[first]])
-        return _Alike(
+        return Alike(
             at, q, k, kind, sample, {node: value[sample] for node, value in matters.items()}
         )
 
@@ -227,7 +243,7 @@ class _Rule:
         some = np.flatnonzero(content >= 0)
         return alike.at[some], content[some]
 
-    def contents_of_kinds(self, alike: _Alike) -> Int64:
+    def contents_of_kinds(self, alike: Alike) -> Int64:
         """Evaluate a pair of each kind: its content, -1 where empty; stores the contents' bits."""
         q, k = alike.q[alike.sample], alike.k[alike.sample]
         content = np.full(len(q), -1, np.int64)
@@ -309,20 +325,23 @@ def _as_rows(bits: Words) -> NDArray[np.uint32]:
     return bits.view(np.uint32).reshape(len(bits), 2 * bits.shape[1] * bits.shape[2])
 
 
-def _without_choices(rule: Expr) -> Expr:
-    """Replace `where` between truth values by `and`, `or` and `not`."""
+def _joined(rule: Expr) -> Expr:
+    """Replace `where`, `==` and `!=` between truth values by `and`, `or` and `not`."""
     done: dict[Expr, Expr] = {}
     truths: set[Expr] = set()
     for node in rule.walk():
         args = tuple(done[argument] for argument in node.args)
-        chooses = node.op == "where" and node.args[1] in truths
-        if chooses or node.op in (*JOINS, *COMPARISONS, "truth"):
+        joins = node.op in ("where", "==", "!=") and node.args[1] in truths
+        if joins or node.op in (*JOINS, *COMPARISONS, "truth"):
             truths.add(node)
-        if chooses:
+        if not joins:
+            done[node] = Expr(node.op, args, node.value)
+        elif node.op == "where":
             done[node] = args[0] & args[1] | ~args[0] & args[2]
         else:
-            done[node] = Expr(node.op, args, node.value)
-    return done[rule]
+            other = ~args[1] if node.op == "==" else args[1]
+            done[node] = args[0] & ~other | ~args[0] & other
+    return fold(done[rule], {})
 
 
 def _regrouped(rule: Expr) -> Expr:

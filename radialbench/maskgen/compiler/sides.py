@@ -49,6 +49,15 @@ class Side:
         """Return the side with some of the pieces."""
         return Side(self.at, self.size, self.start[chosen], self.stop[chosen])
 
+    def strips(self, size: int) -> "Side":
+        """Return the pieces cut into strips of a few tokens, as many of each piece.
+
+        Behind the end of a piece they repeat its last token.
+        """
+        ends = self.stop[:, None]
+        start = np.minimum(self.start[:, None] + np.arange(0, self.size, size), ends - 1)
+        return Side(self.at, size, start.ravel(), np.minimum(start + size, ends).ravel())
+
     @cached_property
     def lengths(self) -> Int64:
         """[pieces] tokens of each piece."""
@@ -88,7 +97,8 @@ class Side:
     def extremes(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """[pieces] least and greatest of the values by position; infinite where one is nan."""
         edges = np.stack([self.start, self.stop], axis=1).ravel()
-        edges = edges[:-1] if edges[-1] == len(values) else edges
+        # An edge may lie behind the last value.
+        values = np.append(values, values[-1:])
         low, high = np.minimum.reduceat(values, edges)[::2], np.maximum.reduceat(values, edges)[::2]
         if values.dtype.kind == "f":
             unknown = np.isnan(low)

@@ -298,6 +298,9 @@ def _mod(op: str, a: Interval, b: Interval) -> Interval:
     same = fixed & (np.floor_divide(a[0], b[0]) == np.floor_divide(a[1], b[0]))
     low = np.where(same, np.mod(a[0], b[0]), np.minimum(b[0], 0.0))
     high = np.where(same, np.mod(a[1], b[0]), np.maximum(b[1], 0.0))
+    # What is less than the divisor stays as it is.
+    less = (a[0] >= 0) & (a[1] < b[0])
+    low, high = np.where(less, a[0], low), np.where(less, a[1], high)
     # The quotient of two floats can round up to the next whole number: check the order.
     ordered = low <= high
     return (

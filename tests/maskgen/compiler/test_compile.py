@@ -40,6 +40,33 @@ def test_what_varies_inside_a_frame_beside_what_does_not(seed: int) -> None:
     check(mapping, make.grid(), make.pick(BLOCKS), make.pick(BLOCKS))
 
 
+@settings(GIVEN, max_examples=400)
+@given(seed=SEEDS, depth=st.integers(0, 2))
+def test_atoms_without_a_table(seed: int, depth: int) -> None:
+    """Those of many combinations are evaluated pair by pair, in boxes that bounds leave open."""
+    make = Maker(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("radialbench.maskgen.compiler.atoms.MAX_ENTRIES", 0)
+        check(make.mask(depth), make.grid(), make.pick(SIZES), make.pick(SIZES))
+
+
+@pytest.mark.parametrize("order", ["raster", "space_major", "hilbert"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "(dt <= 1) != (ds <= 4)",
+        "(qx <= kx) == (qt >= kt) or not (true != (ky < qy))",
+        "ki <= qi and qs != ks",
+        "dt <= 1 and (ds <= 4 or dt == 0) and (ds + dt <= 3 or qx == 2) and qx <= 5",
+    ],
+)
+def test_joins_of_truth_values_and_of_parts_with_the_same_coordinates(
+    mask: str, order: str
+) -> None:
+    mapping = {"name": "a", "mask": mask, "empty_rows": "keep", "order": order}
+    check(mapping, TokenGrid(4, 5, 9), 16, 24)
+
+
 @pytest.mark.parametrize("block", [8, 11, 16, 33, 64])
 @pytest.mark.parametrize(
     "mask",

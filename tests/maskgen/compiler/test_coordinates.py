@@ -79,3 +79,11 @@ def test_groups_are_frames_and_know_how_they_are_cut() -> None:
     parts = video_parts(at, 8, by_frame=True, drop_overhang=False)
     assert parts.groups.start.tolist() == [0, 100, 200, 300, 400, 500]
     assert parts.groups.cut[0] != parts.groups.cut[1]
+
+
+def test_strips_repeat_the_last_token_behind_a_piece() -> None:
+    at = TokenCoordinates(TokenGrid(1, 1, 30), TokenOrder())
+    strips = whole_blocks(at, 20, 0, 30).strips(8)
+    assert strips.start.tolist() == [0, 8, 16, 20, 28, 29]
+    assert strips.stop.tolist() == [8, 16, 20, 28, 30, 30]
+    assert strips.extremes(at.x)[1].tolist() == [7, 15, 19, 27, 29, 29]

@@ -97,6 +97,7 @@ def test_functions_of_one_number(function: str) -> None:
         ("qt // 4", 4, 7, (1, 1)),
         ("qt % 4", 4, 6, (0, 2)),
         ("qt % 4", 3, 5, (0, 4)),
+        ("qt % (qt + 9)", 2, 3, (2, 3)),
         ("qt * qt", 2, 3, (4, 9)),
         ("abs(qt - 3)", 1, 4, (0, 2)),
         ("bit_length(qt)", 4, 7, (3, 3)),
