@@ -403,9 +403,13 @@ class BlockTable:
     def _shared_blocks(self) -> bool:
         if not self.full.nnz or not self.partial.nnz:
             return False
-        keys = [csr.rows * self.columns + csr.indices for csr in (self.full, self.partial)]
+        full, partial = (csr.rows * self.columns + csr.indices for csr in (self.full, self.partial))
+        if self.rows * self.columns <= 8 * (len(full) + len(partial)):
+            is_full = np.zeros(self.rows * self.columns, np.bool_)
+            is_full[full] = True
+            return bool(is_full[partial].any())
         # A stable sort joins two ascending runs in one pass.
-        joint = np.sort(np.concatenate(keys), kind="stable")
+        joint = np.sort(np.concatenate([full, partial]), kind="stable")
         return bool((joint[1:] == joint[:-1]).any())
 
     def _broken_invariant(self) -> str | None:

@@ -1,8 +1,9 @@
 """The contents of a mask's blocks, found on a GPU by the rule as a Triton kernel.
 
-The kernel is written from the rule's expression, in float64 and without fused operations, so that
-its truth is NumPy's to the bit. Parts of one coordinate, such as a power of a distance, are
-computed by NumPy and looked up.
+Of the pairs of groups of blocks that have equal contents (`maskgen/compiler/rules.py`) one is
+evaluated. The kernel is written from the rule's expression, in float64 and without fused
+operations, so that its truth is NumPy's to the bit. Parts of one coordinate, such as a power of a
+distance, are computed by NumPy and looked up.
 """
 
 import linecache
@@ -18,9 +19,7 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
 from radialbench.maskgen.compiler.coordinates import Coordinates
-from radialbench.maskgen.compiler.rules import Contents
-from radialbench.maskgen.compiler.rules import contents as on_cpu
-from radialbench.maskgen.language.evaluate import bound
+from radialbench.maskgen.compiler.rules import Contents, Rule
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr
 
 Int64 = NDArray[np.int64]
@@ -130,19 +129,20 @@ def contents(
     """
     if not torch.cuda.is_available() and not triton.knobs.runtime.interpret:
         raise SpecError("device 'cuda': PyTorch finds no GPU here; 'cpu' makes the same table")
-    rule = known.along_one(rule)
-    if any(node.args and node.op not in OPERATIONS for node in rule.walk()):
-        return on_cpu(rule, known, progress)
-    return _Launch(rule, known, "cuda" if torch.cuda.is_available() else "cpu").contents()
+    parts = Rule(rule, known, progress)
+    if any(node.args and node.op not in OPERATIONS for node in parts.rule.walk()):
+        return parts.contents()
+    return _Launch(parts, "cuda" if torch.cuda.is_available() else "cpu").contents()
 
 
 class _Launch:
-    def __init__(self, rule: Expr, known: Coordinates, device: str) -> None:
-        self.rule, self.known, self.device = rule, known, device
+    def __init__(self, parts: Rule, device: str) -> None:
+        self.parts, self.device = parts, device
+        known = parts.known
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = max(1, triton.next_power_of_2(-(-self.k.size // 32)))
         writer = _Writer(known)
-        self.kernel = _compiled(writer.source(rule))
+        self.kernel = _compiled(writer.source(parts.rule))
         self.arrays = [self.tensor(array) for array in writer.arrays]
         self.sides = [
             self.tensor(part.astype(np.int32))
@@ -176,49 +176,74 @@ class _Launch:
             )
         return hashes
 
-    def members(self, chosen: NDArray[np.bool_]) -> torch.Tensor:
-        """Return the pairs of pieces, row · columns + column, of chosen pairs of groups."""
-        (q, q_count), (k, k_count) = (
-            (self.tensor(groups.pointer), self.tensor(groups.count))
-            for groups in (self.q.groups, self.k.groups)
-        )
-        a, b = (self.tensor(index) for index in np.nonzero(chosen))
-        counts = q_count[a] * k_count[b]
-        owner = torch.repeat_interleave(counts)
-        place = torch.arange(len(owner), device=self.device) - (counts.cumsum(0) - counts)[owner]
-        a, b = a[owner], b[owner]
-        rows, columns = q[a] + place // k_count[b], k[b] + place % k_count[b]
-        return rows * len(self.k) + columns
-
     def contents(self) -> Contents:
-        q_groups, k_groups = self.q.groups, self.k.groups
-        every = np.arange(len(q_groups))[:, None], np.arange(len(k_groups))[None, :]
-        boxes = self.known.bounds(self.rule.names(), *every, q_groups, k_groups)
-        low, high = (
-            np.broadcast_to(side, (len(q_groups), len(k_groups))) > 0
-            for side in bound(self.rule, boxes)
+        """Evaluate the pairs of pieces of one pair of groups of each kind, and copy them."""
+        groups = self.parts.groups(np.arange(len(self.q.groups)))
+        sample = groups.sample
+        (q, q_count), (k, k_count) = (
+            (self.tensor(side.groups.pointer), self.tensor(side.groups.count))
+            for side in (self.q, self.k)
         )
-        pairs = self.members(high & ~low)
-        counts = torch.empty(len(pairs), dtype=torch.int32, device=self.device)
-        self.launch(pairs, counts, bits=False)
-        rows, columns = (self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k))
-        areas = rows[pairs // len(self.k)] * columns[pairs % len(self.k)]
-        full = torch.cat([pairs[counts == areas], self.members(low)])
-        partial = pairs[(counts > 0) & (counts < areas)]
-        rectangle, content = self.rectangles(full)
-        stored, contents = [rectangle], [content]
+        q_group, k_group = self.tensor(groups.q[sample]), self.tensor(groups.k[sample])
+        kind, place = _ranges(q_count[q_group] * k_count[k_group])
+        below, right = place // k_count[k_group][kind], place % k_count[k_group][kind]
+        rows, columns = q[q_group][kind] + below, k[k_group][kind] + right
+        content, bits = self.evaluated(
+            rows, columns, self.tensor(groups.matters[self.parts.rule])[kind]
+        )
+        some = torch.nonzero(content >= 0).ravel()
+        kind, below, right, content = kind[some], below[some], right[some], content[some]
+        # The pairs of groups of a kind have equal contents.
+        count = torch.bincount(kind, minlength=len(sample))
+        of_pair = self.tensor(groups.kind)
+        pair, entry = _ranges(count[of_pair])
+        entry += (count.cumsum(0) - count)[of_pair][pair]
+        rows = q[self.tensor(groups.q)][pair] + below[entry]
+        columns = k[self.tensor(groups.k)][pair] + right[entry]
+        order = torch.argsort(rows * len(self.k) + columns)
+        return Contents(
+            q=rows[order].cpu().numpy(),
+            k=columns[order].cpu().numpy(),
+            content=content[entry[order]].cpu().numpy(),
+            bits=self.words_of_64(bits),
+        )
+
+    def evaluated(
+        self, rows: torch.Tensor, columns: torch.Tensor, matters: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Find the contents of pairs of pieces, -1 where empty, and the contents' bits.
+
+        Args:
+            rows: [pairs] piece of queries.
+            columns: [pairs] piece of keys.
+            matters: [pairs] whether the rule's value differs; elsewhere it holds.
+        """
+        pairs = rows * len(self.k) + columns
+        lengths = [self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k)]
+        areas = lengths[0][rows] * lengths[1][columns]
+        counts = areas.clone()
+        some = torch.nonzero(matters).ravel()
+        counted = torch.empty(len(some), dtype=torch.int32, device=self.device)
+        self.launch(pairs[some], counted, bits=False)
+        counts[some] = counted
+        content = torch.full_like(pairs, -1)
+        full = torch.nonzero(counts == areas).ravel()
+        rectangle, content[full] = self.rectangles(pairs[full])
+        stored = [rectangle]
         count = len(rectangle)
-        for pairs in partial.split(MAX_PARTIAL):
-            bits, content = self.distinct_bits(pairs)
+        for part in torch.nonzero((counts > 0) & (counts < areas)).ravel().split(MAX_PARTIAL):
+            bits, number = self.distinct_bits(pairs[part])
             stored.append(bits)
-            contents.append(content + count)
+            content[part] = number + count
             count += len(bits)
-        q, k = np.divmod(torch.cat([full, partial]).cpu().numpy(), len(self.k))
+        return content, torch.cat(stored)
+
+    def words_of_64(self, bits: torch.Tensor) -> NDArray[np.uint64]:
+        """Return bits in words of 64, as many as a block needs."""
         width = 2 * -(-self.k.size // 64)
-        words = torch.cat(stored).cpu().numpy()[..., :width]
+        words = bits.cpu().numpy()[..., :width]
         words = np.pad(words, [(0, 0), (0, 0), (0, width - words.shape[2])])
-        packed = np.ascontiguousarray(words).view(np.uint64)
-        return Contents(q, k, torch.cat(contents).cpu().numpy(), packed)
+        return np.ascontiguousarray(words).view(np.uint64)
 
     def distinct_bits(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Evaluate partial pairs; return their distinct bits, and each pair's place among them."""
@@ -245,6 +270,12 @@ class _Launch:
         inside = (place[:, None] < sides[:, 0, None, None]) & (key < sides[:, 1, None, None])
         bits = inside.reshape(len(sides), self.q.size, self.words, 32).int()
         return (bits << torch.arange(32, device=self.device)).sum(3).int(), content
+
+
+def _ranges(count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `count[j]` numbers from 0 on, for every j: each one's j, and itself."""
+    owner = torch.repeat_interleave(count)
+    return owner, torch.arange(len(owner), device=count.device) - (count.cumsum(0) - count)[owner]
 
 
 class _Writer:

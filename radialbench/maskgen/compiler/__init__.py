@@ -228,9 +228,10 @@ class _Compiler:
             return np.zeros(0, np.int64)
         attends = np.zeros((len(self.q), self.q.size), np.bool_)
         row = key // len(self.k)
-        attends[row[full]] = True
-        # The rows without a full block.
-        left = np.flatnonzero(~attends[row, 0])
+        has_full = np.zeros(len(self.q), np.bool_)
+        has_full[row[full]] = True
+        attends[has_full] = True
+        left = np.flatnonzero(~has_full[row])
         if len(left):
             row = row[left]
             used, place = ranked(content[left], len(bits))

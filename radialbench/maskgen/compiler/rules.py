@@ -69,11 +69,11 @@ def contents(
     Raises:
         SpecError: The contents do not fit into memory.
     """
-    return _Rule(rule, known, progress).contents()
+    return Rule(rule, known, progress).contents()
 
 
 @dataclass(frozen=True, eq=False)
-class _Alike:
+class Alike:
     """Pairs of pieces in which the rule holds for some tokens, or may, by their contents.
 
     A part of the rule matters where its value differs and no part above it is decided without it.
@@ -96,8 +96,19 @@ class _Alike:
     matters: dict[Expr, Bool]
 
 
-class _Rule:
-    def __init__(self, rule: Expr, known: Coordinates, progress: Callable[[float], None]) -> None:
+class Rule:
+    """A rule on the coordinates of two sides.
+
+    Attributes:
+        rule: The rule, whose names may stand for parts with one coordinate.
+    """
+
+    def __init__(
+        self,
+        rule: Expr,
+        known: Coordinates,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
         self.progress = progress
         self.rule = known.along_one(_regrouped(_joined(rule)))
         self.known = known
@@ -133,8 +144,7 @@ class _Rule:
         step = max(1, MAX_PAIRS // len(k))
         for first in range(0, len(q), step):
             rows = np.arange(first, min(first + step, len(q)))
-            every = np.repeat(rows, len(k)), np.tile(np.arange(len(k)), len(rows))
-            groups = self.alike(*every, q, k)
+            groups = self.groups(rows)
             size = np.cumsum((q.count[groups.q] * k.count[groups.k])[groups.sample])
             parts = np.split(np.arange(len(size)), np.flatnonzero(np.diff(size // MAX_PAIRS)) + 1)
             for place, kinds in enumerate(parts):
@@ -144,7 +154,13 @@ class _Rule:
         q_pieces, k_pieces, content = map(np.concatenate, zip(*found, strict=True))
         return Contents(q_pieces, k_pieces, content, np.concatenate(self.chunks))
 
-    def copied(self, groups: _Alike, kinds: Int64) -> tuple[Int64, Int64, Int64]:
+    def groups(self, rows: Int64) -> Alike:
+        """Find the pairs of some groups of queries and any of keys in which the rule may hold."""
+        columns = np.arange(len(self.k.groups))
+        every = np.repeat(rows, len(columns)), np.tile(columns, len(rows))
+        return self.alike(*every, self.q.groups, self.k.groups)
+
+    def copied(self, groups: Alike, kinds: Int64) -> tuple[Int64, Int64, Int64]:
         """Evaluate one pair of groups of each of some kinds, and copy it to the kind's others.
 
         Returns:
@@ -174,7 +190,7 @@ class _Rule:
         boxes = self.known.bounds(self.rule.names(), q, k, q_side, k_side)
         return bound_nodes(self.rule, boxes)
 
-    def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> _Alike:
+    def alike(self, q: Int64, k: Int64, q_side: Side, k_side: Side) -> Alike:
         """Find the pairs of pieces in which the rule may hold, and those with equal contents."""
         bounds = self.bounds(q, k, q_side, k_side)
         possible = np.broadcast_to(bounds[self.rule][1].astype(np.bool_, copy=False), q.shape)
@@ -199,7 +215,7 @@ class _Rule:
             first, number = unique_rows(columns)
             kind[pairs] = len(sample) + number
             sample = np.concatenate([sample, pairs[first]])
-        return _Alike(
+        return Alike(
             at, q, k, kind, sample, {node: value[sample] for node, value in matters.items()}
         )
 
@@ -227,7 +243,7 @@ class _Rule:
         some = np.flatnonzero(content >= 0)
         return alike.at[some], content[some]
 
-    def contents_of_kinds(self, alike: _Alike) -> Int64:
+    def contents_of_kinds(self, alike: Alike) -> Int64:
         """Evaluate a pair of each kind: its content, -1 where empty; stores the contents' bits."""
         q, k = alike.q[alike.sample], alike.k[alike.sample]
         content = np.full(len(q), -1, np.int64)
