@@ -100,6 +100,15 @@ def search(
             min=1, help="Heads of the model.", show_default="up to the last of the inputs"
         ),
     ] = None,
+    worst_head: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="LOSS",
+            help="The most that any head may lose, such as 0.2 of its mass; heads that would lose "
+            "more are dense.",
+        ),
+    ] = None,
     keep: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Name the cheapest plan that keeps this share of mass."),
@@ -156,6 +165,7 @@ def search(
         steps=steps,
         layers=layers,
         heads=heads,
+        most_loss=worst_head,
         trials=trials,
         rows=rows,
         seed=seed,

@@ -57,6 +57,19 @@ def test_a_front_is_that_of_brute_force(by: tuple[str, ...]) -> None:
     assert plans[-1].loss == 0
 
 
+def test_no_head_loses_more_than_it_may() -> None:
+    losses, groups = np.stack([LOSSES, LOSSES]), group_places(PLACES, ["head"])
+    free = Combiner(losses, COSTS, groups, Positions.of(PLACES, 4, 3)).front()
+    bound = Combiner(losses, COSTS, groups, Positions.of(PLACES, 4, 3), 0.3).front()
+    assert max(plan.worst for plan in free) > 0.3 >= max(plan.worst for plan in bound)
+    assert len(bound) > 2
+    assert {plan.schedule.share for plan in bound} > {1.0}, "steps that lose much can be dense"
+    for plan in free:
+        assert plan.worst > 0.3 or any(
+            one.cost <= plan.cost and one.loss <= plan.loss for one in bound
+        )
+
+
 def test_no_plan_is_dominated_on_either_half() -> None:
     told = np.clip(LOSSES + 0.1 * RNG.standard_normal(LOSSES.shape), 0, 1) * (COSTS < 1)
     plans = combiner(("head", "layer", "step"), told).front()
