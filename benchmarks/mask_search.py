@@ -136,11 +136,12 @@ def clip_table() -> str:
                 format_percent(share),
                 f"{single.masks[0].mask.label}{dense(single)}",
                 ", ".join(f"{count} {name}" for name, count in names.most_common()) + dense(best),
-                format_percent(single.cost),
-                format_percent(best.cost),
+                *map(format_percent, (single.cost, 1 - single.worst_loss)),
+                *map(format_percent, (best.cost, 1 - best.worst_loss)),
             )
         )
-    heads = ("mass kept", "one mask", "heads with masks of their own", "its cost", "their cost")
+    what = ("mass kept", "one mask", "heads with masks of their own")
+    heads = (*what, "its cost", "its worst head", "their cost", "their worst head")
     about = f"{several[0].rows} rows a head; {described(several[0].environment)}."
     return f"{markdown_table(heads, body, text_columns=3)}\n\n{about}"
 

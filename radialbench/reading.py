@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from radialbench.machine import free_memory
+from radialbench.writing import check_path
 
 KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -18,12 +19,18 @@ ALWAYS_FITS = 64 << 20
 """Bytes that are read whatever memory is free."""
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path leads into a folder; one that no file can have does not."""
+    return "\0" not in str(path) and path.resolve().is_relative_to(folder.resolve())
+
+
 def check_regular(path: str | Path) -> os.stat_result:
     """Refuse pipes and devices, of which nobody knows whether they end, and return a file's facts.
 
     Raises:
         OSError: The path leads to one of those, or to nothing.
     """
+    check_path(path)
     facts = Path(path).stat()
     for is_kind, name in KINDS:
         if is_kind(facts.st_mode):

@@ -21,6 +21,16 @@ READER_WAIT = 2.0
 """Seconds that a pipe without a reader is waited for."""
 
 
+def check_path(path: str | Path) -> None:
+    """Refuse a path that no file can have, for which Python raises ValueError.
+
+    Raises:
+        OSError: The path holds a NUL character.
+    """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a path cannot hold NUL characters", str(path))
+
+
 @contextmanager
 def replacement(path: Path) -> Iterator[BinaryIO]:
     """Open what replaces a file once it is complete and on the disk.
@@ -32,6 +42,7 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; its `filename` is the path, and the former file is kept.
     """
+    check_path(path)
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
     try:
@@ -99,6 +110,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         BlockingIOError: Another process has it, and `wait` is false.
         OSError: It cannot be opened for writing.
     """
+    check_path(path)
     if _stream(path) is not None or _is_special(path):
         yield
         return

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from radialbench import BlockTable, load_mask, load_summary, reading, writing
+from radialbench import (
+    BlockTable,
+    TokenGrid,
+    compile_mask,
+    load_mask,
+    load_summary,
+    reading,
+    writing,
+)
 from radialbench.autotune.storage import open_journal
 from radialbench.autotune.trials import read_sweep
 from radialbench.errors import RadialBenchError, TableError
@@ -101,3 +109,27 @@ def test_what_exceeds_the_free_memory_is_not_read(
         monkeypatch.setattr(reading, "free_memory", lambda: 1 << 30)
         with pytest.raises(TableError, match="header is no array"):
             LOADERS[name](path)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_path_that_no_file_can_have_is_none(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RadialBenchError, match="NUL|null|no results"):
+        LOADERS[name](tmp_path / f"\0{name}")
+
+
+def test_nor_is_it_written_or_found_in_a_suite(tmp_path: Path) -> None:
+    odd, suite = tmp_path / "\0x", tmp_path / "suite.yaml"
+    with pytest.raises(RadialBenchError, match="cannot write .*NUL"):
+        append(odd, RECORD)
+    with pytest.raises(RadialBenchError, match="cannot write .*NUL"):
+        compile_mask("radial", TokenGrid(3, 4, 4), block_m=32, block_n=32).save(odd)
+    with pytest.raises(RadialBenchError, match="cannot write .*NUL"):
+        run(load_suite("smoke"), odd)
+    for text in (
+        r'extends: "\0.yaml"',
+        r'include: ["\0.yaml"]',
+        r'cases: [{masks: ["\0.yaml"], grids: [3x4x4], heads: 1, head_dim: 8, backends: [cpu]}]',
+    ):
+        suite.write_text(text)
+        with pytest.raises(RadialBenchError, match=r"suite\.yaml:1:.*own folder"):
+            load_suite(str(suite))

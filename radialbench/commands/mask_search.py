@@ -100,6 +100,15 @@ def search(
             min=1, help="Heads of the model.", show_default="up to the last of the inputs"
         ),
     ] = None,
+    worst_head: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="LOSS",
+            help="The most that any head may lose, such as 0.2 of its mass; heads that would lose "
+            "more are dense.",
+        ),
+    ] = None,
     keep: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Name the cheapest plan that keeps this share of mass."),
@@ -156,6 +165,7 @@ def search(
         steps=steps,
         layers=layers,
         heads=heads,
+        most_loss=worst_head,
         trials=trials,
         rows=rows,
         seed=seed,
@@ -277,8 +287,11 @@ def _print(found: "Searched", out: Path, keep: float | None) -> None:
 def _cheapest(points: "Sequence[FrontPoint]", keep: float, out: Path) -> str:
     """Name the cheapest plan that keeps a share, and how to run it; dense attention keeps all."""
     point = next(point for point in points if 1 - point.loss >= keep)
-    cost = format_percent(point.cost)
-    plan = f"cheapest that keeps {format_percent(keep)}: plan {point.number:02}, at {cost} of dense"
+    worst = format_percent(1 - point.worst_loss)
+    plan = (
+        f"cheapest that keeps {format_percent(keep)}: plan {point.number:02}, at "
+        f"{format_percent(point.cost)} of dense; its worst head keeps {worst}"
+    )
     if any(one.layer is not None or one.step is not None for one in point.masks):
         return plan
     words = [f'mask="{out / "plans" / f"{point.number:02}.yaml"}"', *schedule_words(point.schedule)]

@@ -11,6 +11,7 @@ for all heads are added, as the hull leaves those in its dents out.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Plan:
         cost: Share of what dense attention costs.
         loss: What is lost on the rows that the masks were chosen by.
         told: On the other rows.
+        worst: What the head loses on those that loses most, of those under masks.
     """
 
     chosen: tuple[int, ...]
@@ -45,6 +47,7 @@ class Plan:
     cost: float
     loss: float
     told: float
+    worst: float
 
 
 class Combiner:
@@ -52,26 +55,38 @@ class Combiner:
 
     Args:
         losses: [halves, places, masks] what each mask loses in each head.
-        costs: [masks] share of what dense attention costs.
+        costs: [masks] share of what dense attention costs; the first is dense attention.
         groups: The groups; each place is in one.
         positions: The steps and layers of the model.
+        most_loss: The most that a head under masks may lose, on the rows that masks are chosen by.
     """
 
     def __init__(
-        self, losses: Floats, costs: Floats, groups: Sequence[Group], positions: Positions
+        self,
+        losses: Floats,
+        costs: Floats,
+        groups: Sequence[Group],
+        positions: Positions,
+        most_loss: float = inf,
     ) -> None:
         self._costs, self._groups, self._positions = costs, groups, positions
+        self._told = losses[1]
+        self._group = np.empty(losses.shape[1], np.int64)
         inputs, count = positions.inputs, int(positions.inputs.max()) + 1
         shape = (2, len(groups), count, len(costs))
         # [halves, groups, inputs, masks] sums over heads, as shares of all heads of the inputs.
         self._losses = np.zeros(shape)
         self._heads = np.zeros(shape[1:3])
+        # [groups, inputs, masks] whether a head would lose too much.
+        self._barred = np.zeros(shape[1:], np.bool_)
         size = np.bincount(inputs, minlength=count)
         for number, group in enumerate(groups):
+            self._group[list(group.members)] = number
             for place in group.members:
                 own = inputs[place]
                 self._losses[:, number, own] += losses[:, place] / size[own]
                 self._heads[number, own] += 1 / size[own]
+                self._barred[number, own] |= losses[0, place] > most_loss
 
     def front(self) -> list[Plan]:
         """Return plans that no other beats in cost and loss, on either half of the rows.
@@ -79,7 +94,7 @@ class Combiner:
         The last loses nothing: it is dense attention, or as good.
         """
         whole = self._schedule(0, self._positions.steps, 0)
-        masks = range(len(self._costs))
+        masks = np.flatnonzero(~self._barred.any(axis=(0, 1))).tolist()
         plans = [self._plan((mask,) * len(self._groups), whole) for mask in masks]
         plans += [self._plan(*found) for found in self._hull()]
         plans = undominated(plans, lambda plan: plan.loss)
@@ -96,7 +111,8 @@ class Combiner:
         for start in range(0, len(boxes), size):
             part = weights[start : start + size]
             loss = np.einsum("bi,gim->bgm", part, self._losses[0])
-            cost = (part @ self._heads.T)[:, :, None] * self._costs
+            barred = np.einsum("bi,gim->bgm", part > 0, self._barred, dtype=np.float64) > 0
+            cost = np.where(barred, inf, (part @ self._heads.T)[:, :, None] * self._costs)
             for number, rate in enumerate(RATES):
                 worth = rate * loss + cost
                 totals = worth.min(axis=2).sum(axis=1) + 1 - part.sum(axis=1)
@@ -148,8 +164,10 @@ class Combiner:
     def _plan(self, chosen: tuple[int, ...], schedule: Schedule) -> Plan:
         weights = self._weights(schedule)
         gain, loss, told = (float(part @ weights) for part in self._of_inputs(chosen))
+        of_heads = self._told[np.arange(len(self._group)), np.array(chosen)[self._group]]
+        worst = float((of_heads * (weights[self._positions.inputs] > 0)).max())
         # Rounded, so that equal sums in another turn are equal.
-        return Plan(chosen, schedule, *(round(one, 12) for one in (1 - gain, loss, told)))
+        return Plan(chosen, schedule, *(round(one, 12) for one in (1 - gain, loss, told, worst)))
 
 
 def undominated(plans: Iterable[Plan], loss: Callable[[Plan], float]) -> list[Plan]:

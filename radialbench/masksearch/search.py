@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
+from math import inf
 
 import numpy as np
 
-from radialbench.errors import InputsError, SpecError, TableError
+from radialbench.errors import BackendError, InputsError, SpecError, TableError
 from radialbench.fidelity.run import combined_identity
 from radialbench.fidelity.sampled import LOSSES, MASS, SampledRows
 from radialbench.fidelity.settings import SAMPLED_ROWS, Source
@@ -48,6 +49,7 @@ class SearchSettings:
         steps: Steps of sampling; up to the last of the inputs if not given.
         layers: Layers of the model; up to the last of the inputs if not given.
         heads: Heads of the model; up to the last of the inputs if not given.
+        most_loss: The most that a head under masks may lose; no bound if not given.
         trials: Masks to try, with those of earlier runs.
         rows: Query rows of each head.
         seed: Seed of the rows and of the search.
@@ -62,6 +64,7 @@ class SearchSettings:
     steps: int | None = None
     layers: int | None = None
     heads: int | None = None
+    most_loss: float | None = None
     trials: int = TRIALS
     rows: int = SAMPLED_ROWS
     seed: int = 0
@@ -120,7 +123,7 @@ def search_masks(
 
     Raises:
         InputsError: The inputs cannot be read, or do not fit what is asked.
-        SpecError: No mask that was tried fits the grid.
+        SpecError: No mask that was tried fits the grid, or runs here.
         BackendError: Our kernels cannot run masks here, where times are the cost.
         AutotuneError: The storage cannot be used.
     """
@@ -153,7 +156,8 @@ def search_masks(
     losses = np.concatenate([np.zeros_like(losses[..., :1]), losses], axis=2)
     costs = np.array([1.0, *(trial.cost for trial in sound)])
     masks = [dense, *(trial.mask for trial in sound)]
-    plans = Combiner(losses, costs, groups, positions).front()
+    most = inf if settings.most_loss is None else settings.most_loss
+    plans = Combiner(losses, costs, groups, positions, most).front()
     point = _Describer(
         *(sources, sampled.rows, groups, settings, environment, cost, len(trials)),
         PlanTables(sampled.grid, settings.config),
@@ -188,9 +192,13 @@ def _try(
         if isinstance(table, str):
             found.append(MaskTrial(*choice, mask, reason=table))
             continue
-        share, ms = cost.of(table)
         losses = tuple(tuple(round(one, DIGITS) for one in half) for half in next(lost))
-        found.append(MaskTrial(*choice, mask, share, ms, losses))
+        try:
+            share, ms = cost.of(table)
+        except BackendError as error:
+            found.append(MaskTrial(*choice, mask, reason=str(error)))
+        else:
+            found.append(MaskTrial(*choice, mask, share, ms, losses))
     return found
 
 
@@ -214,7 +222,7 @@ def _study_name(
         *(source.identity.digest for source in sources),
         *(settings.loss, settings.rows, settings.seed, settings.cost_kind),
         *(settings.config.block_m, settings.config.block_n),
-        environment.device if settings.cost_kind == TIME else "",
+        (environment.device, environment.versions) if settings.cost_kind == TIME else "",
     ]
     return f"masks {blake2b(repr(facts).encode(), digest_size=8).hexdigest()}"
 
@@ -247,6 +255,7 @@ class _Describer:
             masked_ms=self._ms(plan, masks),
             loss_kind=settings.loss,
             loss=plan.told,
+            worst_loss=plan.worst,
             masks=self._chosen(plan, masks),
             schedule=plan.schedule,
             trials=self.trials,

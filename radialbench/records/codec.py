@@ -82,7 +82,7 @@ def from_json(text: bytes, kind: type[T], *, strict: bool = True) -> T:
     except msgspec.ValidationError as error:
         raise RecordError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RecordError("not JSON, or not all of it") from None
+        raise RecordError(_not_json(text)) from None
     if strange:
         raise RecordError(strange)
     return value
@@ -114,10 +114,9 @@ def read_line(line: bytes, kind: type[T], version: int, *, strict: bool = True) 
     try:
         value = from_json(line, kind, strict=strict)
     except RecordError as error:
-        try:
-            written = from_json(line, _Versioned, strict=False).schema
-        except RecordError:
-            raise error from None
+        written = _version_of(line)
+        if written is None:
+            raise
         check_version(written, version)
         raise BrokenRecord(str(error)) from None
     check_version(getattr(value, "schema", version), version)
@@ -137,6 +136,30 @@ def check_version(written: int, version: int) -> None:
             f"written in version {written}; this version reads {version}: "
             f"{newer if written > version else older}"
         )
+
+
+def _not_json(text: bytes) -> str:
+    """Describe text that is not JSON; Python reads numbers that the standard does not have."""
+    try:
+        number = _not_finite(json.loads(text), "$")
+    except (ValueError, RecursionError):
+        number = ""
+    return (
+        f"only finite numbers are stored, got {number}" if number else "not JSON, or not all of it"
+    )
+
+
+def _version_of(line: bytes) -> int | None:
+    """Return the version that a line names, also where it holds numbers that are not JSON."""
+    try:
+        return from_json(line, _Versioned, strict=False).schema
+    except RecordError:
+        pass
+    try:
+        version = json.loads(line)["schema"]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return None
+    return version if type(version) is int else None
 
 
 @cache

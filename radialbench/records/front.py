@@ -95,6 +95,7 @@ class FrontPoint:
         loss_kind: `mass` or `error`.
         loss: Attention mass that is not kept, or relative error of the output: mean over heads,
             layers and steps, on rows that the masks were not chosen by; 0 where attention is dense.
+        worst_loss: The same of the head, layer and step that loses most.
         masks: The masks.
         schedule: The steps and layers under them.
         trials: Masks that were tried.
@@ -114,6 +115,7 @@ class FrontPoint:
     masked_ms: float | None
     loss_kind: str
     loss: float
+    worst_loss: float
     masks: tuple[ChosenMask, ...]
     schedule: Schedule
     trials: int
@@ -124,7 +126,7 @@ class FrontPoint:
         codec.check_ints(self, "schema", "number", "rows", at_least=1)
         codec.check_choice(self, "cost_kind", COSTS)
         codec.check_choice(self, "loss_kind", LOSSES)
-        codec.check_numbers(self, "cost", "loss", "dense_ms", "masked_ms")
+        codec.check_numbers(self, "cost", "loss", "worst_loss", "dense_ms", "masked_ms")
         codec.check_ints(self, "trials", at_least=0)
         codec.check_time(self, "created")
 

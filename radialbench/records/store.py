@@ -15,7 +15,7 @@ from radialbench.errors import RadialBenchError, RecordError
 from radialbench.reading import read_whole
 from radialbench.records.codec import BrokenRecord, VersionError, read_line, to_json
 from radialbench.records.result import RETRYABLE, SCHEMA, Record
-from radialbench.writing import locked, replacement
+from radialbench.writing import check_path, locked, replacement
 
 T = TypeVar("T")
 
@@ -73,6 +73,7 @@ def append(path: Path, record: object) -> None:
     """
     line = _line(record)
     try:
+        check_path(path)
         with path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
@@ -97,6 +98,7 @@ def write_errors(
         RecordError: It cannot be written for another reason; another type if one is given.
     """
     try:
+        check_path(path)
         yield
     except OSError as error:
         kind = WriteError if error.errno in DISK_FULL else error_type

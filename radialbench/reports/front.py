@@ -7,9 +7,9 @@ from radialbench.records.front import BLOCKS, FrontPoint, Schedule
 from radialbench.reports.text import format_percent, join_and, plural, terminal_table
 
 HELP = (
-    "cost: share of what dense attention costs, over all heads, steps and layers. Plans are chosen "
-    "by half of the rows, and what they keep is of the other half. No plan of the table keeps more "
-    "for less."
+    "cost: share of what dense attention costs, over all heads, steps and layers. worst head: the "
+    "head, layer and step under masks that loses most. Plans are chosen by half of the rows, and "
+    "what they keep is of the other half. No plan of the table keeps more for less."
 )
 
 
@@ -35,7 +35,8 @@ def front_table(points: Sequence[FrontPoint], width: int | None = None) -> str:
             point.number,
             format_percent(point.cost),
             *((f"{point.masked_ms:.4g}",) if timed and point.masked_ms is not None else ()),
-            kept_text(point),
+            kept_text(point, point.loss),
+            kept_text(point, point.worst_loss),
             schedule_text(point.schedule),
             masks_text(point),
         )
@@ -43,7 +44,7 @@ def front_table(points: Sequence[FrontPoint], width: int | None = None) -> str:
     ]
     times = ("ms under masks",) if timed else ()
     return terminal_table(
-        ("plan", "cost", *times, lost, "dense", "masks"),
+        ("plan", "cost", *times, lost, "worst head", "dense", "masks"),
         body,
         text_columns=("dense", "masks"),
         width=width,
@@ -54,15 +55,18 @@ def front_table(points: Sequence[FrontPoint], width: int | None = None) -> str:
 def describe_point(point: FrontPoint) -> str:
     """Return a sentence that says what a plan keeps, what it costs, and how it is meant to run."""
     verb = "Keeps" if point.loss_kind == "mass" else "Errs by"
-    noun = " of the attention mass" if point.loss_kind == "mass" else ""
-    about = f"{verb} {kept_text(point)}{noun} at {format_percent(point.cost)} of the cost of dense"
+    noun = "of the attention mass" if point.loss_kind == "mass" else "of the output"
+    kept, worst = (kept_text(point, loss) for loss in (point.loss, point.worst_loss))
     words = schedule_words(point.schedule)
-    return f"{about} attention{f', with {join_and(words)}' if words else ''}."
+    return (
+        f"{verb} {kept} {noun}, {worst} in the worst head, at {format_percent(point.cost)} of the "
+        f"cost of dense attention{', with ' if words else ''}{join_and(words)}."
+    )
 
 
-def kept_text(point: FrontPoint) -> str:
-    """Format the mass that a plan keeps, or its error."""
-    return format_percent(1 - point.loss if point.loss_kind == "mass" else point.loss)
+def kept_text(point: FrontPoint, loss: float) -> str:
+    """Format a loss as the mass that a plan keeps, or as its error."""
+    return format_percent(1 - loss if point.loss_kind == "mass" else loss)
 
 
 def schedule_text(schedule: Schedule) -> str:

@@ -26,6 +26,7 @@ from radialbench.maskgen.library import (
     load_mask,
     parse_head_plan,
 )
+from radialbench.reading import is_inside
 from radialbench.records.problem import KernelConfig, plain_config
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ class MaskSweep(Sweep[MaskChoice]):
         if not name.endswith((".yaml", ".yml")) and "/" not in name:
             return load_mask(name, empty_rows=self.empty_rows)
         path = folder / name
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not is_inside(path, folder):
             raise SpecError(f"a suite uses masks in its own folder, got {name!r}")
         if is_head_plan(path):
             return replace(load_head_plan(path), file=name)
@@ -172,7 +173,7 @@ class MaskSweep(Sweep[MaskChoice]):
         return {**self.params, **self.tables}
 
     def _table(self, word: str, file: str, folder: Path) -> GivenTable:
-        if not (folder / file).resolve().is_relative_to(folder.resolve()):
+        if not is_inside(folder / file, folder):
             raise SpecError(f"a suite uses tables in its own folder, got {file!r}")
         return read_tables({word: file}, folder)[word]
 

@@ -10,6 +10,7 @@ from radialbench.errors import SuiteError, unknown
 from radialbench.maskgen import document as documents
 from radialbench.maskgen.document import Path as Location
 from radialbench.plain import utf8
+from radialbench.reading import is_inside
 from radialbench.suites.schema import Gates, Matrix, Protocol, SuiteFile, SuiteSpec
 
 LIBRARY = Path(__file__).parent / "library"
@@ -128,7 +129,7 @@ class _Reader:
         path = suite_path(name)
         if path.parent != LIBRARY:
             path = folder / path
-            if not path.resolve().is_relative_to(folder.resolve()):
+            if not is_inside(path, folder):
                 raise SuiteError(f"a suite uses suites in its own folder, got {name!r}")
         if self.seen.get(path.resolve()) in self.open:
             line = " → ".join((*self.open, str(path)))

@@ -52,6 +52,10 @@ def test_a_search_writes_front_chart_and_plans(cli: Cli, file: Path, tmp_path: P
     assert code == 0
     assert [one["loss"] for one in json.loads(printed)] == [point.loss for point in points]
     assert sorted((out / "plans").iterdir()) == plans
+    code, printed, _ = cli(*line, "--json", "--worst-head", 0.0)
+    assert code == 0
+    assert {one["worst_loss"] for one in json.loads(printed)} == {0.0}
+    assert max(point.worst_loss for point in points) > 0.02
 
 
 def test_masks_that_differ_by_layer_have_a_plan_for_each(cli: Cli, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_show_prints_the_file(name: str, cli: SuiteCli) -> None:
 
 def test_show_as_json_has_the_defaults(cli: SuiteCli) -> None:
     facts = cli.json("show", "smoke")
-    assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 5)
+    assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 8)
     matrix = facts["cases"][0]
     assert matrix["masks"] == ["radial", "sta", "svg_spatial", "svg_temporal", "dense"]
     assert matrix["grids"][0] == "wan2.1-1.3b/3x30x52"
@@ -97,7 +97,7 @@ def test_plan_has_a_line_a_case(cli: SuiteCli) -> None:
     assert code == 0
     lines = out.splitlines()
     assert lines[0].split() == ["tokens", "configuration", "case"]
-    assert len(lines) == 2 + 21
+    assert len(lines) == 2 + 19
     assert lines[2].split() == ["4,680", "default", "radial/wan2.1-1.3b/3x30x52/h1d128f32/cpu"]
 
 

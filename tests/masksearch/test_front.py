@@ -57,6 +57,19 @@ def test_a_front_is_that_of_brute_force(by: tuple[str, ...]) -> None:
     assert plans[-1].loss == 0
 
 
+def test_no_head_loses_more_than_it_may() -> None:
+    losses, groups = np.stack([LOSSES, LOSSES]), group_places(PLACES, ["head"])
+    free = Combiner(losses, COSTS, groups, Positions.of(PLACES, 4, 3)).front()
+    bound = Combiner(losses, COSTS, groups, Positions.of(PLACES, 4, 3), 0.3).front()
+    assert max(plan.worst for plan in free) > 0.3 >= max(plan.worst for plan in bound)
+    assert len(bound) > 2
+    assert {plan.schedule.share for plan in bound} > {1.0}, "steps that lose much can be dense"
+    for plan in free:
+        assert plan.worst > 0.3 or any(
+            one.cost <= plan.cost and one.loss <= plan.loss for one in bound
+        )
+
+
 def test_no_plan_is_dominated_on_either_half() -> None:
     told = np.clip(LOSSES + 0.1 * RNG.standard_normal(LOSSES.shape), 0, 1) * (COSTS < 1)
     plans = combiner(("head", "layer", "step"), told).front()
@@ -80,6 +93,9 @@ def test_steps_and_layers_that_lose_much_are_dense() -> None:
     assert best.schedule.dense_layers == 3
     assert best.cost == pytest.approx(1 - 0.25 * 0.8)
     assert best.loss == pytest.approx(0.25 * 0.02)
+    assert best.worst == 0.02, "heads that are dense lose nothing"
+    (all_masked,) = [plan for plan in plans if plan.schedule.share == 1 and plan.loss > 0]
+    assert all_masked.worst == 0.9
 
 
 def test_last_steps_that_lose_much_are_dense() -> None:
@@ -134,5 +150,5 @@ def test_each_step_and_layer_has_the_nearest_inputs() -> None:
 
 
 def test_a_plan_without_loss_is_dense() -> None:
-    plan = Plan((0,), combiner()._schedule(0, 4, 0), 1.0, 0.0, 0.0)
+    plan = Plan((0,), combiner()._schedule(0, 4, 0), 1.0, 0.0, 0.0, 0.0)
     assert plan in combiner().front()

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from radialbench.errors import AutotuneError, InputsError, SpecError
+from radialbench.errors import AutotuneError, BackendError, InputsError, SpecError
 from radialbench.fidelity.files import InputsHeader, open_inputs, save_inputs
 from radialbench.fidelity.generator import SPATIAL, TEMPORAL, Generated
 from radialbench.fidelity.inputs import AttentionInputs
@@ -215,6 +215,24 @@ def test_times_are_those_of_calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(InputsError, match="times are measured on all queries"):
         cost.MeasuredTime(some, BLOCKS)
     assert "ms under masks" in front_table(found.points)
+
+
+def test_a_mask_that_cannot_run_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    executed = cost.ExecutedBlocks.of
+
+    def refusing(self: Any, table: BlockTable) -> tuple[float, float | None]:
+        if table.mask and table.mask.name == "svg_temporal":
+            raise BackendError("too large")
+        return executed(self, table)
+
+    monkeypatch.setattr(cost.ExecutedBlocks, "of", refusing)
+    found = search(tmp_path, trials=8)
+    assert {(one.family, one.reason) for one in found.trials} == {
+        *(("svg_spatial", ""), ("svg_temporal", "too large"))
+    }
+    assert {mask.name for masks in found.plans for mask in masks} == {"svg_spatial", "dense"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,9 @@ BROKEN: list[tuple[Place, object]] = [
     (("mask", "params"), {"decay": 10**400}),
     (("config", "num_warps"), 2**63),
     (("created",), None),
+    (("timing", "samples_ms", 0), math.nan),
+    (("accuracy", "rms_error"), math.inf),
+    (("suite",), "\ud800"),
 ]
 
 

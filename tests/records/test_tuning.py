@@ -102,7 +102,7 @@ def line_of(**changes: Any) -> str:
     ("line", "message"),
     [
         (line_of()[:200], "2: not a tuning record: not JSON, or not all of it"),
-        (line_of().replace("8.1", "NaN"), "2: not a tuning record: not JSON, or not all of it"),
+        (line_of().replace("8.1", "NaN"), "2: not a tuning record: only finite numbers are stored"),
         (line_of().replace("8.1", "1e999"), "Number out of range - at `$.ms.high`"),
         (line_of().replace("8.1", '"8.1"'), "null`, got `str` - at `$.ms.high`"),
         (line_of(schema=SCHEMA + 1), f"2: written in version {SCHEMA + 1}; this version reads"),

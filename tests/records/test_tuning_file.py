@@ -59,7 +59,7 @@ ENTRY = to_dict(TUNED)
     ("text", "message"),
     [
         (to_document(RECORDS)[:300], "not JSON, or not all of it"),
-        (to_document(RECORDS).replace("8.1", "NaN"), "not JSON, or not all of it"),
+        (to_document(RECORDS).replace("8.1", "NaN"), "only finite numbers are stored"),
         ("[" * 100_000, "Expected `object`, got `array`"),
         ("\x00", "not JSON, or not all of it"),
         ("[]", "Expected `object`, got `array`"),

@@ -12,21 +12,25 @@ from radialbench.cli import main
 from radialbench.errors import SuiteError
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.language.spec import MaskSpec
+from radialbench.records.statistics import MIN_SAMPLES
 from radialbench.suites.plan import Case, batches, plan
 from radialbench.suites.read import load_suite, parse_suite, suite_names
 from tests.suites import small
 
-FRAMES = (3, 5, 9, 13, 17, 21, 33)
+SHORT = (3, 5, 9)
+"""Frames at which there are six samples."""
+LONG = (13, 17)
 KEPT = 21
 """Frames at which the suite measures what masks keep."""
+FRAMES = (*SHORT, *LONG, KEPT)
 LONGER = (5, 9, 17, 33, 65, 129, 257)
 SPARSE = ("radial", "sta", "svg_spatial", "svg_temporal")
 
 SMOKE = [
     *(
         f"{mask}/wan2.1-1.3b/{frames}x30x52/h1d128f32/cpu"
-        for frames, mask in product(FRAMES, (*SPARSE, "dense"))
-        if frames != KEPT and (mask != "dense" or frames < 17)
+        for frames, mask in product((*SHORT, *LONG), (*SPARSE, "dense"))
+        if mask != "dense" or frames < 17
     ),
     *(
         f"{mask}/wan2.1-1.3b/{KEPT}x30x52/h1d128f32/cpu"
@@ -47,6 +51,14 @@ def ids(text: str) -> list[str]:
 
 def test_the_ids_of_the_smoke_suite_stay() -> None:
     assert [case.id for case in plan(load_suite("smoke"))] == SMOKE
+
+
+def test_checks_judge_the_times_of_smoke_that_have_six_samples() -> None:
+    for case in plan(load_suite("smoke")):
+        judged = not any(gate.endswith("off") for gate in case.gates)
+        assert judged == (case.protocol.min_samples >= MIN_SAMPLES), case.id
+        if case.measure == "attention":
+            assert judged == (case.problem.frames in SHORT)
 
 
 def test_smoke_holds_the_frames_of_wan_at_480p_on_the_cpu() -> None:
@@ -195,13 +207,13 @@ def test_what_is_excluded_is_not_planned(exclude: Any, left: list[str]) -> None:
 @pytest.mark.parametrize(
     ("patterns", "left"),
     [
-        ([], 77),
-        (["radial/"], 14),
-        (["sdpa"], 7),
-        (["*/sdpa"], 7),
-        (["/33x30x52/", "/21x30x52/"], 5 + 8 + 5),
-        (["s?a/*x30x52/*/cpu"], 7),
-        (["sta/*/[ac]*"], 14),
+        ([], 72),
+        (["radial/"], 13),
+        (["sdpa"], 6),
+        (["*/sdpa"], 6),
+        (["/33x30x52/", "/21x30x52/"], 8 + 5),
+        (["s?a/*x30x52/*/cpu"], 6),
+        (["sta/*/[ac]*"], 13),
     ],
 )
 def test_filters_are_parts_of_ids_or_patterns_of_all_of_them(

@@ -63,29 +63,35 @@ def backward_steps(
     """Return the steps of dq, and of dk and dv.
 
     dq keeps a row of all channels for each of its own tokens in registers, dk and dv two. So
-    nothing spills on sm_80 and sm_90 at 16 bits, nor at 32 bits up to 128 channels.
+    nothing spills on sm_80 and sm_90 at 16 bits, nor at 32 bits up to 128 channels, unless query
+    heads share key heads.
     """
     columns = portable_columns(head_dim)
     if dtype == torch.float32:
-        steps = _SINGLE[columns > 128]
+        dq, dkdv = _SINGLE[columns > 128]
     else:
-        large = target.shared_bytes > 200_000
-        steps = (_LARGE if large else _SMALL)[max(64, columns)]
-    dq, dkdv = steps
-    return dq.within(*blocks), dkdv.within(*blocks[::-1])
+        dq, dkdv = (_LARGE if target.shared_bytes > 200_000 else _SMALL)[max(64, columns)]
+
+    def fitted(steps: Steps) -> Steps:
+        # Two tensors of its own, and three buffers of two others.
+        needed = 2 * dtype.itemsize * columns * (steps.own + 3 * steps.step) + 1024
+        return steps if needed <= target.shared_bytes else steps._replace(num_stages=2)
+
+    return fitted(dq).within(*blocks), fitted(dkdv).within(*blocks[::-1])
 
 
+# Five stages are three buffers. With two, a step's loads start at the end of the step before it.
 _LARGE = {
-    64: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
-    128: (Steps(128, 64, 8, 2), Steps(128, 32, 8, 2)),
-    256: (Steps(64, 32, 8, 2), Steps(32, 32, 8, 2)),
+    64: (Steps(128, 64, 8, 5), Steps(128, 64, 8, 5)),
+    128: (Steps(128, 64, 8, 5), Steps(128, 32, 8, 5)),
+    256: (Steps(64, 32, 8, 2), Steps(32, 32, 8, 5)),
 }
 """Steps by the channels of a tile, of 16 bits, where a program may have 200 KB of shared memory."""
 
 _SMALL = {
-    64: (Steps(128, 64, 8, 2), Steps(128, 64, 8, 2)),
-    128: (Steps(128, 32, 8, 2), Steps(64, 64, 8, 2)),
-    256: (Steps(32, 32, 8, 2), Steps(32, 32, 8, 2)),
+    64: (Steps(128, 64, 8, 5), Steps(128, 64, 8, 2)),
+    128: (Steps(128, 32, 8, 5), Steps(64, 64, 8, 5)),
+    256: (Steps(32, 32, 8, 5), Steps(32, 32, 8, 5)),
 }
 """The same for other GPUs."""
 

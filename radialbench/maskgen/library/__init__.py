@@ -22,6 +22,7 @@ from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.plain import utf8
+from radialbench.reading import is_inside
 
 FOLDER = Path(__file__).parent
 
@@ -197,7 +198,7 @@ def _loader(folder: Path | None) -> Callable[[str], MaskSpec]:
         if folder is None:
             raise SpecError(f"a plan that is no file has masks of the library only, got {word!r}")
         beside = folder / word
-        if not beside.resolve().is_relative_to(folder.resolve()):
+        if not is_inside(beside, folder):
             raise SpecError(f"a head plan uses masks in its own folder, got {word!r}")
         return load_mask(beside)
 
