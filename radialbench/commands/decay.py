@@ -89,7 +89,7 @@ def decay(
             on_rows=lambda done, total: on_share(done / total),
         )
     if image is not None:
-        from radialbench.reports.charts.distance import picture
+        from radialbench.reports.distance_chart import picture
 
         write_files({image: picture(found, kind)})
     if json:

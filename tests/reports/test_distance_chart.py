@@ -10,7 +10,7 @@ from radialbench.fidelity.generator import MIXED, SPATIAL, Generated
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask
 from radialbench.records.decay import DecayReport
-from radialbench.reports.charts.distance import draw, picture
+from radialbench.reports.distance_chart import draw, picture
 
 GRID = TokenGrid(8, 10, 12)
 MASKS = [load_mask("neighborhood", kernel_t=3, kernel_h=5, kernel_w=5), load_mask("dense")]
