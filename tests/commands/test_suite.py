@@ -97,7 +97,7 @@ def test_plan_has_a_line_a_case(cli: SuiteCli) -> None:
     assert code == 0
     lines = out.splitlines()
     assert lines[0].split() == ["tokens", "configuration", "case"]
-    assert len(lines) == 2 + 19
+    assert len(lines) == 2 + 17
     assert lines[2].split() == ["4,680", "default", "radial/wan2.1-1.3b/3x30x52/h1d128f32/cpu"]
 
 

@@ -19,7 +19,7 @@ from tests.suites import small
 
 SHORT = (3, 5, 9)
 """Frames at which there are six samples."""
-LONG = (13, 17)
+LONG = (17,)
 KEPT = 21
 """Frames at which the suite measures what masks keep."""
 FRAMES = (*SHORT, *LONG, KEPT)
@@ -207,13 +207,13 @@ def test_what_is_excluded_is_not_planned(exclude: Any, left: list[str]) -> None:
 @pytest.mark.parametrize(
     ("patterns", "left"),
     [
-        ([], 72),
-        (["radial/"], 13),
-        (["sdpa"], 6),
-        (["*/sdpa"], 6),
+        ([], 66),
+        (["radial/"], 12),
+        (["sdpa"], 5),
+        (["*/sdpa"], 5),
         (["/33x30x52/", "/21x30x52/"], 8 + 5),
-        (["s?a/*x30x52/*/cpu"], 6),
-        (["sta/*/[ac]*"], 13),
+        (["s?a/*x30x52/*/cpu"], 5),
+        (["sta/*/[ac]*"], 12),
     ],
 )
 def test_filters_are_parts_of_ids_or_patterns_of_all_of_them(
