@@ -339,8 +339,6 @@ def _check_offline(
     from radialbench.reports import offline_text
     from radialbench.reports.offline_diff import compare_offline, offline_exit_code
     from radialbench.reports.text import join_and, terminal_width
-    from radialbench.suites.offline import offline
-    from radialbench.suites.plan import plan
 
     # Files are checked first: compiling takes minutes.
     format, out = outputs
@@ -357,8 +355,12 @@ def _check_offline(
     for name in (format, *files.values()):
         offline_text.check_offline_format(name, compared=baseline is not None)
     before = {name: read_offline(path) for name, path in bases.items()}
-    cases = {name: plan(spec) for name, spec in specs.items()}
     with watch_work(errors, f"compiling the kernels and masks of {join_and(specs)}") as on_share:
+        # Imported here: they take longer than a terminal should be empty.
+        from radialbench.suites.offline import offline
+        from radialbench.suites.plan import plan
+
+        cases = {name: plan(spec) for name, spec in specs.items()}
         found = offline(cases, on_share=on_share)
     checked = []
     for now in found:
