@@ -71,28 +71,31 @@ def fidelity(
     in the sequence, and random ones. Without --inputs the tensors are synthetic: a trial run, which
     says nothing of a model.
     """
-    from radialbench.fidelity.run import measure_fidelity
-    from radialbench.fidelity.settings import How
-    from radialbench.kernels.arch import find_device
-    from radialbench.kernels.measure.environment import environment
     from radialbench.records.codec import to_dict
     from radialbench.records.fidelity_record import write_fidelity
     from radialbench.records.problem import KernelConfig
     from radialbench.reports.fidelity import HELP, describe_inputs, fidelity_table, head_table
     from radialbench.reports.text import paragraph, terminal_width
 
-    how = How(
-        rows=parse_rows(rows),
-        bound=bound,
-        seed=seed,
-        backend=backend,
-        device=find_device(device),
-        config=KernelConfig(block_m, block_n),
-    )
-    sources = input_sources(inputs, model, size, grid)
+    taken = parse_rows(rows)
     chosen = [any_mask(name) for name in masks or DEFAULT_MASKS]
     command = shlex.join(["radialbench", *sys.argv[1:]])
     with watch_work(errors, "looking at rows of attention", quiet=quiet) as on_share:
+        # Imported here: they take longer than a terminal should be empty.
+        from radialbench.fidelity.run import measure_fidelity
+        from radialbench.fidelity.settings import How
+        from radialbench.kernels.arch import find_device
+        from radialbench.kernels.measure.environment import environment
+
+        how = How(
+            rows=taken,
+            bound=bound,
+            seed=seed,
+            backend=backend,
+            device=find_device(device),
+            config=KernelConfig(block_m, block_n),
+        )
+        sources = input_sources(inputs, model, size, grid)
         records = measure_fidelity(
             sources,
             [(mask.identity, mask) for mask in chosen],

@@ -191,5 +191,5 @@ def keeping_lines(summary: Summary) -> list[str]:
 
 UNKNOWN = (
     "What the masks keep of a model's attention was not measured: a mask may be fast because it "
-    "leaves out what matters. A suite measures it with `fidelity: {}`."
+    "leaves out what matters. A suite measures it with the key fidelity."
 )
