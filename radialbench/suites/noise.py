@@ -24,9 +24,9 @@ class RunFailedError(SuiteError):
 RunRecords = tuple[Record, ...]
 """The records of one process, in the order of its suite; unsupported cases are left out."""
 
-MAY_DIFFER = ("command", "card")
-"""What may differ between the environments of runs of one file: their commands name them, and one
-machine can have several GPUs of a kind."""
+MAY_DIFFER = ("command", "card", "load")
+"""What may differ between the environments of runs of one file: their commands name them, one
+machine can have several GPUs of a kind, and the load of a machine is never the same."""
 
 
 def runs_of(records: Sequence[Record]) -> list[RunRecords]:

@@ -209,7 +209,7 @@ def damaged(how: str, path: Path) -> Path:
         ("empty", "holds no records"),
         ("truncated", "line 2: not JSON, or not all of it"),
         ("foreign", "lines that are no records: line 1"),
-        ("nan", "lines that are no records: line 1"),
+        ("nan", "bad.jsonl:1: only finite numbers are stored, got nan"),
         ("newer", "update radialbench"),
     ],
 )

@@ -149,7 +149,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         (tmp_path / "none.yaml", "none.yaml: No such file or directory"),
         (tmp_path, "Is a directory"),
         (tmp_path / ("x" * 300), "File name too long"),
-        (Path("a\x00.yaml"), "cannot read 'a\\x00.yaml': embedded null byte"),
+        (Path("a\x00.yaml"), "cannot read a\x00.yaml: a path cannot hold NUL characters"),
         (binary, "binary.yaml: not a text file in UTF-8"),
         (long, "long.yaml: longer than 64,000 characters"),
         (Path("/dev/zero"), "/dev/zero: it is a device, and only files are read"),

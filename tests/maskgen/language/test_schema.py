@@ -207,7 +207,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none.yaml", "none.yaml: No such file or directory"),
         (f"{tmp_path}/", "Is a directory"),
-        ("a\x00.yaml", "embedded null byte"),
+        ("a\x00.yaml", "a path cannot hold NUL characters"),
         (tmp_path / "binary.yaml", "not a text file in UTF-8"),
     ):
         with pytest.raises(SpecError, match=f"cannot read .*{message}"):
