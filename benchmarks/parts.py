@@ -33,10 +33,14 @@ class Timed:
 
 
 def measured_here(module: str, device: str = "cuda") -> dict[str, Any]:
-    """Return the environment and the time of a measurement by a script, as fields of `Timed`."""
+    """Return the environment and the time of a measurement by a script, as fields of `Timed`.
+
+    Records are committed: of an absolute path the command has the name alone.
+    """
     from radialbench.kernels.measure.environment import environment
 
-    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
+    words = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
+    command = shlex.join(["python", "-m", module, *words])
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return {"environment": environment(command, device=device), "created": created}
 

@@ -168,3 +168,9 @@ def _parts(page: str) -> tuple[str, list[float]]:
 
     text = re.sub(r"<svg.*?</svg>", chart, page, flags=re.DOTALL)
     return text, drawn
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_records_hold_no_path_of_the_machine_that_measured(path: Path) -> None:
+    commands = re.findall(r'"command": ?"([^"]*)"', path.read_text(encoding="utf-8"))
+    assert not [one for one in commands if any(word.startswith("/") for word in one.split())]
