@@ -90,12 +90,10 @@ class RowFidelity:
         return float((self.mass < bound).double().mean())
 
 
-CHOICES = ("mask", "best", "window", "random", "kernel")
-"""The mask, and choices of as many blocks of each row of blocks; and what a kernel computed, whose
-difference is that from the mask's output by the definition."""
-
 Found = dict[str, RowFidelity]
-"""Rows of a head by choice; without `kernel` where there is none."""
+"""Rows of a head: `mask`; `best`, `window` and `random`, which choose as many blocks of each row of
+blocks; and `kernel` if one computed them, whose difference is from the mask's output by the
+definition."""
 
 
 def measure(

@@ -10,7 +10,7 @@ from radialbench.records import codec
 from radialbench.records.fidelity import Fidelity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment, TableStats
-from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
+from radialbench.records.store import read_every, write_errors, write_whole
 
 SCHEMA = 1
 """Version of the stored form."""
@@ -56,10 +56,7 @@ def read_fidelity(path: Path) -> tuple[FidelityRecord, ...]:
             message names the line.
     """
     hint = "Mend the line, or remove it"
-    return tuple(
-        read_at(f"{path}:{number}", line, FidelityRecord, SCHEMA, what="a fidelity", hint=hint)
-        for number, line in numbered_lines(path)
-    )
+    return read_every(path, FidelityRecord, SCHEMA, what="a fidelity", hint=hint)
 
 
 def write_fidelity(path: Path, records: Sequence[FidelityRecord]) -> None:

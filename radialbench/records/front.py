@@ -11,7 +11,7 @@ from radialbench.records import codec
 from radialbench.records.fidelity import InputsIdentity
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Environment
-from radialbench.records.store import numbered_lines, read_at, write_errors, write_whole
+from radialbench.records.store import read_every, write_errors, write_whole
 
 SCHEMA = 1
 """Version of the stored form."""
@@ -139,10 +139,7 @@ def read_front(path: Path) -> tuple[FrontPoint, ...]:
             message names the line.
     """
     hint = "Search again, or remove the line"
-    return tuple(
-        read_at(f"{path}:{number}", line, FrontPoint, SCHEMA, what="a point", hint=hint)
-        for number, line in numbered_lines(path)
-    )
+    return read_every(path, FrontPoint, SCHEMA, what="a point", hint=hint)
 
 
 def write_front(path: Path, points: Sequence[FrontPoint]) -> None:

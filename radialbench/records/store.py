@@ -145,6 +145,19 @@ def read_at(place: str, line: bytes, kind: type[T], version: int, *, what: str, 
         raise RecordError(f"{place}: not {what}: {error}. {hint}") from None
 
 
+def read_every(path: Path, kind: type[T], version: int, *, what: str, hint: str) -> tuple[T, ...]:
+    """Read a file of records of one kind, whole or not at all.
+
+    Raises:
+        RecordError: The file cannot be read, or a line is no such record of this version; the
+            message names the line.
+    """
+    return tuple(
+        read_at(f"{path}:{number}", line, kind, version, what=what, hint=hint)
+        for number, line in numbered_lines(path)
+    )
+
+
 def read(path: Path) -> ReadResult:
     """Read a file of results; lines that are cut off or foreign are skipped and reported.
 

@@ -182,14 +182,8 @@ def _triton(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     if copies:
         block = [1, 1, config.block_n, columns]
         kinds |= dict.fromkeys(("k_in", "v_in"), f"tensordesc<{element}{block}>")
-    kinds |= FIXED | {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
-    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
-    source = ASTSource(
-        kernel,
-        signature=_signature(kernel, kinds, constants),
-        constexprs=_constexprs(kernel, constants),
-        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
-    )
+    kinds |= FIXED
+    source = _source(ASTSource, kernel, kinds, constants)
     shared = target.shared_bytes
     return source, portable_options(config, dtype, head_dim, copies=copies, shared=shared)
 
@@ -274,14 +268,7 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     kinds |= dict.fromkeys(looped, f"tensordesc<{element}{block}>" if copies else "*" + element)
     kinds |= dict.fromkeys(("dlse_ptr", "delta_ptr"), "*fp32") | {"sm_scale": "fp32"}
     kinds |= FIXED | {"columns": "i32"}
-    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
-    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
-    source = ASTSource(
-        kernel,
-        signature=_signature(kernel, kinds, constants),
-        constexprs=_constexprs(kernel, constants),
-        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
-    )
+    source = _source(ASTSource, kernel, kinds, constants)
     if variant.part == "delta":
         return source, {"num_warps": 4}
     return source, {"num_warps": steps.num_warps, "num_stages": steps.num_stages}
@@ -321,14 +308,7 @@ def _backward_hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     kinds |= {"desc_dq": copied("fp32", STEP, columns // 2)}
     kinds |= dict.fromkeys(("dk_ptr", "dv_ptr"), "*" + element) | {"sm_scale": "fp32"}
     kinds |= FIXED | {"columns": "i32", "k_len": "i32"}
-    kinds |= {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
-    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
-    source = GluonASTSource(
-        kernel,
-        signature=_signature(kernel, kinds, constants),
-        constexprs=_constexprs(kernel, constants),
-        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
-    )
+    source = _source(GluonASTSource, kernel, kinds, constants)
     return source, HOPPER_OPTIONS
 
 
@@ -339,6 +319,18 @@ _SOURCES = {
     ("triton", False): _backward,
 }
 """What makes the source and the options, by kernel and whether it is the forward pass."""
+
+
+def _source(form: Any, kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> Any:
+    """Return a source with strides of 64 bits; they and addresses are multiples of 16."""
+    kinds = kinds | {name: "i64" for name in kernel.arg_names if name.startswith("stride_")}
+    aligned = [n for n in kernel.arg_names if kinds.get(n, "").startswith(("*", "i64"))]
+    return form(
+        kernel,
+        signature=_signature(kernel, kinds, constants),
+        constexprs=_constexprs(kernel, constants),
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in aligned},
+    )
 
 
 def _signature(kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> dict[str, str]:
