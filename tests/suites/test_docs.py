@@ -66,11 +66,11 @@ def test_the_examples_are_suites() -> None:
     *first, last = (matrix.gates.stated for matrix in gated.cases)
     # What the suite leaves out stays out.
     assert set(first) == {
-        ("energy=off", "latency=5%", "memory=1%, 4MiB"),
-        ("energy=off", "latency=off", "memory=1%, 4MiB"),
-        ("compile=off", "energy=off", "latency=5%", "memory=off"),
+        ("energy=off", "latency=5%", "memory=1%, 4MiB", "scaling=off"),
+        ("energy=off", "latency=off", "memory=1%, 4MiB", "scaling=off"),
+        ("compile=off", "energy=off", "latency=5%", "memory=off", "scaling=off"),
     }
-    assert last == ("energy=off", "latency=10%", "memory=1%, 4MiB")
+    assert last == ("energy=off", "latency=10%", "memory=1%, 4MiB", "scaling=off")
 
 
 GRID = {"frames": 9, "height": 30, "width": 52}
