@@ -23,26 +23,38 @@ Backward = Callable[
 """Maps q, k, v, out, lse and the gradients of out and lse to those of q, k and v."""
 
 
-def differentiable(forward: Forward, backward: Backward) -> Forward:
-    """Return a call of `forward` whose gradients are those of `backward`; neither sees autograd."""
+def differentiable(forward: Forward, backward: Backward, *, through_lse: bool = True) -> Forward:
+    """Return a call of `forward` whose gradients are those of `backward`; neither sees autograd.
+
+    Without `through_lse`, `backward` knows no gradient of lse, and autograd refuses to ask for one.
+    """
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         result: tuple[Tensor, Tensor]
-        result = _Attention.apply(q, k, v, forward, backward)  # type: ignore[no-untyped-call]
+        given = (q, k, v, forward, backward, through_lse)
+        result = _Attention.apply(*given)  # type: ignore[no-untyped-call]
         return result
 
     return run
 
 
 class _Attention(torch.autograd.Function):
-    """Attention of a backend on the host."""
+    """Attention of a backend."""
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, forward: Forward, backward: Backward
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        forward: Forward,
+        backward: Backward,
+        through_lse: bool,
     ) -> tuple[Tensor, Tensor]:
         """Compute out and lse."""
         out, lse = forward(q, k, v)
+        if not through_lse:
+            ctx.mark_non_differentiable(lse)
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.run_backward = backward
         return out, lse
@@ -51,7 +63,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor, dlse: Tensor) -> tuple[Tensor | None, ...]:
         """Compute dq, dk and dv."""
         given = (*ctx.saved_tensors, dout, dlse, ctx.run_backward)
-        return (*_Gradients.apply(*given), None, None)  # type: ignore[no-untyped-call]
+        return (*_Gradients.apply(*given), None, None, None)  # type: ignore[no-untyped-call]
 
 
 class _Gradients(torch.autograd.Function):

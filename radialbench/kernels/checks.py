@@ -186,11 +186,11 @@ def loading(package: str) -> Iterator[None]:
         ) from None
 
 
-def check_whole_blocks(name: str, table: BlockTable) -> None:
-    """Refuse tables that a kernel for whole blocks cannot compute.
+def check_no_partial(name: str, table: BlockTable) -> None:
+    """Refuse tables with partial blocks.
 
     Raises:
-        BackendError: A block is partial, the last one is short, or a row has no block.
+        BackendError: There are some.
     """
     if table.partial.nnz:
         raise BackendError(
@@ -198,6 +198,15 @@ def check_whole_blocks(name: str, table: BlockTable) -> None:
             f"table's {table.nnz:,} blocks are partial; use a mask that is made of blocks of "
             f"{table.block_m}×{table.block_n}"
         )
+
+
+def check_whole_blocks(name: str, table: BlockTable) -> None:
+    """Refuse tables that a kernel for whole blocks of every length cannot compute.
+
+    Raises:
+        BackendError: A block is partial, the last one is short, or a row has no block.
+    """
+    check_no_partial(name, table)
     sides = (("query", table.q_len, table.block_m), ("key", table.k_len, table.block_n))
     for side, tokens, block in sides:
         if tokens % block:

@@ -6,28 +6,39 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 """
 
 import os
-from functools import lru_cache
+import re
+import warnings
+from functools import cache, lru_cache
 
 import torch
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.device_table import TableKey
-from radialbench.kernels.tuned import device_name, lookup
+from radialbench.kernels.tuned import compiler_version, device_name, lookup
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
 
 SIDES = (16, 32, 64, 128, 256)
 
+GLUON = ((3, 6), (3, 9))
+"""The oldest and the newest Triton whose Gluon the kernels for Hopper are known to run with."""
+
 
 def select_kernel(
     backend: str | None, dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
 ) -> str:
-    """Return the kernel that is asked for, or the best one for the device."""
+    """Return the kernel that is asked for, or the best one for the device.
+
+    Where only the installed Triton keeps the kernel for Hopper from running, a warning says so.
+    """
     if backend is not None:
         return backend
-    return "triton" if kernel_reasons("hopper", dtype, head_dim, blocks, target) else "hopper"
+    reasons = kernel_reasons("hopper", dtype, head_dim, blocks, target)
+    if reasons and reasons == gluon_reasons():
+        _warn(f"the portable kernel runs in place of the one for Hopper, which {reasons[0]}")
+    return "triton" if reasons else "hopper"
 
 
 def default_config(
@@ -129,12 +140,27 @@ def kernel_reasons(
     """
     reasons = variant_reasons(kernel, dtype, head_dim, blocks)
     if kernel == "hopper":
-        return reasons + target.hopper_reasons
+        return reasons + (target.hopper_reasons or gluon_reasons())
     if target.device == "cpu" and not is_interpreted():
         reasons.append("runs on a GPU only, got device 'cpu'")
     if target.device == "cpu" and dtype == torch.bfloat16:
         reasons.append("bfloat16 products are wrong in Triton's interpreter; use float16")
     return reasons
+
+
+def gluon_reasons() -> list[str]:
+    """Return why the installed Triton does not run kernels for Hopper; empty if it does."""
+    found = compiler_version("hopper")["triton"]
+    number = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
+    if GLUON[0] <= number <= GLUON[1]:
+        return []
+    oldest, newest = (".".join(map(str, one)) for one in GLUON)
+    return [f"is known to run with Triton {oldest} to {newest}, got {found}"]
+
+
+@cache
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
 
 
 def is_interpreted() -> bool:

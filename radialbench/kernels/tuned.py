@@ -233,7 +233,7 @@ def compiler_version(backend: str) -> dict[str, str]:
 
 
 def code_of(path: Path) -> Iterator[str]:
-    """Yield the lines of code of a Python file, without comments, docstrings and spaces."""
+    """Yield the lines of code of a Python file, without imports, comments, docstrings, spaces."""
     silent = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
     marks = {tokenize.INDENT: ">", tokenize.DEDENT: "<"}
     line: list[str] = []
@@ -243,7 +243,7 @@ def code_of(path: Path) -> Iterator[str]:
             if token.type in marks:
                 yield marks[token.type]
             elif token.type == tokenize.NEWLINE:
-                if not is_docstring:
+                if not is_docstring and line[0] not in ("import", "from"):
                     yield "".join(line)
                 line, is_docstring = [], True
             elif token.type not in silent:

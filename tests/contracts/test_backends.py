@@ -16,6 +16,7 @@ from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError
 from radialbench.kernels.backends import BACKENDS, Run, load_backend
 from radialbench.kernels.measure.accuracy import Inputs, compare, expected, make_inputs
+from radialbench.maskgen.export import pairs_of
 from radialbench.maskgen.library import mask_names
 from radialbench.maskgen.order import TokenOrder
 from radialbench.maskgen.table import BlockTable
@@ -32,8 +33,13 @@ tests/kernels/test_topk.py."""
 SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
 DIFFERENTIABLE = (
-    *("cpu", "cudnn", "flash", "flex", "hopper", "reference", "sdpa", "triton", *SELECTING),
+    *("bsa", "cpu", "cudnn", "fa4", "flash", "flex", "hopper", "reference", "sdpa", "triton"),
+    *SELECTING,
 )
+WHOLE = ("bsa", "fastvideo", "flashinfer_fa2", "flashinfer_fa3")
+"""Backends that know no partial blocks."""
+HEAD_DIMS = {"bsa": 128} | dict.fromkeys(WHOLE[1:], 64)
+"""The head_dim with which a backend is tried where it makes no difference; 32 for the others."""
 ANY_BLOCKS = ("cpu", "reference", *DENSE)
 
 
@@ -53,9 +59,14 @@ def dtype_of(name: str) -> str:
     return "float32" if name in SINGLE else "bfloat16"
 
 
+def problem_for(name: str, table: BlockTable, **fields: object) -> Problem:
+    """Return a problem that fits a table, in what the backend takes."""
+    plain = {"dtype": dtype_of(name), "head_dim": HEAD_DIMS.get(name, 32)}
+    return problem_of(table, **(plain | fields))
+
+
 def small_problem(name: str, **fields: object) -> Problem:
-    table = table_of(np.ones((8, 8), np.bool_), 128, 128)
-    return problem_of(table, **({"dtype": dtype_of(name)} | fields))
+    return problem_for(name, table_of(np.ones((8, 8), np.bool_), 128, 128), **fields)
 
 
 @cache
@@ -126,11 +137,15 @@ def mask_of(kind: str, seq_len: int) -> Bool:
 
 
 def table_for(name: str, mask: Bool, *blocks: int, **fields: Any) -> BlockTable:
-    """Return a mask's table in the backend's blocks; the dense mask if it takes no other."""
+    """Return a mask's table in the backend's blocks, as dense or whole as it takes masks."""
     head_dim = fields.pop("head_dim", 32)
     if name in DENSE:
         mask = np.ones_like(mask)
-    return table_of(mask, *blocks_of(name, (blocks[0], blocks[1]), head_dim), **fields)
+    table = table_of(mask, *blocks_of(name, (blocks[0], blocks[1]), head_dim), **fields)
+    if name in WHOLE:
+        mask = pairs_of(table.any_blocks(), table.block_m, table.block_n, *mask.shape)
+        table = table_of(mask, table.block_m, table.block_n, **fields)
+    return table
 
 
 def planned(name: str, problem: Problem, table: BlockTable) -> Run:
@@ -160,7 +175,7 @@ def softmax_rows(
 
 
 def check(name: str, table: BlockTable, **fields: object) -> None:
-    problem = problem_of(table, **({"dtype": dtype_of(name)} | fields))
+    problem = problem_for(name, table, **fields)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
     q = q[:, :, : table.q_len].contiguous()
@@ -244,7 +259,7 @@ def test_library_masks(name: str, mask: str) -> None:
 @each(dense=False)
 def test_a_mask_that_keeps_nothing(name: str) -> None:
     table = table_for(name, np.zeros((40, 40), np.bool_), 16, 16)
-    problem = problem_of(table, dtype=dtype_of(name))
+    problem = problem_for(name, table)
     out, lse = planned(name, problem, table)(*inputs_for(name, problem))
     assert torch.all(out == 0)
     assert torch.all(lse == -math.inf)
@@ -253,7 +268,7 @@ def test_a_mask_that_keeps_nothing(name: str) -> None:
 @every_backend
 def test_scores_of_ten_thousand(name: str) -> None:
     table = table_for(name, mixed_mask(130, empty=False), 32, 32)
-    problem = problem_of(table, dtype=dtype_of(name))
+    problem = problem_for(name, table)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
     q = q * 2000
@@ -264,9 +279,9 @@ def test_scores_of_ten_thousand(name: str) -> None:
 
 @every_backend
 def test_a_nan_key_reaches_exactly_its_queries(name: str) -> None:
-    mask = np.ones((130, 130), np.bool_) if name in DENSE else mixed_mask(130)
-    table = table_for(name, mask, 32, 16)
-    problem = problem_of(table, dtype=dtype_of(name))
+    table = table_for(name, mixed_mask(130), 32, 16)
+    mask = table.to_dense()
+    problem = problem_for(name, table)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
     k[0, 0, 20] = math.nan
@@ -283,9 +298,9 @@ def test_a_nan_key_reaches_exactly_its_queries(name: str) -> None:
 def test_what_is_not_finite_in_v_reaches_no_further_than_partial_blocks(
     name: str, number: float
 ) -> None:
-    mask = np.ones((130, 130), np.bool_) if name in DENSE else mixed_mask(130)
-    table = table_for(name, mask, 32, 16)
-    problem = problem_of(table, dtype=dtype_of(name))
+    table = table_for(name, mixed_mask(130), 32, 16)
+    mask = table.to_dense()
+    problem = problem_for(name, table)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
     exact, exact_lse = run(q, k, v)
@@ -315,7 +330,7 @@ def test_the_order_of_a_table_does_not_matter_to_a_kernel(name: str) -> None:
     results = []
     for order in (TokenOrder(), TokenOrder("space_major")):
         table = table_for(name, mask, 16, 16, order=order, frames=4)
-        problem = problem_of(table, dtype=dtype_of(name))
+        problem = problem_for(name, table)
         results.append(planned(name, problem, table)(*inputs_for(name, problem)))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
@@ -325,7 +340,7 @@ def test_the_order_of_a_table_does_not_matter_to_a_kernel(name: str) -> None:
 def test_two_runs_agree_bit_for_bit_and_leave_the_inputs_alone(name: str) -> None:
     mask = mixed_mask(200)
     table = table_for(name, mask, 16, 16)
-    problem = problem_of(table, heads=2, dtype=dtype_of(name))
+    problem = problem_for(name, table, heads=2)
     run = planned(name, problem, table)
     inputs = inputs_for(name, problem)
     first, second = run(*inputs), run(*inputs)
@@ -339,7 +354,7 @@ def test_two_runs_agree_bit_for_bit_and_leave_the_inputs_alone(name: str) -> Non
 def test_strided_inputs(name: str) -> None:
     mask = mixed_mask(80)
     table = table_for(name, mask, 32, 32)
-    problem = problem_of(table, heads=2, dtype=dtype_of(name))
+    problem = problem_for(name, table, heads=2)
     run = planned(name, problem, table)
     inputs = inputs_for(name, problem)
     strided = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs]
@@ -352,7 +367,7 @@ def test_strided_inputs(name: str) -> None:
 def test_inputs_that_want_gradients(name: str) -> None:
     """They have them, or are refused."""
     table = table_for(name, mixed_mask(40, empty=False), 32, 32)
-    problem = problem_of(table, dtype=dtype_of(name))
+    problem = problem_for(name, table)
     run = planned(name, problem, table)
     q, k, v = (x.requires_grad_() for x in inputs_for(name, problem))
     if name not in DIFFERENTIABLE:
@@ -372,7 +387,7 @@ def test_inputs_that_want_gradients(name: str) -> None:
 def test_threads_change_nothing_and_their_number_survives(name: str, threads: int) -> None:
     mask = mixed_mask(300)
     table = table_for(name, mask, 32, 32)
-    problem = problem_of(table, heads=2, dtype=dtype_of(name))
+    problem = problem_for(name, table, heads=2)
     run, before = planned(name, problem, table), torch.get_num_threads()
     inputs = inputs_for(name, problem)
     torch.set_num_threads(1)
@@ -388,19 +403,17 @@ def test_threads_change_nothing_and_their_number_survives(name: str, threads: in
 @every_backend
 def test_what_does_not_fit_is_refused(name: str) -> None:
     table, dtype = table_for(name, np.ones((80, 80), np.bool_), 32, 32), dtype_of(name)
-    backend, problem = load_backend(name), problem_of(table, dtype=dtype)
+    backend, problem = load_backend(name), problem_for(name, table)
     run = planned(name, problem, table)
     q, k, v = inputs_for(name, problem)
     with pytest.raises(BackendError, match=r"k must be \[batch, kv_heads, k_len, head_dim\]"):
         run(q, k[:, :, 1:], v)
-    with pytest.raises(BackendError, match=r"v must be \[batch, kv_heads, .*1, 1, 80, 32.*2, 80"):
+    with pytest.raises(BackendError, match=r"v must be \[batch, kv_heads, .*1, 1, 80, \d+.*2, 80"):
         run(q, k, v.expand(1, 2, -1, -1))
     with pytest.raises(BackendError, match=f"v must be {dtype}, got torch.float64"):
         run(q, k, v.double())
     with pytest.raises(BackendError, match="table is for 80 tokens, the problem has 81"):
-        backend.plan(
-            problem_of(table, grid=TokenGrid(1, 1, 81), dtype=dtype), table, config_of(table)
-        )
+        backend.plan(problem_for(name, table, grid=TokenGrid(1, 1, 81)), table, config_of(table))
     with pytest.raises(BackendError, match="asks for 64×32|block_m.* 64|multiples of 128, got 64"):
         backend.plan(problem, table, KernelConfig(64, 32))
 
@@ -409,8 +422,7 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
 def test_reasons_are_given_and_stop_a_plan(name: str) -> None:
     table = table_for(name, np.ones((8, 8), np.bool_), 16, 16)
     forward, backward = (
-        problem_of(table, dtype=dtype_of(name), direction=direction)
-        for direction in ("forward", "backward")
+        problem_for(name, table, direction=direction) for direction in ("forward", "backward")
     )
     backend, device = load_backend(name), device_of(name)
     elsewhere = "cuda" if device == "cpu" else "cpu"

@@ -1,6 +1,7 @@
 """A launch without a configuration takes the tuned one, if it can, and config_for says which."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ from torch import Tensor
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import RecordError
-from radialbench.kernels import op, tuned
+from radialbench.kernels import op, select, tuned
 from radialbench.kernels.arch import Target
 from radialbench.kernels.device_table import DeviceTable, upload
 from radialbench.kernels.op import block_sparse_attention, config_for, device_table
-from radialbench.kernels.select import choose_config
+from radialbench.kernels.select import choose_config, select_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig
@@ -37,6 +38,7 @@ SHAPE = {
     "head_dim": 32,
     "dtype": "float16",
 }
+HOPPER = Target("cuda", 90)
 BEST = KernelConfig(16, 32, num_warps=2, num_stages=1)
 DEFAULT = KernelConfig(16, 32, num_warps=1, num_stages=2)
 launched: list[KernelConfig] = []
@@ -279,3 +281,28 @@ def test_a_configuration_that_does_not_fit_is_passed_over(
     found = on_hopper("hopper", KernelConfig(128, 128, num_stages=6), folder)
     assert found.source == "default"
     assert "the record of this problem cannot run here: num_stages 6 takes" in found.reason
+
+
+@pytest.mark.parametrize("version", ["3.6.0", "3.7.1", "3.8.0", "3.9.1+git12"])
+def test_a_triton_that_is_known_has_the_kernel_for_hopper(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "compiler_version", lambda backend: {"triton": version})
+    assert selected() == "hopper"
+
+
+@pytest.mark.parametrize("version", ["3.5.1", "3.10.0", "4.0.0", "not installed"])
+def test_a_triton_that_is_not_known_has_the_portable_one_and_a_warning(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "compiler_version", lambda backend: {"triton": version})
+    words = rf"portable .* known to run with Triton 3\.6 to 3\.9, got {re.escape(version)}"
+    with pytest.warns(UserWarning, match=words):
+        assert selected() == "triton"
+    # Older GPUs never had it, so nothing is lost there.
+    assert selected(Target("cuda", 80)) == "triton"
+
+
+def selected(target: Target = HOPPER) -> str:
+    select._warn.cache_clear()
+    return select_kernel(None, torch.bfloat16, 128, (128, 128), target)

@@ -56,6 +56,7 @@ def hash_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         ('"""What it is."""', '"""What it was,\nand is."""'),
         ("x + 1", "x+1"),
         ("\n\n    return", "\n    return"),
+        ("import triton\n", "import triton\nfrom where import (\n    names,\n)\n"),
     ],
 )
 def test_what_is_for_people_changes_nothing(old: str, new: str, hash_of: object) -> None:

@@ -26,6 +26,7 @@ partial block.
 """
 
 BACKENDS: dict[str, str] = {
+    "bsa": "radialbench.kernels.backends.bsa:Bsa",
     "cpu": "radialbench.kernels.backends.cpu:Cpu",
     "cudnn": "radialbench.kernels.backends.sdpa:Cudnn",
     "fa3": "radialbench.kernels.backends.fa3:Fa3",

@@ -1,5 +1,6 @@
-"""Fa4: FlashAttention 4, dense and block-sparse."""
+"""Fa4: FlashAttention 4, dense and block-sparse, with gradients."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
+from radialbench.kernels.autograd import differentiable
 from radialbench.kernels.backends import Run
 from radialbench.kernels.checks import (
     check_inputs,
@@ -17,6 +19,7 @@ from radialbench.kernels.checks import (
     loading,
     package_reasons,
 )
+from radialbench.maskgen.export import padded_rows
 from radialbench.maskgen.export.fa4 import Fa4Table
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
@@ -27,34 +30,60 @@ PACKAGE = "flash-attn-4"
 class Fa4:
     """The CuTe kernels of flash-attn-4, exact: a `mask_mod` reads the partial blocks' bits.
 
-    A dense table goes to the dense kernel. The kernels are compiled at the first call of a run,
-    which takes 3 to 13 seconds.
+    A dense table goes to the dense kernels. They are compiled at the first call of a run, which
+    takes 3 to 13 seconds. Sparse gradients take blocks of 128 keys and a head_dim of at most 128;
+    they add up dq in no fixed order.
     """
 
     name = "fa4"
 
     def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
         """Return why this problem cannot run here."""
-        reasons = gpu_reasons(problem, device, ("float16", "bfloat16"), most_head_dim=256)
+        types = ("float16", "bfloat16")
+        reasons = gpu_reasons(problem, device, types, most_head_dim=256, gradients=True)
         return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
-        """Upload the block lists."""
+        """Upload the block lists; those by key block follow when gradients are first asked for."""
         check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
-        sparse: dict[str, Any] = {}
+        dense = table.pairs == table.q_len * table.k_len
         with loading(PACKAGE):
-            from flash_attn.cute.interface import _flash_attn_fwd
-        if table.pairs != table.q_len * table.k_len:
+            from flash_attn.cute.interface import _flash_attn_bwd, _flash_attn_fwd
+        if not dense:
             _check_blocks(table, problem.head_dim)
-            sparse = _sparse_arguments(table)
+        if not dense and problem.direction != "forward":
+            _check_gradients(table, problem.head_dim)
+        masked = {} if dense else _mask_arguments(table)
+        blocks = {} if dense else _blocks_by_query(table)
+
+        @cache
+        def blocks_by_key() -> dict[str, Any]:
+            _check_gradients(table, problem.head_dim)
+            return _blocks_by_key(table)
+
+        def forward(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            swapped = [tensor.transpose(1, 2) for tensor in (q, k, v)]
+            # Some versions do not pack the query heads of a key head where blocks are sparse.
+            packing = {} if dense else {"pack_gqa": False}
+            given = {"softmax_scale": problem.scale, "return_lse": True}
+            out, lse, *_ = _flash_attn_fwd(*swapped, **given, **masked, **blocks, **packing)
+            return out.transpose(1, 2), lse
+
+        def backward(
+            q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor
+        ) -> tuple[Tensor, Tensor, Tensor]:
+            swapped = [tensor.transpose(1, 2) for tensor in (q, k, v, out, dout)]
+            given = {"softmax_scale": problem.scale, "dlse": dlse}
+            by_key = {} if dense else blocks_by_key()
+            grads = _flash_attn_bwd(*swapped, lse, **given, **masked, **by_key)
+            dq, dk, dv = (grad.transpose(1, 2) for grad in grads)
+            return dq, dk, dv
+
+        attend = differentiable(forward, backward)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            check_inputs(problem, table, q, k, v)
-            swapped = [tensor.detach().transpose(1, 2) for tensor in (q, k, v)]
-            out, lse, *_ = _flash_attn_fwd(
-                *swapped, softmax_scale=problem.scale, return_lse=True, **sparse
-            )
-            return out.transpose(1, 2), lse
+            check_inputs(problem, table, q, k, v, gradients=True)
+            return attend(q, k, v)
 
         return run
 
@@ -77,22 +106,45 @@ def _check_blocks(table: BlockTable, head_dim: int) -> None:
         )
 
 
-def _sparse_arguments(table: BlockTable) -> dict[str, Any]:
-    from flash_attn.cute.block_sparsity import BlockSparseTensorsTorch
+def _check_gradients(table: BlockTable, head_dim: int) -> None:
+    """Refuse what the sparse backward kernel has no tiles for."""
+    if table.block_n != 128 or head_dim > 128:
+        raise BackendError(
+            "backend 'fa4' has gradients for a block_n of 128 and a head_dim of at most 128 where "
+            f"blocks are sparse, got {table.block_n} and {head_dim}"
+        )
 
+
+def _mask_arguments(table: BlockTable) -> dict[str, Any]:
+    """Return the function that masks partial blocks, and what it reads; nothing without them."""
+    if not table.partial.nnz:
+        return {}
     lists = Fa4Table.of(table)
-    arrays = {name: torch.from_numpy(array).to("cuda") for name, array in lists.arrays().items()}
-    bits = [arrays.pop("bitmap_at"), arrays.pop("bits")]
+    bits = [torch.from_numpy(array).to("cuda") for array in (lists.bitmap_at, lists.bits)]
     for tensor in bits:
         # It looks for the one dimension of stride 1, and finds two where another has one entry.
         setattr(tensor, "__leading_dim__", tensor.dim() - 1)  # noqa: B010
-    blocks = BlockSparseTensorsTorch(**arrays, block_size=lists.block_size)
-    # Some versions do not pack the query heads of a key head where blocks are sparse.
-    sparse = {"block_sparse_tensors": blocks, "pack_gqa": False}
-    if not table.partial.nnz:
-        return sparse
-    attends = _mask_mod(*lists.block_size)
-    return sparse | {"mask_mod": attends, "aux_tensors": bits}
+    return {"mask_mod": _mask_mod(*lists.block_size), "aux_tensors": bits}
+
+
+def _blocks_by_query(table: BlockTable) -> dict[str, Any]:
+    sides = ((csr, table.columns) for csr in (table.partial, table.full))
+    return _uploaded(table, *(padded_rows(*side) for side in sides))
+
+
+def _blocks_by_key(table: BlockTable) -> dict[str, Any]:
+    """Return the query blocks of each key block, as the backward kernel takes them."""
+    sides = ((csr.transposed(table.columns)[0], table.rows) for csr in (table.partial, table.full))
+    return _uploaded(table, *(padded_rows(*side) for side in sides))
+
+
+def _uploaded(table: BlockTable, *lists: tuple[Any, Any]) -> dict[str, Any]:
+    from flash_attn.cute.block_sparsity import BlockSparseTensorsTorch
+
+    arrays = (torch.from_numpy(array).to("cuda") for pair in lists for array in pair)
+    named = dict(zip(Fa4Table.names, arrays, strict=True))
+    size = (table.block_m, table.block_n)
+    return {"block_sparse_tensors": BlockSparseTensorsTorch(**named, block_size=size)}
 
 
 def _mask_mod(block_m: int, block_n: int) -> Any:

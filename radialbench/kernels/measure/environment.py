@@ -18,7 +18,14 @@ from radialbench.plain import utf8
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
-PEERS = ("fa3-fwd", "flash-attn-4", "nvidia-cutlass-dsl", "flashinfer-python", "fastvideo-kernel")
+PEERS = (
+    "fa3-fwd",
+    "fastvideo-kernel",
+    "flash-attn-4",
+    "flashinfer-python",
+    "nvidia-cudnn-frontend",
+    "nvidia-cutlass-dsl",
+)
 
 GIT_PLACES = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 """Variables of git's hooks, which would direct our commands to another repository or index."""

@@ -8,31 +8,19 @@ each warpgroup takes all of it for its half of dq's channels. dq is summed up in
 engine, in no fixed order.
 """
 
-from triton._C.libtriton import ir
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language._core import builtin
 from triton.experimental.gluon.language.nvidia.hopper import (
     fence_async_shared,
     mbarrier,
-    tma,
     warpgroup_mma,
     warpgroup_mma_wait,
 )
 
+from radialbench.kernels.triton import hopper_tma as tma
+
 QUERIES = gl.constexpr(64)
 """Queries of a step."""
-
-
-@builtin
-def _add_to_global(desc, coord, src, _semantic=None):
-    """Add a block of shared memory to one of global memory by the copy engine.
-
-    Gluon has no name for it before Triton 3.9 (`tma.async_atomic_add`), its builder does.
-    """
-    places = _semantic._convert_to_ir_values(coord, require_i64=False)
-    kind = ir.DESCRIPTOR_REDUCE_KIND.ADD
-    _semantic.builder.create_async_tma_reduce(kind, desc.handle, places, src.handle)
 
 
 @gluon.jit
@@ -465,7 +453,7 @@ def _step(
     dq_buf = dq_bufs.index(half)
     dq_buf.reshape([QUERIES, BLOCK_D // 2]).store(dq)
     fence_async_shared()
-    _add_to_global(desc_dq, place, dq_buf)
+    tma.async_atomic_add(desc_dq, place, dq_buf)
     return dk, dv
 
 

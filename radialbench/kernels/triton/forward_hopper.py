@@ -10,10 +10,11 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
     fence_async_shared,
     mbarrier,
-    tma,
     warpgroup_mma,
     warpgroup_mma_wait,
 )
+
+from radialbench.kernels.triton import hopper_tma as tma
 
 LOWEST = gl.constexpr(-3.0e38)
 """Starting maximum of a row: below any score, and finite, so that no step meets inf - inf."""

@@ -148,8 +148,8 @@ class BlockLists:
         bitmap_at[table.full.rows, table.full.indices] = distinct + 1
         bitmap_at[table.partial.rows, table.partial.indices] = table.bitmap_of
         return cls(
-            *_padded_rows(table.partial, table.columns),
-            *_padded_rows(table.full, table.columns),
+            *padded_rows(table.partial, table.columns),
+            *padded_rows(table.full, table.columns),
             bitmap_at,
             np.concatenate([table.bitmaps, extra]).view(np.int32),
             block_size=(table.block_m, table.block_n),
@@ -219,7 +219,7 @@ def mask_mod(bitmap_at: Any, bits: Any, block_m: int, block_n: int) -> Callable[
     return attends
 
 
-def _padded_rows(csr: Csr, columns: int) -> tuple[Int32, Int32]:
+def padded_rows(csr: Csr, columns: int) -> tuple[Int32, Int32]:
     """Return the counts [1, 1, rows] and the indices [1, 1, rows, columns], padded with 0."""
     counts = np.diff(csr.indptr)
     indices = np.zeros((len(counts), columns), np.int32)
@@ -228,7 +228,7 @@ def _padded_rows(csr: Csr, columns: int) -> tuple[Int32, Int32]:
 
 
 def _listed(counts: Int32, indices: Int32) -> Bool:
-    """[rows, columns] the blocks that the lists of `_padded_rows` name."""
+    """[rows, columns] the blocks that the lists of `padded_rows` name."""
     rows, places = np.nonzero(np.arange(indices.shape[3]) < counts[0, 0, :, None])
     blocks = np.zeros(indices.shape[2:], np.bool_)
     blocks[rows, indices[0, 0, rows, places]] = True
