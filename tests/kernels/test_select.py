@@ -248,9 +248,11 @@ def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
             32,
             36,
             36,
-            None,
-            None,
+            [0],
             *problem,
+            True,
+            None,
+            None,
         ),
         test_utils=("test_schema", "test_faketensor"),
     )
