@@ -1,11 +1,12 @@
-"""Time the gradients of attention on one GPU: our kernels beside PyTorch's dense ones, in turn.
+"""Time the gradients of attention on one GPU: our kernels beside those of others, in turn.
 
-    python -m benchmarks.backward -o benchmarks/results/backward.jsonl   # on an H200, two minutes
+    python -m benchmarks.backward -o benchmarks/results/backward.jsonl   # on an H200, four minutes
     python -m benchmarks.pages performance                               # their table
 
 Every kernel computes dq, dk and dv from the same q, k, v and gradient of out, each from its own
-out. All of it counts: the sums over rows before, and dq's rounding after. Before they are timed,
-ours are compared with each other and with float64 on some rows. Lines are added to the file.
+out. All of it counts: the sums over rows before, dq's rounding after, and lists by key block that
+a kernel makes in every call. Before it is timed, each is compared with float64 on some rows. A peer
+that is not installed is left out, and the reason printed. Lines are added to the file.
 """
 
 import argparse
@@ -19,17 +20,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.parts import RESULTS, Timed, measured_here, read_lines, source_of
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
+from radialbench.errors import BackendError
+from radialbench.kernels.backends import load_backend
 from radialbench.kernels.backends.reference import mask_rows
 from radialbench.kernels.backward import block_sparse_attention_backward
 from radialbench.kernels.measure.clocks import EventClock
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
 from radialbench.kernels.op import device_table
 from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import CEILING_SIZE
 from radialbench.records.statistics import paired_ratio
 from radialbench.records.store import append
@@ -47,7 +49,16 @@ SHAPES = {
 
 MASKS = ("radial_blocks", "radial", DENSE)
 OURS, FIXED = "hopper", "triton"
-PEERS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+WHOLE = MASKS[0]
+PEERS = {
+    "fa4": (WHOLE, DENSE),
+    "bsa": (WHOLE,),
+    "flex": (WHOLE,),
+    "cudnn": (DENSE,),
+    "flash": (DENSE,),
+}
+"""The masks of each peer: with the exact one's pairs those that know it read a bit for each."""
+
 MATMUL = "matmul"
 ALLOWED = 0.01
 """Most relative difference, L2, from float64 and from each other."""
@@ -67,7 +78,7 @@ class BackwardTime(Timed):
         heads: Number of heads.
         tflops: What is computed, in 10¹² operations: of visited blocks ten times 128³ and heads.
         error: Relative difference of dq, dk and dv from float64 on some rows, the greatest; None
-            for what is not ours.
+            for the matmul.
     """
 
     shape: str
@@ -116,12 +127,26 @@ def measured(shape: str) -> list[BackwardTime]:
         ours = partial(block_sparse_attention_backward, dout, q, k, v, out, lse, on_device)
         calls[mask, OURS] = ours
         calls[mask, FIXED] = partial(in_fixed_order, ours)
-        for kernel in (OURS, FIXED):
-            errors[mask, kernel] = checked(calls[mask, kernel](), q, k, v, dout, out, lse, table)
+        results = dict.fromkeys((OURS, FIXED), (out, lse))
+        for peer in (peer for peer, masks in PEERS.items() if mask in masks):
+            problem = Problem(
+                mask_fingerprint=table.fingerprint,
+                grid=grid,
+                batch=1,
+                heads=heads,
+                head_dim=HEAD_DIM,
+                dtype="bfloat16",
+                direction="backward",
+            )
+            try:
+                calls[mask, peer], results[peer] = of_backend(peer, problem, table, q, k, v, dout)
+            except BackendError as error:
+                print(f"{shape} {mask}: left out: {error}", file=sys.stderr)
+        for kernel, (own, own_lse) in results.items():
+            errors[mask, kernel] = checked(
+                calls[mask, kernel](), q, k, v, dout, own, own_lse, table
+            )
             work[mask, kernel] = 10 * 128**3 * table.nnz * heads / 1e12
-    for peer, backend in PEERS.items():
-        calls[DENSE, peer] = dense(q, k, v, dout, backend)
-        work[DENSE, peer] = work[DENSE, OURS]
     calls["", MATMUL] = ceiling_matmul(torch.bfloat16, "cuda")
     work["", MATMUL] = 2 * CEILING_SIZE**3 / 1e12
     timings = measure_together(
@@ -162,12 +187,19 @@ def fixed_order() -> Any:
         settings.fill_uninitialized_memory = True
 
 
-def dense(q: Tensor, k: Tensor, v: Tensor, dout: Tensor, backend: SDPBackend) -> Call:
-    """Return a call of PyTorch's dense gradients."""
+def of_backend(
+    name: str, problem: Problem, table: BlockTable, q: Tensor, k: Tensor, v: Tensor, dout: Tensor
+) -> tuple[Call, tuple[Tensor, Tensor]]:
+    """Return a call of a backend's gradients, and its out and lse.
+
+    Raises:
+        BackendError: It cannot compute them here.
+    """
+    run = load_backend(name).plan(problem, table, KernelConfig(table.block_m, table.block_n))
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
-    with sdpa_kernel(backend):
-        out = scaled_dot_product_attention(q, k, v)
-    return lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True)
+    out, lse = run(q, k, v)
+    call = partial(torch.autograd.grad, out, (q, k, v), dout, retain_graph=True)
+    return call, (out.detach(), lse.detach())
 
 
 def checked(
