@@ -63,7 +63,7 @@ OPERATIONS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompileTime(Timed):
+class MaskTime(Timed):
     """The time of a table.
 
     Attributes:
@@ -107,7 +107,7 @@ def masks() -> dict[str, MaskSpec]:
     return rules | {"radial": load_mask("radial")}
 
 
-def measured() -> Iterator[CompileTime]:
+def measured() -> Iterator[MaskTime]:
     """Time every mask at both lengths."""
     for frames in AIMS_MS:
         for name, mask in masks().items():
@@ -135,7 +135,7 @@ def timed(
     call: Callable[[], Any],
     agrees: Callable[[Any], bool],
     blocks: int,
-) -> CompileTime:
+) -> MaskTime:
     """Call until there are enough samples, and compare what the first call returns."""
 
     def sample() -> tuple[Any, float]:
@@ -152,7 +152,7 @@ def timed(
     while len(samples) < CALLS and sum(samples) < SECONDS * 1e3:
         samples.append(sample()[1])
     print(f"{mask:14} {grid.frames:4} {maker:18} {samples[-1]:9.1f} {same}", flush=True)
-    return CompileTime(
+    return MaskTime(
         mask=mask,
         frames=grid.frames,
         tokens=grid.seq_len,
@@ -224,7 +224,7 @@ def has_blocks(table: BlockTable, made: Any) -> bool:
     return bool(np.array_equal(found, expected))
 
 
-def compile_gpu_table(times: Sequence[CompileTime]) -> str:
+def compile_gpu_table(times: Sequence[MaskTime]) -> str:
     """Format each mask's times: later calls' median, and the first call's."""
     by_case = {(time.frames, time.mask, time.maker): time for time in times}
     rows = []
@@ -265,7 +265,7 @@ def parts() -> dict[str, str]:
     """Return the generated part of docs/performance.md; empty without records."""
     if not STORED.exists():
         return {"compile_gpu": ""}
-    times = read_lines(STORED, CompileTime)
+    times = read_lines(STORED, MaskTime)
     table = compile_gpu_table(times)
     return {"compile_gpu": f"{INTRODUCTION}\n{table}\n\n{source_of(times[-1])}"}
 

@@ -9,7 +9,7 @@ from benchmarks.compile_gpu import (
     CPU,
     CREATE,
     GPU,
-    CompileTime,
+    MaskTime,
     compile_gpu_table,
     flex_arguments,
     has_blocks,
@@ -30,10 +30,10 @@ def test_its_mask_mod_is_the_mask(name: str) -> None:
     assert not has_blocks(compile_mask("svg_spatial", GRID), made)
 
 
-def timed(frames: int, maker: str, ms: float) -> CompileTime:
+def timed(frames: int, maker: str, ms: float) -> MaskTime:
     when: dict[str, Any] = {"environment": ENVIRONMENT, "created": "2026-11-30T00:00:00+00:00"}
     timing = Measurement((ms,) * 3, 1, "warm", "perf_counter", None)
-    return CompileTime(
+    return MaskTime(
         mask="cone",
         frames=frames,
         tokens=3600 * frames,
