@@ -23,7 +23,7 @@ from radialbench.integrations.capture_size import (
     check_there,
     listed,
 )
-from radialbench.integrations.diffusers import refuse_parallel, transformers_of
+from radialbench.integrations.diffusers import applied_to, refuse_parallel, transformers_of
 from radialbench.integrations.models import MODELS, TransformerKind, kind_of
 from radialbench.integrations.module import DenseSchedule, RadialAttention
 from radialbench.integrations.prepared import Shape
@@ -152,7 +152,7 @@ class Capture:
         before = partial(self._before_call, kind, range(len(layers)))
         hooks.callback(transformer.register_forward_pre_hook(before, with_kwargs=True).remove)
         for layer, attention in enumerate(layers):
-            take = partial(self._before_attention, kind, layer)
+            take = partial(self._before_attention, kind, transformer, layer)
             hooks.callback(attention.register_forward_pre_hook(take, with_kwargs=True).remove)
 
     def finish(self) -> None:
@@ -197,6 +197,7 @@ class Capture:
     def _before_attention(
         self,
         kind: TransformerKind,
+        transformer: nn.Module,
         layer: int,
         attention: nn.Module,
         args: tuple[Any, ...],
@@ -204,7 +205,8 @@ class Capture:
     ) -> None:
         if self._wants(layer):
             with torch.no_grad():
-                self._take(layer, kind.processor.project(attention, *args, **kwargs))
+                made = kind.processor.project(attention, *args, **kwargs)
+                self._take(layer, made, applied_to(transformer))
 
     def _after_radial(
         self,
@@ -238,7 +240,7 @@ class Capture:
             self._count(grid, shape, [layer])
             if self._wants(layer):
                 text_len = None if text_len is None else text_len.clamp(0, grid.text_tokens)
-                self._take(layer, Projected(q, k, v, grid.text_tokens, text_len))
+                self._take(layer, Projected(q, k, v, grid.text_tokens, text_len), attention)
 
     def _begin_step(self, schedule: DenseSchedule) -> bool:
         """Write the step that ended, if this is another; return whether this is the first video."""
@@ -277,9 +279,11 @@ class Capture:
         chosen &= choice.layers is None or layer in choice.layers
         return chosen and (layer, step) not in self._there
 
-    def _take(self, layer: int, made: Projected) -> None:
-        """Keep what is chosen of q, k and v, on the CPU."""
+    def _take(self, layer: int, made: Projected, attention: RadialAttention | None) -> None:
+        """Keep what is chosen of q, k and v, on the CPU; attention says in which order they are."""
         q, k, v = made.q, made.k, made.v
+        if attention is not None and attention.in_order:
+            q, k, v = (attention.to_raster(x, 2) for x in (q, k, v))
         if self.choice.heads is not None:
             heads = torch.tensor(self.choice.heads, device=q.device)
             shared = q.shape[1] // k.shape[1]

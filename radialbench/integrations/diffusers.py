@@ -10,10 +10,12 @@ from torch import nn
 
 from radialbench.errors import GridError, IntegrationError
 from radialbench.integrations.models import kind_of
-from radialbench.integrations.module import RadialAttention
+from radialbench.integrations.module import RadialAttention, mask_of, orders_of
+from radialbench.integrations.ordered import OutputHook, RotaryHook, ordered_arguments
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
 from radialbench.maskgen.language.heads import AnyMask
+from radialbench.maskgen.order import TokenOrder
 
 OLDEST = (0, 36)
 """The first version of diffusers that is supported."""
@@ -38,6 +40,10 @@ def apply_radial(
     padding; cross-attention does not change. The mask is compiled here, for the usual length of
     text, and nothing changes if it cannot run. What was applied before is removed. Transformers may
     be compiled before or after, as a whole or block by block; a copy has a schedule of its own.
+
+    A mask with a token order has the whole transformer run in it, dense steps and layers too: the
+    latents are put into the order once a call and the output back. Where heads have different
+    orders, each layer moves their tokens.
 
     Args:
         pipe_or_transformer: A pipeline, or its transformer.
@@ -69,6 +75,8 @@ def apply_radial(
         oldest = ".".join(map(str, OLDEST))
         raise IntegrationError(f"needs diffusers {oldest} or later, got {version}")
     grid = first.model(transformers[0]).grid(size if frames is None else f"{size}x{frames}")
+    by_token = all(kind_of(one).by_token(one.config) for one in transformers)
+    mask = mask_of(mask, **params)
     attention = RadialAttention(
         grid,
         mask,
@@ -76,8 +84,8 @@ def apply_radial(
         dense_steps=dense_steps,
         dense_from_step=dense_from_step,
         rising_timesteps=first.rising,
+        in_order=by_token and len(orders_of(mask, grid)) == 1,
         backend=backend,
-        **params,
     )
     sparse = [kind_of(one).sparse_attentions(one, dense_layers) for one in transformers]
     for transformer in transformers:
@@ -88,6 +96,11 @@ def apply_radial(
         for layer in layers:
             _set(layer, first.processor(layer.processor, attention))
         transformer.register_forward_pre_hook(_Before(attention), with_kwargs=True)
+        if moves_tokens(attention):
+            kind, rope = kind_of(transformer), transformer.get_submodule("rope")
+            rope.register_forward_hook(RotaryHook(attention, kind.rotary_dim))
+            patch = kind.patch(transformer.config)
+            transformer.register_forward_hook(OutputHook(attention, patch))
     return attention
 
 
@@ -98,15 +111,27 @@ def remove_radial(pipe_or_transformer: Any) -> None:
         IntegrationError: The pipeline is not supported.
     """
     for transformer in transformers_of(pipe_or_transformer):
-        # A copy of the transformer has copies of the hooks, under the same numbers.
-        for number, hook in list(transformer._forward_pre_hooks.items()):
-            if isinstance(hook, _Before):
-                del transformer._forward_pre_hooks[number]
-                transformer._forward_pre_hooks_with_kwargs.pop(number, None)
         for module in transformer.modules():
+            # A copy of the transformer has copies of the hooks, under the same numbers.
+            for hooks in (module._forward_pre_hooks, module._forward_hooks):
+                for number, hook in list(hooks.items()):
+                    if isinstance(hook, (_Before, RotaryHook, OutputHook)):
+                        del hooks[number]
+                        module._forward_pre_hooks_with_kwargs.pop(number, None)
             processor = getattr(module, "processor", None)
             if isinstance(processor, RadialProcessor):
                 _set(module, processor.stock)
+
+
+def applied_to(transformer: nn.Module) -> RadialAttention | None:
+    """Return the attention that `apply_radial` gave a transformer; None if it gave none."""
+    hooks = transformer._forward_pre_hooks.values()
+    return next((hook.attention for hook in hooks if isinstance(hook, _Before)), None)
+
+
+def moves_tokens(attention: RadialAttention) -> bool:
+    """Return whether a transformer runs in another token order than raster."""
+    return attention.in_order and attention.order != TokenOrder()
 
 
 def transformers_of(pipe_or_transformer: Any) -> list[nn.Module]:
@@ -164,7 +189,7 @@ def _shape(transformer: Any) -> Shape:
 
 
 class _Before:
-    """A hook for each call of a transformer: it checks, counts the step and prepares.
+    """A hook for each call of a transformer: it checks, counts, prepares and orders the latents.
 
     PyTorch runs the hooks of a compiled module outside the compiled code.
     """
@@ -173,13 +198,15 @@ class _Before:
         self.attention = attention
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         transformer: Any = module
         refuse_parallel(transformer)
         kind, config = kind_of(transformer), transformer.config
         call = kind.call(transformer, args, kwargs)
         if call is None:
-            return  # The transformer says what is missing.
+            return None  # The transformer says what is missing.
         grid = self.attention.grid
         sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
         wanted = tuple(side * step for side, step in sides)
@@ -201,3 +228,6 @@ class _Before:
             self.attention.at(call.timestep)
         # In dense steps too: what cannot run is known before the first of them.
         self.attention.prepare(call.shape, text_tokens=call.text_tokens)
+        if not moves_tokens(self.attention):
+            return None
+        return ordered_arguments(transformer, self.attention, kind, args, kwargs)

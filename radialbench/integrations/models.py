@@ -45,6 +45,9 @@ class TransformerKind:
         joint: Whether text is part of the sequence.
         text_mask: Name of the argument that marks real text, if it may mark any; ours come first.
         rising: Whether timesteps rise as noise falls.
+        rotary_dim: Dimension of the tokens in what its `rope` returns.
+        by_token: Maps its configuration to whether all but attention and rotary embeddings treats
+            a token alike wherever it stands.
     """
 
     preset: Callable[[Any], str]
@@ -56,6 +59,8 @@ class TransformerKind:
     joint: bool
     text_mask: str | None = None
     rising: bool = False
+    rotary_dim: int = 0
+    by_token: Callable[[Any], bool] = lambda config: True
 
     def call(self, transformer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Return what a call's arguments say; None if one that the transformer needs is missing.
@@ -174,6 +179,7 @@ MODELS = {
         stock="WanAttnProcessor",
         processor=processors.WanProcessor,
         joint=False,
+        rotary_dim=1,
     ),
     "HunyuanVideoTransformer3DModel": TransformerKind(
         preset=lambda config: "hunyuanvideo",
@@ -183,6 +189,8 @@ MODELS = {
         stock="HunyuanVideoAttnProcessor2_0",
         processor=processors.HunyuanVideoProcessor,
         joint=True,
+        # Tokens of an image that replace the first frame have a modulation of their own.
+        by_token=lambda config: config.image_condition_type != "token_replace",
     ),
     "MochiTransformer3DModel": TransformerKind(
         preset=lambda config: "mochi-1",

@@ -21,6 +21,7 @@ from radialbench.kernels.calls import autocasted
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
 from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
+from radialbench.maskgen.order import TokenOrder
 from radialbench.plain import plain
 from radialbench.records.lookup import ConfigChoice
 
@@ -113,11 +114,16 @@ class RadialAttention(nn.Module):
         dense_steps: First denoising steps that are dense; `at` sets the step.
         dense_from_step: Step, from 0, from which on steps are dense again.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
+        in_order: Whether q, k and v come in the mask's token order, and the output stays in it. A
+            call then moves nothing. The model moves its tokens once, before its first layer, by
+            `to_order`, with all that belongs to their places, such as rotary embeddings, and moves
+            what leaves its last layer by `to_raster`.
         backend: `hopper`, `triton` or `sdpa`; the best one for the device if not given.
         **params: Parameters of the mask.
 
     Raises:
-        SpecError: There is no such mask or parameter.
+        SpecError: There is no such mask or parameter, or with `in_order` heads have different
+            token orders.
         GridError: The grid has a length of the text, which is an argument of each call, or only
             some of its frames are queries.
         BackendError: There is no such backend.
@@ -133,6 +139,7 @@ class RadialAttention(nn.Module):
         dense_steps: int = 0,
         dense_from_step: int | None = None,
         rising_timesteps: bool = False,
+        in_order: bool = False,
         backend: str | None = None,
         **params: float | bool,
     ) -> None:
@@ -156,12 +163,76 @@ class RadialAttention(nn.Module):
             dense_layers, dense_steps, dense_from_step, rising=rising_timesteps
         )
         self.backend = backend
+        self.in_order = in_order
         self._prepared: dict[tuple[Shape, int], Prepared] = {}
         self._current: Prepared | None = None
+        self._moves: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        if in_order and self.order is None:
+            listed = ", ".join(map(str, orders_of(self.mask, grid)))
+            raise SpecError(
+                f"in_order needs one token order for all heads, and those of {self.mask.label} "
+                f"have {listed}: give q, k and v in raster order"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a file holds: all but what was prepared on a device."""
-        return self.__dict__ | {"_prepared": {}, "_current": None}
+        return self.__dict__ | {"_prepared": {}, "_current": None, "_moves": {}}
+
+    @property
+    def order(self) -> TokenOrder | None:
+        """The token order that all heads share; None if theirs differ."""
+        orders = orders_of(self.mask, self.grid)
+        return orders[0] if len(orders) == 1 else None
+
+    def to_order(self, x: Tensor, dim: int = 1) -> Tensor:
+        """Bring tokens from raster order into the mask's order.
+
+        Args:
+            x: The video's tokens along `dim`, and text after them if there is any (before them, if
+                the grid says so), which stays where it is.
+            dim: The dimension.
+
+        Returns:
+            Like x: a copy, or x itself where the order is raster.
+
+        Raises:
+            BackendError: There are fewer tokens than the video has.
+            SpecError: Heads have different orders.
+        """
+        return self._moved(x, dim, 0)
+
+    def to_raster(self, x: Tensor, dim: int = 1) -> Tensor:
+        """Bring tokens from the mask's order into raster order; the inverse of `to_order`."""
+        return self._moved(x, dim, 1)
+
+    def _moved(self, x: Tensor, dim: int, way: int) -> Tensor:
+        video, text = self.grid.video_tokens, x.shape[dim] - self.grid.video_tokens
+        if text < 0:
+            raise BackendError(
+                f"dimension {dim} must have the {video:,} tokens of the video, and text if there "
+                f"is any, got {list(x.shape)}"
+            )
+        if x.device not in self._moves:
+            self._moves[x.device] = self._indices(x.device)
+        index = self._moves[x.device][way]
+        if not len(index):
+            return x
+        if text:
+            first = self.grid.text_first
+            fixed = torch.arange(text, device=x.device) + (0 if first else video)
+            index = torch.cat([fixed, index + text] if first else [index, fixed])
+        return x.index_select(dim, index)
+
+    def _indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the raster token at each place of the video, and the inverse; empty in raster."""
+        if self.order is None:
+            raise SpecError(f"the heads of {self.mask.label} have different token orders")
+        if self.order == TokenOrder():
+            none = torch.empty(0, dtype=torch.int64, device=device)
+            return none, none
+        video = replace(self.grid, text_tokens=0, text_valid=None, text_first=False)
+        there = torch.tensor(self.order.source_index(video), device=device)
+        return there, there.argsort()
 
     def at(self, timestep: float | Tensor) -> None:
         """Set the timestep as `DenseSchedule.at` does.
@@ -189,7 +260,7 @@ class RadialAttention(nn.Module):
         key = (shape, grid.text_tokens)
         # The last one used is the last of the dictionary.
         self._current = self._prepared.pop(key, None) or prepare(
-            self.mask, grid, shape, self.backend
+            self.mask, grid, shape, self.backend, given=self.order if self.in_order else None
         )
         self._prepared[key] = self._current
         if len(self._prepared) > MAX_PREPARED:
@@ -222,8 +293,8 @@ class RadialAttention(nn.Module):
         """Attend.
 
         Args:
-            q: [batch, heads, seq_len, head_dim] in raster order, [video | text] unless the grid
-                says that text comes first.
+            q: [batch, heads, seq_len, head_dim] in raster order, or with `in_order` in the mask's;
+                [video | text] unless the grid says that text comes first.
             k: As q, or with fewer heads that divide those of q.
             v: As k; finite, as nan and infinities may reach rows that do not attend to their key.
             layer: Number of the layer, from 0, for `dense_layers`.
@@ -354,6 +425,12 @@ def mask_of(mask: str | Path | AnyMask, **params: float | bool) -> AnyMask:
     if params:
         raise SpecError(f"a head plan states its parameters itself, got {', '.join(params)}")
     return mask
+
+
+def orders_of(mask: AnyMask, grid: TokenGrid) -> tuple[TokenOrder, ...]:
+    """Return the different token orders of the heads of a mask or head plan."""
+    masks = [group.mask for group in mask.groups] if isinstance(mask, HeadPlan) else [mask]
+    return tuple(dict.fromkeys(one.order_on(grid) for one in masks))
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from radialbench.errors import BackendError
+from radialbench.errors import BackendError, SpecError
 from radialbench.kernels.arch import target_of
 from radialbench.kernels.device_table import DeviceTable
 from radialbench.kernels.op import block_sparse_attention, device_table
@@ -17,8 +17,9 @@ from radialbench.kernels.select import default_config, run_reasons, select_kerne
 from radialbench.kernels.tuned import device_name, find_config
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.head_tables import AnyTable, HeadTables
+from radialbench.maskgen.head_tables import AnyTable, HeadTables, tables_by_head
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
+from radialbench.maskgen.order import TokenOrder
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import BLOCKS, GroupedHeads, KernelConfig, Problem
 
@@ -49,7 +50,7 @@ class Prepared:
         choice: Its configuration, and the source of that.
         table: The blocks to visit; None for `sdpa`.
         mask: [1 or heads, seq_len, seq_len] the token mask, for `sdpa`.
-        order: How tokens are reordered for each head; None if all tables are in raster order.
+        order: How tokens are reordered for each head; None if they come as the tables have them.
         seq_len: Tokens of the sequence.
     """
 
@@ -61,7 +62,7 @@ class Prepared:
     seq_len: int
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_len: Tensor | None) -> Tensor:
-        """Attend from [batch, heads, seq_len, head_dim] in raster order; returns out like q.
+        """Attend from [batch, heads, seq_len, head_dim] in the order that was given; out is like q.
 
         k and v may have fewer heads, which divide those of q.
         """
@@ -89,25 +90,39 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> 
     return scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=shared)
 
 
-def prepare(mask: AnyMask, grid: TokenGrid, shape: Shape, backend: str | None = None) -> Prepared:
+def prepare(
+    mask: AnyMask,
+    grid: TokenGrid,
+    shape: Shape,
+    backend: str | None = None,
+    *,
+    given: TokenOrder | None = None,
+) -> Prepared:
     """Choose a configuration, compile the mask in its blocks, and put both on the device.
 
-    On a CPU, and with the backend `sdpa`, PyTorch's own attention runs.
+    On a CPU, and with the backend `sdpa`, PyTorch's own attention runs. Tokens come in raster
+    order, or in the order `given`.
 
     Raises:
-        SpecError: A token would attend to nothing.
+        SpecError: A token would attend to nothing, or the mask has another order than that given.
         BackendError: The kernel cannot run this, or the plan is for another number of heads.
         RecordError: Tuned configurations cannot be read.
     """
     name, choice, table = choose(mask, grid, shape, backend)
-    on_device, allowed = None, None
+    on_device, allowed, order = None, None, None
+    if given is None:
+        order = reorder(table, shape.heads, shape.key_heads, shape.device)
+    elif set(orders := [one.order for one in tables_by_head(table, shape.heads)]) != {given}:
+        raise SpecError(
+            f"tokens come in the order {given}, and on a grid of {grid.label} the mask has "
+            f"{orders[0]}: give q, k and v in raster order"
+        )
     if name == "sdpa":
         tables = table.by_head if isinstance(table, HeadTables) else (table,)
         dense = np.stack([one.to_dense() for one in tables])
         allowed = torch.from_numpy(dense).to(shape.device)
     else:
         on_device = device_table(table, shape.device)
-    order = reorder(table, shape.heads, shape.key_heads, shape.device)
     return Prepared(name, choice, on_device, allowed, order, grid.seq_len)
 
 

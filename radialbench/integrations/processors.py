@@ -15,7 +15,7 @@ class Projected(NamedTuple):
     """q, k and v as attention sees them: after norms and rotary embeddings, text behind the video.
 
     Attributes:
-        q: [batch, heads, seq_len, head_dim] in raster order.
+        q: [batch, heads, seq_len, head_dim], in the order in which the transformer runs.
         k: As q.
         v: As q.
         text_tokens: Text slots of the sequence; None if it has no text.

@@ -11,7 +11,7 @@ from radialbench.integrations.models import MODELS
 from tests.integrations.small import replaced, wan
 
 TEXT = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
-PIPELINE, CONFIGURATION, MODULE = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+PIPELINE, CONFIGURATION, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
 class Pipe(SimpleNamespace):
@@ -55,6 +55,9 @@ def test_the_module() -> None:
     exec(MODULE, names)
     assert names["out"].shape == names["q"].shape
     assert names["attention"].schedule.step == 2
+    exec(ORDERED, names)
+    assert names["hidden"].shape == (1, 256, 256)
+    assert names["rotary"].shape == (240, 64)
 
 
 def test_all_known_models_are_named() -> None:
