@@ -126,7 +126,9 @@ def measured(shape: str) -> list[BackwardTime]:
         ours = partial(block_sparse_attention_backward, dout, q, k, v, out, lse, on_device)
         calls[mask, OURS] = ours
         calls[mask, FIXED] = partial(in_fixed_order, ours)
-        results = dict.fromkeys((OURS, FIXED), (out, lse))
+        for kernel in (OURS, FIXED):
+            grads = calls[mask, kernel]()
+            errors[mask, kernel] = checked(grads, q, k, v, dout, out, lse, table)
         for peer in (peer for peer, masks in PEERS.items() if mask in masks):
             problem = Problem(
                 mask_fingerprint=table.fingerprint,
@@ -138,17 +140,15 @@ def measured(shape: str) -> list[BackwardTime]:
                 direction="backward",
             )
             try:
-                call, results[peer] = of_backend(peer, problem, table, q, k, v, dout)
-            except Exception as error:  # Whatever another library raises.
-                reason = f"{type(error).__name__}: {str(error).partition("\n")[0]}"
+                call, result = of_backend(peer, problem, table, q, k, v, dout)
+                errors[mask, peer] = checked(call(), q, k, v, dout, *result, table)
+            except (Exception, SystemExit) as error:  # Whatever another library raises.
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 print(f"{shape} {mask}: {peer} is left out: {reason}", file=sys.stderr)
             else:
                 calls[mask, peer] = call
-        for kernel, (own, own_lse) in results.items():
-            errors[mask, kernel] = checked(
-                calls[mask, kernel](), q, k, v, dout, own, own_lse, table
-            )
-            work[mask, kernel] = 10 * 128**3 * table.nnz * heads / 1e12
+        visited = 10 * 128**3 * table.nnz * heads / 1e12
+        work |= {case: visited for case in calls if case[0] == mask}
     calls["", MATMUL] = ceiling_matmul(torch.bfloat16, "cuda")
     work["", MATMUL] = 2 * CEILING_SIZE**3 / 1e12
     timings = measure_together(
