@@ -45,7 +45,7 @@ def block_sparse_attention_backward(
 
     Call it where attention was joined from parts, as over several GPUs: with the joined out and
     lse, the gradients of the parts sum up to those of the whole. On Hopper, blocks of 128×128 with
-    a head_dim of 72 to 128 in 16 bits have a kernel that adds up dq in no fixed order, and takes
+    a head_dim up to 128 in 16 bits have a kernel that adds up dq in no fixed order, and takes
     finite numbers only. All else runs in portable kernels, whose result does not depend on the
     order in which their programs run, as does everything under
     `torch.use_deterministic_algorithms(True)`.

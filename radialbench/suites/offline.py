@@ -18,7 +18,6 @@ import numpy as np
 from radialbench.errors import BackendError, SuiteError
 from radialbench.kernels.arch import ARCHITECTURES
 from radialbench.kernels.row_order import SM_COUNT, row_blocks, row_order
-from radialbench.kernels.select import hopper_columns
 from radialbench.kernels.triton.compile import KERNELS, KernelVariant, kernel_figures
 from radialbench.machine import cores
 from radialbench.maskgen.compiler import compile_mask
@@ -177,9 +176,9 @@ def _parts(case: Case) -> list[tuple[str, str]]:
     parts = [(case.backend or "", "out")] if direction != "backward" else []
     if direction == "forward":
         return parts
-    parts += [("triton", part) for part in ("delta", "dq", "dkdv")]
+    parts += [("triton", part) for part in ("rows", "dq", "dkdv")]
     blocks = (config.block_m, config.block_n) == (128, 128)
-    if blocks and hopper_columns(problem.head_dim) == 128 and problem.dtype != "float32":
+    if blocks and problem.head_dim <= 128 and problem.dtype != "float32":
         parts.append(("hopper", "grads"))
     return parts
 

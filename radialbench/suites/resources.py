@@ -34,7 +34,7 @@ from radialbench.maskgen.language.heads import AnyMask
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
 from radialbench.records.fidelity import Fidelity, InputsIdentity
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import FP8, KernelConfig, Problem
 from radialbench.records.result import Environment
 from radialbench.suites.plan import Case
 from radialbench.writing import replacement
@@ -202,11 +202,12 @@ class Workbench:
         Its rows were chosen by the blocks of the first table that needed it.
         """
         problem = case.problem
-        key = (problem.mask_fingerprint, problem.scale)
+        fp8 = case.backend in FP8
+        key = (problem.mask_fingerprint, problem.scale, fp8)
         if key not in self._expected:
             inputs, _ = self.inputs(case, table, device)
             self._expected[key] = expected(
-                inputs, table=table, sm_scale=problem.scale, rows=ROWS[device]
+                inputs, table=table, sm_scale=problem.scale, rows=ROWS[device], fp8=fp8
             )
         return self._expected[key]
 

@@ -107,5 +107,5 @@ def test_offline_compiles_the_kernels_of_gradients() -> None:
         for direction in ("forward", "both")
     }
     assert set(names["forward"]) == {("hopper", "out")}
-    parts = {("triton", part) for part in ("delta", "dq", "dkdv")}
+    parts = {("triton", part) for part in ("rows", "dq", "dkdv")}
     assert set(names["both"]) == {("hopper", "out"), ("hopper", "grads"), *parts}

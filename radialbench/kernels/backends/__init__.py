@@ -27,9 +27,11 @@ partial block.
 
 BACKENDS: dict[str, str] = {
     "bsa": "radialbench.kernels.backends.bsa:Bsa",
+    "bsa_fp8": "radialbench.kernels.backends.bsa:BsaFp8",
     "cpu": "radialbench.kernels.backends.cpu:Cpu",
     "cudnn": "radialbench.kernels.backends.sdpa:Cudnn",
     "fa3": "radialbench.kernels.backends.fa3:Fa3",
+    "fa3_fp8": "radialbench.kernels.backends.fa3:Fa3Fp8",
     "fa4": "radialbench.kernels.backends.fa4:Fa4",
     "fastvideo": "radialbench.kernels.backends.fastvideo:FastVideo",
     "flash": "radialbench.kernels.backends.sdpa:Flash",

@@ -1,4 +1,4 @@
-"""Device code of the portable backward kernels: delta, then dq, and dk and dv.
+"""Device code of the portable backward kernels: sums over rows, then dq, and dk and dv.
 
 No two programs write to one place, so that results do not depend on the order of the programs.
 Where a query does not attend to a key of a partial block, neither reaches the other's gradient,
@@ -13,11 +13,13 @@ from radialbench.kernels.triton.forward import LOG2_E, _below, _lower_bound
 
 
 @triton.jit
-def block_sparse_delta(
+def block_sparse_rows(
     q_ptr,
     out_ptr,
     dout_ptr,
+    lse_in,
     dlse_ptr,
+    lse_ptr,
     delta_ptr,
     unclean_ptr,
     stride_qb,
@@ -32,14 +34,18 @@ def block_sparse_delta(
     heads,
     q_len,
     ROWS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
     HEADS_PER_KV: tl.constexpr,
     WITH_LSE: tl.constexpr,
+    MARK: tl.constexpr,
 ):
-    """Sum dout·out of some rows of a head, less the gradient of lse if there is one.
+    """Write lse in units of log2, and delta, of some rows of a head, up to a whole query block.
 
-    Marks key heads with a number in q or dout that is not finite, as 1.
+    delta is the sum of dout·out, less the gradient of lse if there is one. Rows past the end, and
+    rows without keys, have an lse of inf: they weigh nothing. With MARK, key heads with a number in
+    q or dout that is not finite are marked with 1.
     """
     off_bh = tl.program_id(1)
     off_b = (off_bh // heads).to(tl.int64)
@@ -49,21 +55,27 @@ def block_sparse_delta(
     in_rows = off_m < q_len
     inside = in_rows[:, None] & (off_d < HEAD_DIM)[None, :]
     rows = off_m.to(tl.int64)[:, None]
-    q_tile = q_ptr + off_b * stride_qb + off_h * stride_qh + rows * stride_qm + off_d[None, :]
     out_tile = out_ptr + off_b * stride_ob + off_h * stride_oh + rows * stride_om + off_d[None, :]
     dout_tile = dout_ptr + off_b * stride_gb + off_h * stride_gh + rows * stride_gm + off_d[None, :]
     out = tl.load(out_tile, mask=inside, other=0.0).to(tl.float32)  # [ROWS, BLOCK_D]
     dout = tl.load(dout_tile, mask=inside, other=0.0).to(tl.float32)
-    q = tl.load(q_tile, mask=inside, other=0.0).to(tl.float32)
-    unclean = tl.max(tl.max(tl.where(_is_finite(q) & _is_finite(dout), 0, 1), 1), 0)
-    if unclean == 1:
-        # Whichever program comes last writes the same.
-        tl.store(unclean_ptr + off_bh // HEADS_PER_KV, 1)
+    if MARK:
+        q_tile = q_ptr + off_b * stride_qb + off_h * stride_qh + rows * stride_qm + off_d[None, :]
+        q = tl.load(q_tile, mask=inside, other=0.0).to(tl.float32)
+        unclean = tl.max(tl.max(tl.where(_is_finite(q) & _is_finite(dout), 0, 1), 1), 0)
+        if unclean == 1:
+            # Whichever program comes last writes the same.
+            tl.store(unclean_ptr + off_bh // HEADS_PER_KV, 1)
     delta = tl.sum(out * dout, 1)
     place = off_bh.to(tl.int64) * q_len + off_m
     if WITH_LSE:
         delta -= tl.load(dlse_ptr + place, mask=in_rows, other=0.0)
-    tl.store(delta_ptr + place, delta, mask=in_rows)
+    lse = tl.load(lse_in + place, mask=in_rows, other=float("-inf"))
+    lse = tl.where(lse == float("-inf"), float("inf"), lse * LOG2_E)
+    padded = tl.cdiv(q_len, BLOCK_M) * BLOCK_M
+    place = off_bh.to(tl.int64) * padded + off_m
+    tl.store(lse_ptr + place, lse, mask=off_m < padded)
+    tl.store(delta_ptr + place, delta, mask=off_m < padded)
 
 
 @triton.jit
@@ -146,10 +158,9 @@ def block_sparse_dq(
     g_tile = dout_ptr + far_b * stride_gb + far_h * stride_gh + far_m * stride_gm + off_d[None, :]
     q = tl.load(q_tile, mask=in_tile, other=0.0)  # [OWN, BLOCK_D]
     dout = tl.load(g_tile, mask=in_tile, other=0.0)
-    of_row = off_bh.to(tl.int64) * q_len + off_m
-    # Rows past the end weigh nothing: exp2(0 - inf).
-    lse_log2 = _of_rows(tl.load(lse_ptr + of_row, mask=in_rows, other=float("inf")))
-    delta = tl.load(delta_ptr + of_row, mask=in_rows, other=0.0)
+    of_row = off_bh.to(tl.int64) * (rows * BLOCK_M) + off_m
+    lse_log2 = tl.load(lse_ptr + of_row)
+    delta = tl.load(delta_ptr + of_row)
     if not COPIES:
         k_tile = k_in + far_b * stride_kb + far_kv * stride_kh
         v_tile = v_in + far_b * stride_vb + far_kv * stride_vh
@@ -329,11 +340,12 @@ def block_sparse_dkdv(
     lanes = tl.arange(0, 4)
     bit_of = 1 << (2 * tl.arange(0, OWN // 8)[:, None] + tl.arange(0, 2)[None, :])
     seen = column * BLOCK_N + inner_start < key_len
+    padded = tl.cdiv(q_len, BLOCK_M) * BLOCK_M
 
     for shared in range(HEADS_PER_KV):
         off_h = off_kv * HEADS_PER_KV + shared
         group = tl.load(group_of_head + off_h) if GROUPED else 0
-        of_head = (off_b * heads + off_h).to(tl.int64) * q_len + inner_m
+        of_head = (off_b * heads + off_h).to(tl.int64) * padded + inner_m
         lse_head, delta_head = lse_ptr + of_head, delta_ptr + of_head
         if not COPIES:
             far_h = off_h.to(tl.int64)
@@ -360,14 +372,8 @@ def block_sparse_dkdv(
                     inside = (start_m + inner_m < q_len)[:, None] & in_d[None, :]
                     q = tl.load(q_tile + off_q, mask=inside, other=0.0)
                     dout = tl.load(g_tile + off_g, mask=inside, other=0.0)
-            if RAGGED:
-                # Rows past the end weigh nothing: exp2(0 - inf).
-                in_rows = start_m + inner_m < q_len
-                lse_log2 = _of_rows(tl.load(lse_head + start_m, mask=in_rows, other=float("inf")))
-                delta = tl.load(delta_head + start_m, mask=in_rows, other=0.0)
-            else:
-                lse_log2 = _of_rows(tl.load(lse_head + start_m))
-                delta = tl.load(delta_head + start_m)
+            lse_log2 = tl.load(lse_head + start_m)
+            delta = tl.load(delta_head + start_m)
             qk = tl.dot(k, q.T, input_precision=PRECISION)  # [OWN, STEP]
             p = tl.exp2(qk * scale_log2 - lse_log2[None, :])
             dv = tl.dot(p.to(dout.dtype), dout, dv, input_precision=PRECISION)
@@ -385,16 +391,15 @@ def block_sparse_dkdv(
             words = tl.load(words) >> (inner_start // 4)  # [4, STEP]
             attends = (words[None, :, None, :] & bit_of[:, None, :, None]) != 0
             attends = attends.reshape([OWN, STEP])
-            in_rows = start_m + inner_m < q_len
             if COPIES:
                 q = q_in.load([off_b, off_h, start_m, 0]).reshape([STEP, BLOCK_D])
                 dout = dout_in.load([off_b, off_h, start_m, 0]).reshape([STEP, BLOCK_D])
             else:
-                inside = in_rows[:, None] & in_d[None, :]
+                inside = (start_m + inner_m < q_len)[:, None] & in_d[None, :]
                 q = tl.load(q_tile + start_m.to(tl.int64) * stride_qm, mask=inside, other=0.0)
                 dout = tl.load(g_tile + start_m.to(tl.int64) * stride_gm, mask=inside, other=0.0)
-            lse_log2 = _of_rows(tl.load(lse_head + start_m, mask=in_rows, other=float("inf")))
-            delta = tl.load(delta_head + start_m, mask=in_rows, other=0.0)
+            lse_log2 = tl.load(lse_head + start_m)
+            delta = tl.load(delta_head + start_m)
             if CLEAN:
                 # A dout that is not finite reaches dv by the weights.
                 lse_log2 += tl.where(_is_finite(delta), 0.0, float("nan"))
@@ -418,12 +423,6 @@ def block_sparse_dkdv(
 
 
 @triton.jit
-def _of_rows(lse):
-    """Return lse in units of log2; inf for rows without keys, whose weights are then 0."""
-    return tl.where(lse == float("-inf"), float("inf"), lse * LOG2_E)
-
-
-@triton.jit
 def _finite(x):
     """Return x with zeros for what is not finite."""
     return tl.where(_is_finite(x), x, 0.0).to(x.dtype)
@@ -432,50 +431,3 @@ def _finite(x):
 @triton.jit
 def _is_finite(x):
     return tl.abs(x) < float("inf")
-
-
-@triton.jit
-def block_sparse_rows(
-    out_ptr,
-    dout_ptr,
-    lse_in,
-    dlse_ptr,
-    lse_ptr,
-    delta_ptr,
-    stride_ob,
-    stride_oh,
-    stride_om,
-    stride_gb,
-    stride_gh,
-    stride_gm,
-    heads,
-    q_len,
-    ROWS: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    WITH_LSE: tl.constexpr,
-):
-    """Write lse in units of log2 and delta of some rows, as the kernel for Hopper reads them.
-
-    Rows up to a whole query block, and rows without keys, have an lse of inf: they weigh nothing.
-    """
-    off_bh = tl.program_id(1)
-    off_b = (off_bh // heads).to(tl.int64)
-    off_h = (off_bh % heads).to(tl.int64)
-    off_m = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    off_d = tl.arange(0, BLOCK_D)
-    in_rows = off_m < q_len
-    inside = in_rows[:, None] & (off_d < HEAD_DIM)[None, :]
-    rows = off_m.to(tl.int64)[:, None]
-    out_tile = out_ptr + off_b * stride_ob + off_h * stride_oh + rows * stride_om + off_d[None, :]
-    dout_tile = dout_ptr + off_b * stride_gb + off_h * stride_gh + rows * stride_gm + off_d[None, :]
-    out = tl.load(out_tile, mask=inside, other=0.0).to(tl.float32)
-    dout = tl.load(dout_tile, mask=inside, other=0.0).to(tl.float32)
-    delta = tl.sum(out * dout, 1)
-    place = off_bh.to(tl.int64) * q_len + off_m
-    if WITH_LSE:
-        delta -= tl.load(dlse_ptr + place, mask=in_rows, other=0.0)
-    padded = off_bh.to(tl.int64) * tl.num_programs(0) * ROWS + off_m
-    lse = _of_rows(tl.load(lse_in + place, mask=in_rows, other=float("-inf")))
-    tl.store(lse_ptr + padded, lse)
-    tl.store(delta_ptr + padded, delta)

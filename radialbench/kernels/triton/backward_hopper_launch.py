@@ -9,7 +9,7 @@ from torch import Tensor
 from radialbench.kernels.arch import Target
 from radialbench.kernels.device_table import TableKey
 from radialbench.kernels.select import hopper_columns, kernel_reasons
-from radialbench.kernels.triton.backward_launch import Backward, Gradients
+from radialbench.kernels.triton.backward_launch import Backward, Gradients, prepare_rows
 from radialbench.kernels.triton.launch import (
     HOPPER_OPTIONS,
     LOG2_E,
@@ -40,8 +40,8 @@ def hopper_backward_reasons(
     reasons = kernel_reasons("hopper", q.dtype, head_dim, blocks, target)
     if blocks != (BLOCK, BLOCK):
         reasons.append(f"gradients take blocks of {BLOCK}×{BLOCK}")
-    if hopper_columns(head_dim) != BLOCK:
-        reasons.append(f"gradients take a head_dim of 72 to 128, got {head_dim}")
+    if head_dim > BLOCK:
+        reasons.append(f"gradients take a head_dim up to {BLOCK}, got {head_dim}")
     return reasons + tma_reasons(dout=dout, q=q, k=k, v=v)
 
 
@@ -61,7 +61,6 @@ def prepare_hopper_backward(
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-    from radialbench.kernels.triton.backward import block_sparse_rows
     from radialbench.kernels.triton.backward_hopper import block_sparse_bwd_hopper
 
     batch, heads, q_len, head_dim = q.shape
@@ -69,29 +68,21 @@ def prepare_hopper_backward(
     columns, padded = -(-table.k_len // BLOCK), -(-q_len // BLOCK) * BLOCK
     element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[q.dtype]
 
-    def described(x: Layout, rows: int, width: int, kind: Any) -> Any:
-        block = [1, 1, rows, width]
-        layout = gl.NVMMASharedLayout.get_default_for(block, kind)
-        return describer(TensorDescriptor(*operand(x), block, layout))
+    def described(x: Layout, rows: int, width: int, kind: Any, *, halves: int = 1) -> Any:
+        layout = gl.NVMMASharedLayout.get_default_for([1, 1, rows, width // halves], kind)
+        return describer(TensorDescriptor(*operand(x), [1, 1, rows, width], layout))
 
     sums = layout_of(torch.empty(q.shape, dtype=torch.float32, device="meta"))
     queries, grads_out = (described(x, STEP, block_d, element) for x in (q, dout))
-    keys, values = (described(x, BLOCK, block_d, element) for x in (k, v))
+    # Each warpgroup takes half of the channels of k for dq, which the swizzle must keep whole.
+    keys = described(k, BLOCK, block_d, element, halves=2)
+    values = described(v, BLOCK, block_d, element)
     sums_of_dq = described(sums, STEP, block_d // 2, gl.float32)
     flat = gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=32, rank=2)
     line = torch.empty(0, dtype=torch.float32, device="meta")
     rows = describer(TensorDescriptor(line, [batch * heads, padded], [padded, 1], [1, STEP], flat))
-    before = launcher(
-        block_sparse_rows,
-        (padded // STEP, batch * heads),
-        {
-            "ROWS": STEP,
-            "HEAD_DIM": head_dim,
-            "BLOCK_D": block_d,
-            "WITH_LSE": with_lse,
-            "num_warps": 4,
-        },
-        table.aligned,
+    before = prepare_rows(
+        dout, q, out, table=table, kv_heads=kv_heads, with_lse=with_lse, mark=False
     )
     launch = launcher(
         block_sparse_bwd_hopper,
@@ -108,7 +99,6 @@ def prepare_hopper_backward(
         },
         table.aligned,
     )
-    strides_before = [stride for x in (out, dout) for stride in x.strides[:3]]
     strides = [stride for x in (k, v) for stride in like(x).strides[:3]]
 
     def run(
@@ -125,9 +115,7 @@ def prepare_hopper_backward(
     ) -> Gradients:
         dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
         summed = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
-        lse_log2, delta = torch.empty(2, batch * heads, padded, device=q.device).unbind()
-        dlse = lse if grad_lse is None else grad_lse
-        before(out, grad_out, lse, dlse, lse_log2, delta, *strides_before, heads, q_len)
+        lse_log2, delta = before(grad_out, grad_lse, q, out, lse, None)
         bitmaps, groups = table[5], table[7]
         launch(
             *(queries(q), keys(k), values(v), grads_out(grad_out)),

@@ -20,7 +20,7 @@ from radialbench.kernels.triton.launch import (
     tma_reasons,
 )
 
-DELTA_ROWS = 64
+ROWS = 64
 """Rows of a program that sums dout·out."""
 
 Gradients = tuple[Tensor, Tensor, Tensor]
@@ -127,11 +127,7 @@ def prepare_backward(
         key_lens: Whether launches pass key_len.
         with_lse: Whether launches pass the gradient of lse.
     """
-    from radialbench.kernels.triton.backward import (
-        block_sparse_delta,
-        block_sparse_dkdv,
-        block_sparse_dq,
-    )
+    from radialbench.kernels.triton.backward import block_sparse_dkdv, block_sparse_dq
 
     batch, heads, q_len, head_dim = q.shape
     kv_heads = k.shape[1]
@@ -165,15 +161,7 @@ def prepare_backward(
         "RAGGED": key_lens or table.k_len % table.block_n != 0,
         "COPIES": copies_kv,
     }
-    of_rows = {
-        **{name: shared[name] for name in ("HEAD_DIM", "BLOCK_D", "HEADS_PER_KV")},
-        "ROWS": DELTA_ROWS,
-        "WITH_LSE": with_lse,
-        "num_warps": 4,
-    }
-    delta = launcher(
-        *(block_sparse_delta, (-(-q_len // DELTA_ROWS), batch * heads), of_rows, table.aligned)
-    )
+    before = prepare_rows(dout, q, out, table=table, kv_heads=kv_heads, with_lse=with_lse)
     dkdv, clean_dkdv = (
         launcher(block_sparse_dkdv, by_column, {**of_keys, "CLEAN": clean}, table.aligned)
         for clean in (False, True)
@@ -184,7 +172,6 @@ def prepare_backward(
     describe_q, describe_g = _describers((q, dout), dkdv_steps.step, block_d, copies=copies_q)
     inputs = [stride for x in (q, k, v, dout) for stride in x.strides[:3]]
     of_dq, of_dk, of_dv = (list(like(x).strides[:3]) for x in (q, k, v))
-    of_sums = [stride for x in (q, out, dout) for stride in x.strides[:3]]
     row_sizes = sizes_of(heads, table)
     column_sizes = (*row_sizes[:3], columns)
 
@@ -201,24 +188,85 @@ def prepare_backward(
         sm_scale: float,
     ) -> Gradients:
         grads = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        deltas = torch.empty_like(lse)
         unclean = torch.zeros(batch * kv_heads, dtype=torch.int32, device=q.device)
         bitmaps, groups = table[5], table[7]
         lengths = lse if key_len is None else key_len
-        dlse = lse if grad_lse is None else grad_lse
         scales = (sm_scale, sm_scale * LOG2_E)
-        delta(q, out, grad_out, dlse, deltas, unclean, *of_sums, heads, q_len)
+        lse, delta = before(grad_out, grad_lse, q, out, lse, unclean)
         for launch in (dkdv, clean_dkdv):
             launch(
-                *(describe_q(q), k, v, describe_g(grad_out), lse, deltas, *grads[1:]),
+                *(describe_q(q), k, v, describe_g(grad_out), lse, delta, *grads[1:]),
                 *(*inputs, *of_dk, *of_dv, *table[8:], bitmaps, groups, lengths, unclean),
                 *(*column_sizes, *scales),
             )
         dq(
-            *(q, describe_k(k), describe_v(v), grad_out, lse, deltas, grads[0]),
+            *(q, describe_k(k), describe_v(v), grad_out, lse, delta, grads[0]),
             *(*inputs, *of_dq, *table[:8], lengths, *row_sizes, *scales),
         )
         return grads
+
+    return run
+
+
+def prepare_rows(
+    dout: Layout,
+    q: Layout,
+    out: Layout,
+    *,
+    table: TableKey,
+    kv_heads: int,
+    with_lse: bool,
+    mark: bool = True,
+) -> Callable[[Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]:
+    """Prepare what comes before the gradients.
+
+    Args:
+        dout: As for `prepare_backward`, as are q, out, table and with_lse.
+        q: Queries.
+        out: Output.
+        table: The blocks to visit.
+        kv_heads: Heads of k and v.
+        with_lse: Whether launches pass the gradient of lse.
+        mark: Whether to mark key heads where q or dout is not finite.
+
+    Returns:
+        A function of dout, dlse, q, out, lse and the marks, zeros of [batch · kv_heads] int32. It
+        returns lse in units of log2, and delta: [batch · heads, queries up to a whole block].
+    """
+    from radialbench.kernels.triton.backward import block_sparse_rows
+
+    batch, heads, q_len, head_dim = q.shape
+    padded = table.rows * table.block_m
+    launch = launcher(
+        block_sparse_rows,
+        (-(-padded // ROWS), batch * heads),
+        {
+            "ROWS": ROWS,
+            "BLOCK_M": table.block_m,
+            "HEAD_DIM": head_dim,
+            "BLOCK_D": portable_columns(head_dim),
+            "HEADS_PER_KV": heads // kv_heads,
+            "WITH_LSE": with_lse,
+            "MARK": mark,
+            "num_warps": 4,
+        },
+        table.aligned,
+    )
+    strides = [stride for x in (q, out, dout) for stride in x.strides[:3]]
+
+    def run(
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        out: Tensor,
+        lse: Tensor,
+        unclean: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        lse_log2, delta = lse.new_empty(2, batch * heads, padded).unbind()
+        dlse = lse if grad_lse is None else grad_lse
+        marks = lse if unclean is None else unclean
+        launch(q, out, grad_out, lse, dlse, lse_log2, delta, marks, *strides, heads, q_len)
+        return lse_log2, delta
 
     return run
 

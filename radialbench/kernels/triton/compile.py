@@ -62,7 +62,7 @@ class KernelVariant:
         key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
         heads_per_kv: Query heads that share a key head.
-        part: What is computed: `out`, or of the gradients `delta`, `dq` or `dkdv`; `grads`, all of
+        part: What is computed: `out`, or of the gradients `rows`, `dq` or `dkdv`; `grads`, all of
             them, by the kernel for Hopper.
     """
 
@@ -232,7 +232,7 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     from radialbench.kernels.checks import DTYPES
     from radialbench.kernels.select import copy_reasons, portable_columns
     from radialbench.kernels.triton import backward
-    from radialbench.kernels.triton.backward_launch import DELTA_ROWS, backward_steps
+    from radialbench.kernels.triton.backward_launch import ROWS, backward_steps
 
     config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
     columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
@@ -247,7 +247,7 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         "BLOCK_N": config.block_n,
         "OWN": steps.own,
         "STEP": steps.step,
-        "ROWS": DELTA_ROWS,
+        "ROWS": ROWS,
         "HEAD_DIM": head_dim,
         "BLOCK_D": columns,
         "GROUPED": variant.grouped,
@@ -259,6 +259,7 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
         "k_len": None,
         "PRECISION": "ieee",
         "WITH_LSE": False,
+        "MARK": True,
     }
     constants = {name: constants[name] for name in kernel.arg_names if name in constants}
     tensors = ("q_ptr", "k_ptr", "v_ptr", "out_ptr", "dout_ptr", "dq_ptr", "dk_ptr", "dv_ptr")
@@ -266,10 +267,10 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     block = [1, 1, steps.step, columns]
     kinds = dict.fromkeys(tensors, "*" + element)
     kinds |= dict.fromkeys(looped, f"tensordesc<{element}{block}>" if copies else "*" + element)
-    kinds |= dict.fromkeys(("dlse_ptr", "delta_ptr"), "*fp32") | {"sm_scale": "fp32"}
+    kinds |= dict.fromkeys(("lse_in", "dlse_ptr", "delta_ptr"), "*fp32") | {"sm_scale": "fp32"}
     kinds |= FIXED | {"columns": "i32"}
     source = _source(ASTSource, kernel, kinds, constants)
-    if variant.part == "delta":
+    if variant.part == "rows":
         return source, {"num_warps": 4}
     return source, {"num_warps": steps.num_warps, "num_stages": steps.num_stages}
 
@@ -295,15 +296,15 @@ def _backward_hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     }
     element = _ELEMENTS[variant.dtype]
 
-    def copied(name: str, rows: int, width: int) -> str:
-        block = [1, 1, rows, width]
+    def copied(name: str, rows: int, width: int, *, halves: int = 1) -> str:
         kind = {"bf16": gl.bfloat16, "fp16": gl.float16, "fp32": gl.float32}[name]
-        layout = gl.NVMMASharedLayout.get_default_for(block, kind)
-        return f"tensordesc<{name}{block},{layout!r}>"
+        layout = gl.NVMMASharedLayout.get_default_for([1, 1, rows, width // halves], kind)
+        return f"tensordesc<{name}{[1, 1, rows, width]},{layout!r}>"
 
     flat = gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=32, rank=2)
     kinds = dict.fromkeys(("desc_q", "desc_dout"), copied(element, STEP, columns))
-    kinds |= dict.fromkeys(("desc_k", "desc_v"), copied(element, BLOCK, columns))
+    kinds |= {"desc_k": copied(element, BLOCK, columns, halves=2)}
+    kinds |= {"desc_v": copied(element, BLOCK, columns)}
     kinds |= dict.fromkeys(("desc_lse", "desc_delta"), f"tensordesc<fp32{[1, STEP]},{flat!r}>")
     kinds |= {"desc_dq": copied("fp32", STEP, columns // 2)}
     kinds |= dict.fromkeys(("dk_ptr", "dv_ptr"), "*" + element) | {"sm_scale": "fp32"}
