@@ -18,7 +18,7 @@ from radialbench.kernels.calls import (
     register,
     untraced,
 )
-from radialbench.kernels.device_table import DeviceTable, TableKey, Transpose
+from radialbench.kernels.device_table import Boxes, DeviceTable, TableKey, Transpose
 from radialbench.kernels.select import kernel_reasons
 from radialbench.kernels.triton.backward_hopper_launch import (
     hopper_backward_reasons,
@@ -86,6 +86,11 @@ def check_transpose(table: DeviceTable) -> None:
     Raises:
         BackendError: It was.
     """
+    if table.boxes is not None:
+        raise BackendError(
+            "a table of boxes has no gradients: take the table it was made of, and q, k and v in "
+            "its token order"
+        )
     if table.transpose is None:
         raise BackendError(
             "gradients need the table's blocks by key block, which this table was made without: "
@@ -94,11 +99,14 @@ def check_transpose(table: DeviceTable) -> None:
 
 
 def table_from(
-    tensors: Sequence[Tensor], block_m: int, block_n: int, q_len: int, k_len: int
+    tensors: Sequence[Tensor], block_m: int, block_n: int, q_len: int, k_len: int, width: int = 0
 ) -> DeviceTable:
-    """Return the table of `DeviceTable.all_tensors`."""
-    by_key = Transpose(*tensors[8:]) if len(tensors) > 8 else None
-    return DeviceTable(block_m, block_n, q_len, k_len, *tensors[:8], transpose=by_key)
+    """Return the table of `DeviceTable.all_tensors`; `width` is that of its boxes, 0 without."""
+    more = tensors[8:]
+    by_key = Transpose(*more) if more and not width else None
+    boxes = Boxes(more[0], more[1], width) if width else None
+    sizes = (block_m, block_n, q_len, k_len)
+    return DeviceTable(*sizes, *tensors[:8], transpose=by_key, boxes=boxes)
 
 
 def _operator(

@@ -251,6 +251,7 @@ def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
             None,
             None,
             *problem,
+            0,
         ),
         test_utils=("test_schema", "test_faketensor"),
     )
