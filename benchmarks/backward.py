@@ -1,16 +1,17 @@
-"""Time the gradients of attention on one GPU: our kernels beside PyTorch's dense ones, in turn.
+"""Time the gradients of attention on one GPU: our kernels beside those of others, in turn.
 
-    python -m benchmarks.backward -o benchmarks/results/backward.jsonl   # on an H200, two minutes
+    python -m benchmarks.backward -o benchmarks/results/backward.jsonl   # on an H200, three minutes
     python -m benchmarks.pages performance                               # their table
 
 Every kernel computes dq, dk and dv from the same q, k, v and gradient of out, each from its own
-out. All of it counts: the sums over rows before, and dq's rounding after. Before they are timed,
-ours are compared with each other and with float64 on some rows. Lines are added to the file.
+out. All of it counts: the sums over rows before, dq's rounding after, and lists by key block that
+a kernel makes in every call. Before it is timed, each is compared with float64 on some rows. A peer
+that is not installed is left out, and the reason printed. Lines are added to the file.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,17 +20,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.parts import RESULTS, Timed, measured_here, read_lines, source_of
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
-from radialbench.kernels.backends.reference import mask_rows
+from radialbench.kernels.backends import load_backend
+from radialbench.kernels.backends.reference import mask_columns, mask_rows
 from radialbench.kernels.backward import block_sparse_attention_backward
 from radialbench.kernels.measure.clocks import EventClock
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
 from radialbench.kernels.op import device_table
 from radialbench.maskgen.table import BlockTable
+from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import CEILING_SIZE
 from radialbench.records.statistics import paired_ratio
 from radialbench.records.store import append
@@ -47,7 +48,17 @@ SHAPES = {
 
 MASKS = ("radial_blocks", "radial", DENSE)
 OURS, FIXED = "hopper", "triton"
-PEERS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+WHOLE = MASKS[0]
+PEERS = {
+    "fa4": (WHOLE, DENSE),
+    "bsa": (WHOLE,),
+    "flex": (WHOLE,),
+    "cudnn": (DENSE,),
+    "flash": (DENSE,),
+}
+"""The masks with which each peer is timed."""
+
+KERNELS = (OURS, FIXED, *PEERS)
 MATMUL = "matmul"
 ALLOWED = 0.01
 """Most relative difference, L2, from float64 and from each other."""
@@ -67,7 +78,7 @@ class BackwardTime(Timed):
         heads: Number of heads.
         tflops: What is computed, in 10¹² operations: of visited blocks ten times 128³ and heads.
         error: Relative difference of dq, dk and dv from float64 on some rows, the greatest; None
-            for what is not ours.
+            for the matmul.
     """
 
     shape: str
@@ -84,13 +95,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Time the gradients of attention on one GPU.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--masks", nargs="*", default=list(MASKS), choices=list(MASKS))
+    parser.add_argument("--kernels", nargs="*", default=list(KERNELS), choices=list(KERNELS))
+    parser.add_argument("--seconds", type=float, default=20.0, help="limit for each shape (20)")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("needs a CUDA device")
         return 2
     times = []
     for shape in options.shapes:
-        for time in measured(shape):
+        for time in measured(shape, options.masks, options.kernels, seconds=options.seconds):
             append(options.out, time)
             times.append(time)
         torch.cuda.empty_cache()
@@ -98,8 +112,10 @@ def main() -> int:
     return 0
 
 
-def measured(shape: str) -> list[BackwardTime]:
-    """Time all kernels of a shape, in turn."""
+def measured(
+    shape: str, masks: Collection[str], kernels: Collection[str], *, seconds: float
+) -> list[BackwardTime]:
+    """Time kernels on masks of a shape, in turn."""
     grid, heads = SHAPES[shape]
     draw = torch.Generator("cuda").manual_seed(0)
     size = (1, heads, grid.seq_len, HEAD_DIM)
@@ -109,23 +125,40 @@ def measured(shape: str) -> list[BackwardTime]:
     calls: dict[tuple[str, str], Call] = {}
     work: dict[tuple[str, str], float] = {}
     errors: dict[tuple[str, str], float] = {}
-    for mask in MASKS:
+    for mask in masks:
         table = compile_mask(load_mask(mask), grid)
         on_device = device_table(table, "cuda")
         out, lse = block_sparse_attention(q, k, v, on_device, return_lse=True)
         ours = partial(block_sparse_attention_backward, dout, q, k, v, out, lse, on_device)
-        calls[mask, OURS] = ours
-        calls[mask, FIXED] = partial(in_fixed_order, ours)
-        for kernel in (OURS, FIXED):
-            errors[mask, kernel] = checked(calls[mask, kernel](), q, k, v, dout, out, lse, table)
-            work[mask, kernel] = 10 * 128**3 * table.nnz * heads / 1e12
-    for peer, backend in PEERS.items():
-        calls[DENSE, peer] = dense(q, k, v, dout, backend)
-        work[DENSE, peer] = work[DENSE, OURS]
+        own: dict[str, Call] = {OURS: ours, FIXED: partial(in_fixed_order, ours)}
+        for kernel, call in own.items():
+            if kernel in kernels:
+                errors[mask, kernel] = checked(call(), q, k, v, dout, out, lse, table)
+                calls[mask, kernel] = call
+        for peer in (peer for peer, known in PEERS.items() if mask in known and peer in kernels):
+            problem = Problem(
+                mask_fingerprint=table.fingerprint,
+                grid=grid,
+                batch=1,
+                heads=heads,
+                head_dim=HEAD_DIM,
+                dtype="bfloat16",
+                direction="backward",
+            )
+            try:
+                call, result = of_backend(peer, problem, table, q, k, v, dout)
+                errors[mask, peer] = checked(call(), q, k, v, dout, *result, table)
+            except (Exception, SystemExit) as error:  # Whatever another library raises.
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                print(f"{shape} {mask}: {peer} is left out: {reason}", file=sys.stderr)
+            else:
+                calls[mask, peer] = call
+        visited = 10 * 128**3 * table.nnz * heads / 1e12
+        work |= {case: visited for case in calls if case[0] == mask}
     calls["", MATMUL] = ceiling_matmul(torch.bfloat16, "cuda")
     work["", MATMUL] = 2 * CEILING_SIZE**3 / 1e12
     timings = measure_together(
-        list(calls.values()), max_samples=30, max_seconds=20, clock=EventClock()
+        list(calls.values()), max_samples=30, max_seconds=seconds, clock=EventClock()
     )
     return [
         BackwardTime(
@@ -162,12 +195,16 @@ def fixed_order() -> Any:
         settings.fill_uninitialized_memory = True
 
 
-def dense(q: Tensor, k: Tensor, v: Tensor, dout: Tensor, backend: SDPBackend) -> Call:
-    """Return a call of PyTorch's dense gradients."""
+def of_backend(
+    name: str, problem: Problem, table: BlockTable, q: Tensor, k: Tensor, v: Tensor, dout: Tensor
+) -> tuple[Call, tuple[Tensor, Tensor]]:
+    """Return a call of a backend's gradients that was made once, and its out and lse."""
+    run = load_backend(name).plan(problem, table, KernelConfig(table.block_m, table.block_n))
     q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
-    with sdpa_kernel(backend):
-        out = scaled_dot_product_attention(q, k, v)
-    return lambda: torch.autograd.grad(out, (q, k, v), dout, retain_graph=True)
+    out, lse = run(q, k, v)
+    call = partial(torch.autograd.grad, out, (q, k, v), dout, retain_graph=True)
+    call()
+    return call, (out.detach(), lse.detach())
 
 
 def checked(
@@ -193,20 +230,10 @@ def checked(
     weights = ((q[some] @ k.T) * scale - lse[some, None]).exp() * seen
     change = weights * (dout[some] @ v.T - delta[some, None])
     wanted = [scale * (change @ k)]
-    rows = torch.arange(table.q_len).numpy()
-    keys = torch.zeros(table.k_len, dtype=torch.bool)
-    keys[some.cpu()] = True
-    sums = [
-        torch.zeros(len(some), HEAD_DIM, device=q.device, dtype=torch.float64) for _ in range(2)
-    ]
-    for start in range(0, table.q_len, 4096):
-        part = slice(start, start + 4096)
-        sees = torch.from_numpy(mask_rows(table, rows[part])[:, keys.numpy()]).to(q.device)
-        weights = ((q[part] @ k[some].T) * scale - lse[part, None]).exp() * sees
-        change = weights * (dout[part] @ v[some].T - delta[part, None])
-        sums[0] += scale * (change.T @ q[part])
-        sums[1] += weights.T @ dout[part]
-    wanted += sums
+    seen = torch.from_numpy(mask_columns(table, some.cpu().numpy())).to(q.device)
+    weights = ((k[some] @ q.T) * scale - lse).exp() * seen
+    change = weights * (v[some] @ dout.T - delta)
+    wanted += [scale * (change @ q), weights @ dout]
     found = [x[0, 0][some].double() for x in grads]
     errors = [float((x - y).norm() / y.norm()) for x, y in zip(found, wanted, strict=True)]
     if not max(errors) <= ALLOWED:

@@ -17,6 +17,7 @@ from benchmarks import (
     backward,
     checks,
     clip,
+    compile_gpu,
     decay,
     fidelity,
     intervals,
@@ -132,7 +133,10 @@ PAGES = {
     ),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
     "paper": Page(DOCS / "paper.md", paper.parts),
-    "performance": Page(DOCS / "performance.md", lambda: performance.parts() | backward.parts()),
+    "performance": Page(
+        DOCS / "performance.md",
+        lambda: performance.parts() | backward.parts() | compile_gpu.parts(),
+    ),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}
     ),

@@ -128,8 +128,9 @@ def test_the_list_of_examples_is_what_the_records_make() -> None:
 @pytest.mark.parametrize("suite", SUITES)
 def test_records_are_of_the_suite_and_of_one_device(suite: str) -> None:
     records = read(RESULTS / f"{suite}.jsonl").records
-    asked = [case.id for case in plan(load_suite(suite))]
-    assert [record.case for record in records] == asked[: len(records)]
+    measured = [record.case for record in records]
+    # A suite may have more kernels than when it was measured; the list of examples counts them.
+    assert measured == [case.id for case in plan(load_suite(suite)) if case.id in set(measured)]
     # A run that was cut off went on with --resume, at a later commit.
     assert len({_measured_in(record.environment) for record in records}) == 1
     assert {record.status for record in records} <= {Status.OK, Status.UNSUPPORTED}

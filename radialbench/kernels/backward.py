@@ -19,7 +19,7 @@ from radialbench.kernels.calls import (
     register,
     untraced,
 )
-from radialbench.kernels.device_table import DeviceTable, TableKey, Transpose
+from radialbench.kernels.device_table import Boxes, DeviceTable, TableKey, Transpose
 from radialbench.kernels.select import choose_gradients, config_reasons, kernel_reasons
 from radialbench.kernels.triton.backward_launch import Backward, Gradients
 from radialbench.kernels.triton.gradients import gradient_kernel, prepare_gradients
@@ -105,6 +105,11 @@ def check_transpose(table: DeviceTable) -> None:
     Raises:
         BackendError: It was.
     """
+    if table.boxes is not None:
+        raise BackendError(
+            "a table of boxes has no gradients: take the table it was made of, and q, k and v in "
+            "its token order"
+        )
     if table.transpose is None:
         raise BackendError(
             "gradients need the table's blocks by key block, which this table was made without: "
@@ -119,15 +124,20 @@ def table_from(
     q_len: int,
     k_len: int,
     *problem: Any,
+    width: int = 0,
 ) -> DeviceTable:
     """Return the table of `DeviceTable.all_tensors`.
 
-    `problem` are the mask's fingerprint, the frames, and the tokens of a frame.
+    `problem` are the mask's fingerprint, the frames, and the tokens of a frame; `width` is that of
+    its boxes, 0 without.
     """
-    by_key = Transpose(*tensors[8:]) if len(tensors) > 8 else None
+    more = tensors[8:]
+    by_key = Transpose(*more) if more and not width else None
+    boxes = Boxes(more[0], more[1], width) if width else None
     names = ("mask_fingerprint", "frames", "tokens_per_frame")
     known = dict(zip(names, problem, strict=True))
-    return DeviceTable(block_m, block_n, q_len, k_len, *tensors[:8], transpose=by_key, **known)
+    sizes = (block_m, block_n, q_len, k_len)
+    return DeviceTable(*sizes, *tensors[:8], transpose=by_key, boxes=boxes, **known)
 
 
 def _operator(

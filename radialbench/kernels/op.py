@@ -20,7 +20,7 @@ from radialbench.kernels.calls import (
     register,
     untraced,
 )
-from radialbench.kernels.device_table import DeviceTable, TableKey, upload
+from radialbench.kernels.device_table import DeviceTable, TableKey, upload, upload_boxes
 from radialbench.kernels.select import (
     choose_config,
     choose_gradients,
@@ -28,8 +28,10 @@ from radialbench.kernels.select import (
     kernel_reasons,
     select_kernel,
 )
+from radialbench.kernels.triton.boxes_launch import prepare_boxes
 from radialbench.kernels.triton.gradients import gradient_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
+from radialbench.maskgen.boxes import BoxTable
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
@@ -63,7 +65,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -76,7 +78,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -88,7 +90,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -106,8 +108,9 @@ def block_sparse_attention(
         v: As k. A number that is nan or infinite reaches the rows that attend to its key, in its
             channel, and all rows of a query block that has its key in a partial block.
         table: The blocks to visit, for all heads, or those of each head as `compile_heads` returns
-            them, each head's tokens in its own table's order. They are uploaded once per device and
-            kept as long as the table lives. Inside `torch.compile` pass the result of
+            them, each head's tokens in its own table's order; or what `boxed` makes of either, on
+            tokens in raster order. They are uploaded once per device and kept as long as the table
+            lives. Inside `torch.compile` pass the result of
             `device_table`.
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
         config: Warps and stages, with the table's blocks. If not given, those that were tuned for
@@ -152,13 +155,14 @@ def block_sparse_attention(
             *(table.block_m, table.block_n, table.q_len, table.k_len, flat_steps(config)),
             *(table.mask_fingerprint, table.frames, table.tokens_per_frame),
             *(config is None, warps, stages),
+            table.boxes.width if table.boxes else 0,
         )
     return (out, lse) if return_lse else out
 
 
 def config_for(
     q: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     backend: str | None = None,
     kv_heads: int | None = None,
@@ -192,11 +196,11 @@ def config_for(
     return choose_config(kernel, q.dtype, q.shape, kv_heads, key, target, tma=tma)
 
 
-def device_table(table: AnyTable, device: str | torch.device) -> DeviceTable:
-    """Return a table, or the tables of heads, on a device, uploaded at the first call."""
-    if not isinstance(table, (BlockTable, HeadTables)):
+def device_table(table: AnyTable | BoxTable, device: str | torch.device) -> DeviceTable:
+    """Return a table, the tables of heads or of boxes, on a device, uploaded at the first call."""
+    if not isinstance(table, (BlockTable, HeadTables, BoxTable)):
         raise BackendError(
-            "the table must be what compile_mask or compile_heads returns, got "
+            "the table must be what compile_mask, compile_heads or boxed returns, got "
             f"{type(table).__name__}"
         )
     target = torch.device(device)
@@ -207,6 +211,8 @@ def device_table(table: AnyTable, device: str | torch.device) -> DeviceTable:
     if id(table) not in _UPLOADED:
         _UPLOADED[id(table)] = {}
         finalize(table, _UPLOADED.pop, id(table)).atexit = False
+    if isinstance(table, BoxTable):
+        return _UPLOADED[id(table)].setdefault(target, upload_boxes(table, str(target)))
     if isinstance(table, HeadTables):
         tables, heads = table.tables, table.group_of_head
     else:
@@ -224,7 +230,7 @@ def forget_plans() -> None:
             table.plans.clear()
 
 
-def _find_uploaded(table: AnyTable, device: torch.device) -> DeviceTable | None:
+def _find_uploaded(table: AnyTable | BoxTable, device: torch.device) -> DeviceTable | None:
     on_devices = _UPLOADED.get(id(table))
     return None if on_devices is None else on_devices.get(device)
 
@@ -308,6 +314,8 @@ def _prepared(
     head_dim, blocks, target = q.shape[3], (table.block_m, table.block_n), target_of(q.device)
     kernel = select_kernel(backend, q.dtype, head_dim, blocks, target)
     reasons = kernel_reasons(kernel, q.dtype, head_dim, blocks, target)
+    if table.run and kernel != "hopper":
+        reasons.append("takes no table of boxes, which is for the hopper kernel")
     if config is not None:
         config = replace(config, block_m=table.block_m, block_n=table.block_n)
         reasons += config_reasons(kernel, config, head_dim)
@@ -321,7 +329,8 @@ def _prepared(
         tma = not tma_reasons(k=k, v=v)
         shape, kv_heads = q.shape, k.shape[1]
         config = choose_config(kernel, q.dtype, shape, kv_heads, table, target, tma=tma).config
-    return PREPARE[kernel](
+    prepare = prepare_boxes if table.run else PREPARE[kernel]
+    return prepare(
         *(q, k, v), table=table, config=config, target=target, key_lens=key_len is not None
     )
 
@@ -349,9 +358,10 @@ def _operator(
     looked_up: bool,
     num_warps: int | None,
     num_stages: int | None,
+    width: int,
 ) -> tuple[Tensor, Tensor]:
     problem = (mask_fingerprint, frames, tokens_per_frame)
-    on_device = table_from(table, block_m, block_n, q_len, k_len, *problem)
+    on_device = table_from(table, block_m, block_n, q_len, k_len, *problem, width=width)
     # Tuned configurations are looked up here, where sizes are numbers and not symbols.
     config = None
     if not looked_up:
@@ -374,12 +384,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _gradients(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
     q, k, v, out, lse, key_len, *table = ctx.saved_tensors
     if dout is None and dlse is None:
-        return (None,) * 18
+        return (None,) * 19
     dout = torch.zeros_like(out) if dout is None else dout
     grads = torch.ops.radialbench.block_sparse_attention_backward(
         *(dout, dlse, q, k, v, out, lse, table, key_len), *ctx.scalars
     )
-    return (*grads, [None] * len(table), *(None,) * 14)
+    return (*grads, [None] * len(table), *(None,) * 15)
 
 
 register("block_sparse_attention", _operator, _shapes, _gradients, _keep)

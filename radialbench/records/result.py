@@ -8,7 +8,7 @@ from radialbench.maskgen.identity import MaskIdentity
 from radialbench.records import codec
 from radialbench.records.fidelity import Fidelity, InputsIdentity
 from radialbench.records.measurement import Accuracy, Measurement, Memory, Telemetry
-from radialbench.records.problem import KernelConfig, Problem, group_id
+from radialbench.records.problem import FP8, KernelConfig, Problem, group_id
 
 SCHEMA = 2
 """Version of the stored form. 1: the first. 2: mask, grid and limits of the GPU in fields."""
@@ -221,6 +221,11 @@ class Record:
     def group(self) -> str:
         """Name of the cases that are compared with each other: all but mask and backend."""
         return group_id(self.problem, self.model, self.inputs)
+
+    @property
+    def fp8(self) -> bool:
+        """Whether its backend computes in 8 bits, of inputs in the problem's type."""
+        return self.backend in FP8
 
     @property
     def sweep(self) -> str:

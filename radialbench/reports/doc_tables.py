@@ -99,6 +99,7 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Est
         if other.timing
         and other.mask.fingerprint == record.mask.fingerprint
         and other.backend not in OURS
+        and other.fp8 == record.fp8
     ]
     if record.backend not in OURS or not peers or record.timing is None:
         return None
@@ -110,11 +111,12 @@ def against_best_peer(record: Record, timed: Iterable[Record]) -> tuple[str, Est
 def speedup_table(records: Sequence[Record], titles: Mapping[str, str]) -> str:
     """Return every mask on its fastest kernel beside the fastest dense kernel of the same shape.
 
-    The time of the mask's token order counts. Shapes without a dense result are left out.
+    The time of the mask's token order counts. Shapes without a dense result are left out, as are
+    kernels in 8 bits.
     """
     found: list[tuple[str, Row]] = []
     for group, title in titles.items():
-        timed = [record for record in records if record.timing and record.group == group]
+        timed = [r for r in records if r.timing and r.group == group and not r.fp8]
         dense = min((r for r in timed if r.mask.dense), key=_median_ms, default=None)
         masks = dict.fromkeys(record.mask for record in timed if not record.mask.dense)
         for mask in masks if dense else ():

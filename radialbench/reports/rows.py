@@ -98,7 +98,8 @@ class Row:
         record: Its last record.
         mask: The mask's label, with its file or fingerprint if another mask has the same label.
         place: Index of its environment in the summary.
-        dense: The fastest dense result that it can be compared with; None without one.
+        dense: The fastest dense result that it can be compared with, in the type of the inputs and
+            not in 8 bits; None without one.
         uncompared: Why there is none, if the case itself is ok.
     """
 
@@ -331,7 +332,8 @@ Dense = dict[object, list[tuple[int, Record]]]
 def _dense(placed: Iterable[tuple[int, Record]]) -> Dense:
     found: Dense = {}
     for place, record in placed:
-        if record.mask.dense and record.measure == "attention" and record.timing:
+        comparable = record.measure == "attention" and record.timing and not record.fp8
+        if record.mask.dense and comparable:
             found.setdefault(_shape(record), []).append((place, record))
     for results in found.values():
         results.sort(key=lambda result: total_ms(result[1]).value)

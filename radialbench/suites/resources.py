@@ -34,7 +34,7 @@ from radialbench.maskgen.language.heads import AnyMask
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.order import TokenOrder
 from radialbench.records.fidelity import Fidelity, InputsIdentity
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import FP8, KernelConfig, Problem
 from radialbench.records.result import Environment
 from radialbench.suites.plan import Case
 from radialbench.writing import replacement
@@ -154,8 +154,10 @@ class Workbench:
         self._fidelity: dict[Any, Fidelity] = {}
         self._loaded: tuple[InputsIdentity, AttentionInputs] | None = None
 
-    def inputs(self, case: Case, table: AnyTable, device: str) -> tuple[Inputs, float]:
+    def inputs(self, case: Case, table: AnyTable | None, device: str) -> tuple[Inputs, float]:
         """Return q, k and v in a table's order, and the milliseconds to get there and back.
+
+        Without a table they are in raster order.
 
         Raises:
             BackendError: Heads that share a key head have different orders.
@@ -175,8 +177,10 @@ class Workbench:
         if not self._inputs:
             made = _make_inputs(case, device)
             self._inputs[raster] = _Kept(made, 0.0, None, checksums(made))
-        orders = tuple(one.order for one in tables_by_head(table, heads))
-        if orders not in self._inputs:
+        orders = raster
+        if table is not None:
+            orders = tuple(one.order for one in tables_by_head(table, heads))
+        if table is not None and orders not in self._inputs:
             self._inputs[orders] = _ordered(self._inputs[raster].inputs, table, device)
         kept = self._inputs[orders]
         return kept.inputs, kept.permute_ms
@@ -202,11 +206,12 @@ class Workbench:
         Its rows were chosen by the blocks of the first table that needed it.
         """
         problem = case.problem
-        key = (problem.mask_fingerprint, problem.scale)
+        fp8 = case.backend in FP8
+        key = (problem.mask_fingerprint, problem.scale, fp8)
         if key not in self._expected:
             inputs, _ = self.inputs(case, table, device)
             self._expected[key] = expected(
-                inputs, table=table, sm_scale=problem.scale, rows=ROWS[device]
+                inputs, table=table, sm_scale=problem.scale, rows=ROWS[device], fp8=fp8
             )
         return self._expected[key]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the modules in the place of the libraries, and the CPU in that of a GPU."""
-    to = Tensor.to
+    to, bmm = Tensor.to, torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda x, y, out_dtype: bmm(x.to(out_dtype), y.to(out_dtype)))
     monkeypatch.setattr(Tensor, "to", lambda x, *a, **k: x if a == ("cuda",) else to(x, *a, **k))
     parts: dict[str, dict[str, Any]] = {
         "cudnn": {},
@@ -19,6 +20,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
             "block_sparse_attention_forward": bsa_forward,
             "block_sparse_attention_backward": bsa_backward,
         },
+        "cudnn.block_sparse_attention._fp8_quant": {"_quantize_sage_bhsd": bsa_quantize},
+        "cudnn.block_sparse_attention._interface": {"_bsa_attn_fwd_sm90_fp8_blk128": bsa_fp8},
+        "fa3_fwd_interface": {"flash_attn_func": fa3_forward},
         "cutlass": {"Boolean": bool, "cute": SimpleNamespace(jit=lambda function: function)},
         "flash_attn": {},
         "flash_attn.cute": {},
@@ -120,6 +124,63 @@ def bsa_backward(
     pairs = _bsa_pairs(q, k, lists, sparse_block_size)
     dq, dk, dv = gradients(q, k, v, dout, None, pairs, softmax_scale)
     return {"dq_tensor": dq, "dk_tensor": dk, "dv_tensor": dv}
+
+
+def bsa_quantize(q: Tensor, k: Tensor, v: Tensor, *, v_layout: str) -> tuple[Tensor, ...]:
+    """Round as `cudnn.block_sparse_attention._fp8_quant._quantize_sage_bhsd`, with a scale each."""
+    assert v_layout == "bhds"
+    assert all(x.is_contiguous() for x in (q, k, v))
+    k = k - k.mean(2, keepdim=True, dtype=torch.float32)
+    scales = [float(x.abs().amax()) / 448 for x in (q, k, v)]
+    rounded = [
+        (x.float() / scale).to(torch.float8_e4m3fn)
+        for x, scale in zip((q, k, v.mT), scales, strict=True)
+    ]
+    return (*rounded, *map(torch.tensor, scales))
+
+
+def bsa_fp8(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_scale: Tensor,
+    k_scale: Tensor,
+    v_scale: Tensor,
+    index: Tensor,
+    count: int,
+    softmax_scale: float,
+) -> tuple[Tensor, Tensor]:
+    """Compute as `cudnn.block_sparse_attention._interface._bsa_attn_fwd_sm90_fp8_blk128`."""
+    assert type(count) is int
+    q, k, v = (x.float() * y for x, y in ((q, q_scale), (k, k_scale), (v.mT, v_scale)))
+    pairs = _bsa_pairs(q, k, (index, count, None, None), 128)
+    out, lse = attention(q, k, v, pairs, softmax_scale)
+    return out.bfloat16(), lse
+
+
+def fa3_forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    softmax_scale: float,
+    return_attn_probs: bool,
+    **descales: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Compute as `fa3_fwd_interface.flash_attn_func` in 8 bits."""
+    assert return_attn_probs
+    batch, _, key_heads, _ = k.shape
+    wide = []
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        scale = descales[f"{name}_descale"]
+        assert x.dtype == torch.float8_e4m3fn
+        assert scale.shape == (batch, key_heads)
+        assert scale.dtype == torch.float32
+        by_head = scale.repeat_interleave(x.shape[2] // key_heads, 1)
+        wide.append((x.float() * by_head[:, None, :, None]).transpose(1, 2))
+    pairs = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool)
+    out, lse = attention(wide[0], wide[1], wide[2], pairs, softmax_scale)
+    return out.transpose(1, 2).bfloat16(), lse
 
 
 class Fa4Blocks(NamedTuple):

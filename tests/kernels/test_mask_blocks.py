@@ -42,7 +42,7 @@ def test_interpreted(seed: int) -> None:
 
 
 @pytest.mark.gpu
-@settings(GIVEN, max_examples=100)
+@settings(GIVEN, max_examples=40)
 @given(seed=SEEDS)
 def test_on_a_gpu(seed: int) -> None:
     check(seed)

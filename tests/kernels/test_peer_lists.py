@@ -9,14 +9,15 @@ import torch
 
 from radialbench.errors import BackendError
 from radialbench.kernels.backends import Backend, load_backend, plan_table
-from radialbench.kernels.backends.bsa import Bsa, BsaLists
+from radialbench.kernels.backends.bsa import Bsa, BsaFp8, BsaLists
+from radialbench.kernels.backends.fa3 import Fa3Fp8
 from radialbench.kernels.backends.fa4 import Fa4
 from radialbench.kernels.checks import check_result
 from radialbench.kernels.measure.accuracy import compare, draw_like, expected, make_inputs
 from radialbench.kernels.measure.gradients import compare_gradients
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import FP8, KernelConfig, Problem
 from tests.kernels import fake_peers
 from tests.kernels.tables import Bool, config_of, mixed_mask, problem_of, rows_of, table_of
 
@@ -29,7 +30,7 @@ def check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ch
     device = "cuda" if request.param == "on a GPU" else "cpu"
     if device == "cpu":
         fake_peers.install(monkeypatch)
-        for backend in (Bsa, Fa4):
+        for backend in (Bsa, BsaFp8, Fa3Fp8, Fa4):
             monkeypatch.setattr(backend, "unsupported_reasons", lambda *_: [])
 
     def checked(name: str, table: AnyTable, fields: dict[str, Any]) -> None:
@@ -44,7 +45,8 @@ def check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ch
             x.requires_grad_(backwards)
         result = check_result(problem, table, run(q, k, v))
         scale = problem.scale
-        found = compare(result, expected((q, k, v), table=table, sm_scale=scale))
+        exact = expected((q, k, v), table=table, sm_scale=scale, fp8=name in FP8)
+        found = compare(result, exact)
         assert found.passed, found
         if backwards:
             dout = draw_like(q)
@@ -109,6 +111,48 @@ def test_fa4_has_the_gradients_of_every_mask(check: Check, name: str) -> None:
     }.get(name, table_of(mixed_mask(700), 128, 128))
     heads = {"heads": 4, "kv_heads": 2} if name == "shared key heads" else {}
     check("fa4", table, BOTH | heads)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "fields"),
+    [
+        ("bsa_fp8", whole(640, 128, same=3), {"batch": 2, "sm_scale": 0.2}),
+        ("fa3_fp8", table_of(np.ones((700, 700), np.bool_), 128, 128), {"batch": 2}),
+        (
+            "fa3_fp8",
+            table_of(np.ones((300, 300), np.bool_), 128, 128),
+            {"heads": 4, "kv_heads": 2, "head_dim": 64},
+        ),
+    ],
+)
+def test_8_bits_are_within_the_tolerance_of_8_bits(
+    check: Check, name: str, table: BlockTable, fields: dict[str, Any]
+) -> None:
+    check(name, table, fields)
+
+
+def test_bsa_in_8_bits_returns_the_lse_of_keys_with_a_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_peers.install(monkeypatch)
+    monkeypatch.setattr(BsaFp8, "unsupported_reasons", lambda *_: [])
+    table = whole(640, 128, same=3)
+    problem = problem_for(table)
+    q, k, v = make_inputs(problem)
+    k += 7.3
+    _, lse = BsaFp8().plan(problem, table, config_of(table))(q, k, v)
+    pairs = torch.from_numpy(table.to_dense())
+    _, exact = fake_peers.attention(q, k, v, pairs, problem.scale)
+    assert exact.abs().max() > 10
+    torch.testing.assert_close(lse, exact, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("table", [whole(640, 128), whole(700, 128, same=3)])
+def test_bsa_in_8_bits_takes_one_count_and_whole_blocks(
+    monkeypatch: pytest.MonkeyPatch, table: BlockTable
+) -> None:
+    fake_peers.install(monkeypatch)
+    monkeypatch.setattr(BsaFp8, "unsupported_reasons", lambda *_: [])
+    with pytest.raises(BackendError, match="equally many blocks in every row; the table on"):
+        BsaFp8().plan(problem_for(table), table, config_of(table))
 
 
 def test_bsa_is_told_one_number_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

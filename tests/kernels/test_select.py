@@ -253,6 +253,7 @@ def test_the_operator_keeps_its_promises_to_pytorch(folder: Path) -> None:
             True,
             None,
             None,
+            0,
         ),
         test_utils=("test_schema", "test_faketensor"),
     )

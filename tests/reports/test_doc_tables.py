@@ -59,6 +59,7 @@ def test_the_best_peer_is_the_fastest_on_the_same_mask() -> None:
         case("triton", 1.0, 1.0),
         case("fa4", 3.0, 3.0),
         case("flex", 5.0, 5.0),
+        case("bsa_fp8", 1.0, 1.0),
         case("cudnn", 1.0, 1.0, mask="dense"),
     ]
     assert against_best_peer(own, cases) == ("fa4", Estimate(1.5))

@@ -92,6 +92,15 @@ def test_a_row_is_compared_with_the_fastest_dense_result() -> None:
     assert radial.dense == SDPA
 
 
+def test_no_mask_is_compared_with_dense_attention_in_8_bits() -> None:
+    rough = made(DENSE, samples=(1.0,), backend="fa3_fp8", share=1.0)
+    rows = {
+        row.backend: row for row in rows_of([CPU, rough, SDPA, replace(RADIAL, backend="fa4")])[0]
+    }
+    assert rows["fa4"].dense == SDPA
+    assert rows["fa3_fp8"].speedup == 4.0
+
+
 def test_the_time_of_the_token_order_counts_on_both_sides() -> None:
     sta = made("sta", samples=(2.0,), order=3.0)
     *_, row = rows_of([replace(SDPA, permute_ms=1.0), sta])[0]

@@ -27,9 +27,11 @@ partial block.
 
 BACKENDS: dict[str, str] = {
     "bsa": "radialbench.kernels.backends.bsa:Bsa",
+    "bsa_fp8": "radialbench.kernels.backends.bsa:BsaFp8",
     "cpu": "radialbench.kernels.backends.cpu:Cpu",
     "cudnn": "radialbench.kernels.backends.sdpa:Cudnn",
     "fa3": "radialbench.kernels.backends.fa3:Fa3",
+    "fa3_fp8": "radialbench.kernels.backends.fa3:Fa3Fp8",
     "fa4": "radialbench.kernels.backends.fa4:Fa4",
     "fastvideo": "radialbench.kernels.backends.fastvideo:FastVideo",
     "flash": "radialbench.kernels.backends.sdpa:Flash",
@@ -38,6 +40,7 @@ BACKENDS: dict[str, str] = {
     "flex": "radialbench.kernels.backends.flex:Flex",
     "flex_tma": "radialbench.kernels.backends.flex:FlexTma",
     "hopper": "radialbench.kernels.backends.triton:Hopper",
+    "hopper_boxes": "radialbench.kernels.backends.boxes:HopperBoxes",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
     "topk_cpu": "radialbench.kernels.backends.topk:TopkCpu",
@@ -148,3 +151,14 @@ class Selects(Protocol):
     def selected(self, q: "Tensor", k: "Tensor") -> HeadTables:
         """Return the tables of a call, which define its result."""
         ...
+
+
+@runtime_checkable
+class InRaster(Protocol):
+    """A planned call whose q, k, v and out are in raster order, whatever the table's is.
+
+    Attributes:
+        in_raster: True.
+    """
+
+    in_raster: bool

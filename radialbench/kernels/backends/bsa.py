@@ -1,4 +1,4 @@
-"""Bsa: cuDNN's block-sparse attention, with gradients."""
+"""Bsa: cuDNN's block-sparse attention, with gradients. BsaFp8: the same in 8 bits, forward."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from radialbench.kernels.checks import (
     check_plan,
     describe,
     gpu_reasons,
+    grouped_reasons,
     hopper_needs,
     loading,
     package_reasons,
@@ -62,6 +63,7 @@ class Bsa:
         check_square(self.name, table)
         with loading(PACKAGE):
             from cudnn.block_sparse_attention import (
+                _interface,  # noqa: F401  Imported by the functions when they are called.
                 block_sparse_attention_backward,
                 block_sparse_attention_forward,
             )
@@ -98,6 +100,66 @@ class Bsa:
     def needs(self) -> str:
         """Describe what is needed."""
         return hopper_needs(describe(PACKAGE))
+
+
+class BsaFp8:
+    """The same in e4m3, with the quantization of SageAttention in every call, forward only.
+
+    On Hopper it takes sequences of whole blocks and rows of equally many blocks. The library does
+    not return the lse: its kernel has that of k less its mean, and q times the mean is added.
+    """
+
+    name = "bsa_fp8"
+
+    def unsupported_reasons(self, problem: Problem, device: str) -> list[str]:
+        """Return why this problem cannot run here."""
+        reasons = gpu_reasons(problem, device, ("bfloat16",), most_head_dim=128)
+        if problem.head_dim != 128:
+            reasons.append(f"head_dim is 128, got {problem.head_dim}")
+        reasons += grouped_reasons(problem)
+        return reasons + target_of(device).hopper_reasons + package_reasons(PACKAGE)
+
+    def plan(self, problem: Problem, table: AnyTable, config: KernelConfig) -> Run:
+        """Upload the block lists of every head."""
+        return self.plan_heads(problem, table, config)
+
+    def plan_heads(self, problem: Problem, table: AnyTable, config: KernelConfig) -> Run:
+        """Upload the block lists of every head, whose tables may differ."""
+        check_plan(self.name, self.unsupported_reasons(problem, "cuda"), problem, table, config)
+        check_square(self.name, table)
+        with loading(PACKAGE):
+            from cudnn.block_sparse_attention import _interface
+            from cudnn.block_sparse_attention._fp8_quant import _quantize_sage_bhsd
+        lists = BsaLists.of(self.name, problem, table)
+        if lists.count is None or lists.sizes is not None or table.q_len % config.block_m:
+            raise BackendError(
+                "backend 'bsa_fp8' takes sequences of whole blocks, and equally many blocks in "
+                f"every row; {table.label} on {table.grid.label} has others"
+            )
+        attend = getattr(_interface, f"_bsa_attn_fwd_sm90_fp8_blk{config.block_m}")
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            check_inputs(problem, table, q, k, v)
+            q, k, v = (x.detach().contiguous() for x in (q, k, v))
+            rounded = _quantize_sage_bhsd(q, k, v, v_layout="bhds")
+            out, lse = attend(*rounded, lists.index, lists.count, problem.scale)
+            return out, lse + problem.scale * _times_mean(q, k)
+
+        return run
+
+    def needs(self) -> str:
+        """Describe what is needed."""
+        return hopper_needs(describe(PACKAGE))
+
+
+def _times_mean(q: Tensor, k: Tensor) -> Tensor:
+    """Return q times the mean of k over tokens, [batch, heads, q_len] float32."""
+    mean = k.mean(2, dtype=torch.float32)
+    high = mean.to(q.dtype)
+    # Two numbers of 16 bits hold the mean, so that q is read as it is.
+    both = torch.stack([high, (mean - high).to(q.dtype)], dim=-1)  # [batch, heads, head_dim, 2]
+    sums = torch.bmm(q.flatten(0, 1), both.flatten(0, 1), out_dtype=torch.float32)
+    return sums.sum(-1).view(q.shape[:3])
 
 
 def _gradient_reasons(problem: Problem) -> list[str]:

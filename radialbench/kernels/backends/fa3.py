@@ -1,5 +1,8 @@
-"""Fa3: dense attention of FlashAttention 3."""
+"""Fa3: dense attention of FlashAttention 3. Fa3Fp8: the same in 8 bits."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from radialbench.kernels.arch import target_of
@@ -18,6 +21,9 @@ from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 
 PACKAGE = "fa3-fwd"
+FP8 = torch.float8_e4m3fn
+TINY = 1e-30
+"""The largest number of zeros, so that their scale is finite."""
 
 
 class Fa3:
@@ -39,10 +45,10 @@ class Fa3:
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
             check_inputs(problem, table, q, k, v)
-            swapped = [tensor.detach().transpose(1, 2) for tensor in (q, k, v)]
-            out, lse, *_ = flash_attn_func(
-                *swapped, softmax_scale=problem.scale, return_attn_probs=True
-            )
+            tensors, descales = self._prepared(problem, q.detach(), k.detach(), v.detach())
+            swapped = [tensor.transpose(1, 2) for tensor in tensors]
+            given = {"softmax_scale": problem.scale, "return_attn_probs": True}
+            out, lse, *_ = flash_attn_func(*swapped, **given, **descales)
             return out.transpose(1, 2), lse
 
         return run
@@ -50,3 +56,33 @@ class Fa3:
     def needs(self) -> str:
         """Describe what is needed."""
         return hopper_needs(describe(PACKAGE))
+
+    def _prepared(
+        self, problem: Problem, *qkv: Tensor
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Return q, k and v as the kernel takes them, and what it multiplies them by."""
+        return qkv, {}
+
+
+class Fa3Fp8(Fa3):
+    """The same in e4m3: q, k and v of a key head are scaled by their largest number in every call.
+
+    The output is in bfloat16, as the inputs.
+    """
+
+    name = "fa3_fp8"
+
+    def _prepared(
+        self, problem: Problem, *qkv: Tensor
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        found: list[Tensor] = []
+        descales: dict[str, Any] = {}
+        for name, x in zip("qkv", qkv, strict=True):
+            # The query heads of a key head share its scale.
+            tops = torch.linalg.vector_norm(x, torch.inf, dim=(2, 3))  # [batch, heads]
+            tops = tops.view(problem.batch, problem.key_heads, -1).amax(2)
+            factors = (torch.finfo(FP8).max / tops.float().clamp(min=TINY)).to(x.dtype)
+            by_head = factors.repeat_interleave(x.shape[1] // problem.key_heads, dim=1)
+            found.append((x * by_head[..., None, None]).to(FP8))
+            descales[f"{name}_descale"] = 1 / factors.float()
+        return tuple(found), descales

@@ -58,16 +58,24 @@ class Expected:
         out: Their outputs, [rows, head_dim] float64.
         lse: Their log-sum-exps, [rows] float64.
         tolerance: Bound of the errors of both.
+        lse_tolerance: Bound of the error of lse, if it has another.
     """
 
     rows: dict[tuple[int, int], Tensor]
     out: dict[tuple[int, int], Tensor]
     lse: dict[tuple[int, int], Tensor]
     tolerance: float
+    lse_tolerance: float | None = None
 
 
 def expected(
-    inputs: Inputs, *, table: AnyTable, sm_scale: float, rows: int = 1024, seed: int = 0
+    inputs: Inputs,
+    *,
+    table: AnyTable,
+    sm_scale: float,
+    rows: int = 1024,
+    seed: int = 0,
+    fp8: bool = False,
 ) -> Expected:
     """Compute masked attention in float64, for a sample of the rows.
 
@@ -82,6 +90,9 @@ def expected(
     float32 score of that size, carried to the lse (at most the score's error) and to the output (at
     most that times |v|). The largest tolerance of all heads counts.
 
+    For a backend in `FP8`, e is that of q, k, v and the weights in e4m3 as well, each scaled by its
+    largest number; the lse, which such rounding shifts, has a tolerance from its own error.
+
     A float32 result with one pair too many or too few has an error of about that pair's
     probability, 1/keys, and fails; in 16 bits one pair of very many is below the output's rounding.
 
@@ -92,6 +103,7 @@ def expected(
         rows: Least number of rows, over all heads together; all, if a head has up to four times its
             share. Every head has a sample of its own.
         seed: Seed of the sample.
+        fp8: Whether the tolerance is that of 8 bits.
     """
     q, k, v = (tensor.detach() for tensor in inputs)
     batch, heads = q.shape[:2]
@@ -99,7 +111,7 @@ def expected(
     share = max(-(-rows // (batch * heads)), _LEAST_ROWS_OF_A_HEAD)
     tables = tables_by_head(table, heads)
     exact = Expected({}, {}, {}, 0.0)
-    tolerance = 0.0
+    tolerance = lse_tolerance = 0.0
     for number, head in enumerate(np.ndindex(batch, heads)):
         own = tables[head[1]]
         queries = sample_rows(own, share, seed=seed + number)
@@ -109,13 +121,15 @@ def expected(
         for part, masked in masked_chunks(own, queries, device=q.device):
             row = q[head][part]
             out, lse = attend(row, keys, values, masked, sm_scale=sm_scale)
-            allowed = _tolerance(row, k[kv_head], v[kv_head], masked, out, sm_scale=sm_scale)
-            tolerance = max(tolerance, allowed)
+            own_qkv = (row, k[kv_head], v[kv_head])
+            of_out, of_lse = _tolerances(*own_qkv, masked, (out, lse), sm_scale=sm_scale, fp8=fp8)
+            tolerance, lse_tolerance = max(tolerance, of_out), max(lse_tolerance, of_lse)
             outs.append(out)
             lses.append(lse)
         exact.rows[head] = torch.from_numpy(queries).to(q.device)
         exact.out[head], exact.lse[head] = torch.cat(outs), torch.cat(lses)
-    return replace(exact, tolerance=tolerance)
+    other = lse_tolerance if lse_tolerance != tolerance else None
+    return replace(exact, tolerance=tolerance, lse_tolerance=other)
 
 
 def compare(result: tuple[Tensor, Tensor], wanted: Expected) -> Accuracy:
@@ -134,6 +148,7 @@ def compare(result: tuple[Tensor, Tensor], wanted: Expected) -> Accuracy:
         rms_error=math.sqrt(mean_square) if math.isfinite(mean_square) else WRONG,
         max_lse_error=lse_error,
         tolerance=wanted.tolerance,
+        lse_tolerance=wanted.lse_tolerance,
         rows=compared,
         rows_total=lse.numel(),
         reference="float64 definition"
@@ -170,18 +185,42 @@ def _errors(got: Tensor, exact: Tensor) -> Tensor:
     return errors.nan_to_num(nan=WRONG, posinf=WRONG)
 
 
-def _tolerance(
-    q: Tensor, k: Tensor, v: Tensor, masked: Tensor, exact: Tensor, *, sm_scale: float
-) -> float:
-    """Return the tolerance of some rows of one head, as in `expected`."""
+def _tolerances(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    masked: Tensor,
+    exact: tuple[Tensor, Tensor],
+    *,
+    sm_scale: float,
+    fp8: bool,
+) -> tuple[float, float]:
+    """Return the tolerances of out and lse for some rows of one head, as in `expected`."""
     k, v = k.detach(), v.detach()
+    if fp8:
+        q, k, v = (_in_fp8(x, x.abs().amax()) for x in (q, k, v))
     scores = (q @ k.T).mul_(sm_scale).masked_fill_(masked, 0.0)
     top = max(abs(float(end)) for end in scores.aminmax())
-    weights = scores.masked_fill_(masked, -math.inf).softmax(dim=1).masked_fill_(masked, 0.0)
-    low_precision = float((weights @ v).double().sub_(exact).abs().max().nan_to_num(nan=0.0))
-    rounding = torch.finfo(q.dtype).eps / 2 * float(exact.abs().max())
+    scores = scores.masked_fill_(masked, -math.inf)
+    weights = scores.softmax(dim=1).masked_fill_(masked, 0.0)
+    out, lse = exact
+    if fp8:
+        weights = _in_fp8(weights, weights.amax(1, keepdim=True))
+    low_precision = float((weights @ v).double().sub_(out).abs().max().nan_to_num(nan=0.0))
+    rounding = torch.finfo(q.dtype).eps / 2 * float(out.abs().max())
     of_scores = 4 * 2.0**-24 * (1 + top) * max(1.0, float(v.abs().max()))
-    return 2 * low_precision + rounding + of_scores
+    of_out = 2 * low_precision + rounding + of_scores
+    if not fp8:
+        return of_out, of_out
+    rough = scores.double().logsumexp(1)
+    shift = (rough - lse).masked_fill(rough == lse, 0.0).abs().max().nan_to_num(nan=0.0)
+    return of_out, 2 * float(shift) + of_scores
+
+
+def _in_fp8(x: Tensor, top: Tensor) -> Tensor:
+    """Round to e4m3, scaled by the largest number."""
+    factor = torch.finfo(torch.float8_e4m3fn).max / top.float().clamp(min=1e-30)
+    return ((x.float() * factor).to(torch.float8_e4m3fn).float() / factor).to(x.dtype)
 
 
 def sample_rows(table: BlockTable, rows: int, *, seed: int) -> Int64:

@@ -264,10 +264,12 @@ class _Launch:
             self.tensor(side.lengths)[index]
             for side, index in ((self.q, pairs // len(self.k)), (self.k, pairs % len(self.k)))
         )
-        sides, content = torch.unique(torch.stack([rows, columns], 1), dim=0, return_inverse=True)
+        below = self.k.size + 1
+        sides, content = torch.unique(rows * below + columns, return_inverse=True)
+        rows, columns = (side[:, None, None] for side in (sides // below, sides % below))
         place = torch.arange(self.q.size, device=self.device)
         key = torch.arange(self.words * 32, device=self.device)
-        inside = (place[:, None] < sides[:, 0, None, None]) & (key < sides[:, 1, None, None])
+        inside = (place[:, None] < rows) & (key < columns)
         bits = inside.reshape(len(sides), self.q.size, self.words, 32).int()
         return (bits << torch.arange(32, device=self.device)).sum(3).int(), content
 
@@ -362,7 +364,7 @@ class _Writer:
         truth = False
         if values.dtype.kind == "i":
             values = values.astype(np.int32)
-        elif np.isin(values, (0, 1)).all():
+        elif ((values == 0) | (values == 1)).all():
             values, text, truth = values.astype(np.int8), f"{text} != 0", True
         elif (np.abs(values) < 2**31).all() and (values == np.floor(values)).all():
             values, text = values.astype(np.int32), f"{text}.to(tl.float64)"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError, load_plugin
 from radialbench.maskgen.compiler.bind import bind
-from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_pairs
+from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_blocks
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
 from radialbench.maskgen.compiler.rules import Contents, contents
@@ -174,19 +174,20 @@ class _Compiler:
         return name(word)
 
     def table(self, mask: MaskIdentity) -> BlockTable:
-        key, content, bits = self.blocks(self.rule, np.arange(len(self.q)))
-        full = self.full(key, content, bits)
-        empty = self.empty_tokens(key, content, bits, full)
+        row, column, content, bits = self.blocks(self.rule, np.arange(len(self.q)))
+        full = self.full(row, column, content, bits)
+        empty = self.empty_tokens(row, content, bits, full)
         if len(empty):
             if self.bound.empty_rows == "error":
                 raise SpecError(self.empty_message(empty))
-            rows, others = self.own_blocks(empty)
-            kept = ~np.isin(key // len(self.k), rows)
-            parts = (key[kept], others[0]), (content[kept], others[1] + len(bits))
-            key, content = sorted_pairs(*map(np.concatenate, parts))
-            bits = np.concatenate([bits, others[2]])
-            full = self.full(key, content, bits)
-        row, column = np.divmod(key, len(self.k))
+            rows, own = self.own_blocks(empty)
+            kept = ~np.isin(row, rows)
+            parts = (row, own[0]), (column, own[1]), (content, own[2] + len(bits))
+            row, column, content = sorted_blocks(
+                *(np.concatenate([whole[kept], more]) for whole, more in parts)
+            )
+            bits = np.concatenate([bits, own[3]])
+            full = self.full(row, column, content, bits)
         # Contents of other parts of the table can be equal; those of a table are distinct.
         first, kind = distinct(bits.reshape(len(bits), self.q.size * bits.shape[2]))
         used, place = ranked(kind[content[~full]], len(first))
@@ -204,30 +205,29 @@ class _Compiler:
 
     def blocks(
         self, rule: Expr, rows: Int64, **axes: Int64
-    ) -> tuple[Int64, Int64, NDArray[np.uint32]]:
-        """Return blocks of some rows: row · columns + column, content, and the contents' bits."""
+    ) -> tuple[Int64, Int64, Int64, NDArray[np.uint32]]:
+        """Return the row, the column and the content of blocks of some rows, and contents' bits."""
         known = Coordinates(self.q.take(rows), self.k, self.matrices, axes)
         found = self.evaluate(rule, known, self.progress)
         words = -(-self.k.size // 32)
         bits = np.ascontiguousarray(found.bits.astype("<u8", copy=False)).view("<u4")
-        key, content = sorted_pairs(rows[found.q] * len(self.k) + found.k, found.content)
-        return key, content, np.ascontiguousarray(bits[:, :, :words]).astype(np.uint32, copy=False)
+        bits = np.ascontiguousarray(bits[:, :, :words]).astype(np.uint32, copy=False)
+        row, column, content = sorted_blocks(found.q, found.k, found.content)
+        return rows[row], column, content, bits
 
-    def full(self, key: Int64, content: Int64, bits: NDArray[np.uint32]) -> Bool:
+    def full(self, row: Int64, column: Int64, content: Int64, bits: NDArray[np.uint32]) -> Bool:
         """[blocks] whether all pairs of tokens of a block attend."""
-        row, column = np.divmod(key, len(self.k))
         pairs = np.bitwise_count(bits).sum(axis=(1, 2), dtype=np.int64)
         full: Bool = pairs[content] == self.q.lengths[row] * self.k.lengths[column]
         return full
 
     def empty_tokens(
-        self, key: Int64, content: Int64, bits: NDArray[np.uint32], full: Bool
+        self, row: Int64, content: Int64, bits: NDArray[np.uint32], full: Bool
     ) -> Int64:
         """Return the positions of query tokens, except padding, that must not attend nothing."""
         if self.bound.empty_rows == "keep":
             return np.zeros(0, np.int64)
         attends = np.zeros((len(self.q), self.q.size), np.bool_)
-        row = key // len(self.k)
         has_full = np.zeros(len(self.q), np.bool_)
         has_full[row[full]] = True
         attends[has_full] = True

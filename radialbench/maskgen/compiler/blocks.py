@@ -123,14 +123,19 @@ def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
         list(pool.map(task, items))
 
 
-def sorted_pairs(key: Int64, content: Int64) -> tuple[Int64, Int64]:
-    """Sort keys, and the contents with them."""
-    bits = int(content.max()).bit_length() if len(content) else 0
-    if len(key) and int(key.max()).bit_length() + bits < 63:
-        # Keys come in ascending runs: a stable sort merges them.
-        joint = key << bits
+def sorted_blocks(row: Int64, column: Int64, content: Int64) -> tuple[Int64, Int64, Int64]:
+    """Sort blocks by row, then column, and their contents with them."""
+    if not len(row):
+        return row, column, content
+    below_row = int(column.max()).bit_length()
+    below_column = int(content.max()).bit_length()
+    if int(row.max()).bit_length() + below_row + below_column < 63:
+        # Rows come in ascending runs: a stable sort merges them.
+        joint = ((row << below_row) | column) << below_column
         joint |= content
         joint.sort(kind="stable")
-        return joint >> bits, joint & ((1 << bits) - 1)
-    order = np.argsort(key, kind="stable")
-    return key[order], content[order]
+        content = joint & ((1 << below_column) - 1)
+        joint >>= below_column
+        return joint >> below_row, joint & ((1 << below_row) - 1), content
+    order = np.lexsort((column, row))
+    return row[order], column[order], content[order]

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.maskgen.compiler.blocks import TABLE, distinct, ranked, sorted_pairs, unique_rows
+from radialbench.maskgen.compiler.blocks import TABLE, distinct, ranked, sorted_blocks, unique_rows
 
 WHOLE = st.integers(-3, 3) | st.integers(-(2**32), 2**32)
 ROWS = st.lists(st.tuples(WHOLE, st.sampled_from([0.5, -1.0, 2**40]), WHOLE, WHOLE), max_size=30)
@@ -50,9 +50,11 @@ def test_rows_of_one_hash_are_told_apart() -> None:
     assert (rows[some][kind] == rows).all()
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**30)), max_size=30))
-def test_pairs_are_sorted(pairs: list[tuple[int, int]]) -> None:
-    pairs = list(dict(pairs).items())
-    key, content = (np.array([pair[at] for pair in pairs], np.int64) for at in (0, 1))
-    found = sorted_pairs(key, content)
-    assert list(zip(*(part.tolist() for part in found), strict=True)) == sorted(pairs)
+PLACE, WIDE = st.integers(0, 9) | st.integers(0, 2**20), st.integers(0, 2**30)
+
+
+@given(st.lists(st.tuples(PLACE, PLACE, WIDE), max_size=30, unique_by=lambda block: block[:2]))
+def test_blocks_are_sorted(blocks: list[tuple[int, int, int]]) -> None:
+    columns = (np.array([block[at] for block in blocks], np.int64) for at in range(3))
+    found = sorted_blocks(*columns)
+    assert list(zip(*(part.tolist() for part in found), strict=True)) == sorted(blocks)
