@@ -12,7 +12,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.row_order import SM_COUNT, column_order, row_order
-from radialbench.maskgen.boxes import GROUP, BoxTable
+from radialbench.maskgen.boxes import PIECE, BoxTable
 from radialbench.maskgen.table import BlockTable, Csr
 
 MAX_BLOCK_N = 128
@@ -46,7 +46,7 @@ class Boxes(NamedTuple):
     """Where the tokens of a table of boxes are; see `BoxTable`.
 
     Attributes:
-        runs: [groups, 64 / run] int32.
+        runs: [pieces of 64 slots, 64 / run] int32.
         slots: [blocks · 128] int32.
         width: Token columns of a frame.
     """
@@ -134,7 +134,7 @@ class DeviceTable:
             len(self.group_of_head),
             *(self.mask_fingerprint, self.frames, self.tokens_per_frame),
             all(tensor.data_ptr() % 16 == 0 for tensor in self.all_tensors()),
-            *((GROUP // self.boxes.runs.shape[1], self.boxes.width) if self.boxes else (0, 0)),
+            *((PIECE // self.boxes.runs.shape[1], self.boxes.width) if self.boxes else (0, 0)),
         )
 
     @cached_property

@@ -183,7 +183,12 @@ BLOCKS = {"triton": (128, 64)}
 """Blocks of backends that run best with others than 128×128 where nothing was tuned."""
 
 
-KERNEL_OF = {"topk_cpu": "cpu", "topk_hopper": "hopper", "topk_triton": "triton"}
+KERNEL_OF = {
+    "hopper_boxes": "hopper",
+    "topk_cpu": "cpu",
+    "topk_hopper": "hopper",
+    "topk_triton": "triton",
+}
 """The backend whose kernel runs, and whose configurations are used, of backends that wrap one."""
 
 FP8 = ("bsa_fp8", "fa3_fp8")

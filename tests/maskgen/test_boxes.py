@@ -8,7 +8,7 @@ import pytest
 
 from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import TableError
-from radialbench.maskgen.boxes import GROUP, BoxTable, box_reasons, boxed
+from radialbench.maskgen.boxes import PIECE, BoxTable, box_reasons, boxed
 from radialbench.maskgen.compiler import compile_heads
 from radialbench.maskgen.grid import Segment
 from radialbench.maskgen.language.spec import MaskSpec
@@ -55,7 +55,7 @@ def copied(boxes: BoxTable) -> Any:
     width, n = boxes.grid.width, boxes.grid.seq_len
     read = boxes.runs[:, :, None] + np.arange(boxes.run)
     whole = boxes.runs[:, 0] < 0
-    lines, first = np.arange(GROUP // boxes.run)[:, None], (-1 - boxes.runs[whole, 0])
+    lines, first = np.arange(PIECE // boxes.run)[:, None], (-1 - boxes.runs[whole, 0])
     line, column = np.divmod(first, width)
     assert (column + boxes.run <= width).all() and (line + len(lines) <= n // width).all()
     read[whole] = first[:, None, None] + width * lines + np.arange(boxes.run)

@@ -20,7 +20,7 @@ from radialbench.kernels.triton.launch import (
     operand,
     tma_reasons,
 )
-from radialbench.maskgen.boxes import GROUP
+from radialbench.maskgen.boxes import PIECE
 from radialbench.records.problem import KernelConfig
 
 CHANNELS = 64
@@ -59,7 +59,7 @@ def prepare_boxes(
         base, (_, own, tokens, _), (by_batch, by_head, by_token, _) = operand(x)
         lines = (batch, own, tokens // table.width, table.width, head_dim)
         strides = (by_batch, by_head, table.width * by_token, by_token, 1)
-        as_boxes = (lines, strides, [1, 1, GROUP // table.run, table.run, CHANNELS])
+        as_boxes = (lines, strides, [1, 1, PIECE // table.run, table.run, CHANNELS])
         as_runs = (x.shape, (by_batch, by_head, by_token, 1), [1, 1, table.run, CHANNELS])
         for shape, steps, block in (as_boxes, as_runs):
             shared = gl.NVMMASharedLayout.get_default_for(block, element)

@@ -24,8 +24,8 @@ from radialbench.kernels.triton.forward_hopper import (
 
 PART = gl.constexpr(64)
 """Channels of a copy: 128 bytes, a row of the swizzle."""
-GROUP = gl.constexpr(64)
-"""Tokens of half a query block, which are copied as a box or run by run."""
+PIECE = gl.constexpr(64)
+"""Slots of half a query block, which are copied as a box or run by run."""
 
 
 @gluon.jit
@@ -187,52 +187,52 @@ def _produce(
     q_full, k_full, k_empty, v_full, v_empty = barriers
     columns, partials, numbers, bitmaps, full_count, from_full, steps, key_len = work
     off_b, off_h, off_kv, row, runs, width = place
-    Q_GROUPS: gl.constexpr = BLOCK_M // GROUP
-    GROUPS: gl.constexpr = BLOCK_N // GROUP
-    RUNS: gl.constexpr = GROUP // RUN
+    Q_PIECES: gl.constexpr = BLOCK_M // PIECE
+    PIECES: gl.constexpr = BLOCK_N // PIECE
+    RUNS: gl.constexpr = PIECE // RUN
     SIZE: gl.constexpr = BLOCK_N * BLOCK_D * 2
     q_views = _views(from_q, q_bufs, 2, 1, BLOCK_D, RUN)
-    k_views = _views(from_k, k_bufs, BUFFERS, GROUPS, BLOCK_D, RUN)
-    v_views = _views(from_v, v_bufs, BUFFERS, GROUPS, BLOCK_D, RUN)
+    k_views = _views(from_k, k_bufs, BUFFERS, PIECES, BLOCK_D, RUN)
+    v_views = _views(from_v, v_bufs, BUFFERS, PIECES, BLOCK_D, RUN)
     for half in gl.static_range(2):
-        mbarrier.expect(q_full.index(half), GROUP * BLOCK_D * 2)
-        group = runs + (row * Q_GROUPS + half) * RUNS
-        first = gl.load(group)
+        mbarrier.expect(q_full.index(half), PIECE * BLOCK_D * 2)
+        piece = runs + (row * Q_PIECES + half) * RUNS
+        first = gl.load(piece)
         bar = q_full.index(half)
-        _copy(from_q, q_views, bar, half, off_b, off_h, group, first, width, 1, BLOCK_D, RUN)
-    group = runs + _column(work, 0, steps > 0) * (GROUPS * RUNS)
-    first = gl.load(group)
-    last = gl.load(group + (GROUPS - 1) * RUNS)
+        _copy(from_q, q_views, bar, half, off_b, off_h, piece, first, width, 1, BLOCK_D, RUN)
+    piece = runs + _column(work, 0, steps > 0) * (PIECES * RUNS)
+    first = gl.load(piece)
+    last = gl.load(piece + (PIECES - 1) * RUNS)
     ahead = _column(work, 1, steps > 1)
     for step in range(gl.maximum(steps, 1)):
         slot = step % BUFFERS
         phase = (step // BUFFERS) & 1
-        now, now_first, now_last = group, first, last
+        now, now_first, now_last = piece, first, last
         # The next block's places, and the index after it, load while this step waits.
-        group = runs + ahead * (GROUPS * RUNS)
-        first = gl.load(group)
-        last = gl.load(group + (GROUPS - 1) * RUNS)
+        piece = runs + ahead * (PIECES * RUNS)
+        first = gl.load(piece)
+        last = gl.load(piece + (PIECES - 1) * RUNS)
         ahead = _column(work, step + 2, step + 2 < steps)
         bar = k_full.index(slot)
         mbarrier.wait(k_empty.index(slot), phase ^ 1)
         mbarrier.expect(bar, SIZE)
-        at = slot * (BLOCK_D // PART) * GROUPS
-        _copy(from_k, k_views, bar, at, off_b, off_kv, now, now_first, width, GROUPS, BLOCK_D, RUN)
-        if GROUPS == 2:
+        at = slot * (BLOCK_D // PART) * PIECES
+        _copy(from_k, k_views, bar, at, off_b, off_kv, now, now_first, width, PIECES, BLOCK_D, RUN)
+        if PIECES == 2:
             then = now + RUNS
             _copy(
                 *(from_k, k_views, bar, at + 1, off_b, off_kv, then, now_last, width),
-                *(GROUPS, BLOCK_D, RUN),
+                *(PIECES, BLOCK_D, RUN),
             )
         bar = v_full.index(slot)
         mbarrier.wait(v_empty.index(slot), phase ^ 1)
         mbarrier.expect(bar, SIZE)
-        _copy(from_v, v_views, bar, at, off_b, off_kv, now, now_first, width, GROUPS, BLOCK_D, RUN)
-        if GROUPS == 2:
+        _copy(from_v, v_views, bar, at, off_b, off_kv, now, now_first, width, PIECES, BLOCK_D, RUN)
+        if PIECES == 2:
             then = now + RUNS
             _copy(
                 *(from_v, v_views, bar, at + 1, off_b, off_kv, then, now_last, width),
-                *(GROUPS, BLOCK_D, RUN),
+                *(PIECES, BLOCK_D, RUN),
             )
 
 
@@ -241,14 +241,14 @@ def _views(
     descs,
     bufs,
     COUNT: gl.constexpr,
-    GROUPS: gl.constexpr,
+    PIECES: gl.constexpr,
     BLOCK_D: gl.constexpr,
     RUN: gl.constexpr,
 ):
-    """Return the buffers as boxes and as runs: by buffer, 64 channels, group of tokens, run."""
+    """Return the buffers as boxes and as runs: by buffer, 64 channels, piece of tokens, run."""
     box, run = descs
-    BOXES: gl.constexpr = COUNT * (BLOCK_D // PART) * GROUPS
-    RUNS: gl.constexpr = GROUP // RUN
+    BOXES: gl.constexpr = COUNT * (BLOCK_D // PART) * PIECES
+    RUNS: gl.constexpr = PIECE // RUN
     boxes = bufs._reinterpret(bufs.dtype, [BOXES, 1, 1, RUNS, RUN, PART], box.layout)
     in_runs = bufs._reinterpret(bufs.dtype, [BOXES * RUNS, 1, 1, RUN, PART], run.layout)
     return boxes, in_runs
@@ -262,18 +262,18 @@ def _copy(
     at,
     off_b,
     off_h,
-    group,
+    piece,
     first,
     width,
-    GROUPS: gl.constexpr,
+    PIECES: gl.constexpr,
     BLOCK_D: gl.constexpr,
     RUN: gl.constexpr,
 ):
-    """Copy a group of 64 tokens: a box if its first entry is negative, else run by run."""
+    """Copy a piece of 64 tokens: a box if its first entry is negative, else run by run."""
     box, run = descs
     boxes, in_runs = views
     PARTS: gl.constexpr = BLOCK_D // PART
-    RUNS: gl.constexpr = GROUP // RUN
+    RUNS: gl.constexpr = PIECE // RUN
     if first < 0:
         token = -1 - first
         line = token // width
@@ -282,7 +282,7 @@ def _copy(
                 box,
                 [off_b, off_h, line, token - line * width, part * PART],
                 bar,
-                boxes.index(at + part * GROUPS),
+                boxes.index(at + part * PIECES),
             )
     else:
         # Places are loaded a few at a time, as the copies in between would have each wait.
@@ -290,14 +290,14 @@ def _copy(
         for begin in gl.static_range(0, RUNS, BATCH):
             tokens = ()
             for i in gl.static_range(BATCH):
-                tokens = tokens + (gl.load(group + begin + i),)  # noqa: RUF005
+                tokens = tokens + (gl.load(piece + begin + i),)  # noqa: RUF005
             for i in gl.static_range(BATCH):
                 for part in gl.static_range(PARTS):
                     tma.async_copy_global_to_shared(
                         run,
                         [off_b, off_h, tokens[i], part * PART],
                         bar,
-                        in_runs.index((at + part * GROUPS) * RUNS + begin + i),
+                        in_runs.index((at + part * PIECES) * RUNS + begin + i),
                     )
 
 
