@@ -11,7 +11,7 @@ that is not installed is left out, and the reason printed. Lines are added to th
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +58,7 @@ PEERS = {
 }
 """The masks with which each peer is timed."""
 
+KERNELS = (OURS, FIXED, *PEERS)
 MATMUL = "matmul"
 ALLOWED = 0.01
 """Most relative difference, L2, from float64 and from each other."""
@@ -94,13 +95,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Time the gradients of attention on one GPU.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--masks", nargs="*", default=list(MASKS), choices=list(MASKS))
+    parser.add_argument("--kernels", nargs="*", default=list(KERNELS), choices=list(KERNELS))
+    parser.add_argument("--seconds", type=float, default=20.0, help="limit for each shape (20)")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("needs a CUDA device")
         return 2
     times = []
     for shape in options.shapes:
-        for time in measured(shape):
+        for time in measured(shape, options.masks, options.kernels, seconds=options.seconds):
             append(options.out, time)
             times.append(time)
         torch.cuda.empty_cache()
@@ -108,8 +112,10 @@ def main() -> int:
     return 0
 
 
-def measured(shape: str) -> list[BackwardTime]:
-    """Time all kernels of a shape, in turn."""
+def measured(
+    shape: str, masks: Collection[str], kernels: Collection[str], *, seconds: float
+) -> list[BackwardTime]:
+    """Time kernels on masks of a shape, in turn."""
     grid, heads = SHAPES[shape]
     draw = torch.Generator("cuda").manual_seed(0)
     size = (1, heads, grid.seq_len, HEAD_DIM)
@@ -119,17 +125,17 @@ def measured(shape: str) -> list[BackwardTime]:
     calls: dict[tuple[str, str], Call] = {}
     work: dict[tuple[str, str], float] = {}
     errors: dict[tuple[str, str], float] = {}
-    for mask in MASKS:
+    for mask in masks:
         table = compile_mask(load_mask(mask), grid)
         on_device = device_table(table, "cuda")
         out, lse = block_sparse_attention(q, k, v, on_device, return_lse=True)
         ours = partial(block_sparse_attention_backward, dout, q, k, v, out, lse, on_device)
-        calls[mask, OURS] = ours
-        calls[mask, FIXED] = partial(in_fixed_order, ours)
-        for kernel in (OURS, FIXED):
-            grads = calls[mask, kernel]()
-            errors[mask, kernel] = checked(grads, q, k, v, dout, out, lse, table)
-        for peer in (peer for peer, masks in PEERS.items() if mask in masks):
+        own: dict[str, Call] = {OURS: ours, FIXED: partial(in_fixed_order, ours)}
+        for kernel, call in own.items():
+            if kernel in kernels:
+                errors[mask, kernel] = checked(call(), q, k, v, dout, out, lse, table)
+                calls[mask, kernel] = call
+        for peer in (peer for peer, known in PEERS.items() if mask in known and peer in kernels):
             problem = Problem(
                 mask_fingerprint=table.fingerprint,
                 grid=grid,
@@ -152,7 +158,7 @@ def measured(shape: str) -> list[BackwardTime]:
     calls["", MATMUL] = ceiling_matmul(torch.bfloat16, "cuda")
     work["", MATMUL] = 2 * CEILING_SIZE**3 / 1e12
     timings = measure_together(
-        list(calls.values()), max_samples=30, max_seconds=20, clock=EventClock()
+        list(calls.values()), max_samples=30, max_seconds=seconds, clock=EventClock()
     )
     return [
         BackwardTime(

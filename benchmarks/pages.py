@@ -80,7 +80,7 @@ def readme_parts() -> dict[str, str]:
     """Return the parts of the README."""
     compiled = read(RESULTS / "compile.jsonl").records
     swept = read(RESULTS / "sweep.jsonl").records
-    kernels = [r for r in read(performance.RECORDS).records if r.mask.name != "radial_whole"]
+    kernels = [r for r in read(performance.RUNS[0]).records if r.mask.name != "radial_whole"]
     steps = read_lines(paper.TIMES, paper.PartTime)
     calls = paper.call_table(paper.of_videos(steps))
     summary = summarize(swept)
@@ -137,6 +137,9 @@ PAGES = {
     "performance": Page(
         DOCS / "performance.md",
         lambda: performance.parts() | backward.parts() | compile_gpu.parts(),
+    ),
+    "performance-h100": Page(
+        DOCS / "performance-h100.md", lambda: performance.of_runs(performance.H100)
     ),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}

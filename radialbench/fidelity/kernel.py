@@ -10,7 +10,7 @@ from torch import Tensor
 from radialbench.errors import BackendError, InputsError
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.fidelity.measure import RowFidelity
-from radialbench.kernels.backends import load_backend, plan_table
+from radialbench.kernels.backends import InRaster, load_backend, plan_table
 from radialbench.kernels.checks import DTYPES
 from radialbench.kernels.reorder import reorder
 from radialbench.maskgen.compiler import compile_mask
@@ -96,7 +96,7 @@ def plan_attention(
         raise BackendError(f"backend {backend!r}: {'; '.join(reasons)}")
     run = plan_table(loaded, problem, table, KernelConfig(table.block_m, table.block_n))
     moves = reorder(table, q.shape[1], k.shape[1], q.device)
-    if moves is None:
+    if moves is None or isinstance(run, InRaster):
         return lambda: run(q, k, v)
     if moves.copies:
         raise BackendError("heads that share a key head have different token orders")

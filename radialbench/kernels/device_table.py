@@ -1,7 +1,7 @@
 """DeviceTable: block tables as tensors on a device, with the order in which rows are launched."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.row_order import SM_COUNT, column_order, row_order
+from radialbench.maskgen.boxes import PIECE, BoxTable
 from radialbench.maskgen.table import BlockTable, Csr
 
 MAX_BLOCK_N = 128
@@ -23,6 +24,8 @@ class TableKey(NamedTuple):
     Attributes:
         heads: Heads that the table is for; 0 if any number may share it.
         aligned: Whether all its tensors start at multiples of 16 bytes.
+        run: Of a table of boxes, the tokens that are copied together at least; else 0.
+        width: Of a table of boxes, the token columns of a frame.
     """
 
     block_m: int
@@ -35,6 +38,22 @@ class TableKey(NamedTuple):
     frames: int
     tokens_per_frame: int
     aligned: bool
+    run: int = 0
+    width: int = 0
+
+
+class Boxes(NamedTuple):
+    """Where the tokens of a table of boxes are; see `BoxTable`.
+
+    Attributes:
+        runs: [pieces of 64 slots, 64 / run] int32.
+        slots: [blocks · 128] int32.
+        width: Token columns of a frame.
+    """
+
+    runs: Tensor
+    slots: Tensor
+    width: int
 
 
 class Transpose(NamedTuple):
@@ -82,6 +101,7 @@ class DeviceTable:
         row_order: [groups, rows] int32, the order in which rows are launched; see `row_order`.
         group_of_head: [heads] int32; empty if all heads share one table.
         transpose: The same blocks by key block; None if there will be no gradients.
+        boxes: Where tokens are that stand in raster order; None if they stand in the table's.
         mask_fingerprint: That of the mask, or of the groups, joined by `+`; empty if not known.
         frames: Latent frames.
         tokens_per_frame: Video tokens of a frame.
@@ -101,6 +121,7 @@ class DeviceTable:
     group_of_head: Tensor
     _: KW_ONLY
     transpose: Transpose | None = None
+    boxes: Boxes | None = None
     mask_fingerprint: str = ""
     frames: int = 0
     tokens_per_frame: int = 0
@@ -113,6 +134,7 @@ class DeviceTable:
             len(self.group_of_head),
             *(self.mask_fingerprint, self.frames, self.tokens_per_frame),
             all(tensor.data_ptr() % 16 == 0 for tensor in self.all_tensors()),
+            *((PIECE // self.boxes.runs.shape[1], self.boxes.width) if self.boxes else (0, 0)),
         )
 
     @cached_property
@@ -135,7 +157,7 @@ class DeviceTable:
         return (*self.tensors(), *(self.transpose or ()))
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors, in the order the forward kernels take them."""
+        """The tensors, in the order the forward kernels take them, those of boxes last."""
         return (
             self.full_indptr,
             self.full_indices,
@@ -145,6 +167,7 @@ class DeviceTable:
             self.bitmaps,
             self.row_order,
             self.group_of_head,
+            *((self.boxes.runs, self.boxes.slots) if self.boxes else ()),
         )
 
 
@@ -222,6 +245,25 @@ def upload(
         mask_fingerprint=joined if mask_fingerprint is None else mask_fingerprint,
         frames=first.grid.frames,
         tokens_per_frame=first.grid.frame_tokens,
+    )
+
+
+def upload_boxes(boxes: BoxTable, device: str) -> DeviceTable:
+    """Put a table of boxes on a device."""
+    mask = boxes.source.mask
+    over_slots = upload(
+        *(boxes.tables, device, boxes.group_of_head),
+        mask_fingerprint=mask.fingerprint if mask else None,
+    )
+    runs, slots = (torch.as_tensor(one, device=device) for one in (boxes.runs, boxes.slots))
+    return replace(
+        over_slots,
+        q_len=boxes.grid.seq_len,
+        k_len=boxes.grid.seq_len,
+        transpose=None,
+        boxes=Boxes(runs, slots, boxes.grid.width),
+        frames=boxes.grid.frames,
+        tokens_per_frame=boxes.grid.frame_tokens,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.backward import check_transpose, table_from
+from radialbench.kernels.backward import check_transpose, flat_steps, steps_of, table_from
 from radialbench.kernels.calls import (
     autocasted,
     check_last_stride,
@@ -20,9 +20,18 @@ from radialbench.kernels.calls import (
     register,
     untraced,
 )
-from radialbench.kernels.device_table import DeviceTable, TableKey, upload
-from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
+from radialbench.kernels.device_table import DeviceTable, TableKey, upload, upload_boxes
+from radialbench.kernels.select import (
+    choose_config,
+    choose_gradients,
+    config_reasons,
+    kernel_reasons,
+    select_kernel,
+)
+from radialbench.kernels.triton.boxes_launch import prepare_boxes
+from radialbench.kernels.triton.gradients import gradient_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
+from radialbench.maskgen.boxes import BoxTable
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.lookup import ConfigChoice
@@ -56,7 +65,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -69,7 +78,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -81,7 +90,7 @@ def block_sparse_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     sm_scale: float | None = None,
     config: KernelConfig | None = None,
@@ -99,13 +108,16 @@ def block_sparse_attention(
         v: As k. A number that is nan or infinite reaches the rows that attend to its key, in its
             channel, and all rows of a query block that has its key in a partial block.
         table: The blocks to visit, for all heads, or those of each head as `compile_heads` returns
-            them, each head's tokens in its own table's order. They are uploaded once per device and
-            kept as long as the table lives. Inside `torch.compile` pass the result of
+            them, each head's tokens in its own table's order; or what `boxed` makes of either, on
+            tokens in raster order. They are uploaded once per device and kept as long as the table
+            lives. Inside `torch.compile` pass the result of
             `device_table`.
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
         config: Warps and stages, with the table's blocks. If not given, those that were tuned for
             the problem or one near it, else defaults for the device: `config_for` returns them.
-        backend: `hopper` or `triton`; the best one for the device if not given.
+            Steps of gradients, where they are portable, are looked up unless it has them.
+        backend: `hopper` or `triton`; the best one for the device if not given. `triton` computes
+            gradients too, `hopper` those that its backward kernel can.
         key_len: [batch] int32 valid keys per sequence; all if not given. The kernel for Hopper then
             needs finite values up to the end of the key block in which a sequence ends.
         return_lse: Whether to return the natural logarithm of the sum of exponentials too.
@@ -137,47 +149,58 @@ def block_sparse_attention(
         _check_tensors(q=q, k=k, v=v, key_len=key_len)
         if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
             check_transpose(table)
-        problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
-        tuned = problem if config is None else ("", 0, 0)
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
         out, lse = torch.ops.radialbench.block_sparse_attention(
             *(q, k, v, list(table.all_tensors()), key_len, scale, backend or ""),
-            *(table.block_m, table.block_n, table.q_len, table.k_len, warps, stages, *tuned),
+            *(table.block_m, table.block_n, table.q_len, table.k_len, flat_steps(config)),
+            *(table.mask_fingerprint, table.frames, table.tokens_per_frame),
+            *(config is None, warps, stages),
+            table.boxes.width if table.boxes else 0,
         )
     return (out, lse) if return_lse else out
 
 
 def config_for(
     q: Tensor,
-    table: AnyTable | DeviceTable,
+    table: AnyTable | BoxTable | DeviceTable,
     *,
     backend: str | None = None,
     kv_heads: int | None = None,
+    direction: str = "forward",
 ) -> ConfigChoice:
     """Return the configuration that `block_sparse_attention` uses if none is given, and why.
 
     Arguments are those of `block_sparse_attention`; k and v are assumed to be laid out as q, with
-    `kv_heads` heads, as many as q's if not given.
+    `kv_heads` heads, as many as q's if not given. In the direction `backward` it is that of
+    gradients.
 
     Raises:
-        BackendError: There is no such kernel.
+        BackendError: There is no such kernel or direction.
         RecordError: Tuned configurations cannot be read.
     """
     if not isinstance(table, DeviceTable):
         table = device_table(table, q.device)
     layout, key = layout_of(q), table.key
     blocks, target = (key.block_m, key.block_n), target_of(q.device)
+    kv_heads = kv_heads or q.shape[1]
+    if direction not in ("forward", "backward"):
+        raise BackendError(f"the direction is forward or backward, got {direction!r}")
+    if direction == "backward":
+        fixed = torch.are_deterministic_algorithms_enabled()
+        kernel = gradient_kernel(
+            *(layout,) * 4, backend=backend, fixed_order=fixed, table=key, target=target
+        )
+        return choose_gradients(kernel, q.dtype, q.shape, kv_heads, key, target)
     kernel = select_kernel(backend, q.dtype, q.shape[-1], blocks, target)
     tma = not tma_reasons(q=layout)
-    kv_heads = kv_heads or q.shape[1]
     return choose_config(kernel, q.dtype, q.shape, kv_heads, key, target, tma=tma)
 
 
-def device_table(table: AnyTable, device: str | torch.device) -> DeviceTable:
-    """Return a table, or the tables of heads, on a device, uploaded at the first call."""
-    if not isinstance(table, (BlockTable, HeadTables)):
+def device_table(table: AnyTable | BoxTable, device: str | torch.device) -> DeviceTable:
+    """Return a table, the tables of heads or of boxes, on a device, uploaded at the first call."""
+    if not isinstance(table, (BlockTable, HeadTables, BoxTable)):
         raise BackendError(
-            "the table must be what compile_mask or compile_heads returns, got "
+            "the table must be what compile_mask, compile_heads or boxed returns, got "
             f"{type(table).__name__}"
         )
     target = torch.device(device)
@@ -188,6 +211,8 @@ def device_table(table: AnyTable, device: str | torch.device) -> DeviceTable:
     if id(table) not in _UPLOADED:
         _UPLOADED[id(table)] = {}
         finalize(table, _UPLOADED.pop, id(table)).atexit = False
+    if isinstance(table, BoxTable):
+        return _UPLOADED[id(table)].setdefault(target, upload_boxes(table, str(target)))
     if isinstance(table, HeadTables):
         tables, heads = table.tables, table.group_of_head
     else:
@@ -205,7 +230,7 @@ def forget_plans() -> None:
             table.plans.clear()
 
 
-def _find_uploaded(table: AnyTable, device: torch.device) -> DeviceTable | None:
+def _find_uploaded(table: AnyTable | BoxTable, device: torch.device) -> DeviceTable | None:
     on_devices = _UPLOADED.get(id(table))
     return None if on_devices is None else on_devices.get(device)
 
@@ -289,6 +314,8 @@ def _prepared(
     head_dim, blocks, target = q.shape[3], (table.block_m, table.block_n), target_of(q.device)
     kernel = select_kernel(backend, q.dtype, head_dim, blocks, target)
     reasons = kernel_reasons(kernel, q.dtype, head_dim, blocks, target)
+    if table.run and kernel != "hopper":
+        reasons.append("takes no table of boxes, which is for the hopper kernel")
     if config is not None:
         config = replace(config, block_m=table.block_m, block_n=table.block_n)
         reasons += config_reasons(kernel, config, head_dim)
@@ -302,7 +329,8 @@ def _prepared(
         tma = not tma_reasons(k=k, v=v)
         shape, kv_heads = q.shape, k.shape[1]
         config = choose_config(kernel, q.dtype, shape, kv_heads, table, target, tma=tma).config
-    return PREPARE[kernel](
+    prepare = prepare_boxes if table.run else PREPARE[kernel]
+    return prepare(
         *(q, k, v), table=table, config=config, target=target, key_lens=key_len is not None
     )
 
@@ -323,20 +351,21 @@ def _operator(
     block_n: int,
     q_len: int,
     k_len: int,
-    num_warps: int | None,
-    num_stages: int | None,
+    steps: Sequence[int],
     mask_fingerprint: str,
     frames: int,
     tokens_per_frame: int,
+    looked_up: bool,
+    num_warps: int | None,
+    num_stages: int | None,
+    width: int,
 ) -> tuple[Tensor, Tensor]:
-    on_device = replace(
-        table_from(table, block_m, block_n, q_len, k_len),
-        mask_fingerprint=mask_fingerprint,
-        frames=frames,
-        tokens_per_frame=tokens_per_frame,
-    )
+    problem = (mask_fingerprint, frames, tokens_per_frame)
+    on_device = table_from(table, block_m, block_n, q_len, k_len, *problem, width=width)
     # Tuned configurations are looked up here, where sizes are numbers and not symbols.
-    config = None if mask_fingerprint else KernelConfig(block_m, block_n, num_warps, num_stages)
+    config = None
+    if not looked_up:
+        config = KernelConfig(block_m, block_n, num_warps, num_stages, steps_of(steps))
     return untraced(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
 
 
@@ -346,21 +375,21 @@ def _shapes(q: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep what the gradients need."""
-    q, k, v, table, key_len, sm_scale, _, *sizes = inputs[:11]
+    q, k, v, table, key_len, *scalars = inputs[:15]
     ctx.save_for_backward(q, k, v, *output, key_len, *table)
-    ctx.scalars = (sm_scale, *sizes)
+    ctx.scalars = scalars
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
     q, k, v, out, lse, key_len, *table = ctx.saved_tensors
     if dout is None and dlse is None:
-        return (None,) * 16
+        return (None,) * 19
     dout = torch.zeros_like(out) if dout is None else dout
     grads = torch.ops.radialbench.block_sparse_attention_backward(
         *(dout, dlse, q, k, v, out, lse, table, key_len), *ctx.scalars
     )
-    return (*grads, [None] * len(table), *(None,) * 12)
+    return (*grads, [None] * len(table), *(None,) * 15)
 
 
 register("block_sparse_attention", _operator, _shapes, _gradients, _keep)

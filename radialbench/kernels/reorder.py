@@ -52,6 +52,10 @@ class Reorder:
         k, v = (_differentiable(x, self.keys, back=False) for x in (k, v))
         return _differentiable(q, self.queries, back=False), k, v
 
+    def queried(self, x: Tensor) -> Tensor:
+        """Return what is like q in the orders of its heads; the inverse of `output`."""
+        return _differentiable(x, self.queries, back=False)
+
     def output(self, out: Tensor) -> Tensor:
         """Return an output of [batch, heads, q_len, head_dim] in raster order."""
         return _differentiable(out, self.queries, back=True)

@@ -187,6 +187,7 @@ class Accuracy:
         rows: Query rows that were compared.
         rows_total: All query rows.
         reference: What they were compared with.
+        lse_tolerance: Bound of the log-sum-exp's, if it has another.
     """
 
     max_abs_error: float
@@ -196,20 +197,30 @@ class Accuracy:
     rows: int
     rows_total: int
     reference: str
+    lse_tolerance: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_abs_error", "rms_error", "max_lse_error"):
             if getattr(self, name) < 0:  # nan and infinity are those of a result that is not finite
                 codec.check_numbers(self, name)
-        codec.check_numbers(self, "tolerance", above=0)
+        codec.check_numbers(self, "tolerance", "lse_tolerance", above=0)
         codec.check_ints(self, "rows", at_least=1)
         codec.check_ints(self, "rows_total", at_least=self.rows)
         codec.check_text(self, "reference")
 
     @property
     def passed(self) -> bool:
-        """Whether both largest errors lie within the tolerance; nan does not."""
-        return self.max_abs_error <= self.tolerance and self.max_lse_error <= self.tolerance
+        """Whether both largest errors lie within their tolerance; nan does not."""
+        return self.max_abs_error <= self.tolerance and self.max_lse_error <= self._of_lse
+
+    @property
+    def error_share(self) -> float:
+        """The larger error as a share of its tolerance."""
+        return max(self.max_abs_error / self.tolerance, self.max_lse_error / self._of_lse)
+
+    @property
+    def _of_lse(self) -> float:
+        return self.tolerance if self.lse_tolerance is None else self.lse_tolerance
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,7 @@ def _yardstick(name: str) -> Callable[[Row], float | None]:
 
 def _error_share(row: Row) -> float | None:
     accuracy = row.record.accuracy
-    if accuracy is None:
-        return None
-    return max(accuracy.max_abs_error, accuracy.max_lse_error) / accuracy.tolerance
+    return accuracy.error_share if accuracy else None
 
 
 _exponent = "{:.1e}".format

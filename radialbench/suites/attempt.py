@@ -13,7 +13,15 @@ from torch import Tensor
 from radialbench.errors import BackendError, RadialBenchError
 from radialbench.fidelity.inputs import AttentionInputs
 from radialbench.kernels.arch import DeviceLostError, device_lost, find_device
-from radialbench.kernels.backends import BACKENDS, Backend, Run, Selects, load_backend, plan_table
+from radialbench.kernels.backends import (
+    BACKENDS,
+    Backend,
+    InRaster,
+    Run,
+    Selects,
+    load_backend,
+    plan_table,
+)
 from radialbench.kernels.checks import DTYPES, check_result
 from radialbench.kernels.measure.accuracy import (
     WRONG,
@@ -30,7 +38,7 @@ from radialbench.kernels.measure.gradients import compare_gradients
 from radialbench.kernels.measure.table_stats import table_stats
 from radialbench.kernels.measure.telemetry import peak_memory, watch
 from radialbench.kernels.measure.timing import ceiling_matmul, measure_together
-from radialbench.kernels.reorder import reorder
+from radialbench.kernels.reorder import Reorder, reorder
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.head_tables import AnyTable
 from radialbench.records.fidelity import Fidelity
@@ -197,7 +205,11 @@ class _Attention:
     def __init__(self, run: Run, case: Case, table: AnyTable, bench: Workbench, device: str):
         self._run, self._case, self._table = run, case, table
         self._bench, self._device = bench, device
-        inputs, self.permute_ms = bench.inputs(case, table, device)
+        self._moves: Reorder | None = None
+        if isinstance(run, InRaster):
+            self._moves = reorder(table, case.problem.heads, case.problem.key_heads, device)
+        given = None if isinstance(run, InRaster) else table
+        inputs, self.permute_ms = bench.inputs(case, given, device)
         # Tensors of its own on the same memory: a backend may not reshape those of others.
         self._inputs: Inputs = (inputs[0].detach(), inputs[1].detach(), inputs[2].detach())
         self._direction = case.problem.direction
@@ -255,7 +267,10 @@ class _Attention:
                 Status.FAILED, f"the backend writes into {' and '.join(changed)}, its inputs"
             )
         forward = result if self._dout is None else self._graph
-        forward = check_result(self._case.problem, self._table, forward)
+        out, lse = check_result(self._case.problem, self._table, forward)
+        if self._moves is not None:
+            out, lse = self._moves.queried(out), self._moves.queried(lse[..., None])[..., 0]
+        forward = out, lse
         found = self.found = compare(forward, self._expected())
         if self._dout is not None and found.passed:
             dq, dk, dv = result

@@ -154,8 +154,10 @@ class Workbench:
         self._fidelity: dict[Any, Fidelity] = {}
         self._loaded: tuple[InputsIdentity, AttentionInputs] | None = None
 
-    def inputs(self, case: Case, table: AnyTable, device: str) -> tuple[Inputs, float]:
+    def inputs(self, case: Case, table: AnyTable | None, device: str) -> tuple[Inputs, float]:
         """Return q, k and v in a table's order, and the milliseconds to get there and back.
+
+        Without a table they are in raster order.
 
         Raises:
             BackendError: Heads that share a key head have different orders.
@@ -175,8 +177,10 @@ class Workbench:
         if not self._inputs:
             made = _make_inputs(case, device)
             self._inputs[raster] = _Kept(made, 0.0, None, checksums(made))
-        orders = tuple(one.order for one in tables_by_head(table, heads))
-        if orders not in self._inputs:
+        orders = raster
+        if table is not None:
+            orders = tuple(one.order for one in tables_by_head(table, heads))
+        if table is not None and orders not in self._inputs:
             self._inputs[orders] = _ordered(self._inputs[raster].inputs, table, device)
         kept = self._inputs[orders]
         return kept.inputs, kept.permute_ms

@@ -160,3 +160,24 @@ def test_the_tolerance_is_the_sum_that_is_documented() -> None:
     assert accuracy.tolerance == pytest.approx(
         2 * low_precision + 2**-24 * 8.0 + 4 * 2**-24 * (1 + 0.0) * 8.0
     )
+
+
+def test_8_bits_may_shift_the_lse_more_than_the_output() -> None:
+    table = table_of(np.ones((2000, 2000), np.bool_), 128, 128)
+    problem = problem_of(table, dtype="bfloat16", head_dim=64)
+    q, k, v = make_inputs(problem)
+    wanted = expected((q, k, v), table=table, sm_scale=problem.scale, fp8=True)
+    rough = [x.to(torch.float8_e4m3fn).to(x.dtype) for x in (q, k, v)]
+    out, lse = attention((rough[0], rough[1], rough[2]), np.ones((2000, 2000), np.bool_), 0.125)
+    accuracy = compare((out, lse), wanted)
+    assert accuracy.passed
+    assert accuracy.lse_tolerance is not None
+    assert accuracy.lse_tolerance > accuracy.tolerance
+    assert accuracy.error_share == max(
+        accuracy.max_abs_error / accuracy.tolerance,
+        accuracy.max_lse_error / accuracy.lse_tolerance,
+    )
+    assert not compare((torch.zeros_like(out), lse), wanted).passed
+    in_16_bits = expected((q, k, v), table=table, sm_scale=problem.scale)
+    assert in_16_bits.lse_tolerance is None
+    assert not compare((out, lse), in_16_bits).passed

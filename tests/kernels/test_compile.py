@@ -151,6 +151,18 @@ def test_hopper(head_dim: int, block_n: int, most: int) -> None:
     assert found["shared_bytes"] <= found["limit"]
 
 
+@pytest.mark.slow
+def test_boxes() -> None:
+    """Without spills in the loop; runs of eight tokens and 64 channels are copied one by one."""
+    forms: list[dict[str, object]] = [
+        {"part": "boxes", "head_dim": head_dim, "grouped": True} for head_dim in (64, 128)
+    ]
+    for form, found in zip(forms, each_compiled("hopper", {}, forms), strict=True):
+        assert found["stack_bytes"] <= 8, form
+        assert found["copy_loads"] > 40 and found["copy_stores"] == 0, form
+        assert found["shared_bytes"] <= found["limit"], form
+
+
 @pytest.mark.parametrize(("head_dim", "block_n", "most"), [*STAGES, (64, 64, 13), (128, 64, 6)])
 def test_hopper_stages(head_dim: int, block_n: int, most: int) -> None:
     def reasons(stages: int) -> list[str]:

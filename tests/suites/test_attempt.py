@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from radialbench.kernels.arch import DeviceLostError
-from radialbench.kernels.backends import BACKENDS
+from radialbench.kernels.backends import BACKENDS, Run
+from radialbench.kernels.backends.cpu import Cpu
+from radialbench.kernels.reorder import reorder
+from radialbench.maskgen.table import BlockTable
 from radialbench.records.measurement import Memory
+from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import Record, Status
 from radialbench.suites import attempt as module
 from radialbench.suites.attempt import attempt
@@ -65,6 +69,31 @@ def test_a_lost_device_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_raster_order_costs_nothing() -> None:
     assert tried(small.case()).permute_ms == 0
+
+
+@pytest.mark.parametrize(("right", "status"), [(True, Status.OK), (False, Status.INACCURATE)])
+def test_a_call_in_raster_order_moves_nothing(
+    right: bool, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InRasterOrder(Cpu):
+        def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:
+            run = super().plan(problem, table, config)
+            moves = reorder(table, problem.heads, problem.key_heads, "cpu")
+            assert moves is not None
+            there, back = moves.inputs, moves.output
+
+            class Call:
+                in_raster = True
+
+                def __call__(self, *qkv: Any) -> tuple[torch.Tensor, torch.Tensor]:
+                    out, lse = run(*there(*qkv))
+                    return back(out) if right else out, back(lse[..., None])[..., 0]
+
+            return Call()
+
+    monkeypatch.setattr(module, "load_backend", lambda name, backends: InRasterOrder())
+    found = tried(small.case(masks=["svg_temporal"]))
+    assert (found.status, found.permute_ms) == (status, 0)
 
 
 @pytest.mark.parametrize(("warmups", "calls"), [(0, 1), (1, 1), (3, 3)])

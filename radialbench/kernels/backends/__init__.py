@@ -40,6 +40,7 @@ BACKENDS: dict[str, str] = {
     "flex": "radialbench.kernels.backends.flex:Flex",
     "flex_tma": "radialbench.kernels.backends.flex:FlexTma",
     "hopper": "radialbench.kernels.backends.triton:Hopper",
+    "hopper_boxes": "radialbench.kernels.backends.boxes:HopperBoxes",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
     "topk_cpu": "radialbench.kernels.backends.topk:TopkCpu",
@@ -150,3 +151,14 @@ class Selects(Protocol):
     def selected(self, q: "Tensor", k: "Tensor") -> HeadTables:
         """Return the tables of a call, which define its result."""
         ...
+
+
+@runtime_checkable
+class InRaster(Protocol):
+    """A planned call whose q, k, v and out are in raster order, whatever the table's is.
+
+    Attributes:
+        in_raster: True.
+    """
+
+    in_raster: bool

@@ -63,6 +63,7 @@ class Bsa:
         check_square(self.name, table)
         with loading(PACKAGE):
             from cudnn.block_sparse_attention import (
+                _interface,  # noqa: F401  Imported by the functions when they are called.
                 block_sparse_attention_backward,
                 block_sparse_attention_forward,
             )

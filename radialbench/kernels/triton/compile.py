@@ -5,7 +5,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from radialbench.records.offline import KernelFigures
 from radialbench.records.problem import KernelConfig
 
 KERNELS = ("hopper", "triton")
+PORTABLE_GRADIENTS = ("rows", "dq", "dkdv")
 
 _ELEMENTS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -54,7 +55,7 @@ class KernelVariant:
 
     Attributes:
         kernel: `hopper` or `triton`.
-        config: Blocks; warps and stages if they are not the default ones.
+        config: Blocks; warps, stages and steps if they are not the default ones.
         arch: Compute capability times ten.
         head_dim: Numbers per head and token.
         dtype: Type of q, k and v.
@@ -62,8 +63,8 @@ class KernelVariant:
         key_lens: Whether sequences have lengths of their own.
         grouped: Whether groups of heads have tables of their own.
         heads_per_kv: Query heads that share a key head.
-        part: What is computed: `out`, or of the gradients `rows`, `dq` or `dkdv`; `grads`, all of
-            them, by the kernel for Hopper.
+        part: What is computed: `out`, or out on a table of `boxes`, or of the gradients `rows`,
+            `dq` or `dkdv`; `grads`, all of them, by the kernel for Hopper.
     """
 
     kernel: str
@@ -84,6 +85,8 @@ class KernelVariant:
         how = f"{config.block_m}x{config.block_n}"
         how += f"w{config.num_warps}" if config.num_warps else ""
         how += f"s{config.num_stages}" if config.num_stages else ""
+        if config.gradients and self.part in ("dq", "dkdv"):
+            how += "/{}x{}w{}s{}".format(*astuple(getattr(config.gradients, self.part)))
         flags = [flag for flag in ("ragged", "key_lens", "grouped") if getattr(self, flag)]
         flags += [f"g{self.heads_per_kv}"] if self.heads_per_kv > 1 else []
         flags += [self.part] if self.part != "out" else []
@@ -99,7 +102,8 @@ def absent_reasons(variant: KernelVariant) -> list[str]:
     config = variant.config
     blocks = (config.block_m, config.block_n)
     reasons = variant_reasons(variant.kernel, DTYPES[variant.dtype], variant.head_dim, blocks)
-    if (variant.part == "grads") != (variant.kernel == "hopper") and variant.part != "out":
+    own = ("out", "boxes", "grads") if variant.kernel == "hopper" else ("out", *PORTABLE_GRADIENTS)
+    if variant.part not in own:
         reasons.append(f"has no part {variant.part!r}")
     if variant.kernel == "hopper" and variant.arch != 90:
         reasons.append(f"needs compute capability 9.0, sm_{variant.arch} is another")
@@ -131,7 +135,7 @@ def compile_kernel(variant: KernelVariant) -> KernelFigures:
     import triton
     from triton.backends.compiler import GPUTarget
 
-    source, options = _SOURCES[variant.kernel, variant.part == "out"](variant)
+    source, options = _SOURCES[variant.kernel, variant.part](variant)
     try:
         kernel = triton.compile(source, target=GPUTarget("cuda", variant.arch, 32), options=options)
     except Exception as error:  # Triton raises many kinds.
@@ -225,21 +229,56 @@ def _hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     return source, HOPPER_OPTIONS
 
 
+def _boxes(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    from radialbench.kernels.select import hopper_columns
+    from radialbench.kernels.triton.boxes_launch import CHANNELS
+    from radialbench.kernels.triton.forward_boxes import block_sparse_fwd_boxes as kernel
+    from radialbench.kernels.triton.launch import HOPPER_OPTIONS
+    from radialbench.maskgen.boxes import PIECE, SHORTEST
+
+    config, element = variant.config, _ELEMENTS[variant.dtype]
+    kind = {"float16": gl.float16, "bfloat16": gl.bfloat16}[variant.dtype]
+
+    def descriptor(*block: int) -> str:
+        shape = [1, 1, *block, CHANNELS]
+        layout = gl.NVMMASharedLayout.get_default_for(shape, kind)
+        return f"tensordesc<{element}{shape},{layout!r}>"
+
+    constants = {
+        "BLOCK_M": config.block_m,
+        "BLOCK_N": config.block_n,
+        "BLOCK_D": hopper_columns(variant.head_dim),
+        "HEAD_DIM": variant.head_dim,
+        "GROUPED": variant.grouped,
+        "HEADS_PER_KV": variant.heads_per_kv,
+        "BUFFERS": config.num_stages or 2,
+        "RUN": SHORTEST,
+    }
+    kinds = {f"box_{name}": descriptor(PIECE // SHORTEST, SHORTEST) for name in "qkv"}
+    kinds |= {f"run_{name}": descriptor(SHORTEST) for name in "qkv"}
+    kinds |= FIXED | {"out_ptr": "*" + element, "width": "i32"}
+    return _source(GluonASTSource, kernel, kinds, constants), HOPPER_OPTIONS
+
+
 def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
     from triton.compiler import ASTSource
 
     from radialbench.kernels.arch import Target
     from radialbench.kernels.checks import DTYPES
-    from radialbench.kernels.select import copy_reasons, portable_columns
+    from radialbench.kernels.select import copy_reasons, default_gradients, portable_columns
     from radialbench.kernels.triton import backward
-    from radialbench.kernels.triton.backward_launch import ROWS, backward_steps
+    from radialbench.kernels.triton.backward_launch import ROWS
 
     config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
     columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
     kernel = getattr(backward, f"block_sparse_{variant.part}")
-    blocks = (config.block_m, config.block_n)
-    dq, dkdv = backward_steps(blocks, dtype, head_dim, target)
-    steps = dkdv if variant.part == "dkdv" else dq
+    default = default_gradients(dtype, head_dim, (config.block_m, config.block_n), target)
+    both = config.gradients or default.gradients
+    assert both is not None
+    steps = both.dkdv if variant.part == "dkdv" else both.dq
     copies = not copy_reasons(dtype, head_dim, target)
     element = _ELEMENTS[variant.dtype]
     constants: dict[str, Any] = {
@@ -314,12 +353,13 @@ def _backward_hopper(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
 
 
 _SOURCES = {
-    ("hopper", True): _hopper,
-    ("hopper", False): _backward_hopper,
-    ("triton", True): _triton,
-    ("triton", False): _backward,
+    ("hopper", "out"): _hopper,
+    ("hopper", "boxes"): _boxes,
+    ("hopper", "grads"): _backward_hopper,
+    ("triton", "out"): _triton,
+    **{("triton", part): _backward for part in PORTABLE_GRADIENTS},
 }
-"""What makes the source and the options, by kernel and whether it is the forward pass."""
+"""What makes the source and the options, by kernel and part."""
 
 
 def _source(form: Any, kernel: Any, kinds: dict[str, str], constants: dict[str, Any]) -> Any:

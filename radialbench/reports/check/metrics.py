@@ -121,8 +121,7 @@ def accuracy(record: Record) -> MetricValue | None:
     errors = record.accuracy
     if errors is None:
         return None
-    largest = max(errors.max_abs_error, errors.max_lse_error)
-    return MetricValue(largest / errors.tolerance, source=errors.reference)
+    return MetricValue(errors.error_share, source=errors.reference)
 
 
 def mass_kept(record: Record) -> MetricValue | None:
