@@ -420,15 +420,21 @@ def _cells(tuned: "Tuned") -> tuple[str, ...]:
 
     decision = tuned.decision
     stays = decision.source == "default"
-    shares = [f"{name} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05]
+    shares = [
+        f"{_short(name)} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05
+    ]
     return (
         f"{decision.default_ms.value:.4g}",
         f"{decision.ms.value:.4g}",
         "none" if stays else f"{decision.ratio:.3f}",
         format_config(decision.config),
-        ", ".join(tuned.edges),
+        ", ".join(map(_short, tuned.edges)),
         ", ".join(shares),
     )
+
+
+def _short(axis: str) -> str:
+    return axis.removeprefix("gradients.")
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
