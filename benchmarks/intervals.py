@@ -79,7 +79,7 @@ def lasting(rng: Generator, shape: tuple[int, int]) -> Floats:
 def recorded_ratios() -> Floats:
     """Return centred logarithms of 30 ratios for each pair of cases sampled in turn on a GPU."""
     groups: dict[object, list[tuple[float, ...]]] = {}
-    for name in ("kernels", "peers", "scaling"):
+    for name in ("kernels_h100", "peers", "scaling"):
         for record in read(RESULTS / f"{name}.jsonl").records:
             if record.timing and record.ceiling and len(record.timing.steady_ms) == 30:
                 key = (record.group, record.ceiling)

@@ -25,6 +25,7 @@ from benchmarks import (
     paper,
     performance,
     timers,
+    training,
     tuning,
 )
 from benchmarks.parts import RESULTS, ROOT, read_lines, source_of
@@ -79,7 +80,7 @@ def readme_parts() -> dict[str, str]:
     """Return the parts of the README."""
     compiled = read(RESULTS / "compile.jsonl").records
     swept = read(RESULTS / "sweep.jsonl").records
-    kernels = [r for r in read(performance.RECORDS).records if r.mask.name != "radial_whole"]
+    kernels = [r for r in read(performance.RUNS[0]).records if r.mask.name != "radial_whole"]
     steps = read_lines(paper.TIMES, paper.PartTime)
     calls = paper.call_table(paper.of_videos(steps))
     summary = summarize(swept)
@@ -132,10 +133,13 @@ PAGES = {
         DOCS / "mask-search.md", mask_search.parts, {IMAGES / "front.png": mask_search.save_picture}
     ),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
-    "paper": Page(DOCS / "paper.md", paper.parts),
+    "paper": Page(DOCS / "paper.md", lambda: paper.parts() | training.parts()),
     "performance": Page(
         DOCS / "performance.md",
         lambda: performance.parts() | backward.parts() | compile_gpu.parts(),
+    ),
+    "performance-h100": Page(
+        DOCS / "performance-h100.md", lambda: performance.of_runs(performance.H100)
     ),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}

@@ -1,12 +1,13 @@
 """Compare our kernels with their peers, and the orders in which a launch starts its rows.
 
-    radialbench run benchmarks/kernels.yaml -o results/kernels            # under ten minutes, H100
+    radialbench run benchmarks/kernels.yaml -o results/kernels            # under ten minutes, H200
     python -m benchmarks.performance -o results/row_order.jsonl           # orders, on a Hopper GPU
-    python -m benchmarks.pages performance                                # docs/performance.md
+    python -m benchmarks.pages performance performance-h100               # both pages
 
-The page is made from benchmarks/results/kernels.jsonl and row_order.jsonl. Orders are timed in
-turn, on the kernel for Hopper, with attention of the paper's videos under its mask and of shorter
-videos. An order changes no bit of the result, which is compared before anything is timed.
+docs/performance.md is made from the records of runs on an H200 and of row_order.jsonl, and
+docs/performance-h100.md from those of an earlier run on an H100. Orders are timed in turn, on the
+kernel for Hopper, with attention of the paper's videos under its mask and of shorter videos. An
+order changes no bit of the result, which is compared before anything is timed.
 """
 
 import argparse
@@ -33,7 +34,10 @@ from radialbench.reports.paper_reference import VIDEOS
 from radialbench.reports.rows import fraction_of_ceiling, interleaved_ratio
 from radialbench.reports.text import format_sig3, markdown_table
 
-RECORDS = common.RESULTS / "kernels.jsonl"
+RUNS = (common.RESULTS / "kernels.jsonl",)
+"""Records of runs on an H200; times of different runs are not compared."""
+
+H100 = common.RESULTS / "kernels_h100.jsonl"
 ORDERS = common.RESULTS / "row_order.jsonl"
 
 S, W1, H1, H4 = (
@@ -55,23 +59,28 @@ TITLES = {
 SHORT = {S: "S", W1: "W1", H1: "H1", H4: "H4", WHOLE: "whole blocks", SMALL: "small launch"}
 RADIAL = "radial_blocks"
 
+Runs = Sequence[Sequence[Record]]
+"""The records of each run."""
+
 Case = tuple[str, str, str]
 """Group, mask and backend."""
 
 
-def over(records: Sequence[Record], above: Case, below: Case) -> Estimate | None:
-    """Return the ratio of two cases' times; None without one of them."""
-    one, other = find(records, *above), find(records, *below)
-    return (
-        interleaved_ratio(common.timing_of(one), common.timing_of(other)) if one and other else None
-    )
+def over(runs: Runs, above: Case, below: Case) -> Estimate | None:
+    """Return the ratio of two cases' times in the first run that has both; None without one."""
+    for records in runs:
+        one, other = find(records, *above), find(records, *below)
+        if one and other:
+            return interleaved_ratio(common.timing_of(one), common.timing_of(other))
+    return None
 
 
-def targets(records: Sequence[Record]) -> Iterator[common.PerformanceTarget]:
-    """Yield what the kernels should reach, and what they reach by the records."""
+def targets(runs: Runs) -> Iterator[common.PerformanceTarget]:
+    """Yield what the kernels should reach, and what they reach by the records of some runs."""
 
     def ceiling(group: str, backend: str, bound: float) -> common.PerformanceTarget:
-        found = find(records, group, RADIAL, backend)
+        cases = (find(records, group, RADIAL, backend) for records in runs)
+        found = next((case for case in cases if case), None)
         share = fraction_of_ceiling(found) if found else None
         text = f"{SHORT[group]} {RADIAL}: {backend} of the matmul"
         return common.PerformanceTarget(text, bound, share)
@@ -80,7 +89,7 @@ def targets(records: Sequence[Record]) -> Iterator[common.PerformanceTarget]:
         groups: Iterable[str], mask: str, backend: str, peer: str, bound: float
     ) -> Iterator[common.PerformanceTarget]:
         for group in groups:
-            ratio = over(records, (group, mask, peer), (group, mask, backend))
+            ratio = over(runs, (group, mask, peer), (group, mask, backend))
             text = f"{SHORT[group]} {mask}: {backend} against {peer}"
             yield common.PerformanceTarget(text, bound, ratio)
 
@@ -88,10 +97,11 @@ def targets(records: Sequence[Record]) -> Iterator[common.PerformanceTarget]:
     yield ceiling(H4, "hopper", 0.95)
     yield from against(SHAPES, RADIAL, "hopper", "fa4", 1.08)
     yield from against([H4], RADIAL, "hopper", "fa4", 1.15)
+    yield from against(SHAPES, RADIAL, "hopper", "bsa", 1.00)
     yield from against(SHAPES, "dense", "hopper", "cudnn", 1.00)
     yield from against(SHAPES, "dense", "hopper", "fa3", 0.97)
     for group in (S, W1):
-        ratio = over(records, (group, "radial", "hopper"), (group, "radial_whole", "hopper"))
+        ratio = over(runs, (group, "radial", "hopper"), (group, "radial_whole", "hopper"))
         text = f"{SHORT[group]} radial: exact over whole blocks, hopper"
         yield common.PerformanceTarget(text, 1.10, ratio, at_most=True)
     yield ceiling(W1, "triton", 0.87)
@@ -100,8 +110,9 @@ def targets(records: Sequence[Record]) -> Iterator[common.PerformanceTarget]:
     for peer in ("flashinfer_fa3", "fastvideo"):
         yield from against([WHOLE], RADIAL, "triton", peer, 1.00)
     for mask in (RADIAL, "radial"):
-        own = find(records, SMALL, mask, "hopper")
-        ratio = over(records, (SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
+        cases = (find(records, SMALL, mask, "hopper") for records in runs)
+        own = next((case for case in cases if case), None)
+        ratio = over(runs, (SMALL, mask, "hopper"), (SMALL, "dense", "cudnn"))
         ratio = ratio.times(1 / own.table.density) if ratio and own and own.table else None
         text = f"small launch {mask}: hopper over dense cudnn × density"
         yield common.PerformanceTarget(text, 1.30, ratio, at_most=True)
@@ -202,14 +213,23 @@ def order_table(times: Sequence[OrderTime]) -> str:
     return markdown_table(headers, body, text_columns=2)
 
 
+def of_runs(*runs: Path) -> dict[str, str]:
+    """Return the targets and the tables of some runs, those of later runs as `peers`."""
+    records = [read(run).records for run in runs]
+    measured = [one for one in targets(records) if one.measured is not None]
+    found = {"targets": f"{common.target_table(measured)}\n\n{common.source_of(records[0][-1])}"}
+    for name, run in zip(("shapes", "peers"), records, strict=False):
+        found[name] = f"{shape_tables(run, TITLES)}\n\n{common.source_of(run[-1])}"
+    return found
+
+
 def parts() -> dict[str, str]:
     """Return each generated part of the page by its name."""
-    records, times = read(RECORDS).records, common.read_lines(ORDERS, OrderTime)
+    times = common.read_lines(ORDERS, OrderTime)
     rules = read(common.RESULTS / "compile_rules.jsonl").records
     return {
         "rules": f"{compile_table(rules)}\n\n{common.source_of(rules[-1])}",
-        "targets": f"{common.target_table(targets(records))}\n\n{common.source_of(records[-1])}",
-        "shapes": shape_tables(records, TITLES),
+        **of_runs(*RUNS),
         "order": f"{order_table(times)}\n\n{common.source_of(times[-1])}",
     }
 

@@ -23,7 +23,8 @@ CHANGED = {
     "mask-search": r"\| 80\.0%[^\n]*?\| +",
     "measurement": r"\| radial, short \| ours \| cold \| 0\.",
     "paper": r"\| HunyuanVideo, 1×[^\n]*\| released[^\n]*?",
-    "performance": r"\| S radial_blocks: hopper ag[^\n]*?",
+    "performance": r"\| S radial_blocks: hopper of[^\n]*?",
+    "performance-h100": r"\| S radial_blocks: hopper ag[^\n]*?",
     "tuning": r"\| `tpe`[^\n]*?",
 }
 """The text before a digit that comes from a record."""
