@@ -116,8 +116,9 @@ def block_sparse_attention(
         config: Warps and stages, with the table's blocks. If not given, those that were tuned for
             the problem or one near it, else defaults for the device: `config_for` returns them.
             Steps of gradients, where they are portable, are looked up unless it has them.
-        backend: `hopper` or `triton`; the best one for the device if not given. `triton` computes
-            gradients too, `hopper` those that its backward kernel can.
+        backend: `hopper` or `triton`; the best one for the device if not given. `triton` has
+            gradients of its own; others come, where it can, from a kernel for Hopper, which needs
+            finite numbers.
         key_len: [batch] int32 valid keys per sequence; all if not given. The kernel for Hopper then
             needs finite values up to the end of the key block in which a sequence ends.
         return_lse: Whether to return the natural logarithm of the sum of exponentials too.
