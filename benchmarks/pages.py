@@ -25,6 +25,7 @@ from benchmarks import (
     paper,
     performance,
     timers,
+    training,
     tuning,
 )
 from benchmarks.parts import RESULTS, ROOT, read_lines, source_of
@@ -132,7 +133,7 @@ PAGES = {
         DOCS / "mask-search.md", mask_search.parts, {IMAGES / "front.png": mask_search.save_picture}
     ),
     "measurement": Page(DOCS / "measurement.md", lambda: timers.parts() | intervals.parts()),
-    "paper": Page(DOCS / "paper.md", paper.parts),
+    "paper": Page(DOCS / "paper.md", lambda: paper.parts() | training.parts()),
     "performance": Page(
         DOCS / "performance.md",
         lambda: performance.parts() | backward.parts() | compile_gpu.parts(),

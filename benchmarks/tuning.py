@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, permutations
 from math import ceil
@@ -27,7 +27,7 @@ from benchmarks.parts import RESULTS, PerformanceTarget, file_hash, target_table
 from radialbench.autotune import replay as replays
 from radialbench.autotune.run import NEIGHBOURS, neighbours
 from radialbench.autotune.search import Search
-from radialbench.autotune.space import format_config
+from radialbench.autotune.space import fields_of, format_config
 from radialbench.autotune.trials import SweepTrial, Trial, measured, read_sweep
 from radialbench.autotune.tuner import TRIALS, best_of, decide, measure_finals, tune
 from radialbench.kernels.tuned import shipped_records
@@ -382,7 +382,7 @@ def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:
             escape(one.mask.label),
             f"{one.key.frames} × {one.key.tokens_per_frame:,}",
             str(one.key.batch * one.key.heads),
-            f"`{one.key.backend}`",
+            f"`{one.key.backend}`" + ", gradients" * (one.key.direction == "backward"),
             changed(one.default, one.config) or "nothing",
             f"{one.default_ms.value:.4g}",
             f"{one.ms.value:.4g}",
@@ -403,9 +403,11 @@ def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:
 
 def changed(default: KernelConfig, config: KernelConfig) -> str:
     """Describe the difference of a configuration from the default."""
-    before, now = asdict(default), asdict(config)
+    before, now = fields_of(default), fields_of(config)
     return ", ".join(
-        f"{name} {before[name]} → {now[name]}" for name in now if now[name] != before[name]
+        f"{name.removeprefix('gradients.')} {before.get(name)} → {now[name]}"
+        for name in now
+        if now[name] != before.get(name)
     )
 
 

@@ -30,7 +30,7 @@ from radialbench.autotune.jobs import tunable_cases
 from radialbench.autotune.trials import SweepTrial, TrialOutcome, read_sweep
 from radialbench.autotune.tuner import TRIALS
 from radialbench.records.lookup import FARTHEST, distance
-from radialbench.records.problem import KernelConfig
+from radialbench.records.problem import GradientSteps, KernelConfig, Steps
 from radialbench.records.store import write_whole
 from radialbench.records.tuning import TuningKey, key_of
 from radialbench.suites.plan import plan
@@ -213,6 +213,10 @@ def test_gains_count_only_what_is_faster() -> None:
 def test_what_changed() -> None:
     assert tuning.changed(KernelConfig(), KernelConfig()) == ""
     assert tuning.changed(KernelConfig(), KernelConfig(num_warps=4)) == "num_warps None → 4"
+    steps = GradientSteps(Steps(64, 32, 4, 5), Steps(64, 32, 4, 5))
+    other = GradientSteps(Steps(64, 32, 4, 5), Steps(32, 32, 4, 5))
+    told = tuning.changed(KernelConfig(gradients=steps), KernelConfig(gradients=other))
+    assert told == "dkdv.own 64 → 32"
 
 
 def keys_of(suite: str) -> list[TuningKey]:

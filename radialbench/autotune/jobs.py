@@ -2,10 +2,18 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 
 from radialbench.autotune.live import QUICK, RUNOFF
-from radialbench.autotune.space import SPACES, Candidates, candidates, default_config
+from radialbench.autotune.space import (
+    SPACES,
+    Candidates,
+    candidates,
+    default_config,
+    nothing_to_tune,
+    space_of,
+)
 from radialbench.autotune.trials import Trial, measured
 from radialbench.autotune.tuner import BEST
 from radialbench.errors import AutotuneError, unknown
@@ -44,16 +52,25 @@ class TuningJob:
         problem = self.case.problem
         batch = f"b{problem.batch}" if problem.batch > 1 else ""
         shape = f"{batch}{problem.heads_label}d{problem.head_dim}"
-        return f"{self.case.mask.label}/{problem.grid.label}/{shape}/{self.case.backend}"
+        direction = "/backward" if problem.direction != "forward" else ""
+        return f"{self.case.mask.label}/{problem.grid.label}/{shape}/{self.case.backend}{direction}"
 
 
-def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = ()) -> list[Case]:
+def tunable_cases(
+    cases: Iterable[Case],
+    device: str,
+    backends: Iterable[str] = (),
+    *,
+    direction: str | None = None,
+) -> list[Case]:
     """Return the attention problems of cases, each once for every backend with something to tune.
 
     Args:
-        cases: The cases; their configurations do not matter.
+        cases: The cases. Of their configurations only the blocks matter that a suite states, in
+            which the portable gradients are tuned.
         device: `cuda` or `cpu`.
         backends: Backends to tune on every problem; those of the cases if empty.
+        direction: `forward` or `backward`; that of each case if None. Both are two problems.
 
     Raises:
         AutotuneError: There is nothing to tune, or a backend has nothing to tune.
@@ -64,16 +81,19 @@ def tunable_cases(cases: Iterable[Case], device: str, backends: Iterable[str] = 
             raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
     tunable: dict[tuple[Problem, str], Case] = {}
     for case in cases:
-        if case.measure != "attention" or case.problem.direction != "forward":
+        if case.measure != "attention":
             continue
-        for name in named or [case.backend or ""]:
+        own = case.problem.direction
+        both = ["forward", "backward"] if own == "both" else [own]
+        for way, name in product([direction] if direction else both, named or [case.backend or ""]):
             if name in SPACES:
-                key = (case.problem, name)
-                tunable.setdefault(key, replace(case, backend=name, device=device))
+                problem = replace(case.problem, direction=way)
+                one = replace(case, backend=name, device=device, problem=problem)
+                tunable.setdefault((problem, name), one)
     if not tunable:
         raise AutotuneError(
-            "nothing to tune: no case computes attention forward on "
-            f"{' or '.join(sorted(SPACES))}; name a backend to tune it on the suite's problems"
+            f"nothing to tune: no case computes attention on {' or '.join(sorted(SPACES))}; "
+            "name a backend to tune it on the suite's problems"
         )
     return list(tunable.values())
 
@@ -87,10 +107,15 @@ def absent_jobs(cases: Iterable[Case]) -> list[TuningJob]:
     """Return the jobs of tunable cases on a device that is not here, with all configurations."""
     jobs = []
     for case in cases:
-        name = case.backend or ""
-        space, default = SPACES[name], default_config(case.problem, name, case.device)
+        name, problem = case.backend or "", case.problem
+        key = key_of(problem, name, case.device)
+        if reason := nothing_to_tune(name, problem.direction):
+            jobs.append(TuningJob(case, key, None, reason))
+            continue
+        default = default_config(problem, name, case.device, _blocks(case))
+        space = space_of(name, problem.direction, default)
         every = Candidates(space, default, tuple(space.configs()))
-        jobs.append(TuningJob(case, key_of(case.problem, name, case.device), every))
+        jobs.append(TuningJob(case, key, every))
     return jobs
 
 
@@ -111,17 +136,19 @@ def match_records(
         SuiteError: A suite cannot be read.
     """
     backends = sorted({key.backend for key in keys} & SPACES.keys())
+    directions = sorted({key.direction for key in keys}, reverse=True)
     found: dict[TuningKey, Case] = {}
     for suite in suites:
         cases = plan(load_suite(suite))
-        try:
-            tunable = tunable_cases(cases, device, backends)
-        except AutotuneError:
-            # This suite has nothing to tune; another may have.
-            continue
-        for case in tunable:
-            if (key := _key(case)) in keys:
-                found.setdefault(key, case)
+        for direction in directions:
+            try:
+                tunable = tunable_cases(cases, device, backends, direction=direction)
+            except AutotuneError:
+                # This suite has nothing to tune; another may have.
+                continue
+            for case in tunable:
+                if (key := _key(case)) in keys:
+                    found.setdefault(key, case)
     return jobs_of(found.values())
 
 
@@ -160,7 +187,7 @@ def estimate_tuning(
         done = known.get(job.key, ())
         table = compile_any(case.mask, case.grid, default.block_m, default.block_n)
         heads = case.problem.batch * case.problem.heads
-        flops = table.executed_flops(heads, case.problem.head_dim)
+        flops = table.executed_flops(heads, case.problem.head_dim) * case.problem.matmuls / 2
         call = flops / RATES[case.device] / (cores() if case.device == "cpu" else 1)
         count = max(0, min(trials - measured(done), len(feasible) - len(done)))
         samples = min(QUICK["max_samples"] * call, QUICK["max_seconds"])
@@ -179,8 +206,13 @@ def _key(case: Case) -> TuningKey:
 
 def _job(case: Case) -> TuningJob:
     try:
-        return TuningJob(
-            case, _key(case), candidates(case.problem, case.backend or "", case.device)
-        )
+        found = candidates(case.problem, case.backend or "", case.device, _blocks(case))
+        return TuningJob(case, _key(case), found)
     except AutotuneError as error:
         return TuningJob(case, _key(case), None, str(error))
+
+
+def _blocks(case: Case) -> tuple[int, int] | None:
+    """Return the blocks that the suite states; None if it leaves them open."""
+    stated = case.config_source == "suite"
+    return (case.config.block_m, case.config.block_n) if stated else None

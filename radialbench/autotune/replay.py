@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from radialbench.autotune.space import SPACES, Axis, Candidates, Space
+from radialbench.autotune.space import SPACES, Axis, Candidates, Space, fields_of, space_of
 from radialbench.autotune.trials import SweepTrial, Trial, TrialOutcome, measured
 from radialbench.autotune.tuner import Tuned, tune
 from radialbench.errors import AutotuneError
@@ -79,7 +79,9 @@ def recorded_candidates(recorded: Sequence[SweepTrial]) -> Candidates:
     if not recorded:
         raise AutotuneError("nothing was recorded of this problem; see which ones the sweep holds")
     configs = tuple(dict.fromkeys(one.config for one in recorded))
-    space = SPACES.get(recorded[0].key.backend)
+    key, first = recorded[0].key, recorded[0].config
+    known = key.backend in SPACES and (first.gradients or key.direction == "forward")
+    space = space_of(key.backend, key.direction, first) if known else None
     if space is None or any(space.place(config) is None for config in configs):
         space = _smallest_space(configs)
     configs = tuple(sorted(configs, key=lambda config: space.place(config) or ()))
@@ -89,8 +91,9 @@ def recorded_candidates(recorded: Sequence[SweepTrial]) -> Candidates:
 def _smallest_space(configs: Sequence[KernelConfig]) -> Space:
     """Return the smallest space that holds some configurations."""
     axes = []
-    for name in ("block_m", "block_n", "num_warps", "num_stages"):
-        values = {getattr(config, name) for config in configs}
+    fields = [fields_of(config) for config in configs]
+    for name in dict.fromkeys(name for one in fields for name in one):
+        values = {one.get(name) for one in fields}
         ordered = sorted(values, key=lambda value: -1 if value is None else value)
         axes.append(Axis(name, tuple(ordered)))
     return Space(tuple(axes))
@@ -106,7 +109,8 @@ def problem_name(one: SweepTrial) -> str:
     key = one.key
     batch = f"b{key.batch}" if key.batch > 1 else ""
     shape = f"{key.frames}x{key.tokens_per_frame}/{batch}{key.heads_label}d{key.head_dim}"
-    return f"{one.mask.label}/{shape}/{key.backend}"
+    direction = "/backward" if key.direction != "forward" else ""
+    return f"{one.mask.label}/{shape}/{key.backend}{direction}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def run(
                 record = tuned.record(
                     job.key,
                     mask=job.case.mask.identity,
-                    kernel=source_hash(job.key.backend),
+                    kernel=source_hash(job.key.backend, job.key.direction),
                     versions=libraries | compiler_version(job.key.backend),
                     created=now(),
                 )
@@ -267,7 +267,7 @@ def _candidates(job: TuningJob) -> Candidates:
 
 
 def _study(job: TuningJob) -> str:
-    return study_name(job.key, source_hash(job.key.backend))
+    return study_name(job.key, source_hash(job.key.backend, job.key.direction))
 
 
 def _record_trial(
@@ -294,7 +294,7 @@ def _record_trial(
             registers=known.registers if known else None,
             stack_bytes=known.stack_bytes if known else None,
             shared_bytes=known.shared_bytes if known else None,
-            kernel=source_hash(key.backend),
+            kernel=source_hash(key.backend, key.direction),
             versions=compiler_version(key.backend),
         ),
     )

@@ -25,11 +25,12 @@ from optuna.exceptions import OptunaError
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from radialbench.autotune.space import Candidates
+from radialbench.autotune.space import Candidates, fields_of
 from radialbench.autotune.trials import Store, Trial, TrialOutcome
 from radialbench.errors import AutotuneError
 from radialbench.kernels.measure.environment import host
 from radialbench.reading import check_regular
+from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig
 
 LOSSES = 3
@@ -166,10 +167,14 @@ class Study(Store):
         return [one for one in self._kept() if one.state == TrialState.WAITING]
 
     def _put(self, config: KernelConfig) -> None:
-        params = {name: getattr(config, name) for name in self._axes}
+        params = self._params(config)
         kept = {"config": asdict(config), "owner": trial_owner()}
         self._queued.add(config)
         self._study.enqueue_trial(params, user_attrs=kept)
+
+    def _params(self, config: KernelConfig) -> dict[str, Any]:
+        fields = fields_of(config)
+        return {name: fields[name] for name in self._axes}
 
     def _close(self, number: int, trial: Trial) -> None:
         state = TrialState.FAIL if trial.ms is None else TrialState.COMPLETE
@@ -225,7 +230,7 @@ class Study(Store):
             create_trial(
                 state=TrialState.FAIL if trial.ms is None else TrialState.COMPLETE,
                 value=trial.ms,
-                params={name: getattr(trial.config, name) for name in self._axes},
+                params=self._params(trial.config),
                 distributions=self._axes,
                 user_attrs=kept | _attributes(trial),
             )
@@ -263,12 +268,17 @@ def _ended(one: FrozenTrial) -> bool:
 
 
 def _config(one: FrozenTrial) -> KernelConfig:
-    return KernelConfig(**one.user_attrs["config"])
+    return _config_of(one.user_attrs["config"])
 
 
 def _trial(kept: dict[str, Any]) -> Trial:
-    config, outcome = KernelConfig(**kept["config"]), TrialOutcome(kept["outcome"])
+    config, outcome = _config_of(kept["config"]), TrialOutcome(kept["outcome"])
     return Trial(config, outcome, kept.get("reason"), kept["samples_ms"])
+
+
+def _config_of(kept: dict[str, Any]) -> KernelConfig:
+    # Others are read so often that it shows.
+    return from_dict(KernelConfig, kept) if kept.get("gradients") else KernelConfig(**kept)
 
 
 def _attributes(trial: Trial) -> dict[str, Any]:

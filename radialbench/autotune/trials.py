@@ -183,8 +183,8 @@ def current_trials(
     for one in sweep:
         if one.key not in keys:
             continue
-        backend = one.key.backend
-        if (one.kernel, one.versions) != (source_hash(backend), compiler_version(backend)):
+        backend, kernel = one.key.backend, source_hash(one.key.backend, one.key.direction)
+        if (one.kernel, one.versions) != (kernel, compiler_version(backend)):
             raise AutotuneError(
                 f"the sweep is of another version of the {backend} kernel, or of what compiles it; "
                 "record another one with tune --record FILE"

@@ -67,6 +67,8 @@ def _tuned() -> dict[str, str]:
         records = [record for record in every if record.key.device == device]
         backends = join_and(sorted({record.key.backend for record in records}))
         text = f"{len(records)} configuration{'s' * (len(records) > 1)} of {backends}"
+        gradients = sum(record.key.direction == "backward" for record in records)
+        text += f", {gradients} of them of gradients" if gradients else ""
         stale = [reasons for record in records if (reasons := stale_reasons(record))]
         if stale:
             why = "; ".join(dict.fromkeys(reason for reasons in stale for reason in reasons))

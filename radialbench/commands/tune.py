@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from radialbench.commands.progress import TuningWatcher
     from radialbench.records.tuning import TuningKey
     from radialbench.suites.plan import Case
+    from radialbench.suites.schema import SuiteSpec
 
     Known = dict[TuningKey, list[Trial]]
 
@@ -43,6 +44,12 @@ def tune(
     backend: Annotated[
         list[str] | None,
         typer.Option("--backend", "-b", help="What to tune, instead of the suite's; repeatable."),
+    ] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(
+            help="forward, or backward to tune gradients.", show_default="that of each case"
+        ),
     ] = None,
     sampler: Annotated[
         str, typer.Option(help="tpe, random, exhaustive, or a sampler of Optuna's by its name.")
@@ -93,43 +100,45 @@ def tune(
     ] = False,
 ) -> None:
     """Search for the fastest configuration of each kernel on each problem of a suite."""
-    from radialbench.autotune.live import WorkerPool
-    from radialbench.autotune.tuner import TRIALS
     from radialbench.errors import AutotuneError
-    from radialbench.suites.plan import plan
-    from radialbench.suites.read import load_suite
 
-    limit = trials or (sys.maxsize if sampler == "exhaustive" else TRIALS)
+    if direction not in (None, "forward", "backward"):
+        raise AutotuneError(f"--direction is forward or backward, got {direction!r}")
+    if record is not None and storage is not None:
+        raise AutotuneError("trials are kept in a sweep (--record) or in a storage (--storage)")
+    if dry_run and replay is None:
+        with watch_work(console.errors, "estimating"):
+            spec, cases = _planned(suite, filter)
+            # Imported here: it takes longer than a terminal should be empty.
+            from radialbench.autotune.jobs import estimate_tuning
+
+            jobs, missing = _likely_jobs(cases, spec.device, backend or [], direction)
+            known = _known(reuse_trials, record, jobs)
+            estimates = estimate_tuning(jobs, _most(trials, sampler), time_limit, known)
+        _print_estimates(estimates, missing, json=json)
+        return
+    from radialbench.autotune.live import WorkerPool
+
+    limit = _most(trials, sampler)
     search: dict[str, Any] = {
         "search": sampler, "trials": limit, "seconds": time_limit, "seed": seed
     }  # fmt: skip
     if replay is not None:
         _replay(replay, filter or [], json=json, **search)
         return
-    if record is not None and storage is not None:
-        raise AutotuneError("trials are kept in a sweep (--record) or in a storage (--storage)")
-    spec = load_suite(suite)
-    cases = plan(spec, filter or [])
-    if dry_run:
-        from radialbench.autotune.jobs import estimate_tuning
-
-        with watch_work(console.errors, "estimating"):
-            jobs, missing = _likely_jobs(cases, spec.device, backend or [])
-            known = _known(reuse_trials, record, jobs)
-            estimates = estimate_tuning(jobs, limit, time_limit, known)
-        _print_estimates(estimates, missing, json=json)
-        return
+    spec, cases = _planned(suite, filter)
     console.note_if_busy()
     words = ["radialbench", "tune", suite, "-o", str(out)]
     words += [word for pattern in filter or [] for word in ("-f", pattern)]
     words += [word for name in backend or [] for word in ("-b", name)]
+    words += ["--direction", direction] if direction else []
     if verify:
         again = shlex.join([*words, "--verify"])
         with watch_work(console.errors, "measuring again"), WorkerPool(spec.device, again) as pool:
             from radialbench.autotune.run import known_records
             from radialbench.autotune.run import verify as verify_records
 
-            jobs = _jobs(cases, spec.device, backend or [])
+            jobs = _jobs(cases, spec.device, backend or [], direction)
             records = known_records(jobs, out)
             verdicts = collect_verdicts(verify_records(jobs, records, pool), json=json)
         found = [records[job.key] for job in jobs if job.key in records]
@@ -161,7 +170,7 @@ def tune(
         ):
             from radialbench.autotune.run import run
 
-            jobs = _jobs(cases, spec.device, backend or [])
+            jobs = _jobs(cases, spec.device, backend or [], direction)
             search |= {"known": _known(reuse_trials, record, jobs)}
             search |= {"sweep": record, "storage": storage}
             search["on_event"] = _streamed(watcher) if json else watcher or (lambda event: None)
@@ -173,6 +182,21 @@ def tune(
     _print_ends(jobs, ends, out, json=json)
     if any(end.tuned is None for end in ends):
         raise typer.Exit(FAILED)
+
+
+def _planned(suite: str, patterns: list[str] | None) -> "tuple[SuiteSpec, tuple[Case, ...]]":
+    from radialbench.suites.plan import plan
+    from radialbench.suites.read import load_suite
+
+    spec = load_suite(suite)
+    return spec, plan(spec, patterns or [])
+
+
+def _most(trials: int | None, sampler: str) -> int:
+    """Return the trials of a problem at most."""
+    from radialbench.autotune.tuner import TRIALS
+
+    return trials or (sys.maxsize if sampler == "exhaustive" else TRIALS)
 
 
 def collect_verdicts(verdicts: "Iterable[Verification]", *, json: bool) -> "list[Verification]":
@@ -221,25 +245,27 @@ def print_verdicts(done: "Sequence[Verification]", rest: str, *, json: bool) -> 
     return sound == len(done)
 
 
-def _jobs(cases: "Iterable[Case]", device: str, backends: list[str]) -> "list[TuningJob]":
+def _jobs(
+    cases: "Iterable[Case]", device: str, backends: list[str], direction: str | None
+) -> "list[TuningJob]":
     """Return what can be tuned here; imports PyTorch, which takes seconds."""
     from radialbench.autotune.jobs import jobs_of, tunable_cases
     from radialbench.kernels.arch import find_device
 
-    return jobs_of(tunable_cases(cases, find_device(device), backends))
+    return jobs_of(tunable_cases(cases, find_device(device), backends, direction=direction))
 
 
 def _likely_jobs(
-    cases: "Iterable[Case]", device: str, backends: list[str]
+    cases: "Iterable[Case]", device: str, backends: list[str], direction: str | None
 ) -> "tuple[list[TuningJob], str | None]":
     """Return what can be tuned, also on a device that this machine lacks, which is named."""
     from radialbench.autotune.jobs import absent_jobs, tunable_cases
     from radialbench.errors import BackendError
 
     try:
-        return _jobs(cases, device, backends), None
+        return _jobs(cases, device, backends, direction), None
     except BackendError:
-        return absent_jobs(tunable_cases(cases, device, backends)), device
+        return absent_jobs(tunable_cases(cases, device, backends, direction=direction)), device
 
 
 def _print_ends(jobs: "list[TuningJob]", ends: "list[JobEnded]", out: Path, *, json: bool) -> None:
@@ -394,15 +420,21 @@ def _cells(tuned: "Tuned") -> tuple[str, ...]:
 
     decision = tuned.decision
     stays = decision.source == "default"
-    shares = [f"{name} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05]
+    shares = [
+        f"{_short(name)} {share:.0%}" for name, share in tuned.importance.items() if share >= 0.05
+    ]
     return (
         f"{decision.default_ms.value:.4g}",
         f"{decision.ms.value:.4g}",
         "none" if stays else f"{decision.ratio:.3f}",
         format_config(decision.config),
-        ", ".join(tuned.edges),
+        ", ".join(map(_short, tuned.edges)),
         ", ".join(shares),
     )
+
+
+def _short(axis: str) -> str:
+    return axis.removeprefix("gradients.")
 
 
 def _print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from radialbench.errors import IntegrationError
 from radialbench.integrations import processors
@@ -150,7 +151,10 @@ def kind_of(transformer: nn.Module) -> TransformerKind:
     Raises:
         IntegrationError: The transformer is not supported.
     """
-    name = type(transformer).__name__
+    made = type(transformer)
+    if isinstance(transformer, FSDPModule):
+        made = made.__bases__[-1]  # Sharding makes a class FSDP… of the transformer's own.
+    name = made.__name__
     if name not in MODELS:
         *others, last = MODELS
         raise IntegrationError(

@@ -1,8 +1,9 @@
 """block_sparse_attention_backward: gradients of attention on a block table, as one operator."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -19,13 +20,11 @@ from radialbench.kernels.calls import (
     untraced,
 )
 from radialbench.kernels.device_table import Boxes, DeviceTable, TableKey, Transpose
-from radialbench.kernels.select import kernel_reasons
-from radialbench.kernels.triton.backward_hopper_launch import (
-    hopper_backward_reasons,
-    prepare_hopper_backward,
-)
-from radialbench.kernels.triton.backward_launch import Backward, Gradients, prepare_backward
+from radialbench.kernels.select import choose_gradients, config_reasons, kernel_reasons
+from radialbench.kernels.triton.backward_launch import Backward, Gradients
+from radialbench.kernels.triton.gradients import gradient_kernel, prepare_gradients
 from radialbench.kernels.triton.launch import Layout, layout_of
+from radialbench.records.problem import GradientSteps, KernelConfig, Steps
 
 
 def block_sparse_attention_backward(
@@ -40,6 +39,8 @@ def block_sparse_attention_backward(
     dlse: Tensor | None = None,
     sm_scale: float | None = None,
     key_len: Tensor | None = None,
+    config: KernelConfig | None = None,
+    backend: str | None = None,
 ) -> Gradients:
     """Compute the gradients of `block_sparse_attention`, which autograd calls by itself.
 
@@ -48,7 +49,7 @@ def block_sparse_attention_backward(
     a head_dim up to 128 in 16 bits have a kernel that adds up dq in no fixed order, and takes
     finite numbers only. All else runs in portable kernels, whose result does not depend on the
     order in which their programs run, as does everything under
-    `torch.use_deterministic_algorithms(True)`.
+    `torch.use_deterministic_algorithms(True)`, and with the backend `triton`.
 
     Args:
         dout: Gradient of out, [batch, heads, q_len, head_dim].
@@ -61,6 +62,9 @@ def block_sparse_attention_backward(
         dlse: Gradient of lse; none if not given.
         sm_scale: As in the forward call.
         key_len: As in the forward call.
+        config: Steps of the portable kernels. If it has none, those that were tuned for the problem
+            or one near it in the table's blocks, else defaults for the device.
+        backend: `triton` for the portable kernels; the best ones for the device if not given.
 
     Returns:
         dq, dk and dv, like q, k and v. Exactly zero: dq of a query without keys, dk and dv of a key
@@ -75,9 +79,24 @@ def block_sparse_attention_backward(
     sizes = (table.block_m, table.block_n, table.q_len, table.k_len)
     tensors = (dout, dlse, q, k, v, out, lse, list(table.all_tensors()), key_len)
     grads: Gradients = torch.ops.radialbench.block_sparse_attention_backward(
-        *tensors, scale, *sizes
+        *(*tensors, scale, backend or "", *sizes, flat_steps(config)),
+        *(table.mask_fingerprint, table.frames, table.tokens_per_frame),
     )
     return grads
+
+
+def flat_steps(config: KernelConfig | None) -> list[int]:
+    """Return the steps of a configuration as numbers, as operators take them; zeros if open.
+
+    PyTorch takes an empty list for one of tensors.
+    """
+    both = config.gradients if config else None
+    return [0] * 8 if both is None else [*astuple(both.dq), *astuple(both.dkdv)]
+
+
+def steps_of(flat: Sequence[int]) -> GradientSteps | None:
+    """Return what `flat_steps` made numbers of."""
+    return GradientSteps(Steps(*flat[:4]), Steps(*flat[4:])) if any(flat) else None
 
 
 def check_transpose(table: DeviceTable) -> None:
@@ -99,14 +118,26 @@ def check_transpose(table: DeviceTable) -> None:
 
 
 def table_from(
-    tensors: Sequence[Tensor], block_m: int, block_n: int, q_len: int, k_len: int, width: int = 0
+    tensors: Sequence[Tensor],
+    block_m: int,
+    block_n: int,
+    q_len: int,
+    k_len: int,
+    *problem: Any,
+    width: int = 0,
 ) -> DeviceTable:
-    """Return the table of `DeviceTable.all_tensors`; `width` is that of its boxes, 0 without."""
+    """Return the table of `DeviceTable.all_tensors`.
+
+    `problem` are the mask's fingerprint, the frames, and the tokens of a frame; `width` is that of
+    its boxes, 0 without.
+    """
     more = tensors[8:]
     by_key = Transpose(*more) if more and not width else None
     boxes = Boxes(more[0], more[1], width) if width else None
+    names = ("mask_fingerprint", "frames", "tokens_per_frame")
+    known = dict(zip(names, problem, strict=True))
     sizes = (block_m, block_n, q_len, k_len)
-    return DeviceTable(*sizes, *tensors[:8], transpose=by_key, boxes=boxes)
+    return DeviceTable(*sizes, *tensors[:8], transpose=by_key, boxes=boxes, **known)
 
 
 def _operator(
@@ -120,14 +151,23 @@ def _operator(
     table: Sequence[Tensor],
     key_len: Tensor | None,
     sm_scale: float,
+    backend: str,
     block_m: int,
     block_n: int,
     q_len: int,
     k_len: int,
+    steps: Sequence[int],
+    mask_fingerprint: str,
+    frames: int,
+    tokens_per_frame: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    on_device = table_from(table, block_m, block_n, q_len, k_len)
+    problem = (mask_fingerprint, frames, tokens_per_frame)
+    on_device = table_from(table, block_m, block_n, q_len, k_len, *problem)
     check_scale(sm_scale)
-    return untraced(_gradients)(dout, dlse, q, k, v, out, lse, on_device, key_len, sm_scale)
+    return untraced(_gradients)(
+        *(dout, dlse, q, k, v, out, lse, on_device, key_len, sm_scale),
+        *(backend or None, steps_of(steps)),
+    )
 
 
 def _gradients(
@@ -141,6 +181,8 @@ def _gradients(
     table: DeviceTable,
     key_len: Tensor | None,
     sm_scale: float,
+    backend: str | None,
+    steps: GradientSteps | None,
 ) -> Gradients:
     # Autograd passes expanded sums, of any strides.
     dout = dout if dout.dim() and dout.stride(-1) == 1 else dout.contiguous()
@@ -150,7 +192,7 @@ def _gradients(
     lse_grad = None if dlse is None else layout_of(dlse)
     layouts = map(layout_of, (dout, q, k, v, out, lse))
     fixed = torch.are_deterministic_algorithms_enabled()
-    backward = _prepared(*layouts, lse_grad, lengths, table.key, fixed)
+    backward = _prepared(*layouts, lse_grad, lengths, table.key, fixed, backend, steps)
     if not q.shape[0]:
         return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     tensors = (dout, dlse, q, k, v, out, lse, table.all_tensors(), key_len, sm_scale)
@@ -172,8 +214,10 @@ def _prepared(
     key_len: Layout | None,
     table: TableKey,
     fixed_order: bool,
+    backend: str | None,
+    steps: GradientSteps | None,
 ) -> Backward:
-    """Check the arguments and prepare the launches, of kernels that add in a fixed order if so."""
+    """Check the arguments, choose kernel and steps, and prepare the launches."""
     check_shapes(q, k, v, key_len, table)
     check_like("dout", dout, q.shape, q)
     check_like("out", out, q.shape, q)
@@ -182,17 +226,29 @@ def _prepared(
     if dlse is not None:
         check_like("dlse", dlse, q.shape[:3], sums)
     target, blocks = target_of(q.device), (table.block_m, table.block_n)
-    if reasons := kernel_reasons("triton", q.dtype, q.shape[3], blocks, target):
+    reasons = kernel_reasons("triton", q.dtype, q.shape[3], blocks, target)
+    reasons += config_reasons("triton", KernelConfig(*blocks, gradients=steps), q.shape[3])
+    if reasons:
         raise BackendError(f"the backward kernels cannot run this: {'; '.join(reasons)}")
     for name, x in (("q", q), ("k", k), ("v", v), ("out", out)):
         check_last_stride(name, x)
-    slow = fixed_order or hopper_backward_reasons(dout, q, k, v, table=table, target=target)
-    return (prepare_backward if slow else prepare_hopper_backward)(
-        *(dout, q, k, v, out),
+    kernel = gradient_kernel(
+        *(dout, q, k, v),
+        backend=backend,
+        fixed_order=fixed_order,
+        table=table,
+        target=target,
+    )
+    if steps is None:
+        chosen = choose_gradients(kernel, q.dtype, q.shape, k.shape[1], table, target)
+        steps = chosen.config.gradients
+    return prepare_gradients(
+        *(kernel, dout, q, k, v, out),
         table=table,
         target=target,
         key_lens=key_len is not None,
         with_lse=dlse is not None,
+        steps=steps,
     )
 
 

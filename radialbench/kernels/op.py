@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.backward import check_transpose, table_from
+from radialbench.kernels.backward import check_transpose, flat_steps, steps_of, table_from
 from radialbench.kernels.calls import (
     autocasted,
     check_last_stride,
@@ -21,8 +21,15 @@ from radialbench.kernels.calls import (
     untraced,
 )
 from radialbench.kernels.device_table import DeviceTable, TableKey, upload, upload_boxes
-from radialbench.kernels.select import choose_config, config_reasons, kernel_reasons, select_kernel
+from radialbench.kernels.select import (
+    choose_config,
+    choose_gradients,
+    config_reasons,
+    kernel_reasons,
+    select_kernel,
+)
 from radialbench.kernels.triton.boxes_launch import prepare_boxes
+from radialbench.kernels.triton.gradients import gradient_kernel
 from radialbench.kernels.triton.launch import PREPARE, Launch, Layout, layout_of, tma_reasons
 from radialbench.maskgen.boxes import BoxTable
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
@@ -108,7 +115,9 @@ def block_sparse_attention(
         sm_scale: Factor of q·k, above 0; 1/√head_dim if not given.
         config: Warps and stages, with the table's blocks. If not given, those that were tuned for
             the problem or one near it, else defaults for the device: `config_for` returns them.
-        backend: `hopper` or `triton`; the best one for the device if not given.
+            Steps of gradients, where they are portable, are looked up unless it has them.
+        backend: `hopper` or `triton`; the best one for the device if not given. `triton` computes
+            gradients too, `hopper` those that its backward kernel can.
         key_len: [batch] int32 valid keys per sequence; all if not given. The kernel for Hopper then
             needs finite values up to the end of the key block in which a sequence ends.
         return_lse: Whether to return the natural logarithm of the sum of exponentials too.
@@ -140,12 +149,12 @@ def block_sparse_attention(
         _check_tensors(q=q, k=k, v=v, key_len=key_len)
         if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
             check_transpose(table)
-        problem = (table.mask_fingerprint, table.frames, table.tokens_per_frame)
-        tuned = problem if config is None else ("", 0, 0)
         warps, stages = (config.num_warps, config.num_stages) if config else (None, None)
         out, lse = torch.ops.radialbench.block_sparse_attention(
             *(q, k, v, list(table.all_tensors()), key_len, scale, backend or ""),
-            *(table.block_m, table.block_n, table.q_len, table.k_len, warps, stages, *tuned),
+            *(table.block_m, table.block_n, table.q_len, table.k_len, flat_steps(config)),
+            *(table.mask_fingerprint, table.frames, table.tokens_per_frame),
+            *(config is None, warps, stages),
             table.boxes.width if table.boxes else 0,
         )
     return (out, lse) if return_lse else out
@@ -157,23 +166,33 @@ def config_for(
     *,
     backend: str | None = None,
     kv_heads: int | None = None,
+    direction: str = "forward",
 ) -> ConfigChoice:
     """Return the configuration that `block_sparse_attention` uses if none is given, and why.
 
     Arguments are those of `block_sparse_attention`; k and v are assumed to be laid out as q, with
-    `kv_heads` heads, as many as q's if not given.
+    `kv_heads` heads, as many as q's if not given. In the direction `backward` it is that of
+    gradients.
 
     Raises:
-        BackendError: There is no such kernel.
+        BackendError: There is no such kernel or direction.
         RecordError: Tuned configurations cannot be read.
     """
     if not isinstance(table, DeviceTable):
         table = device_table(table, q.device)
     layout, key = layout_of(q), table.key
     blocks, target = (key.block_m, key.block_n), target_of(q.device)
+    kv_heads = kv_heads or q.shape[1]
+    if direction not in ("forward", "backward"):
+        raise BackendError(f"the direction is forward or backward, got {direction!r}")
+    if direction == "backward":
+        fixed = torch.are_deterministic_algorithms_enabled()
+        kernel = gradient_kernel(
+            *(layout,) * 4, backend=backend, fixed_order=fixed, table=key, target=target
+        )
+        return choose_gradients(kernel, q.dtype, q.shape, kv_heads, key, target)
     kernel = select_kernel(backend, q.dtype, q.shape[-1], blocks, target)
     tma = not tma_reasons(q=layout)
-    kv_heads = kv_heads or q.shape[1]
     return choose_config(kernel, q.dtype, q.shape, kv_heads, key, target, tma=tma)
 
 
@@ -332,21 +351,21 @@ def _operator(
     block_n: int,
     q_len: int,
     k_len: int,
-    num_warps: int | None,
-    num_stages: int | None,
+    steps: Sequence[int],
     mask_fingerprint: str,
     frames: int,
     tokens_per_frame: int,
+    looked_up: bool,
+    num_warps: int | None,
+    num_stages: int | None,
     width: int,
 ) -> tuple[Tensor, Tensor]:
-    on_device = replace(
-        table_from(table, block_m, block_n, q_len, k_len, width),
-        mask_fingerprint=mask_fingerprint,
-        frames=frames,
-        tokens_per_frame=tokens_per_frame,
-    )
+    problem = (mask_fingerprint, frames, tokens_per_frame)
+    on_device = table_from(table, block_m, block_n, q_len, k_len, *problem, width=width)
     # Tuned configurations are looked up here, where sizes are numbers and not symbols.
-    config = None if mask_fingerprint else KernelConfig(block_m, block_n, num_warps, num_stages)
+    config = None
+    if not looked_up:
+        config = KernelConfig(block_m, block_n, num_warps, num_stages, steps_of(steps))
     return untraced(_attend)(q, k, v, on_device, key_len, sm_scale, backend or None, config)
 
 
@@ -356,21 +375,21 @@ def _shapes(q: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep what the gradients need."""
-    q, k, v, table, key_len, sm_scale, _, *sizes = inputs[:11]
+    q, k, v, table, key_len, *scalars = inputs[:15]
     ctx.save_for_backward(q, k, v, *output, key_len, *table)
-    ctx.scalars = (sm_scale, *sizes)
+    ctx.scalars = scalars
     ctx.set_materialize_grads(False)
 
 
 def _gradients(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Any, ...]:
     q, k, v, out, lse, key_len, *table = ctx.saved_tensors
     if dout is None and dlse is None:
-        return (None,) * 17
+        return (None,) * 19
     dout = torch.zeros_like(out) if dout is None else dout
     grads = torch.ops.radialbench.block_sparse_attention_backward(
         *(dout, dlse, q, k, v, out, lse, table, key_len), *ctx.scalars
     )
-    return (*grads, [None] * len(table), *(None,) * 13)
+    return (*grads, [None] * len(table), *(None,) * 15)
 
 
 register("block_sparse_attention", _operator, _shapes, _gradients, _keep)

@@ -8,14 +8,23 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 import os
 import re
 import warnings
+from dataclasses import replace
 from functools import cache, lru_cache
+from typing import Any
 
 import torch
 
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.device_table import TableKey
-from radialbench.kernels.tuned import compiler_version, device_name, lookup
+from radialbench.kernels.steps import gradient_steps, steps_reasons
+from radialbench.kernels.tuned import (
+    block_reasons,
+    compiler_version,
+    device_name,
+    lookup,
+    not_tuned,
+)
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey
@@ -39,6 +48,14 @@ def select_kernel(
     if reasons and reasons == gluon_reasons():
         _warn(f"the portable kernel runs in place of the one for Hopper, which {reasons[0]}")
     return "triton" if reasons else "hopper"
+
+
+def default_gradients(
+    dtype: torch.dtype, head_dim: int, blocks: tuple[int, int], target: Target
+) -> KernelConfig:
+    """Return the steps of the portable gradients where nothing was tuned."""
+    steps = gradient_steps(blocks, dtype, portable_columns(head_dim), target)
+    return KernelConfig(*blocks, gradients=steps)
 
 
 def default_config(
@@ -81,12 +98,69 @@ def choose_config(
     Raises:
         RecordError: Records cannot be read.
     """
-    batch, heads, _, head_dim = shape
-    blocks = (table.block_m, table.block_n)
+    head_dim, blocks = shape[3], (table.block_m, table.block_n)
     default = default_config(kernel, dtype, head_dim, blocks, target, tma=tma)
     if not table.mask_fingerprint:
-        return ConfigChoice(default, "default", None, "the mask of the table is not known")
-    key = TuningKey(
+        return ConfigChoice(default, "default", None, UNKNOWN_MASK)
+
+    def feasible(config: KernelConfig) -> list[str]:
+        return run_reasons(kernel, dtype, head_dim, config, target)
+
+    key = _key(kernel, dtype, shape, kv_heads, table, target)
+    choice = lookup(key, default=default, feasible=feasible)
+    config = choice.config
+    if (config.block_m, config.block_n) != blocks:
+        reason = (
+            f"{choice.reason}, in blocks of {config.block_m}×{config.block_n}; the table has "
+            f"{blocks[0]}×{blocks[1]}: compile the mask with the former"
+        )
+        return ConfigChoice(default, "default", None, reason)
+    return choice
+
+
+@lru_cache(maxsize=4096)
+def choose_gradients(
+    kernel: str,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    kv_heads: int,
+    table: TableKey,
+    target: Target,
+) -> ConfigChoice:
+    """Choose the steps of gradients that are given none; arguments and errors as `choose_config`.
+
+    Records in other blocks than the table's are skipped: the forward pass decides on these.
+    """
+    head_dim, blocks = shape[3], (table.block_m, table.block_n)
+    if kernel == "hopper":
+        return ConfigChoice(KernelConfig(*blocks), "default", None, not_tuned(kernel, "backward"))
+    default = default_gradients(dtype, head_dim, blocks, target)
+    if not table.mask_fingerprint:
+        return ConfigChoice(default, "default", None, UNKNOWN_MASK)
+
+    def feasible(config: KernelConfig) -> list[str]:
+        reasons = block_reasons(config, blocks)
+        return reasons or run_reasons(kernel, dtype, head_dim, config, target)
+
+    key = replace(_key(kernel, dtype, shape, kv_heads, table, target), direction="backward")
+    choice = lookup(key, default=default, feasible=feasible)
+    return choice if choice.config.gradients else replace(choice, config=default)
+
+
+UNKNOWN_MASK = "the mask of the table is not known"
+"""Why nothing is looked up."""
+
+
+def _key(
+    kernel: str,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    kv_heads: int,
+    table: TableKey,
+    target: Target,
+) -> TuningKey:
+    batch, heads, _, head_dim = shape
+    return TuningKey(
         backend=kernel,
         device=device_name(target.device),
         mask_fingerprint=table.mask_fingerprint,
@@ -100,19 +174,6 @@ def choose_config(
         head_dim=head_dim,
         dtype=_dtype_name(dtype),
     )
-
-    def feasible(config: KernelConfig) -> list[str]:
-        return run_reasons(kernel, dtype, head_dim, config, target)
-
-    choice = lookup(key, default=default, feasible=feasible)
-    config = choice.config
-    if (config.block_m, config.block_n) != blocks:
-        reason = (
-            f"{choice.reason}, in blocks of {config.block_m}×{config.block_n}; the table has "
-            f"{blocks[0]}×{blocks[1]}: compile the mask with the former"
-        )
-        return ConfigChoice(default, "default", None, reason)
-    return choice
 
 
 def run_reasons(
@@ -186,21 +247,23 @@ def variant_reasons(
 def config_reasons(kernel: str, config: KernelConfig, head_dim: int) -> list[str]:
     """Return why a kernel cannot run the way a configuration asks; empty if it can."""
     stages, block_n = config.num_stages, config.block_n
+    steps = steps_reasons(config)
     if kernel != "hopper" or stages is None:
-        return []
+        return steps
     # Two bytes per number: the query block, then keys and values of each stage, then barriers.
     needed = 2 * hopper_columns(head_dim) * (128 + 2 * stages * block_n) + 1024
     if needed <= SHARED_LIMITS[90]:
-        return []
+        return steps
     return [
+        *steps,
         f"num_stages {stages} takes {needed:,} bytes of shared memory at head_dim {head_dim} and "
-        f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} available"
+        f"block_n {block_n}, more than the {SHARED_LIMITS[90]:,} available",
     ]
 
 
 def portable_options(
     config: KernelConfig, dtype: torch.dtype, head_dim: int, *, copies: bool, shared: int
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Return the warps and stages of the portable kernel, those of `config` first.
 
     `copies` says whether TMA copies keys and values; `shared` is the bytes of shared memory that a

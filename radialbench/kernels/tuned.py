@@ -7,8 +7,10 @@ import tokenize
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from radialbench.errors import BackendError, RecordError
 from radialbench.kernels.arch import cpu_name, versions
@@ -45,6 +47,13 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 """Source files of the kernel, by tunable backend."""
 
+GRADIENT_SOURCES: dict[str, tuple[str, ...]] = {
+    "cpu": ("backends/cpu.py",),
+    "triton": ("triton/backward.py",),
+}
+"""The same of gradients. The kernel for Hopper leaves nothing to choose: its blocks are 128×128,
+and its three steps in shared memory are the most there at 128 channels."""
+
 COMPILERS = {"cpu": "torch", "hopper": "triton", "triton": "triton"}
 """The library that compiles the kernel, by tunable backend."""
 
@@ -78,7 +87,38 @@ def find_config(
         RecordError: Records cannot be read.
     """
     key = key_of(problem, KERNEL_OF.get(backend, backend), device)
-    return lookup(key, default=default, feasible=feasible, strict=strict, configs=configs)
+    options: dict[str, Any] = {"feasible": feasible, "strict": strict, "configs": configs}
+    if key.direction != "both":
+        return lookup(key, default=default, **options)
+    out = lookup(replace(key, direction="forward"), default=default, **options)
+    options["feasible"] = _feasible_gradients(feasible, out.config)
+    grads = lookup(replace(key, direction="backward"), default=out.config, **options)
+    return replace(
+        out if grads.source == "default" else grads,
+        config=replace(out.config, gradients=grads.config.gradients),
+        reason=f"{out.reason}; gradients: {grads.reason}",
+    )
+
+
+def _feasible_gradients(
+    feasible: Callable[[KernelConfig], list[str]], given: KernelConfig
+) -> Callable[[KernelConfig], list[str]]:
+    """Return why gradients cannot be computed in a configuration, on a table in given blocks."""
+
+    def reasons(config: KernelConfig) -> list[str]:
+        return block_reasons(config, (given.block_m, given.block_n)) + feasible(config)
+
+    return reasons
+
+
+def block_reasons(config: KernelConfig, blocks: tuple[int, int]) -> list[str]:
+    """Return why a configuration does not fit a table; empty if it is in its blocks."""
+    if (config.block_m, config.block_n) == blocks:
+        return []
+    return [
+        f"its blocks are {config.block_m}×{config.block_n}, those of the table "
+        f"{blocks[0]}×{blocks[1]}"
+    ]
 
 
 def lookup(
@@ -90,15 +130,15 @@ def lookup(
     configs: str | Path | None = None,
 ) -> ConfigChoice:
     """Choose the configuration for a key, as `find_config` does."""
-    if key.backend not in SOURCES:
+    if key.backend not in _sources(key.direction):
         plain = default or plain_config(key.backend)
-        return ConfigChoice(plain, "default", None, f"{key.backend} is not tuned")
+        return ConfigChoice(plain, "default", None, not_tuned(key.backend, key.direction))
     choice = nearest_config(
         records_of(key.device, configs),
         key,
         default=default,
         feasible=feasible,
-        kernel=source_hash(key.backend),
+        kernel=source_hash(key.backend, key.direction),
         versions=compiler_version(key.backend),
         strict=strict,
     )
@@ -114,10 +154,21 @@ def lookup(
 
 def stale_reasons(record: TuningRecord) -> list[str]:
     """Return why a record is not of the kernel and the compiler that are here; empty if it is."""
-    backend = record.key.backend
-    if backend not in SOURCES:
-        return [f"{backend} is not tuned"]
-    return record.stale_reasons(source_hash(backend), compiler_version(backend))
+    backend, direction = record.key.backend, record.key.direction
+    if backend not in _sources(direction):
+        return [not_tuned(backend, direction)]
+    return record.stale_reasons(source_hash(backend, direction), compiler_version(backend))
+
+
+def not_tuned(backend: str, direction: str) -> str:
+    """Describe a backend that has nothing to tune."""
+    if direction == "forward" or backend not in SOURCES:
+        return f"{backend} is not tuned"
+    return f"{backend} has nothing to tune {direction}: its blocks and stages are fixed there"
+
+
+def _sources(direction: str) -> dict[str, tuple[str, ...]]:
+    return {"forward": SOURCES, "backward": GRADIENT_SOURCES}.get(direction, {})
 
 
 def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRecord, ...]:
@@ -204,16 +255,17 @@ def _warn(text: str) -> None:
 
 
 @cache
-def source_hash(backend: str) -> str:
+def source_hash(backend: str, direction: str = "forward") -> str:
     """Return a short hash of the code of a backend's kernel, without comments.
 
     Raises:
-        BackendError: The backend cannot be tuned.
+        BackendError: The backend cannot be tuned in this direction.
     """
-    if backend not in SOURCES:
-        raise BackendError(f"only {', '.join(SOURCES)} can be tuned, got {backend!r}")
+    sources = _sources(direction)
+    if backend not in sources:
+        raise BackendError(f"only {', '.join(sources)} can be tuned, got {backend!r}")
     digest = hashlib.sha256()
-    for name in SOURCES[backend]:
+    for name in sources[backend]:
         for line in code_of(FOLDER / name):
             digest.update(line.encode() + b"\n")
     return digest.hexdigest()[:16]

@@ -125,6 +125,39 @@ class Problem(GroupedHeads):
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """How a portable backward kernel walks over blocks.
+
+    Attributes:
+        own: Tokens whose gradients a program computes; divides the block.
+        step: Tokens of the other side that it takes at a time; divides the block.
+        num_warps: Warps of a program.
+        num_stages: Stages of its loops.
+    """
+
+    own: int
+    step: int
+    num_warps: int
+    num_stages: int
+
+    def __post_init__(self) -> None:
+        check_ints(self, "own", "step", "num_warps", "num_stages", at_least=1)
+
+
+@dataclass(frozen=True, slots=True)
+class GradientSteps:
+    """How the portable kernels compute gradients.
+
+    Attributes:
+        dq: That of queries: its own tokens are queries, its steps are of keys.
+        dkdv: Those of keys and values: the other way round.
+    """
+
+    dq: Steps
+    dkdv: Steps
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class KernelConfig:
     """How a kernel computes; never changes which pairs attend.
 
@@ -133,15 +166,23 @@ class KernelConfig:
         block_n: Key tokens of a block.
         num_warps: Warps of a thread block, where the backend has them.
         num_stages: Pipeline stages, where the backend has them.
+        gradients: Steps of gradients, where the portable kernels compute them.
     """
 
     block_m: int = 128
     block_n: int = 128
     num_warps: int | None = None
     num_stages: int | None = None
+    gradients: GradientSteps | None = None
 
     def __post_init__(self) -> None:
         check_ints(self, "block_m", "block_n", "num_warps", "num_stages", at_least=1)
+
+    def __repr__(self) -> str:
+        """Leave out gradients where they are open."""
+        names = ["block_m", "block_n", "num_warps", "num_stages"]
+        names += ["gradients"] if self.gradients else []
+        return f"KernelConfig({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 def group_id(

@@ -35,7 +35,7 @@ def test_backends_can_be_named_that_the_suite_does_not_have() -> None:
 
 
 def test_a_suite_without_anything_to_tune_says_so() -> None:
-    message = "nothing to tune: no case computes attention forward on cpu or hopper or triton"
+    message = "nothing to tune: no case computes attention on cpu or hopper or triton"
     with pytest.raises(AutotuneError, match=message):
         tunable_cases(small.cases(backends=["sdpa"]), "cpu")
     compiling = small.cases(measure="compile", backends=None)

@@ -59,6 +59,10 @@ def test_what_is_tuned_is_counted_and_what_is_stale_reported(
         device: "2 configurations of triton, 1 stale and not used (triton was 0.1 and is "
         f"{now}): the default runs; tune again"
     }
+    write_tuning(tmp_path / "some.jsonl", [records[0], fresh("triton", direction="backward")])
+    assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
+        device: "2 configurations of triton, 1 of them of gradients"
+    }
     monkeypatch.setenv("RADIALBENCH_CONFIGS", str(tmp_path / "none"))
     assert "neither a file nor a folder" in printed(monkeypatch, capsys)
 

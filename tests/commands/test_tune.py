@@ -125,6 +125,19 @@ def test_a_search_that_is_interrupted_goes_on(suite: str, tmp_path: Path) -> Non
     assert events[-1]["stopped"] == 0
 
 
+def test_gradients_are_another_direction(cli: Cli, suite: str, tmp_path: Path) -> None:
+    out = tmp_path / "records.jsonl"
+    words = (suite, "-f", "dense", "-b", "cpu", "-o", out, "--trials", 2, "--direction")
+    facts = json.loads(cli(*words, "backward", "--dry-run", "--json")[1])
+    assert {one["problem"].split("/")[-1] for one in facts["problems"]} == {"backward"}
+    code, printed, _ = cli(*words, "backward", "--json")
+    assert code == 0
+    records = read_tuning(out)
+    assert {record.key.direction for record in records} == {"backward"}
+    assert json.loads(printed.splitlines()[0])["problem"].endswith("/cpu/backward")
+    assert "--direction is forward or backward, got 'both'" in cli(*words, "both")[2]
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Collect the processes that the command starts to measure in."""

@@ -16,7 +16,7 @@ def fresh(backend: str, device: str = "cpu", **changes: Any) -> TuningRecord:
     """A record of a backend on a device of this machine, not stale."""
     here = {
         "device": device_name(device),
-        "kernel": source_hash(backend),
+        "kernel": source_hash(backend, changes.get("direction", "forward")),
         "versions": compiler_version(backend),
     }
     return tuned(backend=backend, **here | changes)

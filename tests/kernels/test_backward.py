@@ -304,13 +304,16 @@ def test_pytorch_finds_no_fault_in_the_operators() -> None:
     out, lse = block_sparse_attention(*qkv, table, return_lse=True, backend="triton")
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*qkv, tensors, None, 0.2, "triton", *sizes, None, None, "", 0, 0, 0),
+        (*qkv, tensors, None, 0.2, "triton", *sizes, [0], "", 0, 0, True, None, None, 0),
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )
     given = (torch.ones_like(out), None, *qkv, out.detach(), lse.detach())
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention_backward.default,
-        (*(x if x is None else x.detach() for x in given), tensors, None, 0.2, *sizes),
+        (
+            *(x if x is None else x.detach() for x in given),
+            *(tensors, None, 0.2, "", *sizes, [0], "", 0, 0),
+        ),
         test_utils=("test_schema", "test_faketensor"),
     )
 

@@ -300,7 +300,7 @@ def test_the_operator_keeps_its_promises_to_pytorch() -> None:
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     torch.library.opcheck(
         torch.ops.radialbench.block_sparse_attention.default,
-        (*qkv, tensors, None, 0.2, "triton", 16, 16, 40, 40, None, None, "", 0, 0, 0),
+        (*qkv, tensors, None, 0.2, "triton", 16, 16, 40, 40, [0], "", 0, 0, True, None, None, 0),
         test_utils=("test_schema", "test_faketensor"),
     )
 
@@ -316,7 +316,7 @@ def test_torch_compile_does_not_look_into_a_launch(monkeypatch: pytest.MonkeyPat
     qkv = inputs(40, dtype=torch.float16)
     tensors = list(device_table(table_of(mixed_mask(40), 16, 16), DEVICE).tensors())
     attend = torch.compile(op._operator, backend="eager")
-    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, 40, 40, None, None, "", 0, 0, 0)
+    attend(*qkv, tensors, None, 0.2, "triton", 16, 16, 40, 40, [0], "", 0, 0, True, None, None, 0)
     op.forget_plans()
     assert seen == [False]
 

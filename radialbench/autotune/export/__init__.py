@@ -133,7 +133,7 @@ def measured_facts(record: TuningRecord) -> dict[str, Any]:
     }
 
 
-def config_of(record: TuningRecord) -> dict[str, int]:
+def config_of(record: TuningRecord) -> dict[str, Any]:
     """Return the fields of a configuration that are set."""
     return {name: value for name, value in asdict(record.config).items() if value is not None}
 
@@ -147,5 +147,6 @@ def describe_record(record: TuningRecord) -> str:
     gain = "the default: nothing was surely faster"
     if record.source == "tuned":
         gain = f"{ratio.value:.3f} times as fast as the default"
-    text = f"{record.mask.label}, {video}, {heads}, {key.dtype}, {key.device}: {gain}"
+    direction = ", gradients" if key.direction == "backward" else ""
+    text = f"{record.mask.label}, {video}, {heads}, {key.dtype}{direction}, {key.device}: {gain}"
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from radialbench.autotune.export import Chosen, config_of, file_part
+from radialbench.autotune.export import Chosen, file_part
+from radialbench.autotune.space import fields_of
 from radialbench.autotune.trials import Trial, TrialOutcome, study_name
 from radialbench.errors import RecordError
 from radialbench.records.codec import to_dict
+from radialbench.records.problem import KernelConfig
 from radialbench.records.tuning import TuningKey, TuningRecord
 
 VERSION = "1.0.0"
@@ -57,7 +59,7 @@ def render(chosen: Chosen) -> dict[str, str]:
         trials = stored.get(name)
         document = to_t4(trials, record.key) if trials else _from_record(record)
         document["metadata"]["chosen"] = {
-            "configuration": config_of(record), "source": record.source
+            "configuration": _flat(record.config), "source": record.source
         }  # fmt: skip
         texts[file] = json.dumps(document, indent=1, allow_nan=False) + "\n"
     return texts
@@ -73,18 +75,22 @@ def to_t4(trials: Iterable[Trial], key: TuningKey) -> dict[str, Any]:
 
 
 def _result(trial: Trial) -> dict[str, Any]:
-    config = {name: value for name, value in to_dict(trial.config).items() if value is not None}
     measured = {"name": "time", "value": trial.ms, "unit": "ms"}
     if trial.reason is not None:
         measured = {"name": "reason", "value": trial.reason, "unit": ""}
     return {
-        "configuration": config,
+        "configuration": _flat(trial.config),
         "objectives": ["time"],
         "times": {"runtimes": list(trial.samples_ms)},
         "invalidity": INVALIDITY[trial.outcome],
         "correctness": int(trial.outcome == TrialOutcome.OK),
         "measurements": [measured],
     }
+
+
+def _flat(config: KernelConfig) -> dict[str, int]:
+    """Return the fields of a configuration that are set, without nesting."""
+    return {name: value for name, value in fields_of(config).items() if value is not None}
 
 
 def _from_record(record: TuningRecord) -> dict[str, Any]:

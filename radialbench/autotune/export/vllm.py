@@ -6,6 +6,7 @@ number of tokens is the length of the sequence.
 """
 
 import json
+from dataclasses import asdict
 
 from radialbench.autotune.export import Chosen, describe_record, file_part
 from radialbench.errors import RecordError
@@ -31,8 +32,9 @@ take the nearest, as vLLM does:
     configs.pop("triton_version", None)
     config = configs[min(configs, key=lambda tokens: abs(int(tokens) - seq_len))]
 
-BLOCK_SIZE_M and BLOCK_SIZE_N are the blocks to compile the mask's table for. What is not there is
-left to the kernel.
+BLOCK_SIZE_M and BLOCK_SIZE_N are the blocks to compile the mask's table for. In the direction
+backward, dq and dkdv are how their kernels walk: their own tokens, those of a step, warps, stages.
+What is not there is left to the kernel.
 
 """
 
@@ -90,5 +92,8 @@ def _file(entries: dict[int, TuningRecord]) -> str:
         document["triton_version"] = versions.pop()
     for tokens, record in sorted(entries.items()):
         named = {name: getattr(record.config, field) for name, field in ENTRY.items()}
-        document[str(tokens)] = {name: size for name, size in named.items() if size is not None}
+        entry: dict[str, object] = {n: size for n, size in named.items() if size is not None}
+        if record.config.gradients is not None:
+            entry |= asdict(record.config.gradients)
+        document[str(tokens)] = entry
     return json.dumps(document, indent=4) + "\n"

@@ -1,5 +1,7 @@
 """Our own kernels: Triton, which runs wherever Triton does, and Hopper, in Gluon."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,10 +16,15 @@ from radialbench.kernels.checks import (
     package_reasons,
 )
 from radialbench.kernels.op import block_sparse_attention, device_table
-from radialbench.kernels.select import config_reasons, is_interpreted, kernel_reasons
+from radialbench.kernels.select import (
+    config_reasons,
+    default_gradients,
+    is_interpreted,
+    kernel_reasons,
+)
 from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import GradientSteps, KernelConfig, Problem
 
 
 class Hopper:
@@ -39,6 +46,9 @@ class Hopper:
         reasons = self._reasons(problem, device, (config.block_m, config.block_n))
         reasons += config_reasons(self.name, config, problem.head_dim)
         check_plan(self.name, reasons, problem, table, config)
+        if problem.direction != "forward" and config.gradients is None:
+            # Else they are looked up.
+            config = replace(config, gradients=self._default_steps(problem, device, config))
         uploaded = device_table(table, device)
 
         def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +69,13 @@ class Hopper:
 
     def _device(self) -> str:
         return "cuda"
+
+    def _default_steps(
+        self, problem: Problem, device: str, config: KernelConfig
+    ) -> GradientSteps | None:
+        dtype, blocks = DTYPES[problem.dtype], (config.block_m, config.block_n)
+        target = target_of(device)
+        return default_gradients(dtype, problem.head_dim, blocks, target).gradients
 
     def _reasons(self, problem: Problem, device: str, blocks: tuple[int, int]) -> list[str]:
         dtype, target = DTYPES[problem.dtype], target_of(device)

@@ -1,7 +1,7 @@
 """Launches of the portable backward kernels: prepared once for a layout, then run on tensors."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from radialbench.kernels.triton.launch import (
     sizes_of,
     tma_reasons,
 )
+from radialbench.records.problem import GradientSteps, Steps
 
 ROWS = 64
 """Rows of a program that sums dout·out."""
@@ -35,73 +36,6 @@ All have the prepared layouts; the table's tensors are those of `DeviceTable.all
 """
 
 
-class Steps(NamedTuple):
-    """How a backward kernel walks.
-
-    Attributes:
-        own: Tokens whose gradients a program computes; divides the block.
-        step: Tokens of the other side that it takes at a time; divides the block.
-        num_warps: Warps of a program.
-        num_stages: Stages of its loops.
-    """
-
-    own: int
-    step: int
-    num_warps: int
-    num_stages: int
-
-    def within(self, own: int, step: int) -> "Steps":
-        """Return the steps for blocks of `own` and `step` tokens: a warp for 16 rows or fewer."""
-        small = min(self.own, own)
-        warps = max(1, min(self.num_warps, self.num_warps * small // self.own))
-        return self._replace(own=small, step=min(self.step, step), num_warps=warps)
-
-
-def backward_steps(
-    blocks: tuple[int, int], dtype: torch.dtype, head_dim: int, target: Target
-) -> tuple[Steps, Steps]:
-    """Return the steps of dq, and of dk and dv.
-
-    dq keeps a row of all channels for each of its own tokens in registers, dk and dv two. So
-    nothing spills on sm_80 and sm_90 at 16 bits, nor at 32 bits up to 128 channels, unless query
-    heads share key heads.
-    """
-    columns = portable_columns(head_dim)
-    if dtype == torch.float32:
-        dq, dkdv = _SINGLE[columns > 128]
-    else:
-        dq, dkdv = (_LARGE if target.shared_bytes > 200_000 else _SMALL)[max(64, columns)]
-
-    def fitted(steps: Steps) -> Steps:
-        # Two tensors of its own, and three buffers of two others.
-        needed = 2 * dtype.itemsize * columns * (steps.own + 3 * steps.step) + 1024
-        return steps if needed <= target.shared_bytes else steps._replace(num_stages=2)
-
-    return fitted(dq).within(*blocks), fitted(dkdv).within(*blocks[::-1])
-
-
-# Five stages are three buffers. With two, a step's loads start at the end of the step before it.
-_LARGE = {
-    64: (Steps(128, 64, 8, 5), Steps(128, 64, 8, 5)),
-    128: (Steps(128, 64, 8, 5), Steps(128, 32, 8, 5)),
-    256: (Steps(64, 32, 8, 2), Steps(32, 32, 8, 5)),
-}
-"""Steps by the channels of a tile, of 16 bits, where a program may have 200 KB of shared memory."""
-
-_SMALL = {
-    64: (Steps(128, 64, 8, 5), Steps(128, 64, 8, 2)),
-    128: (Steps(128, 32, 8, 5), Steps(64, 64, 8, 5)),
-    256: (Steps(32, 32, 8, 5), Steps(32, 32, 8, 5)),
-}
-"""The same for other GPUs."""
-
-_SINGLE = (
-    (Steps(32, 32, 8, 2), Steps(32, 16, 8, 2)),
-    (Steps(32, 16, 8, 1), Steps(16, 16, 8, 1)),
-)
-"""Steps for numbers of 32 bits, up to 128 channels and beyond."""
-
-
 def prepare_backward(
     dout: Layout,
     q: Layout,
@@ -113,6 +47,7 @@ def prepare_backward(
     target: Target,
     key_lens: bool,
     with_lse: bool,
+    steps: GradientSteps,
 ) -> Backward:
     """Prepare launches of the backward kernels.
 
@@ -126,6 +61,7 @@ def prepare_backward(
         target: Where it runs.
         key_lens: Whether launches pass key_len.
         with_lse: Whether launches pass the gradient of lse.
+        steps: How the kernels walk.
     """
     from radialbench.kernels.triton.backward import block_sparse_dkdv, block_sparse_dq
 
@@ -134,8 +70,6 @@ def prepare_backward(
     columns = -(-table.k_len // table.block_n)
     block_d = portable_columns(head_dim)
     copies = not copy_reasons(q.dtype, head_dim, target)
-    blocks = (table.block_m, table.block_n)
-    dq_steps, dkdv_steps = backward_steps(blocks, q.dtype, head_dim, target)
     shared: dict[str, Any] = {
         "BLOCK_M": table.block_m,
         "BLOCK_N": table.block_n,
@@ -148,16 +82,16 @@ def prepare_backward(
     }
     copies_kv = copies and not tma_reasons(k=k, v=v)
     copies_q = copies and not tma_reasons(q=q, dout=dout)
-    by_column = (columns * (table.block_n // dkdv_steps.own), batch * kv_heads)
+    by_column = (columns * (table.block_n // steps.dkdv.own), batch * kv_heads)
     of_keys = {
         **shared,
-        **_options(dkdv_steps),
+        **_options(steps.dkdv),
         "RAGGED": q_len % table.block_m != 0,
         "COPIES": copies_q,
     }
     of_queries = {
         **shared,
-        **_options(dq_steps),
+        **_options(steps.dq),
         "RAGGED": key_lens or table.k_len % table.block_n != 0,
         "COPIES": copies_kv,
     }
@@ -166,10 +100,10 @@ def prepare_backward(
         launcher(block_sparse_dkdv, by_column, {**of_keys, "CLEAN": clean}, table.aligned)
         for clean in (False, True)
     )
-    by_row = (table.rows * (table.block_m // dq_steps.own), batch * heads)
+    by_row = (table.rows * (table.block_m // steps.dq.own), batch * heads)
     dq = launcher(block_sparse_dq, by_row, of_queries, table.aligned)
-    describe_k, describe_v = _describers((k, v), dq_steps.step, block_d, copies=copies_kv)
-    describe_q, describe_g = _describers((q, dout), dkdv_steps.step, block_d, copies=copies_q)
+    describe_k, describe_v = _describers((k, v), steps.dq.step, block_d, copies=copies_kv)
+    describe_q, describe_g = _describers((q, dout), steps.dkdv.step, block_d, copies=copies_q)
     inputs = [stride for x in (q, k, v, dout) for stride in x.strides[:3]]
     of_dq, of_dk, of_dv = (list(like(x).strides[:3]) for x in (q, k, v))
     row_sizes = sizes_of(heads, table)

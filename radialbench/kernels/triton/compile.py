@@ -5,7 +5,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class KernelVariant:
 
     Attributes:
         kernel: `hopper` or `triton`.
-        config: Blocks; warps and stages if they are not the default ones.
+        config: Blocks; warps, stages and steps if they are not the default ones.
         arch: Compute capability times ten.
         head_dim: Numbers per head and token.
         dtype: Type of q, k and v.
@@ -85,6 +85,8 @@ class KernelVariant:
         how = f"{config.block_m}x{config.block_n}"
         how += f"w{config.num_warps}" if config.num_warps else ""
         how += f"s{config.num_stages}" if config.num_stages else ""
+        if config.gradients and self.part in ("dq", "dkdv"):
+            how += "/{}x{}w{}s{}".format(*astuple(getattr(config.gradients, self.part)))
         flags = [flag for flag in ("ragged", "key_lens", "grouped") if getattr(self, flag)]
         flags += [f"g{self.heads_per_kv}"] if self.heads_per_kv > 1 else []
         flags += [self.part] if self.part != "out" else []
@@ -266,16 +268,17 @@ def _backward(variant: KernelVariant) -> tuple[Any, dict[str, int]]:
 
     from radialbench.kernels.arch import Target
     from radialbench.kernels.checks import DTYPES
-    from radialbench.kernels.select import copy_reasons, portable_columns
+    from radialbench.kernels.select import copy_reasons, default_gradients, portable_columns
     from radialbench.kernels.triton import backward
-    from radialbench.kernels.triton.backward_launch import ROWS, backward_steps
+    from radialbench.kernels.triton.backward_launch import ROWS
 
     config, dtype, head_dim = variant.config, DTYPES[variant.dtype], variant.head_dim
     columns, target = portable_columns(head_dim), Target("cuda", variant.arch)
     kernel = getattr(backward, f"block_sparse_{variant.part}")
-    blocks = (config.block_m, config.block_n)
-    dq, dkdv = backward_steps(blocks, dtype, head_dim, target)
-    steps = dkdv if variant.part == "dkdv" else dq
+    default = default_gradients(dtype, head_dim, (config.block_m, config.block_n), target)
+    both = config.gradients or default.gradients
+    assert both is not None
+    steps = both.dkdv if variant.part == "dkdv" else both.dq
     copies = not copy_reasons(dtype, head_dim, target)
     element = _ELEMENTS[variant.dtype]
     constants: dict[str, Any] = {

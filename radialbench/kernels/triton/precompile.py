@@ -11,8 +11,10 @@ import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.arch import SHARED_LIMITS, Target
 from radialbench.kernels.checks import DTYPES
-from radialbench.kernels.device_table import DeviceTable
+from radialbench.kernels.device_table import DeviceTable, Transpose
+from radialbench.kernels.select import default_gradients
 from radialbench.kernels.triton.compile import resource_usage
+from radialbench.kernels.triton.gradients import gradient_kernel, prepare_gradients
 from radialbench.kernels.triton.launch import PREPARE, layout_of
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 from radialbench.records.problem import KernelConfig, Problem
@@ -75,6 +77,8 @@ def precompile(
         )
         lse = torch.empty(queries[:3], device="meta")
         launch(q, k, v, out, lse, meta.tensors(), None, problem.scale)
+        if problem.direction != "forward":
+            _gradients(backend, config, meta, Target("cuda", arch), q, k, v, out, lse)
     except BackendError:
         raise
     except Exception as error:  # Triton raises many kinds.
@@ -82,6 +86,35 @@ def precompile(
         raise BackendError(f"{type(error).__name__}: {reason}") from None
     codes, *needs = zip(*map(astuple, gpu.launched), strict=True)
     return Built(sha256(" ".join(codes).encode()).hexdigest(), *map(max, needs))
+
+
+def _gradients(
+    backend: str,
+    config: KernelConfig,
+    table: DeviceTable,
+    target: Target,
+    *tensors: torch.Tensor,
+) -> None:
+    """Launch the gradients of a problem of those tensors: q, k, v, out and lse."""
+    q, k, v, out, lse = tensors
+    layouts = [layout_of(x) for x in (out, q, k, v)]
+    kernel = gradient_kernel(
+        *layouts, backend=backend, fixed_order=False, table=table.key, target=target
+    )
+    steps = config.gradients
+    if steps is None:
+        blocks = (config.block_m, config.block_n)
+        steps = default_gradients(q.dtype, q.shape[3], blocks, target).gradients
+    launch = prepare_gradients(
+        kernel,
+        *(*layouts, layout_of(out)),
+        table=table.key,
+        target=target,
+        key_lens=False,
+        with_lse=False,
+        steps=steps,
+    )
+    launch(out, None, q, k, v, out, lse, table.all_tensors(), None, q.shape[3] ** -0.5)
 
 
 MOST_STACK_BYTES = 512
@@ -152,6 +185,7 @@ def _meta_table(table: AnyTable) -> DeviceTable:
     parts = table.tables if isinstance(table, HeadTables) else (table,)
     full = sum(part.full.nnz for part in parts)
     partial = sum(part.partial.nnz for part in parts)
+    columns = len(parts) * table.columns
     rows, bitmaps = len(parts) * table.rows, sum(len(part.bitmaps) for part in parts)
     return DeviceTable(
         block_m=table.block_m,
@@ -166,4 +200,12 @@ def _meta_table(table: AnyTable) -> DeviceTable:
         bitmaps=tensor(1 + bitmaps, table.block_m, 4),
         row_order=tensor(len(parts), table.rows),
         group_of_head=tensor(table.heads if isinstance(table, HeadTables) else 0),
+        transpose=Transpose(
+            full_indptr=tensor(columns + 1),
+            full_indices=tensor(full),
+            partial_indptr=tensor(columns + 1),
+            partial_indices=tensor(partial),
+            bitmap_of=tensor(partial),
+            column_order=tensor(len(parts), table.columns),
+        ),
     )
