@@ -61,9 +61,10 @@ def run(
     folder = out or Path("results") / name
     choice: dict[str, Any] = {"resume": resume, "filter": filter or (), "shard": shard}
     if dry_run:
-        from radialbench.suites.estimate import estimate_run
-
         with watch_work(console.errors, "estimating"):
+            # Imported here: it takes longer than a terminal should be empty.
+            from radialbench.suites.estimate import estimate_run
+
             estimate = estimate_run(spec, folder, **choice)
         _print_estimate(spec.name, estimate, json=json)
         return

@@ -153,12 +153,12 @@ def test_hopper(head_dim: int, block_n: int, most: int) -> None:
 
 @pytest.mark.slow
 def test_boxes() -> None:
-    """Without spills in the loop; runs of eight tokens and 64 channels are copied one by one."""
+    """Without spills; runs of eight tokens and 64 channels are copied one by one."""
     forms: list[dict[str, object]] = [
         {"part": "boxes", "head_dim": head_dim, "grouped": True} for head_dim in (64, 128)
     ]
     for form, found in zip(forms, each_compiled("hopper", {}, forms), strict=True):
-        assert found["stack_bytes"] <= 8, form
+        assert found["stack_bytes"] == 0, form
         assert found["copy_loads"] > 40 and found["copy_stores"] == 0, form
         assert found["shared_bytes"] <= found["limit"], form
 

@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from radialbench.kernels.triton.precompile import MOST_STACK_BYTES, Built, over_limits
-from radialbench.records.problem import KernelConfig
+from radialbench.records.problem import GradientSteps, KernelConfig, Steps
 
 COMMON = """
 import json, sys
@@ -21,16 +21,18 @@ from radialbench.kernels.triton import precompile
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import load_mask, parse_head_plan
+from radialbench.records.codec import from_dict
 from radialbench.records.problem import KernelConfig, Problem
 from tests.kernels.tables import rows_of
 
 def made(case):
     heads, grid = case["plan"], TokenGrid(*case["grid"])
     mask = parse_head_plan({"name": "p", "heads": heads}) if heads else load_mask(case["mask"])
-    config = KernelConfig(**case["config"])
+    config = from_dict(KernelConfig, case["config"])
     problem = Problem(
         *(mask.fingerprint, grid, 1, case["heads"], case["head_dim"], case["dtype"]),
         kv_heads=case["kv_heads"],
+        direction=case["direction"],
     )
     table = compile_any(mask, grid, config.block_m, config.block_n)
     return problem, rows_of(table, 1, case["q_len"]) if case["q_len"] else table, config
@@ -50,7 +52,7 @@ for case in json.loads(sys.argv[1]):
 # it launches, and reports whether that was on the disk.
 LATER = """
 import triton
-from radialbench.kernels import op
+from radialbench.kernels import backward, op
 from radialbench.kernels.arch import Target
 from radialbench.kernels.checks import DTYPES
 
@@ -59,7 +61,7 @@ def listen(*, src, cache_hit, **rest):
 
 triton.knobs.compilation.listener = listen
 triton.runtime.driver.set_active(precompile._simulated_gpu(90))
-op.target_of = lambda device: Target("cuda", 90)
+op.target_of = backward.target_of = lambda device: Target("cuda", 90)
 for case in reversed(json.loads(sys.argv[1])):
     problem, table, config = made(case)
     keys = problem.key_heads, table.k_len
@@ -67,14 +69,19 @@ for case in reversed(json.loads(sys.argv[1])):
         torch.zeros(problem.batch, *size, problem.head_dim, dtype=DTYPES[problem.dtype])
         for size in ((problem.heads, table.q_len), keys, keys)
     )
-    op.block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
+    gradients = problem.direction == "backward"
+    for x in (q, k, v):
+        x.requires_grad_(gradients)
+    out = op.block_sparse_attention(q, k, v, table, config=config, backend=case["backend"])
+    if gradients:
+        torch.autograd.grad(out, (q, k, v), torch.zeros_like(out))
 """
 
 
 def case(backend: str, config: KernelConfig, **fields: object) -> dict[str, Any]:
     plain: dict[str, object] = {
         "mask": "radial", "grid": (4, 8, 12), "heads": 3, "kv_heads": None, "q_len": None,
-        "head_dim": 64, "dtype": "bfloat16", "arch": 90, "plan": None,
+        "head_dim": 64, "dtype": "bfloat16", "arch": 90, "plan": None, "direction": "forward",
     }  # fmt: skip
     return {"backend": backend, "config": asdict(config), **plain, **fields}
 
@@ -90,6 +97,8 @@ def ran(program: str, cases: list[dict[str, Any]], cache: Path) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+STEPS = GradientSteps(Steps(64, 32, 4, 2), Steps(32, 64, 4, 2))
+OTHER = GradientSteps(Steps(128, 64, 8, 2), Steps(64, 64, 4, 2))
 SMALL = KernelConfig(32, 32, num_warps=2, num_stages=2)
 LARGE = KernelConfig(128, 128, num_warps=8, num_stages=3)
 
@@ -115,6 +124,24 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
     assert all(0 < registers <= 255 and shared > 0 for _, registers, _, shared in built)
     portable, hopper = "block_sparse_fwd", "block_sparse_fwd_hopper"
     kernels = [*[hopper, portable] * 2, *[hopper] * 2, *[portable] * 5]
+    assert ran(LATER, cases, tmp_path) == [[kernel, True] for kernel in kernels]
+
+
+@pytest.mark.slow
+def test_gradients_find_what_was_compiled_ahead(tmp_path: Path) -> None:
+    """In the steps of their configuration; the kernel for Hopper takes none."""
+    large = KernelConfig(128, 128)
+    cases = [
+        case("triton", replace(large, gradients=STEPS), direction="backward"),
+        case("triton", replace(large, gradients=OTHER), direction="backward", heads=6, kv_heads=2),
+        case("hopper", large, direction="backward", heads=1, grid=(3, 7, 9), dtype="float16"),
+    ]
+    built = ran(AHEAD, cases, tmp_path)
+    assert len({code for code, *_ in built}) == 3
+    rows, dkdv = "block_sparse_rows", "block_sparse_dkdv"
+    portable = ["block_sparse_fwd", rows, dkdv, dkdv, "block_sparse_dq"]
+    hopper = ["block_sparse_fwd_hopper", rows, "block_sparse_bwd_hopper"]
+    kernels = [*hopper, *portable * 2]
     assert ran(LATER, cases, tmp_path) == [[kernel, True] for kernel in kernels]
 
 

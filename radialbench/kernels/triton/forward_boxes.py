@@ -163,7 +163,8 @@ def block_sparse_fwd_boxes(
             ),
         ],
         [4, 1],
-        [232, 40],
+        # With 232 or 240 registers ptxas moves the weights of a step, 32 of them, before their use.
+        [224, 56],
     )
 
 
@@ -198,8 +199,8 @@ def _produce(
         mbarrier.expect(q_full.index(half), PIECE * BLOCK_D * 2)
         piece = runs + (row * Q_PIECES + half) * RUNS
         first = gl.load(piece)
-        bar = q_full.index(half)
-        _copy(from_q, q_views, bar, half, off_b, off_h, piece, first, width, 1, BLOCK_D, RUN)
+        bar, at = q_full.index(half), half * (BLOCK_D // PART)
+        _copy(from_q, q_views, bar, at, off_b, off_h, piece, first, width, 1, BLOCK_D, RUN)
     piece = runs + _column(work, 0, steps > 0) * (PIECES * RUNS)
     first = gl.load(piece)
     last = gl.load(piece + (PIECES - 1) * RUNS)
