@@ -240,7 +240,7 @@ def _print_space(
 def _write(found: "Searched", out: Path, heads: int | None) -> None:
     """Write the front, its chart and its plans; plans of a former front are removed."""
     from radialbench.maskgen.library import brief_yaml
-    from radialbench.masksearch.plans import head_plans
+    from radialbench.masksearch.plans import head_plans, schedule_yaml
     from radialbench.records.front import write_front
     from radialbench.reports.front_chart import Tried, pictures
     from radialbench.writing import write_files
@@ -252,6 +252,9 @@ def _write(found: "Searched", out: Path, heads: int | None) -> None:
         for point, masks in zip(found.points, found.plans, strict=True)
         for name, plan in head_plans(point, masks, found.groups, heads).items()
     }
+    for point in found.points:
+        if (text := schedule_yaml(point, found.groups, found.positions)) is not None:
+            contents[folder / f"{point.number:02}-schedule.yaml"] = text.encode()
     tried = [
         Tried(trial.family, trial.cost, fmean(trial.losses[1]))
         for trial in found.trials
@@ -292,7 +295,9 @@ def _cheapest(points: "Sequence[FrontPoint]", keep: float, out: Path) -> str:
         f"cheapest that keeps {format_percent(keep)}: plan {point.number:02}, at "
         f"{format_percent(point.cost)} of dense; its worst head keeps {worst}"
     )
+    plans = out / "plans"
     if any(one.layer is not None or one.step is not None for one in point.masks):
-        return plan
-    words = [f'mask="{out / "plans" / f"{point.number:02}.yaml"}"', *schedule_words(point.schedule)]
+        words = [f'schedule="{plans / f"{point.number:02}-schedule.yaml"}"']
+    else:
+        words = [f'mask="{plans / f"{point.number:02}.yaml"}"', *schedule_words(point.schedule)]
     return f"{plan}\nto run it: apply_radial(pipe, size=…, {', '.join(words)})"

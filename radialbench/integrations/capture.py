@@ -25,7 +25,7 @@ from radialbench.integrations.capture_size import (
 )
 from radialbench.integrations.diffusers import applied_to, refuse_parallel, transformers_of
 from radialbench.integrations.models import MODELS, TransformerKind, kind_of
-from radialbench.integrations.module import DenseSchedule, RadialAttention
+from radialbench.integrations.module import Denoising, RadialAttention
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import Projected
 from radialbench.machine import free_memory
@@ -54,7 +54,7 @@ def capture(
     `open_inputs`. Known are the transformers that `apply_radial` knows, sparse or not, and all
     models whose attention calls a `RadialAttention`, with `at` before each call of the model.
 
-    A step is one timestep, as for `DenseSchedule`. All its calls are in its files as sequences, in
+    A step is one timestep, as for `Denoising`. All its calls are in its files as sequences, in
     the order in which they came: of a batch with and without a prompt, and of separate calls. A
     step is held in memory until the next one begins, and then written. Only the first video is
     captured. What `out` has already is kept and not captured again.
@@ -113,7 +113,7 @@ class Capture:
         self.size: CaptureSize | None = None
         self.written: list[Path] = []
         self.kept: list[Path] = []
-        self._schedule = DenseSchedule()
+        self._denoising = Denoising()
         self._layout: tuple[TokenGrid, Shape] | None = None
         self._queries: Tensor | None = None
         self._there: dict[tuple[int, int], InputsFile] = {}
@@ -148,7 +148,7 @@ class Capture:
         layers = kind.known_attentions(transformer)
         check_there("layer", self.choice.layers, len(layers))
         check_there("head", self.choice.heads, transformer.config.num_attention_heads)
-        self._schedule.rising = kind.rising
+        self._denoising.rising = kind.rising
         before = partial(self._before_call, kind, range(len(layers)))
         hooks.callback(transformer.register_forward_pre_hook(before, with_kwargs=True).remove)
         for layer, attention in enumerate(layers):
@@ -187,8 +187,8 @@ class Capture:
         call = kind.call(transformer, args, kwargs)
         if call is None:
             return  # The transformer says what is missing.
-        self._schedule.at(call.timestep)
-        if self._begin_step(self._schedule):
+        self._denoising.at(call.timestep)
+        if self._begin_step(self._denoising):
             sides = zip(call.latents, kind.patch(transformer.config), strict=True)
             frames, height, width = (latents // patch for latents, patch in sides)
             grid = TokenGrid(frames, height, width, text_tokens=call.text_tokens or 0)
@@ -225,14 +225,14 @@ class Capture:
                 "a RadialAttention that several layers share has to be told which one calls: "
                 "attention(q, k, v, layer=3)"
             )
-        if attention.schedule.video < 0:
+        if attention.denoising.video < 0:
             raise IntegrationError(
                 "capture counts steps by timesteps: call attention.at(timestep) of the "
                 "RadialAttention before each call of the model"
             )
         if number is not None:
             called.add(layer)
-        if self._begin_step(attention.schedule):
+        if self._begin_step(attention.denoising):
             q, k, v = (given[name] for name in "qkv")
             grid, text_len = attention.grid_with(given.get("text_tokens")), given.get("text_len")
             batch, heads, _, head_dim = q.shape
@@ -242,16 +242,16 @@ class Capture:
                 text_len = None if text_len is None else text_len.clamp(0, grid.text_tokens)
                 self._take(layer, Projected(q, k, v, grid.text_tokens, text_len), attention)
 
-    def _begin_step(self, schedule: DenseSchedule) -> bool:
+    def _begin_step(self, denoising: Denoising) -> bool:
         """Write the step that ended, if this is another; return whether this is the first video."""
-        if (schedule.video, schedule.step) != self._at:
+        if (denoising.video, denoising.step) != self._at:
             self._end_step()
-            self._at = schedule.video, schedule.step
+            self._at = denoising.video, denoising.step
             if self._layout is None:
-                self._first = schedule.video
-        if schedule.video == self._first:
-            self._steps.add(schedule.step)
-        return schedule.video == self._first
+                self._first = denoising.video
+        if denoising.video == self._first:
+            self._steps.add(denoising.step)
+        return denoising.video == self._first
 
     def _count(self, grid: TokenGrid, shape: Shape, layers: Collection[int]) -> None:
         """Take note of a call of layers; of the first one, see whether all of it can be written."""

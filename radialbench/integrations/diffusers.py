@@ -10,11 +10,12 @@ from torch import nn
 
 from radialbench.errors import GridError, IntegrationError
 from radialbench.integrations.models import kind_of
-from radialbench.integrations.module import RadialAttention, mask_of, orders_of
+from radialbench.integrations.module import RadialAttention, orders_of, schedule_of
 from radialbench.integrations.ordered import OutputHook, RotaryHook, ordered_arguments
 from radialbench.integrations.prepared import Shape
 from radialbench.integrations.processors import RadialProcessor
 from radialbench.maskgen.language.heads import AnyMask
+from radialbench.maskgen.language.schedule import MaskSchedule
 from radialbench.maskgen.order import TokenOrder
 
 OLDEST = (0, 36)
@@ -30,6 +31,7 @@ def apply_radial(
     dense_layers: int = 0,
     dense_steps: int = 0,
     dense_from_step: int | None = None,
+    schedule: str | Path | MaskSchedule | None = None,
     backend: str | None = None,
     **params: float | bool,
 ) -> RadialAttention:
@@ -53,6 +55,9 @@ def apply_radial(
         dense_layers: First layers that stay dense.
         dense_steps: First denoising steps that stay dense.
         dense_from_step: Step, from 0, from which on steps are dense again.
+        schedule: Masks by layer, step and share of noise, in place of `mask` and of what is dense:
+            the path of a schedule, or a MaskSchedule. Layers may be named as in the transformer,
+            such as `single_transformer_blocks.*`.
         backend: `hopper`, `triton` or `sdpa`; the best one for the device if not given.
         **params: Parameters of the mask, such as `decay=0.2`.
 
@@ -63,8 +68,8 @@ def apply_radial(
         IntegrationError: The pipeline, the model or the version of diffusers is not supported, the
             model is split by context parallelism, or all layers would be dense.
         GridError: The model cannot make this size.
-        SpecError: There is no such mask or parameter, a token would attend to nothing at this size,
-            or an operation is undefined.
+        SpecError: There is no such mask, parameter, schedule or layer, a token would attend to
+            nothing at this size, or an operation is undefined.
         BackendError: The kernel cannot run this on the transformer's device and in its type, or a
             head plan has masks for another number of heads.
     """
@@ -76,25 +81,32 @@ def apply_radial(
         raise IntegrationError(f"needs diffusers {oldest} or later, got {version}")
     grid = first.model(transformers[0]).grid(size if frames is None else f"{size}x{frames}")
     by_token = all(kind_of(one).by_token(one.config) for one in transformers)
-    mask = mask_of(mask, **params)
-    attention = RadialAttention(
-        grid,
+    rules = schedule_of(
         mask,
+        schedule,
+        params,
         dense_layers=dense_layers,
         dense_steps=dense_steps,
         dense_from_step=dense_from_step,
+    )
+    names = [name for name, _ in first.attentions(transformers[0])]
+    rules = rules.numbered([name.removesuffix(f".{first.attention}") for name in names])
+    orders = {order for one in rules.masks for order in orders_of(one, grid)}
+    attention = RadialAttention(
+        grid,
+        schedule=rules,
         rising_timesteps=first.rising,
-        in_order=by_token and len(orders_of(mask, grid)) == 1,
+        in_order=by_token and len(orders) == 1,
         backend=backend,
     )
-    sparse = [kind_of(one).sparse_attentions(one, dense_layers) for one in transformers]
+    sparse = [kind_of(one).sparse_attentions(one, rules) for one in transformers]
     for transformer in transformers:
         refuse_parallel(transformer)
         attention.check(_shape(transformer))
     remove_radial(pipe_or_transformer)
     for transformer, layers in zip(transformers, sparse, strict=True):
-        for layer in layers:
-            _set(layer, first.processor(layer.processor, attention))
+        for layer, place in layers:
+            _set(layer, first.processor(layer.processor, attention, place))
         transformer.register_forward_pre_hook(_Before(attention), with_kwargs=True)
         if moves_tokens(attention):
             kind, rope = kind_of(transformer), transformer.get_submodule("rope")
@@ -217,15 +229,17 @@ class _Before:
                 f"given to apply_radial has {'×'.join(map(str, wanted))}: apply it with the "
                 "size of the video"
             )
-        layers = list(kind.attentions(transformer))[self.attention.schedule.layers :]
-        for name, layer in layers:
-            if not isinstance(layer.processor, RadialProcessor):
-                raise IntegrationError(
-                    f"{name} got the processor {type(layer.processor).__name__} after "
-                    "apply_radial, and would run without the mask: apply it again, or remove_radial"
-                )
-        if self.attention.schedule.counts:
+        if self.attention.schedule.by_step:
             self.attention.at(call.timestep)
+        for number, (name, layer) in enumerate(kind.attentions(transformer)):
+            processor = layer.processor
+            if isinstance(processor, RadialProcessor):
+                processor.dense = self.attention.is_dense(processor.place)
+            elif self.attention.schedule.may_be_sparse(number):
+                raise IntegrationError(
+                    f"{name} got the processor {type(processor).__name__} after apply_radial, and "
+                    "would run without the mask: apply it again, or remove_radial"
+                )
         # In dense steps too: what cannot run is known before the first of them.
         self.attention.prepare(call.shape, text_tokens=call.text_tokens)
         if not moves_tokens(self.attention):

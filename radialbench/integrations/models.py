@@ -13,6 +13,7 @@ from radialbench.errors import IntegrationError
 from radialbench.integrations import processors
 from radialbench.integrations.prepared import Shape
 from radialbench.maskgen.grid import Model, load_model
+from radialbench.maskgen.language.schedule import MaskSchedule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,19 +93,29 @@ class TransformerKind:
             Shape(len(latents), heads, head_dim, dtype, latents.device),
         )
 
-    def sparse_attentions(self, transformer: nn.Module, dense_layers: int) -> list[Any]:
-        """Return the attention of each layer after the dense ones.
+    def sparse_attentions(
+        self, transformer: nn.Module, schedule: MaskSchedule
+    ) -> list[tuple[Any, int]]:
+        """Return the attention of each layer that has a mask in some step, and its place.
+
+        The place is the first layer whose masks are the same in every step.
 
         Raises:
             IntegrationError: All layers would be dense, or one has another processor than `stock`.
         """
         layers = self.known_attentions(transformer)
-        if dense_layers >= len(layers):
+        found, places = [], dict[tuple[bool, ...], int]()
+        for number, attention in enumerate(layers):
+            if schedule.may_be_sparse(number):
+                rules = tuple(
+                    rule.layers is None or number in rule.layers for rule in schedule.rules
+                )
+                found.append((attention, places.setdefault(rules, number)))
+        if not found:
             raise IntegrationError(
-                f"dense_layers must be below the {len(layers)} layers of the "
-                f"{type(transformer).__name__}, got {dense_layers}"
+                f"all {len(layers)} layers of the {type(transformer).__name__} would be dense"
             )
-        return layers[dense_layers:]
+        return found
 
     def known_attentions(self, transformer: nn.Module) -> list[Any]:
         """Return the attention of each layer, whose q, k and v `processor` knows how to make.

@@ -1,4 +1,4 @@
-"""RadialAttention: a mask as a PyTorch module on q, k and v, dense in the first steps if asked."""
+"""RadialAttention: a mask as a PyTorch module on q, k and v, or masks by layer and step."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from radialbench.errors import BackendError, GridError, IntegrationError, SpecError, unknown
+from radialbench.errors import BackendError, GridError, SpecError, unknown
 from radialbench.integrations.prepared import (
     Prepared,
     Shape,
@@ -20,7 +20,8 @@ from radialbench.integrations.prepared import (
 from radialbench.kernels.calls import autocasted
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.language.heads import AnyMask, HeadPlan
-from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan
+from radialbench.maskgen.language.schedule import MaskSchedule, mask_in
+from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan, load_schedule
 from radialbench.maskgen.order import TokenOrder
 from radialbench.plain import plain
 from radialbench.records.lookup import ConfigChoice
@@ -31,73 +32,40 @@ MAX_PREPARED = 8
 """Most shapes and lengths of text for which an attention keeps what it prepared."""
 
 
-class DenseSchedule:
-    """The layers and denoising steps that stay dense, and the current step.
+TIMESTEPS = 1000.0
+"""Timesteps from no noise to nothing but noise, as schedulers of diffusers count them."""
+
+
+class Denoising:
+    """The denoising step that a model is in, by the timesteps of its calls.
 
     Calls with the same timestep, as guidance and solvers of higher order make them, are one step. A
     timestep with more noise than the last starts another video.
 
     Attributes:
-        layers: First layers that are dense.
-        steps: First denoising steps that are dense.
-        from_step: Step from which on steps are dense again; None if none is.
         rising: Whether timesteps rise as noise falls.
         step: Number of the step, from 0.
         video: Number of the video, from 0; -1 before the first timestep.
-        dense: Whether the step is dense. Stored, so that `torch.compile` compiles again when it
-            changes and not at every step.
-
-    Raises:
-        IntegrationError: A number is negative or not whole.
+        noise: Share of noise, from 0 to 1; 1 before the first timestep.
     """
 
-    def __init__(
-        self,
-        layers: int = 0,
-        steps: int = 0,
-        from_step: int | None = None,
-        *,
-        rising: bool = False,
-    ) -> None:
-        layers, steps, from_step = plain(layers), plain(steps), plain(from_step)
-        counts = {"dense_layers": layers, "dense_steps": steps, "dense_from_step": from_step or 0}
-        for name, count in counts.items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-                raise IntegrationError(f"{name} must be a whole number from 0, got {count!r}")
-        self.layers = layers
-        self.steps = steps
-        self.from_step = from_step
+    def __init__(self, *, rising: bool = False) -> None:
         self.rising = rising
         self.step = 0
         self.video = -1
-        self.dense = self._is_dense_step()
-        self._noise: float | None = None
+        self.noise = 1.0
 
     def at(self, timestep: float | Tensor) -> None:
         """Set the timestep of the next call of the model; of a batch, the one with most noise."""
         if isinstance(timestep, Tensor):
             timestep = float(timestep.min() if self.rising else timestep.max())
-        noise = -timestep if self.rising else timestep
-        if self._noise is None or noise > self._noise:
+        noise = (TIMESTEPS - timestep if self.rising else timestep) / TIMESTEPS
+        if self.video < 0 or noise > self.noise:
             self.step = 0
             self.video += 1
-        elif noise < self._noise:
+        elif noise < self.noise:
             self.step += 1
-        self._noise = noise
-        self.dense = self._is_dense_step()
-
-    @property
-    def counts(self) -> bool:
-        """Whether the step matters."""
-        return self.steps > 0 or self.from_step is not None
-
-    def is_dense(self, layer: int | None = None) -> bool:
-        """Return whether a layer is dense in this step; without a layer, whether all are."""
-        return self.dense or (layer is not None and layer < self.layers)
-
-    def _is_dense_step(self) -> bool:
-        last = self.from_step is not None and self.step >= self.from_step
-        return self.step < self.steps or last
+        self.noise = noise
 
 
 class RadialAttention(nn.Module):
@@ -113,6 +81,8 @@ class RadialAttention(nn.Module):
         dense_layers: First layers that are dense; each call names its layer.
         dense_steps: First denoising steps that are dense; `at` sets the step.
         dense_from_step: Step, from 0, from which on steps are dense again.
+        schedule: Masks by layer and step, in place of `mask` and of the dense ones: a MaskSchedule,
+            or the path of a file.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
         in_order: Whether q, k and v come in the mask's token order, and the output stays in it. A
             call then moves nothing. The model moves its tokens once, before its first layer, by
@@ -122,12 +92,11 @@ class RadialAttention(nn.Module):
         **params: Parameters of the mask.
 
     Raises:
-        SpecError: There is no such mask or parameter, or with `in_order` heads have different
-            token orders.
+        SpecError: There is no such mask, parameter or schedule, a number of dense layers or steps
+            is none, or with `in_order` heads have different token orders.
         GridError: The grid has a length of the text, which is an argument of each call, or only
             some of its frames are queries.
         BackendError: There is no such backend.
-        GridError: The grid has a length of the text, which is an argument of each call.
     """
 
     def __init__(
@@ -138,6 +107,7 @@ class RadialAttention(nn.Module):
         dense_layers: int = 0,
         dense_steps: int = 0,
         dense_from_step: int | None = None,
+        schedule: str | Path | MaskSchedule | None = None,
         rising_timesteps: bool = False,
         in_order: bool = False,
         backend: str | None = None,
@@ -158,31 +128,56 @@ class RadialAttention(nn.Module):
         if backend not in (None, *BACKENDS):
             raise BackendError(unknown("backend", backend, BACKENDS))
         self.grid = grid
-        self.mask = mask_of(mask, **params)
-        self.schedule = DenseSchedule(
-            dense_layers, dense_steps, dense_from_step, rising=rising_timesteps
+        self.schedule = schedule_of(
+            mask,
+            schedule,
+            params,
+            dense_layers=dense_layers,
+            dense_steps=dense_steps,
+            dense_from_step=dense_from_step,
         )
+        if self.schedule.by_name:
+            raise SpecError(
+                f"{self.schedule.name} names layers, which a RadialAttention does not know: number "
+                "them, or call MaskSchedule.numbered with the names"
+            )
+        self.denoising = Denoising(rising=rising_timesteps)
         self.backend = backend
         self.in_order = in_order
-        self._prepared: dict[tuple[Shape, int], Prepared] = {}
-        self._current: Prepared | None = None
+        # Stored, so that `torch.compile` compiles again when it changes and not at every step.
+        self._active = self.schedule.active(0, 1.0)
+        self._prepared: dict[tuple[Shape, int, int], Prepared] = {}
+        self._current: dict[int, Prepared] = {}
         self._moves: dict[torch.device, tuple[Tensor, Tensor]] = {}
         if in_order and self.order is None:
-            listed = ", ".join(map(str, orders_of(self.mask, grid)))
+            listed = ", ".join(map(str, self._orders()))
             raise SpecError(
-                f"in_order needs one token order for all heads, and those of {self.mask.label} "
+                f"in_order needs one token order for all heads, and those of {self.schedule.name} "
                 f"have {listed}: give q, k and v in raster order"
             )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a file holds: all but what was prepared on a device."""
-        return self.__dict__ | {"_prepared": {}, "_current": None, "_moves": {}}
+        return self.__dict__ | {"_prepared": {}, "_current": {}, "_moves": {}}
 
     @property
     def order(self) -> TokenOrder | None:
-        """The token order that all heads share; None if theirs differ."""
-        orders = orders_of(self.mask, self.grid)
+        """The token order that all heads share under all masks; None if theirs differ."""
+        orders = self._orders()
         return orders[0] if len(orders) == 1 else None
+
+    def _orders(self) -> tuple[TokenOrder, ...]:
+        masks = self.schedule.masks
+        return tuple(dict.fromkeys(one for mask in masks for one in orders_of(mask, self.grid)))
+
+    @property
+    def dense(self) -> bool:
+        """Whether all layers are dense in this step."""
+        return all(number is None for _, number in self._active)
+
+    def is_dense(self, layer: int | None = None) -> bool:
+        """Return whether a layer is dense in this step; without a layer, what holds for all."""
+        return mask_in(self._active, layer) is None
 
     def to_order(self, x: Tensor, dim: int = 1) -> Tensor:
         """Bring tokens from raster order into the mask's order.
@@ -226,7 +221,7 @@ class RadialAttention(nn.Module):
     def _indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the raster token at each place of the video, and the inverse; empty in raster."""
         if self.order is None:
-            raise SpecError(f"the heads of {self.mask.label} have different token orders")
+            raise SpecError(f"the heads of {self.schedule.name} have different token orders")
         if self.order == TokenOrder():
             none = torch.empty(0, dtype=torch.int64, device=device)
             return none, none
@@ -235,11 +230,12 @@ class RadialAttention(nn.Module):
         return there, there.argsort()
 
     def at(self, timestep: float | Tensor) -> None:
-        """Set the timestep as `DenseSchedule.at` does.
+        """Set the timestep as `Denoising.at` does, and with it the masks of the layers.
 
         Call it before every call of the model, outside compiled code.
         """
-        self.schedule.at(timestep)
+        self.denoising.at(timestep)
+        self._active = self.schedule.active(self.denoising.step, self.denoising.noise)
 
     def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
         """Prepare calls with tensors of a shape; kept for later calls, for the last few shapes.
@@ -249,7 +245,8 @@ class RadialAttention(nn.Module):
             text_tokens: Text slots of the sequence; the grid's if not given.
 
         Returns:
-            The configuration that runs, and whether it is tuned, transferred or the default.
+            The configuration that runs, of the first mask if there are more, and whether it is
+            tuned, transferred or the default.
 
         Raises:
             SpecError: A token would attend to nothing.
@@ -257,22 +254,32 @@ class RadialAttention(nn.Module):
             RecordError: What was tuned cannot be read.
         """
         grid = self.grid_with(text_tokens)
-        key = (shape, grid.text_tokens)
+        found = [self._prepare(number, shape, grid) for number in range(len(self.schedule.masks))]
+        return found[0].choice
+
+    def _prepare(self, number: int, shape: Shape, grid: TokenGrid) -> Prepared:
+        key = (shape, grid.text_tokens, number)
         # The last one used is the last of the dictionary.
-        self._current = self._prepared.pop(key, None) or prepare(
-            self.mask, grid, shape, self.backend, given=self.order if self.in_order else None
+        made = self._prepared.pop(key, None) or prepare(
+            self.schedule.masks[number],
+            grid,
+            shape,
+            self.backend,
+            given=self.order if self.in_order else None,
         )
-        self._prepared[key] = self._current
-        if len(self._prepared) > MAX_PREPARED:
+        self._prepared[key] = self._current[number] = made
+        if len(self._prepared) > MAX_PREPARED * len(self.schedule.masks):
             del self._prepared[next(iter(self._prepared))]
-        return self._current.choice
+        return made
 
     def check(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
-        """Compile the mask, and check that calls of a shape can run; nothing is put on a device.
+        """Compile the masks, and check that calls of a shape can run; nothing is put on a device.
 
         Arguments, result and errors are those of `prepare`.
         """
-        return choose(self.mask, self.grid_with(text_tokens), shape, self.backend)[1]
+        grid = self.grid_with(text_tokens)
+        found = [choose(mask, grid, shape, self.backend) for mask in self.schedule.masks]
+        return found[0][1]
 
     def grid_with(self, text_tokens: int | None) -> TokenGrid:
         """Return the grid with some text slots; with its own if not given."""
@@ -297,7 +304,7 @@ class RadialAttention(nn.Module):
                 [video | text] unless the grid says that text comes first.
             k: As q, or with fewer heads that divide those of q.
             v: As k; finite, as nan and infinities may reach rows that do not attend to their key.
-            layer: Number of the layer, from 0, for `dense_layers`.
+            layer: Number of the layer, from 0, where layers differ.
             text_tokens: Text slots of the sequence; the grid's if not given.
             text_len: [batch] integers on the device of q, real text tokens of each sequence; all if
                 not given. The rest is padding that nothing attends to.
@@ -328,14 +335,15 @@ class RadialAttention(nn.Module):
                 raise BackendError("text_len cuts the end, and here text comes first")
             _check_lengths(text_len, q)
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
-        if not q.shape[0] or self.schedule.is_dense(layer):
+        number = mask_in(self._active, layer)
+        if not q.shape[0] or number is None:
             allowed = None if key_len is None else keys_below(key_len, seq_len)
             return dense_attention(q, k, v, allowed)
         if not torch.compiler.is_compiling():
             batch, heads, _, head_dim = q.shape
             shape = Shape(batch, heads, head_dim, q.dtype, q.device, k.shape[1])
-            self.prepare(shape, text_tokens=text)
-        current = self._current
+            self._prepare(number, shape, self.grid_with(text))
+        current = self._current.get(number)
         if current is None or current.seq_len != seq_len:
             raise BackendError(
                 f"inside torch.compile nothing is prepared for {seq_len:,} tokens: call prepare, "
@@ -344,8 +352,8 @@ class RadialAttention(nn.Module):
         return current.attend(q, k, v, key_len)
 
     def extra_repr(self) -> str:
-        """Return the mask and the grid, for PyTorch's `repr`."""
-        return f"{self.mask.label}, {self.grid.label}"
+        """Return the masks and the grid, for PyTorch's `repr`."""
+        return f"{self.schedule.name}, {self.grid.label}"
 
 
 def _check_alike(q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -410,6 +418,28 @@ def radial_attention(
         raise BackendError("inside torch.compile use a RadialAttention that was prepared outside")
     out: Tensor = _attention(grid, mask_of(mask, **params), backend)(q, k, v, text_len=text_len)
     return out
+
+
+def schedule_of(
+    mask: str | Path | AnyMask,
+    schedule: str | Path | MaskSchedule | None,
+    params: dict[str, float | bool],
+    **dense: Any,
+) -> MaskSchedule:
+    """Return what a schedule says, or a mask with what is dense.
+
+    Raises:
+        SpecError: There is no such mask, parameter or schedule, or both are given.
+    """
+    if schedule is None:
+        return MaskSchedule.of(mask_of(mask, **params), **dense)
+    given = [name for name, value in (dense | params).items() if value]
+    given += [] if mask == "radial" else ["mask"]
+    if given:
+        raise SpecError(f"a schedule says itself what is dense and what is not; got {given[0]} too")
+    if isinstance(schedule, MaskSchedule):
+        return schedule
+    return load_schedule(schedule)
 
 
 def mask_of(mask: str | Path | AnyMask, **params: float | bool) -> AnyMask:

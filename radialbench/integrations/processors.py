@@ -35,11 +35,16 @@ class RadialProcessor:
     Attributes:
         stock: The processor that is replaced; it runs dense steps.
         attention: Runs all other steps; one for all layers.
+        place: A number that layers share whose masks are the same in every step: the lowest of
+            their numbers. So one compiled block serves them all.
+        dense: Whether the layer is dense in this step.
     """
 
-    def __init__(self, stock: Any, attention: RadialAttention) -> None:
+    def __init__(self, stock: Any, attention: RadialAttention, place: int = 0) -> None:
         self.stock = stock
         self.attention = attention
+        self.place = place
+        self.dense = attention.is_dense(place)
 
     # diffusers sets these on the processors that have them, here for the dense steps.
     @property
@@ -66,7 +71,9 @@ class RadialProcessor:
     def attend(self, made: Projected) -> Tensor:
         """Attend; returns [batch, seq_len, channels]."""
         q, k, v, text_tokens, text_len = made
-        out: Tensor = self.attention(q, k, v, text_tokens=text_tokens, text_len=text_len)
+        out: Tensor = self.attention(
+            q, k, v, layer=self.place, text_tokens=text_tokens, text_len=text_len
+        )
         return out.transpose(1, 2).flatten(2, 3)
 
 
@@ -82,7 +89,7 @@ class WanProcessor(RadialProcessor):
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Attend; arguments are diffusers'."""
-        if self.attention.schedule.dense:
+        if self.dense:
             dense: Tensor = self.stock(
                 attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
             )
@@ -123,7 +130,7 @@ class JointProcessor(RadialProcessor):
         image_rotary_emb: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Attend; arguments are diffusers'."""
-        if self.attention.schedule.dense:
+        if self.dense:
             both: tuple[Tensor, Tensor] = self.stock(
                 *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
             )

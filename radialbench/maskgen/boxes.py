@@ -104,12 +104,23 @@ def boxed(table: AnyTable) -> BoxTable:
     """
     if reasons := box_reasons(table):
         raise TableError(f"{table.label} cannot be read in boxes: {'; '.join(reasons)}")
+    order = table.orders[0] if isinstance(table, HeadTables) else table.order
+    ways = [True, False] if np.prod(order.tile_thw) % BLOCK_M == 0 else [False]
+    # Tiles that begin with a block share none, but a ragged one ends in more padding.
+    return min((_packed(table, order, apart=apart) for apart in ways), key=_visited)
+
+
+def _visited(boxes: BoxTable) -> int:
+    return sum(table.nnz for table in boxes.tables)
+
+
+def _packed(table: AnyTable, order: TokenOrder, *, apart: bool) -> BoxTable:
+    """Return a table over boxes; `apart` says whether tiles begin with a block of their own."""
     tables = table.tables if isinstance(table, HeadTables) else (table,)
-    grid, order, block_n = table.grid, tables[0].order, table.block_n
-    run = min(PIECE, order.tile_thw[2] & -order.tile_thw[2])
-    positions = _positions(grid, order, run)
+    grid, run = table.grid, min(PIECE, order.tile_thw[2] & -order.tile_thw[2])
+    positions = _positions(grid, order, run, apart=apart)
     slots = np.where(positions < 0, -1, order.source_index(grid)[positions]).astype(np.int32)
-    queries, keys = _Side.of(positions, BLOCK_M), _Side.of(positions, block_n)
+    queries, keys = _Side.of(positions, BLOCK_M), _Side.of(positions, table.block_n)
     over_slots = tuple(_over_slots(one, queries, keys, len(slots)) for one in tables)
     return BoxTable(table, over_slots, slots, run, _runs(slots, grid, run))
 
@@ -120,16 +131,12 @@ def saves_moves(boxes: BoxTable) -> bool:
     On an H200 a head's tokens move at 1.26 TB/s, and a block of a head takes as long as 9 tokens.
     """
     tables = boxes.source.tables if isinstance(boxes.source, HeadTables) else (boxes.source,)
-    own, other = (sum(table.nnz for table in group) for group in (boxes.tables, tables))
-    return 9 * (own - other) <= len(tables) * boxes.grid.seq_len
+    more = _visited(boxes) - sum(table.nnz for table in tables)
+    return 9 * more <= len(tables) * boxes.grid.seq_len
 
 
-def _positions(grid: TokenGrid, order: TokenOrder, run: int) -> Int64:
-    """[slots] the position of each slot in a token order, -1 for padding.
-
-    Tiles of whole blocks begin with a block, others follow one another.
-    """
-    aligned = np.prod(order.tile_thw) % BLOCK_M == 0
+def _positions(grid: TokenGrid, order: TokenOrder, run: int, *, apart: bool) -> Int64:
+    """[slots] the position of each slot in a token order, -1 for padding."""
     parts: list[Int64] = []
     count = first = 0
     for segment in grid.layout:
@@ -143,7 +150,7 @@ def _positions(grid: TokenGrid, order: TokenOrder, run: int) -> Int64:
             first += lines * length
             parts.append(padded.ravel())
             count += padded.size
-            if aligned:
+            if apart:
                 parts.append(np.full(-count % BLOCK_M, -1, np.int64))
                 count += -count % BLOCK_M
     parts.append(np.full(-count % BLOCK_M, -1, np.int64))

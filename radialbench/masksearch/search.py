@@ -93,12 +93,14 @@ class Searched:
         points: The front, the cheapest first; the last is dense attention.
         plans: The masks of each point's groups.
         groups: The groups.
+        positions: The inputs that stand for each step and layer.
         trials: The masks that were tried.
     """
 
     points: tuple[FrontPoint, ...]
     plans: tuple[tuple[MaskSpec, ...], ...]
     groups: tuple[Group, ...]
+    positions: Positions
     trials: tuple[MaskTrial, ...]
 
 
@@ -166,6 +168,7 @@ def search_masks(
         tuple(point(number, plan, masks) for number, plan in enumerate(plans, start=1)),
         tuple(tuple(masks[index] for index in plan.chosen) for plan in plans),
         groups,
+        positions,
         tuple(trials),
     )
 

@@ -1,6 +1,7 @@
 """The verb mask search: its files, table and JSON, and what is wrong with what is given."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 from radialbench.fidelity.files import save_inputs
 from radialbench.fidelity.generator import SPATIAL, TEMPORAL, Generated
 from radialbench.maskgen.grid import TokenGrid
-from radialbench.maskgen.library import load_head_plan
+from radialbench.maskgen.language.schedule import mask_in
+from radialbench.maskgen.library import load_head_plan, load_schedule
 from radialbench.masksearch import search
 from radialbench.records.front import read_front
 from tests.commands.line import Capture, Cli
@@ -58,18 +60,39 @@ def test_a_search_writes_front_chart_and_plans(cli: Cli, file: Path, tmp_path: P
     assert max(point.worst_loss for point in points) > 0.02
 
 
-def test_masks_that_differ_by_layer_have_a_plan_for_each(cli: Cli, tmp_path: Path) -> None:
+def test_masks_that_differ_by_layer_and_step_have_plans_and_a_schedule(
+    cli: Cli, tmp_path: Path
+) -> None:
     folder, out = tmp_path / "inputs", tmp_path / "out"
     folder.mkdir()
-    for layer in (1, 3):
+    for layer, step in ((1, 4), (3, 4), (1, 9), (3, 9)):
         made = MADE.load()
-        header = replace(made.header, layer=layer, step=4)
-        save_inputs(replace(made, header=header), folder / f"{layer}.safetensors")
-    line = ("radial", "-i", folder, "--by", "layer", "--steps", 10, "--layers", 5, *SMALL)
-    assert cli(*line, "-o", out)[0] == 0
-    names = {plan.name[2:] for plan in (out / "plans").iterdir()}
-    assert names == {"-layer01.yaml", "-layer03.yaml"}
-    assert {point.schedule.steps for point in read_front(out / "front.jsonl")} == {10}
+        header = replace(made.header, layer=layer, step=step)
+        save_inputs(replace(made, header=header), folder / f"{layer}-{step}.safetensors")
+    line = ("radial", "-i", folder, "--by", "layer,step", "--steps", 10, "--layers", 5, *SMALL)
+    code, printed, _ = cli(*line, "-o", out, "--keep", 0.3)
+    assert code == 0
+    assert re.search(r'apply_radial\(pipe, size=…, schedule=".*-schedule.yaml"\)', printed)
+    ends = {plan.name[2:] for plan in (out / "plans").iterdir()}
+    both = {f"-layer0{layer}-step00{step}.yaml" for layer in (1, 3) for step in (4, 9)}
+    assert ends == both | {"-schedule.yaml"}
+    for point in read_front(out / "front.jsonl"):
+        assert point.schedule.steps == 10
+        schedule = load_schedule(out / "plans" / f"{point.number:02}-schedule.yaml")
+        for step in range(10):
+            active = schedule.active(step, 0.5)
+            for layer in range(5):
+                number = mask_in(active, layer)
+                still = point.schedule
+                if layer < still.dense_layers or not (
+                    still.dense_steps <= step < still.dense_from_step
+                ):
+                    assert number is None
+                    continue
+                assert number is not None
+                near = f"layer0{1 if layer <= 2 else 3}-step00{4 if step <= 6 else 9}"
+                plan = load_head_plan(out / "plans" / f"{point.number:02}-{near}.yaml")
+                assert schedule.masks[number] == plan
 
 
 def test_a_search_that_is_stopped_goes_on(

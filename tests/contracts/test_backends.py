@@ -36,6 +36,8 @@ DENSE = ("cudnn", "fa3", "fa3_fp8", "flash", "sdpa")
 SELECTING = ("topk_cpu", "topk_hopper", "topk_triton")
 """Backends that choose blocks from q and k, and do not compute the table they are given; see
 tests/kernels/test_topk.py."""
+IN_RASTER = ("hopper_boxes",)
+"""Backends that take no table's token order; see tests/kernels/test_boxes.py."""
 SINGLE = ("cpu", "reference", "sdpa", "topk_cpu", "topk_triton", "triton")
 """Backends that compute float32; the others are tried in bfloat16."""
 DIFFERENTIABLE = (
@@ -115,7 +117,8 @@ def each(
         axes: The values, by the names of the test's arguments.
     """
     found: dict[Any, Any] = {}
-    for name in sorted(set(BACKENDS) - {*SELECTING, *without, *(() if dense else DENSE)}):
+    others = {*SELECTING, *IN_RASTER, *without, *(() if dense else DENSE)}
+    for name in sorted(set(BACKENDS) - others):
         for values in product(*axes.values()):
             given = dict(zip(axes, values, strict=True))
             if reasons(name, **{key: given[key] for key in SIZES if key in given}):

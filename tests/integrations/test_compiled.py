@@ -49,7 +49,7 @@ def test_a_transformer_that_is_compiled_whole(first: bool) -> None:
     compiled: Any = torch.compile(transformer, fullgraph=True, backend="eager")
     if first:
         attention = apply_radial(compiled, size=small.size, decay=0.3, dense_steps=1)
-        assert attention.schedule.step == 0
+        assert attention.denoising.step == 0
     for t, out in zip(timesteps, wanted, strict=True):
         close(called(compiled, small.inputs(t)), out)
     remove_radial(compiled)

@@ -100,7 +100,7 @@ def test_our_kernel_gives_it_too(name: str, mask: str, monkeypatch: pytest.Monke
     remove_radial(transformer)
     masked_stock(monkeypatch, small, load_mask(mask, **MASKS[mask]))
     close(got, called(transformer, inputs))
-    assert attention.schedule.step == 0
+    assert attention.denoising.step == 0
 
 
 def test_masks_by_head(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_the_two_transformers_of_a_pipeline_count_steps_together() -> None:
     seen = []
     for transformer, t in ((high, 999.0), (high, 950.0), (low, 900.0), (low, 800.0), (high, 999.0)):
         called(transformer, small.inputs(t))
-        seen.append((attention.schedule.step, attention.schedule.dense))
+        seen.append((attention.denoising.step, attention.dense))
     assert seen == [(0, True), (1, True), (2, True), (3, False), (0, True)]
     assert replaced(high) == replaced(low) == 3
     remove_radial(pipe)
@@ -220,7 +220,7 @@ def test_a_timestep_for_each_token() -> None:
         each = torch.full((2, 60), t)
         each[:, :12] = 0
         called(transformer, inputs | {"timestep": each})
-    assert attention.schedule.step == 1
+    assert attention.denoising.step == 1
 
 
 def test_remove_gives_back_what_was_found() -> None:
@@ -243,13 +243,13 @@ def test_remove_gives_back_what_was_found() -> None:
         (lambda: nn.Linear(2, 2), {}, "known are Wan.* and Mochi.*, got a Linear; .* call Rad"),
         (lambda: SimpleNamespace(unet=1), {}, "expected a pipeline with a transformer"),
         (lambda: wan(patch_size=(1, 1, 1)), {}, r"has patches of \(1, 2, 2\), got one of \(1, 1"),
-        (lambda: hunyuan(), {"dense_layers": 4}, "below the 4 layers .* got 4"),
+        (lambda: hunyuan(), {"dense_layers": 4}, "all 4 layers of the Hun.* would be dense"),
         (lambda: wan(), {"dense_layers": -1}, "dense_layers must be a whole number from 0, got -1"),
         (lambda: wan(), {"dense_steps": 1.5}, "dense_steps must be a whole number from 0, got 1.5"),
     ],
 )
 def test_what_cannot_be(build: Any, fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(IntegrationError, match=message):
+    with pytest.raises((IntegrationError, SpecError), match=message):
         apply_radial(build(), size="64x48x17", **fields)
 
 
@@ -308,7 +308,7 @@ def test_autocast(name: str, backend: str | None) -> None:
         attention = apply_radial(transformer, size=small.size, mask="dense", backend=backend)
         got = called(transformer, inputs)
     torch.testing.assert_close(got.float(), wanted.float(), rtol=0, atol=2e-2)
-    assert {shape.dtype for shape, _ in attention._prepared} == {torch.float16}
+    assert {shape.dtype for shape, *_ in attention._prepared} == {torch.float16}
 
 
 @every_model
@@ -369,9 +369,9 @@ def test_a_copy_stands_alone(name: str) -> None:
     called(transformer, small.inputs(first))
     other = copy.deepcopy(transformer)
     wanted = called(transformer, small.inputs(later))
-    assert (attention.schedule.step, attention.schedule.dense) == (1, False)
+    assert (attention.denoising.step, attention.dense) == (1, False)
     close(called(other, small.inputs(first)), called(other, small.inputs(first)))
-    assert (attention.schedule.step, attention.schedule.dense) == (1, False)
+    assert (attention.denoising.step, attention.dense) == (1, False)
     close(called(other, small.inputs(later)), wanted)
     remove_radial(other)
     assert replaced(other) == 0
@@ -459,7 +459,7 @@ def test_a_processor_that_is_replaced_later_is_no_silent_end_of_the_mask(name: s
         called(transformer, inputs)
     remove_radial(transformer)
     close(called(transformer, inputs), wanted)
-    assert attention.schedule.layers == 1
+    assert [attention.schedule.may_be_sparse(layer) for layer in (0, 1)] == [False, True]
 
 
 @every_model

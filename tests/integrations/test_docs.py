@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from radialbench.integrations.diffusers import apply_radial
 from radialbench.integrations.models import MODELS
-from tests.integrations.small import replaced, wan
+from radialbench.maskgen.language.schedule import mask_in
+from tests.integrations.small import SMALL, replaced, wan
 
 TEXT = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
 PIPELINE, CONFIGURATION, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
@@ -54,10 +56,21 @@ def test_the_module() -> None:
     names: dict[str, Any] = {}
     exec(MODULE, names)
     assert names["out"].shape == names["q"].shape
-    assert names["attention"].schedule.step == 2
+    assert names["attention"].denoising.step == 2
     exec(ORDERED, names)
     assert names["hidden"].shape == (1, 256, 256)
     assert names["rotary"].shape == (240, 64)
+
+
+def test_the_schedule_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n# schedule.yaml\n(.*?)```", TEXT, re.S)
+    (tmp_path / "schedule.yaml").write_text(text, encoding="utf-8")
+    small = SMALL["hunyuan"]
+    attention = apply_radial(small.build(), size=small.size, schedule=tmp_path / "schedule.yaml")
+    wanted = {(0, 1.0): [None] * 4, (12, 0.5): [None, 1, 0, None], (40, 0.2): [None] * 4}
+    for (step, noise), numbers in wanted.items():
+        active = attention.schedule.active(step, noise)
+        assert [mask_in(active, layer) for layer in range(4)] == numbers
 
 
 def test_all_known_models_are_named() -> None:

@@ -147,7 +147,7 @@ def test_a_file_is_a_mask_or_a_head_plan(tmp_path: Path) -> None:
     out = radial_attention(*qkv, GRID, path, near=1)
     close(out, definition(qkv, raster_mask(parse_mask({"name": "n", "mask": "dt < 1"}), GRID)))
     path.write_text("name: plan\nheads: {0-2: dense}\n")
-    assert isinstance(RadialAttention(GRID, str(path)).mask, HeadPlan)
+    assert isinstance(RadialAttention(GRID, str(path)).schedule.masks[0], HeadPlan)
 
 
 def test_layers_and_steps() -> None:
@@ -288,7 +288,7 @@ def test_what_is_kept_for_lengths_of_text_is_bounded() -> None:
     for text in range(20):
         attention.prepare(SHAPE, text_tokens=text % 12)
         attention.prepare(SHAPE, text_tokens=0)
-    kept = [text for _, text in attention._prepared]
+    kept = [text for _, text, _ in attention._prepared]
     assert kept == [1, 2, 3, 4, 5, 6, 7, 0]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.errors import BackendError
+from radialbench.kernels.backends import InRaster, load_backend
 from radialbench.kernels.op import device_table
 from radialbench.kernels.reorder import reorder
 from radialbench.maskgen.boxes import BoxTable, boxed
@@ -16,6 +17,7 @@ from radialbench.maskgen.compiler import compile_heads
 from radialbench.maskgen.library import parse_head_plan
 from radialbench.records.problem import KernelConfig
 from tests.integrations.raster import raster_mask
+from tests.kernels.tables import problem_of
 from tests.maskgen.test_boxes import CASES, tiles
 
 BF16 = torch.bfloat16
@@ -123,6 +125,20 @@ class TestOnHopper:
         outs = [block_sparse_attention(*qkv, boxes) for _ in range(3)]
         assert (outs[0].float() - wanted.float()).abs().max() < 0.02
         assert torch.equal(outs[0], outs[1]) and torch.equal(outs[0], outs[2])
+
+    def test_the_backend(self) -> None:
+        grid = TokenGrid(7, 13, 24)
+        table = compile_mask(tiles(6, 8, 8), grid)
+        backend, config = load_backend("hopper_boxes"), KernelConfig(128, 128)
+        problem = problem_of(table, head_dim=128, dtype="bfloat16", heads=2)
+        run = backend.plan(problem, table, config)
+        assert isinstance(run, InRaster)
+        qkv = inputs(grid)
+        out, lse = block_sparse_attention(*qkv, boxed(table), return_lse=True)
+        assert all(x.equal(y) for x, y in zip(run(*qkv), (out, lse), strict=True))
+        radial = compile_mask("radial", grid)
+        with pytest.raises(BackendError, match="cannot run this problem: only tiles are boxes"):
+            backend.plan(problem_of(radial, dtype="bfloat16"), radial, config)
 
     def test_three_stages(self) -> None:
         spec, grid = tiles(6, 8, 8), TokenGrid(12, 24, 40)

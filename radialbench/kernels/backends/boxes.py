@@ -43,7 +43,7 @@ class HopperBoxes:
         """Return why this problem cannot run here."""
         reasons = load_backend(KERNEL_OF[self.name]).unsupported_reasons(problem, device)
         if problem.direction != "forward":
-            reasons.append("has no gradients")
+            reasons.append(f"computes the forward pass only, got {problem.direction!r}")
         return reasons
 
     def plan(self, problem: Problem, table: BlockTable, config: KernelConfig) -> Run:

@@ -60,6 +60,7 @@ Loader = Callable[[str], MaskSpec]
 """Loads a mask by its name in a file."""
 
 T = TypeVar("T")
+FileModel = TypeVar("FileModel", bound=Strict)
 
 
 def _form(value: Any) -> str:
@@ -467,7 +468,7 @@ def read_mask(document: Document, use: Loader) -> MaskSpec:
     Raises:
         SpecError: The document is not a mask; the message has line and column.
     """
-    return _built(document, MaskFile, MaskFile.spec, {"use": use})
+    return built(document, MaskFile, MaskFile.spec, {"use": use})
 
 
 def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
@@ -481,15 +482,20 @@ def read_head_plan(document: Document, load: Loader, use: Loader) -> HeadPlan:
     Raises:
         SpecError: The document is no head plan; the message has line and column.
     """
-    return _built(document, HeadPlanFile, HeadPlanFile.plan, {"load": load, "use": use})
+    return built(document, HeadPlanFile, HeadPlanFile.plan, {"load": load, "use": use})
 
 
-def _built(
+def built(
     document: Document,
-    model: "type[FileModel]",
-    build: "Callable[[FileModel], T]",
+    model: type[FileModel],
+    build: Callable[[FileModel], T],
     context: Mapping[str, Loader],
 ) -> T:
+    """Check a document by its schema, and build what it says.
+
+    Raises:
+        SpecError: Something is wrong; the message has line and column.
+    """
     try:
         return build(check_document(document, model, context=context))
     except DocumentError as error:
@@ -498,9 +504,6 @@ def _built(
         raise SpecError(document.message(error.path, error.reason)) from None
     except SpecError as error:
         raise SpecError(document.message((), str(error))) from None
-
-
-FileModel = TypeVar("FileModel", MaskFile, HeadPlanFile)
 
 
 def _loader(info: ValidationInfo, key: str) -> Loader:

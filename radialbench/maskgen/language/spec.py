@@ -439,7 +439,7 @@ class MaskSpec:
 
 
 @contextmanager
-def at_key(*path: str) -> Iterator[None]:
+def at_key(*path: str | int) -> Iterator[None]:
     """Add the key of the file to the message of an error.
 
     Raises:
@@ -456,8 +456,8 @@ def at_key(*path: str) -> Iterator[None]:
 class SpecErrorAt(SpecError):
     """A mask error at a key of its file."""
 
-    def __init__(self, path: tuple[str, ...], reason: str) -> None:
-        super().__init__(f"{'.'.join(path)}: {reason}")
+    def __init__(self, path: tuple[str | int, ...], reason: str) -> None:
+        super().__init__(f"{'.'.join(map(str, path))}: {reason}")
         self.path = path
         self.reason = reason
 

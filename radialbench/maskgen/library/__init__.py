@@ -18,7 +18,8 @@ from radialbench.maskgen.document import (
     read_document,
 )
 from radialbench.maskgen.language.expressions import Expr
-from radialbench.maskgen.language.heads import HeadGroup, HeadPlan
+from radialbench.maskgen.language.heads import AnyMask, HeadGroup, HeadPlan
+from radialbench.maskgen.language.schedule import MaskSchedule, read_schedule
 from radialbench.maskgen.language.schema import read_head_plan, read_mask
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.plain import utf8
@@ -134,6 +135,26 @@ def load_head_plan(path: str | Path) -> HeadPlan:
     """
     plan = read_head_plan(_document(Path(path)), _loader(Path(path).parent), _used)
     return replace(plan, file=utf8(Path(path).name))
+
+
+def load_schedule(path: str | Path) -> MaskSchedule:
+    """Read a schedule from a YAML file; masks and head plans are of the library, or beside it.
+
+    Raises:
+        SpecError: The file is no schedule; the message has line and column.
+    """
+    folder = Path(path).parent
+
+    def load(word: str) -> AnyMask:
+        if not _is_path(word):
+            return load_mask(word)
+        beside = folder / word
+        if not is_inside(beside, folder):
+            raise SpecError(f"a schedule uses files in its own folder, got {word!r}")
+        return load_head_plan(beside) if is_head_plan(beside) else load_mask(beside)
+
+    schedule = read_schedule(_document(Path(path)), load)
+    return replace(schedule, file=utf8(Path(path).name))
 
 
 def plan_of_heads(
