@@ -11,7 +11,7 @@ that is not installed is left out, and the reason printed. Lines are added to th
 
 import argparse
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.parts import RESULTS, Timed, measured_here, read_lines, source_of
+from benchmarks.parts import (
+    RESULTS,
+    PerformanceTarget,
+    Timed,
+    measured_here,
+    read_lines,
+    source_of,
+    target_table,
+)
 from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.kernels.backends import load_backend
 from radialbench.kernels.backends.reference import mask_columns, mask_rows
@@ -32,12 +40,14 @@ from radialbench.kernels.op import device_table
 from radialbench.maskgen.table import BlockTable
 from radialbench.records.problem import KernelConfig, Problem
 from radialbench.records.result import CEILING_SIZE
-from radialbench.records.statistics import paired_ratio
+from radialbench.records.statistics import Estimate, paired_ratio
 from radialbench.records.store import append
 from radialbench.reports.rows import DENSE
 from radialbench.reports.text import EMPTY_CELL, markdown_table
 
-STORED = RESULTS / "backward.jsonl"
+RUNS = (RESULTS / "backward.jsonl", RESULTS / "backward_peers.jsonl")
+"""Records of two runs; times of different runs are not compared."""
+
 HEAD_DIM = 128
 SHAPES = {
     "S": (TokenGrid(21, 30, 52), 12),
@@ -64,6 +74,9 @@ ALLOWED = 0.01
 """Most relative difference, L2, from float64 and from each other."""
 
 Call = Callable[[], Any]
+
+Case = tuple[str, str]
+"""Mask and kernel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,10 +280,41 @@ def backward_table(times: Sequence[BackwardTime]) -> str:
     return markdown_table(headings, rows, text_columns=3)
 
 
+def targets(runs: Sequence[Sequence[BackwardTime]]) -> Iterator[PerformanceTarget]:
+    """Yield what the kernels should reach, and what they reach in the first run that has both."""
+
+    def over(shape: str, above: Case, below: Case) -> tuple[Estimate, float] | None:
+        """Return the ratio of times, and that of the work."""
+        for times in runs:
+            found = {(time.mask, time.kernel): time for time in times if time.shape == shape}
+            if above in found and below in found:
+                pair = found[above], found[below]
+                ratio = paired_ratio(*(one.timing.samples_ms for one in pair))
+                return ratio, pair[0].tflops / pair[1].tflops
+        return None
+
+    def against(above: Case, below: Case, bound: float) -> Iterator[PerformanceTarget]:
+        for shape in SHAPES:
+            found = over(shape, above, below)
+            words = f"{shape} {below[0]}: {below[1]} against {above[1]}"
+            if above[0] != below[0]:
+                words += f", {above[0]}, by rate"
+            measured = found[0].times(1 / found[1]) if found else None
+            yield PerformanceTarget(words, bound, measured)
+
+    for peer in ("fa4", "bsa"):
+        yield from against((WHOLE, peer), (WHOLE, OURS), 1.05)
+    yield from against((DENSE, "fa4"), (WHOLE, OURS), 0.95)
+    yield from against((WHOLE, "flex"), (WHOLE, FIXED), 1.00)
+    yield from against((WHOLE, OURS), (WHOLE, FIXED), 0.70)
+
+
 def parts() -> dict[str, str]:
-    """Return the generated part of docs/performance.md."""
-    times = read_lines(STORED, BackwardTime)
-    return {"backward": f"{backward_table(times)}\n\n{source_of(times[-1])}"}
+    """Return the generated parts of docs/performance.md."""
+    runs = [read_lines(run, BackwardTime) for run in RUNS]
+    tables = [f"{backward_table(times)}\n\n{source_of(times[-1])}" for times in runs]
+    aims = target_table(targets(runs))
+    return {"backward": tables[0], "backward_peers": tables[1], "backward_targets": aims}
 
 
 if __name__ == "__main__":

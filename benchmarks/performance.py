@@ -1,6 +1,7 @@
 """Compare our kernels with their peers, and the orders in which a launch starts its rows.
 
     radialbench run benchmarks/kernels.yaml -o results/kernels            # under ten minutes, H200
+    radialbench run benchmarks/peers_h200.yaml -o results/peers           # fewer kernels, 90 s
     python -m benchmarks.performance -o results/row_order.jsonl           # orders, on a Hopper GPU
     python -m benchmarks.pages performance performance-h100               # both pages
 
@@ -34,7 +35,7 @@ from radialbench.reports.paper_reference import VIDEOS
 from radialbench.reports.rows import fraction_of_ceiling, interleaved_ratio
 from radialbench.reports.text import format_sig3, markdown_table
 
-RUNS = (common.RESULTS / "kernels.jsonl",)
+RUNS = (common.RESULTS / "kernels.jsonl", common.RESULTS / "peers_h200.jsonl")
 """Records of runs on an H200; times of different runs are not compared."""
 
 H100 = common.RESULTS / "kernels_h100.jsonl"
