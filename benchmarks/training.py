@@ -7,8 +7,8 @@
 Needs diffusers, PEFT and one GPU of 141 GB. A step is the forward pass of one block, that pass once
 more (activation checkpointing) and the backward pass; weights are random and frozen, but for LoRA
 on the projections of attention. Dense attention is FlashAttention 3's forward pass, if `fa3-fwd` is
-installed, with our gradients. All kinds of attention are timed in turn. Lines are added to the file; `python -m benchmarks.pages training`
-makes their part of docs/paper.md.
+installed, with our gradients. All kinds of attention are timed in turn. Lines are added to the
+file; `python -m benchmarks.pages paper` makes their part of docs/paper.md.
 """
 
 import argparse
