@@ -256,8 +256,9 @@ def as_word(good: bool) -> str:
 INTRODUCTION = """\
 `compile_mask(…, device="cuda")` beside FlexAttention's `create_block_mask` under `torch.compile`,
 whose `mask_mod` is written from the same rule, and beside the CPU of the same machine, in one run:
-the median of later calls, and the first call, which compiles a kernel. `create_block_mask` stores
-no bits of partial blocks, and evaluates every pair of tokens whatever the rule.
+the median of later calls, and the first call, which compiles a kernel unless Triton's cache has it.
+`create_block_mask` stores no bits of partial blocks, and evaluates every pair of tokens whatever
+the rule.
 """
 
 
