@@ -1,6 +1,6 @@
 """cut_table and shard_work: block tables between ranges of queries and keys, and their work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -145,6 +145,10 @@ def _unpacked(table: BlockTable, contents: NDArray[np.int32]) -> Bool:
     return whole
 
 
+COUNTED = 1 << 24
+"""Most keys of query blocks that are counted at a time: 64 MiB."""
+
+
 @dataclass(frozen=True, eq=False)
 class ShardWork:
     """Work of a table between shards of its sequence.
@@ -174,19 +178,30 @@ def shard_work(table: BlockTable, lengths: Sequence[int]) -> ShardWork:
     whole = range(table.k_len)
     for shard, (first, stop) in enumerate(pairwise(edges)):
         own = cut_table(table, range(int(first), int(stop)), whole)
-        by_block = np.add.reduceat(_by_key(own), starts, axis=1)
-        pairs[shard] = np.add.reduceat(by_block.sum(axis=0), first_block)
-        blocks[shard] = np.add.reduceat((by_block > 0).sum(axis=0), first_block)
+        for by_key in _by_key(own):
+            by_block = np.add.reduceat(by_key, starts, axis=1)
+            pairs[shard] += np.add.reduceat(by_block.sum(axis=0, dtype=np.int64), first_block)
+            blocks[shard] += np.add.reduceat((by_block > 0).sum(axis=0), first_block)
     return ShardWork(pairs, blocks)
 
 
-def _by_key(table: BlockTable) -> Int64:
-    """[rows, k_len] how many queries of each query block attend to each key."""
-    bits = np.zeros((len(table.bitmaps), table.block_n), np.int64)
+def _by_key(table: BlockTable) -> Iterator[NDArray[np.int32]]:
+    """Yield [some rows, k_len] how many queries of each query block attend to each key."""
+    bits = np.zeros((len(table.bitmaps), table.block_n), np.int32)
     for start in range(0, len(bits), UNPACKED):
         numbers = np.arange(start, min(start + UNPACKED, len(bits)), dtype=np.int32)
         bits[numbers] = _unpacked(table, numbers + 2).sum(axis=1)
-    counts = np.zeros((table.rows, table.columns, table.block_n), np.int64)
-    counts[table.full.rows, table.full.indices] = table.row_lengths[table.full.rows, None]
-    counts[table.partial.rows, table.partial.indices] = bits[table.bitmap_of]
-    return counts.reshape(table.rows, -1)[:, : table.k_len]
+    columns = table.columns * table.block_n
+    step = max(1, COUNTED // columns)
+    for first in range(0, table.rows, step):
+        stop = min(first + step, table.rows)
+        counts = np.zeros((stop - first, table.columns, table.block_n), np.int32)
+        for csr in (table.full, table.partial):
+            own = slice(csr.indptr[first], csr.indptr[stop])
+            rows = np.repeat(np.arange(stop - first), np.diff(csr.indptr[first : stop + 1]))
+            if csr is table.full:
+                found = table.row_lengths[first:stop][rows, None].astype(np.int32)
+            else:
+                found = bits[table.bitmap_of[own]]
+            counts[rows, csr.indices[own]] = found
+        yield counts.reshape(stop - first, columns)[:, : table.k_len]
