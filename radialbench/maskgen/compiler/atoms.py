@@ -33,7 +33,7 @@ MAX_INDEX = 1 << 44
 MIN_ALIKE = 8
 """Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
-MAX_SUMS = 1024
+MAX_SUMS = 128
 """Sums of two patterns' runs up to which entries are compared."""
 
 MAX_RUN = 57

@@ -368,12 +368,12 @@ class Digit:
     @classmethod
     def joining(cls, parts: Mapping[str, Coordinate]) -> "Digit":
         """Join coordinates of queries, of keys, or of one axis of distances."""
-        # The one that rises by one from key to key most often comes last.
-        parts = dict(sorted(parts.items(), key=lambda part: part[1].unit_steps))
         first = next(iter(parts.values()))
         values = {word: part.values for word, part in parts.items()}
         if len({part.axis for part in parts.values()}) == 1:
             return cls(len(first.values), values, first.q, first.k)
+        # The one that rises by one from key to key most often comes last.
+        parts = dict(sorted(parts.items(), key=lambda part: part[1].unit_steps))
         key: Int64 = np.zeros(1, np.int64)
         below = 1
         places = {}
@@ -438,7 +438,7 @@ class Digit:
 
 
 def _unit_steps(k: Int64 | None) -> float:
-    return 0.0 if k is None else float(np.sum(np.diff(k) == 1) / len(k))
+    return 0.0 if k is None else np.count_nonzero(k[1:] - k[:-1] == 1) / len(k)
 
 
 MAX_EXACT = 2.0**53
