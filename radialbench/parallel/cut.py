@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from radialbench.errors import TableError
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.order import TokenOrder
-from radialbench.maskgen.table import BlockTable, Bool, Csr, Int64, block_lengths, pack_bits
+from radialbench.maskgen.table import (
+    BlockTable,
+    Bool,
+    Csr,
+    Int64,
+    block_lengths,
+    pack_bits,
+    ranges,
+)
 
 UNPACKED = 4096
 """Most contents of blocks that are unpacked at a time: 64 MiB at 128×128."""
@@ -51,11 +59,7 @@ def cut_table(
     short[-1] |= 1
     short[:, -1] |= 2
     at_row, at_column = np.nonzero(corners.any(axis=0))
-    kinds, kind = np.unique(
-        np.stack([*corners[:, at_row, at_column], short[at_row, at_column]]),
-        axis=1,
-        return_inverse=True,
-    )
+    kinds, kind = _kinds(np.stack([*corners[:, at_row, at_column], short[at_row, at_column]]))
     contents, pairs = _contents(table, queries, keys, kinds)
     # A full block attends to padding too, if there is some in it.
     height = block_lengths(len(queries), table.block_m)[at_row]
@@ -103,6 +107,17 @@ def _corners(
     shifted[2:] *= bool(down)
     shifted[1::2] *= bool(right)
     return shifted
+
+
+def _kinds(features: NDArray[np.int32]) -> tuple[NDArray[np.int32], Int64]:
+    """Return the different columns of [features, blocks], and the one of each block."""
+    key = np.zeros(features.shape[1], np.int64)
+    for values in features:
+        if values.any():
+            # One number after the other: sorting whole columns takes ten times as long.
+            key = np.unique(key, return_inverse=True)[1] * (int(values.max()) + 1) + values
+    _, first, kind = np.unique(key, return_index=True, return_inverse=True)
+    return features[:, first], kind
 
 
 def _contents(
@@ -170,23 +185,68 @@ def shard_work(table: BlockTable, lengths: Sequence[int]) -> ShardWork:
     edges = np.concatenate([[0], np.cumsum(lengths)])
     starts = np.concatenate([np.arange(a, b, table.block_n) for a, b in pairwise(edges)])
     first_block = np.searchsorted(starts, edges[:-1])
+    pieces = _pieces(table, starts)
     pairs, blocks = np.zeros((2, len(lengths), len(lengths)), np.int64)
     whole = range(table.k_len)
     for shard, (first, stop) in enumerate(pairwise(edges)):
         own = cut_table(table, range(int(first), int(stop)), whole)
-        by_block = np.add.reduceat(_by_key(own), starts, axis=1)
-        pairs[shard] = np.add.reduceat(by_block.sum(axis=0), first_block)
-        blocks[shard] = np.add.reduceat((by_block > 0).sum(axis=0), first_block)
+        by_block, reached = _by_block(own, pieces, len(starts))
+        pairs[shard] = np.add.reduceat(by_block, first_block)
+        blocks[shard] = np.add.reduceat(reached.sum(axis=0), first_block)
     return ShardWork(pairs, blocks)
 
 
-def _by_key(table: BlockTable) -> Int64:
-    """[rows, k_len] how many queries of each query block attend to each key."""
-    bits = np.zeros((len(table.bitmaps), table.block_n), np.int64)
-    for start in range(0, len(bits), UNPACKED):
-        numbers = np.arange(start, min(start + UNPACKED, len(bits)), dtype=np.int32)
-        bits[numbers] = _unpacked(table, numbers + 2).sum(axis=1)
-    counts = np.zeros((table.rows, table.columns, table.block_n), np.int64)
-    counts[table.full.rows, table.full.indices] = table.row_lengths[table.full.rows, None]
-    counts[table.partial.rows, table.partial.indices] = bits[table.bitmap_of]
-    return counts.reshape(table.rows, -1)[:, : table.k_len]
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """What the columns of a table and other blocks of keys have in common, piece by piece.
+
+    Attributes:
+        first: [columns] the first piece of each column.
+        count: [columns] the pieces of each column.
+        block: [pieces] the other block.
+        start: [pieces] its first key, counted in the column.
+        stop: [pieces] the key after its last.
+    """
+
+    first: Int64
+    count: Int64
+    block: Int64
+    start: Int64
+    stop: Int64
+
+
+def _pieces(table: BlockTable, starts: Int64) -> _Pieces:
+    """Return the pieces between a table's columns and blocks of all keys that start somewhere."""
+    columns = np.arange(table.columns)
+    cuts = np.unique(np.concatenate([starts, columns * table.block_n]))
+    column = cuts // table.block_n
+    ends = np.append(cuts[1:], table.k_len)
+    first, stop = (np.searchsorted(column, columns, side) for side in ("left", "right"))
+    block = np.searchsorted(starts, cuts, "right") - 1
+    origin = column * table.block_n
+    return _Pieces(first, stop - first, block, cuts - origin, ends - origin)
+
+
+def _by_block(table: BlockTable, pieces: _Pieces, blocks: int) -> tuple[Int64, Bool]:
+    """Return attending pairs of each other block, and [rows, blocks] whether a row has some."""
+    pairs, reached = np.zeros(blocks, np.int64), np.zeros((table.rows, blocks), np.bool_)
+    # Pairs of each bitmap before each key column.
+    before = np.zeros((len(table.bitmaps), table.block_n + 1), np.int64)
+    for first in range(0, len(before), UNPACKED):
+        numbers = np.arange(first, min(first + UNPACKED, len(before)), dtype=np.int32)
+        bits = _unpacked(table, numbers + 2).sum(axis=1)
+        before[numbers, 1:] = bits.cumsum(axis=1)
+    for csr in (table.full, table.partial):
+        entry, piece = ranges(pieces.first[csr.indices], pieces.count[csr.indices])
+        rows, block = csr.rows[entry], pieces.block[piece]
+        start, stop = pieces.start[piece], pieces.stop[piece]
+        if csr is table.full:
+            found = table.row_lengths[rows] * (stop - start)
+        else:
+            bitmap = table.bitmap_of[entry]
+            found = before[bitmap, stop] - before[bitmap, start]
+        # Sums below 2^53 are exact in float64.
+        pairs += np.bincount(block, found, minlength=blocks).astype(np.int64)
+        some = found > 0
+        reached[rows[some], block[some]] = True
+    return pairs, reached

@@ -1,11 +1,18 @@
 """Tables between shards, exactly, and what a plan makes of their work."""
 
+import os
+import re
+import socket
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.parts import ROOT
+from benchmarks.scale import Machine, replay, swapped
 from radialbench.errors import BackendError, TableError
 from radialbench.maskgen.compiler import compile_heads, compile_mask
 from radialbench.maskgen.grid import TokenGrid
@@ -133,3 +140,27 @@ def test_as_many_ranks_exchange_heads_as_share_them_evenly() -> None:
     table = library_table("radial")
     ways = [(8, 40), (16, 40), (8, 12), (3, 40)]
     assert [plan_parallel(table, *way).ulysses for way in ways] == [8, 8, 4, 1]
+
+
+def test_the_example_of_the_docs_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/scale.md").read_text("utf-8"), re.S)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    subprocess.run([sys.executable, "-c", code], env=os.environ | alone, check=True)
+
+
+def test_the_simulator_replays_what_ranks_send() -> None:
+    """A window reaches the neighbours alone, and every head is as much work."""
+    table = compile_mask(load_mask("sliding_window", window=9, sink=0), TokenGrid(8, 1, 20), 8, 8)
+    plan = plan_parallel(table, 8, 2, ulysses=1)
+    seconds, sent = replay(plan, Machine())
+    # Keys and values of 20 tokens and two heads of 128 in 16 bits, to two neighbours.
+    assert sent == 2 * (2 * 20 * 2 * 128 * 2)
+    assert replay(plan, Machine(), skip=False)[1] == 7 * sent // 2
+    slowest = 2 * plan.work[0].blocks.sum(axis=1).max() * 4 * 8 * 8 * 128 / 600e12
+    assert slowest < seconds < slowest + 2 * 11e-6
+    both = plan_parallel(table, 8, 4, ulysses=4)
+    # Each of 20 tokens: q, k, v of three heads, and out of 20 tokens of three ranks.
+    assert swapped(both).sum(axis=1).tolist() == [20 * (3 * 3 + 3) * 128 * 2] * 8

@@ -30,7 +30,7 @@ MAX_AT_ONCE = 1 << 18
 MAX_INDEX = 1 << 44
 """Greatest index by which equal pieces are found."""
 
-MIN_ALIKE = 8
+MIN_ALIKE = 2
 """Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
 MAX_SUMS = 128

@@ -21,6 +21,9 @@ MAX_KEY = 1 << 62
 TABLE = 8
 """Entries per value up to which a table is faster than a sort."""
 
+MIN_TASKS = 4
+"""Tasks for each thread, at least: starting a thread takes as long as a task."""
+
 MAX_COPY = 1 << 25
 """Bytes of rows that are copied at once."""
 
@@ -138,8 +141,8 @@ def _numbered(column: NDArray[Any]) -> tuple[Int64, int]:
 
 def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
     """Run a task for each item, on the cores that this process may use."""
-    workers = min(len(items), cores())
-    if workers <= 1:
+    workers = min(len(items) // MIN_TASKS, cores()) if len(items) > MIN_TASKS else 1
+    if workers == 1:
         for item in items:
             task(item)
         return
