@@ -206,13 +206,13 @@ def mask_mod(mask: MaskSpec, grid: TokenGrid, device: str) -> Any:
             whole = isinstance(node.value, float) and node.value == int(node.value)
             texts[node] = str(int(node.value) if whole else node.value)  # type: ignore[arg-type]
     body = "\n    ".join([*lines, f"return {texts[rule]}"])
-    source = f"def mask_mod(b, h, q, k):\n    {body}\n"
+    source = f"def make(index):\n  def mask_mod(b, h, q, k):\n    {body}\n  return mask_mod\n"
     name = f"<mask_mod {mask.name} {grid.label}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     index = torch.from_numpy(bound.order.source_index(grid).copy()).to(device)
-    scope: dict[str, Any] = {"torch": torch, "index": index, "__name__": __name__}
+    scope: dict[str, Any] = {"torch": torch, "__name__": __name__}
     exec(compile(source, name, "exec"), scope)
-    return scope["mask_mod"]
+    return scope["make"](index)
 
 
 def has_blocks(table: BlockTable, made: Any) -> bool:
@@ -256,8 +256,9 @@ def as_word(good: bool) -> str:
 INTRODUCTION = """\
 `compile_mask(…, device="cuda")` beside FlexAttention's `create_block_mask` under `torch.compile`,
 whose `mask_mod` is written from the same rule, and beside the CPU of the same machine, in one run:
-the median of later calls, and the first call, which compiles a kernel. `create_block_mask` stores
-no bits of partial blocks, and evaluates every pair of tokens whatever the rule.
+the median of later calls, and the first call, which compiles a kernel unless Triton's cache has it.
+`create_block_mask` stores no bits of partial blocks, and evaluates every pair of tokens whatever
+the rule.
 """
 
 

@@ -24,6 +24,7 @@ from benchmarks import (
     mask_search,
     paper,
     performance,
+    scale,
     timers,
     training,
     tuning,
@@ -141,6 +142,7 @@ PAGES = {
     "performance-h100": Page(
         DOCS / "performance-h100.md", lambda: performance.of_runs(performance.H100)
     ),
+    "scale": Page(DOCS / "scale.md", scale.parts),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}
     ),

@@ -6,10 +6,9 @@
 
 Needs diffusers, PEFT and one GPU of 141 GB. A step is the forward pass of one block, that pass once
 more (activation checkpointing) and the backward pass; weights are random and frozen, but for LoRA
-on the projections of attention. Dense attention has the fastest kernels there are for each
-direction: FlashAttention 3's forward pass if `fa3-fwd` is installed, and our gradients. All kinds
-of attention are timed in turn. Lines are added to the file; `python -m benchmarks.pages training`
-makes their part of docs/paper.md.
+on the projections of attention. Dense attention is FlashAttention 3's forward pass, if `fa3-fwd` is
+installed, with our gradients. All kinds of attention are timed in turn. Lines are added to the
+file; `python -m benchmarks.pages paper` makes their part of docs/paper.md.
 """
 
 import argparse
@@ -44,7 +43,7 @@ STORED = RESULTS / "training.jsonl"
 
 RADIAL = "radial"
 FORWARD = "fa3"
-"""The fastest dense forward pass; with our gradients it is the attention `fa3`."""
+"""The dense forward pass of the attention `fa3`, which has our gradients."""
 
 RANK = 16
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from radialbench.maskgen.grid import TokenGrid
     from radialbench.maskgen.library import load_mask, parse_mask
     from radialbench.maskgen.table import BlockTable
+    from radialbench.parallel.attention import SequenceParallel
     from radialbench.reports.summary import Summary, load_summary, summarize
 
 __version__ = "0.1.0.dev0"
@@ -26,6 +27,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "BlockTable",
     "RadialBenchError",
+    "SequenceParallel",
     "Summary",
     "TokenGrid",
     "__version__",
@@ -40,6 +42,7 @@ __all__ = [
 _HOMES = {
     "BlockTable": "radialbench.maskgen.table",
     "RadialBenchError": "radialbench.errors",
+    "SequenceParallel": "radialbench.parallel.attention",
     "Summary": "radialbench.reports.summary",
     "TokenGrid": "radialbench.maskgen.grid",
     "block_sparse_attention": "radialbench.kernels.op",

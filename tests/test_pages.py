@@ -25,6 +25,7 @@ CHANGED = {
     "paper": r"\| HunyuanVideo, 1×[^\n]*\| released[^\n]*?",
     "performance": r"\| S radial_blocks: hopper of[^\n]*?",
     "performance-h100": r"\| S radial_blocks: hopper ag[^\n]*?",
+    "scale": r"\| radial +\| 8 +\| ring +\| +",
     "tuning": r"\| `tpe`[^\n]*?",
 }
 """The text before a digit that comes from a record."""

@@ -106,7 +106,7 @@ def test_other_empty_tensors_and_other_types_are_refused(table: BlockTable) -> N
             "q must be a tensor",
         ),
         (lambda: attend(q, k, v, table, key_len=[48]), "key_len must be a tensor"),
-        (lambda: attend(q, k, v, "radial"), "compile_heads returns, got str"),
+        (lambda: attend(q, k, v, "radial"), "compile_heads or boxed returns, got str"),
         (lambda: attend(q, k, v, table, config={}), "a KernelConfig, got dict"),
         (lambda: attention_of("radial", GRID), "grid must be a TokenGrid, got str"),
         (lambda: attention_of(GRID)(q, k.long(), v), "k must be a tensor of floating-point numb"),

@@ -82,7 +82,11 @@ PLANTS = (
         ("hopper", "triton"),
         (
             Edit("kernels/triton/launch.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
-            Edit("kernels/triton/compile.py", '"BUFFERS": config.num_stages or 2', '"BUFFERS": 1'),
+            Edit(
+                "kernels/triton/compile.py",
+                '"BUFFERS": config.num_stages or 2,\n    }',
+                '"BUFFERS": 1,\n    }',
+            ),
             Edit(
                 "kernels/select.py",
                 "config.num_stages or stages}",

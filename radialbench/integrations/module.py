@@ -335,7 +335,7 @@ class RadialAttention(nn.Module):
                 raise BackendError("text_len cuts the end, and here text comes first")
             _check_lengths(text_len, q)
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
-        number = mask_in(self._active, layer)
+        number = mask_in(self._active, plain(layer))
         if not q.shape[0] or number is None:
             allowed = None if key_len is None else keys_below(key_len, seq_len)
             return dense_attention(q, k, v, allowed)

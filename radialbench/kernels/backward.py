@@ -240,7 +240,8 @@ def _prepared(
         target=target,
     )
     if steps is None:
-        chosen = choose_gradients(kernel, q.dtype, q.shape, k.shape[1], table, target)
+        shape = (max(1, q.shape[0]), *q.shape[1:])  # A batch may have no sequences.
+        chosen = choose_gradients(kernel, q.dtype, shape, k.shape[1], table, target)
         steps = chosen.config.gradients
     return prepare_gradients(
         *(kernel, dout, q, k, v, out),

@@ -71,7 +71,7 @@ def test_show_prints_the_file(name: str, cli: SuiteCli) -> None:
 
 def test_show_as_json_has_the_defaults(cli: SuiteCli) -> None:
     facts = cli.json("show", "smoke")
-    assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 8)
+    assert (facts["name"], facts["device"], len(facts["cases"])) == ("smoke", "cpu", 10)
     matrix = facts["cases"][0]
     assert matrix["masks"] == ["radial", "sta", "svg_spatial", "svg_temporal", "dense"]
     assert matrix["grids"][0] == "wan2.1-1.3b/3x30x52"

@@ -88,6 +88,8 @@ def test_every_kernel_of_ours_has_its_files() -> None:
         assert re.fullmatch(r"[0-9a-f]{16}", source_hash(backend))
     assert len({source_hash(backend) for backend in SOURCES}) == len(SOURCES)
     device = {f"triton/{path.name}" for path in FOLDER.glob("triton/forward*.py")}
+    # Neither has anything to tune.
+    device -= {"triton/forward_boxes.py", "triton/forward_hopper_fp8.py"}
     assert device == {file for name in PREPARE for file in SOURCES[name]}
 
 

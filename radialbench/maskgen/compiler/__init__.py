@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError, load_plugin
 from radialbench.maskgen.compiler.bind import bind
-from radialbench.maskgen.compiler.blocks import distinct, ranked, sorted_blocks
+from radialbench.maskgen.compiler.blocks import distinct, ranked, reordered, sorted_blocks
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
 from radialbench.maskgen.compiler.rules import Contents, contents
@@ -189,7 +189,8 @@ class _Compiler:
             bits = np.concatenate([bits, own[3]])
             full = self.full(row, column, content, bits)
         # Contents of other parts of the table can be equal; those of a table are distinct.
-        first, kind = distinct(bits.reshape(len(bits), self.q.size * bits.shape[2]))
+        flat = bits.reshape(len(bits), self.q.size * bits.shape[2])
+        first, kind = distinct(flat)
         used, place = ranked(kind[content[~full]], len(first))
         return BlockTable(
             grid=self.grid,
@@ -199,7 +200,7 @@ class _Compiler:
             full=Csr.from_sorted(row[full], column[full], len(self.q)),
             partial=Csr.from_sorted(row[~full], column[~full], len(self.q)),
             bitmap_of=place.astype(np.int32),
-            bitmaps=bits[first[used]],
+            bitmaps=reordered(flat, first[used]).reshape(-1, *bits.shape[1:]),
             mask=mask,
         )
 
@@ -217,7 +218,8 @@ class _Compiler:
 
     def full(self, row: Int64, column: Int64, content: Int64, bits: NDArray[np.uint32]) -> Bool:
         """[blocks] whether all pairs of tokens of a block attend."""
-        pairs = np.bitwise_count(bits).sum(axis=(1, 2), dtype=np.int64)
+        flat = bits.reshape(len(bits), self.q.size * bits.shape[2])
+        pairs = np.bitwise_count(flat).sum(axis=1, dtype=np.int64)
         full: Bool = pairs[content] == self.q.lengths[row] * self.k.lengths[column]
         return full
 

@@ -30,10 +30,10 @@ MAX_AT_ONCE = 1 << 18
 MAX_INDEX = 1 << 44
 """Greatest index by which equal pieces are found."""
 
-MIN_ALIKE = 8
+MIN_ALIKE = 2
 """Pairs of pieces a pair of patterns needs on average for entries to be compared."""
 
-MAX_SUMS = 1024
+MAX_SUMS = 128
 """Sums of two patterns' runs up to which entries are compared."""
 
 MAX_RUN = 57

@@ -21,6 +21,12 @@ MAX_KEY = 1 << 62
 TABLE = 8
 """Entries per value up to which a table is faster than a sort."""
 
+MIN_TASKS = 4
+"""Tasks for each thread, at least: starting a thread takes as long as a task."""
+
+MAX_COPY = 1 << 25
+"""Bytes of rows that are copied at once."""
+
 
 def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     """Find the distinct rows of a table.
@@ -35,14 +41,35 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     if len(rows) <= 1:
         return np.arange(len(rows)), np.zeros(len(rows), np.int64)
     weights = _weights(rows.shape[1])
+    # Few at once, so that they fit the cache.
     parts = [slice(start, start + 256) for start in range(0, len(rows), 256)]
     hashes = np.concatenate([(rows[p] * weights).sum(axis=1, dtype=np.uint64) for p in parts])
     _, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
-    for part in parts:
-        if not np.array_equal(rows[part], rows[first[kind[part]]]):
+    kind = kind.reshape(-1)
+    others = np.flatnonzero(first[kind] != np.arange(len(rows)))
+    for start in range(0, len(others), 256):
+        some = others[start : start + 256]
+        if not np.array_equal(rows[some], rows[first[kind[some]]]):
             _, first, kind = np.unique(rows, axis=0, return_index=True, return_inverse=True)
             break
     return first, kind.reshape(-1)
+
+
+def reordered(rows: NDArray[Any], places: Int64) -> NDArray[Any]:
+    """Return the rows at some distinct places, in a table's own memory if these are most of it.
+
+    Args:
+        rows: [n, columns] the table, which is overwritten.
+        places: [m] the place of each row that is returned.
+    """
+    if 2 * len(places) < len(rows):
+        return rows[places]
+    # Few columns at once, so that a copy of them reuses memory.
+    step = max(1, rows.shape[1] * MAX_COPY // max(1, rows.nbytes))
+    for start in range(0, rows.shape[1], step):
+        part = slice(start, start + step)
+        rows[: len(places), part] = rows[places, part]
+    return rows[: len(places)]
 
 
 def ranked(values: Int64, below: int) -> tuple[Int64, Int64]:
@@ -114,8 +141,8 @@ def _numbered(column: NDArray[Any]) -> tuple[Int64, int]:
 
 def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
     """Run a task for each item, on the cores that this process may use."""
-    workers = min(len(items), cores())
-    if workers <= 1:
+    workers = min(len(items) // MIN_TASKS, cores()) if len(items) > MIN_TASKS else 1
+    if workers == 1:
         for item in items:
             task(item)
         return

@@ -130,6 +130,9 @@ class Matrix:
         """Bound the truth on pairs of pieces."""
         top, bottom = q_side.start // self.block, (q_side.stop - 1) // self.block + 1
         left, right = k_side.start // self.block, (k_side.stop - 1) // self.block + 1
+        if (bottom == top + 1).all() and (right == left + 1).all():
+            truth = self.blocks[top[q], left[k]]
+            return truth, truth
         below = self._below
         some = below[bottom[q], right[k]] - below[top[q], right[k]]
         some -= below[bottom[q], left[k]] - below[top[q], left[k]]
@@ -203,6 +206,7 @@ class Coordinates:
         self._axes = dict(axes or {})
         self._known: dict[str, Coordinate] = {}
         self._parts: dict[str, Expr] = {}
+        self._joined: dict[tuple[str, ...], Digit] = {}
         self._all_spans: dict[tuple[str, Side, Side], Spans] = {}
         self._on_all: dict[tuple[str, Spans], tuple[Float, Float]] = {}
         self._ends: dict[tuple[str, str, Side], tuple[NDArray[Any], NDArray[Any]]] = {}
@@ -334,11 +338,13 @@ class Coordinates:
 
     def _derived(self, part: Expr) -> Expr:
         """Return a name for a part of a rule with one coordinate."""
-        names = sorted(part.names())
+        names = tuple(sorted(part.names()))
         word = f"{names[0][0]}:{part}"
         if word not in self._known:
             self._parts[word] = part
-            digit = Digit.joining({one: self[one] for one in names})
+            if names not in self._joined:
+                self._joined[names] = Digit.joining({one: self[one] for one in names})
+            digit = self._joined[names]
             values = np.broadcast_to(evaluate(part, digit.values), digit.size).copy()
             if names[0][0] == "r":
                 self._known[word] = Coordinate(names[0], values, digit.q, digit.k)
@@ -368,12 +374,12 @@ class Digit:
     @classmethod
     def joining(cls, parts: Mapping[str, Coordinate]) -> "Digit":
         """Join coordinates of queries, of keys, or of one axis of distances."""
-        # The one that rises by one from key to key most often comes last.
-        parts = dict(sorted(parts.items(), key=lambda part: part[1].unit_steps))
         first = next(iter(parts.values()))
         values = {word: part.values for word, part in parts.items()}
         if len({part.axis for part in parts.values()}) == 1:
             return cls(len(first.values), values, first.q, first.k)
+        # The one that rises by one from key to key most often comes last.
+        parts = dict(sorted(parts.items(), key=lambda part: part[1].unit_steps))
         key: Int64 = np.zeros(1, np.int64)
         below = 1
         places = {}
@@ -438,7 +444,7 @@ class Digit:
 
 
 def _unit_steps(k: Int64 | None) -> float:
-    return 0.0 if k is None else float(np.sum(np.diff(k) == 1) / len(k))
+    return 0.0 if k is None else np.count_nonzero(k[1:] - k[:-1] == 1) / len(k)
 
 
 MAX_EXACT = 2.0**53

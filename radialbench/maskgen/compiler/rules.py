@@ -175,8 +175,10 @@ class Rule:
         owner = owner[some]
         count = np.bincount(owner, minlength=len(kinds))
         below, right = row[some] - q.pointer[a][owner], column[some] - k.pointer[b][owner]
-        pairs = np.flatnonzero(np.isin(groups.kind, kinds))
-        kind = np.searchsorted(kinds, groups.kind[pairs])
+        place = np.full(len(groups.sample), -1)
+        place[kinds] = np.arange(len(kinds))
+        pairs = np.flatnonzero(place[groups.kind] >= 0)
+        kind = place[groups.kind[pairs]]
         copy, entry = ranges((np.cumsum(count) - count)[kind], count[kind])
         return (
             q.pointer[groups.q[pairs]][copy] + below[entry],
@@ -271,13 +273,16 @@ class Rule:
                 self.fill(bits[start : start + len(chosen)], q[chosen], k[chosen], matters)
 
             spread(fill, range(0, len(batch), step))
-            some = np.flatnonzero(bits[: len(batch)].any(axis=(1, 2)))
-            first_of, place = distinct(_as_rows(bits[some]))
+            rows = bits[: len(batch)].reshape(len(batch), -1).view(np.uint32)
+            first_of, kind = distinct(rows)
+            filled = rows[first_of].any(axis=1)
             count = len(self.bits)
-            content[batch[some]] = count + place
+            number = np.where(filled, count + np.cumsum(filled) - 1, -1)
+            content[batch] = number[kind]
+            first_of = first_of[filled]
             # An array that is large grows in place, without a copy.
             self.bits.resize((count + len(first_of), *self.bits.shape[1:]), refcheck=False)
-            bits.take(some[first_of], axis=0, out=self.bits[count:], mode="clip")
+            bits.take(first_of, axis=0, out=self.bits[count:], mode="clip")
         return content
 
     def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
@@ -320,10 +325,6 @@ class Rule:
             elif len(here):
                 out[here] = join(out[here], self.values(part, q, k, matters, chosen[here]))
         return out
-
-
-def _as_rows(bits: Words) -> NDArray[np.uint32]:
-    return bits.view(np.uint32).reshape(len(bits), 2 * bits.shape[1] * bits.shape[2])
 
 
 def _joined(rule: Expr) -> Expr:

@@ -1,8 +1,18 @@
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radialbench.maskgen.compiler.blocks import TABLE, distinct, ranked, sorted_blocks, unique_rows
+from radialbench.maskgen.compiler import blocks
+from radialbench.maskgen.compiler.blocks import (
+    TABLE,
+    distinct,
+    ranked,
+    reordered,
+    sorted_blocks,
+    unique_rows,
+)
 
 WHOLE = st.integers(-3, 3) | st.integers(-(2**32), 2**32)
 ROWS = st.lists(st.tuples(WHOLE, st.sampled_from([0.5, -1.0, 2**40]), WHOLE, WHOLE), max_size=30)
@@ -54,7 +64,16 @@ PLACE, WIDE = st.integers(0, 9) | st.integers(0, 2**20), st.integers(0, 2**30)
 
 
 @given(st.lists(st.tuples(PLACE, PLACE, WIDE), max_size=30, unique_by=lambda block: block[:2]))
-def test_blocks_are_sorted(blocks: list[tuple[int, int, int]]) -> None:
-    columns = (np.array([block[at] for block in blocks], np.int64) for at in range(3))
+def test_blocks_are_sorted(given_blocks: list[tuple[int, int, int]]) -> None:
+    columns = (np.array([block[at] for block in given_blocks], np.int64) for at in range(3))
     found = sorted_blocks(*columns)
-    assert list(zip(*(part.tolist() for part in found), strict=True)) == sorted(blocks)
+    assert list(zip(*(part.tolist() for part in found), strict=True)) == sorted(given_blocks)
+
+
+@given(st.permutations(range(9)), st.integers(0, 9), st.sampled_from([1, 100, 1 << 25]))
+def test_rows_are_reordered_in_place_or_not(order: list[int], count: int, most: int) -> None:
+    rows = np.arange(9 * 7).reshape(9, 7)
+    places = np.array(order[:count], np.int64)
+    expected = rows[places]
+    with patch.object(blocks, "MAX_COPY", most):
+        assert np.array_equal(reordered(rows, places), expected)

@@ -1,0 +1,1 @@
+"""Attention on one sequence over several processes, dealt out by what tables know in advance."""
