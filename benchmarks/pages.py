@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import (
     backward,
+    boxes,
     checks,
     clip,
     compile_gpu,
@@ -137,7 +138,7 @@ PAGES = {
     "paper": Page(DOCS / "paper.md", lambda: paper.parts() | training.parts()),
     "performance": Page(
         DOCS / "performance.md",
-        lambda: performance.parts() | backward.parts() | compile_gpu.parts(),
+        lambda: performance.parts() | backward.parts() | boxes.parts() | compile_gpu.parts(),
     ),
     "performance-h100": Page(
         DOCS / "performance-h100.md", lambda: performance.of_runs(performance.H100)

@@ -15,7 +15,6 @@ from radialbench.kernels.op import block_sparse_attention, device_table
 from radialbench.kernels.reorder import Reorder, reorder
 from radialbench.kernels.select import default_config, run_reasons, select_kernel
 from radialbench.kernels.tuned import device_name, find_config
-from radialbench.maskgen.boxes import box_reasons, boxed, saves_moves
 from radialbench.maskgen.compiler import compile_any
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, HeadTables, tables_by_head
@@ -52,8 +51,6 @@ class Prepared:
         table: The blocks to visit; None for `sdpa`.
         mask: [1 or heads, seq_len, seq_len] the token mask, for `sdpa`.
         order: How tokens are reordered for each head; None if they come as the tables have them.
-        boxes: The same blocks for tokens in raster order, which then need no reordering; None if
-            there are none. They have no gradients and take no lengths.
         seq_len: Tokens of the sequence.
     """
 
@@ -62,7 +59,6 @@ class Prepared:
     table: DeviceTable | None
     mask: Tensor | None
     order: Reorder | None
-    boxes: DeviceTable | None
     seq_len: int
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_len: Tensor | None) -> Tensor:
@@ -70,10 +66,6 @@ class Prepared:
 
         k and v may have fewer heads, which divide those of q.
         """
-        trains = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-        if self.boxes is not None and key_len is None and not trains:
-            config, backend = self.choice.config, self.backend
-            return block_sparse_attention(q, k, v, self.boxes, config=config, backend=backend)
         if self.order is not None:
             q, k, v = self.order.inputs(q, k, v)
         if self.mask is not None:
@@ -117,7 +109,7 @@ def prepare(
         RecordError: Tuned configurations cannot be read.
     """
     name, choice, table = choose(mask, grid, shape, backend)
-    on_device, allowed, order, boxes = None, None, None, None
+    on_device, allowed, order = None, None, None
     if given is None:
         order = reorder(table, shape.heads, shape.key_heads, shape.device)
     elif set(orders := [one.order for one in tables_by_head(table, shape.heads)]) != {given}:
@@ -131,10 +123,7 @@ def prepare(
         allowed = torch.from_numpy(dense).to(shape.device)
     else:
         on_device = device_table(table, shape.device)
-    if order is not None and name == "hopper" and not box_reasons(table):
-        made = boxed(table)
-        boxes = device_table(made, shape.device) if saves_moves(made) else None
-    return Prepared(name, choice, on_device, allowed, order, boxes, grid.seq_len)
+    return Prepared(name, choice, on_device, allowed, order, grid.seq_len)
 
 
 def choose(

@@ -125,16 +125,6 @@ def _packed(table: AnyTable, order: TokenOrder, *, apart: bool) -> BoxTable:
     return BoxTable(table, over_slots, slots, run, _runs(slots, grid, run))
 
 
-def saves_moves(boxes: BoxTable) -> bool:
-    """Return whether padding costs less time than moving q, k and v to the order, and out back.
-
-    On an H200 a head's tokens move at 1.26 TB/s, and a block of a head takes as long as 9 tokens.
-    """
-    tables = boxes.source.tables if isinstance(boxes.source, HeadTables) else (boxes.source,)
-    more = _visited(boxes) - sum(table.nnz for table in tables)
-    return 9 * more <= len(tables) * boxes.grid.seq_len
-
-
 def _positions(grid: TokenGrid, order: TokenOrder, run: int, *, apart: bool) -> Int64:
     """[slots] the position of each slot in a token order, -1 for padding."""
     parts: list[Int64] = []

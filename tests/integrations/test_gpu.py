@@ -9,7 +9,6 @@ from radialbench import TokenGrid, load_mask
 from radialbench.integrations.diffusers import apply_radial, remove_radial
 from radialbench.integrations.module import RadialAttention
 from radialbench.kernels.arch import target_of
-from radialbench.kernels.reorder import Reorder
 from radialbench.kernels.select import kernel_reasons
 from radialbench.maskgen.library import parse_head_plan
 from tests.integrations.raster import raster_mask
@@ -65,30 +64,6 @@ def test_the_module_gives_the_definition(backend: str, mask: str) -> None:
     close(attention(q, k, v, text_len=lengths).cpu(), wanted, 0.02)
     compiled = torch.compile(attention, fullgraph=True)
     close(compiled(q, k, v, text_len=lengths).cpu(), wanted, 0.02)
-
-
-def test_tiles_are_read_where_tokens_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    needs("hopper")
-    generator = torch.Generator("cuda").manual_seed(0)
-    q, k, v = (
-        torch.randn(2, 3, JOINT.seq_len, 128, generator=generator, device="cuda").bfloat16()
-        for _ in range(3)
-    )
-    attention = RadialAttention(JOINT, "sta")
-    moved: list[Tensor] = []
-    inputs = Reorder.inputs
-
-    def noted(self: Reorder, *qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        moved.append(qkv[0])
-        return inputs(self, *qkv)
-
-    monkeypatch.setattr(Reorder, "inputs", noted)
-    wanted = definition((q.cpu(), k.cpu(), v.cpu()), raster_mask(load_mask("sta"), JOINT))
-    close(attention(q, k, v).cpu(), wanted, 0.02)
-    assert not moved
-    # Gradients, and lengths of the text, take the order.
-    close(attention(q.requires_grad_(), k, v).detach().cpu(), wanted, 0.02)
-    assert moved
 
 
 @kernels
