@@ -7,9 +7,8 @@ v, `head_dim` the numbers per head and token, `blocks` the query and key tokens 
 
 import os
 import re
-import warnings
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from radialbench.kernels.tuned import (
     device_name,
     lookup,
     not_tuned,
+    warn_once,
 )
 from radialbench.records.lookup import ConfigChoice
 from radialbench.records.problem import KernelConfig
@@ -46,7 +46,7 @@ def select_kernel(
         return backend
     reasons = kernel_reasons("hopper", dtype, head_dim, blocks, target)
     if reasons and reasons == gluon_reasons():
-        _warn(f"the portable kernel runs in place of the one for Hopper, which {reasons[0]}")
+        warn_once(f"the portable kernel runs in place of the one for Hopper, which {reasons[0]}")
     return "triton" if reasons else "hopper"
 
 
@@ -217,11 +217,6 @@ def gluon_reasons() -> list[str]:
         return []
     oldest, newest = (".".join(map(str, one)) for one in GLUON)
     return [f"is known to run with Triton {oldest} to {newest}, got {found}"]
-
-
-@cache
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=4)
 
 
 def is_interpreted() -> bool:

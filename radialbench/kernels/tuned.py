@@ -143,9 +143,11 @@ def lookup(
         strict=strict,
     )
     if choice.stale and choice.source != "default":
-        _warn(f"{key.backend} runs a configuration {choice.reason}; tune again to be sure of it")
+        warn_once(
+            f"{key.backend} runs a configuration {choice.reason}; tune again to be sure of it"
+        )
     elif choice.stale:
-        _warn(
+        warn_once(
             f"{key.backend} runs its default: the tuned configurations for {key.device} are of "
             "another version of the kernel or its compiler, as radialbench doctor says; tune again"
         )
@@ -250,7 +252,8 @@ def _read(path: Path, changed: int, size: int) -> tuple[TuningRecord, ...]:
 
 
 @cache
-def _warn(text: str) -> None:
+def warn_once(text: str) -> None:
+    """Warn the caller of a launch, once for each text."""
     warnings.warn(text, stacklevel=4)
 
 

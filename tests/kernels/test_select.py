@@ -307,5 +307,5 @@ def test_a_triton_that_is_not_known_has_the_portable_one_and_a_warning(
 
 
 def selected(target: Target = HOPPER) -> str:
-    select._warn.cache_clear()
+    tuned.warn_once.cache_clear()
     return select_kernel(None, torch.bfloat16, 128, (128, 128), target)

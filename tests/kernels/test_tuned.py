@@ -188,7 +188,7 @@ def test_a_stale_record_is_used_if_asked_with_one_warning(
     change: dict[str, Any], mine: Path
 ) -> None:
     written(mine, fresh("triton", config=MINE, **change))
-    module._warn.cache_clear()
+    module.warn_once.cache_clear()
     with pytest.warns(UserWarning, match="triton runs its default: the tuned .* another version"):
         found = find_config(*here())
     assert (found.source, found.stale) == ("default", True)
