@@ -220,12 +220,13 @@ def test_a_change_in_the_tree_is_measured_against_the_commit(tmp_path: Path) -> 
     top = tmp_path / "repository"
     shutil.copytree(PACKAGE, top / "radialbench", ignore=shutil.ignore_patterns("__pycache__"))
     (top / ".gitignore").write_text("__pycache__\n", encoding="utf-8")
+    cpu = top / "radialbench" / "kernels" / "backends" / "cpu.py"
+    text = cpu.read_text(encoding="utf-8")
+    cpu.write_text(text + WAITS.format(slower=1), encoding="utf-8")
     git = ["git", "-C", str(top), "-c", "user.name=a", "-c", "user.email=a@b"]
     for step in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
         subprocess.run([*git, *step], check=True)
-    cpu = top / "radialbench" / "kernels" / "backends" / "cpu.py"
-    text = cpu.read_text(encoding="utf-8")
-    cpu.write_text(text + WAITS, encoding="utf-8")
+    cpu.write_text(text + WAITS.format(slower=10), encoding="utf-8")
     before = subprocess.run([*git, "status", "--short"], capture_output=True, check=True).stdout
 
     def sampled(document: dict[str, Any]) -> None:
@@ -255,17 +256,21 @@ def test_a_change_in_the_tree_is_measured_against_the_commit(tmp_path: Path) -> 
     assert before.split() == [b"M", b"radialbench/kernels/backends/cpu.py"]
 
 
+# Calls wait by turns for a short and a long time, many times what the case takes: samples that
+# follow each other are never alike, however the machine's speed drifts.
 WAITS = """
+import itertools
 import time
 
-_run = Cpu.plan
+_plan = Cpu.plan
+_waits = itertools.cycle((0.02, 0.03))
 
 
 def plan(self, problem, table, config):
-    run = _run(self, problem, table, config)
+    run = _plan(self, problem, table, config)
 
     def slow(q, k, v):
-        time.sleep(0.1)  # Many times what the case takes, on a busy machine too.
+        time.sleep({slower} * next(_waits))
         return run(q, k, v)
 
     return slow
