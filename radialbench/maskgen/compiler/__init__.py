@@ -224,7 +224,7 @@ class _Compiler:
         def count(part: slice) -> None:
             np.sum(np.bitwise_count(flat[part]), axis=1, dtype=np.int64, out=pairs[part])
 
-        by_parts(count, len(bits))
+        by_parts(count, len(bits), flat.shape[1] * 4)
         full: Bool = pairs[content] == self.q.lengths[row] * self.k.lengths[column]
         return full
 
@@ -247,7 +247,7 @@ class _Compiler:
             def attending(part: slice) -> None:
                 some[part] = np.bitwise_or.reduce(bits[used[part]].transpose(2, 0, 1), axis=0)
 
-            by_parts(attending, len(used))
+            by_parts(attending, len(used), bits.shape[1] * bits.shape[2] * 4)
             words = pack_bits(some)[place]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)

@@ -49,7 +49,7 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     def hash_rows(part: slice) -> None:
         np.sum(rows[part] * weights, axis=1, dtype=np.uint64, out=hashes[part])
 
-    by_parts(hash_rows, len(rows))
+    by_parts(hash_rows, len(rows), rows[0].nbytes)
     _, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
     kind = kind.reshape(-1)
     others = np.flatnonzero(first[kind] != np.arange(len(rows)))
@@ -67,7 +67,7 @@ def copied(rows: NDArray[Any], places: Int64, out: NDArray[Any]) -> None:
     def copy(part: slice) -> None:
         rows.take(places[part], axis=0, out=out[part], mode="clip")
 
-    by_parts(copy, len(places))
+    by_parts(copy, len(places), rows[0].nbytes)
 
 
 def reordered(rows: NDArray[Any], places: Int64) -> NDArray[Any]:
@@ -168,10 +168,10 @@ def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
         list(pool.map(task, items))
 
 
-def by_parts(task: Callable[[slice], None], count: int) -> None:
-    """Run a task for parts of so many rows, on the cores that this process may use."""
-    # A thread takes many parts, as starting and ending a task takes as long as one.
-    step = ROWS * max(1, count // ROWS // (16 * cores()))
+def by_parts(task: Callable[[slice], None], count: int, row: int) -> None:
+    """Run a task for parts of so many rows of some bytes, on the cores that this process may use."""
+    # A thread takes many parts, as handing it one takes as long as the part itself.
+    step = max(ROWS, MAX_COPY // max(1, 4 * row) // ROWS * ROWS)
 
     def run(first: int) -> None:
         for start in range(first, min(first + step, count), ROWS):
