@@ -169,7 +169,7 @@ def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
 
 
 def by_parts(task: Callable[[slice], None], count: int, row: int) -> None:
-    """Run a task for parts of so many rows of some bytes, on the cores that this process may use."""
+    """Run a task for parts of rows, of which each has some bytes, on the cores there are."""
     # A thread takes many parts, as handing it one takes as long as the part itself.
     step = max(ROWS, MAX_COPY // max(1, 4 * row) // ROWS * ROWS)
 
