@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from radialbench.integrations.blueprint import sharpen
 from radialbench.integrations.diffusers import apply_radial
 from radialbench.integrations.models import MODELS
 from radialbench.maskgen.language.schedule import mask_in
 from tests.integrations.small import SMALL, replaced, wan
 
 TEXT = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
-PIPELINE, CONFIGURATION, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+PIPELINE, CONFIGURATION, TIMES, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
 class Pipe(SimpleNamespace):
@@ -50,6 +51,14 @@ def test_the_configuration(pipe: Pipe) -> None:
     exec(code, names)
     assert names["attention"].grid.frames == 5
     assert names["found"].source == "default"
+
+
+def test_the_times(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
+    sharpen(pipe.transformer)
+    more = '"64x48x17", max_samples=1, decay=0.3'
+    exec(TIMES.replace('"1280x768x69"', more), {"pipe": pipe})
+    printed = capsys.readouterr().out
+    assert "s dense by stock" in printed and "Estimate(" in printed
 
 
 def test_the_module() -> None:
