@@ -21,6 +21,7 @@ from benchmarks import (
     compile_gpu,
     decay,
     fidelity,
+    gallery,
     intervals,
     mask_search,
     paper,
@@ -131,6 +132,7 @@ PAGES = {
     ),
     "examples": Page(EXAMPLES / "index.md", example_parts),
     "fidelity": Page(DOCS / "fidelity.md", fidelity.parts),
+    "gallery": Page(DOCS / "gallery.md", gallery.parts, gallery.pictures(IMAGES)),
     "mask-search": Page(
         DOCS / "mask-search.md", mask_search.parts, {IMAGES / "front.png": mask_search.save_picture}
     ),

@@ -20,6 +20,7 @@ CHANGED = {
     "check": r"\| quiet +\| two results +\| +",
     "decay": r"\| time: exponential, rate[^\n]*?\| 9",
     "fidelity": r"\| radial +\| +",
+    "gallery": r"## radial\n[^|]*?\n",
     "mask-search": r"\| 80\.0%[^\n]*?\| +",
     "measurement": r"\| radial, short \| ours \| cold \| 0\.",
     "paper": r"\| HunyuanVideo, 1×[^\n]*\| released[^\n]*?",

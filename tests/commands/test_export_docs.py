@@ -78,6 +78,21 @@ def test_the_header_of_a_table_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     assert np.prod([given["header"]["grid"][side] for side in ("frames", "height", "width")]) == 36
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_forms_of_other_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a small table: with partial blocks filled, in FlexAttention, and in a file."""
+    monkeypatch.chdir(tmp_path)
+    q, k, v = torch.randn(3, 1, 2, 240, 16, generator=torch.Generator().manual_seed(0))
+    given: dict[str, Any] = {"q": q, "k": k, "v": v}
+    given["table"] = compile_mask(RADIAL, TokenGrid(5, 6, 8), 16, 16)
+    for after in ("### Partial blocks", "### FlexAttention", "### Files"):
+        exec(example(after), given)
+    assert given["bsr"].added_pairs > 0
+    pairs = torch.from_numpy(given["table"].to_dense())
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=pairs)
+    torch.testing.assert_close(given["out"], wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_the_commands_are_as_the_help_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

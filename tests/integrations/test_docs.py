@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from radialbench.integrations.blueprint import sharpen
-from radialbench.integrations.diffusers import apply_radial
+from radialbench.integrations.diffusers import apply_radial, remove_radial
 from radialbench.integrations.models import MODELS
 from radialbench.maskgen.language.schedule import mask_in
 from tests.integrations.small import SMALL, replaced, wan
 
-TEXT = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "integrations.md").read_text(encoding="utf-8")
 PIPELINE, CONFIGURATION, TIMES, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
@@ -61,6 +62,19 @@ def test_the_times(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
     assert "s dense by stock" in printed and "Estimate(" in printed
 
 
+def test_the_calls_of_other_pages(pipe: Pipe, tmp_path: Path) -> None:
+    (readme,) = re.findall(r"```py\n(.*?)```", (DOCS.parent / "README.md").read_text("utf-8"), re.S)
+    search = (DOCS / "mask-search.md").read_text(encoding="utf-8")
+    of_search, _ = re.findall(r"```python\n(.*?)```", search, re.S)
+    plan = tmp_path / "07.yaml"
+    plan.write_text("name: one\nheads:\n  0-1: radial\n", encoding="utf-8")
+    for code in (readme, of_search.replace("results/masks/plans/07.yaml", str(plan))):
+        names: dict[str, Any] = {"pipe": pipe, "apply_radial": apply_radial}
+        exec(code, names)
+        assert replaced(pipe.transformer) == 2
+        remove_radial(pipe)
+
+
 def test_the_module() -> None:
     names: dict[str, Any] = {}
     exec(MODULE, names)
@@ -88,7 +102,7 @@ def test_all_known_models_are_named() -> None:
 
 
 def test_what_is_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "capture.md").read_text(encoding="utf-8")
+    page = (DOCS / "capture.md").read_text(encoding="utf-8")
     of_a_pipeline, code = re.findall(r"```python\n(.*?)```", page, re.S)
     compile(of_a_pipeline, "capture.md", "exec")
     monkeypatch.chdir(tmp_path)

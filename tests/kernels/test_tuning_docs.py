@@ -2,8 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-from radialbench import TokenGrid, load_mask
+import torch
+
+from radialbench import TokenGrid, block_sparse_attention, compile_mask, load_mask
 from radialbench.kernels.op import config_for
 from radialbench.kernels.tuned import COMPILERS, SHIPPED, VARIABLE
 from radialbench.records.lookup import FARTHEST, ConfigChoice
@@ -14,12 +17,21 @@ RULE = TEXT[TEXT.index("## Which configuration runs") :]
 
 
 def test_the_example_of_asking_runs() -> None:
-    example = re.findall(r"```python\n(.*?)```", RULE, re.DOTALL)[0]
-    given = {"mask": load_mask("radial"), "grid": TokenGrid(5, 6, 8), "print": lambda *text: None}
+    example, launch = re.findall(r"```python\n(.*?)```", RULE, re.DOTALL)
+    given: dict[str, Any] = {
+        "mask": load_mask("radial"),
+        "grid": TokenGrid(5, 6, 8),
+        "print": lambda *text: None,
+    }
     exec(example.replace('device_name("cuda")', 'device_name("cpu")'), given)
     found = given["found"]
     assert isinstance(found, ConfigChoice)
     assert found.source == "default"
+    small = {"q": torch.randn(1, 2, 240, 16), "compile_mask": compile_mask}
+    small |= {"k": small["q"], "v": small["q"], "block_sparse_attention": block_sparse_attention}
+    given |= small
+    exec(launch.replace('backend="hopper"', 'backend="triton"'), given)
+    assert given["out"].shape == (1, 2, 240, 16)
 
 
 def test_the_rule_names_what_it_goes_by() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from radialbench.errors import SpecError, load_plugin
 from radialbench.maskgen.compiler.bind import bind
-from radialbench.maskgen.compiler.blocks import distinct, ranked, reordered, sorted_blocks
+from radialbench.maskgen.compiler.blocks import by_parts, distinct, ranked, reordered, sorted_blocks
 from radialbench.maskgen.compiler.coordinates import Coordinates, Matrix
 from radialbench.maskgen.compiler.rounding import kept_blocks
 from radialbench.maskgen.compiler.rules import Contents, contents
@@ -219,7 +219,12 @@ class _Compiler:
     def full(self, row: Int64, column: Int64, content: Int64, bits: NDArray[np.uint32]) -> Bool:
         """[blocks] whether all pairs of tokens of a block attend."""
         flat = bits.reshape(len(bits), self.q.size * bits.shape[2])
-        pairs = np.bitwise_count(flat).sum(axis=1, dtype=np.int64)
+        pairs = np.empty(len(bits), np.int64)
+
+        def count(part: slice) -> None:
+            np.sum(np.bitwise_count(flat[part]), axis=1, dtype=np.int64, out=pairs[part])
+
+        by_parts(count, len(bits), flat.shape[1] * 4)
         full: Bool = pairs[content] == self.q.lengths[row] * self.k.lengths[column]
         return full
 
@@ -238,10 +243,11 @@ class _Compiler:
             row = row[left]
             used, place = ranked(content[left], len(bits))
             some = np.zeros((len(used), self.q.size), np.bool_)
-            for start in range(0, len(used), 256):
-                # Few at once, so that they fit the cache.
-                part = bits[used[start : start + 256]].transpose(2, 0, 1)
-                some[start : start + 256] = np.bitwise_or.reduce(part, axis=0)
+
+            def attending(part: slice) -> None:
+                some[part] = np.bitwise_or.reduce(bits[used[part]].transpose(2, 0, 1), axis=0)
+
+            by_parts(attending, len(used), bits.shape[1] * bits.shape[2] * 4)
             words = pack_bits(some)[place]
             first = np.flatnonzero(np.diff(row, prepend=-1))
             attends[row[first]] = unpack_bits(np.bitwise_or.reduceat(words, first), self.q.size)

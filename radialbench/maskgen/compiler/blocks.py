@@ -27,6 +27,9 @@ MIN_TASKS = 4
 MAX_COPY = 1 << 25
 """Bytes of rows that are copied at once."""
 
+ROWS = 256
+"""Rows that are read at once, so that what is made of them fits the cache."""
+
 
 def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     """Find the distinct rows of a table.
@@ -41,9 +44,12 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     if len(rows) <= 1:
         return np.arange(len(rows)), np.zeros(len(rows), np.int64)
     weights = _weights(rows.shape[1])
-    # Few at once, so that they fit the cache.
-    parts = [slice(start, start + 256) for start in range(0, len(rows), 256)]
-    hashes = np.concatenate([(rows[p] * weights).sum(axis=1, dtype=np.uint64) for p in parts])
+    hashes = np.empty(len(rows), np.uint64)
+
+    def hash_rows(part: slice) -> None:
+        np.sum(rows[part] * weights, axis=1, dtype=np.uint64, out=hashes[part])
+
+    by_parts(hash_rows, len(rows), rows[0].nbytes)
     _, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
     kind = kind.reshape(-1)
     others = np.flatnonzero(first[kind] != np.arange(len(rows)))
@@ -53,6 +59,15 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
             _, first, kind = np.unique(rows, axis=0, return_index=True, return_inverse=True)
             break
     return first, kind.reshape(-1)
+
+
+def copied(rows: NDArray[Any], places: Int64, out: NDArray[Any]) -> None:
+    """Copy the rows at some places to `out`."""
+
+    def copy(part: slice) -> None:
+        rows.take(places[part], axis=0, out=out[part], mode="clip")
+
+    by_parts(copy, len(places), rows[0].nbytes)
 
 
 def reordered(rows: NDArray[Any], places: Int64) -> NDArray[Any]:
@@ -66,9 +81,12 @@ def reordered(rows: NDArray[Any], places: Int64) -> NDArray[Any]:
         return rows[places]
     # Few columns at once, so that a copy of them reuses memory.
     step = max(1, rows.shape[1] * MAX_COPY // max(1, rows.nbytes))
-    for start in range(0, rows.shape[1], step):
+
+    def reorder(start: int) -> None:
         part = slice(start, start + step)
         rows[: len(places), part] = rows[places, part]
+
+    spread(reorder, range(0, rows.shape[1], step))
     return rows[: len(places)]
 
 
@@ -148,6 +166,18 @@ def spread(task: Callable[[int], None], items: Sequence[int]) -> None:
         return
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(task, items))
+
+
+def by_parts(task: Callable[[slice], None], count: int, row: int) -> None:
+    """Run a task for parts of rows, of which each has some bytes, on the cores there are."""
+    # A thread takes many parts, as handing it one takes as long as the part itself.
+    step = max(ROWS, MAX_COPY // max(1, 4 * row) // ROWS * ROWS)
+
+    def run(first: int) -> None:
+        for start in range(first, min(first + step, count), ROWS):
+            task(slice(start, start + ROWS))
+
+    spread(run, range(0, count, step))
 
 
 def sorted_blocks(row: Int64, column: Int64, content: Int64) -> tuple[Int64, Int64, Int64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from radialbench.errors import SpecError
 from radialbench.machine import free_memory
 from radialbench.maskgen.compiler.atoms import MAX_ENTRIES, Atom, packed
-from radialbench.maskgen.compiler.blocks import distinct, spread, unique_rows
+from radialbench.maskgen.compiler.blocks import copied, distinct, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import Interval, bound_nodes, fold
@@ -254,6 +254,7 @@ class Rule:
         free = free_memory()
         size = max(1, min(len(order), BATCH * step))
         bits = np.empty((size, self.q.size, self.words), np.uint64)
+        attends = np.empty(size, np.bool_)
         for first in range(0, len(order), size):
             self.progress(self.done + self.part * first / len(order))
             # As many contents are expected of the kinds that are left.
@@ -270,19 +271,21 @@ class Rule:
             def fill(start: int, batch: Int64 = batch) -> None:
                 chosen = batch[start : start + step]
                 matters = {node: value[chosen] for node, value in alike.matters.items()}
-                self.fill(bits[start : start + len(chosen)], q[chosen], k[chosen], matters)
+                part = bits[start : start + len(chosen)]
+                self.fill(part, q[chosen], k[chosen], matters)
+                attends[start : start + len(chosen)] = part.any(axis=(1, 2))
 
             spread(fill, range(0, len(batch), step))
             rows = bits[: len(batch)].reshape(len(batch), -1).view(np.uint32)
             first_of, kind = distinct(rows)
-            filled = rows[first_of].any(axis=1)
+            filled = attends[first_of]
             count = len(self.bits)
             number = np.where(filled, count + np.cumsum(filled) - 1, -1)
             content[batch] = number[kind]
             first_of = first_of[filled]
             # An array that is large grows in place, without a copy.
             self.bits.resize((count + len(first_of), *self.bits.shape[1:]), refcheck=False)
-            bits.take(first_of, axis=0, out=self.bits[count:], mode="clip")
+            copied(bits, first_of, self.bits[count:])
         return content
 
     def by_key_pattern(self, k: Int64, matters: dict[Expr, Bool]) -> Int64:
