@@ -56,8 +56,8 @@ def test_what_is_tuned_is_counted_and_what_is_stale_reported(
     write_tuning(tmp_path / "some.jsonl", records)
     now = version("triton")
     assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
-        device: "2 configurations of triton; 1 fresh here, the others stale and not used (1 as triton "
-        f"was 0.1 and is {now}): the default runs; tune again"
+        device: "2 configurations of triton; 1 fresh here, the others stale and not used (1 as "
+        f"triton was 0.1 and is {now}): the default runs; tune again"
     }
     write_tuning(tmp_path / "some.jsonl", [records[0], fresh("triton", direction="backward")])
     assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
