@@ -4,6 +4,8 @@
 # make lint    the same without the tests
 # make browser-test   test the report's page in Chromium, which must be installed; later runs of
 #              make test include it
+# make release-check   build the wheel and the source distribution into dist/, install each into an
+#              empty environment and try it, with type checkers
 # make docs    build the site into site/
 # make clean   remove .venv, site/ and caches; results/ stays
 
@@ -18,7 +20,7 @@ INSTALL := $(BIN)/python -P -m pip install --disable-pip-version-check --quiet -
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_INDEX_ANSWERS := import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: bench test lint browser-test docs clean
+.PHONY: bench test lint browser-test docs release-check clean
 
 bench: $(VENV)/.installed
 	$(BIN)/radialbench run $(SUITE) -o results/$(SUITE) --resume
@@ -36,6 +38,8 @@ lint: $(VENV)/.dev
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci ci/gitlab.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 browser-test: $(VENV)/.browser
 	$(BIN)/python -m pytest -m browser
@@ -43,8 +47,13 @@ browser-test: $(VENV)/.browser
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
+release-check: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -P -m hatchling build -d dist
+	for file in dist/*; do PYTHON=$(PYTHON) ci/try_dist.sh $$file || exit 1; done
+
 clean:
-	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

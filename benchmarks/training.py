@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks.paper_step import BUILT, build, dense_kernels, inputs, twin
+from benchmarks.paper_step import BUILT, build, dense_kernels, inputs
 from benchmarks.parts import RESULTS, Timed, measured_here, read_lines, source_of
+from radialbench.integrations.attending import twin
 from radialbench.kernels.backends import Run
 from radialbench.kernels.backward import block_sparse_attention_backward
 from radialbench.kernels.measure.timing import measure_together
@@ -218,7 +219,7 @@ def measure(video: Video, options: argparse.Namespace) -> Iterator[TrainingTime]
     stock = build(video.model, "cuda", **built.few)
     for name, _ in built.kinds.values():
         adapt(getattr(stock, name)[0])
-    given = inputs(video.model, video.grid, "cuda")
+    given = inputs(stock, video.grid)
     models = variants(video, stock, video.grid, "cuda")
     for part, (name, count) in built.kinds.items():
         if options.parts and part not in options.parts:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from radialbench.parallel.attention import SequenceParallel
     from radialbench.reports.summary import Summary, load_summary, summarize
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = [
     "BlockTable",

@@ -20,7 +20,7 @@ from radialbench.reports.formats import CHECK_FORMATS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHECK = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 OTHERS = [ROOT / "action.yml", ROOT / "ci" / "gitlab.yml", ROOT / "Makefile"]
 
 

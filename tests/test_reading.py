@@ -19,7 +19,7 @@ from radialbench import (
 from radialbench.autotune.storage import open_journal
 from radialbench.autotune.trials import read_sweep
 from radialbench.errors import RadialBenchError, TableError
-from radialbench.integrations.sampling import Blueprint
+from radialbench.integrations.blueprint import Blueprint
 from radialbench.maskgen.language.given import read_tables
 from radialbench.maskgen.library import load_head_plan
 from radialbench.records.fidelity_record import read_fidelity

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks import training
-from benchmarks.paper_step import BUILT, build, inputs, twin
+from benchmarks.paper_step import BUILT, build, inputs
 from benchmarks.parts import read_lines
+from radialbench.integrations.attending import twin
 from radialbench.integrations.diffusers import apply_radial
 from radialbench.maskgen.grid import load_model
 from radialbench.reports.paper_reference import VIDEOS
@@ -32,7 +33,7 @@ def test_a_step_has_the_gradients_of_plain_autograd(model: str) -> None:
     for block in blocks:
         training.adapt(block)
     stock.float()
-    given = inputs(model, load_model(model).grid(size), "cpu")
+    given = inputs(stock, load_model(model).grid(size))
     floats = {
         name: x.float() if torch.is_tensor(x) and x.is_floating_point() else x
         for name, x in given.items()

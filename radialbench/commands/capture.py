@@ -11,7 +11,7 @@ from radialbench.commands.options import Grid, Quiet, Size, parse_rows, scene
 from radialbench.errors import IntegrationError
 
 if TYPE_CHECKING:
-    from radialbench.integrations.sampling import Blueprint
+    from radialbench.integrations.blueprint import Blueprint
     from radialbench.maskgen.grid import TokenGrid
 
 RANDOM_GRID = "4x6x8"
@@ -120,7 +120,7 @@ def capture(
 
 
 def _blueprint(folder: Path | None, random: str | None) -> "Blueprint":
-    from radialbench.integrations.sampling import Blueprint
+    from radialbench.integrations.blueprint import Blueprint
 
     if random is not None and folder is None:
         return Blueprint.random(random)

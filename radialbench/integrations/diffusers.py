@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from radialbench.errors import GridError, IntegrationError
-from radialbench.integrations.models import kind_of
+from radialbench.integrations.models import TransformerKind, kind_of
 from radialbench.integrations.module import RadialAttention, orders_of, schedule_of
 from radialbench.integrations.ordered import OutputHook, RotaryHook, ordered_arguments
 from radialbench.integrations.prepared import Shape
@@ -89,8 +89,7 @@ def apply_radial(
         dense_steps=dense_steps,
         dense_from_step=dense_from_step,
     )
-    names = [name for name, _ in first.attentions(transformers[0])]
-    rules = rules.numbered([name.removesuffix(f".{first.attention}") for name in names])
+    rules = numbered_rules(first, transformers[0], rules)
     orders = {order for one in rules.masks for order in orders_of(one, grid)}
     attention = RadialAttention(
         grid,
@@ -133,6 +132,18 @@ def remove_radial(pipe_or_transformer: Any) -> None:
             processor = getattr(module, "processor", None)
             if isinstance(processor, RadialProcessor):
                 _set(module, processor.stock)
+
+
+def numbered_rules(
+    kind: TransformerKind, transformer: nn.Module, rules: MaskSchedule
+) -> MaskSchedule:
+    """Return a schedule with the number of each layer of a transformer in place of names.
+
+    Raises:
+        SpecError: There is no such layer.
+    """
+    names = [name for name, _ in kind.attentions(transformer)]
+    return rules.numbered([name.removesuffix(f".{kind.attention}") for name in names])
 
 
 def applied_to(transformer: nn.Module) -> RadialAttention | None:

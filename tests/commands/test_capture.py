@@ -9,7 +9,7 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from radialbench.fidelity.files import open_inputs
-from radialbench.integrations.sampling import RANDOM
+from radialbench.integrations.blueprint import RANDOM, TINY
 from tests.commands.line import Capture, Cli
 
 # Mochi asks for float32 in an autocast of the CPU.
@@ -25,7 +25,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Cli:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # Without accelerate, diffusers loads no class that keeps modules in float32.
     monkeypatch.setattr(WanTransformer3DModel, "_keep_in_fp32_modules", None)
-    title, config = RANDOM["wan"]
+    title, config = RANDOM["wan"], TINY[RANDOM["wan"]]
     assert title == WanTransformer3DModel.__name__
     torch.manual_seed(0)
     build: Any = WanTransformer3DModel
@@ -111,7 +111,7 @@ def test_bad_input_is_one_sentence(
     configs = {
         "other": {"_class_name": "WanVACETransformer3DModel"},
         "broken": {"_class_name": "WanTransformer3DModel", "num_layers": "many"},
-        "bare": {"_class_name": "WanTransformer3DModel"} | RANDOM["wan"][1],
+        "bare": {"_class_name": "WanTransformer3DModel"} | TINY[RANDOM["wan"]],
     }
     for name, config in configs.items():
         (tmp_path / name).mkdir()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from radialbench.integrations.blueprint import sharpen
 from radialbench.integrations.diffusers import apply_radial, remove_radial
 from radialbench.integrations.models import MODELS
 from radialbench.maskgen.language.schedule import mask_in
@@ -14,7 +15,7 @@ from tests.integrations.small import SMALL, replaced, wan
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "integrations.md").read_text(encoding="utf-8")
-PIPELINE, CONFIGURATION, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+PIPELINE, CONFIGURATION, TIMES, MODULE, ORDERED = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
 class Pipe(SimpleNamespace):
@@ -51,6 +52,14 @@ def test_the_configuration(pipe: Pipe) -> None:
     exec(code, names)
     assert names["attention"].grid.frames == 5
     assert names["found"].source == "default"
+
+
+def test_the_times(pipe: Pipe, capsys: pytest.CaptureFixture[str]) -> None:
+    sharpen(pipe.transformer)
+    more = '"64x48x17", max_samples=1, decay=0.3'
+    exec(TIMES.replace('"1280x768x69"', more), {"pipe": pipe})
+    printed = capsys.readouterr().out
+    assert "s dense by stock" in printed and "Estimate(" in printed
 
 
 def test_the_calls_of_other_pages(pipe: Pipe, tmp_path: Path) -> None:
