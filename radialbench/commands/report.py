@@ -45,6 +45,7 @@ def report(
     The files are report.html, which needs none of the others, report.md, report.csv, and pictures
     as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
+    from radialbench.records.store import paused_collector
     from radialbench.reports.check.verdict import mark_unrepeated
     from radialbench.reports.files import PAGE, write_page, write_parquet, write_report
     from radialbench.reports.formats import load_format
@@ -69,7 +70,7 @@ def report(
         raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
     across = {"across_versions": across_versions, "across_machines": across_machines}
     compare = options.checker(gate, gates, noise_floor, **across)
-    with watch_work(errors, "reading results, and drawing charts"):
+    with paused_collector(), watch_work(errors, "reading results, and drawing charts"):
         summary = load_summary(path, baseline, check=compare)
         if summary.check:
             summary = replace(summary, check=mark_unrepeated(summary.check))

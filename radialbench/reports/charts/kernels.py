@@ -40,7 +40,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
 
     None where no mask has two kernels, unless there is one length: then there are no other charts.
     """
-    rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
+    rows = [row for row in summary.timed_of(sweep) if row.ok]
     # Of the environment that has most: times are compared within one.
     places = [row.place for row in rows]
     most = max(dict.fromkeys(places), key=places.count, default=0)
