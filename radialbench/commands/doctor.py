@@ -1,6 +1,7 @@
 """`radialbench doctor`: what is installed, what the machine has, what each backend needs."""
 
 import platform
+from collections import Counter
 
 from radialbench.commands.console import errors, print_json, print_table
 from radialbench.commands.options import Json
@@ -69,10 +70,10 @@ def _tuned() -> dict[str, str]:
         text = f"{len(records)} configuration{'s' * (len(records) > 1)} of {backends}"
         gradients = sum(record.key.direction == "backward" for record in records)
         text += f", {gradients} of them of gradients" if gradients else ""
-        stale = [reasons for record in records if (reasons := stale_reasons(record))]
+        stale = Counter(" and ".join(why) for record in records if (why := stale_reasons(record)))
+        text += f"; {len(records) - stale.total():,} fresh here"
         if stale:
-            why = "; ".join(dict.fromkeys(reason for reasons in stale for reason in reasons))
-            count = "all" if len(stale) == len(records) else f"{len(stale):,}"
-            text += f", {count} stale and not used ({why}): the default runs; tune again"
+            counts = "; ".join(f"{count:,} as {reason}" for reason, count in stale.most_common())
+            text += f", the others stale and not used ({counts}): the default runs; tune again"
         lines[device] = text
     return lines
