@@ -44,13 +44,15 @@ class Denoising:
 
     Attributes:
         rising: Whether timesteps rise as noise falls.
+        timesteps: Timesteps from no noise to nothing but noise.
         step: Number of the step, from 0.
         video: Number of the video, from 0; -1 before the first timestep.
         noise: Share of noise, from 0 to 1; 1 before the first timestep.
     """
 
-    def __init__(self, *, rising: bool = False) -> None:
+    def __init__(self, *, rising: bool = False, timesteps: float = TIMESTEPS) -> None:
         self.rising = rising
+        self.timesteps = timesteps
         self.step = 0
         self.video = -1
         self.noise = 1.0
@@ -59,7 +61,7 @@ class Denoising:
         """Set the timestep of the next call of the model; of a batch, the one with most noise."""
         if isinstance(timestep, Tensor):
             timestep = float(timestep.min() if self.rising else timestep.max())
-        noise = (TIMESTEPS - timestep if self.rising else timestep) / TIMESTEPS
+        noise = (self.timesteps - timestep if self.rising else timestep) / self.timesteps
         if self.video < 0 or noise > self.noise:
             self.step = 0
             self.video += 1
@@ -84,6 +86,7 @@ class RadialAttention(nn.Module):
         schedule: Masks by layer and step, in place of `mask` and of the dense ones: a MaskSchedule,
             or the path of a file.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
+        timesteps: Timesteps from no noise to nothing but noise; 1 for Cosmos.
         in_order: Whether q, k and v come in the mask's token order, and the output stays in it. A
             call then moves nothing. The model moves its tokens once, before its first layer, by
             `to_order`, with all that belongs to their places, such as rotary embeddings, and moves
@@ -109,6 +112,7 @@ class RadialAttention(nn.Module):
         dense_from_step: int | None = None,
         schedule: str | Path | MaskSchedule | None = None,
         rising_timesteps: bool = False,
+        timesteps: float = TIMESTEPS,
         in_order: bool = False,
         backend: str | None = None,
         **params: float | bool,
@@ -141,7 +145,7 @@ class RadialAttention(nn.Module):
                 f"{self.schedule.name} names layers, which a RadialAttention does not know: number "
                 "them, or call MaskSchedule.numbered with the names"
             )
-        self.denoising = Denoising(rising=rising_timesteps)
+        self.denoising = Denoising(rising=rising_timesteps, timesteps=timesteps)
         self.backend = backend
         self.in_order = in_order
         # Stored, so that `torch.compile` compiles again when it changes and not at every step.

@@ -240,7 +240,11 @@ def test_remove_gives_back_what_was_found() -> None:
 @pytest.mark.parametrize(
     ("build", "fields", "message"),
     [
-        (lambda: nn.Linear(2, 2), {}, "known are Wan.* and Mochi.*, got a Linear; .* call Rad"),
+        (
+            lambda: nn.Linear(2, 2),
+            {},
+            "known are Wan.* and Kand.*, got a Linear; a class .* one row of .* call Rad",
+        ),
         (lambda: SimpleNamespace(unet=1), {}, "expected a pipeline with a transformer"),
         (lambda: wan(patch_size=(1, 1, 1)), {}, r"has patches of \(1, 2, 2\), got one of \(1, 1"),
         (lambda: hunyuan(), {"dense_layers": 4}, "all 4 layers of the Hun.* would be dense"),
