@@ -76,6 +76,11 @@ def apply_radial(
     """
     transformers = transformers_of(pipe_or_transformer)
     first = kind_of(transformers[0])
+    if len(titles := {type(one).__name__: one for one in transformers}) > 1:
+        raise IntegrationError(
+            f"the pipeline has a {' and a '.join(titles)}, whose layers differ: apply a mask to "
+            "each transformer by itself"
+        )
     version = import_module("diffusers").__version__
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
