@@ -80,7 +80,7 @@ def _latency(
     for even in evens:
         _ring(above, even, looked[even.mask])
     style.label_ends(above, ends)
-    _speedups(below, factors)
+    _speedups(below, ratios, factors)
     below.set_xlabel("tokens")
     over = sorted({row.dense.backend or "" for line in lines for row in line.rows if row.dense})
     compared = (
@@ -129,11 +129,10 @@ def _spread(
         axes.plot(*zip(*bars, strict=True), color=look.color, lw=4.5, alpha=0.3, zorder=2)
 
 
-def _speedups(axes: Axes, ends: list[style.End]) -> None:
+def _speedups(axes: Axes, ratios: list[curves.Curve], ends: list[style.End]) -> None:
     axes.axhline(1, color=style.INK, linewidth=1.6, zorder=1)
     axes.set_ylabel("speed-up\nover dense")
-    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    style.ratio_axis(axes, [[y for _, y in one.points] for one in ratios])
     style.label_ends(axes, ends, 10)
 
 

@@ -32,9 +32,9 @@ def draw_speedup(summary: Summary, sweep: str) -> Drawn:
     )
     ends = curves.draw_curves(axes, shown)
     axes.axhline(1, color=style.INK, linewidth=2, zorder=1)
-    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    style.ratio_axis(axes, [[y for _, y in one.points] for one in shown])
     tokens = [row.tokens for line in lines for row in line.rows]
-    _finish(axes, "Speed-up over dense", tokens, ends, tick=lambda value: f"{value:g}×")
+    _finish(axes, "Speed-up over dense", tokens, ends)
     over = join_and(sorted({row.dense.backend or "" for row in rows if row.dense}))
     return figure, (
         f"Speed-up over the fastest dense result of each length ({over}), with the time of the "
