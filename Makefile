@@ -6,10 +6,12 @@
 #              make test include it
 # make release-check   build the wheel and the source distribution into dist/, install each into an
 #              empty environment and try it, with type checkers
+# make fuzz    fuzz the loaders of files, a minute each; longer with SECONDS=600
 # make docs    build the site into site/
 # make clean   remove .venv, site/ and caches; results/ stays
 
 PYTHON ?= python3
+SECONDS ?= 60
 SUITE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo smoke_gpu || echo smoke)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +22,7 @@ INSTALL := $(BIN)/python -P -m pip install --disable-pip-version-check --quiet -
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_INDEX_ANSWERS := import urllib.request as r; r.urlopen('$(CPU_INDEX)/torch/', timeout=5)
 
-.PHONY: bench test lint browser-test docs release-check clean
+.PHONY: bench test lint browser-test docs fuzz release-check clean
 
 bench: $(VENV)/.installed
 	$(BIN)/radialbench run $(SUITE) -o results/$(SUITE) --resume
@@ -46,6 +48,9 @@ browser-test: $(VENV)/.browser
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 release-check: $(VENV)/.dev
 	rm -rf dist
@@ -75,6 +80,10 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.browser: $(VENV)/.dev
 	$(INSTALL) -e '.[browser]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(INSTALL) -e '.[fuzz]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed

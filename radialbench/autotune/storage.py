@@ -343,7 +343,8 @@ def is_alive(owner: str) -> bool:
     """Return whether the owner of a trial may still run it; this process does not."""
     machine, pid, started, moment = owner.split()
     if machine != _place():
-        return time.time() - float(moment) < ABANDONED_SECONDS
+        # A moment far ahead is of a clock that was set back since.
+        return abs(time.time() - float(moment)) < ABANDONED_SECONDS
     return int(pid) != os.getpid() and _started(int(pid)) == started
 
 

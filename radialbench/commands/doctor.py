@@ -1,6 +1,7 @@
 """`radialbench doctor`: what is installed, what the machine has, what each backend needs."""
 
 import platform
+from collections import Counter
 
 from radialbench.commands.console import errors, print_json, print_table
 from radialbench.commands.options import Json
@@ -28,16 +29,22 @@ def doctor(json: Json = False) -> None:
 
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
+    from radialbench.errors import BackendError
     from radialbench.kernels.arch import cpu_name, versions
-    from radialbench.kernels.backends import BACKENDS, load_backend
+    from radialbench.kernels.backends import BACKENDS, added_backends, load_backend
     from radialbench.kernels.measure.environment import gpus, memory_bytes
     from radialbench.machine import cores
 
     needs = {}
-    for name in BACKENDS:
+    try:
+        added = added_backends()
+    except BackendError as error:
+        needs["of other packages"] = str(error)
+        added = {}
+    for name in (*BACKENDS, *added):
         try:
             needs[name] = load_backend(name).needs()
-        except ImportError as error:
+        except (BackendError, ImportError) as error:
             needs[name] = f"cannot be imported: {error}"
     memory = memory_bytes()
     cards, problem = gpus()
@@ -69,10 +76,10 @@ def _tuned() -> dict[str, str]:
         text = f"{len(records)} configuration{'s' * (len(records) > 1)} of {backends}"
         gradients = sum(record.key.direction == "backward" for record in records)
         text += f", {gradients} of them of gradients" if gradients else ""
-        stale = [reasons for record in records if (reasons := stale_reasons(record))]
+        stale = Counter(" and ".join(why) for record in records if (why := stale_reasons(record)))
+        text += f"; {len(records) - stale.total():,} fresh here"
         if stale:
-            why = "; ".join(dict.fromkeys(reason for reasons in stale for reason in reasons))
-            count = "all" if len(stale) == len(records) else f"{len(stale):,}"
-            text += f", {count} stale and not used ({why}): the default runs; tune again"
+            counts = "; ".join(f"{count:,} as {reason}" for reason, count in stale.most_common())
+            text += f", the others stale and not used ({counts}): the default runs; tune again"
         lines[device] = text
     return lines

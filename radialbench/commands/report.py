@@ -45,10 +45,13 @@ def report(
     The files are report.html, which needs none of the others, report.md, report.csv, and pictures
     as PNG and SVG. With --baseline they show what `radialbench check` decides with these options.
     """
+    from radialbench.records.store import paused_collector
     from radialbench.reports.check.verdict import mark_unrepeated
-    from radialbench.reports.files import write_page, write_parquet, write_report
+    from radialbench.reports.files import PAGE, write_page, write_parquet, write_report
     from radialbench.reports.formats import load_format
+    from radialbench.reports.story import story
     from radialbench.reports.summary import load_summary, results_file
+    from radialbench.reports.text import terminal_width
 
     if json and format not in (None, "json"):
         raise ReportError(f"--json and --format {format} are two formats; choose one")
@@ -67,7 +70,7 @@ def report(
         raise ReportError(f"{given[0]} is for a check; give what to compare with as --baseline")
     across = {"across_versions": across_versions, "across_machines": across_machines}
     compare = options.checker(gate, gates, noise_floor, **across)
-    with watch_work(errors, "reading results, and drawing charts"):
+    with paused_collector(), watch_work(errors, "reading results, and drawing charts"):
         summary = load_summary(path, baseline, check=compare)
         if summary.check:
             summary = replace(summary, check=mark_unrepeated(summary.check))
@@ -80,6 +83,9 @@ def report(
         elif not only:
             text, *others = write_report(summary, out or results_file(path).parent)
             written = f"\nreport: {text}, with {len(others)} files beside it\n"
+            if summary.timed:
+                told = story(summary, text.with_name(PAGE), width=terminal_width())
+                written += f"\nIn short\n\n{told}"
         shown = render(summary)
     if out and out.suffix == ".parquet":
         shown = f"{len(summary.rows):,} cases: {out}\n"

@@ -21,6 +21,7 @@ from radialbench.kernels.calls import (
     untraced,
 )
 from radialbench.kernels.device_table import DeviceTable, TableKey, upload, upload_boxes
+from radialbench.kernels.host import attend_on_host, runs_on_host
 from radialbench.kernels.select import (
     choose_config,
     choose_gradients,
@@ -100,6 +101,9 @@ def block_sparse_attention(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attend from each query to the keys a block table keeps; differentiable in q, k and v, once.
 
+    On a CPU, where there is no Triton, it is computed in PyTorch, block by block: `config` and
+    `key_len` are for GPUs, and the table is that of `compile_mask` or `compile_heads`.
+
     Args:
         q: [batch, heads, q_len, head_dim] in the table's token order, with a last stride of 1, so
             that a transposed [batch, q_len, heads, head_dim] is not copied.
@@ -133,6 +137,11 @@ def block_sparse_attention(
     """
     if not isinstance(q, Tensor):
         _check_tensors(q=q)
+    if runs_on_host(q):
+        found = attend_on_host(
+            *autocasted(q, k, v), table, sm_scale=sm_scale, key_len=key_len, backend=backend
+        )
+        return found if return_lse else found[0]
     if not isinstance(table, DeviceTable):
         if torch.compiler.is_compiling():
             raise BackendError(

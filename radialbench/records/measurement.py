@@ -15,6 +15,9 @@ POWER_CAP = "power cap"
 COUNTERS = ("sm_mhz", "power_w", "temperature_c", "slowed_by")
 """What `Rounds` holds for each sample."""
 
+COMPARED = ("cache", "timer", "clocks", "launches")
+"""Settings of a measurement that two times must share to be compared."""
+
 SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
 """A picosecond and three decades: what a sample of a time can be."""
 
@@ -143,13 +146,15 @@ class Measurement:
             rounds = replace(rounds, **chosen)
         return replace(self, samples_ms=samples, rounds=rounds)
 
+    @property
+    def protocol(self) -> tuple[str | None, ...]:
+        """Its values of `COMPARED`."""
+        return tuple(getattr(self, name) for name in COMPARED)
+
     def protocol_diff(self, other: "Measurement") -> list[str]:
         """Return the settings that differ, which rule out a comparison."""
-        return [
-            f"{name}: {getattr(self, name)} and {getattr(other, name)}"
-            for name in ("cache", "timer", "clocks", "launches")
-            if getattr(self, name) != getattr(other, name)
-        ]
+        pairs = zip(COMPARED, self.protocol, other.protocol, strict=True)
+        return [f"{name}: {own} and {its}" for name, own, its in pairs if own != its]
 
 
 @dataclass(frozen=True, slots=True)

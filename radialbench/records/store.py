@@ -167,7 +167,7 @@ def read(path: Path) -> ReadResult:
     """
     records: list[Record] = []
     skipped: list[str] = []
-    with _paused_collector():
+    with paused_collector():
         for number, line in numbered_lines(path):
             try:
                 records.append(record_of(line))
@@ -183,8 +183,8 @@ def read(path: Path) -> ReadResult:
 
 
 @contextmanager
-def _paused_collector() -> Iterator[None]:
-    """Pause the search for reference cycles, which grows with the number of records."""
+def paused_collector() -> Iterator[None]:
+    """Pause the search for reference cycles, which takes longer the more records there are."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -135,7 +135,7 @@ def inputs_text(fidelity: Fidelity) -> str:
 
 def kept_rows(summary: Summary, sweep: str) -> list[Row]:
     """Return the fastest kernel of each mask at the longest length whose fidelity is known."""
-    rows = [row for row in summary.timed if row.sweep == sweep and row.fidelity and row.total_ms]
+    rows = [row for row in summary.timed_of(sweep) if row.fidelity and row.total_ms]
     longest = max((row.tokens for row in rows), default=0)
     fastest: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: row.total_ms or 0):

@@ -114,7 +114,7 @@ class Row:
         """Whether the case has a time."""
         return self.record.timing is not None
 
-    @property
+    @cached_property
     def sweep(self) -> str:
         """Name shared by cases that differ in frames, mask and backend alone."""
         return self.record.sweep
@@ -300,6 +300,14 @@ def rows_of(records: Iterable[Record]) -> tuple[tuple[Row, ...], tuple[Environme
     return tuple(rows), tuple(environments.values())
 
 
+def by_sweep(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each sweep, by its name."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.sweep, []).append(row)
+    return found
+
+
 def _places(names: Iterable[Any]) -> dict[Any, int]:
     return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
@@ -326,7 +334,10 @@ def _environment_key(record: Record) -> tuple[object, ...]:
 
 
 Dense = dict[object, list[tuple[int, Record]]]
-"""Dense results that have a time, with where they ran, by shape; the fastest first."""
+"""Dense results that have a time, with where they ran, by shape; the fastest first.
+
+Of those that ran in one environment and were sampled in one way, only the fastest.
+"""
 
 
 def _dense(placed: Iterable[tuple[int, Record]]) -> Dense:
@@ -335,8 +346,13 @@ def _dense(placed: Iterable[tuple[int, Record]]) -> Dense:
         comparable = record.measure == "attention" and record.timing and not record.fp8
         if record.mask.dense and comparable:
             found.setdefault(_shape(record), []).append((place, record))
-    for results in found.values():
+    for shape, results in found.items():
         results.sort(key=lambda result: total_ms(result[1]).value)
+        fastest: dict[object, tuple[int, Record]] = {}
+        for place, record in results:
+            assert record.timing is not None
+            fastest.setdefault((place, record.timing.protocol), (place, record))
+        found[shape] = list(fastest.values())
     return found
 
 
@@ -346,16 +362,14 @@ def _baseline(place: int, record: Record, dense: Dense) -> tuple[Record | None, 
     found = dense.get(_shape(record), [])
     if not found:
         return None, "dense has no result at this length"
-    here = [result.timing for where, result in found if where == place and result.timing]
+    here = [result for where, result in found if where == place]
     if not here:
         return None, "dense ran in another environment"
-    for where, result in found:
-        if where == place and result.timing and not result.timing.protocol_diff(record.timing):
+    differ = [result.timing.protocol_diff(record.timing) for result in here if result.timing]
+    for result, difference in zip(here, differ, strict=True):
+        if not difference:
             return result, None
-    return (
-        None,
-        f"dense was measured differently ({'; '.join(here[0].protocol_diff(record.timing))})",
-    )
+    return None, f"dense was measured differently ({'; '.join(differ[0])})"
 
 
 def _shape(record: Record) -> object:

@@ -1,9 +1,11 @@
 """Growth of work, latency and memory along sweeps: exponents, and forms that are fitted."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -319,9 +321,29 @@ def _work(rows: list[Row]) -> Work:
         blocks=head.blocks,
         frame_tokens=head.record.problem.tokens_per_frame,
         tables=tables,
-        exact=growth(*lengths, [table.flops / 1e12 for table in tables]),
-        executed=growth(*lengths, [table.executed_flops / 1e12 for table in tables]),
+        exact=_work_growth(*lengths, [table.flops for table in tables]),
+        executed=_work_growth(*lengths, [table.executed_flops for table in tables]),
     )
+
+
+def _work_growth(frames: Sequence[int], tokens: Sequence[int], flops: Sequence[int]) -> Growth:
+    """Return the growth of work in TFLOP.
+
+    That of the same mask with more heads is a multiple, and is fitted once.
+    """
+    unit = gcd(*flops)
+    found = _grown(tuple(frames), tuple(tokens), tuple(count // unit for count in flops))
+    scale = unit / 1e12
+    return replace(
+        found,
+        values=tuple(count / 1e12 for count in flops),
+        fits=tuple(replace(one, a=one.a * scale, b=one.b * scale) for one in found.fits),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _grown(frames: tuple[int, ...], tokens: tuple[int, ...], values: tuple[int, ...]) -> Growth:
+    return growth(frames, tokens, values)
 
 
 def _latency(rows: list[Row]) -> Latency:

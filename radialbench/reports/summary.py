@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from radialbench.reports.check.compare import check
 from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import BASELINE_COLUMNS, COLUMNS, Value, case_values
 from radialbench.reports.narrative import Section, describe_scaling
-from radialbench.reports.rows import Row, differing, rows_of
+from radialbench.reports.rows import Row, by_sweep, differing, rows_of
 from radialbench.reports.scaling import Scaling, scaling
 from radialbench.reports.spread import spread_note
 from radialbench.reports.sweeps import sweep_differences, sweep_texts
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
-    """Everything a report shows of a file of results.
+    """Everything a report shows of a file of results; it has no slots, so that parts are cached.
 
     Attributes:
         source: Where the records come from, for people.
@@ -46,12 +47,12 @@ class Summary:
     notes: tuple[str, ...]
     check: CheckResult | None = None
 
-    @property
+    @cached_property
     def timed(self) -> tuple[Row, ...]:
         """Rows of attention."""
         return tuple(row for row in self.rows if row.record.measure == "attention")
 
-    @property
+    @cached_property
     def compiled(self) -> tuple[Row, ...]:
         """Rows of compiling a table."""
         return tuple(row for row in self.rows if row.record.measure == "compile")
@@ -59,19 +60,36 @@ class Summary:
     @property
     def reasons(self) -> dict[tuple[Status, str], tuple[str, ...]]:
         """Cases that are not ok, by status and reason."""
-        found: dict[tuple[Status, str], tuple[str, ...]] = {}
+        found: dict[tuple[Status, str], list[str]] = {}
         for row in self.rows:
             if not row.ok:
-                key = row.record.status, row.record.reason or ""
-                found[key] = (*found.get(key, ()), row.record.case)
-        return found
+                found.setdefault((row.record.status, row.record.reason or ""), []).append(
+                    row.record.case
+                )
+        return {key: tuple(cases) for key, cases in found.items()}
 
-    @property
+    @cached_property
     def sweeps(self) -> tuple[str, ...]:
         """Names of the sweeps, in order."""
         return tuple(dict.fromkeys(row.sweep for row in self.rows))
 
-    @property
+    def timed_of(self, sweep: str) -> list[Row]:
+        """Return the rows of attention of a sweep."""
+        return self._timed.get(sweep, [])
+
+    def compiled_of(self, sweep: str) -> list[Row]:
+        """Return the rows of compiling a table of a sweep."""
+        return self._compiled.get(sweep, [])
+
+    @cached_property
+    def _timed(self) -> dict[str, list[Row]]:
+        return by_sweep(self.timed)
+
+    @cached_property
+    def _compiled(self) -> dict[str, list[Row]]:
+        return by_sweep(self.compiled)
+
+    @cached_property
     def sweep_texts(self) -> dict[str, str]:
         """The sweeps in words, by name: what their cases share."""
         return sweep_texts(self.rows)
@@ -112,12 +130,12 @@ class Summary:
         """
         import pandas as pd
 
-        cases = self.cases
+        verdicts = self.check.by_case if self.check else {}
+        checked = [verdicts.get(row.record.case) for row in self.rows]
+        values = {one: [one.get(row) for row in self.rows] for one in COLUMNS}
+        values |= {one: [one.get(verdict) for verdict in checked] for one in BASELINE_COLUMNS}
         return pd.DataFrame(
-            {
-                one.name: pd.Series([case[one.name] for case in cases], dtype=one.dtype)
-                for one in (*COLUMNS, *BASELINE_COLUMNS)
-            }
+            {one.name: pd.Series(of, dtype=one.dtype) for one, of in values.items()}
         )
 
     def _repr_html_(self) -> str:

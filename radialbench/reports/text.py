@@ -133,6 +133,7 @@ def paragraph(line: str, width: int | None = None, *, indent: str = "", hang: st
 
 def fitted(line: str, width: int | None, *, indent: str = "", hang: str = "  ") -> str:
     """Break a line as `paragraph` does if it is longer than a terminal; None for no terminal."""
+    line = printable(line)
     if width is None or len(indent + line) <= width:
         return indent + line
     return paragraph(line, width, indent=indent, hang=hang)

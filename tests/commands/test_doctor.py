@@ -51,17 +51,17 @@ def test_what_is_tuned_is_counted_and_what_is_stale_reported(
     device = records[0].key.device
     write_tuning(tmp_path / "some.jsonl", records[:1])
     assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
-        device: "1 configuration of triton"
+        device: "1 configuration of triton; 1 fresh here"
     }
     write_tuning(tmp_path / "some.jsonl", records)
     now = version("triton")
     assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
-        device: "2 configurations of triton, 1 stale and not used (triton was 0.1 and is "
-        f"{now}): the default runs; tune again"
+        device: "2 configurations of triton; 1 fresh here, the others stale and not used (1 as "
+        f"triton was 0.1 and is {now}): the default runs; tune again"
     }
     write_tuning(tmp_path / "some.jsonl", [records[0], fresh("triton", direction="backward")])
     assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
-        device: "2 configurations of triton, 1 of them of gradients"
+        device: "2 configurations of triton, 1 of them of gradients; 2 fresh here"
     }
     monkeypatch.setenv("RADIALBENCH_CONFIGS", str(tmp_path / "none"))
     assert "neither a file nor a folder" in printed(monkeypatch, capsys)

@@ -441,14 +441,21 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_what_does_not_run_on_a_cpu(
     interpret: str, dtype: torch.dtype, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The operator, the backend of suites and the module have one rule."""
+    """The operator, the backend of suites and the module have one rule.
+
+    Without the interpreter the operator takes the CPU's backend, unless a kernel is asked for.
+    """
     monkeypatch.setenv("TRITON_INTERPRET", interpret)
     forget_plans()
     grid = TokenGrid(1, 5, 10)
     table = compile_mask(load_mask("dense"), grid, 16, 16)
     q, k, v = (torch.ones(1, 2, 50, 16, dtype=dtype) for _ in range(3))
-    with pytest.raises(BackendError, match=f"the triton kernel cannot run this: {reason}"):
+    refused = f"the triton kernel cannot run this: {reason}"
+    if interpret != "1":
         block_sparse_attention(q, k, v, table)
+        refused = "the triton kernel runs on a GPU only, and q is on the CPU"
+    with pytest.raises(BackendError, match=refused):
+        block_sparse_attention(q, k, v, table, backend="triton")
     with pytest.raises(BackendError, match=f"the triton kernel cannot run this: {reason}"):
         RadialAttention(grid, "dense", backend="triton")(q, k, v)
     problem = problem_of(table, dtype=str(dtype).removeprefix("torch."))

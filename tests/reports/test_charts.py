@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -34,6 +35,7 @@ from radialbench.reports.charts.ideal import draw as draw_ideal
 from radialbench.reports.charts.keep import draw as draw_keep
 from radialbench.reports.charts.kernels import draw as draw_kernels
 from radialbench.reports.charts.latency import draw as draw_latency
+from radialbench.reports.charts.lines import draw_speedup
 from radialbench.reports.rows import DENSE
 from radialbench.reports.summary import Summary, summarize
 from tests.reports.factory import elsewhere, ended, kept, made, on_gpu, swept
@@ -147,6 +149,38 @@ def test_kernels_at_one_length_are_dots_in_a_picture_of_their_own() -> None:
     alone = draw_kernels(summarize([made(backend="a"), made(backend="b")]), "Fx30x52 h1d128f32")
     assert alone is not None
     assert [axes.get_xlabel() for axes in alone[0].axes] == ["ms"]
+
+
+def test_single_points_are_bars_from_zero() -> None:
+    records = [made(DENSE, samples=[8.0]), made("sta", samples=[2.0]), made("radial")]
+    found = draw_kernels(summarize(records), "Fx30x52 h1d128f32")
+    assert found is not None
+    (axes,) = found[0].axes
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(0.0, 8.0), (0.0, 2.0), (0.0, 2.0)]
+    assert (axes.get_xscale(), axes.get_xlim()[0]) == ("linear", 0.0)
+    assert not [line for line in axes.lines if line.get_marker() not in ("", "None", None)]
+    assert "beside the bars" in found[1]
+
+
+@pytest.mark.parametrize(("fastest", "scale"), [(30.0, "log"), (3.0, "linear")])
+def test_a_line_that_would_flatten_the_others_makes_the_axis_logarithmic(
+    fastest: float, scale: str
+) -> None:
+    records = [
+        made(mask, frames, samples=[frames * 8.0 / ratio])
+        for mask, ratio in ((DENSE, 1.0), ("sta", fastest), ("radial", 2.0), ("power", 1.5))
+        for frames in (3, 5, 9)
+    ]
+    for draw, panel in ((draw_speedup, 0), (draw_latency, 2)):
+        found = draw(summarize(records), "Fx30x52 h1d128f32")
+        assert found is not None
+        axes = found[0].axes[panel]
+        assert axes.get_yscale() == scale
+        low, high = axes.get_ylim()
+        assert low < 1.0 < fastest < high
+        assert axes.yaxis.get_major_formatter()(10.0) == "10×"
+        assert len([tick for tick in axes.get_yticks() if low <= tick <= high]) >= 3
 
 
 def test_long_times_are_in_seconds() -> None:
@@ -299,6 +333,14 @@ def runs() -> dict[str, list[Record]]:
         "kernels": on_gpu(
             [made(m, 5, backend=b) for m in (DENSE, "sta", long) for b in ("first", "second")]
         ),
+        "flattened": [
+            *swept(DENSE, dict.fromkeys(SHORT, 1.0), rate=60.0),
+            *(
+                record
+                for mask, ratio in (("fast", 40.0), ("a", 2.0), ("b", 2.1), ("c", 2.2), (long, 1.9))
+                for record in swept(mask, dict.fromkeys(SHORT, 1.0), rate=60.0 * ratio)
+            ),
+        ],
         "one length": [made(DENSE), made("sta", fidelity=kept(0.9)), made(long, share=0.2)],
         "short lines": [
             *swept(DENSE, dict.fromkeys(SHORT[:3], 1.0)),

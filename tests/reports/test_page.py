@@ -10,9 +10,11 @@ from markupsafe import escape
 
 from radialbench.records.problem import KernelConfig
 from radialbench.records.result import Record, Status
+from radialbench.reports import charts
 from radialbench.reports.check.compare import check
+from radialbench.reports.formats import markdown
 from radialbench.reports.masks import pictured
-from radialbench.reports.page import pictures, render_template
+from radialbench.reports.page import assemble, pictures, render_template
 from radialbench.reports.page.assemble import page as render
 from radialbench.reports.page.assemble import results
 from radialbench.reports.rows import DENSE, Row
@@ -228,10 +230,30 @@ def test_masks_are_pictures_with_words() -> None:
 
 
 def test_more_sweeps_than_charts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MOST_CHARTS", 2)
+    monkeypatch.setattr(charts, "MOST", 2)
     wide = [replace(r, case=f"w{r.case}", model="wide") for r in (made(), made("sta"))]
     text = page(made(DENSE), made(), *wide)
     assert "draws 2 charts at most; 1 more sweeps" in text
+
+
+def test_of_many_sweeps_only_the_first_are_drawn_as_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = [replace(r, case=f"w{r.case}", model="wide") for r in (made(DENSE), made(), made("sta"))]
+    both = summarize([made(DENSE), made(), made("sta"), *wide])
+    first = {name for name, *_ in charts.charts(both) if "wide" not in name}
+    assert len(first) < len(charts.charts(both))
+    monkeypatch.setattr(charts, "MANY", 5)
+    monkeypatch.setattr(charts, "MOST_OF_MANY", len(first) / 2)
+    assert {name for name, *_ in charts.charts(both)} == first
+
+
+def test_long_tables_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assemble, "MOST_ROWS", 1)
+    monkeypatch.setattr(markdown, "MOST_ROWS", 1)
+    both = summarize([made(DENSE), made()])
+    assert "The first 1 of 2 cases; report.csv has all." in render(both)
+    text = markdown.render(both)
+    assert "The first 1 of 2 cases; report.csv has all." in text
+    assert "| dense" in text and "| radial" not in text.split("## Latency")[1]
 
 
 def test_the_same_summary_gives_the_same_page() -> None:

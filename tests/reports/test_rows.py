@@ -40,6 +40,14 @@ def test_pairs_of_which_one_was_throttled_are_left_out() -> None:
     assert interleaved_ratio(burning, plain) == Estimate(0.5)
 
 
+def test_the_last_line_of_a_case_counts_although_the_clock_was_set_back() -> None:
+    first, second = made(samples=(9.0,)), made(samples=(2.0,))
+    second = replace(second, created="2001-01-01T00:00:00+00:00")
+    assert first.created > second.created
+    (row,), _ = rows_of([first, second])
+    assert row.record is second
+
+
 def test_the_token_order_counts_on_both_sides() -> None:
     ours, theirs = made(samples=DRIFT, order=1.0), made(samples=DRIFT, order=4.0)
     assert total_ms(ours) == Estimate(2.5, 2.0, 4.0, ORDER_STATISTICS)

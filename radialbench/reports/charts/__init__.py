@@ -1,7 +1,7 @@
 """Charts of a summary: a function of summary and sweep returns a Matplotlib figure, or None."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from radialbench.errors import ReportError, load_plugin
@@ -28,26 +28,67 @@ CHARTS: dict[str, str] = {
 Draw = Callable[["Summary", str], "tuple[Figure, str] | None"]
 
 
-def charts(summary: "Summary") -> Iterator[tuple[str, str, bytes, bytes]]:
-    """Yield each chart's file name without its suffix, its caption, its PNG and its SVG.
+MOST = 24
+"""Most charts of a page; of up to `MANY` cases, files are four times as many."""
 
-    A chart is drawn for every sweep that has values for it; with several sweeps the sweep is part
-    of the file's name.
+MOST_OF_MANY = 4
+"""Most charts of a page of more than `MANY` cases; files are twice as many."""
+
+MANY = 2000
+
+
+def most_charts(summary: "Summary") -> int:
+    """Return how many charts a page of a summary has at most: the tables show the other sweeps."""
+    return MOST if len(summary.rows) <= MANY else MOST_OF_MANY
+
+
+def drawn_charts(
+    summary: "Summary", most: int, *, without: Collection[str] = ()
+) -> "Iterator[tuple[str, str, Figure, str]]":
+    """Yield charts with their sweep, their figure and their caption, sweep by sweep.
+
+    The figure is to be rendered before the next is asked for, in the charts' style.
+
+    Args:
+        summary: What is drawn.
+        most: Most charts.
+        without: Names of charts that are not drawn.
     """
-    from radialbench.reports.charts._drawing import drawing, rendered
+    from radialbench.reports.charts._drawing import drawing
+
+    count = 0
+    for sweep in summary.sweeps:
+        for name in CHARTS:
+            if count == most:
+                return
+            if name in without:
+                continue
+            with drawing():
+                drawn = draw_chart(name, summary, sweep)
+                if drawn is not None:
+                    count += 1
+                    yield name, sweep, *drawn
+
+
+def charts(summary: "Summary") -> list[tuple[str, str, bytes, bytes]]:
+    """Return each chart's file name without its suffix, its caption, its PNG and its SVG.
+
+    A chart is drawn for every sweep that has values for it, in the order of `CHARTS`; with several
+    sweeps the sweep is part of the file's name. Of very many charts only the first sweeps' are
+    drawn.
+    """
+    from radialbench.reports.charts._drawing import rendered
 
     texts = summary.sweep_texts
     several = len(texts) > 1
-    for name in CHARTS:
-        for sweep in summary.sweeps:
-            with drawing():
-                drawn = draw_chart(name, summary, sweep)
-                if drawn is None:
-                    continue
-                figure, caption = drawn
-                where = f"{texts[sweep]}: " if several else ""
-                file = f"{name}-{slug(sweep)}" if several else name
-                yield file, where + caption, rendered(figure, "png"), rendered(figure, "svg")
+    most = 4 * MOST if len(summary.rows) <= MANY else 2 * MOST_OF_MANY
+    found: dict[str, list[tuple[str, str, bytes, bytes]]] = {name: [] for name in CHARTS}
+    for name, sweep, figure, caption in drawn_charts(summary, most):
+        where = f"{texts[sweep]}: " if several else ""
+        file = f"{name}-{slug(sweep)}" if several else name
+        pictures = rendered(figure, "png"), rendered(figure, "svg")
+        found[name].append((file, where + caption, *pictures))
+    return [chart for of_name in found.values() for chart in of_name]
 
 
 def draw_chart(name: str, summary: "Summary", sweep: str) -> "tuple[Figure, str] | None":

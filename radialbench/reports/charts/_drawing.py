@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import matplotlib
@@ -130,6 +130,27 @@ def log_ticks(axes: Axes, which: str = "y") -> None:
     axis.set_major_locator(FixedLocator(round_ticks(*axis.get_view_interval())))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+FLATTENED = 4.0
+"""How many times the middle one the largest of the lines must be to press the others together."""
+
+
+def ratio_axis(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
+    """Make y an axis of ratios: from 0 on, or logarithmic where one line would flatten the others.
+
+    Args:
+        axes: The curves are drawn, and a line at 1.
+        curves: Values of each curve.
+    """
+    tops = [max(values) for values in curves if values]
+    if tops and max(tops) > FLATTENED * max(median(tops), 1.0):
+        low, high = min(1.0, *map(min, filter(None, curves))), max(tops)
+        axes.set_ylim(low / 1.3, high * 1.3)
+        log_ticks(axes)
+    else:
+        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
 
 
 TICKS = ((1,), (1, 3), (1, 2, 5))

@@ -13,11 +13,8 @@ from radialbench.reports.summary import Summary
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw every mask's speed-up at its density, with 1/density; None without a speed-up."""
-    rows = [
-        row
-        for row in summary.timed
-        if row.sweep == sweep and row.speedup and row.table and not row.is_dense
-    ]
+    timed = summary.timed_of(sweep)
+    rows = [row for row in timed if row.speedup and row.table and not row.is_dense]
     if not rows:
         return None
     figure = Figure(figsize=(style.WIDTH * 0.72, 4.8))

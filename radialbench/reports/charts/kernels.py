@@ -1,6 +1,10 @@
-"""Kernels beside each other at one length: time, rate under the measured ceiling, energy."""
+"""Kernels beside each other at one length: time, rate under the measured ceiling, energy.
+
+A dot for each kernel of a mask, or a bar for each mask where none has several.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,7 +44,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
 
     None where no mask has two kernels, unless there is one length: then there are no other charts.
     """
-    rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
+    rows = [row for row in summary.timed_of(sweep) if row.ok]
     # Of the environment that has most: times are compared within one.
     places = [row.place for row in rows]
     most = max(dict.fromkeys(places), key=places.count, default=0)
@@ -57,11 +61,17 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
         figure.subplots(1, len(panels), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.28})[0]
     )
     looked = style.kernel_looks(summary)
+    bars = all(len(of_line) == 1 for _, _, of_line in lines)
+    if bars:
+        looked = {name: replace(look, marker="s") for name, look in looked.items()}
     for one, value in zip(axes, panels, strict=True):
-        _panel(one, lines, looked, value)
+        _panel(one, lines, looked, value, bars=bars)
         one.set_xlabel(PANELS[value])
         if value == "executed_tflops":
             _ceiling(one, lines)
+        elif bars:
+            one.set_xlim(left=0)
+            one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: style.short(value)))
         else:
             style.log_ticks(one, "x")
         if value == "total_ms":
@@ -69,7 +79,7 @@ def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     _names(axes[0], lines, several=len({tokens for tokens, _, _ in lines}) > 1)
     _speedups(axes[0], lines)
     _legend(figure, {row.backend: looked[row.backend] for row in kernels})
-    return figure, _caption(lines, panels)
+    return figure, _caption(lines, panels, "bar" if bars else "dot")
 
 
 def _lines(rows: Sequence[Row]) -> list[Line]:
@@ -84,7 +94,9 @@ def _lines(rows: Sequence[Row]) -> list[Line]:
     return [(tokens, mask, kernels) for (tokens, mask), kernels in found.items()]
 
 
-def _panel(axes: Axes, lines: list[Line], looked: dict[str, style.Look], value: str) -> None:
+def _panel(
+    axes: Axes, lines: list[Line], looked: dict[str, style.Look], value: str, *, bars: bool
+) -> None:
     found: dict[str, list[tuple[float, int]]] = {}
     for place, (_, _, kernels) in enumerate(lines):
         for row in kernels:
@@ -93,10 +105,14 @@ def _panel(axes: Axes, lines: list[Line], looked: dict[str, style.Look], value: 
                 known = row.interval_ms if value == "total_ms" else None
                 low, high = (known and known.ends) or (x, x)
                 if high > WIDE * low:
-                    color = looked[row.backend].color
-                    axes.hlines(place, low, high, color=color, lw=2, alpha=0.55)
+                    color = style.INK if bars else looked[row.backend].color
+                    axes.hlines(place, low, high, color=color, lw=2, alpha=0.55, zorder=4)
     for backend, points in found.items():
         look = looked[backend]
+        if bars:
+            values, places = zip(*points, strict=True)
+            axes.barh(places, values, height=0.62, color=look.color, zorder=2)
+            continue
         axes.plot(
             *zip(*points, strict=True), color=look.color, marker=look.marker, ls="none", ms=6.5
         )
@@ -172,12 +188,12 @@ def _legend(figure: Figure, looked: dict[str, style.Look]) -> None:
     )
 
 
-def _caption(lines: list[Line], panels: list[str]) -> str:
+def _caption(lines: list[Line], panels: list[str], mark: str) -> str:
     lengths = join_and(f"{tokens:,}" for tokens in dict.fromkeys(line[0] for line in lines))
     caption = (
         f"Each kernel on each mask at {lengths} tokens; behind a mask, the share of its blocks. "
-        "Time with the token order, and its 95% interval where that is wider than the dot; beside "
-        "it the speed-up of the fastest kernel over the fastest dense one."
+        "Time with the token order, and its 95% interval where that is wider than a dot; beside "
+        f"the {mark}s the speed-up of the fastest kernel over the fastest dense one."
     )
     if "executed_tflops" in panels:
         caption += " Dashed: the matmul timed in turn with the kernels."

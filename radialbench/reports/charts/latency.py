@@ -1,5 +1,6 @@
 """The main chart: latency over speed-up, beside exact work over the errors of the fitted forms."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from radialbench.reports.text import format_ratio, join_and, printable
 
 def draw(summary: Summary, sweep: str) -> tuple[Figure, str] | None:
     """Draw latency and speed-up on the left, exact work and fitted forms on the right."""
-    rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
+    rows = [row for row in summary.timed_of(sweep) if row.ok]
     lines = curves.leading(curves.chart_lines(rows)) if curves.along(rows) else []
     found = [work for work in summary.scaling.works if work.sweep == sweep]
     # One of each mask: exact work does not depend on the blocks.
@@ -79,7 +80,7 @@ def _latency(
     for even in evens:
         _ring(above, even, looked[even.mask])
     style.label_ends(above, ends)
-    _speedups(below, factors)
+    _speedups(below, ratios, factors)
     below.set_xlabel("tokens")
     over = sorted({row.dense.backend or "" for line in lines for row in line.rows if row.dense})
     compared = (
@@ -118,18 +119,20 @@ def _spread(
     look = shown.look
     if curve:
         axes.plot(*curve, color=look.color, linestyle=shown.dash, lw=look.width, zorder=2)
+    bars = []
     for row in line.rows:
         known = row.interval_ms
         low, high = (known and known.ends) or row.quartiles_ms or (0, 0)
         if high > low:
-            axes.plot([row.tokens] * 2, [low, high], color=look.color, lw=4.5, alpha=0.3, zorder=2)
+            bars += [(row.tokens, low), (row.tokens, high), (row.tokens, math.nan)]
+    if bars:
+        axes.plot(*zip(*bars, strict=True), color=look.color, lw=4.5, alpha=0.3, zorder=2)
 
 
-def _speedups(axes: Axes, ends: list[style.End]) -> None:
+def _speedups(axes: Axes, ratios: list[curves.Curve], ends: list[style.End]) -> None:
     axes.axhline(1, color=style.INK, linewidth=1.6, zorder=1)
     axes.set_ylabel("speed-up\nover dense")
-    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    style.ratio_axis(axes, [[y for _, y in one.points] for one in ratios])
     style.label_ends(axes, ends, 10)
 
 

@@ -21,7 +21,7 @@ Drawn = tuple[Figure, str] | None
 
 def draw_speedup(summary: Summary, sweep: str) -> Drawn:
     """Draw the speed-up of the sparse masks; None if there is none, or one length."""
-    rows = [row for row in summary.timed if row.sweep == sweep and row.speedup is not None]
+    rows = [row for row in summary.timed_of(sweep) if row.speedup is not None]
     lines = curves.leading(curves.chart_lines(rows))
     lines = [line for line in lines if not line.rows[0].is_dense]
     if not curves.along(row for line in lines for row in line.rows):
@@ -32,9 +32,9 @@ def draw_speedup(summary: Summary, sweep: str) -> Drawn:
     )
     ends = curves.draw_curves(axes, shown)
     axes.axhline(1, color=style.INK, linewidth=2, zorder=1)
-    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+    style.ratio_axis(axes, [[y for _, y in one.points] for one in shown])
     tokens = [row.tokens for line in lines for row in line.rows]
-    _finish(axes, "Speed-up over dense", tokens, ends, tick=lambda value: f"{value:g}×")
+    _finish(axes, "Speed-up over dense", tokens, ends)
     over = join_and(sorted({row.dense.backend or "" for row in rows if row.dense}))
     return figure, (
         f"Speed-up over the fastest dense result of each length ({over}), with the time of the "
@@ -44,7 +44,7 @@ def draw_speedup(summary: Summary, sweep: str) -> Drawn:
 
 def draw_rates(summary: Summary, sweep: str) -> Drawn:
     """Draw executed TFLOP/s under the ceiling, and joules; None without a ceiling or energy."""
-    rows = [row for row in summary.timed if row.sweep == sweep and row.ok]
+    rows = [row for row in summary.timed_of(sweep) if row.ok]
     lines = [
         line for line in curves.leading(curves.chart_lines(rows)) if len(line.rows) >= FEWEST_RATES
     ]
@@ -108,7 +108,7 @@ def draw_density(summary: Summary, sweep: str) -> Drawn:
 
 def draw_memory(summary: Summary, sweep: str) -> Drawn:
     """Draw peak memory of the calls and bytes of the tables, those there are."""
-    rows = [row for row in summary.timed if row.sweep == sweep and _peak_mib(row)]
+    rows = [row for row in summary.timed_of(sweep) if _peak_mib(row)]
     rows = rows if curves.along(rows) else []
     works = _works(summary, sweep)
     if not rows and not works:
@@ -138,7 +138,7 @@ def draw_memory(summary: Summary, sweep: str) -> Drawn:
 
 def draw_compile(summary: Summary, sweep: str) -> Drawn:
     """Draw the median time to compile each table; None if none was timed, or one length."""
-    rows = [row for row in summary.compiled if row.sweep == sweep and row.ok]
+    rows = [row for row in summary.compiled_of(sweep) if row.ok]
     if not curves.along(rows):
         return None
     figure, (axes,) = _panels(1, width=0.72)

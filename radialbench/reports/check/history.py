@@ -144,7 +144,7 @@ class History:
 def run_of(source: str, records: Sequence[Record]) -> Run:
     """Make a run of a file's records, at least one."""
     latest = {(record.measure, record.case): record for record in records}
-    last = max(latest.values(), key=lambda record: record.created)
+    last = max(latest.values(), key=lambda record: datetime.fromisoformat(record.created))
     return Run(source, latest, last.environment.commit, last.created)
 
 

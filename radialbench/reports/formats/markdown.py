@@ -6,7 +6,7 @@ from radialbench.reports.check.verdict import CheckResult
 from radialbench.reports.columns import View, named, show
 from radialbench.reports.fidelity import keeping_lines
 from radialbench.reports.formats.check_markdown import verdict_table
-from radialbench.reports.rows import Row
+from radialbench.reports.rows import Row, by_sweep
 from radialbench.reports.summary import Summary, environment_facts
 from radialbench.reports.sweeps import sweep_differences, sweep_texts
 from radialbench.reports.text import escape, join_and, markdown_table
@@ -54,6 +54,10 @@ TABLES: View = {
     "median ms": ("{median_ms}", "{status}"),
 }
 """Blocks of the tables, and the time to compile them."""
+
+
+MOST_ROWS = 2000
+"""Most rows of a section's tables."""
 
 
 def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> str:
@@ -107,13 +111,15 @@ def render(summary: Summary, *, pictures: Mapping[str, str] | None = None) -> st
 def _tables(title: str, about: str, view: View, rows: Sequence[Row], *, numbered: str) -> list[str]:
     """Return a section with a table a sweep; `numbered` is the column with the environment."""
     parts = [f"## {title}", about] if rows else []
-    for sweep, words in sweep_texts(rows).items():
-        here = [row for row in rows if row.sweep == sweep]
+    words = sweep_texts(rows)
+    if len(rows) > MOST_ROWS:
+        parts.append(f"The first {MOST_ROWS:,} of {len(rows):,} cases; report.csv has all.")
+    for sweep, here in by_sweep(rows[:MOST_ROWS]).items():
         several = len({row.place for row in here}) > 1
         shown = {**view, numbered: f"{view[numbered]} [{{environment}}]"} if several else view
         headings, body = show(shown, here, escape=escape, optional=ON_GPU)
         texts = list(view).index(numbered) + 1
-        parts += [f"### {escape(words)}", markdown_table(headings, body, text_columns=texts)]
+        parts += [f"### {escape(words[sweep])}", markdown_table(headings, body, text_columns=texts)]
     return parts
 
 

@@ -71,7 +71,7 @@ def _head(summary: Summary) -> list[str]:
 
 
 def _latency(summary: Summary, sweep: str, width: int | None) -> list[str]:
-    rows = [row for row in summary.timed if row.sweep == sweep]
+    rows = summary.timed_of(sweep)
     if not any(row.ok for row in rows):
         return []
     rated = any(row.of_ceiling for row in rows)
@@ -110,7 +110,7 @@ COMPILING: View = {
 
 def _compiling(summary: Summary, sweep: str, width: int | None) -> list[str]:
     """Return a line for each mask: the tables of its shortest and longest length."""
-    compiled = [row for row in summary.compiled if row.sweep == sweep and row.ok and row.table]
+    compiled = [row for row in summary.compiled_of(sweep) if row.ok and row.table]
     body = []
     for mask in dict.fromkeys(row.mask for row in compiled):
         rows = [row for row in compiled if row.mask == mask]

@@ -43,6 +43,10 @@ COLUMNS: View = {
 """What came of a case; columns that no row has are left out."""
 
 
+MOST_ROWS = 12000
+"""Most rows of the table of results: a browser sorts as many without a pause."""
+
+
 def results(summary: Summary) -> Table | None:
     """Return the table of all cases; None without rows."""
     rows = summary.rows
@@ -53,9 +57,10 @@ def results(summary: Summary) -> Table | None:
     view: View = {**CASE, "kernel": kernel, **COLUMNS}
     if all(row.ok for row in rows):
         view = {heading: cell for heading, cell in view.items() if heading != "status"}
-    headers, body = show(view, rows, optional=COLUMNS)
+    headers, body = show(view, rows[:MOST_ROWS], optional=COLUMNS)
     headers, body = _differing(headers, body)
-    caption = (
+    cut = f"The first {MOST_ROWS:,} of {len(rows):,} cases; report.csv has all. "
+    caption = (cut if len(rows) > MOST_ROWS else "") + (
         "Every case: its mask, grid (frames × height × width, and text) and kernel, then the rest "
         "that tells it from others. Headers sort; the time has the token order."
     )

@@ -21,7 +21,7 @@ def lead(summary: Summary, best: Row | None, even: BreakEven | None) -> tuple[st
     how = _how(summary) or "Nothing was measured."
     if best is None:
         return how, ""
-    return " ".join([_finding(summary, best, even), *_keeping(summary, best)]), how
+    return " ".join([_finding(summary, best, even), *keeping(summary, best)]), how
 
 
 def _how(summary: Summary) -> str:
@@ -49,27 +49,26 @@ def _finding(summary: Summary, best: Row, even: BreakEven | None) -> str:
     among = f"is the fastest of {len(masks)} sparse masks" if len(masks) > 1 else "ran"
     interval = text.format_interval(best.speedup_interval, text.format_ratio)
     known = f"95%: {interval}" if interval else "no interval: fewer than six samples"
+    pays = f", and {pays_text(even)}" if even and even.shortest < even.longest else ""
     return (
         f"On {device} ({best.record.created[:10]}, commit {env.commit or 'unknown'}), "
         f"{name_of(best)} {among} at {best.tokens:,} tokens{f' of {model}' if model else ''}: "
         f"{text.format_ratio(best.speedup)} as fast as dense attention ({known})"
-        f"{_pays(even)}; {_kept(summary, best)}."
+        f"{pays}; {kept_text(summary, best)}."
     )
 
 
-def _pays(even: BreakEven | None) -> str:
-    """Describe from which length on the mask is faster."""
-    if even is None or even.shortest == even.longest:
-        return ""
+def pays_text(even: BreakEven) -> str:
+    """Describe from which length on the mask is faster, of several lengths."""
     if even.above is None:
-        return f", and not faster up to {even.longest:,} tokens"
+        return f"not faster up to {even.longest:,} tokens"
     if even.below is None:
-        return f", and faster at every length measured, from {even.shortest:,} tokens on"
+        return f"faster at every length measured, from {even.shortest:,} tokens on"
     known = f" ({even.interval_text})" if even.interval else ""
-    return f", and faster from about {even.about} tokens on{known}"
+    return f"faster from about {even.about} tokens on{known}"
 
 
-def _kept(summary: Summary, best: Row) -> str:
+def kept_text(summary: Summary, best: Row) -> str:
     """Describe what it keeps: at its own length, or else at the longest that is known."""
     known = [row for row in summary.timed if row.fidelity and name_of(row) == name_of(best)]
     if not known:
@@ -83,7 +82,7 @@ def _kept(summary: Summary, best: Row) -> str:
     return f"{where}it keeps {mass} of the attention mass of {inputs_text(row.fidelity)}"
 
 
-def _keeping(summary: Summary, best: Row) -> list[str]:
+def keeping(summary: Summary, best: Row) -> list[str]:
     """Name the fastest that keeps enough, if that is another one."""
     rows = kept_rows(summary, best.sweep)
     enough = [row for row in rows if row.fidelity and row.fidelity.mass_kept.value >= ENOUGH]

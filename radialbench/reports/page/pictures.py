@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from radialbench.maskgen.picture import shaded_png
-from radialbench.reports.charts import CHARTS, draw_chart
+from radialbench.reports.charts import drawn_charts, most_charts
 from radialbench.reports.charts._drawing import COLOURS, GREY, GRID, INK
 from radialbench.reports.masks import mask_folders, pictured
 from radialbench.reports.summary import Summary
@@ -17,14 +17,6 @@ from radialbench.reports.text import format_percent, printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-MOST_CHARTS = 24
-"""Most charts of a page: the tables show the other sweeps."""
-
-MOST_OF_MANY = 4
-"""Most charts if there are more than `MANY` cases."""
-
-MANY = 2000
 
 LEFT_OUT = ("speedup",)
 """Charts whose content is in the chart of the latency too."""
@@ -40,28 +32,16 @@ def charts_of(summary: Summary) -> dict[str, object] | None:
         `sweeps`: charts of each sweep, by its words. `most`: limit of the page. `left_out`: sweeps
         without a chart because of the limit.
     """
-    from radialbench.reports.charts._drawing import drawing
-
-    most = MOST_CHARTS if len(summary.rows) <= MANY else MOST_OF_MANY
+    most, texts = most_charts(summary), summary.sweep_texts
+    places = {sweep: place for place, sweep in enumerate(summary.sweeps)}
     sweeps: dict[str, list[dict[str, str]]] = {}
-    count = left_out = 0
-    for place, (sweep, words) in enumerate(summary.sweep_texts.items()):
-        found = []
-        for name in CHARTS:
-            if name in LEFT_OUT or count >= most:
-                continue
-            with drawing():
-                drawn = draw_chart(name, summary, sweep)
-                if drawn is None:
-                    continue
-                figure, caption = drawn
-                svg = inline(figure, f"{name}{place}", f"{name}, {words}: {caption}")
-            count += 1
-            found.append({"svg": svg, "caption": caption})
-        if found:
-            sweeps[words] = found
-        elif count >= most:
-            left_out += 1
+    count = 0
+    for name, sweep, figure, caption in drawn_charts(summary, most, without=LEFT_OUT):
+        label = f"{name}, {texts[sweep]}: {caption}"
+        svg = inline(figure, f"{name}{places[sweep]}", label)
+        sweeps.setdefault(texts[sweep], []).append({"svg": svg, "caption": caption})
+        count += 1
+    left_out = len(texts) - len(sweeps) if count == most else 0
     return {"sweeps": sweeps, "most": most, "left_out": left_out} if sweeps else None
 
 

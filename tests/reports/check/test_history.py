@@ -52,6 +52,12 @@ def found(results: Sequence[Sequence[Record]], *gates: str, noise: float = 0.0) 
     return history(given, set_gates(NO_GATES, gates), noise_floor=noise)
 
 
+def test_the_end_of_a_run_is_told_by_the_time_and_not_by_how_it_is_written() -> None:
+    times = {"a": "2026-12-01T09:30:00+09:00", "b": "2026-12-01T01:00:00+00:00"}
+    records = [replace(record(case, [1.0]), created=time) for case, time in times.items()]
+    assert run_of("run", records).created == times["b"]
+
+
 def test_a_step_is_found_with_its_run_and_what_changed() -> None:
     one = found(runs(FLAT, STEP))
     (series,) = one.changed
