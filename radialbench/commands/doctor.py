@@ -29,16 +29,22 @@ def doctor(json: Json = False) -> None:
 
 def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench import __version__
+    from radialbench.errors import BackendError
     from radialbench.kernels.arch import cpu_name, versions
-    from radialbench.kernels.backends import BACKENDS, load_backend
+    from radialbench.kernels.backends import BACKENDS, added_backends, load_backend
     from radialbench.kernels.measure.environment import gpus, memory_bytes
     from radialbench.machine import cores
 
     needs = {}
-    for name in BACKENDS:
+    try:
+        added = added_backends()
+    except BackendError as error:
+        needs["of other packages"] = str(error)
+        added = {}
+    for name in (*BACKENDS, *added):
         try:
             needs[name] = load_backend(name).needs()
-        except ImportError as error:
+        except (BackendError, ImportError) as error:
             needs[name] = f"cannot be imported: {error}"
     memory = memory_bytes()
     cards, problem = gpus()

@@ -40,11 +40,11 @@ WIDEST = 66
 
 @app.command("list")
 def list_(json: options.Json = False) -> None:
-    """List the masks of the library."""
+    """List the masks of the library, and those that installed packages add."""
     from radialbench.maskgen.describe import first_sentence, mask_facts
-    from radialbench.maskgen.library import load_mask, mask_names
+    from radialbench.maskgen.library import added_masks, load_mask, mask_names
 
-    masks = [load_mask(name) for name in mask_names()]
+    masks = [load_mask(name) for name in (*mask_names(), *added_masks())]
     if json:
         print_json([mask_facts(spec) for spec in masks])
         return

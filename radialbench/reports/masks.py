@@ -9,7 +9,7 @@ from radialbench.errors import RadialBenchError, ReportError, SpecError
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.identity import MaskIdentity
 from radialbench.maskgen.language.spec import MaskSpec
-from radialbench.maskgen.library import is_head_plan, load_mask, mask_names
+from radialbench.maskgen.library import added_masks, is_head_plan, load_mask, mask_names
 from radialbench.maskgen.picture import save_pictures
 from radialbench.maskgen.table import BlockTable
 from radialbench.reports.rows import Row
@@ -37,7 +37,7 @@ def known_mask(mask: MaskIdentity, folders: Sequence[Path] = ()) -> MaskSpec:
     Raises:
         ReportError: It is not known here; the message says why.
     """
-    if mask.file is None and mask.definition not in mask_names():
+    if mask.file is None and mask.definition not in [*mask_names(), *added_masks()]:
         raise ReportError("it was made in Python, and has no file")
     name, changed = mask.definition, "this version of radialbench has another mask of its name"
     if mask.file is not None:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import pydantic
 from pydantic import Field
 
-from radialbench.errors import BackendError, GridError, SpecError, unknown
-from radialbench.kernels.backends import BACKENDS
+from radialbench.errors import GridError, SpecError
+from radialbench.kernels.backends import BACKENDS, added_backends, check_backend
 from radialbench.maskgen.document import Or, Strict, located, named
 from radialbench.maskgen.grid import Segment, TokenGrid, load_model, model_names, parse_frames
 from radialbench.maskgen.identity import MaskIdentity
@@ -319,11 +319,19 @@ GridEntry = Annotated[
 """A model's grids, grids given in tokens, or a grid of named segments."""
 
 
+def backend_names() -> dict[str, Any]:
+    """Return the schema of a backend's name: ours, of installed packages, and `module:Class`."""
+    names = sorted((*BACKENDS, *added_backends()))
+    return {"anyOf": [{"enum": names}, {"type": "string", "pattern": r"^[\w.]+:\w+$"}]}
+
+
 class BackendChoice(Strict):
     """A backend with its configuration."""
 
     name: str = Field(
-        description="A backend", examples=["cpu"], json_schema_extra={"enum": [*sorted(BACKENDS)]}
+        description="A backend",
+        examples=["cpu"],
+        json_schema_extra=lambda schema: schema.update(backend_names()),
     )
     block_m: Count | None = Field(default=None, description="Query tokens of a block")
     block_n: Count | None = Field(default=None, description="Key tokens of a block")
@@ -333,8 +341,7 @@ class BackendChoice(Strict):
     @pydantic.model_validator(mode="after")
     def _known(self) -> "BackendChoice":
         with located():
-            if self.name not in BACKENDS:
-                raise BackendError(unknown("backend", self.name, BACKENDS))
+            check_backend(self.name)
         return self
 
     def config(self, **options: int | None) -> tuple[KernelConfig, str]:
@@ -344,7 +351,7 @@ class BackendChoice(Strict):
 
 
 BackendOrName = Annotated[
-    BackendChoice, pydantic.BeforeValidator(named), Or(lambda _: {"enum": sorted(BACKENDS)})
+    BackendChoice, pydantic.BeforeValidator(named), Or(lambda _: backend_names())
 ]
 """A backend with options, or its name alone."""
 

@@ -93,5 +93,5 @@ def test_every_key_has_help() -> None:
 
 def test_names_are_listed_for_editors() -> None:
     kinds = SCHEMA["$defs"]
-    assert kinds["BackendChoice"]["properties"]["name"]["enum"] == sorted(BACKENDS)
+    assert kinds["BackendChoice"]["properties"]["name"]["anyOf"][0]["enum"] == sorted(BACKENDS)
     assert kinds["ModelGrid"]["properties"]["model"]["enum"] == model_names()

@@ -1,13 +1,16 @@
 """Backend: a way to compute attention on a block table, ours or another library's."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkable
 
-from radialbench.errors import BackendError, load_plugin
+from radialbench import plugins
+from radialbench.errors import BackendError, load_plugin, unknown
 from radialbench.maskgen.head_tables import AnyTable, HeadTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from importlib.metadata import EntryPoint
 
     from torch import Tensor
 
@@ -77,14 +80,66 @@ class Backend(Protocol):
         ...
 
 
+METHODS = ("unsupported_reasons", "plan", "needs")
+"""What a class of another package must have."""
+
+
 def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend:
-    """Load a backend by its name in a table such as `BACKENDS`.
+    """Load a backend by its name: ours, one that an installed package adds, or `module:Class`.
+
+    Args:
+        name: The name.
+        backends: Our classes, such as `BACKENDS`.
 
     Raises:
-        BackendError: No backend has this name.
+        BackendError: No backend has this name, or that of another package cannot be imported, or is
+            none.
     """
-    backend: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
-    return backend
+    if name in backends:
+        ours: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
+        return ours
+    path = name if plugins.is_path(name) else added_backends()[name].value
+    made = plugins.load("backend", name, path, BackendError)
+    missing = [method for method in METHODS if not callable(getattr(made, method, None))]
+    if not isinstance(made, type) or missing:
+        what = f"has no {' and no '.join(missing)}" if missing else "is no class"
+        raise BackendError(
+            f"the backend {name!r} {what}; radialbench.kernels.backends.Backend says what it needs"
+        )
+    theirs: Backend = made()
+    return theirs
+
+
+def check_backend(name: str) -> None:
+    """Refuse a name that no backend has, without importing one.
+
+    Raises:
+        BackendError: It is not ours, not of an installed package, and no `module:Class` of a module
+            that is here.
+    """
+    if name in BACKENDS:
+        return
+    if not plugins.is_path(name):
+        added_backends()[name]
+    elif find_spec(top := name.partition(":")[0].partition(".")[0]) is None:
+        raise BackendError(
+            f"the backend {name!r} is of a module that is not here; is {top} installed, or on "
+            "PYTHONPATH?"
+        )
+
+
+def added_backends() -> "Mapping[str, EntryPoint]":
+    """Return the backends that installed packages add, by name; one that is unknown is refused.
+
+    Raises:
+        BackendError: Two have one name.
+    """
+    return _Added(plugins.added("backend", BACKENDS, BackendError))
+
+
+class _Added(dict[str, "EntryPoint"]):
+    def __missing__(self, name: str) -> NoReturn:
+        raise BackendError(unknown("backend", name, [*BACKENDS, *self]))
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from radialbench.kernels.arch import cpu_name, versions
 from radialbench.kernels.measure.nvml import NvmlError, answer, number, opened
 from radialbench.machine import cores, load
 from radialbench.plain import utf8
+from radialbench.plugins import plugin_versions
 from radialbench.records.result import Environment
 
 LIBRARIES = ("numpy", "torch", "triton")
@@ -50,6 +51,7 @@ def environment(command: str, *, device: str = "cpu") -> Environment:
         python=platform.python_version(),
         versions={"radialbench": radialbench.__version__}
         | versions(LIBRARIES)
+        | plugin_versions()
         | (_gpu_versions() if device == "cuda" else {}),
         commit=_commit(Path(radialbench.__file__).resolve()),
         command=utf8(command),

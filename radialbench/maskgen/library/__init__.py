@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import yaml
 
+from radialbench import plugins
 from radialbench.errors import SpecError, unknown
 from radialbench.maskgen.document import (
     MAX_DEPTH,
@@ -33,6 +34,15 @@ def mask_names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
+def added_masks() -> list[str]:
+    """Return the names of the masks that installed packages add.
+
+    Raises:
+        SpecError: Two masks have one name.
+    """
+    return sorted(plugins.added("mask", mask_names(), SpecError))
+
+
 def load_mask(
     name_or_path: str | Path,
     *,
@@ -43,8 +53,9 @@ def load_mask(
     """Load a mask.
 
     Args:
-        name_or_path: A name of the library, with a preset if wanted (`radial_blocks:wan`), or the
-            path of a YAML file; a `use` in it names a file beside it, or a mask of the library.
+        name_or_path: A name of the library, with a preset if wanted (`radial_blocks:wan`), or of a
+            mask that an installed package adds, or the path of a YAML file; a `use` in it names a
+            file beside it, or a mask of the library.
         preset: A preset of the mask, if it is not in the name.
         empty_rows: Overrides the mask's treatment of tokens that attend nothing.
         **params: Parameter values; they override the preset's.
@@ -59,10 +70,7 @@ def load_mask(
     else:
         word, _, suffix = text.partition(":")
         preset = suffix or preset
-        if word not in mask_names():
-            hint = " A path ends in .yaml." if _exists(text) else ""
-            raise SpecError(unknown("mask", word, mask_names()) + hint)
-        spec = _shipped(word)
+        spec = _shipped(word) if word in mask_names() else _added(word)
     if preset:
         spec = spec.with_preset(preset)
     if empty_rows is not None:
@@ -244,6 +252,23 @@ def _exists(text: str) -> bool:
         return Path(text).exists()
     except OSError:  # A name that is too long for a file.
         return False
+
+
+def _added(word: str) -> MaskSpec:
+    """Load the mask of an installed package: a MaskSpec, or the path of a YAML file."""
+    entries = plugins.added("mask", mask_names(), SpecError)
+    if word not in entries:
+        hint = " A path ends in .yaml." if _exists(word) else ""
+        raise SpecError(unknown("mask", word, [*mask_names(), *entries]) + hint)
+    found = plugins.load("mask", word, entries[word].value, SpecError)
+    if isinstance(found, (str, Path)):
+        found = read_mask_file(Path(found))
+    if not isinstance(found, MaskSpec):
+        raise SpecError(
+            f"the mask {word!r} of {plugins.package_of(entries[word])} is a "
+            f"{type(found).__name__}; its entry point is a MaskSpec, or the path of a YAML file"
+        )
+    return replace(found, name=word, file=None)
 
 
 @lru_cache(maxsize=64)
