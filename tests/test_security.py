@@ -6,6 +6,8 @@ import html.parser
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -114,6 +116,28 @@ def test_nothing_of_a_file_is_executed() -> None:
             for alias in node.names
         }
         assert not imported & {"marshal", "shelve", "dill", "cloudpickle"}, where
+
+
+SUITE = """\
+cases:
+  - masks: [radial]
+    grids: [{frames: 3, height: 2, width: 6}]
+    heads: 1
+    head_dim: 16
+    dtype: float32
+    backends: ["planted:Backend"]
+"""
+
+
+@pytest.mark.parametrize("words", ["suite validate s.yaml", "run s.yaml -o out"])
+def test_a_module_beside_a_suite_is_not_found(words: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    (tmp_path / "planted.py").write_text("open('imported', 'w')\nclass Backend: pass\n")
+    command = [sys.executable, "-m", "radialbench", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "'planted:Backend' is of a module that is not here" in " ".join(done.stderr.split())
+    assert not (tmp_path / "imported").exists()
 
 
 def test_the_tests_that_the_page_names_are_there() -> None:
