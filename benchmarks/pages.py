@@ -24,6 +24,7 @@ from benchmarks import (
     gallery,
     intervals,
     mask_search,
+    models,
     paper,
     performance,
     scale,
@@ -133,6 +134,7 @@ PAGES = {
     "examples": Page(EXAMPLES / "index.md", example_parts),
     "fidelity": Page(DOCS / "fidelity.md", fidelity.parts),
     "gallery": Page(DOCS / "gallery.md", gallery.parts, gallery.pictures(IMAGES)),
+    "integrations": Page(DOCS / "integrations.md", models.parts),
     "mask-search": Page(
         DOCS / "mask-search.md", mask_search.parts, {IMAGES / "front.png": mask_search.save_picture}
     ),

@@ -32,9 +32,9 @@ from radialbench.integrations.attending import (
     twin,
 )
 from radialbench.integrations.blueprint import Blueprint
+from radialbench.integrations.inputs import call_inputs
 from radialbench.integrations.pipeline import time_pipeline
 from radialbench.integrations.prepared import Shape
-from radialbench.integrations.sampling import call_inputs
 from radialbench.kernels.backends import Run
 from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.grid import TokenGrid

@@ -21,6 +21,7 @@ CHANGED = {
     "decay": r"\| time: exponential, rate[^\n]*?\| 9",
     "fidelity": r"\| radial +\| +",
     "gallery": r"## radial\n[^|]*?\n",
+    "integrations": r"With diffusers ",
     "mask-search": r"\| 80\.0%[^\n]*?\| +",
     "measurement": r"\| radial, short \| ours \| cold \| 0\.",
     "paper": r"\| HunyuanVideo, 1×[^\n]*\| released[^\n]*?",

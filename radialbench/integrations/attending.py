@@ -231,7 +231,8 @@ def _by_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, given: Tensor
     outs = []
     for start in range(0, rows, step):
         stop = min(start + step, rows)
-        allowed = None if mask is None else mask[start:stop]
+        # A model may leave the padding behind its text out.
+        allowed = None if mask is None else mask[start:stop, : k.shape[2]]
         if given is not None:
             own = given[..., start:stop, :] if given.shape[-2] > 1 else given
             allowed = own if allowed is None else allowed & own

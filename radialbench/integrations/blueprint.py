@@ -18,6 +18,15 @@ from radialbench.reading import read_whole
 _HEADS = {"num_attention_heads": 4, "attention_head_dim": 32}
 TINY: dict[str, dict[str, Any]] = {
     "WanTransformer3DModel": {**_HEADS, "num_layers": 4, "ffn_dim": 128},
+    "WanVACETransformer3DModel": {
+        **_HEADS,
+        "num_layers": 4,
+        "ffn_dim": 128,
+        "vace_layers": [0, 2],
+        "vace_in_channels": 16,
+    },
+    "ChronoEditTransformer3DModel": {**_HEADS, "num_layers": 4, "ffn_dim": 128},
+    "SkyReelsV2Transformer3DModel": {**_HEADS, "num_layers": 4, "ffn_dim": 128},
     "HunyuanVideoTransformer3DModel": {
         **_HEADS,
         "num_layers": 2,
@@ -34,6 +43,55 @@ TINY: dict[str, dict[str, Any]] = {
         "text_embed_dim": 64,
         "time_embed_dim": 32,
     },
+    "HunyuanVideo15Transformer3DModel": {
+        **_HEADS,
+        "num_layers": 4,
+        "num_refiner_layers": 1,
+        "rope_axes_dim": (8, 12, 12),
+        "text_embed_dim": 64,
+        "text_embed_2_dim": 32,
+        "image_embed_dim": 32,
+    },
+    "CogVideoXTransformer3DModel": {
+        **_HEADS,
+        "num_layers": 4,
+        "time_embed_dim": 64,
+        "text_embed_dim": 64,
+        "use_rotary_positional_embeddings": True,
+    },
+    "LTXVideoTransformer3DModel": {
+        **_HEADS,
+        "num_layers": 4,
+        "cross_attention_dim": 128,
+        "caption_channels": 64,
+    },
+    "LTX2VideoTransformer3DModel": {
+        **_HEADS,
+        "num_layers": 4,
+        "cross_attention_dim": 128,
+        "caption_channels": 64,
+        "audio_num_attention_heads": 4,
+        "audio_attention_head_dim": 16,
+        "audio_cross_attention_dim": 64,
+    },
+    "CosmosTransformer3DModel": {
+        **_HEADS,
+        "num_layers": 4,
+        "text_embed_dim": 64,
+        "adaln_lora_dim": 32,
+        "concat_padding_mask": False,
+        "extra_pos_embed_type": None,
+    },
+    "Kandinsky5Transformer3DModel": {
+        "in_text_dim": 64,
+        "in_text_dim2": 32,
+        "time_dim": 64,
+        "model_dim": 128,
+        "ff_dim": 128,
+        "num_text_blocks": 1,
+        "num_visual_blocks": 4,
+        "axes_dims": (8, 12, 12),
+    },
 }
 """A small configuration of each class that may have random weights."""
 
@@ -45,6 +103,8 @@ RANDOM = {
 """Class of each small model by its short name."""
 
 _WAN = "WanTransformer3DModel"
+_COSMOS, _KANDINSKY = "CosmosTransformer3DModel", "Kandinsky5Transformer3DModel"
+_VISUAL: dict[str, Any] = {"in_visual_dim": 16, "out_visual_dim": 16, "visual_cond": True}
 _WIDE: dict[str, Any] = {"in_channels": 48, "out_channels": 48}
 RELEASED: dict[str, tuple[str, dict[str, Any]]] = {
     "wan2.1-1.3b": (_WAN, {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}),
@@ -56,6 +116,42 @@ RELEASED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "hunyuanvideo": ("HunyuanVideoTransformer3DModel", {}),
     "mochi-1": ("MochiTransformer3DModel", {}),
+    "hunyuanvideo-1.5": ("HunyuanVideo15Transformer3DModel", {}),
+    "cogvideox-5b": (
+        "CogVideoXTransformer3DModel",
+        {
+            "num_attention_heads": 48,
+            "num_layers": 42,
+            "use_rotary_positional_embeddings": True,
+        },
+    ),
+    "ltx-video": ("LTXVideoTransformer3DModel", {}),
+    "ltx-2": ("LTX2VideoTransformer3DModel", {}),
+    "cosmos-predict2.5-2b": (_COSMOS, {"num_attention_heads": 16, "extra_pos_embed_type": None}),
+    "cosmos-predict2.5-14b": (
+        _COSMOS,
+        {"num_attention_heads": 40, "num_layers": 36, "extra_pos_embed_type": None},
+    ),
+    "kandinsky-5-lite": (
+        _KANDINSKY,
+        {
+            "model_dim": 1792,
+            "num_visual_blocks": 32,
+            "axes_dims": (16, 24, 24),
+            "ff_dim": 7168,
+            **_VISUAL,
+        },
+    ),
+    "kandinsky-5-pro": (
+        _KANDINSKY,
+        {
+            "model_dim": 4096,
+            "num_visual_blocks": 60,
+            "axes_dims": (32, 48, 48),
+            "ff_dim": 16384,
+            **_VISUAL,
+        },
+    ),
 }
 """Class of each preset, and the released configuration where it is not that of the class."""
 
@@ -167,6 +263,8 @@ class Blueprint:
         for name, weight in transformer.named_parameters():
             if name == "pos_frequencies":
                 nn.init.normal_(weight)  # Mochi's rotary frequencies are zero without weights.
+            elif "modulation.out_layer" in name:
+                nn.init.normal_(weight, std=0.02)  # Kandinsky's blocks begin as identities.
         return transformer.eval()
 
     def _made(self) -> Any:
@@ -202,5 +300,5 @@ def sharpen(transformer: nn.Module) -> None:
     With random weights all keys weigh about alike: the output would not show which pairs attend.
     """
     for name, weight in transformer.named_parameters():
-        if name.endswith("norm_q.weight"):
+        if name.endswith(("norm_q.weight", "query_norm.weight")):
             weight.data.mul_(SHARPNESS)

@@ -147,8 +147,8 @@ class Capture:
         kind = kind_of(transformer)
         layers = kind.known_attentions(transformer)
         check_there("layer", self.choice.layers, len(layers))
-        check_there("head", self.choice.heads, transformer.config.num_attention_heads)
-        self._denoising.rising = kind.rising
+        check_there("head", self.choice.heads, kind.heads(transformer.config)[0])
+        self._denoising = Denoising(rising=kind.rising, timesteps=kind.timesteps)
         before = partial(self._before_call, kind, range(len(layers)))
         hooks.callback(transformer.register_forward_pre_hook(before, with_kwargs=True).remove)
         for layer, attention in enumerate(layers):
@@ -191,7 +191,8 @@ class Capture:
         if self._begin_step(self._denoising):
             sides = zip(call.latents, kind.patch(transformer.config), strict=True)
             frames, height, width = (latents // patch for latents, patch in sides)
-            grid = TokenGrid(frames, height, width, text_tokens=call.text_tokens or 0)
+            text, first = call.text_tokens or 0, kind.model(transformer).text_first
+            grid = TokenGrid(frames, height, width, text_tokens=text, text_first=first)
             self._count(grid, call.shape, layers)
 
     def _before_attention(

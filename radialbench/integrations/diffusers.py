@@ -37,11 +37,12 @@ def apply_radial(
 ) -> RadialAttention:
     """Make the self-attention of a video transformer sparse, by replacing its processors.
 
-    Supports Wan 2.1 and 2.2 (steps are counted across its two transformers), HunyuanVideo and
-    Mochi 1. Text that is part of the sequence attends and is attended to fully, except for its
-    padding; cross-attention does not change. The mask is compiled here, for the usual length of
-    text, and nothing changes if it cannot run. What was applied before is removed. Transformers may
-    be compiled before or after, as a whole or block by block; a copy has a schedule of its own.
+    Supports the classes of `MODELS`: Wan, HunyuanVideo, Mochi, CogVideoX, LTX, Cosmos, Kandinsky.
+    Steps are counted across the two transformers of Wan 2.2. Text that is part of the sequence
+    attends and is attended to fully, except for its padding; cross-attention does not change. The
+    mask is compiled here, for the usual length of text, and nothing changes if it cannot run. What
+    was applied before is removed. Transformers may be compiled before or after, as a whole or block
+    by block; a copy has a schedule of its own.
 
     A mask with a token order has the whole transformer run in it, dense steps and layers too: the
     latents are put into the order once a call and the output back. Where heads have different
@@ -75,6 +76,11 @@ def apply_radial(
     """
     transformers = transformers_of(pipe_or_transformer)
     first = kind_of(transformers[0])
+    if len(titles := {type(one).__name__: one for one in transformers}) > 1:
+        raise IntegrationError(
+            f"the pipeline has a {' and a '.join(titles)}, whose layers differ: apply a mask to "
+            "each transformer by itself"
+        )
     version = import_module("diffusers").__version__
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
@@ -95,6 +101,7 @@ def apply_radial(
         grid,
         schedule=rules,
         rising_timesteps=first.rising,
+        timesteps=first.timesteps,
         in_order=by_token and len(orders) == 1,
         backend=backend,
     )
@@ -204,11 +211,13 @@ def _shape(transformer: Any) -> Shape:
     config, device, dtype = transformer.config, transformer.device, transformer.dtype
     if device.type != "cuda" and torch.cuda.is_available():
         device = torch.device("cuda", torch.cuda.current_device())
+    elif device.type == "meta":
+        device = torch.device("cpu")  # Weights that are brought in layer by layer.
     if torch.is_autocast_enabled(device.type):
         dtype = torch.get_autocast_dtype(device.type)
     elif dtype.itemsize == 1:
         dtype = torch.bfloat16  # Weights may be stored in 8 bits, which nothing computes in.
-    return Shape(1, config.num_attention_heads, config.attention_head_dim, dtype, device)
+    return Shape(1, *kind_of(transformer).heads(config), dtype, device)
 
 
 class _Before:

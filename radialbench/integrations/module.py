@@ -44,13 +44,15 @@ class Denoising:
 
     Attributes:
         rising: Whether timesteps rise as noise falls.
+        timesteps: Timesteps from no noise to nothing but noise.
         step: Number of the step, from 0.
         video: Number of the video, from 0; -1 before the first timestep.
         noise: Share of noise, from 0 to 1; 1 before the first timestep.
     """
 
-    def __init__(self, *, rising: bool = False) -> None:
+    def __init__(self, *, rising: bool = False, timesteps: float = TIMESTEPS) -> None:
         self.rising = rising
+        self.timesteps = timesteps
         self.step = 0
         self.video = -1
         self.noise = 1.0
@@ -59,7 +61,7 @@ class Denoising:
         """Set the timestep of the next call of the model; of a batch, the one with most noise."""
         if isinstance(timestep, Tensor):
             timestep = float(timestep.min() if self.rising else timestep.max())
-        noise = (TIMESTEPS - timestep if self.rising else timestep) / TIMESTEPS
+        noise = (self.timesteps - timestep if self.rising else timestep) / self.timesteps
         if self.video < 0 or noise > self.noise:
             self.step = 0
             self.video += 1
@@ -84,6 +86,7 @@ class RadialAttention(nn.Module):
         schedule: Masks by layer and step, in place of `mask` and of the dense ones: a MaskSchedule,
             or the path of a file.
         rising_timesteps: Whether timesteps rise as noise falls, as Mochi's do.
+        timesteps: Timesteps from no noise to nothing but noise; 1 for Cosmos.
         in_order: Whether q, k and v come in the mask's token order, and the output stays in it. A
             call then moves nothing. The model moves its tokens once, before its first layer, by
             `to_order`, with all that belongs to their places, such as rotary embeddings, and moves
@@ -109,6 +112,7 @@ class RadialAttention(nn.Module):
         dense_from_step: int | None = None,
         schedule: str | Path | MaskSchedule | None = None,
         rising_timesteps: bool = False,
+        timesteps: float = TIMESTEPS,
         in_order: bool = False,
         backend: str | None = None,
         **params: float | bool,
@@ -141,7 +145,7 @@ class RadialAttention(nn.Module):
                 f"{self.schedule.name} names layers, which a RadialAttention does not know: number "
                 "them, or call MaskSchedule.numbered with the names"
             )
-        self.denoising = Denoising(rising=rising_timesteps)
+        self.denoising = Denoising(rising=rising_timesteps, timesteps=timesteps)
         self.backend = backend
         self.in_order = in_order
         # Stored, so that `torch.compile` compiles again when it changes and not at every step.
@@ -307,14 +311,15 @@ class RadialAttention(nn.Module):
             layer: Number of the layer, from 0, where layers differ.
             text_tokens: Text slots of the sequence; the grid's if not given.
             text_len: [batch] integers on the device of q, real text tokens of each sequence; all if
-                not given. The rest is padding that nothing attends to.
+                not given, and no more than its slots. The rest is padding that nothing attends to.
 
         Returns:
             out like q.
 
         Raises:
-            BackendError: Shapes, types or devices do not match, text in front is cut, or inside
-                `torch.compile` nothing was prepared.
+            BackendError: Shapes, types or devices do not match, text in front is cut, a text is
+                longer than its slots (seen on a CPU), or inside `torch.compile` nothing was
+                prepared.
         """
         for name, x in (("q", q), ("k", k), ("v", v)):
             if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -333,7 +338,7 @@ class RadialAttention(nn.Module):
         if text_len is not None:
             if self.grid.text_first:
                 raise BackendError("text_len cuts the end, and here text comes first")
-            _check_lengths(text_len, q)
+            _check_lengths(text_len, q, text)
             key_len = (self.grid.video_tokens + text_len.clamp(0, text)).to(torch.int32)
         number = mask_in(self._active, plain(layer))
         if not q.shape[0] or number is None:
@@ -378,11 +383,14 @@ def _check_alike(q: Tensor, k: Tensor, v: Tensor) -> None:
             )
 
 
-def _check_lengths(text_len: Tensor, q: Tensor) -> None:
+def _check_lengths(text_len: Tensor, q: Tensor, slots: int) -> None:
     """Refuse lengths of text that are not one integer for each sequence of q.
 
+    Lengths on a GPU are not read, for which the host would wait: longer ones count as all slots.
+
     Raises:
-        BackendError: The shape, the type or the device is another.
+        BackendError: The shape, the type or the device is another, or on a CPU a text is longer
+            than its slots.
     """
     if not isinstance(text_len, Tensor):
         raise BackendError(f"text_len must be a tensor, got {type(text_len).__name__}")
@@ -391,6 +399,12 @@ def _check_lengths(text_len: Tensor, q: Tensor) -> None:
         raise BackendError(
             f"text_len must be [{len(q)}] integers on {q.device}, one for each sequence; got "
             f"{text_len.dtype} {list(text_len.shape)} on {text_len.device}"
+        )
+    on_host = text_len.device.type == "cpu" and not torch.compiler.is_compiling()
+    if on_host and len(text_len) and (longest := int(text_len.max())) > slots:
+        raise BackendError(
+            f"a text of {longest} tokens is longer than the {slots} slots that the sequence has "
+            "for it: give text_tokens, or cut the text"
         )
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from radialbench.errors import IntegrationError
 from radialbench.integrations.attending import twin
@@ -15,10 +14,11 @@ from radialbench.integrations.diffusers import (
     remove_radial,
     transformers_of,
 )
+from radialbench.integrations.inputs import call_inputs
 from radialbench.integrations.models import TransformerKind, kind_of
 from radialbench.integrations.module import schedule_of
 from radialbench.integrations.prepared import Shape, choose
-from radialbench.integrations.sampling import call_inputs, shape_of, text_grid
+from radialbench.integrations.sampling import shape_of, text_grid
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable
 from radialbench.maskgen.language.heads import AnyMask
@@ -137,11 +137,9 @@ def _refuse_hooks(transformer: Any) -> None:
             )
 
 
-def timed_inputs(plan: Plan, seed: int) -> dict[str, Tensor]:
+def timed_inputs(plan: Plan, seed: int) -> dict[str, Any]:
     """Return the arguments of the calls that are timed."""
-    share = 1 - NOISE if plan.kind.rising else NOISE
-    timestep = torch.full((1,), 1000.0 * share, device=plan.stock.device)
-    return call_inputs(plan.stock, plan.grid, seed) | {"timestep": timestep}
+    return call_inputs(plan.stock, plan.grid, seed, noise_share=NOISE)
 
 
 def held(rules: MaskSchedule, state: State) -> MaskSchedule:

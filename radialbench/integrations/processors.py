@@ -94,7 +94,9 @@ class WanProcessor(RadialProcessor):
                 attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
             )
             return dense
-        return _out(attn, self.attend(self.project(attn, hidden_states, rotary_emb=rotary_emb)))
+        return project_out(
+            attn, self.attend(self.project(attn, hidden_states, rotary_emb=rotary_emb))
+        )
 
     @classmethod
     def project(
@@ -115,84 +117,177 @@ class WanProcessor(RadialProcessor):
         if rotary_emb is not None:
             cos, sin = rotary_emb[0][..., 0::2], rotary_emb[1][..., 1::2]
             q, k = rotated(q, cos, sin), rotated(k, cos, sin)
-        return _in_type_of_v(q, k, v)
+        return in_type_of_v(q, k, v)
 
 
-class JointProcessor(RadialProcessor):
-    """Joint attention of video, then text."""
+class LtxProcessor(RadialProcessor):
+    """Self-attention of LTX-Video: video alone."""
 
     def __call__(
         self,
         attn: Any,
         hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        attention_mask: Tensor,
-        image_rotary_emb: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Attend; arguments are diffusers'."""
         if self.dense:
-            both: tuple[Tensor, Tensor] = self.stock(
-                *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
+            dense: Tensor = self.stock(
+                attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb
             )
-            return both
-        made = self.project(
-            *(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
-        )
-        return _both_out(attn, self.attend(made), hidden_states.shape[1])
+            return dense
+        made = self.project(attn, hidden_states, image_rotary_emb=image_rotary_emb)
+        return project_out(attn, self.attend(made))
 
     @classmethod
     def project(
         cls,
         attn: Any,
         hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        attention_mask: Tensor,
-        image_rotary_emb: tuple[Tensor, Tensor],
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Projected:
         """Return q, k and v of a call."""
-        video, text = hidden_states.shape[1], encoder_hidden_states.shape[1]
-        cos, sin = cls._angles(image_rotary_emb)
-        if attn.add_q_proj is None:
-            q, k, v = _linear(attn, torch.cat([hidden_states, encoder_hidden_states], dim=1))
-            q, k = (
-                torch.cat([rotated(x[:, :video], cos, sin), x[:, video:]], dim=1) for x in (q, k)
+        q, k, v = _across_heads(attn, hidden_states)
+        if image_rotary_emb is not None:
+            # Angles are those of all heads side by side.
+            cos, sin = (_heads(x, attn.heads) for x in image_rotary_emb)
+            q, k = (rotated(x, cos[..., 0::2], sin[..., 1::2]) for x in (q, k))
+        return in_type_of_v(q, k, v)
+
+
+class Ltx2Processor(RadialProcessor):
+    """Self-attention of LTX-2's video; layers that skip attention for guidance keep theirs."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        query_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        key_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        perturbation_mask: Tensor | None = None,
+        all_perturbed: bool | None = None,
+    ) -> Tensor:
+        """Attend; arguments are diffusers', which passes on only what the signature names."""
+        if self.dense or perturbation_mask is not None:
+            given = (encoder_hidden_states, attention_mask, query_rotary_emb, key_rotary_emb)
+            perturbed: dict[str, Any] = {}
+            if perturbation_mask is not None:
+                perturbed = {"perturbation_mask": perturbation_mask, "all_perturbed": all_perturbed}
+            dense: Tensor = self.stock(attn, hidden_states, *given, **perturbed)
+            return dense
+        made = self.project(attn, hidden_states, query_rotary_emb=query_rotary_emb)
+        out = self.attend(made)
+        if attn.to_gate_logits is not None:
+            gates = 2.0 * torch.sigmoid(attn.to_gate_logits(hidden_states))
+            out = (_heads(out, attn.heads) * gates.unsqueeze(-1)).flatten(2)
+        return project_out(attn, out)
+
+    @classmethod
+    def project(
+        cls,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        query_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        key_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        perturbation_mask: Tensor | None = None,
+        all_perturbed: bool | None = None,
+    ) -> Projected:
+        """Return q, k and v of a call."""
+        q, k, v = _across_heads(attn, hidden_states)
+        if query_rotary_emb is not None:
+            if attn.rope_type == "split":
+                # [batch, heads, tokens, head_dim / 2]: the halves of a head are turned.
+                cos, sin = (x.transpose(1, 2) for x in query_rotary_emb)
+                q, k = turned_halves(q, cos, sin), turned_halves(k, cos, sin)
+            else:
+                cos, sin = (_heads(x, attn.heads) for x in query_rotary_emb)
+                q, k = (rotated(x, cos[..., 0::2], sin[..., 1::2]) for x in (q, k))
+        return in_type_of_v(q, k, v)
+
+
+class CosmosProcessor(LtxProcessor):
+    """Self-attention of Cosmos Predict: video alone."""
+
+    @classmethod
+    def project(
+        cls,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Projected:
+        """Return q, k and v of a call."""
+        q, k, v = projected(attn, hidden_states)
+        if image_rotary_emb is not None:
+            half = q.shape[-1] // 2
+            cos, sin = (x[:, None, :half] for x in image_rotary_emb)
+            q, k = turned_halves(q, cos, sin), turned_halves(k, cos, sin)
+        return in_type_of_v(q, k, v)
+
+
+class KandinskyProcessor(RadialProcessor):
+    """Self-attention of Kandinsky 5: video alone."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        rotary_emb: Tensor | None = None,
+        sparse_params: dict[str, Any] | None = None,
+    ) -> Tensor:
+        """Attend; arguments are diffusers'."""
+        if self.dense:
+            dense: Tensor = self.stock(
+                attn, hidden_states, encoder_hidden_states, rotary_emb, sparse_params
             )
-        else:
-            q, k, v = _linear(attn, hidden_states)
-            added = _linear(attn, encoder_hidden_states, "added_")
-            sides = zip((rotated(q, cos, sin), rotated(k, cos, sin), v), added, strict=True)
-            q, k, v = (torch.cat(pair, dim=1) for pair in sides)
-        text_len = cls._real_text(attention_mask, video).sum(dim=1)
-        return _in_type_of_v(q, k, v, text, text_len)
+            return dense
+        made = self.project(attn, hidden_states, rotary_emb=rotary_emb)
+        out: Tensor = attn.out_layer(self.attend(made))
+        return out
 
-    @staticmethod
-    def _angles(image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return image_rotary_emb
-
-    @staticmethod
-    def _real_text(attention_mask: Tensor, video: int) -> Tensor:
-        """Return [batch, text tokens] whether a token is real; real tokens come first."""
-        raise NotImplementedError
-
-
-class HunyuanVideoProcessor(JointProcessor):
-    """Joint attention of HunyuanVideo, in dual and single stream blocks."""
-
-    @staticmethod
-    def _angles(image_rotary_emb: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return image_rotary_emb[0][:, None, 0::2], image_rotary_emb[1][:, None, 1::2]
-
-    @staticmethod
-    def _real_text(attention_mask: Tensor, video: int) -> Tensor:
-        return attention_mask[:, 0, 0, video:]  # Of video and text, [batch, 1, 1, key].
+    @classmethod
+    def project(
+        cls,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        rotary_emb: Tensor | None = None,
+        sparse_params: dict[str, Any] | None = None,
+    ) -> Projected:
+        """Return q, k and v of a call."""
+        names = ("to_query", "to_key", "to_value")
+        q, k, v = (_heads(getattr(attn, name)(hidden_states), attn.num_heads) for name in names)
+        q, k = (
+            norm(x.float()).type_as(x) for norm, x in ((attn.query_norm, q), (attn.key_norm, k))
+        )
+        if rotary_emb is not None:
+            q, k = _by_matrices(q, rotary_emb), _by_matrices(k, rotary_emb)
+        return in_type_of_v(q, k, v)
 
 
-class MochiProcessor(JointProcessor):
-    """Joint attention of Mochi 1: text padded on the right."""
+def _by_matrices(x: Tensor, rotary_emb: Tensor) -> Tensor:
+    """Turn pairs of channels by 2×2 matrices; the model rounds what it turns to bfloat16."""
+    pairs = x.unflatten(-1, (-1, 1, 2)).float()
+    turned: Tensor = (rotary_emb * pairs).sum(dim=-1).flatten(-2).to(torch.bfloat16).type_as(x)
+    return turned
 
-    @staticmethod
-    def _real_text(attention_mask: Tensor, video: int) -> Tensor:
-        return attention_mask.bool()
+
+def turned_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate channel i of a head with channel i + head_dim / 2, in float32.
+
+    x is [batch, tokens, heads, head_dim]; cosines and sines broadcast to half of that.
+    """
+    low, high = x.float().chunk(2, dim=-1)
+    return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1).to(x.dtype)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -214,14 +309,22 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-def _linear(attn: Any, x: Tensor, added: str = "") -> tuple[Tensor, Tensor, Tensor]:
+def projected(attn: Any, x: Tensor, added: str = "") -> tuple[Tensor, Tensor, Tensor]:
     """Project tokens to q, k and v by head; `added` is in the names of the text's layers."""
     names = [f"add_{part}_proj" if added else f"to_{part}" for part in "qkv"]
     q, k, v = (_heads(getattr(attn, name)(x), attn.heads) for name in names)
-    return getattr(attn, f"norm_{added}q")(q), getattr(attn, f"norm_{added}k")(k), v
+    norms = [getattr(attn, f"norm_{added}{part}") for part in "qk"]
+    q, k = (x if norm is None else norm(x) for norm, x in zip(norms, (q, k), strict=True))
+    return q, k, v
 
 
-def _in_type_of_v(
+def _across_heads(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Project tokens to q, k and v by head, with a norm over all heads together."""
+    q, k, v = attn.norm_q(attn.to_q(x)), attn.norm_k(attn.to_k(x)), attn.to_v(x)
+    return _heads(q, attn.heads), _heads(k, attn.heads), _heads(v, attn.heads)
+
+
+def in_type_of_v(
     q: Tensor, k: Tensor, v: Tensor, text_tokens: int | None = None, text_len: Tensor | None = None
 ) -> Projected:
     """Return what attention takes, from [batch, seq_len, heads, head_dim].
@@ -237,16 +340,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return by_head
 
 
-def _out(attn: Any, hidden_states: Tensor) -> Tensor:
+def project_out(attn: Any, hidden_states: Tensor) -> Tensor:
+    """Project what attention returned back to the channels of the model."""
     out: Tensor = attn.to_out[1](attn.to_out[0](hidden_states))
     return out
-
-
-def _both_out(attn: Any, out: Tensor, video: int) -> tuple[Tensor, Tensor]:
-    """Project video and text back, where a block does so: single stream blocks do not."""
-    hidden_states, encoder_hidden_states = out[:, :video], out[:, video:]
-    if getattr(attn, "to_out", None) is not None:
-        hidden_states = _out(attn, hidden_states)
-    if getattr(attn, "to_add_out", None) is not None:
-        encoder_hidden_states = attn.to_add_out(encoder_hidden_states)
-    return hidden_states, encoder_hidden_states

@@ -1,6 +1,5 @@
 """Denoising steps of a transformer on noise."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,12 +8,10 @@ import torch
 from torch import Tensor
 
 from radialbench.errors import IntegrationError
+from radialbench.integrations.inputs import call_inputs
 from radialbench.integrations.models import kind_of
 from radialbench.integrations.prepared import Shape
 from radialbench.maskgen.grid import TokenGrid
-
-CROSS_TOKENS = 512
-"""Text tokens that Wan attends to by cross-attention."""
 
 
 def text_grid(transformer: Any, grid: TokenGrid) -> TokenGrid:
@@ -24,22 +21,30 @@ def text_grid(transformer: Any, grid: TokenGrid) -> TokenGrid:
         IntegrationError: The grid has text, and the model takes none into its sequence.
     """
     kind = kind_of(transformer)
-    if grid.segments or grid.query_frames or grid.text_first or (grid.text_tokens > 0) > kind.joint:
+    first = kind.model(transformer).text_first
+    strange = grid.segments or grid.query_frames or (grid.text_tokens > 0) > kind.joint
+    if strange or (grid.text_tokens and grid.text_first != first):
+        place = "in front of it" if first else "behind it"
         raise IntegrationError(
             f"a {type(transformer).__name__} takes frames×rows×columns of video"
-            f"{', and text behind it' * kind.joint}; got {grid.label}"
+            f"{f', and text {place}' * kind.joint}; got {grid.label}"
         )
     if kind.joint and not grid.text_tokens:
         tokens = kind.model(transformer).text_tokens
-        return replace(grid, text_tokens=tokens, text_valid=None)
+        return replace(grid, text_tokens=tokens, text_valid=None, text_first=first)
     return grid
 
 
 def shape_of(transformer: Any, dtype: torch.dtype) -> Shape:
     """Return the shape of q, k and v in the attention of one sequence."""
-    config = transformer.config
-    heads, head_dim = config.num_attention_heads, config.attention_head_dim
+    heads, head_dim = kind_of(transformer).heads(transformer.config)
     return Shape(1, heads, head_dim, dtype, torch.device("cpu"))
+
+
+def video_of(out: Any) -> Tensor:
+    """Return the video of what a call with `return_dict=False` returned."""
+    video: Tensor = out[0] if isinstance(out, tuple) else out  # Kandinsky returns it alone.
+    return video
 
 
 def sample(
@@ -66,38 +71,10 @@ def sample(
     latents, total = inputs["hidden_states"], min(stop or steps, steps)
     for step in range(total):
         share = step / steps if kind.rising else 1 - step / steps
-        timestep = torch.full((1,), 1000.0 * share, device=latents.device)
+        inputs["timestep"] = torch.full((1,), kind.timesteps * share, device=latents.device)
         with torch.no_grad():
-            velocity = transformer(**inputs, timestep=timestep, return_dict=False)[0]
+            velocity = video_of(transformer(**inputs, return_dict=False))
         # The first channels are those of the video; others hold an image that it begins with.
-        video = latents[:, : velocity.shape[1]]
+        video = latents.narrow(kind.channels, 0, velocity.shape[kind.channels])
         video.add_(velocity, alpha=1 / steps if kind.rising else -1 / steps)
         on_share((step + 1) / total)
-
-
-def call_inputs(transformer: Any, grid: TokenGrid, seed: int = 0) -> dict[str, Tensor]:
-    """Return what a call is given beside its timestep: noise, and text without padding."""
-    generator, kind = torch.Generator().manual_seed(seed), kind_of(transformer)
-    config, names = transformer.config, inspect.signature(type(transformer).forward).parameters
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(transformer.device, transformer.dtype)
-
-    sides = zip((grid.frames, grid.height, grid.width), kind.patch(config), strict=True)
-    text = grid.text_tokens if kind.joint else CROSS_TOKENS
-    inputs = {
-        "hidden_states": noise(1, config.in_channels, *(side * patch for side, patch in sides)),
-        "encoder_hidden_states": noise(
-            1, text, config.get("text_dim") or config.get("text_embed_dim")
-        ),
-    }
-    if "encoder_attention_mask" in names:
-        real = torch.ones(1, text, dtype=torch.int64, device=transformer.device)
-        inputs["encoder_attention_mask"] = real
-    if "pooled_projections" in names:
-        inputs["pooled_projections"] = noise(1, config.pooled_projection_dim)
-    if config.get("guidance_embeds"):
-        inputs["guidance"] = torch.full((1,), 6000.0, device=transformer.device)
-    if config.get("image_dim"):
-        inputs["encoder_hidden_states_image"] = noise(1, 257, config.image_dim)
-    return inputs

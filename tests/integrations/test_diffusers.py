@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from radialbench import TokenGrid, load_mask
+from radialbench import TokenGrid, compile_mask, load_mask
 from radialbench.errors import BackendError, GridError, IntegrationError, SpecError
 from radialbench.integrations.diffusers import apply_radial, remove_radial
+from radialbench.maskgen.language.schedule import MaskSchedule, ScheduleRule
 from radialbench.maskgen.language.spec import MaskSpec
 from radialbench.maskgen.library import parse_head_plan, parse_mask
 from tests.integrations.raster import raster_mask
@@ -240,8 +241,17 @@ def test_remove_gives_back_what_was_found() -> None:
 @pytest.mark.parametrize(
     ("build", "fields", "message"),
     [
-        (lambda: nn.Linear(2, 2), {}, "known are Wan.* and Mochi.*, got a Linear; .* call Rad"),
+        (
+            lambda: nn.Linear(2, 2),
+            {},
+            "known are Wan.* and Kand.*, got a Linear; a class .* one row of .* call Rad",
+        ),
         (lambda: SimpleNamespace(unet=1), {}, "expected a pipeline with a transformer"),
+        (
+            lambda: SimpleNamespace(transformer=wan(), transformer_2=hunyuan()),
+            {},
+            "has a WanTrans.* and a HunyuanVideoTr.*, whose layers differ: apply a mask to each",
+        ),
         (lambda: wan(patch_size=(1, 1, 1)), {}, r"has patches of \(1, 2, 2\), got one of \(1, 1"),
         (lambda: hunyuan(), {"dense_layers": 4}, "all 4 layers of the Hun.* would be dense"),
         (lambda: wan(), {"dense_layers": -1}, "dense_layers must be a whole number from 0, got -1"),
@@ -394,6 +404,13 @@ def test_a_transformer_is_saved_and_loaded_whole(tmp_path: Path) -> None:
 
 
 LATER = {"name": "later", "mask": "kt < qt"}
+
+
+def scheduled(layer: int | str) -> MaskSchedule:
+    return MaskSchedule((ScheduleRule(load_mask("radial"), layers=(layer,)),))
+
+
+OTHER_TABLE = compile_mask("radial", TokenGrid(3, 3, 4))
 UNDEFINED = {"name": "undefined", "mask": "10 // (qt - kt) < 3 or dt == 0"}
 
 
@@ -407,6 +424,11 @@ UNDEFINED = {"name": "undefined", "mask": "10 // (qt - kt) < 3 or dt == 0"}
         ({"backend": "tritron"}, BackendError, "unknown backend 'tritron'; did you mean 'triton'"),
         ({"backend": "hopper"}, BackendError, "the hopper kernel cannot run this"),
         ({"decya": 1}, SpecError, "unknown parameter"),
+        ({"schedule": scheduled("blocks.9")}, SpecError, "no layer is named 'blocks.9'; there are"),
+        ({"schedule": scheduled(7)}, SpecError, "there is no layer 7, the model has 3"),
+        ({"mask": OTHER_TABLE}, SpecError, "a mask is a MaskSpec, a name .*, got BlockTable; see"),
+        ({"size": "64x56x17"}, GridError, "cannot make 64x56x17: height 56 must be a multiple of"),
+        ({"size": "64x48"}, GridError, "a size is width×height×frames, such as .* got '64x48'"),
     ],
 )
 @pytest.mark.parametrize("again", [False, True])
@@ -419,7 +441,9 @@ def test_what_cannot_run_is_known_when_it_is_applied(
         apply_radial(transformer, size=small.size, decay=0.3)
     wanted = called(transformer, inputs)
     with pytest.raises(kind, match=message):
-        apply_radial(transformer, size=small.size, dense_steps=2, **fields)
+        # Though the first steps are dense.
+        given: dict[str, Any] = {"size": small.size, "dense_steps": 2 * ("schedule" not in fields)}
+        apply_radial(transformer, **given | fields)
     # Nothing has changed.
     assert replaced(transformer) == (3 if again else 0)
     close(called(transformer, inputs), wanted)

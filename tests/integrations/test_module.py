@@ -268,6 +268,7 @@ def test_q_k_v_and_lengths_that_do_not_fit(backend: str | None) -> None:
             r"text_len must be \[2\] integers on cpu, .* got torch.int64 \[1\]",
         ),
         ((q, k, v), lengths[:, None], r"text_len must be .* got torch.int64 \[2, 1\]"),
+        ((q, k, v), lengths + 1, "a text of 8 tokens is longer than the 7 slots .*: give text_tok"),
         ((q, k, v), lengths > 3, r"text_len must be .* got torch.bool"),
         ((q, k, v), lengths.float(), r"text_len must be .* got torch.float32"),
         ((q, k, v), lengths.to("meta"), r"text_len must be .* on meta"),

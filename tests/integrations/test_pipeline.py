@@ -305,4 +305,4 @@ def test_a_dry_run_counts_the_work_of_the_preset(model: str) -> None:
 def test_every_preset_has_a_small_model_of_its_class(model: str) -> None:
     small, whole = (Blueprint.of_preset(model, tiny=tiny) for tiny in (True, False))
     assert small.title == whole.title
-    assert sum(one.numel() for one in small.outline().parameters()) < 3e6
+    assert sum(one.numel() for one in small.outline().parameters()) < 1e7
