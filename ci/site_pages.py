@@ -55,7 +55,7 @@ def _sections(command: Any, name: str, parent: Context, level: int) -> Iterator[
             f"```text\n{words}\n```",
             "",
             *([_escaped(command.help), ""] if command.help else []),
-            *(["| | |", "| --- | --- |", *rows, ""] if rows else []),
+            *(["| what | meaning |", "| --- | --- |", *rows, ""] if rows else []),
         ]
     )
     for below in command.list_commands(context) if hasattr(command, "list_commands") else []:
