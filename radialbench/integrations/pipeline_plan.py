@@ -130,7 +130,9 @@ def _refuse_hooks(transformer: Any) -> None:
     """
     refuse_parallel(transformer)
     for module in transformer.modules():
-        if hasattr(module, "_hf_hook") or getattr(module, "_diffusers_hook", None) is not None:
+        # A pipeline leaves a registry without hooks behind after each call.
+        registry = getattr(module, "_diffusers_hook", None)
+        if hasattr(module, "_hf_hook") or getattr(registry, "hooks", None):
             raise IntegrationError(
                 "the transformer has hooks of diffusers or accelerate (offloading, layerwise "
                 "casting, caching), whose time is not that of a call: time it without them"
