@@ -6,17 +6,24 @@ import html.parser
 import io
 import json
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks.parts import ROOT
+from radialbench.records.offline import Offline
 from radialbench.records.result import Status
 from radialbench.reports.check.verdict import CheckResult, Outcome, Verdict
 from radialbench.reports.formats import CHECK_FORMATS, FORMATS, load_check_format, load_format
+from radialbench.reports.offline_diff import OfflineOutcome, OfflineVerdict
+from radialbench.reports.offline_text import OfflineChecked, render_offline
 from radialbench.reports.story import story
 from radialbench.reports.summary import Summary, summarize
+from tests.records.offline import ABSENT, HEAD
 from tests.reports.factory import ended, made
 
 HOSTILE = (
@@ -56,12 +63,19 @@ def rendered(name: str) -> str:
     of_check, _, kind = name.rpartition("check ")
     if name == "story":
         return story(summary(), Path(HOSTILE.replace("\0", "")))
+    if name.startswith("offline"):
+        row = replace(ABSENT, name=HOSTILE, reason=HOSTILE)
+        now = Offline(replace(HEAD, suite=HOSTILE, rows=1), (row,))
+        gone = (OfflineVerdict("kernel", HOSTILE, OfflineOutcome.MISSING, HOSTILE),)
+        suites = [OfflineChecked(now, None), OfflineChecked(now, gone, HOSTILE)]
+        return render_offline(name.rpartition(" ")[2], suites)
     if name == "notebook":
         return summary()._repr_html_()
     return load_check_format(kind)(verdicts()) if of_check else load_format(kind)(summary())
 
 
 NAMES = [*FORMATS, *(f"of a check {name}" for name in CHECK_FORMATS), "story", "notebook"]
+NAMES += [f"offline {name}" for name in ("terminal", "markdown", "json", "junit", "github")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,6 +100,8 @@ def test_a_hostile_name_does_nothing(name: str) -> None:
     if kind == "junit":
         assert "img" not in {element.tag for element in ElementTree.fromstring(text).iter()}
     if kind == "markdown":
+        # Nothing in a code span is obeyed, and nothing in this one ends it.
+        text = re.sub(r"`[^`\n]*`", "", text) if name.startswith("offline") else text
         assert "<img" not in text
         assert not re.search(r"(?<!\\)\]\(http://x|@name|#1\b|(?<!\\)`c(?<!\\)`", text)
 
@@ -114,6 +130,28 @@ def test_nothing_of_a_file_is_executed() -> None:
             for alias in node.names
         }
         assert not imported & {"marshal", "shelve", "dill", "cloudpickle"}, where
+
+
+SUITE = """\
+cases:
+  - masks: [radial]
+    grids: [{frames: 3, height: 2, width: 6}]
+    heads: 1
+    head_dim: 16
+    dtype: float32
+    backends: ["planted:Backend"]
+"""
+
+
+@pytest.mark.parametrize("words", ["suite validate s.yaml", "run s.yaml -o out"])
+def test_a_module_beside_a_suite_is_not_found(words: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE)
+    (tmp_path / "planted.py").write_text("open('imported', 'w')\nclass Backend: pass\n")
+    command = [sys.executable, "-m", "radialbench", *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "'planted:Backend' is of a module that is not here" in " ".join(done.stderr.split())
+    assert not (tmp_path / "imported").exists()
 
 
 def test_the_tests_that_the_page_names_are_there() -> None:

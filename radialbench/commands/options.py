@@ -137,6 +137,39 @@ Filter = Annotated[
     list[str] | None,
     typer.Option("--filter", "-f", help="Part of the case ids, or a pattern with *; repeatable."),
 ]
+Frames = Annotated[
+    str | None,
+    typer.Option("--frames", metavar="N,…", help="Frames of the token grids, not the suite's."),
+]
+Heads = Annotated[
+    str | None, typer.Option("--heads", metavar="N,…", help="Heads, not the suite's.")
+]
+HeadDim = Annotated[
+    str | None, typer.Option("--head-dim", metavar="N,…", help="Head dimensions, not the suite's.")
+]
+Batch = Annotated[
+    str | None, typer.Option("--batch", metavar="N,…", help="Sequences, not the suite's.")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", metavar="TYPE,…", help="Types of q, k and v, likewise.")
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        help="Backends, not the suite's; also module:Class. Repeatable.",
+        autocompletion=names_of("kernels.backends", "BACKENDS"),
+    ),
+]
+MaskSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="MASK.PARAM=VALUE,…",
+        help="Values of a mask's parameter, such as radial.decay=0.5; repeatable.",
+    ),
+]
 Shard = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radialbench.commands import FAILED, INTERRUPTED, console
+from radialbench.commands import FAILED, INTERRUPTED, console, options
 from radialbench.commands.console import is_terminal
 from radialbench.commands.options import Filter, Quiet, Shard, Suite, time_limit_option
 from radialbench.commands.progress import watch_run, watch_work
@@ -28,6 +28,13 @@ def run(
     ] = None,
     filter: Filter = None,
     shard: Shard = None,
+    frames: options.Frames = None,
+    heads: options.Heads = None,
+    head_dim: options.HeadDim = None,
+    batch: options.Batch = None,
+    dtype: options.Dtype = None,
+    backend: options.Backends = None,
+    settings: options.MaskSettings = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an earlier run of the folder.")
     ] = False,
@@ -48,14 +55,18 @@ def run(
 ) -> None:
     """Run a suite; each case is on the disk as soon as it ends.
 
-    After --time-limit or an interruption, --resume continues.
+    After --time-limit or an interruption, --resume continues. Axes such as --frames stand in place
+    of the suite's own in all of its cases.
     """
     from radialbench.records.store import WriteError
+    from radialbench.suites.axes import read_axes
     from radialbench.suites.read import load_suite
     from radialbench.suites.run import run as run_suite
     from radialbench.suites.worker import WorkerError
 
-    spec = load_suite(suite)
+    of_heads = {"heads": heads, "head_dim": head_dim, "batch": batch, "dtype": dtype}
+    axes = read_axes(frames=frames, **of_heads, backend=backend, settings=settings)
+    spec = load_suite(suite, axes)
     # Two shards may run beside each other.
     name = spec.name if shard is None else f"{spec.name}-{shard.replace('/', 'of')}"
     folder = out or Path("results") / name
@@ -71,6 +82,7 @@ def run(
     console.note_if_busy()
     words = ["radialbench", "run", suite, "-o", str(folder)]
     words += [word for pattern in filter or () for word in ("-f", pattern)]
+    words += axes.words
     words += ["--shard", shard] if shard is not None else []
     words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
     again = shlex.join([*words, "--resume"])

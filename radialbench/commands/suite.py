@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from radialbench.commands import options
 from radialbench.commands.console import (
     console,
     print_json,
@@ -113,14 +114,32 @@ def schema() -> None:
 
 
 @app.command()
-def plan(suite: Suite, filter: Filter = None, shard: Shard = None, json: Json = False) -> None:
-    """List the cases of a suite, and where their configurations come from on this machine."""
+def plan(
+    suite: Suite,
+    filter: Filter = None,
+    shard: Shard = None,
+    frames: options.Frames = None,
+    heads: options.Heads = None,
+    head_dim: options.HeadDim = None,
+    batch: options.Batch = None,
+    dtype: options.Dtype = None,
+    backend: options.Backends = None,
+    settings: options.MaskSettings = None,
+    json: Json = False,
+) -> None:
+    """List the cases of a suite, and where their configurations come from on this machine.
+
+    Axes such as --frames stand in place of the suite's own in all of its cases.
+    """
     from radialbench.kernels.measure.environment import likely_device_name
+    from radialbench.suites.axes import read_axes
     from radialbench.suites.plan import plan as plan_cases
     from radialbench.suites.plan import tuned
     from radialbench.suites.read import load_suite
 
-    spec = load_suite(suite)
+    of_heads = {"heads": heads, "head_dim": head_dim, "batch": batch, "dtype": dtype}
+    axes = read_axes(frames=frames, **of_heads, backend=backend, settings=settings)
+    spec = load_suite(suite, axes)
     cases = tuned(plan_cases(spec, filter or (), shard=shard), likely_device_name(spec.device))
     if json:
         facts = [

@@ -182,14 +182,18 @@ def plan(
     for matrix in spec.cases:
         for case in _cases(spec, matrix):
             if case.id in cases:
+                if spec.changed:
+                    continue
                 both = " and ".join(dict.fromkeys((places[case.id], matrix.where)))
                 raise SuiteError(
                     f"{spec.source}: case {case.id} is planned twice, in {both}; "
                     "remove one, or give its mask a label"
                 )
             cases[case.id], places[case.id] = case, matrix.where
-        if matrix.where not in places.values():
+        if matrix.where not in places.values() and not spec.changed:
             raise SuiteError(f"{spec.source}: {matrix.where}: its exclude rules leave no case")
+    if not cases:
+        raise SuiteError(f"{spec.source}: the exclude rules of its matrices leave no case")
     kept = _kept(spec, tuple(cases.values()), tuple(patterns))
     return kept if shard is None else _share(spec, kept, shard)
 

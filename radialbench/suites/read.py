@@ -11,6 +11,7 @@ from radialbench.maskgen import document as documents
 from radialbench.maskgen.document import Path as Location
 from radialbench.plain import utf8
 from radialbench.reading import is_inside
+from radialbench.suites.axes import Axes, masks_of
 from radialbench.suites.schema import Gates, Matrix, Protocol, SuiteFile, SuiteSpec
 
 LIBRARY = Path(__file__).parent / "library"
@@ -35,14 +36,21 @@ def suite_path(name_or_path: str) -> Path:
     return LIBRARY / f"{name_or_path}.yaml"
 
 
-def load_suite(name_or_path: str) -> SuiteSpec:
+def load_suite(name_or_path: str, axes: Axes | None = None) -> SuiteSpec:
     """Load a shipped suite by name, or a suite file.
 
+    Args:
+        name_or_path: Its name, or a path.
+        axes: Values in place of the suite's own.
+
     Raises:
-        SuiteError: There is no such suite, or the file is invalid; with line and column.
+        SuiteError: There is no such suite, or the file is invalid, with line and column; or it is
+            with these values.
     """
-    path = suite_path(name_or_path)
-    return _Reader().suite(_document(path), utf8(path.stem), path.parent, path)
+    path, reader = suite_path(name_or_path), _Reader(axes or Axes())
+    suite = reader.suite(_document(path), utf8(path.stem), path.parent, path)
+    reader.axes.check_masks(reader.masks)
+    return suite
 
 
 def parse_suite(text: str, source: str = "suite", folder: Path | None = None) -> SuiteSpec:
@@ -60,7 +68,7 @@ def parse_suite(text: str, source: str = "suite", folder: Path | None = None) ->
         document = documents.parse_document(text, source)
     except documents.DocumentError as error:
         raise SuiteError(str(error)) from None
-    return _Reader().suite(document, source, folder or Path())
+    return _Reader(Axes()).suite(document, source, folder or Path())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,11 @@ class _Layer:
 
 
 class _Reader:
-    """Reads a suite and the suites it names, each once."""
+    """Reads a suite and the suites it names, each once, with axes in place of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
+        self.masks: set[str] = set()
         self.open: list[str] = []
         self.seen: dict[Path, str] = {}
 
@@ -99,12 +109,13 @@ class _Reader:
             device=device,
             source=document.source,
             cases=tuple(_matrices(layers)),
+            changed=bool(self.axes),
         )
 
     def layers(self, document: documents.Document, folder: Path, *, suffix: str) -> list[_Layer]:
         """Read a suite's file, after the one it extends."""
         self.open.append(document.source)
-        file = _checked(document, folder)
+        file = self.checked(document, folder)
         below: list[_Layer] = []
         if file.extends is not None:
             with _at(document, ("extends",)):
@@ -123,6 +134,18 @@ class _Reader:
                 devices.append((spec.device, document.message(location, name)))
         self.open.pop()
         return [*below, _Layer(file, suffix, tuple(included), tuple(devices))]
+
+    def checked(self, document: documents.Document, folder: Path) -> SuiteFile:
+        """Check a suite's file, and what the axes make of it."""
+        file = _checked(document, folder)
+        if not self.axes:
+            return file
+        self.masks |= masks_of(document)
+        try:
+            return _checked(self.axes.over(document), folder)
+        except SuiteError as error:
+            # One value is wrong in every case: the first says it.
+            raise SuiteError(f"with {self.axes}: {str(error).splitlines()[0]}") from None
 
     def other(self, name: str, folder: Path) -> tuple[Path, documents.Document]:
         """Find another suite: a shipped one, or a file in the folder of the one that names it."""

@@ -444,7 +444,10 @@ class SuiteFile(Strict):
 
 @dataclass(frozen=True, slots=True)
 class SuiteSpec:
-    """A suite: the fields of its file, with `source`, the file's name for messages."""
+    """A suite: the fields of its file, with `source`, the file's name for messages.
+
+    `changed` says that axes stand in place of its own: cases that become equal are run once.
+    """
 
     name: str
     description: str
@@ -452,6 +455,7 @@ class SuiteSpec:
     device: str
     source: str
     cases: tuple[Matrix, ...]
+    changed: bool = False
 
 
 def json_schema() -> dict[str, Any]:

@@ -24,7 +24,8 @@ from tests.reports.test_masks import case
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 RESULTS = "#results-table tbody tr"
 
 
@@ -91,6 +92,51 @@ def test_charts_are_there(page: Any) -> None:
     assert len(boxes) >= 5
     assert all(box["width"] > 300 and box["height"] > 100 for box in boxes)
     assert page.locator("#charts svg path").count() > 100
+
+
+COVERED = """svgs => svgs.flatMap(svg => {
+  const texts = [...svg.querySelectorAll('text')].filter(text => text.textContent.trim());
+  const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]);
+  const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+  return boxes.flatMap(([name, box], place) => boxes.slice(place + 1)
+    .filter(([_, other]) => meet(box, other)).map(([other]) => name + ' over ' + other));
+})"""
+"""Pairs of texts of a chart whose boxes meet; boxes of lines have a few pixels of room."""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_texts_of_charts_do_not_cover_each_other(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.locator("#charts svg text").count() > 50
+    charts = page.locator("#charts svg")
+    assert charts.evaluate_all(COVERED) == []
+    page.locator("#charts svg text").first.evaluate("text => text.after(text.cloneNode(true))")
+    assert charts.evaluate_all(COVERED) != []
+
+
+def test_every_control_and_table_can_be_reached_by_keyboard(page: Any) -> None:
+    """A table that scrolls does so by arrow keys, and the focus is always seen."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    wanted = page.locator("button, a, input, select, .scroll").count()
+    hidden = page.locator("dialog :is(button, input)").count()
+    seen: set[str] = set()
+    for _ in range(wanted + 5):
+        page.keyboard.press("Tab")
+        if not page.evaluate("document.activeElement.matches('body')"):
+            seen.add(page.evaluate(PLACE))
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert len(seen) >= wanted - hidden
+    table = page.locator(".scroll:has(> #headline0)")
+    table.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+
+
+PLACE = """(() => {
+  const all = [...document.querySelectorAll('*')];
+  return String(all.indexOf(document.activeElement));
+})()"""
 
 
 def test_headers_sort(page: Any) -> None:
