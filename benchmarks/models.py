@@ -228,7 +228,7 @@ def try_compile(title: str) -> None:
     wanted = trial.out()
     torch._dynamo.reset()
     for blocks in kind_of(trial.transformer).blocks:
-        for block in getattr(trial.transformer, blocks)[:2]:
+        for block in getattr(trial.transformer, blocks)[:1]:
             block.compile(fullgraph=True, backend="eager")
     same(trial.out(), wanted)
 

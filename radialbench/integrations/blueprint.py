@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from radialbench.errors import IntegrationError, unknown
-from radialbench.integrations.models import MODELS
+from radialbench.integrations.models import MODELS, REFUSED
 from radialbench.maskgen.grid import Model
 from radialbench.reading import read_whole
 
@@ -220,6 +220,8 @@ class Blueprint:
                 f"{folder} has no transformer of diffusers: a config.json with its _class_name, "
                 "beside its weights or in a folder named transformer"
             ) from None
+        if title in REFUSED:
+            raise IntegrationError(f"{folder}: a {title} takes no mask: {REFUSED[title]}")
         if title not in MODELS:
             raise IntegrationError(f"{folder}: {unknown('transformer', title, MODELS)}")
         return cls(title, config, folder)

@@ -9,7 +9,7 @@ from radialbench.errors import ReportError, unknown
 from radialbench.records.offline import Offline, OfflineRow
 from radialbench.reports.formats import load_check_format
 from radialbench.reports.offline_diff import OfflineVerdict, as_check_result, counted_outcomes
-from radialbench.reports.text import fitted
+from radialbench.reports.text import escape, fitted, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +94,35 @@ def _text(suites: CheckedSuites, width: int | None) -> str:
             lines.append(fitted(line, width, hang=" " * 8))
         room = max((len(verdict.outcome) for verdict in one.notable), default=0)
         for verdict in one.notable:
-            lines.append(f"{verdict.outcome:<{room}}  {verdict.kind} {verdict.name}")
+            lines.append(printable(f"{verdict.outcome:<{room}}  {verdict.kind} {verdict.name}"))
             lines.append(fitted(verdict.text, width, indent=" " * (room + 2), hang=""))
-        lines.append(one.headline)
+        lines.append(printable(one.headline))
     return "\n".join(lines) + "\n"
 
 
 def _markdown(suites: CheckedSuites) -> str:
     texts = []
     for one in suites:
-        lines = [f"**{one.headline}**", ""]
+        lines = [f"**{escape(one.headline)}**", ""]
         if one.verdicts is None:
             lines += ["| row | figures |", "| --- | --- |"]
-            lines += [f"| {row.kind} `{row.name}` | {_facts(row)} |" for row in one.now.rows]
+            lines += [
+                f"| {row.kind} {_code(row.name)} | {escape(_facts(row))} |" for row in one.now.rows
+            ]
         elif one.notable:
             lines += ["| outcome | row | what changed |", "| --- | --- | --- |"]
-            lines += [f"| {v.outcome} | {v.kind} `{v.name}` | {v.text} |" for v in one.notable]
+            lines += [
+                f"| {v.outcome} | {v.kind} {_code(v.name)} | {escape(v.text)} |"
+                for v in one.notable
+            ]
         texts.append("\n".join(lines) + "\n")
     return "\n".join(texts)
+
+
+def _code(name: str) -> str:
+    """Return a name as a code span, to be copied, which nothing in it ends."""
+    shown = printable(name).replace("`", "\ufffd").replace("|", "\\|")
+    return f"`{shown}`"
 
 
 OWN: dict[str, Callable[[CheckedSuites], str]] = {

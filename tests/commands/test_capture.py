@@ -90,7 +90,8 @@ def test_a_dry_run_prints_how_much_and_writes_nothing(
         (("x", "--random", "wan"), "give a folder of a transformer's weights, or a model"),
         (("--random", "wann"), "did you mean 'wan'?"),
         (("nowhere",), "nowhere has no transformer of diffusers: a config.json"),
-        (("other",), "other: unknown transformer 'WanVACE"),
+        (("other",), "other: unknown transformer 'WanFourTrans"),
+        (("linear",), "linear: a SanaVideoTransformer3DModel takes no mask: its self-attention is"),
         (("broken",), "the configuration makes no WanTransformer3DModel in broken"),
         (("bare",), "cannot load bare: "),
         (("--random", "wan", "--layers", "0,4"), "the model has layers 0 to 3, got layer 4"),
@@ -109,7 +110,8 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     configs = {
-        "other": {"_class_name": "WanVACETransformer3DModel"},
+        "other": {"_class_name": "WanFourTransformer3DModel"},
+        "linear": {"_class_name": "SanaVideoTransformer3DModel"},
         "broken": {"_class_name": "WanTransformer3DModel", "num_layers": "many"},
         "bare": {"_class_name": "WanTransformer3DModel"} | TINY[RANDOM["wan"]],
     }

@@ -18,7 +18,7 @@ from radialbench.integrations.models import MODELS, REFUSED
 from tests.integrations.small import replaced
 
 pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast")
-FIRST = ("mask", "guidance batch", "image")
+FIRST = ("guidance batch", "image")
 OTHERS = [feature for feature in FEATURES if feature not in FIRST]
 # All features of all classes take a minute: of the others, each class has one in turn.
 TRIED = [

@@ -7,6 +7,7 @@ import diffusers
 import pytest
 import torch
 
+from radialbench.integrations.blueprint import RELEASED
 from radialbench.maskgen.grid import load_model, model_names
 
 KANDINSKY = "Kandinsky5Transformer3DModel", r"visual_transformer_blocks\.\d+\.self_attention"
@@ -14,39 +15,25 @@ WAN = "WanTransformer3DModel", r"blocks\.\d+\.attn1"
 COSMOS = "CosmosTransformer3DModel", r"transformer_blocks\.\d+\.attn1"
 LTX_BLOCKS = r"transformer_blocks\.\d+\.attn1"
 
-MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "wan2.1-1.3b": (*WAN, {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}),
-    "wan2.1-14b": (*WAN, {}),
-    "wan2.2-a14b": (*WAN, {}),
-    "wan2.2-ti2v-5b": (*WAN, {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30}),
-    "hunyuanvideo": (
-        "HunyuanVideoTransformer3DModel",
-        r"(single_)?transformer_blocks\.\d+\.attn",
-        {},
-    ),
-    "hunyuanvideo-1.5": ("HunyuanVideo15Transformer3DModel", r"transformer_blocks\.\d+\.attn", {}),
-    "mochi-1": ("MochiTransformer3DModel", r"transformer_blocks\.\d+\.attn1", {}),
-    "cogvideox-5b": (
-        "CogVideoXTransformer3DModel",
-        r"transformer_blocks\.\d+\.attn1",
-        {"num_attention_heads": 48, "num_layers": 42},
-    ),
-    "ltx-video": ("LTXVideoTransformer3DModel", LTX_BLOCKS, {}),
-    "ltx-2": ("LTX2VideoTransformer3DModel", LTX_BLOCKS, {}),
-    "cosmos-predict2.5-2b": (*COSMOS, {"num_attention_heads": 16}),
-    "cosmos-predict2.5-14b": (*COSMOS, {"num_attention_heads": 40, "num_layers": 36}),
-    "cosmos3-nano": ("Cosmos3OmniTransformer", r"layers\.\d+\.self_attn", {}),
-    "kandinsky-5-lite": (
-        *KANDINSKY,
-        {"model_dim": 1792, "num_visual_blocks": 32, "axes_dims": (16, 24, 24), "ff_dim": 7168},
-    ),
-    "kandinsky-5-pro": (
-        *KANDINSKY,
-        {"model_dim": 4096, "num_visual_blocks": 60, "axes_dims": (32, 48, 48), "ff_dim": 16384},
-    ),
-    "minimax-h3": ("MiniMaxH3Transformer3DModel", r"transformer_blocks\.\d+\.attn", {}),
+MODELS: dict[str, tuple[str, str]] = {
+    "wan2.1-1.3b": WAN,
+    "wan2.1-14b": WAN,
+    "wan2.2-a14b": WAN,
+    "wan2.2-ti2v-5b": WAN,
+    "hunyuanvideo": ("HunyuanVideoTransformer3DModel", r"(single_)?transformer_blocks\.\d+\.attn"),
+    "hunyuanvideo-1.5": ("HunyuanVideo15Transformer3DModel", r"transformer_blocks\.\d+\.attn"),
+    "mochi-1": ("MochiTransformer3DModel", r"transformer_blocks\.\d+\.attn1"),
+    "cogvideox-5b": ("CogVideoXTransformer3DModel", r"transformer_blocks\.\d+\.attn1"),
+    "ltx-video": ("LTXVideoTransformer3DModel", LTX_BLOCKS),
+    "ltx-2": ("LTX2VideoTransformer3DModel", LTX_BLOCKS),
+    "cosmos-predict2.5-2b": COSMOS,
+    "cosmos-predict2.5-14b": COSMOS,
+    "cosmos3-nano": ("Cosmos3OmniTransformer", r"layers\.\d+\.self_attn"),
+    "kandinsky-5-lite": KANDINSKY,
+    "kandinsky-5-pro": KANDINSKY,
+    "minimax-h3": ("MiniMaxH3Transformer3DModel", r"transformer_blocks\.\d+\.attn"),
 }
-"""Class, names of its self-attention, and the released configuration if it is not the default."""
+"""Class, and names of its self-attention."""
 
 
 def patch_of(config: Any) -> tuple[int, ...]:
@@ -63,7 +50,9 @@ def patch_of(config: Any) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", model_names())
 def test_heads_layers_and_patches_are_those_of_the_class(name: str) -> None:
-    title, blocks, released = MODELS[name]
+    title, blocks = MODELS[name]
+    known, released = RELEASED.get(name, (title, {}))
+    assert known == title
     model = load_model(name)
     with torch.device("meta"):
         built = getattr(diffusers, title)(**released)
