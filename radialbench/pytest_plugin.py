@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,35 @@ def pytest_configure(config: pytest.Config) -> None:
             "radialbench: say what to check with --radialbench-results or --radialbench-suite"
         )
     config.pluginmanager.register(_Checks(config), "radialbench-checks")
+
+
+@pytest.fixture
+def compare_times(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Time two calls in turn, and fail the test if the first is slower by a gate.
+
+        def test_mine_is_no_slower(compare_times):
+            compare_times(lambda: mine(q, k, v), against=lambda: theirs(q, k, v), gate="5%")
+
+    Arguments and result are those of `radialbench.testing.compare_times`; what becomes of a test
+    whose samples cannot tell says `--radialbench-inconclusive`.
+    """
+
+    def compared(*args: Any, **given: Any) -> Any:
+        from radialbench import testing
+
+        times = testing.compare_times(*args, **given)
+        outcome = times.verdict
+        if outcome == "inconclusive":
+            outcome = _given(request.config, "inconclusive") or "skip"
+        if outcome == "skip":
+            pytest.skip(f"inconclusive: {times.text}")
+        if outcome == "xfail":
+            pytest.xfail(f"inconclusive: {times.text}")
+        if outcome in FAIL:
+            pytest.fail(f"{times.verdict}: {times.text}", pytrace=False)
+        return times
+
+    return compared
 
 
 class _Checks:

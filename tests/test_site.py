@@ -1,6 +1,7 @@
 """The site holds together, without being built: navigation, generated pages, code, tutorials."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,17 +125,18 @@ def test_commands_of_the_first_page_run(page: Path, tmp_path: Path) -> None:
         subprocess.run(command, capture_output=True, cwd=tmp_path, check=True)
 
 
-def test_tutorials_are_three_and_named() -> None:
-    text = (DOCS / "tutorials" / "index.md").read_text(encoding="utf-8")
-    assert [path.name for path in TUTORIALS] == ["keep.py", "measure.py", "own_mask.py"]
-    assert all(f"[{path.name}]({path.name})" in text for path in TUTORIALS)
-
-
 PRINTED = {
     "keep.py": r"head 0: exponential in time.*radial +executes.*of the blocks keep 100\.0%",
     "measure.py": r"radialbench run mine\.yaml.*latency_ms.*report: .*verdicts",
+    "own_kernel.py": r"radial own_kernel:Mine +ok",
     "own_mask.py": r"keyframes keeps [\d.]+% of.*difference from the definition is \de[-+]0\d",
 }
+
+
+def test_tutorials_are_four_and_named() -> None:
+    text = (DOCS / "tutorials" / "index.md").read_text(encoding="utf-8")
+    assert [path.name for path in TUTORIALS] == [*PRINTED]
+    assert all(f"[{path.name}]({path.name})" in text for path in TUTORIALS)
 
 
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda script: script.name)
@@ -142,3 +144,11 @@ def test_a_tutorial_runs(script: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(PRINTED[script.name], done.stdout, re.S), done.stdout
+
+
+def test_the_kernel_of_the_tutorial_holds_the_contract(tmp_path: Path) -> None:
+    script = shutil.copy(DOCS / "tutorials" / "own_kernel.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "17 passed, 1 skipped" in done.stdout
