@@ -39,6 +39,11 @@ def package_of(entry: "EntryPoint") -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "a package"
 
 
+def path_of(entry: "EntryPoint") -> str:
+    """Return the `module:attribute` of an entry point, without its extras."""
+    return "".join(entry.value.partition("[")[0].split())
+
+
 def added(kind: str, own: Container[str], error: type[RadialBenchError]) -> "dict[str, EntryPoint]":
     """Return what installed packages add, by name.
 
@@ -76,23 +81,28 @@ def load(kind: str, name: str, path: str, error: type[RadialBenchError]) -> Any:
         error: Raised if it cannot be imported; the message says why in one line.
     """
     module, _, attribute = path.partition(":")
+    if not (module and attribute):
+        raise error(f"the {kind} {name!r} has the entry point {path!r}, which is no module:name")
     try:
         found = import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except RadialBenchError:
         raise
-    except Exception as fault:  # Whatever the code of another raises when it is imported.
-        why = " ".join(str(fault).split()) or "without a message"
+    # Whatever the code of another does when it is imported; some scripts exit.
+    except (Exception, SystemExit) as fault:
         hint = (
             f"; is {module.split('.')[0]} installed, or on PYTHONPATH?"
             if isinstance(fault, ModuleNotFoundError)
             else ""
         )
-        raise error(
-            f"the {kind} {name!r} cannot be imported: {type(fault).__name__}: {why}{hint}"
-        ) from None
+        raise error(f"the {kind} {name!r} cannot be imported: {reason(fault)}{hint}") from None
     return found
+
+
+def reason(fault: BaseException) -> str:
+    """Return what the code of another raised, in one line."""
+    return f"{type(fault).__name__}: {' '.join(str(fault).split()) or 'without a message'}"
 
 
 def plugin_versions() -> dict[str, str]:

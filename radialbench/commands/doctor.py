@@ -34,6 +34,7 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
     from radialbench.kernels.backends import BACKENDS, added_backends, load_backend
     from radialbench.kernels.measure.environment import gpus, memory_bytes
     from radialbench.machine import cores
+    from radialbench.plugins import reason
 
     needs = {}
     try:
@@ -45,7 +46,11 @@ def _facts() -> dict[str, str | list[str] | dict[str, str]]:
         try:
             needs[name] = load_backend(name).needs()
         except (BackendError, ImportError) as error:
-            needs[name] = f"cannot be imported: {error}"
+            needs[name] = str(error) if name in added else f"cannot be imported: {error}"
+        except Exception as error:
+            if name not in added:
+                raise
+            needs[name] = f"does not say what it needs: {reason(error)}"
     memory = memory_bytes()
     cards, problem = gpus()
     return {

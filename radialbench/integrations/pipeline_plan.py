@@ -115,7 +115,7 @@ def plan_pipeline(
         )
     shape = shape_of(transformer, transformer.dtype)
     chosen = [choose(one, grid, shape, backend) for one in rules.masks]
-    stock = twin(transformer)
+    stock = twin(transformer).eval()
     remove_radial(stock)
     kind.known_attentions(stock)
     tables = tuple(table for _, _, table in chosen)

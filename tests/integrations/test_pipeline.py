@@ -45,6 +45,7 @@ def test_a_mask_is_compared_and_timed_and_the_transformer_stays(name: str) -> No
     small, transformer = SMALL[name], built(name)
     inputs = small.inputs(900.0)
     before = called(transformer, inputs)
+    transformer.train()
     times = time_pipeline(transformer, size=small.size, steps=4, calls=2, **MASK, **QUICK)
     dense, own = times.records
     assert dense.is_dense and (dense.count, own.count) == (0, 4)
@@ -57,7 +58,8 @@ def test_a_mask_is_compared_and_timed_and_the_transformer_stays(name: str) -> No
     assert all(0 < part < whole for part, whole in pairs)
     assert times.speedup(own, "stock") is not None
     assert replaced(transformer) == 0
-    assert torch.equal(called(transformer, inputs), before)
+    assert transformer.training
+    assert torch.equal(called(transformer.eval(), inputs), before)
 
 
 def test_dense_steps_and_layers_are_timed_with_each_dense_kernel(

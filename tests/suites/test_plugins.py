@@ -1,5 +1,6 @@
 """Backends and masks of other packages: by their entry points, and as `module:Class`."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from radialbench import plugins
+from radialbench.commands.doctor import doctor
 from radialbench.errors import BackendError, SpecError
 from radialbench.kernels.backends import added_backends, check_backend, load_backend
+from radialbench.kernels.backends.cpu import Cpu
 from radialbench.maskgen.library import added_masks, load_mask
 from radialbench.records.result import Status
 from radialbench.records.store import RESULTS, read
@@ -143,6 +146,63 @@ def test_a_name_has_one_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     # The same package can be found twice, as a folder and as it was installed.
     of(("mine", "theirs:Mine"), ("mine", "theirs:Mine"))
     assert [*added_backends()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("module", "value", "message"),
+    [
+        ("import sys; sys.exit(3)", "{}:Mine", "'x' cannot be imported: SystemExit: 3"),
+        ("", "{}", r"'x' has the entry point '\w+', which is no module:name"),
+        ("", "", "'x' has the entry point '', which is no module:name"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["backend", "mask"])
+def test_what_does_not_import_is_told_in_words(
+    kind: str,
+    module: str,
+    value: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "their_fault.py").write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = EntryPoint("x", value.format("their_fault"), plugins.GROUPS[kind])
+    monkeypatch.setattr(plugins, "_installed", lambda which: (entry,) if which == kind else ())
+    with pytest.raises((BackendError, SpecError), match=f"the {kind} {message}"):
+        load_backend("x") if kind == "backend" else load_mask("x")
+    sys.modules.pop("their_fault", None)
+
+
+def test_an_entry_point_may_have_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "radialbench.kernels.backends.cpu : Cpu [cuda]"
+    entry = EntryPoint("mine", path, plugins.GROUPS["backend"])
+    monkeypatch.setattr(plugins, "_installed", lambda kind: (entry,))
+    assert load_backend("mine").name == "cpu"
+
+
+class Unmade(Cpu):
+    def __init__(self) -> None:
+        raise RuntimeError("no\ndriver")
+
+
+class Silent(Cpu):
+    def needs(self) -> str:
+        raise OSError("gone")
+
+
+def test_doctor_reports_those_that_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = tuple(
+        EntryPoint(kind.__name__, f"{__name__}:{kind.__name__}", plugins.GROUPS["backend"])
+        for kind in (Unmade, Silent)
+    )
+    monkeypatch.setattr(plugins, "_installed", lambda kind: found if kind == "backend" else ())
+    doctor(json=True)
+    told = json.loads(capsys.readouterr().out)["backend"]
+    assert told["Unmade"] == "the backend 'Unmade' cannot be made: RuntimeError: no driver"
+    assert told["Silent"] == "does not say what it needs: OSError: gone"
 
 
 def test_an_entry_point_of_a_mask_is_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:

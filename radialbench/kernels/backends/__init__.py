@@ -92,13 +92,13 @@ def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend
         backends: Our classes, such as `BACKENDS`.
 
     Raises:
-        BackendError: No backend has this name, or that of another package cannot be imported, or is
-            none.
+        BackendError: No backend has this name, or that of another package cannot be imported or
+            made, or is none.
     """
     if name in backends:
         ours: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
         return ours
-    path = name if plugins.is_path(name) else added_backends()[name].value
+    path = name if plugins.is_path(name) else plugins.path_of(added_backends()[name])
     made = plugins.load("backend", name, path, BackendError)
     missing = [method for method in METHODS if not callable(getattr(made, method, None))]
     if not isinstance(made, type) or missing:
@@ -106,7 +106,12 @@ def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend
         raise BackendError(
             f"the backend {name!r} {what}; radialbench.kernels.backends.Backend says what it needs"
         )
-    theirs: Backend = made()
+    try:
+        theirs: Backend = made()
+    except Exception as fault:
+        raise BackendError(
+            f"the backend {name!r} cannot be made: {plugins.reason(fault)}"
+        ) from None
     return theirs
 
 

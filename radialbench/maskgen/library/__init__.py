@@ -260,7 +260,7 @@ def _added(word: str) -> MaskSpec:
     if word not in entries:
         hint = " A path ends in .yaml." if _exists(word) else ""
         raise SpecError(unknown("mask", word, [*mask_names(), *entries]) + hint)
-    found = plugins.load("mask", word, entries[word].value, SpecError)
+    found = plugins.load("mask", word, plugins.path_of(entries[word]), SpecError)
     if isinstance(found, (str, Path)):
         found = read_mask_file(Path(found))
     if not isinstance(found, MaskSpec):
