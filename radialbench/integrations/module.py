@@ -241,6 +241,10 @@ class RadialAttention(nn.Module):
         self.denoising.at(timestep)
         self._active = self.schedule.active(self.denoising.step, self.denoising.noise)
 
+    def in_step(self, step: int, noise: float) -> None:
+        """Set the step, from 0, and its share of noise, where the host knows them, as `at` does."""
+        self._active = self.schedule.active(step, noise)
+
     def prepare(self, shape: Shape, *, text_tokens: int | None = None) -> ConfigChoice:
         """Prepare calls with tensors of a shape; kept for later calls, for the last few shapes.
 
