@@ -3,8 +3,10 @@
 import copy
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import inf
 from pathlib import PurePath
 from typing import Any
 
@@ -173,11 +175,10 @@ def _value(option: str, text: str) -> bool | int | float:
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise SuiteError(f"{option} takes numbers, true or false, got {text[:40]!r}")
+        with suppress(ValueError):
+            if abs(value := kind(text)) < inf:
+                return value
+    raise SuiteError(f"{option} takes finite numbers, true or false, got {text[:40]!r}")
 
 
 def _text(value: bool | int | float) -> str:
