@@ -1,7 +1,11 @@
 """Our workflow and the examples of docs/ci.md give the action and the template what they take."""
 
+import os
 import re
+import subprocess
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ GITHUB, GITLAB = (
 )
 WORKFLOW = read(".github/workflows/ci.yml")
 ACTION, TEMPLATE = read("action.yml"), read("ci/gitlab.yml")
+COMMENT = read("ci/measure-on-comment.yml")
 
 
 def uses(workflow: dict[str, Any]) -> list[dict[str, str]]:
@@ -65,6 +70,65 @@ def test_jobs_extend_the_template() -> None:
         assert set(job["variables"]) <= set(TEMPLATE[".radialbench"]["variables"])
 
 
+def test_a_comment_runs_little() -> None:
+    jobs = COMMENT["jobs"]
+    assert COMMENT["permissions"] == {}
+    assert {name: job["permissions"] for name, job in jobs.items()} == {
+        "request": {"pull-requests": "read"},
+        "measured": {"contents": "read"},
+        "answer": {"pull-requests": "write"},
+    }
+    asks = jobs["request"]["if"]
+    assert "author_association" in asks
+    assert re.search(r"""'\["OWNER", "MEMBER", "COLLABORATOR"\]'""", asks)
+    assert all(job.get("needs") for name, job in jobs.items() if name != "request")
+    checkout, check = jobs["measured"]["steps"]
+    assert checkout["with"]["persist-credentials"] == "false"
+    assert check["with"].keys() <= ACTION["inputs"].keys()
+    assert check["with"]["against"] == "${{ needs.request.outputs.base }}"
+    # Text of others is a variable of a script and never a part of it.
+    scripts = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert len(scripts) == 2
+    assert not any("${{" in script for script in scripts)
+
+
+def ask(comment: str, head: str) -> tuple[int, str]:
+    """Run the script that reads a comment, where a pull request ends with a commit."""
+    (step,) = COMMENT["jobs"]["request"]["steps"]
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "gh"
+        answer.write_text(f"#!/bin/sh\necho {head} {'b' * 40}\n", encoding="utf-8")
+        answer.chmod(0o755)
+        out = Path(folder) / "out"
+        out.touch()
+        env = {"PATH": f"{folder}:{os.environ['PATH']}", "COMMENT": comment, "PULL": "7"}
+        env |= {"GITHUB_OUTPUT": str(out), "GITHUB_REPOSITORY": "a/b"}
+        done = subprocess.run(["bash", "-e", "-c", step["run"]], env=env, capture_output=True)
+        return done.returncode, out.read_text(encoding="utf-8")
+
+
+HEAD = "1a2b3c4" + "d" * 33
+
+
+@pytest.mark.parametrize("comment", [f"/radialbench {HEAD}", "/radialbench 1a2b3c4\nplease"])
+def test_a_comment_names_the_last_commit(comment: str) -> None:
+    assert ask(comment, HEAD) == (0, f"head={HEAD}\nbase={'b' * 40}\n")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "/radialbench ",
+        "/radialbench 1a2b3",
+        f"/radialbench {'e' * 40}",
+        "/radialbench $(id)",
+        "/radialbench *",
+    ],
+)
+def test_another_commit_is_not_measured(comment: str) -> None:
+    assert ask(comment, HEAD) == (1, "")
+
+
 def rows(column: str) -> Iterable[str]:
     return re.findall(rf"^\| `({column})` \|", DOCS, re.M)
 
@@ -105,7 +169,9 @@ def test_processes_of_the_package_import_nothing_of_the_checkout_either() -> Non
     assert {flag for _, flag in started} <= {'"-P"', '"-I"'}, started
 
 
-@pytest.mark.parametrize("name", [".github/workflows/ci.yml", "docs/ci.md", "action.yml"])
+@pytest.mark.parametrize(
+    "name", [".github/workflows/ci.yml", "docs/ci.md", "action.yml", "ci/measure-on-comment.yml"]
+)
 def test_actions_of_others_are_pinned_by_their_commit(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     for action, version in re.findall(r"uses: ([\w/.-]+)(.*)", text):
