@@ -10,13 +10,14 @@ from radialbench.autotune.space import (
     SPACES,
     Candidates,
     candidates,
+    check_tunable,
     default_config,
     nothing_to_tune,
     space_of,
 )
 from radialbench.autotune.trials import Trial, measured
 from radialbench.autotune.tuner import BEST
-from radialbench.errors import AutotuneError, unknown
+from radialbench.errors import AutotuneError
 from radialbench.kernels.tuned import device_name
 from radialbench.machine import cores
 from radialbench.maskgen.compiler import compile_any
@@ -77,8 +78,7 @@ def tunable_cases(
     """
     named = [*backends]
     for name in named:
-        if name not in SPACES:
-            raise AutotuneError(f"nothing to tune: {unknown('backend', name, SPACES)}")
+        check_tunable(name)
     tunable: dict[tuple[Problem, str], Case] = {}
     for case in cases:
         if case.measure != "attention":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from radialbench.errors import AutotuneError, unknown
+from radialbench.errors import AutotuneError, BackendError
 from radialbench.kernels.tuned import GRADIENT_SOURCES, not_tuned
 from radialbench.records.problem import GradientSteps, KernelConfig, Problem, Steps, plain_config
 
@@ -145,6 +145,26 @@ class Candidates:
         return dict(Counter(kind for kind, _ in self.rejected.values()))
 
 
+def check_tunable(backend: str) -> None:
+    """Refuse a backend that has no configurations to search, and a name that no backend has.
+
+    Raises:
+        AutotuneError: It is not in `SPACES`; the message says which of the two.
+    """
+    from radialbench.kernels.backends import check_backend
+
+    if backend in SPACES:
+        return
+    try:
+        check_backend(backend)
+    except BackendError as error:
+        raise AutotuneError(f"nothing to tune: {error}") from None
+    raise AutotuneError(
+        f"nothing to tune: the backend {backend!r} has no configurations to search; "
+        f"these have: {', '.join(sorted(SPACES))}"
+    )
+
+
 def nothing_to_tune(backend: str, direction: str) -> str | None:
     """Return why a backend with a space has nothing to tune in a direction; None if it has."""
     if direction == "forward" or backend in GRADIENT_SOURCES:
@@ -170,8 +190,7 @@ def candidates(
     """
     from radialbench.kernels.backends import load_backend
 
-    if backend not in SPACES:
-        raise AutotuneError(f"nothing to tune: {unknown('backend', backend, SPACES)}")
+    check_tunable(backend)
     if reason := nothing_to_tune(backend, problem.direction):
         raise AutotuneError(reason)
     if reasons := load_backend(backend).unsupported_reasons(problem, device):
