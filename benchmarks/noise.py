@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from benchmarks.parts import timing_of
 from radialbench.records.measurement import Measurement
+from radialbench.records.pooling import pooled
 from radialbench.records.result import Record
 from radialbench.records.statistics import estimate_median
 from radialbench.suites.schema import Protocol
-from radialbench.suites.versus.rounds import pooled
 
 CALLS = 0.015
 TAILS = 0.03

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,13 @@ class Updates:
         self.folder, self.file, self.monkeypatch = folder, folder / "base.jsonl", monkeypatch
         self.count = 0
 
-    def __call__(self, records: Sequence[Record], reason: str = "because") -> int:
+    def __call__(self, records: Sequence[Record], reason: str = "because", *more: str) -> int:
         self.count += 1
         run = self.folder / f"run{self.count}"
         run.mkdir()
         for one in records:
             append(run / RESULTS, one)
-        words = ["baseline", "update", str(run), "-o", str(self.file), "--reason", reason]
+        words = ["baseline", "update", str(run), "-o", str(self.file), "--reason", reason, *more]
         self.monkeypatch.setattr(sys, "argv", ["radialbench", *words])
         with pytest.raises(SystemExit) as end:
             main()
@@ -65,6 +66,39 @@ def test_records_are_replaced_by_case_and_keep_their_reason(
     found = read(update.file)
     assert not found.skipped
     assert [one.timing and one.timing.median_ms for one in found.records] == [1.0, 2.0, 1.0]
+
+
+def test_a_rolling_baseline_holds_the_last_runs(update: Updates, capsys: Capture) -> None:
+    for count, ms in enumerate((1.0, 2.0, 3.0, 4.0)):
+        assert update([case("a", ms), case(f"only{count}")], "passed", "--rolling", "3") == 0
+    assert "1 replaced (1 with runs before), 1 new" in capsys.readouterr().out
+    found = {one.case: one for one in read(update.file).records}
+    timing = found["a"].timing
+    assert timing is not None
+    assert timing.processes == (20, 20, 20)
+    assert timing.process_medians_ms == (2.0, 3.0, 4.0)
+    assert timing.samples_ms == (2.0,) * 20 + (3.0,) * 20 + (4.0,) * 20
+    (verdict,) = [
+        one for one in check([case("a", 3.3)], [found["a"]]).verdicts if one.metric == "latency"
+    ]
+    assert verdict.outcome != "regressed"
+    assert update([case("a", 5.0)], "it is slower now, for a reason") == 0
+    (only,) = [one for one in read(update.file).records if one.case == "a"]
+    assert only.timing
+    assert only.timing.processes == ()
+
+
+def test_runs_of_another_version_or_machine_are_not_joined(update: Updates) -> None:
+    first = case("a")
+    assert update([first], "passed", "--rolling", "3") == 0
+    newer = replace(first.environment, versions={**first.environment.versions, "torch": "9.9"})
+    for environment, processes in ((newer, ()), (replace(newer, commit="other"), (20, 20))):
+        assert update([replace(first, environment=environment)], "passed", "--rolling", "3") == 0
+        (found,) = read(update.file).records
+        assert found.timing
+        assert found.timing.processes == processes
+    for wrong in ("0", "101", "x"):
+        assert update([first], "passed", "--rolling", wrong) == 2
 
 
 def test_devices_stand_beside_each_other_and_a_check_takes_its_own(update: Updates) -> None:

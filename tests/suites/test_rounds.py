@@ -9,10 +9,11 @@ import pytest
 
 from radialbench.errors import RecordError, SuiteError
 from radialbench.records.measurement import Measurement, Rounds, Telemetry
+from radialbench.records.pooling import pooled
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, read
 from radialbench.suites.versus import rounds as rounds_of
-from radialbench.suites.versus.rounds import measure_rounds, pooled
+from radialbench.suites.versus.rounds import measure_rounds
 from tests.records.sample import RECORD, failed
 from tests.suites import small
 from tests.suites.versions import Fake, fake, ids_of

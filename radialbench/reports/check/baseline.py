@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from radialbench.errors import RecordError, ReportError
 from radialbench.plain import utf8
 from radialbench.records.codec import to_dict
+from radialbench.records.pooling import by_process, pooled
 from radialbench.records.problem import Problem
 from radialbench.records.result import RETRYABLE, Environment, Record
 from radialbench.records.store import numbered_lines, record_of, write_errors
@@ -21,7 +22,22 @@ SYSTEM = ("os", "python", "clocks")
 OURS = "radialbench"
 
 
-def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What became of a baseline.
+
+    Attributes:
+        replaced: Records in place of others.
+        new: Records of cases that it did not have.
+        joined: Of those replaced, how many hold samples of runs before, too.
+    """
+
+    replaced: int
+    new: int
+    joined: int = 0
+
+
+def update(path: Path, current: Iterable[Record], *, reason: str, runs: int = 1) -> Updated:
     """Put records into a baseline, in place of those of the same case and device.
 
     Each line is a record with one more key, `baseline`, that holds the reason. The file is created
@@ -32,9 +48,9 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
         path: The baseline.
         current: The new records; the last of a case counts.
         reason: Why, for those who read it later.
-
-    Returns:
-        How many records replace others, and how many are new.
+        runs: Processes whose samples a record holds at most. With more than one, those of the case
+            stay that were measured on the same machine with the same versions and settings, the
+            oldest of too many excepted; other changes of ours are what a reason is for.
 
     Raises:
         ReportError: The reason is empty, a case did not go well, or the baseline cannot be read or
@@ -51,11 +67,26 @@ def update(path: Path, current: Iterable[Record], *, reason: str) -> tuple[int, 
             )
     with write_errors(path, "choose another file with --out", ReportError), locked(path):
         lines = _lines(path) if path.is_file() else {}
-        replaced = len(lines.keys() & latest.keys())
+        again, joined = lines.keys() & latest.keys(), 0
+        for key in again if runs > 1 else ():
+            before, now = record_of(lines[key]), latest[key]
+            if _is_same_cohort(before, now):
+                parts = [*by_process(before), *by_process(now)]
+                latest[key] = replace(pooled(parts[-runs:]), created=now.created)
+                joined += 1
         lines |= {key: _line(record, reason.strip()) for key, record in latest.items()}
         with replacement(path) as file:
             file.writelines(lines[key] for key in sorted(lines))
-    return replaced, len(latest) - replaced
+    return Updated(len(again), len(latest) - len(again), joined)
+
+
+def _is_same_cohort(before: Record, now: Record) -> bool:
+    """Return whether two records' samples are of one thing, as far as they tell."""
+    old, new = before.environment, now.environment
+    settings = [*_fields(old, new, (*SYSTEM, *PROCESSOR)), *_versions(old, new)]
+    timed = before.timing is not None and now.timing is not None
+    same = before.config == now.config and before.mask.fingerprint == now.mask.fingerprint
+    return timed and same and not settings and not mismatch_reason(before, now)
 
 
 def same_devices(baseline: Sequence[Record], current: Iterable[Record]) -> list[Record]:
