@@ -59,8 +59,12 @@ def schedule_of_environment() -> MaskSchedule:
             found = MaskSchedule.of(load_head_plan(mask) if is_head_plan(mask) else as_spec(mask))
     except RadialBenchError as error:
         raise IntegrationError(f"{variable}: {error}") from None
-    if found.by_name:
-        raise IntegrationError(f"{variable}: {found.name} names layers; number them")
+    layers = [one for rule in found.rules for one in rule.layers or ()]
+    if unknown := [one for one in layers if isinstance(one, str) or one < 0]:
+        raise IntegrationError(
+            f"{variable}: {found.name} has the layer {unknown[0]!r}, and the host says neither "
+            "names nor how many layers there are; number them from 0"
+        )
     return found
 
 

@@ -12,10 +12,11 @@ from vllm_omni.diffusion.attention.backends.abstract import (
     AttentionMetadata,
 )
 from vllm_omni.diffusion.attention.backends.registry import DiffusionAttentionBackendEnum
+from vllm_omni.diffusion.config import get_current_diffusion_config_or_none
 from vllm_omni.diffusion.forward_context import get_forward_context, is_forward_context_available
 
 from radialbench.errors import IntegrationError
-from radialbench.integrations.module import TIMESTEPS, RadialAttention
+from radialbench.integrations.module import RadialAttention
 from radialbench.integrations.vllm_omni import NAME, schedule_of_environment, with_dense
 from radialbench.kernels.calls import untraced
 from radialbench.maskgen.grid import TokenGrid
@@ -59,11 +60,11 @@ class RadialBackend(AttentionBackend):  # type: ignore[misc]
 class RadialImpl(AttentionImpl):  # type: ignore[misc]
     """One layer's attention; q, k and v are [batch, tokens, heads, head_dim].
 
-    The host's settings of block-sparse backends hold: `start_step` first steps and `skip_layers`
-    are dense. Its `sparsity` does not: the mask says what it keeps.
+    The host's settings of block-sparse backends hold: `start_step` first steps, `end_step` last
+    ones and `skip_layers` are dense. Its `sparsity` does not: the mask says what it keeps.
 
     Raises:
-        IntegrationError: The layer is causal or has another scale, or shares its tokens in a ring.
+        IntegrationError: The layer is causal or has another scale, or its keys are split.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class RadialImpl(AttentionImpl):  # type: ignore[misc]
                 f"radialbench does not run the layer {prefix or '(no name)'}: {what}; choose "
                 "another backend for its role"
             )
+        check_parallel()
         host = backend_kwargs or {}
+        self.last_steps = int(host.get("end_step") or 0)
         found = re.search(r"\.(\d+)\.", f".{prefix}.")
         self.layer = int(found[1]) if found else None
         self.schedule = with_dense(
@@ -132,6 +135,8 @@ class RadialImpl(AttentionImpl):  # type: ignore[misc]
                 f"vLLM-Omni says that a sequence is {grid.label}, {grid.seq_len:,} tokens, and "
                 f"hands {query.shape[1]:,} queries and {key.shape[1]:,} keys"
             )
+        if in_last_steps(self.last_steps):
+            return None
         attention = self._attention(grid)
         attention.in_step(*step_of_host())
         if attention.is_dense(self.layer):
@@ -162,7 +167,8 @@ def dense_backend() -> Any:
 def grid_of(metadata: AttentionMetadata | None) -> TokenGrid | None:
     """Return the grid of a sequence: what comes before the video is text in front of it.
 
-    None if the host does not say it, or there is more than a video, its prefix and padding.
+    None if the host does not say it, or there is more than a video, its prefix and padding: tokens
+    in use after the video would be cut.
     """
     if metadata is None:
         return None
@@ -175,7 +181,8 @@ def grid_of(metadata: AttentionMetadata | None) -> TokenGrid | None:
         return None
     prefix = int(layout.prefix_len or 0)
     frames, height, width = map(int, layout.latent_grid)
-    return TokenGrid(frames, height, width, prefix, text_first=prefix > 0)
+    grid = TokenGrid(frames, height, width, prefix, text_first=prefix > 0)
+    return grid if layout.used_len in (None, grid.seq_len) else None
 
 
 def step_of_host() -> tuple[int, float]:
@@ -183,5 +190,31 @@ def step_of_host() -> tuple[int, float]:
     if not is_forward_context_available():
         return 0, 1.0
     context = get_forward_context()
-    noise = 1.0 if context.denoise_timestep is None else context.denoise_timestep / TIMESTEPS
+    # The host has divided it by the scheduler's number of timesteps.
+    noise = 1.0 if context.denoise_timestep is None else float(context.denoise_timestep)
     return context.denoise_step_idx or 0, min(max(noise, 0.0), 1.0)
+
+
+def in_last_steps(count: int) -> bool:
+    """Return whether the host is in the last steps of a video, or has some and does not say."""
+    if not count:
+        return False
+    if not is_forward_context_available():
+        return True
+    step, total = get_forward_context().denoise_step_idx, get_forward_context().total_denoise_steps
+    return step is None or total is None or step >= total - count
+
+
+def check_parallel() -> None:
+    """Refuse what splits keys between GPUs: in a ring the host does not call its backends at all.
+
+    Raises:
+        IntegrationError: Keys are split.
+    """
+    parallel = getattr(get_current_diffusion_config_or_none(), "parallel_config", None)
+    for name in ("ring_degree", "allgather_degree"):
+        if (degree := getattr(parallel, name, 1)) > 1:
+            raise IntegrationError(
+                f"{name} is {degree}, which splits the keys that a mask needs: use Ulysses' "
+                "sequence parallelism, or another backend"
+            )

@@ -23,6 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 ATTENTION = "vllm_omni.diffusion.attention.backends"
 CONTEXT = "vllm_omni.diffusion.forward_context"
+CONFIG = "vllm_omni.diffusion.config"
 
 
 class AttentionBackend:
@@ -108,6 +109,7 @@ INTERFACE: dict[str, dict[str, Any]] = {
         "register_diffusion_backend": register_diffusion_backend,
     },
     CONTEXT: {"ForwardContext": ForwardContext, "_forward_context": None},
+    CONFIG: {"_current_diffusion_config": None},
 }
 
 
@@ -127,6 +129,10 @@ def _of_interface() -> dict[str, ModuleType]:
     context = made[CONTEXT]
     context.__dict__["is_forward_context_available"] = lambda: context._forward_context is not None
     context.__dict__["get_forward_context"] = lambda: context._forward_context
+    config = made[CONFIG]
+    config.__dict__["get_current_diffusion_config_or_none"] = lambda: (
+        config._current_diffusion_config
+    )
     return made
 
 

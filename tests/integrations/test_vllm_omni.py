@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,6 +100,9 @@ def test_what_the_host_says_no_grid_of_is_dense(radial: Any) -> None:
         radial[0].AttentionMetadata(video_layout=spans[0]),
         metadata_of(radial, joint_query=own[0]),
         metadata_of(radial, full_attn_spans=[[(0, 3)]]),
+        radial[0].AttentionMetadata(
+            video_layout=radial[0].VideoTokenLayout(0, (2, 4, 5), used_len=60)
+        ),
     ):
         torch.testing.assert_close(layer.forward_cuda(*own, metadata), dense)
 
@@ -120,6 +124,12 @@ def test_steps_and_layers_of_the_host_are_dense(radial: Any) -> None:
     for step, expected in ((1, dense), (2, masked), (0, dense)):
         radial[2]._forward_context = radial[2].ForwardContext(denoise_step_idx=step)
         torch.testing.assert_close(later.forward_cuda(*own, metadata), expected)
+    earlier = layer_of(radial, backend_kwargs={"end_step": 2})
+    for step, total, expected in ((7, 10, masked), (8, 10, dense), (7, None, dense)):
+        context = radial[2].ForwardContext(denoise_step_idx=step)
+        context.total_denoise_steps = total
+        radial[2]._forward_context = context
+        torch.testing.assert_close(earlier.forward_cuda(*own, metadata), expected)
 
 
 def test_a_schedule_says_layers_and_noise(
@@ -132,9 +142,9 @@ def test_a_schedule_says_layers_and_noise(
     own, metadata = tensors(60), metadata_of(modules)
     masked, dense = wanted(own), wanted(own, mask="dense")
     for prefix, timestep, expected in (
-        (LAYER, 500.0, masked),
-        (LAYER, 950.0, dense),
-        ("blocks.8.attn1", 500.0, dense),
+        (LAYER, 0.5, masked),
+        (LAYER, 0.95, dense),
+        ("blocks.8.attn1", 0.5, dense),
     ):
         modules[2]._forward_context = modules[2].ForwardContext(denoise_timestep=timestep)
         out = layer_of(modules, prefix=prefix).forward_cuda(*own, metadata)
@@ -166,3 +176,23 @@ def test_layers_that_do_not_fit_are_refused(radial: Any) -> None:
     with pytest.raises(IntegrationError, match=r"is 3x4x5, 60 tokens, and hands 50 queries"):
         layer_of(radial).forward_cuda(*tensors(50), metadata_of(radial))
     assert import_module(vllm_omni.BACKEND.rpartition(".")[0])
+
+
+@pytest.mark.parametrize("name", ["ring_degree", "allgather_degree"])
+def test_split_keys_are_refused(name: str, radial: Any) -> None:
+    parallel = SimpleNamespace(**{name: 2})
+    config: Any = import_module("vllm_omni.diffusion.config")
+    config._current_diffusion_config = SimpleNamespace(parallel_config=parallel)
+    with pytest.raises(IntegrationError, match=f"{name} is 2, which splits the keys"):
+        layer_of(radial)
+
+
+@pytest.mark.parametrize("layers", ["-1", '"blocks.*"'])
+def test_layers_that_the_host_cannot_number_are_refused(
+    layers: str, modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"name: mine\nrules:\n  - {{mask: radial, layers: {layers}}}\n", "utf-8")
+    monkeypatch.setenv("RADIALBENCH_SCHEDULE", str(file))
+    with pytest.raises(IntegrationError, match="mine has the layer .*number them from 0"):
+        vllm_omni.register()
