@@ -64,12 +64,12 @@ def by_process(record: Record) -> list[Record]:
     ]
 
 
-def _parts(one: Measurement, count: int) -> list[Measurement]:
-    """Return the samples of each process; all of them as the first's if it has others."""
+def _parts(one: Measurement, count: int) -> Sequence[Measurement | None]:
+    """Return the samples of each process; none where they cannot be told apart."""
     if len(one.processes) != count:
-        return [one] * count
-    ends = pairwise(accumulate(one.processes, initial=0))
-    return [replace(one, processes=()).at(range(*end)) for end in ends]
+        return [None] * count
+    alone = replace(one, processes=(), warmups=one.warmups // count)
+    return [alone.at(range(*end)) for end in pairwise(accumulate(one.processes, initial=0))]
 
 
 def _joined(parts: Sequence[Measurement]) -> Measurement | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from radialbench.cli import main
+from radialbench.records.measurement import Telemetry
 from radialbench.records.result import Record, Status
 from radialbench.records.store import RESULTS, append, read
 from radialbench.reports.check.compare import check
@@ -22,6 +23,12 @@ Capture = pytest.CaptureFixture[str]
 
 def case(name: str, ms: float = 1.0) -> Record:
     return record(name, [ms] * 20)
+
+
+def watched(one: Record) -> Record:
+    """Return a record with a GPU's counters of 100 calls, and with samples after pauses."""
+    counters = Telemetry(100, 1.0, 12.5, 300.0, 1425.0, 2619.0, 61.0, ())
+    return replace(one, telemetry=counters, isolated=one.timing)
 
 
 class Updates:
@@ -86,6 +93,19 @@ def test_a_rolling_baseline_holds_the_last_runs(update: Updates, capsys: Capture
     (only,) = [one for one in read(update.file).records if one.case == "a"]
     assert only.timing
     assert only.timing.processes == ()
+
+
+def test_what_runs_add_up_to_is_counted_once(update: Updates) -> None:
+    (first, *_) = records = [watched(case("a", float(ms))) for ms in range(1, 6)]
+    assert first.timing
+    for one in records:
+        assert update([one], "passed", "--rolling", "3") == 0
+    (found,) = read(update.file).records
+    assert found.timing
+    assert found.isolated
+    assert found.timing.warmups == 3 * first.timing.warmups
+    assert found.isolated.samples_ms == found.timing.samples_ms
+    assert found.telemetry == records[-1].telemetry
 
 
 def test_runs_of_another_version_or_machine_are_not_joined(update: Updates) -> None:

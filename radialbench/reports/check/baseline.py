@@ -72,7 +72,8 @@ def update(path: Path, current: Iterable[Record], *, reason: str, runs: int = 1)
             before, now = record_of(lines[key]), latest[key]
             if _is_same_cohort(before, now):
                 parts = [*by_process(before), *by_process(now)]
-                latest[key] = replace(pooled(parts[-runs:]), created=now.created)
+                # Counters are sums over processes, which nothing takes apart: those of the new run.
+                latest[key] = replace(pooled(parts[-runs:]), telemetry=now.telemetry)
                 joined += 1
         lines |= {key: _line(record, reason.strip()) for key, record in latest.items()}
         with replacement(path) as file:
