@@ -23,7 +23,7 @@ from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.head_tables import AnyTable, tables_by_head
 from radialbench.maskgen.library import load_mask
-from radialbench.records.problem import KernelConfig, Problem
+from radialbench.records.problem import KernelConfig
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """Maps q, k, v, [batch, heads, seq_len, head_dim], and the model's own mask to the output."""
@@ -169,16 +169,7 @@ def dense_kernel(name: str, grid: TokenGrid, shape: Shape) -> Run:
         BackendError: It is not there, or cannot run this.
     """
     spec = load_mask("dense")
-    problem = Problem(
-        mask_fingerprint=spec.fingerprint,
-        grid=grid,
-        batch=shape.batch,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        dtype=str(shape.dtype).removeprefix("torch."),
-    )
-    backend = load_backend(name)
+    problem, backend = shape.problem(spec, grid), load_backend(name)
     if reasons := backend.unsupported_reasons(problem, shape.device.type):
         raise BackendError(f"{name} cannot run this: {'; '.join(reasons)}")
     return backend.plan(problem, compile_mask(spec, grid), KernelConfig())

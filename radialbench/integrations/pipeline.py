@@ -40,9 +40,6 @@ from radialbench.reports.pipeline import STOCK, PipelineTimes
 DENSE_KERNELS = (STOCK, "flash", "cudnn", "fa3", "fa4")
 """Dense attention that a mask is compared with: the pipeline's own, and kernels of others."""
 
-MEASURED = ("timing", "attention_ms", "memory", "telemetry")
-"""Fields of a record that are measured."""
-
 SMALLEST = 1e-30
 """Tolerance of an output that is all zeros."""
 

@@ -40,6 +40,18 @@ class Shape(GroupedHeads):
     def __post_init__(self) -> None:
         self._check_heads()
 
+    def problem(self, mask: AnyMask, grid: TokenGrid) -> Problem:
+        """Return what is computed under a mask on a grid."""
+        return Problem(
+            mask_fingerprint=mask.fingerprint,
+            grid=grid,
+            batch=self.batch,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            dtype=str(self.dtype).removeprefix("torch."),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -171,16 +183,7 @@ def _configuration(
 
     if infeasible := reasons(default):
         raise BackendError(f"the {name} kernel cannot run this: {'; '.join(infeasible)}")
-    problem = Problem(
-        mask_fingerprint=mask.fingerprint,
-        grid=grid,
-        batch=shape.batch,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
-        head_dim=shape.head_dim,
-        dtype=str(shape.dtype).removeprefix("torch."),
-    )
-    device = device_name(target.device)
+    device, problem = device_name(target.device), shape.problem(mask, grid)
     return name, find_config(problem, name, device, default=default, feasible=reasons)
 
 
