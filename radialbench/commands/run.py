@@ -64,8 +64,15 @@ def run(
     from radialbench.suites.run import run as run_suite
     from radialbench.suites.worker import WorkerError
 
-    of_heads = {"heads": heads, "head_dim": head_dim, "batch": batch, "dtype": dtype}
-    axes = read_axes(frames=frames, **of_heads, backend=backend, settings=settings)
+    axes = read_axes(
+        frames=frames,
+        heads=heads,
+        head_dim=head_dim,
+        batch=batch,
+        dtype=dtype,
+        backend=backend,
+        settings=settings,
+    )
     spec = load_suite(suite, axes)
     # Two shards may run beside each other.
     name = spec.name if shard is None else f"{spec.name}-{shard.replace('/', 'of')}"

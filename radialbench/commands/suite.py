@@ -137,8 +137,15 @@ def plan(
     from radialbench.suites.plan import tuned
     from radialbench.suites.read import load_suite
 
-    of_heads = {"heads": heads, "head_dim": head_dim, "batch": batch, "dtype": dtype}
-    axes = read_axes(frames=frames, **of_heads, backend=backend, settings=settings)
+    axes = read_axes(
+        frames=frames,
+        heads=heads,
+        head_dim=head_dim,
+        batch=batch,
+        dtype=dtype,
+        backend=backend,
+        settings=settings,
+    )
     spec = load_suite(suite, axes)
     cases = tuned(plan_cases(spec, filter or (), shard=shard), likely_device_name(spec.device))
     if json:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from radialbench import plugins
 from radialbench.errors import BackendError, load_plugin, unknown
@@ -98,7 +98,7 @@ def load_backend(name: str, backends: "Mapping[str, str]" = BACKENDS) -> Backend
     if name in backends:
         ours: Backend = load_plugin(backends, name, kind="backend", error=BackendError)()
         return ours
-    path = name if plugins.is_path(name) else plugins.path_of(added_backends()[name])
+    path = name if plugins.is_path(name) else plugins.path_of(_added(name))
     made = plugins.load("backend", name, path, BackendError)
     missing = [method for method in METHODS if not callable(getattr(made, method, None))]
     if not isinstance(made, type) or missing:
@@ -125,7 +125,7 @@ def check_backend(name: str) -> None:
     if name in BACKENDS:
         return
     if not plugins.is_path(name):
-        added_backends()[name]
+        _added(name)
     elif find_spec(top := name.partition(":")[0].partition(".")[0]) is None:
         raise BackendError(
             f"the backend {name!r} is of a module that is not here; is {top} installed, or on "
@@ -134,17 +134,19 @@ def check_backend(name: str) -> None:
 
 
 def added_backends() -> "Mapping[str, EntryPoint]":
-    """Return the backends that installed packages add, by name; one that is unknown is refused.
+    """Return the backends that installed packages add, by name.
 
     Raises:
         BackendError: Two have one name.
     """
-    return _Added(plugins.added("backend", BACKENDS, BackendError))
+    return plugins.added("backend", BACKENDS, BackendError)
 
 
-class _Added(dict[str, "EntryPoint"]):
-    def __missing__(self, name: str) -> NoReturn:
-        raise BackendError(unknown("backend", name, [*BACKENDS, *self]))
+def _added(name: str) -> "EntryPoint":
+    added = added_backends()
+    if name not in added:
+        raise BackendError(unknown("backend", name, [*BACKENDS, *added]))
+    return added[name]
 
 
 @runtime_checkable
