@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
 from radialbench.errors import SpecError
+from radialbench.kernels.triton import mask_blocks
 from tests.maskgen.random_masks import BLOCKS, GIVEN, SEGMENT_RULES, Maker
 
 SEEDS = st.integers(0, 2**63)
@@ -31,7 +32,12 @@ def check(seed: int) -> None:
     blocks = make.pick(BLOCKS), make.pick(BLOCKS)
     spec = parse_mask(mapping)
     expected = compile_mask(spec, grid, *blocks)
-    assert compile_mask(spec, grid, *blocks, device="cuda") == expected, (mapping, grid, blocks)
+    # All pairs of blocks at once, or those of one pair of groups of each kind, in a few parts.
+    for most in (mask_blocks.MAX_BYTES, make.random.choice((0, 9000))):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mask_blocks, "MAX_BYTES", most)
+            table = compile_mask(spec, grid, *blocks, device="cuda")
+        assert table == expected, (mapping, grid, blocks, most)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="run on the GPU below")

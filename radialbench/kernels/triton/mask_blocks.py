@@ -1,9 +1,9 @@
 """The contents of a mask's blocks, found on a GPU by the rule as a Triton kernel.
 
-Of the pairs of groups of blocks that have equal contents (`maskgen/compiler/rules.py`) one is
-evaluated. The kernel is written from the rule's expression, in float64 and without fused
-operations, so that its truth is NumPy's to the bit. Parts of one coordinate, such as a power of a
-distance, are computed by NumPy and looked up.
+Every pair of blocks is evaluated, or in long sequences one pair of each kind of groups of blocks
+with equal contents (`maskgen/compiler/rules.py`). The kernel is written from the rule's expression,
+in float64 and without fused operations, so that its truth is NumPy's to the bit. Parts of one
+coordinate, such as a power of a distance, are computed by NumPy and looked up.
 """
 
 import linecache
@@ -45,8 +45,9 @@ OPERATIONS = {
 ROWS = 16
 """Query tokens evaluated at once."""
 
-MAX_PARTIAL = 1 << 19
-"""Partial blocks whose bits are held at once: 1 GiB for blocks of 128×128."""
+MAX_BYTES = 1 << 30
+"""Bytes of bits that are held at once: half a million blocks of 128×128. If all pairs of blocks
+have no more, all are evaluated: finding equal ones first would take longer."""
 
 
 @triton.jit
@@ -79,9 +80,8 @@ def _floor_divide(a, b):  # type: ignore[no-untyped-def]
 SOURCE = """
 @triton.jit
 def kernel(
-    out, hashes, weights, pairs, q_start, q_stop, k_start, k_stop, {arguments}
-    STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, WORDS: tl.constexpr,
-    PART: tl.constexpr, BITS: tl.constexpr,
+    out, counts, hashes, weights, pairs, q_start, q_stop, k_start, k_stop, {arguments}
+    STRIDE: tl.constexpr, SIZE_Q: tl.constexpr, WORDS: tl.constexpr, PART: tl.constexpr,
 ):
     pair = tl.load(pairs + tl.program_id(0))
     row, column = pair // STRIDE, pair % STRIDE
@@ -98,22 +98,18 @@ def kernel(
         inside = (row_start + place < row_stop) & in_keys
         query = tl.minimum(row_start + place, row_stop - 1)
 {queries}
-        truth = ({rule}) & inside
-        if BITS:
-            bits = tl.reshape(truth.to(tl.int32), [PART, WORDS, 32])
-            words = tl.sum(bits << tl.arange(0, 32)[None, None, :], axis=2)
-            at = place * WORDS + tl.arange(0, WORDS)[None, :]
-            valid = place < SIZE_Q
-            tl.store(out + tl.program_id(0).to(tl.int64) * SIZE_Q * WORDS + at, words, mask=valid)
-            weight = tl.load(weights + at, mask=valid, other=0)
-            hashed += tl.sum(tl.sum((words.to(tl.int64) & 0xFFFFFFFF) * weight, axis=1), axis=0)
-        else:
-            count += tl.sum(tl.sum(truth.to(tl.int32), axis=1), axis=0)
-    one = tl.arange(0, 1)
-    if BITS:
-        tl.store(hashes + tl.program_id(0) + one, hashed)
-    else:
-        tl.store(out + tl.program_id(0) + one, count)
+        truth = (({rule}) & inside).to(tl.int32)
+        count += tl.sum(tl.sum(truth, axis=1), axis=0)
+        bits = tl.reshape(truth, [PART, WORDS, 32])
+        words = tl.sum(bits << tl.arange(0, 32)[None, None, :], axis=2)
+        at = place * WORDS + tl.arange(0, WORDS)[None, :]
+        valid = place < SIZE_Q
+        tl.store(out + tl.program_id(0).to(tl.int64) * SIZE_Q * WORDS + at, words, mask=valid)
+        weight = tl.load(weights + at, mask=valid, other=0)
+        hashed += tl.sum(tl.sum((words.to(tl.int64) & 0xFFFFFFFF) * weight, axis=1), axis=0)
+    one = tl.program_id(0) + tl.arange(0, 1)
+    tl.store(counts + one, count)
+    tl.store(hashes + one, hashed)
 """
 
 
@@ -153,15 +149,18 @@ class _Launch:
     def tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def launch(self, pairs: torch.Tensor, out: torch.Tensor, *, bits: bool) -> torch.Tensor:
-        """Store the bits of pairs and return the bits' hashes, or store the pairs' counts."""
-        hashes = torch.empty(len(pairs) if bits else 1, dtype=torch.int64, device=self.device)
-        size = self.q.size * self.words
+    def launch(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Evaluate pairs of pieces: the bits of each, how many are set, and a hash of them."""
+        size, count = self.q.size * self.words, len(pairs)
+        bits = torch.empty((count, self.q.size, self.words), dtype=torch.int32, device=self.device)
+        counts = torch.empty(count, dtype=torch.int32, device=self.device)
+        hashes = torch.empty(count, dtype=torch.int64, device=self.device)
         weights = torch.arange(1, size + 1, dtype=torch.int64, device=self.device)
         weights = (weights * 0x1E3779B97F4A7C15) ^ (weights << 17)
-        if len(pairs):
-            self.kernel[(len(pairs),)](
-                out,
+        if count:
+            self.kernel[(count,)](
+                bits,
+                counts,
                 hashes,
                 weights | 1,
                 pairs,
@@ -171,12 +170,28 @@ class _Launch:
                 SIZE_Q=self.q.size,
                 WORDS=self.words,
                 PART=ROWS,
-                BITS=bits,
                 enable_fp_fusion=False,
             )
-        return hashes
+        return bits, counts, hashes
 
     def contents(self) -> Contents:
+        """Evaluate all pairs of pieces, or those that differ and copy them."""
+        count = len(self.q) * len(self.k)
+        if count * self.q.size * self.words * 4 > MAX_BYTES:
+            return self.copied()
+        pairs = torch.arange(count, device=self.device)
+        content, bits = self.evaluated(pairs, torch.ones_like(pairs, dtype=torch.bool))
+        some = torch.nonzero(content >= 0).ravel()
+        return self.found(some, content[some], bits)
+
+    def found(self, pairs: torch.Tensor, content: torch.Tensor, bits: torch.Tensor) -> Contents:
+        """Bring pairs of pieces with their contents to the CPU."""
+        q, k = pairs // len(self.k), pairs % len(self.k)
+        return Contents(
+            q.cpu().numpy(), k.cpu().numpy(), content.cpu().numpy(), self.words_of_64(bits)
+        )
+
+    def copied(self) -> Contents:
         """Evaluate the pairs of pieces of one pair of groups of each kind, and copy them."""
         groups = self.parts.groups(np.arange(len(self.q.groups)))
         sample = groups.sample
@@ -189,7 +204,7 @@ class _Launch:
         below, right = place // k_count[k_group][kind], place % k_count[k_group][kind]
         rows, columns = q[q_group][kind] + below, k[k_group][kind] + right
         content, bits = self.evaluated(
-            rows, columns, self.tensor(groups.matters[self.parts.rule])[kind]
+            rows * len(self.k) + columns, self.tensor(groups.matters[self.parts.rule])[kind]
         )
         some = torch.nonzero(content >= 0).ravel()
         kind, below, right, content = kind[some], below[some], right[some], content[some]
@@ -200,43 +215,37 @@ class _Launch:
         entry += (count.cumsum(0) - count)[of_pair][pair]
         rows = q[self.tensor(groups.q)][pair] + below[entry]
         columns = k[self.tensor(groups.k)][pair] + right[entry]
-        order = torch.argsort(rows * len(self.k) + columns)
-        return Contents(
-            q=rows[order].cpu().numpy(),
-            k=columns[order].cpu().numpy(),
-            content=content[entry[order]].cpu().numpy(),
-            bits=self.words_of_64(bits),
-        )
+        pairs, order = torch.sort(rows * len(self.k) + columns)
+        return self.found(pairs, content[entry[order]], bits)
 
     def evaluated(
-        self, rows: torch.Tensor, columns: torch.Tensor, matters: torch.Tensor
+        self, pairs: torch.Tensor, matters: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Find the contents of pairs of pieces, -1 where empty, and the contents' bits.
 
         Args:
-            rows: [pairs] piece of queries.
-            columns: [pairs] piece of keys.
+            pairs: [pairs] number of each pair: piece of queries · pieces of keys + piece of keys.
             matters: [pairs] whether the rule's value differs; elsewhere it holds.
         """
-        pairs = rows * len(self.k) + columns
-        lengths = [self.tensor(side.lengths.astype(np.int32)) for side in (self.q, self.k)]
-        areas = lengths[0][rows] * lengths[1][columns]
-        counts = areas.clone()
-        some = torch.nonzero(matters).ravel()
-        counted = torch.empty(len(some), dtype=torch.int32, device=self.device)
-        self.launch(pairs[some], counted, bits=False)
-        counts[some] = counted
+        lengths = [self.tensor(side.lengths) for side in (self.q, self.k)]
+        areas = lengths[0][pairs // len(self.k)] * lengths[1][pairs % len(self.k)]
         content = torch.full_like(pairs, -1)
-        full = torch.nonzero(counts == areas).ravel()
-        rectangle, content[full] = self.rectangles(pairs[full])
-        stored = [rectangle]
-        count = len(rectangle)
-        for part in torch.nonzero((counts > 0) & (counts < areas)).ravel().split(MAX_PARTIAL):
-            bits, number = self.distinct_bits(pairs[part])
-            stored.append(bits)
-            content[part] = number + count
-            count += len(bits)
-        return content, torch.cat(stored)
+        full = ~matters
+        stored: list[torch.Tensor] = []
+        number = 0
+        step = max(1, MAX_BYTES // (self.q.size * self.words * 4))
+        for part in torch.nonzero(matters).ravel().split(step):
+            bits, counts, hashes = self.launch(pairs[part])
+            full[part] = counts == areas[part]
+            partial = torch.nonzero((counts > 0) & ~full[part]).ravel()
+            different, kind = _different(bits, hashes, partial)
+            content[part[partial]] = kind + number
+            stored.append(different)
+            number += len(different)
+        whole = torch.nonzero(full).ravel()
+        rectangles, kind = self.rectangles(pairs[whole])
+        content[whole] = kind + number
+        return content, torch.cat([*stored, rectangles])
 
     def words_of_64(self, bits: torch.Tensor) -> NDArray[np.uint64]:
         """Return bits in words of 64, as many as a block needs."""
@@ -244,19 +253,6 @@ class _Launch:
         words = bits.cpu().numpy()[..., :width]
         words = np.pad(words, [(0, 0), (0, 0), (0, width - words.shape[2])])
         return np.ascontiguousarray(words).view(np.uint64)
-
-    def distinct_bits(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evaluate partial pairs; return their distinct bits, and each pair's place among them."""
-        shape = (len(pairs), self.q.size, self.words)
-        bits = torch.empty(shape, dtype=torch.int32, device=self.device)
-        hashes = self.launch(pairs, bits, bits=True)
-        some, kind = torch.unique(hashes, return_inverse=True)
-        places = torch.arange(len(pairs), device=self.device)
-        first = torch.full_like(some, len(pairs)).scatter_reduce(0, kind, places, "amin")
-        if not torch.equal(bits, bits[first][kind]):
-            # Different bits of one hash: keep all.
-            return bits, places
-        return bits[first], kind
 
     def rectangles(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distinct bits of full pairs, and each pair's place among them."""
@@ -272,6 +268,19 @@ class _Launch:
         inside = (place[:, None] < rows) & (key < columns)
         bits = inside.reshape(len(sides), self.q.size, self.words, 32).int()
         return (bits << torch.arange(32, device=self.device)).sum(3).int(), content
+
+
+def _different(
+    bits: torch.Tensor, hashes: torch.Tensor, some: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the different bits of some pairs, and each one's place among them."""
+    values, kind = torch.unique(hashes[some], return_inverse=True)
+    first = torch.full_like(values, len(hashes)).scatter_reduce(0, kind, some, "amin")
+    different, chosen = bits[first], bits[some]
+    if not torch.equal(chosen, different[kind]):
+        # Different bits have one hash: all are kept.
+        return chosen, torch.arange(len(some), device=bits.device)
+    return different, kind
 
 
 def _ranges(count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
