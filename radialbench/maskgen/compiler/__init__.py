@@ -251,7 +251,8 @@ class _Compiler:
             by_parts(attending, len(used), bits.shape[1] * bits.shape[2] * 4)
             # In most rows one block alone has every token attend something.
             row = row[left]
-            settled[row[some.all(axis=1)[place]]] = True
+            alone: Bool = some.all(axis=1)
+            settled[row[alone[place]]] = True
             left = np.flatnonzero(~settled[row])
             if len(left):
                 row, words = row[left], pack_bits(some)[place[left]]
