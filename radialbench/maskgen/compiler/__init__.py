@@ -251,7 +251,7 @@ class _Compiler:
             by_parts(attending, len(used), bits.shape[1] * bits.shape[2] * 4)
             # In most rows one block alone has every token attend something.
             row = row[left]
-            alone: Bool = some.all(axis=1)
+            alone = np.asarray(some.all(axis=1))
             settled[row[alone[place]]] = True
             left = np.flatnonzero(~settled[row])
             if len(left):
