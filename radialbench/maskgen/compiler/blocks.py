@@ -186,9 +186,12 @@ def sorted_blocks(row: Int64, column: Int64, content: Int64) -> tuple[Int64, Int
         return row, column, content
     below_row = int(column.max()).bit_length()
     below_column = int(content.max()).bit_length()
+    joint = (row << below_row) | column
+    if (joint[1:] > joint[:-1]).all():
+        return row, column, content
     if int(row.max()).bit_length() + below_row + below_column < 63:
         # Rows come in ascending runs: a stable sort merges them.
-        joint = ((row << below_row) | column) << below_column
+        joint <<= below_column
         joint |= content
         joint.sort(kind="stable")
         content = joint & ((1 << below_column) - 1)
