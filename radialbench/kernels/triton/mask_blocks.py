@@ -20,6 +20,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 
 from radialbench.errors import SpecError
+from radialbench.maskgen.compiler.blocks import hash_weights
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.rules import Contents, Rule
 from radialbench.maskgen.language.expressions import COMPARISONS, Expr
@@ -64,9 +65,11 @@ KEEPS_WHOLE: dict[str, Callable[..., float]] = {
 }
 """Operators whose value is whole if their arguments are, with a bound of its absolute value."""
 
-AT_ONCE, WARPS = 1, 2
+AT_ONCE, WARPS = 1, 1
 """Bits of a word that a thread evaluates at once, and warps of a block. Keys are read once for the
 queries that a thread has."""
+
+LEAST = -(2**63)
 
 MAX_BYTES = 1 << 30
 """Bytes of bits that are held at once: half a million blocks of 128×128. If all pairs of blocks
@@ -173,6 +176,10 @@ class _Launch:
         writer = _Writer(known)
         self.kernel = _compiled(writer.source(parts.rule))
         self.arrays = [self.tensor(array) for array in writer.arrays]
+        width = -(-self.k.size // 32)
+        weights = hash_weights(self.q.size * width).view(np.int64).reshape(-1, width)
+        # Words behind a block's are 0.
+        self.weights = self.tensor(np.pad(weights, [(0, 0), (0, self.words - width)]))
         self.sides = [
             self.tensor(part.astype(np.int32))
             for side in (self.q, self.k)
@@ -184,18 +191,16 @@ class _Launch:
 
     def launch(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Evaluate pairs of pieces: the bits of each, how many are set, and a hash of them."""
-        size, count = self.q.size * self.words, len(pairs)
+        count = len(pairs)
         bits = torch.empty((count, self.q.size, self.words), dtype=torch.int32, device=self.device)
         counts = torch.empty(count, dtype=torch.int32, device=self.device)
         hashes = torch.empty(count, dtype=torch.int64, device=self.device)
-        weights = torch.arange(1, size + 1, dtype=torch.int64, device=self.device)
-        weights = (weights * 0x1E3779B97F4A7C15) ^ (weights << 17)
         if count:
             self.kernel[(count,)](
                 bits,
                 counts,
                 hashes,
-                weights | 1,
+                self.weights,
                 pairs,
                 *self.sides,
                 *self.arrays,
@@ -215,14 +220,24 @@ class _Launch:
         if count * self.q.size * self.words * 4 > MAX_BYTES:
             return self.copied()
         pairs = torch.arange(count, device=self.device)
-        content, bits = self.evaluated(pairs, torch.ones_like(pairs, dtype=torch.bool))
+        content, different = self.evaluated(pairs, torch.ones_like(pairs, dtype=torch.bool))
         some = torch.nonzero(content >= 0).ravel()
-        return self.found(some, content[some], bits)
+        return self.found(some, content[some], different)
 
-    def found(self, pairs: torch.Tensor, content: torch.Tensor, bits: torch.Tensor) -> Contents:
+    def found(
+        self, pairs: torch.Tensor, content: torch.Tensor, different: "_Different"
+    ) -> Contents:
         """Bring pairs of pieces with their contents to the CPU."""
         q, k = pairs // len(self.k), pairs % len(self.k)
-        return Contents(_host(q), _host(k), _host(content), self.words_of_64(bits))
+        bits = different.bits[..., : -(-self.k.size // 32)].contiguous().cpu().numpy()
+        return Contents(
+            q=_host(q),
+            k=_host(k),
+            content=_host(content),
+            bits=bits.view(np.uint32),
+            pairs=_host(different.counts),
+            distinct=different.distinct,
+        )
 
     def copied(self) -> Contents:
         """Evaluate the pairs of pieces of one pair of groups of each kind, and copy them."""
@@ -236,7 +251,7 @@ class _Launch:
         kind, place = _ranges(q_count[q_group] * k_count[k_group])
         below, right = place // k_count[k_group][kind], place % k_count[k_group][kind]
         rows, columns = q[q_group][kind] + below, k[k_group][kind] + right
-        content, bits = self.evaluated(
+        content, different = self.evaluated(
             rows * len(self.k) + columns, self.tensor(groups.matters[self.parts.rule])[kind]
         )
         some = torch.nonzero(content >= 0).ravel()
@@ -249,12 +264,12 @@ class _Launch:
         rows = q[self.tensor(groups.q)][pair] + below[entry]
         columns = k[self.tensor(groups.k)][pair] + right[entry]
         pairs, order = torch.sort(rows * len(self.k) + columns)
-        return self.found(pairs, content[entry[order]], bits)
+        return self.found(pairs, content[entry[order]], different)
 
     def evaluated(
         self, pairs: torch.Tensor, matters: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Find the contents of pairs of pieces, -1 where empty, and the contents' bits.
+    ) -> tuple[torch.Tensor, "_Different"]:
+        """Find the contents of pairs of pieces, -1 where empty, and the different ones.
 
         Args:
             pairs: [pairs] number of each pair: piece of queries · pieces of keys + piece of keys.
@@ -264,32 +279,27 @@ class _Launch:
         areas = lengths[0][pairs // len(self.k)] * lengths[1][pairs % len(self.k)]
         content = torch.full_like(pairs, -1)
         full = ~matters
-        stored: list[torch.Tensor] = []
+        stored: list[_Different] = []
         number = 0
         step = max(1, MAX_BYTES // (self.q.size * self.words * 4))
         for part in torch.nonzero(matters).ravel().split(step):
             bits, counts, hashes = self.launch(pairs[part])
             full[part] = counts == areas[part]
             partial = torch.nonzero((counts > 0) & ~full[part]).ravel()
-            different, kind = _different(bits, hashes, partial)
+            different, kind = _different(bits, counts, hashes, partial)
             content[part[partial]] = kind + number
             stored.append(different)
-            number += len(different)
+            number += len(different.bits)
+        distinct = len(stored) <= 1 and all(one.distinct for one in stored)
         whole = torch.nonzero(full).ravel()
         rectangles, kind = self.rectangles(pairs[whole])
         content[whole] = kind + number
-        return content, torch.cat([*stored, rectangles])
+        stored.append(rectangles)
+        bits = torch.cat([one.bits for one in stored])
+        return content, _Different(bits, torch.cat([one.counts for one in stored]), distinct)
 
-    def words_of_64(self, bits: torch.Tensor) -> NDArray[np.uint64]:
-        """Return bits in words of 64, as many as a block needs."""
-        width = 2 * -(-self.k.size // 64)
-        words = bits.cpu().numpy()[..., :width]
-        if words.shape[2] < width:
-            words = np.pad(words, [(0, 0), (0, 0), (0, width - words.shape[2])])
-        return np.ascontiguousarray(words).view(np.uint64)
-
-    def rectangles(self, pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the distinct bits of full pairs, and each pair's place among them."""
+    def rectangles(self, pairs: torch.Tensor) -> tuple["_Different", torch.Tensor]:
+        """Return the different contents of full pairs, and each pair's place among them."""
         rows, columns = (
             self.tensor(side.lengths)[index]
             for side, index in ((self.q, pairs // len(self.k)), (self.k, pairs % len(self.k)))
@@ -300,8 +310,24 @@ class _Launch:
         place = torch.arange(self.q.size, device=self.device)
         key = torch.arange(self.words * 32, device=self.device)
         inside = (place[:, None] < rows) & (key < columns)
-        bits = inside.reshape(len(sides), self.q.size, self.words, 32).int()
-        return (bits << torch.arange(32, device=self.device)).sum(3).int(), content
+        truth = inside.reshape(len(sides), self.q.size, self.words, 32).int()
+        bits = (truth << torch.arange(32, device=self.device)).sum(3).int()
+        return _Different(bits, (rows * columns).ravel(), True), content
+
+
+@dataclass(frozen=True)
+class _Different:
+    """Contents of pairs of pieces, each once if they are distinct.
+
+    Attributes:
+        bits: [contents, size of q, words] int32.
+        counts: [contents] how many bits are set.
+        distinct: Whether no two are equal.
+    """
+
+    bits: torch.Tensor
+    counts: torch.Tensor
+    distinct: bool
 
 
 def _host(values: torch.Tensor) -> NDArray[Any]:
@@ -313,16 +339,18 @@ def _host(values: torch.Tensor) -> NDArray[Any]:
 
 
 def _different(
-    bits: torch.Tensor, hashes: torch.Tensor, some: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the different bits of some pairs, and each one's place among them."""
-    values, kind = torch.unique(hashes[some], return_inverse=True)
+    bits: torch.Tensor, counts: torch.Tensor, hashes: torch.Tensor, some: torch.Tensor
+) -> tuple[_Different, torch.Tensor]:
+    """Return the different contents of some pairs, and each one's place among them."""
+    # In the order of the hashes without sign, which is the table's.
+    values, kind = torch.unique(hashes[some] ^ LEAST, return_inverse=True)
     first = torch.full_like(values, len(hashes)).scatter_reduce(0, kind, some, "amin")
     different, chosen = bits[first], bits[some]
     if not torch.equal(chosen, different[kind]):
         # Different bits have one hash: all are kept.
-        return chosen, torch.arange(len(some), device=bits.device)
-    return different, kind
+        every = torch.arange(len(some), device=bits.device)
+        return _Different(chosen, counts[some].long(), False), every
+    return _Different(different, counts[first].long(), True), kind
 
 
 def _ranges(count: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
