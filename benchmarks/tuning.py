@@ -367,12 +367,12 @@ def _by_distance(pairs: Iterable[Pair]) -> Iterator[tuple[int, list[Pair]]]:
 
 
 def gains(records: Sequence[TuningRecord]) -> str:
-    """Format the gain of tuned records over the default, one table per device."""
-    by_device: dict[str, list[TuningRecord]] = {}
+    """Format the gain of tuned records over the default, a table per device and its versions."""
+    by_device: dict[tuple[str, ...], list[TuningRecord]] = {}
     names = "key.device key.backend mask.label key.tokens_per_frame key.frames key.heads"
     for one in sorted(records, key=attrgetter(*names.split())):
-        by_device.setdefault(one.key.device, []).append(one)
-    return "\n\n".join(_gains_on(device, found) for device, found in by_device.items())
+        by_device.setdefault((one.key.device, one.versions["triton"]), []).append(one)
+    return "\n\n".join(_gains_on(device, found) for (device, _), found in by_device.items())
 
 
 def _gains_on(device: str, records: Sequence[TuningRecord]) -> str:

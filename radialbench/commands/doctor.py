@@ -85,6 +85,8 @@ def _tuned() -> dict[str, str]:
         text += f"; {len(records) - stale.total():,} fresh here"
         if stale:
             counts = "; ".join(f"{count:,} as {reason}" for reason, count in stale.most_common())
-            text += f", the others stale and not used ({counts}): the default runs; tune again"
+            text += f", the others stale and not used ({counts})"
+            every_stale = stale.total() == len(records)
+            text += ": the default runs; tune again" if every_stale else ""
         lines[device] = text
     return lines

@@ -9,15 +9,9 @@ of a block-sparse backend that its configuration knows and that no GPU of NVIDIA
 """
 
 import os
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
-from radialbench.errors import IntegrationError, RadialBenchError
-from radialbench.maskgen.language.schedule import MaskSchedule, ScheduleRule
-from radialbench.maskgen.library import as_spec, is_head_plan, load_head_plan, load_schedule
+from radialbench.integrations.host_schedule import MASK, SCHEDULE, schedule_of_environment
 
-MASK, SCHEDULE = "RADIALBENCH_MASK", "RADIALBENCH_SCHEDULE"
 NAME = "RAINFUSION_ATTN"
 BACKEND = "radialbench.integrations.vllm_omni_backend.RadialBackend"
 
@@ -37,41 +31,3 @@ def register() -> None:
     )
 
     register_diffusion_backend(DiffusionAttentionBackendEnum[NAME], BACKEND)
-
-
-@cache
-def schedule_of_environment() -> MaskSchedule:
-    """Read the mask of `RADIALBENCH_MASK`, or the schedule of `RADIALBENCH_SCHEDULE`.
-
-    Raises:
-        IntegrationError: It cannot be read, or both are named.
-    """
-    mask, schedule = os.environ.get(MASK, ""), os.environ.get(SCHEDULE, "")
-    if bool(mask) == bool(schedule):
-        raise IntegrationError(
-            f"{MASK} names a mask, or {SCHEDULE} a file of masks by layer and step; set one of them"
-        )
-    variable = MASK if mask else SCHEDULE
-    try:
-        if schedule:
-            found = load_schedule(Path(schedule))
-        else:
-            found = MaskSchedule.of(load_head_plan(mask) if is_head_plan(mask) else as_spec(mask))
-    except RadialBenchError as error:
-        raise IntegrationError(f"{variable}: {error}") from None
-    layers = [one for rule in found.rules for one in rule.layers or ()]
-    if unknown := [one for one in layers if isinstance(one, str) or one < 0]:
-        raise IntegrationError(
-            f"{variable}: {found.name} has the layer {unknown[0]!r}, and the host says neither "
-            "names nor how many layers there are; number them from 0"
-        )
-    return found
-
-
-def with_dense(
-    schedule: MaskSchedule, *, first_steps: int = 0, layers: tuple[int, ...] = ()
-) -> MaskSchedule:
-    """Return a schedule with steps and layers that are dense before anything else."""
-    rules = [ScheduleRule(None, layers=layers)] if layers else []
-    rules += [ScheduleRule(None, steps=(0, first_steps - 1))] if first_steps else []
-    return replace(schedule, rules=(*rules, *schedule.rules))

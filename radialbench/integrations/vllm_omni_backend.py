@@ -16,13 +16,12 @@ from vllm_omni.diffusion.config import get_current_diffusion_config_or_none
 from vllm_omni.diffusion.forward_context import get_forward_context, is_forward_context_available
 
 from radialbench.errors import IntegrationError
-from radialbench.integrations.module import RadialAttention
-from radialbench.integrations.vllm_omni import NAME, schedule_of_environment, with_dense
+from radialbench.integrations.host_masks import HostMasks
+from radialbench.integrations.host_schedule import schedule_of_environment, with_dense
+from radialbench.integrations.vllm_omni import NAME
 from radialbench.kernels.calls import untraced
+from radialbench.kernels.tuned import warn_once
 from radialbench.maskgen.grid import TokenGrid
-
-MAX_GRIDS = 8
-"""Most sizes of video for which a layer keeps what it prepared."""
 
 
 class RadialBackend(AttentionBackend):  # type: ignore[misc]
@@ -89,12 +88,12 @@ class RadialImpl(AttentionImpl):  # type: ignore[misc]
         self.last_steps = int(host.get("end_step") or 0)
         found = re.search(r"\.(\d+)\.", f".{prefix}.")
         self.layer = int(found[1]) if found else None
-        self.schedule = with_dense(
+        schedule = with_dense(
             schedule_of_environment(),
             first_steps=int(host.get("start_step") or 0),
             layers=tuple(sorted(host.get("skip_layers") or ())),
         )
-        self._grids: dict[tuple[int, ...], RadialAttention] = {}
+        self.masks = HostMasks(schedule, "vLLM-Omni")
         self.dense = dense_backend().get_impl_cls()(
             num_heads=num_heads,
             head_size=head_size,
@@ -137,22 +136,16 @@ class RadialImpl(AttentionImpl):  # type: ignore[misc]
             )
         if in_last_steps(self.last_steps):
             return None
-        attention = self._attention(grid)
-        attention.in_step(*step_of_host())
-        if attention.is_dense(self.layer):
-            return None
         # Behind the video there is padding only, which nothing reads.
         own = [x[:, : grid.seq_len].transpose(1, 2) for x in (query, key, value)]
-        out = attention(*own, layer=self.layer).transpose(1, 2)
-        return torch.nn.functional.pad(out, (0, 0, 0, 0, 0, query.shape[1] - grid.seq_len))
-
-    def _attention(self, grid: TokenGrid) -> RadialAttention:
-        size = (grid.frames, grid.height, grid.width, grid.text_tokens)
-        if size not in self._grids:
-            if len(self._grids) >= MAX_GRIDS:
-                self._grids.clear()
-            self._grids[size] = RadialAttention(grid, schedule=self.schedule)
-        return self._grids[size]
+        step, noise = step_of_host()
+        out = self.masks.attend(
+            own[0], own[1], own[2], grid, layer=self.layer, step=step, noise=noise
+        )
+        if out is None:
+            return None
+        behind = query.shape[1] - grid.seq_len
+        return torch.nn.functional.pad(out.transpose(1, 2), (0, 0, 0, 0, 0, behind))
 
 
 def dense_backend() -> Any:
@@ -185,24 +178,31 @@ def grid_of(metadata: AttentionMetadata | None) -> TokenGrid | None:
     return grid if layout.used_len in (None, grid.seq_len) else None
 
 
-def step_of_host() -> tuple[int, float]:
-    """Return the host's denoising step, from 0, and its share of noise; 0 and 1 if not known."""
+def step_of_host() -> tuple[int | None, float | None]:
+    """Return the host's denoising step, from 0, and its share of noise; None if it is not known."""
     if not is_forward_context_available():
-        return 0, 1.0
+        return None, None
     context = get_forward_context()
     # The host has divided it by the scheduler's number of timesteps.
-    noise = 1.0 if context.denoise_timestep is None else float(context.denoise_timestep)
-    return context.denoise_step_idx or 0, min(max(noise, 0.0), 1.0)
+    noise = context.denoise_timestep
+    return context.denoise_step_idx, None if noise is None else float(noise)
 
 
 def in_last_steps(count: int) -> bool:
     """Return whether the host is in the last steps of a video, or has some and does not say."""
     if not count:
         return False
-    if not is_forward_context_available():
+    step = total = None
+    if is_forward_context_available():
+        context = get_forward_context()
+        step, total = context.denoise_step_idx, context.total_denoise_steps
+    if step is None or total is None:
+        warn_once(
+            "vLLM-Omni does not say the step and how many there are, which end_step asks for: "
+            "where that is so, attention is dense"
+        )
         return True
-    step, total = get_forward_context().denoise_step_idx, get_forward_context().total_denoise_steps
-    return step is None or total is None or step >= total - count
+    return bool(step >= total - count)
 
 
 def check_parallel() -> None:

@@ -20,7 +20,8 @@ from radialbench.records.tuning import TuningKey, TuningRecord, key_of
 from radialbench.records.tuning_file import files_of, read_records
 
 SHIPPED = Path(__file__).parents[1] / "autotune" / "configs"
-"""Folder of the records that come with the package, one file per device."""
+"""Folder of the records that come with the package: a file for each device, and beside it
+`<device>.<library>-<version>.jsonl` for each further version of what compiles the kernels."""
 
 VARIABLE = "RADIALBENCH_CONFIGS"
 """Environment variable that names the user's own records: a file, or a folder of `.jsonl` and
@@ -183,8 +184,9 @@ def records_of(device: str, configs: str | Path | None = None) -> tuple[TuningRe
     Raises:
         RecordError: Records cannot be read.
     """
-    shipped = SHIPPED / file_name(device)
-    files = [*_user_files(configs), *([shipped] if shipped.exists() else [])]
+    first = SHIPPED / file_name(device)
+    shipped = [*([first] if first.exists() else []), *sorted(SHIPPED.glob(f"{first.stem}.*.jsonl"))]
+    files = [*_user_files(configs), *shipped]
     return tuple(record for path in files for record in _records(path))
 
 

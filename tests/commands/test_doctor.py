@@ -57,6 +57,11 @@ def test_what_is_tuned_is_counted_and_what_is_stale_reported(
     now = version("triton")
     assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
         device: "2 configurations of triton; 1 fresh here, the others stale and not used (1 as "
+        f"triton was 0.1 and is {now})"
+    }
+    write_tuning(tmp_path / "some.jsonl", records[1:])
+    assert json.loads(printed(monkeypatch, capsys, "--json"))["tuned"] == {
+        device: "1 configuration of triton; 0 fresh here, the others stale and not used (1 as "
         f"triton was 0.1 and is {now}): the default runs; tune again"
     }
     write_tuning(tmp_path / "some.jsonl", [records[0], fresh("triton", direction="backward")])

@@ -193,3 +193,23 @@ def test_results_with_nothing_in_common_have_no_history(
 def test_a_history_needs_no_torch(runs: list[Path]) -> None:
     code = HELP.format(arguments=["history", *map(str, runs), "--keep-order"])
     assert not loaded(code) & {"torch", "triton", "optuna", "matplotlib", "pandas"}
+
+
+def test_a_page_has_every_machine(
+    runs: list[Path], monkeypatch: Patch, capsys: Capture, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = [put(tmp_path / "other", place) for place in (0, 1)]
+    for folder in other:
+        (path,) = folder.glob("*.jsonl")
+        path.write_text(path.read_text().replace('"Example GPU"', '"Other GPU"'))
+    page = tmp_path / "pages" / "page.html"
+    assert asked(monkeypatch, *other, *runs, "--keep-order", "-o", page) == 0
+    out, printed = capsys.readouterr()
+    assert out.endswith("10 results: 1 change in 1 case\n")
+    assert printed.endswith("page.html has the results of Other GPU, too\n")
+    text = page.read_text(encoding="utf-8")
+    assert ">Other GPU</h2>" in text and ">Example GPU</h2>" in text
+    # Without a page, two machines are refused as before, and nothing is written.
+    assert asked(monkeypatch, *other, *runs, "--keep-order", "-o", tmp_path / "none") == 2
+    assert not (tmp_path / "none").exists()

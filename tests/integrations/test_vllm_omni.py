@@ -14,7 +14,9 @@ from torch import Tensor
 
 from radialbench.errors import IntegrationError
 from radialbench.integrations import vllm_omni
+from radialbench.integrations.host_schedule import schedule_of_environment
 from radialbench.integrations.module import RadialAttention
+from radialbench.kernels.tuned import warn_once
 from radialbench.maskgen.grid import TokenGrid
 from tests.integrations.omni_host import host
 
@@ -28,10 +30,11 @@ HEADS, HEAD_DIM = 2, 16
 def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.delenv("RADIALBENCH_MASK", raising=False)
     monkeypatch.delenv("RADIALBENCH_SCHEDULE", raising=False)
-    vllm_omni.schedule_of_environment.cache_clear()
+    schedule_of_environment.cache_clear()
+    warn_once.cache_clear()
     with host() as found:
         yield found
-    vllm_omni.schedule_of_environment.cache_clear()
+    schedule_of_environment.cache_clear()
 
 
 @pytest.fixture
@@ -125,11 +128,35 @@ def test_steps_and_layers_of_the_host_are_dense(radial: Any) -> None:
         radial[2]._forward_context = radial[2].ForwardContext(denoise_step_idx=step)
         torch.testing.assert_close(later.forward_cuda(*own, metadata), expected)
     earlier = layer_of(radial, backend_kwargs={"end_step": 2})
-    for step, total, expected in ((7, 10, masked), (8, 10, dense), (7, None, dense)):
+    for step, total, expected in ((7, 10, masked), (8, 10, dense)):
         context = radial[2].ForwardContext(denoise_step_idx=step)
         context.total_denoise_steps = total
         radial[2]._forward_context = context
         torch.testing.assert_close(earlier.forward_cuda(*own, metadata), expected)
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix", "context", "unsaid"),
+    [
+        ({"skip_layers": [3]}, "attn1", {}, "the layer of attention, which radial"),
+        ({"start_step": 1}, LAYER, {}, "the step of attention, which radial"),
+        ({"start_step": 1}, LAYER, None, "the step of attention, which radial"),
+        ({"end_step": 1}, LAYER, {"denoise_step_idx": 4}, "the step and how many there are"),
+    ],
+)
+def test_what_the_host_does_not_say_is_dense_and_said_once(
+    host: Any, prefix: str, context: Any, unsaid: str, radial: Any
+) -> None:
+    warn_once.cache_clear()
+    own, metadata = tensors(60), metadata_of(radial)
+    layer = layer_of(radial, prefix=prefix, backend_kwargs=host)
+    if context is not None:
+        radial[2]._forward_context = radial[2].ForwardContext(**context)
+    with pytest.warns(UserWarning, match=f"vLLM-Omni does not say {unsaid}") as caught:
+        outs = [layer.forward_cuda(*own, metadata) for _ in range(2)]
+    assert len(caught) == 1
+    for out in outs:
+        torch.testing.assert_close(out, wanted(own, mask="dense"))
 
 
 def test_a_schedule_says_layers_and_noise(

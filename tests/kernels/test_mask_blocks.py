@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from radialbench import TokenGrid, compile_mask, load_mask, parse_mask
 from radialbench.errors import SpecError
+from radialbench.kernels.triton import mask_blocks
 from tests.maskgen.random_masks import BLOCKS, GIVEN, SEGMENT_RULES, Maker
 
 SEEDS = st.integers(0, 2**63)
@@ -31,7 +32,15 @@ def check(seed: int) -> None:
     blocks = make.pick(BLOCKS), make.pick(BLOCKS)
     spec = parse_mask(mapping)
     expected = compile_mask(spec, grid, *blocks)
-    assert compile_mask(spec, grid, *blocks, device="cuda") == expected, (mapping, grid, blocks)
+    # Those of one pair of groups of each kind, in parts; or all pairs of blocks at once.
+    limits = [make.random.choice((0, 9000))]
+    if not INTERPRETED or expected.rows * expected.columns <= 100:
+        limits.append(mask_blocks.MAX_BYTES)
+    for most in limits:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mask_blocks, "MAX_BYTES", most)
+            table = compile_mask(spec, grid, *blocks, device="cuda")
+        assert table == expected, (mapping, grid, blocks, most)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="run on the GPU below")

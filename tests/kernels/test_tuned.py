@@ -11,7 +11,7 @@ import pytest
 from radialbench.errors import BackendError, RecordError
 from radialbench.kernels import tuned as module
 from radialbench.kernels.arch import cpu_name
-from radialbench.kernels.tuned import SHIPPED, device_name, file_name, find_config
+from radialbench.kernels.tuned import COMPILERS, SHIPPED, device_name, file_name, find_config
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.records.lookup import nearest_config
 from radialbench.records.problem import KernelConfig, Problem
@@ -220,7 +220,10 @@ def test_every_shipped_record_is_found_by_its_own_key() -> None:
     for path in sorted(SHIPPED.glob("*")):
         records = read_tuning(path)
         for record in records:
-            assert path.name == file_name(record.key.device)
+            library = COMPILERS[record.key.backend]
+            stem = file_name(record.key.device).removesuffix(".jsonl")
+            names = f"{stem}.jsonl", f"{stem}.{library}-{record.versions[library]}.jsonl"
+            assert path.name in names
             found = nearest_config(records, record.key)
             assert (found.record, found.source) == (record, record.source)
 

@@ -43,7 +43,7 @@ def distinct(rows: NDArray[Any]) -> tuple[Int64, Int64]:
     """
     if len(rows) <= 1:
         return np.arange(len(rows)), np.zeros(len(rows), np.int64)
-    weights = _weights(rows.shape[1])
+    weights = hash_weights(rows.shape[1])
     hashes = np.empty(len(rows), np.uint64)
 
     def hash_rows(part: slice) -> None:
@@ -88,6 +88,18 @@ def reordered(rows: NDArray[Any], places: Int64) -> NDArray[Any]:
 
     spread(reorder, range(0, rows.shape[1], step))
     return rows[: len(places)]
+
+
+def pairs_of(bits: NDArray[np.uint32]) -> Int64:
+    """Count the bits of each content, [contents, size of q, words]."""
+    flat = bits.reshape(len(bits), bits.shape[1] * bits.shape[2])
+    pairs = np.empty(len(bits), np.int64)
+
+    def count(part: slice) -> None:
+        np.sum(np.bitwise_count(flat[part]), axis=1, dtype=np.int64, out=pairs[part])
+
+    by_parts(count, len(bits), flat.shape[1] * 4)
+    return pairs
 
 
 def ranked(values: Int64, below: int) -> tuple[Int64, Int64]:
@@ -141,7 +153,7 @@ def unique_rows(columns: Iterable[NDArray[Any]]) -> tuple[Int64, Int64]:
     return some, kind
 
 
-def _weights(count: int) -> NDArray[np.uint64]:
+def hash_weights(count: int) -> NDArray[np.uint64]:
     """Return multipliers of a hash, without NumPy's random numbers: importing them takes 10 ms."""
     mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -186,9 +198,12 @@ def sorted_blocks(row: Int64, column: Int64, content: Int64) -> tuple[Int64, Int
         return row, column, content
     below_row = int(column.max()).bit_length()
     below_column = int(content.max()).bit_length()
+    joint = (row << below_row) | column
+    if (joint[1:] > joint[:-1]).all():
+        return row, column, content
     if int(row.max()).bit_length() + below_row + below_column < 63:
         # Rows come in ascending runs: a stable sort merges them.
-        joint = ((row << below_row) | column) << below_column
+        joint <<= below_column
         joint |= content
         joint.sort(kind="stable")
         content = joint & ((1 << below_column) - 1)

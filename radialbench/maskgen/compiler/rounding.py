@@ -9,10 +9,11 @@ from radialbench.maskgen.compiler.rules import contents
 from radialbench.maskgen.compiler.sides import MAX_SIDE, Side, video_parts
 from radialbench.maskgen.language.tree import KeepRule, Rounded, Share
 from radialbench.maskgen.order import Coordinates as TokenCoordinates
+from radialbench.maskgen.table import unpack_bits
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
-Words = NDArray[np.uint64]
+Words = NDArray[np.uint32]
 
 
 def kept_blocks(node: Rounded, at: TokenCoordinates) -> Bool:
@@ -38,8 +39,7 @@ def kept_blocks(node: Rounded, at: TokenCoordinates) -> Bool:
     kept = np.ones(len(found.q), np.bool_)
     if node.keep.rule == "all":
         area = parts.lengths[found.q] * parts.lengths[found.k]
-        pairs = np.bitwise_count(found.bits).sum(axis=(1, 2), dtype=np.int64)
-        kept = pairs[found.content] == area
+        kept = found.pairs[found.content] == area
     elif node.keep.rule == "share":
         kept = _by_share(node.keep, found.bits, parts.size, block)[found.content]
     blocks = -(-at.grid.seq_len // block)
@@ -52,10 +52,9 @@ def _by_share(keep: KeepRule, bits: Words, columns: int, block: int) -> Bool:
     """[contents] which contents have enough dense columns."""
     assert keep.rows is not None and keep.columns is not None
     kept = np.zeros(len(bits), np.bool_)
-    step = max(1, (1 << 24) // max(1, bits[0].size * 64)) if len(bits) else 1
+    step = max(1, (1 << 24) // max(1, bits[0].size * 32)) if len(bits) else 1
     for start in range(0, len(bits), step):
-        part = np.ascontiguousarray(bits[start : start + step]).view(np.uint8)
-        truth = np.unpackbits(part, axis=-1, count=columns, bitorder="little")
+        truth = unpack_bits(bits[start : start + step], columns)
         counts = truth.sum(axis=1, dtype=np.uint32).astype(np.int64)
         touched = (counts > 0).sum(axis=1)
         dense = ((counts > 0) & _passes(counts, keep.rows, block)).sum(axis=1)

@@ -9,6 +9,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from radialbench.errors import SpecError
 from radialbench.machine import free_memory
 from radialbench.maskgen.compiler.atoms import MAX_ENTRIES, Atom, packed
-from radialbench.maskgen.compiler.blocks import copied, distinct, spread, unique_rows
+from radialbench.maskgen.compiler.blocks import copied, distinct, pairs_of, spread, unique_rows
 from radialbench.maskgen.compiler.coordinates import Coordinates
 from radialbench.maskgen.compiler.sides import Side
 from radialbench.maskgen.language.evaluate import Interval, bound_nodes, fold
@@ -46,14 +47,19 @@ class Contents:
         q: [pairs] piece of queries.
         k: [pairs] piece of keys.
         content: [pairs] place in `bits`.
-        bits: [contents, size of q, words] whether a key attends; bits behind the end of a piece
-            are 0. Contents can be equal.
+        bits: [contents, size of q, words] whether a key attends, in words of 32 keys; bits behind
+            the end of a piece are 0.
+        pairs: [contents] pairs of tokens that attend.
+        distinct: Whether no two contents that are not full are equal, and these are in the order of
+            their hashes.
     """
 
     q: Int64
     k: Int64
     content: Int64
-    bits: Words
+    bits: NDArray[np.uint32]
+    pairs: Int64
+    distinct: bool = False
 
 
 def contents(
@@ -115,15 +121,29 @@ class Rule:
         self.q, self.k = known.sides["q"], known.sides["k"]
         self.words = -(-self.k.size // 64)
         self.bits = np.empty((0, self.q.size, self.words), np.uint64)
-        self.atoms: dict[Expr, Atom] = {}
+
+    @cached_property
+    def parts(self) -> dict[Expr, Atom | None]:
+        """The atoms, and what joins them, which is None; arguments come first."""
+        found: dict[Expr, Atom | None] = {}
         parts = {self.rule}
         for node in reversed(list(self.rule.walk())):
             if node in parts and self.may_be_atom(node):
-                self.atoms[node] = Atom(node, known)
+                found[node] = Atom(node, self.known)
             elif node in parts:
+                found[node] = None
                 parts.update(node.args)
-        self.parts = [node for node in self.rule.walk() if node in parts]
-        self.joins = [node for node in self.parts if node.args and node not in self.atoms]
+        return dict(reversed(found.items()))
+
+    @cached_property
+    def atoms(self) -> dict[Expr, Atom]:
+        """The atoms, arguments last."""
+        return {node: atom for node, atom in reversed(self.parts.items()) if atom}
+
+    @cached_property
+    def joins(self) -> list[Expr]:
+        """What joins atoms; arguments come first."""
+        return [node for node, atom in self.parts.items() if node.args and not atom]
 
     def may_be_atom(self, node: Expr) -> bool:
         """Return whether a part is no join, or joins others to an atom of all its coordinates."""
@@ -151,7 +171,10 @@ class Rule:
                 self.part = len(rows) / len(parts) / len(q)
                 found.append(self.copied(groups, kinds))
         q_pieces, k_pieces, content = map(np.concatenate, zip(*found, strict=True))
-        return Contents(q_pieces, k_pieces, content, self.bits)
+        # Memory is little-endian where NumPy is not; words of 64 keys are two of 32 each.
+        bits = self.bits.astype("<u8", copy=False).view("<u4").astype(np.uint32, copy=False)
+        bits = np.ascontiguousarray(bits[:, :, : -(-self.k.size // 32)])
+        return Contents(q_pieces, k_pieces, content, bits, pairs_of(bits))
 
     def groups(self, rows: Int64) -> Alike:
         """Find the pairs of some groups of queries and any of keys in which the rule may hold."""

@@ -114,6 +114,16 @@ class MaskSchedule:
         return not all(rule.always for rule in self.rules)
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What rules ask for: the layer, the step, its noise."""
+        asked = {
+            "layer": any(rule.layers is not None for rule in self.rules),
+            "step": any(rule.steps is not None for rule in self.rules),
+            "noise": any(rule.noise is not None for rule in self.rules),
+        }
+        return tuple(name for name, is_asked in asked.items() if is_asked)
+
+    @property
     def by_name(self) -> bool:
         """Whether layers are named."""
         return any(isinstance(one, str) for rule in self.rules for one in rule.layers or ())

@@ -84,7 +84,7 @@ def update(path: Path, current: Iterable[Record], *, reason: str, runs: int = 1)
 def _is_same_cohort(before: Record, now: Record) -> bool:
     """Return whether two records' samples are of one thing, as far as they tell."""
     old, new = before.environment, now.environment
-    settings = [*_fields(old, new, (*SYSTEM, *PROCESSOR)), *_versions(old, new)]
+    settings = [*version_diff(old, new), *_fields(old, new, PROCESSOR)]
     timed = before.timing is not None and now.timing is not None
     same = before.config == now.config and before.mask.fingerprint == now.mask.fingerprint
     return timed and same and not settings and not mismatch_reason(before, now)
@@ -142,9 +142,21 @@ def another_machine(old: Record, new: Record) -> str:
     return "; ".join(_fields(old.environment, new.environment, _machine(old.environment)))
 
 
-def _machine(old: Environment) -> tuple[str, ...]:
+def _machine(environment: Environment) -> tuple[str, ...]:
     # A GPU's times do not depend on the processor beside it.
-    return ("device", *PROCESSOR) if old.device == "cpu" else ("device",)
+    return ("device", *PROCESSOR) if environment.device == "cpu" else ("device",)
+
+
+def machine_of(environment: Environment) -> str:
+    """Return the name of a machine whose times are not compared with those of others."""
+    if environment.device != "cpu":
+        return environment.device
+    return f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads"
+
+
+def version_diff(old: Environment, new: Environment) -> list[str]:
+    """Return how system and libraries differ, ours excepted, by `torch: 2.13 and 2.14`."""
+    return [*_fields(old, new, SYSTEM), *_versions(old, new)]
 
 
 def mismatch_reason(old: Record, new: Record) -> str:

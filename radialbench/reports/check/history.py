@@ -15,7 +15,12 @@ from radialbench.errors import ReportError
 from radialbench.records.gate import Gate, gate_text
 from radialbench.records.result import Record
 from radialbench.records.statistics import Estimate
-from radialbench.reports.check.baseline import environment_diff, mismatch_reason, same_devices
+from radialbench.reports.check.baseline import (
+    environment_diff,
+    machine_of,
+    mismatch_reason,
+    same_devices,
+)
 from radialbench.reports.check.compare import paired_records
 from radialbench.reports.check.metrics import (
     METRICS,
@@ -39,7 +44,8 @@ from radialbench.reports.check.significance import (
 from radialbench.reports.check.verdict import PLACES, Outcome
 from radialbench.reports.text import format_interval, paragraph, printable, terminal_table
 
-Key = tuple[str, str]
+Key = tuple[str, str, str]
+"""Machine, measure and case of a record."""
 
 MAX_SHOWN = 20
 """Histories of a metric that the terminal shows at most."""
@@ -51,7 +57,7 @@ class Run:
 
     Attributes:
         source: Where it comes from, for people.
-        records: The last of each case, by measure and case.
+        records: The last of each case and machine.
         commit: Of the source that was measured, if it is known.
         created: When the last of them ended.
     """
@@ -143,7 +149,7 @@ class History:
 
 def run_of(source: str, records: Sequence[Record]) -> Run:
     """Make a run of a file's records, at least one."""
-    latest = {(record.measure, record.case): record for record in records}
+    latest = {_key(record): record for record in records}
     last = max(latest.values(), key=lambda record: datetime.fromisoformat(record.created))
     return Run(source, latest, last.environment.commit, last.created)
 
@@ -218,7 +224,11 @@ def _of_this_machine(run: Run, last: Run) -> Run:
         environment_diff(paired_records(last.records.values(), records), across_versions=True)
     except ReportError as error:
         raise ReportError(f"{run.source} beside {last.source}: {error}") from None
-    return Run(run.source, {(r.measure, r.case): r for r in records}, run.commit, run.created)
+    return Run(run.source, {_key(one): one for one in records}, run.commit, run.created)
+
+
+def _key(record: Record) -> Key:
+    return machine_of(record.environment), record.measure, record.case
 
 
 def _of_case(
