@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ Facts = dict[str, Any]
 VERDICTS = "radialbench_verdicts"
 RADIALBENCH = [sys.executable, "-P", "-m", "radialbench"]
 
-FAIL = ("regressed", "missing", "fail")
+FAIL = ("regressed", "missing", "fail", "differs")
 """Outcomes that fail; an option decides on inconclusive ones."""
 
 
@@ -54,6 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="skip",
         help="What becomes of a test whose samples cannot tell (default: skip).",
     )
+    group.addoption(
+        "--radialbench-update",
+        action="store_true",
+        help="Write the goldens and times that tests name, instead of comparing with them.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,19 +78,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def compare_times(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Time two calls in turn, and fail the test if the first is slower by a gate.
+    """Time a call, and fail the test if it is slower by a gate than another one, or than it was.
 
         def test_mine_is_no_slower(compare_times):
             compare_times(lambda: mine(q, k, v), against=lambda: theirs(q, k, v), gate="5%")
+            compare_times(lambda: mine(q, k, v), against="mine.json", gate="5%")
 
-    Arguments and result are those of `radialbench.testing.compare_times`; what becomes of a test
-    whose samples cannot tell says `--radialbench-inconclusive`.
+    Arguments and result are those of `radialbench.testing.compare_times`; a file is beside the
+    test. What becomes of a test whose samples cannot tell says `--radialbench-inconclusive`.
     """
 
-    def compared(*args: Any, **given: Any) -> Any:
+    def compared(call: Any, against: Any, *, gate: str = "5%", **given: Any) -> Any:
         from radialbench import testing
 
-        times = testing.compare_times(*args, **given)
+        if not callable(against):
+            against = _stored(request, against)
+            if _updates(request):
+                with _one_sentence():
+                    testing.save_times(call, against, **given)
+                return None
+        with _one_sentence():
+            times = testing.compare_times(call, against, gate=gate, **given)
         outcome = times.verdict
         if outcome == "inconclusive":
             outcome = _given(request.config, "inconclusive") or "skip"
@@ -97,6 +111,56 @@ def compare_times(request: pytest.FixtureRequest) -> Callable[..., Any]:
         return times
 
     return compared
+
+
+@pytest.fixture
+def compare_golden(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Fail the test if what a call returned is not what it returned before.
+
+        def test_the_layer_is_as_it_was(compare_golden):
+            compare_golden(layer(x), "layer.safetensors", rtol=1e-3, atol=1e-5)
+
+    Arguments and result are those of `radialbench.testing.compare_golden`; the file is beside the
+    test, and `--radialbench-update` writes it.
+    """
+
+    def compared(outputs: Any, path: Any, **given: Any) -> Any:
+        from radialbench import testing
+
+        file = _stored(request, path)
+        with _one_sentence():
+            if not _updates(request):
+                found = testing.compare_golden(outputs, file, **given)
+                if found.verdict in FAIL:
+                    pytest.fail(found.text, pytrace=False)
+                return found
+            testing.save_golden(outputs, file)
+        return None
+
+    return compared
+
+
+def _stored(request: pytest.FixtureRequest, path: str | Path) -> Path:
+    """Return a file beside the test; fail if it has to be there and is not."""
+    file: Path = request.path.parent / path
+    if not (file.exists() or _updates(request)):
+        pytest.fail(f"there is no {file}: pytest --radialbench-update writes it", pytrace=False)
+    return file
+
+
+def _updates(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("radialbench_update"))
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Fail the test with the sentence of a wrong file or argument."""
+    from radialbench.errors import RadialBenchError
+
+    try:
+        yield
+    except RadialBenchError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 class _Checks:

@@ -89,7 +89,7 @@ def test_times_are_judged_by_the_whole_interval(monkeypatch: pytest.MonkeyPatch)
         made = [
             Measurement(tuple(ms), 1, "warm", "perf_counter", None) for ms in (own, [10.0] * 12)
         ]
-        monkeypatch.setattr("radialbench.testing.measure_together", lambda *_, **__: made)
+        monkeypatch.setattr("radialbench.testing.times.measure_together", lambda *_, **__: made)
         return compare_times(lambda: None, lambda: None, gate=gate).verdict
 
     slower = [11.0 + 0.001 * place for place in range(12)]
@@ -107,14 +107,14 @@ def test_the_fixture_fails_skips_and_returns(
         """
         import pytest
 
-        from radialbench import testing
+        from radialbench.testing import times
         from radialbench.records.measurement import Measurement
 
         @pytest.mark.parametrize("own", [9.0, 30.0, None])
         def test_mine(own, compare_times, monkeypatch):
             samples = [10.0] * 12, [own] * 12 if own else [5.0, 40.0] * 6
             made = [Measurement(tuple(ms), 1, "warm", "perf_counter", None) for ms in samples]
-            monkeypatch.setattr(testing, "measure_together", lambda calls, **_: made[::-1])
+            monkeypatch.setattr(times, "measure_together", lambda calls, **_: made[::-1])
             assert compare_times(print, against=print, gate="2x").ratio.value == 0.9
         """
     )

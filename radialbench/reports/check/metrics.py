@@ -82,7 +82,7 @@ def cycles(record: Record) -> MetricValue | None:
     if timing is None or not clocks or min(clocks) <= 0:
         return None
     counts = tuple(ms * mhz for ms, mhz in zip(timing.samples_ms, clocks, strict=True))
-    return _sampled(replace(timing, samples_ms=counts), RUNS_GPU)
+    return sampled_value(replace(timing, samples_ms=counts), RUNS_GPU)
 
 
 def ceiling(record: Record) -> MetricValue | None:
@@ -94,7 +94,7 @@ def ceiling(record: Record) -> MetricValue | None:
     # Throttled pairs are left out, so that what is left of each process is not known.
     whole = len(costs) == len(record.timing.samples_ms)
     processes = record.timing.processes if whole else ()
-    return _sampled(
+    return sampled_value(
         replace(record.timing, samples_ms=costs, rounds=None, processes=processes), RUNS_GPU
     )
 
@@ -207,14 +207,15 @@ def _timed(record: Record) -> MetricValue | None:
     timing = record.timing
     if timing is None:
         return None
-    return _sampled(timing, RUNS_CPU if _on_cpu(record) else RUNS_GPU)
+    return sampled_value(timing, RUNS_CPU if _on_cpu(record) else RUNS_GPU)
 
 
 def _on_cpu(record: Record) -> bool:
     return record.measure == "compile" or record.environment.device == "cpu"
 
 
-def _sampled(timing: Measurement, runs: float) -> MetricValue:
+def sampled_value(timing: Measurement, runs: float) -> MetricValue:
+    """Return a time that was sampled, with what two processes are assumed to differ by."""
     samples = timing.steady_ms
     # What lasts in one process shows in the samples, and in several in what they differ by.
     processes = timing.process_medians_ms

@@ -1,15 +1,6 @@
-"""Tests for backends and kernels of others: the contract that ours hold, and times side by side.
+"""The contract that every backend holds, as tests to inherit."""
 
-from radialbench.testing import BackendContract
-
-class TestMyKernel(BackendContract):
-backend = "my_package.kernel:MyKernel"
-device, dtype = "cuda", "bfloat16"
-"""
-
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -18,16 +9,11 @@ import torch
 from radialbench.errors import BackendError
 from radialbench.kernels.backends import load_backend
 from radialbench.kernels.measure.accuracy import checksums, compare, expected, make_inputs
-from radialbench.kernels.measure.clocks import clock_of
-from radialbench.kernels.measure.timing import measure_together
 from radialbench.maskgen.compiler import compile_mask
 from radialbench.maskgen.grid import TokenGrid
 from radialbench.maskgen.library import parse_mask
 from radialbench.maskgen.table import BlockTable
-from radialbench.records.gate import Gate, read_gate, setting_of
-from radialbench.records.measurement import Measurement
 from radialbench.records.problem import FP8, KernelConfig, Problem
-from radialbench.records.statistics import Estimate, paired_ratio
 
 GRIDS = (TokenGrid(3, 5, 7), TokenGrid(2, 8, 8), TokenGrid(2, 3, 5, text_tokens=9))
 """Ragged, whole in blocks of 16 to 128, and with text."""
@@ -141,62 +127,3 @@ class BackendContract:
         again = self.run(table, problem, other)
         for one, two in zip(alone, again, strict=True):
             torch.testing.assert_close(one, two)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Two calls, sampled in turn.
-
-    Attributes:
-        own: Samples of the call.
-        other: Samples of what it is compared with.
-        ratio: How many times as long the call takes, with its 95% interval.
-        verdict: `pass`, `regressed` or `inconclusive`.
-        text: The verdict in a sentence.
-    """
-
-    own: Measurement
-    other: Measurement
-    ratio: Estimate
-    verdict: str
-    text: str
-
-
-def compare_times(
-    call: Callable[[], object],
-    against: Callable[[], object],
-    *,
-    gate: str = "5%",
-    device: str = "cpu",
-    **sampling: Any,
-) -> Times:
-    """Time two calls in turn, as suites do, and say whether the first is slower by a gate.
-
-    It has `regressed` if the whole interval of the ratio is beyond the gate, and passes if the
-    whole interval is within it.
-
-    Args:
-        call: What is judged; on a GPU it launches and does not wait.
-        against: What it is compared with, such as the fastest kernel so far.
-        gate: The least change that counts, as `5%`, `1.5x`, `2ms` or `5%, 20us`.
-        device: `cpu` or `cuda`.
-        **sampling: As those of `radialbench.kernels.measure.timing.measure_together`.
-
-    Raises:
-        RecordError: The gate cannot be read.
-    """
-    _, size = read_gate(setting_of("latency", gate))
-    own, other = measure_together([call, against], clock=clock_of(device), **sampling)
-    ratio = paired_ratio(own.samples_ms, other.samples_ms)
-    size = size or Gate(math.inf)
-    most = 1 + max(size.share, size.least / other.median_ms)
-    ends = ratio.ends or (0.0, math.inf)
-    verdict = "pass" if ends[1] <= most else "regressed" if ends[0] > most else "inconclusive"
-    return Times(
-        own,
-        other,
-        ratio,
-        verdict,
-        f"{own.median_ms:.4g} ms against {other.median_ms:.4g}: {ratio.value:.3f} times "
-        f"(95% {ends[0]:.3f} to {ends[1]:.3f}), the gate is {gate}",
-    )
