@@ -192,6 +192,12 @@ class Coordinates:
         return found
 
 
+@lru_cache(maxsize=1)
+def coordinates_of(grid: TokenGrid, order: TokenOrder) -> Coordinates:
+    """Return the coordinates of a grid's tokens, which the next mask on the grid finds computed."""
+    return Coordinates(grid, order)
+
+
 @lru_cache(maxsize=4)
 def _source_index(order: TokenOrder, grid: TokenGrid) -> Int64:
     index = np.arange(grid.seq_len, dtype=np.int64)

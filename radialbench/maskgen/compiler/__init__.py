@@ -33,7 +33,7 @@ from radialbench.maskgen.language.tree import (
     TokenRule,
 )
 from radialbench.maskgen.library import as_spec
-from radialbench.maskgen.order import Coordinates as TokenCoordinates
+from radialbench.maskgen.order import coordinates_of
 from radialbench.maskgen.table import BlockTable, Csr, pack_bits, unpack_bits
 from radialbench.plain import plain
 
@@ -134,7 +134,7 @@ class _Compiler:
         self.bound = bind(spec, grid)
         self.grid = grid
         self.tables = {table.name: table for table in spec.tables}
-        self.at = TokenCoordinates(grid, self.bound.order)
+        self.at = coordinates_of(grid, self.bound.order)
         self.first, stop = self.bound.order.query_range(grid)
         self.q = whole_blocks(self.at, block_m, self.first, stop)
         self.k = whole_blocks(self.at, block_n, 0, grid.seq_len)
@@ -188,18 +188,24 @@ class _Compiler:
         flat = bits.reshape(len(bits), self.q.size * bits.shape[2])
         if found.distinct:
             used, place = ranked(content[~full], len(bits))
-            bitmaps = flat if len(used) == len(bits) else reordered(flat, used)
+            # Mostly those that are not full come first.
+            first_ones = len(used) > 0 and used[-1] == len(used) - 1
+            bitmaps = flat[: len(used)] if first_ones else reordered(flat, used)
         else:
             first, kind = distinct(flat)
             used, place = ranked(kind[content[~full]], len(first))
             bitmaps = reordered(flat, first[used])
+        # Blocks before each row, and of these the full ones.
+        start = np.searchsorted(row, np.arange(len(self.q) + 1))
+        full_start = np.concatenate([[0], np.cumsum(full)])[start]
+        columns = column.astype(np.int32)
         return BlockTable(
             grid=self.grid,
             order=self.bound.order,
             block_m=self.q.size,
             block_n=self.k.size,
-            full=Csr.from_sorted(row[full], column[full], len(self.q)),
-            partial=Csr.from_sorted(row[~full], column[~full], len(self.q)),
+            full=Csr(full_start, columns[full]),
+            partial=Csr(start - full_start, columns[~full]),
             bitmap_of=place.astype(np.int32),
             bitmaps=bitmaps.reshape(-1, *bits.shape[1:]),
             mask=mask,
@@ -214,8 +220,12 @@ class _Compiler:
 
     def full(self, found: Contents) -> Bool:
         """[blocks] whether all pairs of tokens of a block attend."""
-        areas = self.q.lengths[found.q] * self.k.lengths[found.k]
-        full: Bool = found.pairs[found.content] == areas
+        full: Bool = (found.pairs == self.q.size * self.k.size)[found.content]
+        # Blocks at an end of the sequence have fewer pairs.
+        short_q, short_k = (side.lengths < side.size for side in (self.q, self.k))
+        short = np.flatnonzero(short_q[found.q] | short_k[found.k])
+        areas = self.q.lengths[found.q[short]] * self.k.lengths[found.k[short]]
+        full[short] = found.pairs[found.content[short]] == areas
         return full
 
     def empty_tokens(self, found: Contents, full: Bool) -> Int64:

@@ -315,6 +315,8 @@ def _power(op: str, a: Interval, b: Interval) -> Interval:
     known = (point & np.isfinite(low)) | (~point & (a[0] >= 0))
     # pow need not be monotone to the last bit.
     low = np.where(point, low, np.nextafter(low, -np.inf))
+    # No power of what is not negative is.
+    low = np.where(a[0] >= 0, np.maximum(low, 0.0), low)
     high = np.where(point, high, np.nextafter(high, np.inf))
     crosses = (a[0] <= 0) & (b[0] < 0) & ~point
     unknown = ~known | crosses
