@@ -254,11 +254,15 @@ def test_sizes_and_steps_of_the_host() -> None:
     class Mochi:
         patch_size = 2
 
+    class Ltx:
+        patchifier = Mochi
+
     class Unknown:
         patch_size = None
 
     assert video_of(Cosmos, (1, 4, 3, 7, 8)) == (3, 4, 4)
     assert video_of(Mochi, (1, 4, 3, 8, 8)) == (3, 4, 4)
+    assert video_of(Ltx, (1, 4, 3, 8, 8)) == (3, 4, 4)
     assert video_of(Mochi, (1, 4, 8, 8)) is None
     assert video_of(Unknown, (1, 4, 3, 8, 8)) is None
     sigmas = torch.tensor([80.0, 10.0, 1.0, 0.0])
