@@ -15,7 +15,7 @@ from radialbench.commands import BAD_INPUT, FAILED, INTERNAL_ERROR, INTERRUPTED
 from radialbench.errors import RadialBenchError, unknown
 
 VERBS = (
-    *("demo", "mask", "suite", "run", "pipeline", "tune", "capture", "fidelity", "decay"),
+    *("demo", "mask", "suite", "run", "pipeline", "tune", "worker", "capture", "fidelity", "decay"),
     *("export", "noise", "merge", "report", "check", "baseline", "history", "doctor"),
 )
 """Modules of `commands`: each has an `app` (a group of commands) or a function of its own name."""

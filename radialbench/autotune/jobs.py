@@ -100,7 +100,7 @@ def tunable_cases(
 
 def jobs_of(cases: Iterable[Case]) -> list[TuningJob]:
     """Return the jobs of tunable cases, with the candidates of this machine."""
-    return [_job(case) for case in cases]
+    return [job_of(case) for case in cases]
 
 
 def absent_jobs(cases: Iterable[Case]) -> list[TuningJob]:
@@ -204,7 +204,8 @@ def _key(case: Case) -> TuningKey:
     return key_of(case.problem, case.backend or "", device_name(case.device))
 
 
-def _job(case: Case) -> TuningJob:
+def job_of(case: Case) -> TuningJob:
+    """Return the job of a tunable case, with the candidates of this machine."""
     try:
         found = candidates(case.problem, case.backend or "", case.device, _blocks(case))
         return TuningJob(case, _key(case), found)

@@ -11,17 +11,18 @@ from types import MappingProxyType
 from radialbench import __version__
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.live import LiveEvaluator, WorkerPool
+from radialbench.autotune.offer import offering, study_of, versions_of
 from radialbench.autotune.search import Search
 from radialbench.autotune.space import Candidates
+from radialbench.autotune.storage import StorageError
 from radialbench.autotune.trials import (
     SWEEP_SCHEMA,
     SweepTrial,
     Trial,
     TrialOutcome,
     reopen_sweep,
-    study_name,
 )
-from radialbench.autotune.tuner import TRIALS, Progress, Tuned, open_store, tune
+from radialbench.autotune.tuner import TRIALS, Progress, Tuned, tune
 from radialbench.errors import AutotuneError
 from radialbench.kernels.tuned import compiler_version, records_of, shipped_records, source_hash
 from radialbench.records.lookup import nearest_config
@@ -114,13 +115,21 @@ def run(
         raise AutotuneError(jobs[0].reason if jobs and jobs[0].reason else "nothing to tune")
     # Errors of the search or the storage concern all jobs, and are raised before the first.
     Search(_candidates(able[0]), search, seed=seed)
-    open_store(storage, _study(able[0]), _candidates(able[0]))
     records = list(known_records(able, out).values())
+    offer = offering(
+        storage,
+        able,
+        search=search,
+        seed=seed,
+        trials=trials,
+        known=known,
+        neighbours=lambda key: list(islice(neighbours(records, key), NEIGHBOURS)),
+    )
     ends = []
     out.parent.mkdir(parents=True, exist_ok=True)
     if sweep is not None:
         reopen_sweep(sweep)
-    with reserved(out.with_name(f"{out.name}.lock")):
+    with reserved(out.with_name(f"{out.name}.lock")), offer:
         for place, job in enumerate(able, start=1):
             # Without the best of this job, which the next will have among its neighbours.
             following = _first_trials(able[place:], records, search, seed, known)
@@ -141,11 +150,14 @@ def run(
                     trials=trials,
                     seconds=seconds,
                     storage=storage,
-                    study=_study(job),
+                    study=study_of(job.key),
+                    versions=versions_of(job.key),
                     neighbours=islice(neighbours(records, job.key), NEIGHBOURS),
                     known=known.get(job.key, ()),
                     watch=partial(watch, place, job, live),
                 )
+            except StorageError:
+                raise
             except AutotuneError as error:
                 reason = str(error)
             finally:
@@ -264,10 +276,6 @@ def _first_trials(
 def _candidates(job: TuningJob) -> Candidates:
     assert job.candidates is not None
     return job.candidates
-
-
-def _study(job: TuningJob) -> str:
-    return study_name(job.key, source_hash(job.key.backend, job.key.direction))
 
 
 def _record_trial(

@@ -218,6 +218,21 @@ class Evaluator(Protocol):
         """Release resources."""
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The state of a search at a moment.
+
+    Attributes:
+        trials: Those that have ended.
+        taken: Configurations that other processes are trying.
+        waiting: The first configuration that only dead processes have tried, to be tried first.
+    """
+
+    trials: tuple[Trial, ...]
+    taken: frozenset[KernelConfig] = frozenset()
+    waiting: KernelConfig | None = None
+
+
 class Store:
     """The trials of a search, in the order in which they started.
 
@@ -237,21 +252,13 @@ class Store:
         for trial in trials:
             self._trials.setdefault(trial.config, trial)
 
-    def taken(self) -> frozenset[KernelConfig]:
-        """Return the configurations that other processes are trying, or have queued."""
-        return frozenset()
+    def view(self) -> View:
+        """Return the state of the search; trials that dead processes run end before."""
+        return View(tuple(self._trials.values()))
 
-    def waiting(self) -> KernelConfig | None:
-        """Return a configuration that a dead process left, to be tried first."""
-        return None
-
-    def begin(self, config: KernelConfig) -> KernelConfig | None:
-        """Start a configuration: this one, or one that was waiting.
-
-        Returns:
-            What to try; None if another process has started it at the same moment.
-        """
-        return config
+    def begin(self, config: KernelConfig) -> bool:
+        """Start a configuration, unless another process has."""
+        return True
 
     def end(self, trial: Trial) -> None:
         """Keep the running trial's result."""
@@ -259,12 +266,19 @@ class Store:
         self._finals = []
 
     def put_back(self) -> None:
-        """Mark the running trial as interrupted, so that it is tried again."""
+        """Mark the running trial or runoff as interrupted, so that it is tried again."""
 
     def finals(self) -> list[Trial]:
         """Return the trials of the runoff, if nothing was tried since."""
         return list(self._finals)
 
+    def begin_runoff(self) -> bool:
+        """Start the runoff, unless another process measures it, or has."""
+        return True
+
     def keep_finals(self, finals: Sequence[Trial]) -> None:
-        """Keep the trials of the runoff."""
+        """Keep the trials of the runoff, which has ended."""
         self._finals = list(finals)
+
+    def close(self) -> None:
+        """Let no other process start anything."""

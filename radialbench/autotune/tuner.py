@@ -1,8 +1,9 @@
 """The search: what to try, trying it, keeping it, and the decision in the end."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from radialbench.autotune.search import Search, importance
 from radialbench.autotune.space import Candidates
@@ -11,6 +12,7 @@ from radialbench.autotune.trials import (
     Store,
     Trial,
     TrialOutcome,
+    View,
     count_outcomes,
     measured,
 )
@@ -28,6 +30,9 @@ BEST = 3
 
 ROUNDS = 3
 """Rounds of the runoff at most, until the order is certain."""
+
+POLL_SECONDS = 0.5
+"""How often a process looks whether others have ended what it waits for."""
 
 NOISE_FLOOR = 0.005
 """Gains up to this are noise: clocks and temperatures differ by as much from day to day."""
@@ -152,6 +157,7 @@ def tune(
     seconds: float | None = None,
     storage: str | None = None,
     study: str = "",
+    versions: Mapping[str, str] = MappingProxyType({}),
     neighbours: Iterable[KernelConfig] = (),
     known: Iterable[Trial] = (),
     watch: Callable[[Progress], None] = lambda progress: None,
@@ -168,6 +174,7 @@ def tune(
         seconds: No trial starts after this time, unless it is the first.
         storage: Storage of the trials, as for `open_store`; in memory if None.
         study: Name of the search there.
+        versions: What times depend on besides; the storage keeps one set of them for a search.
         neighbours: The best configurations of other shapes: tried first, after the default.
         known: Trials that ended elsewhere on this device; they count as those of earlier processes.
         watch: Called with the progress before the first trial and after each.
@@ -175,28 +182,24 @@ def tune(
     Raises:
         AutotuneError: The search or the storage cannot be used, or the default does not run.
     """
-    if trials < 1:
-        raise AutotuneError(f"trials must be at least 1, got {trials}")
-    start = time.monotonic()
-    if trials >= len(candidates.feasible) and seconds is None:
-        search = "exhaustive"
-    searcher = Search(candidates, search, seed=seed, first=neighbours)
-    store = open_store(storage, study, candidates)
+    store = open_store(storage, study, candidates, versions)
     feasible = set(candidates.feasible)
     store.add(trial for trial in known if trial.config in feasible)
-    done = {trial.config for trial in store.trials()}
-    evaluator.prepare([config for config in searcher.likely if config not in done])
-    planned = min(trials, len(candidates.feasible))
-    meter = _Meter(planned, seconds, candidates.default, start, before=measured(store.trials()))
-    _try_all(evaluator, searcher, store, meter, watch)
+    searching = Searching(
+        candidates,
+        evaluator,
+        store,
+        search=search,
+        seed=seed,
+        trials=trials,
+        seconds=seconds,
+        neighbours=neighbours,
+        watch=watch,
+    )
+    while not (finals := searching.advance()):
+        time.sleep(POLL_SECONDS)
     ended = store.trials()
-    if feasible <= {trial.config for trial in ended}:
-        search = "exhaustive"
-    finals = store.finals()
-    if not finals:
-        watch(meter.progress("final", ended))
-        finals = measure_finals(evaluator, candidates.default, best_of(ended, candidates.default))
-        store.keep_finals(finals)
+    complete = feasible <= {trial.config for trial in ended}
     decision = decide(finals)
     rejected = len(ended) - measured(ended)
     return Tuned(
@@ -204,29 +207,36 @@ def tune(
         default=candidates.default,
         trials=tuple(ended),
         rejections=candidates.rejections | ({"trying": rejected} if rejected else {}),
-        search=search,
+        search="exhaustive" if complete else searching.search,
         seed=seed,
         edges=candidates.space.edges(decision.config),
         importance=importance(candidates.space, ended),
     )
 
 
-def open_store(url: str | None, study: str, candidates: Candidates) -> Store:
+def open_store(
+    url: str | None,
+    study: str,
+    candidates: Candidates,
+    versions: Mapping[str, str] = MappingProxyType({}),
+) -> Store:
     """Open the store of a search, or create it.
 
     Args:
         url: As for `Study`; in memory if None.
         study: Name of the search there.
         candidates: The configurations of the search.
+        versions: As for `Study`.
 
     Raises:
-        AutotuneError: It cannot be opened, or holds a search of another space under this name.
+        AutotuneError: It cannot be opened, or holds a search of another space or of other versions
+            under this name.
     """
     if url is None:
         return Store()
-    from radialbench.autotune.storage import Study
+    from radialbench.autotune.study import Study
 
-    return Study(url, study, candidates)
+    return Study(url, study, candidates, versions)
 
 
 def best_of(trials: Iterable[Trial], default: KernelConfig) -> list[KernelConfig]:
@@ -236,31 +246,114 @@ def best_of(trials: Iterable[Trial], default: KernelConfig) -> list[KernelConfig
     return [config for _, config in timed if config != default][:BEST]
 
 
-def _try_all(
-    evaluator: Evaluator,
-    searcher: Search,
-    store: Store,
-    meter: "_Meter",
-    watch: Callable[[Progress], None],
-) -> None:
-    """Try one configuration after the other until there are enough trials, or no time is left."""
-    tried = store.trials()
-    watch(meter.progress("search", tried))
-    while measured(tried) < meter.planned and not (tried and meter.is_late()):
-        config = store.waiting() or searcher.suggest(tried, taken=store.taken())
-        if config is None:
-            return
-        running = store.begin(config)
-        if running is not None:
-            best_ms = min((one.ms for one in tried if one.ms is not None), default=None)
-            try:
-                trial = evaluator.quick(running, best_ms=best_ms)
-            except BaseException:
-                store.put_back()
-                raise
-            store.end(trial)
-            watch(meter.progress("search", store.trials(), trial))
+class Searching:
+    """A search that this process advances, alone or beside others of the same store.
+
+    Args:
+        candidates: The configurations to choose from.
+        evaluator: What tries configurations.
+        store: The trials.
+        search: The sampler.
+        seed: Its seed.
+        trials: Trials at most.
+        seconds: No trial starts after this time, unless it is the first.
+        neighbours: Tried first, after the default.
+        watch: Called with the progress.
+        allowed: Whether this process may start something, asked each time.
+
+    Raises:
+        AutotuneError: The search cannot be used.
+
+    Attributes:
+        search: The sampler; `exhaustive` where there are no more candidates than trials.
+    """
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        evaluator: Evaluator,
+        store: Store,
+        *,
+        search: str,
+        seed: int,
+        trials: int,
+        seconds: float | None = None,
+        neighbours: Iterable[KernelConfig] = (),
+        watch: Callable[[Progress], None] = lambda progress: None,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        if trials < 1:
+            raise AutotuneError(f"trials must be at least 1, got {trials}")
+        start = time.monotonic()
+        whole = trials >= len(candidates.feasible) and seconds is None
+        self.search = "exhaustive" if whole else search
+        self._searcher = Search(candidates, self.search, seed=seed, first=neighbours)
+        self._default = candidates.default
+        self._evaluator, self._store = evaluator, store
+        self._watch, self._allowed = watch, allowed
         tried = store.trials()
+        done = {trial.config for trial in tried}
+        evaluator.prepare([config for config in self._searcher.likely if config not in done])
+        planned = min(trials, len(candidates.feasible))
+        self._meter = _Meter(planned, seconds, self._default, start, before=measured(tried))
+        self._shown = -1
+
+    def advance(self) -> list[Trial]:
+        """Try what is left, and measure the runoff.
+
+        Returns:
+            The trials of the runoff; none if other processes are still at something.
+        """
+        view = self._try_all()
+        if view.taken:
+            return []
+        finals = self._store.finals()
+        if finals or not self._allowed() or not self._store.begin_runoff():
+            return finals
+        self._watch(self._meter.progress("final", view.trials))
+        try:
+            best = best_of(view.trials, self._default)
+            finals = measure_finals(self._evaluator, self._default, best)
+        except BaseException:
+            self._store.put_back()
+            raise
+        self._store.keep_finals(finals)
+        return finals
+
+    def _try_all(self) -> View:
+        """Try one configuration after the other; return the state when none is left to start."""
+        trial = None
+        while True:
+            view = self._store.view()
+            if trial is not None or len(view.trials) != self._shown:
+                self._shown = len(view.trials)
+                self._watch(self._meter.progress("search", view.trials, trial))
+            config, trial = self._next(view), None
+            if config is None:
+                return view
+            if not self._store.begin(config):
+                continue
+            best_ms = min((one.ms for one in view.trials if one.ms is not None), default=None)
+            try:
+                trial = self._evaluator.quick(config, best_ms=best_ms)
+            except BaseException:
+                self._store.put_back()
+                raise
+            self._store.end(trial)
+
+    def _next(self, view: View) -> KernelConfig | None:
+        """Return what to try next; None if there are enough trials with those that others run."""
+        done = measured(view.trials)
+        if done >= self._meter.planned or not self._allowed():
+            return None
+        if view.trials and self._meter.is_late():
+            self._store.close()
+            return None
+        if view.waiting is not None:
+            return view.waiting
+        if done + len(view.taken) >= self._meter.planned:
+            return None
+        return self._searcher.suggest(view.trials, taken=view.taken)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ def tune(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="Where trials are kept: journal:PATH, sqlite:///PATH, postgresql://HOST/NAME.",
+            help="Where trials are kept, for any number of workers: journal:PATH, sqlite:///PATH, "
+            "postgresql://USER@HOST/NAME, grpc://HOST:PORT.",
             show_default="a journal beside the records",
         ),
     ] = None,
@@ -173,7 +174,7 @@ def tune(
             jobs = _jobs(cases, spec.device, backend or [], direction)
             search |= {"known": _known(reuse_trials, record, jobs)}
             search |= {"sweep": record, "storage": storage}
-            search["on_event"] = _streamed(watcher) if json else watcher or (lambda event: None)
+            search["on_event"] = streamed(watcher) if json else watcher or (lambda event: None)
             ends = run(jobs, pool, out, **search)
     except KeyboardInterrupt:
         console.fail(f"stopped; finished trials are kept. Continue with: {command}", INTERRUPTED)
@@ -297,7 +298,7 @@ def _use_of(out: Path) -> str:
     return f"they are used if {VARIABLE} names that file, or if it is moved to {user_folder()}"
 
 
-def _streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
+def streamed(watcher: "TuningWatcher | None") -> "TuningWatcher":
     """Print events as lines of JSON, and show them."""
     from radialbench.autotune.run import JobProgress, TuningEvent
     from radialbench.records.codec import to_dict

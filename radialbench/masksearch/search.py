@@ -120,7 +120,7 @@ def search_masks(
         families: Families of masks.
         settings: How to search.
         environment: Where.
-        storage: Where trials are kept, as that of `autotune.storage.Study`.
+        storage: Where trials are kept, as that of `autotune.study.Study`.
         on_share: Called with the share of the trials that is done.
 
     Raises:

@@ -41,7 +41,7 @@ class TrialStore:
     """Trials of one measurement in a storage.
 
     Args:
-        url: As that of `autotune.storage.Study`.
+        url: As that of `autotune.study.Study`.
         name: Name of the study: whatever changes a trial's result changes it.
 
     Raises:

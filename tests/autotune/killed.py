@@ -9,7 +9,7 @@ import time
 
 import optuna
 
-from radialbench.autotune import storage
+from radialbench.autotune import study
 from radialbench.autotune.trials import Trial, TrialOutcome
 from radialbench.autotune.tuner import Progress, Tuned, tune
 from radialbench.records.problem import KernelConfig
@@ -105,5 +105,5 @@ def _life(
 
 if __name__ == "__main__":
     # By chance a configuration may be tried while its process is killed more often than is allowed.
-    storage.LOSSES = 1000
+    study.LOSSES = 1000
     main(sys.argv[1], int(sys.argv[2]), seed=int(sys.argv[3]))

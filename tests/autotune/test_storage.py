@@ -13,15 +13,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from radialbench.autotune import owner
+from radialbench.autotune.owner import Beat, Signs, is_alive, is_here, trial_owner
 from radialbench.autotune.space import Axis, Candidates, Space
-from radialbench.autotune.storage import (
-    ABANDONED_SECONDS,
-    BUSY_SECONDS,
-    LOSSES,
-    Study,
-    is_alive,
-    trial_owner,
-)
+from radialbench.autotune.storage import BUSY_SECONDS
+from radialbench.autotune.study import LOSSES, Study
 from radialbench.autotune.trials import Store, Trial, TrialOutcome, study_name
 from radialbench.autotune.tuner import open_store, tune
 from radialbench.errors import AutotuneError
@@ -31,8 +27,10 @@ from tests.autotune.fake import DEFAULT, SPACE, Fake, among
 
 CONFIGS = list(SPACE.configs())
 CRASH = Trial(CONFIGS[1], TrialOutcome.CRASHED, "ended by SIGABRT")
-DEAD = "000000000000 1 1 0"
-"""An owner on another machine that began very long ago."""
+DEAD = f"{trial_owner().split()[0]} 1 1 0"
+"""An owner of this machine that is another process than the one of its number."""
+ELSEWHERE = "000000000000 1 1 0"
+"""An owner on another machine."""
 
 
 def fine(config: KernelConfig) -> Trial:
@@ -61,14 +59,14 @@ def raw(url: str) -> optuna.Study:
 
 def test_trials_are_kept(url: str) -> None:
     store = opened(url)
-    assert store.begin(CONFIGS[0]) == CONFIGS[0]
+    assert store.begin(CONFIGS[0])
     store.end(fine(CONFIGS[0]))
-    assert store.begin(CONFIGS[1]) == CONFIGS[1]
+    assert store.begin(CONFIGS[1])
     store.end(CRASH)
     for one in (store, opened(url)):
         assert one.trials() == [fine(CONFIGS[0]), CRASH]
-        assert one.waiting() is None
-        assert one.taken() == frozenset()
+        assert one.view().waiting is None
+        assert one.view().taken == frozenset()
 
 
 def test_others_can_read_it(url: str) -> None:
@@ -136,9 +134,9 @@ def test_studies_of_other_problems_share_a_storage(url: str) -> None:
 def test_an_interrupted_trial_is_tried_first(url: str) -> None:
     for _ in range(LOSSES + 1):
         store = opened(url)
-        store.begin(store.waiting() or CONFIGS[2])
+        store.begin(store.view().waiting or CONFIGS[2])
         store.put_back()
-    assert opened(url).waiting() == CONFIGS[2]
+    assert opened(url).view().waiting == CONFIGS[2]
     assert opened(url).trials() == []
 
 
@@ -159,21 +157,20 @@ def test_an_error_while_trying_puts_back(url: str) -> None:
 def left_running(url: str, config: KernelConfig, owner: str) -> int:
     """Leave a trial as a process leaves it that dies while it tries."""
     store = opened(url)
-    store.begin(config)
-    running = store._running
-    assert running is not None
-    running.set_user_attr("owner", owner)
-    return running.number
+    assert store.begin(config)
+    running = store._stop()
+    store._storage.set_trial_user_attr(running, "owner", owner)
+    return store._storage.get_trial_number_from_id(running)
 
 
 def test_what_a_dead_process_has_left_is_tried_first(url: str) -> None:
     left_running(url, CONFIGS[3], DEAD)
     store = opened(url)
-    assert store.waiting() == CONFIGS[3]
-    assert store.begin(CONFIGS[4]) == CONFIGS[3]
+    assert store.view().waiting == CONFIGS[3]
+    assert store.begin(CONFIGS[3])
     store.end(fine(CONFIGS[3]))
     assert store.trials() == [fine(CONFIGS[3])]
-    assert store.waiting() is None
+    assert store.view().waiting is None
 
 
 def test_a_trial_that_ended_but_for_its_state_has_ended(url: str) -> None:
@@ -183,7 +180,7 @@ def test_a_trial_that_ended_but_for_its_state_has_ended(url: str) -> None:
     for name, value in (("samples_ms", [4.0]), ("outcome", "ok")):
         study._storage.set_trial_user_attr(running._trial_id, name, value)
     store = opened(url)
-    assert store.waiting() is None
+    assert store.view().waiting is None
     assert store.trials() == [Trial(CONFIGS[3], TrialOutcome.OK, None, (4.0,))]
     assert raw(url).trials[number].state == TrialState.COMPLETE
     assert raw(url).trials[number].value == 4.0
@@ -191,10 +188,10 @@ def test_a_trial_that_ended_but_for_its_state_has_ended(url: str) -> None:
 
 def test_what_ends_its_process_again_and_again_is_given_up(url: str) -> None:
     for _ in range(LOSSES):
-        waiting = opened(url).waiting()
+        waiting = opened(url).view().waiting
         left_running(url, waiting or CONFIGS[3], DEAD)
     store = opened(url)
-    assert store.waiting() is None
+    assert store.view().waiting is None
     (trial,) = store.trials()
     assert (trial.config, trial.outcome) == (CONFIGS[3], TrialOutcome.CRASHED)
     assert trial.reason == f"the tuning process ended {LOSSES} times while it was tried"
@@ -210,14 +207,103 @@ def living() -> str:
 def test_what_another_process_is_trying_is_left_to_it(url: str) -> None:
     left_running(url, CONFIGS[3], living())
     store = opened(url)
-    assert store.waiting() is None
-    assert store.taken() == {CONFIGS[3]}
+    assert store.view().waiting is None
+    assert store.view().taken == {CONFIGS[3]}
     # Both began with the same in the same moment: the first keeps it.
-    assert store.begin(CONFIGS[3]) is None
+    assert not store.begin(CONFIGS[3])
+    assert store.view().waiting is None
+
+
+def test_a_search_waits_for_what_others_try_and_hands_on_what_they_leave(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = left_running(url, CONFIGS[3], ELSEWHERE)
     fake = Fake()
-    tune(among(), fake, storage=url, study="problem")
-    assert len(fake.tried) == len(CONFIGS) - 1
-    assert CONFIGS[3] not in fake.tried
+
+    def later(seconds: float) -> None:
+        """Another process gives signs of life, and then none for too long."""
+        assert (len(fake.tried), fake.finals) == (len(CONFIGS) - 1, [])
+        assert CONFIGS[3] not in fake.tried
+        moments.append(moments[-1] + 0.6 * owner.SILENT_SECONDS)
+        if len(moments) == 3:
+            study = raw(url)
+            study._storage.set_trial_user_attr(study.trials[number]._trial_id, "beat", 1)
+
+    moments = [0.0]
+    monkeypatch.setattr("radialbench.autotune.owner.time.monotonic", lambda: moments[-1])
+    monkeypatch.setattr("radialbench.autotune.tuner.time.sleep", later)
+    tuned = tune(among(), fake, storage=url, study="problem")
+    assert len(moments) == 5
+    assert fake.tried[-1] == CONFIGS[3]
+    assert len(tuned.trials) == len(CONFIGS)
+
+
+def test_who_was_taken_for_dead_keeps_nothing(url: str) -> None:
+    store, other = opened(url), opened(url)
+    assert store.begin(CONFIGS[3])
+    assert other.view().waiting == CONFIGS[3]  # This process is none of the living to itself.
+    assert other.begin(CONFIGS[3])
+    store.end(Trial(CONFIGS[3], TrialOutcome.OK, None, (9.0,)))
+    other.end(fine(CONFIGS[3]))
+    assert opened(url).trials() == [fine(CONFIGS[3])]
+    assert store.begin_runoff()
+    assert opened(url).begin_runoff()
+    store.put_back()
+
+
+def test_one_process_at_a_time_measures_the_runoff(url: str) -> None:
+    store = opened(url)
+    store.begin(CONFIGS[0])
+    store.end(fine(CONFIGS[0]))
+    assert store.begin_runoff()
+    running = store._running
+    assert running is not None
+    store._storage.set_trial_user_attr(running, "owner", living())
+    assert not opened(url).begin_runoff()
+    store.keep_finals([fine(CONFIGS[0])])
+    assert not opened(url).begin_runoff()
+    assert opened(url).finals() == [fine(CONFIGS[0])]
+    assert opened(url).trials() == [fine(CONFIGS[0])]
+
+
+def test_a_running_trial_gives_signs_of_life(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "BEAT_SECONDS", 0.001)
+    store = opened(url)
+    assert store.begin(CONFIGS[0])
+    while not any("beat" in one.user_attrs for one in raw(url).trials):
+        time.sleep(0.001)
+    store.end(fine(CONFIGS[0]))
+    beat = Beat(lambda count: pytest.fail("is ignored"))
+    beat.stop()
+
+
+def test_signs_of_life_are_those_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("radialbench.autotune.owner.time.monotonic", lambda: now[0])
+    signs = Signs()
+    for moment, sign, missing in (
+        (0, None, False),
+        (119, None, False),
+        (121, None, True),
+        (122, 1, False),
+        (240, 1, False),
+        (243, 1, True),
+    ):
+        now[0] = moment
+        assert signs.are_missing(7, sign) == missing, moment
+
+
+def test_versions_are_those_of_the_study(url: str) -> None:
+    def opened_with(**versions: str) -> Store:
+        return open_store(url, "problem", among(), {"device": "H200", **versions})
+
+    opened_with(triton="3.6.0")
+    opened_with(triton="3.6.0")
+    with pytest.raises(
+        AutotuneError,
+        match=r"other versions for problem: triton 3\.6\.0 there, 3\.7\.1 here; choose",
+    ):
+        opened_with(triton="3.7.1")
 
 
 def test_who_is_alive() -> None:
@@ -228,9 +314,8 @@ def test_who_is_alive() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         dead = child.pid
     assert not is_alive(f"{machine} {dead} {started} {begun}")
-    assert is_alive(f"000000000000 {pid} {started} {time.time() - ABANDONED_SECONDS + 60:.0f}")
-    for off in (-ABANDONED_SECONDS - 60, ABANDONED_SECONDS + 60):  # The clock was set back.
-        assert not is_alive(f"000000000000 {pid} {started} {time.time() + off:.0f}")
+    assert is_here(trial_owner())
+    assert not is_here(ELSEWHERE)
 
 
 def test_two_containers_of_one_name_leave_each_others_trials(
@@ -246,10 +331,7 @@ def test_two_containers_of_one_name_leave_each_others_trials(
     monkeypatch.setattr(Path, "readlink", elsewhere)
     there = trial_owner()
     assert there.split()[0] != here.split()[0]
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        dead = child.pid
-    machine, _, started, begun = here.split()
-    assert is_alive(f"{machine} {dead} {started} {begun}")
+    assert not is_here(here)
 
 
 def test_searches_that_create_one_database_at_once(tmp_path: Path) -> None:
@@ -325,7 +407,7 @@ def test_a_line_that_a_kill_cut_off_is_taken_away(tmp_path: Path) -> None:
     for rest in (b'{"op_code":8,"worker_id":"a', b'{"op', b'{"op_code":8,' + b"x" * 9000):
         path.write_bytes(whole + rest)
         store = opened(url)
-        assert store.begin(CONFIGS[0]) == CONFIGS[0]
+        assert store.begin(CONFIGS[5])
         store.put_back()
         assert len(opened(url).trials()) == 3
         lines = path.read_bytes().splitlines(keepends=True)
@@ -366,7 +448,12 @@ def test_a_study_of_another_space(url: str) -> None:
         ("oracledb7://x/y", "the storage oracledb7://x/y: "),
         ("journal:/dev/null/x", "the storage journal:/dev/null/x: .*File exists"),
         ("sqlite:////nonexistent/x.db", "unable to open database file"),
-        ("postgresql://me:secret@localhost:1/x", r"storage postgresql://me:\*\*\*@localhost:1/x"),
+        (
+            "postgresql://me:secret@localhost:1/x",
+            r"others: postgresql://me:\*\*\*@localhost:1/x; set",
+        ),
+        ("postgresql://localhost/x?password=secret", r"x\?password=\*\*\*; set PGPASSWORD"),
+        ("grpc://me:secret@localhost:1", r"others: grpc://me:\*\*\*@localhost:1; set"),
     ],
 )
 def test_bad_storages(url: str, words: str) -> None:
@@ -402,8 +489,8 @@ def test_names_tell_problems_and_kernels_apart() -> None:
 def test_without_a_storage_nothing_is_kept() -> None:
     store = open_store(None, "", among())
     assert isinstance(store, Store)
-    assert store.begin(CONFIGS[0]) == CONFIGS[0]
+    assert store.begin(CONFIGS[0])
     store.put_back()
-    assert (store.trials(), store.waiting(), store.taken()) == ([], None, frozenset())
+    assert (store.trials(), store.view().waiting, store.view().taken) == ([], None, frozenset())
     store.end(CRASH)
     assert store.trials() == [CRASH]

@@ -43,7 +43,7 @@ def render(chosen: Chosen) -> dict[str, str]:
     names = [study_name(one.key, one.kernel) for one in chosen.records]
     stored: dict[str, list[Trial]] = {}
     if chosen.storage is not None:
-        from radialbench.autotune.storage import read_trials
+        from radialbench.autotune.study import read_trials
 
         stored = read_trials(chosen.storage, names)
         if not stored:
