@@ -133,6 +133,16 @@ def test_layers_are_counted_through_both_kinds_of_blocks(comfy: Host, tmp_path: 
     close(comfy.run(masked, *inputs), comfy.run(overridden(plain, wanted), *inputs))
 
 
+def test_a_schedule_that_was_edited_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    stamps = [RadialBenchMask.IS_CHANGED(mask="radial", schedule=str(file))]
+    for text in ("a", "a", "b"):
+        file.write_text(text, "utf-8")
+        stamps.append(RadialBenchMask.IS_CHANGED(model=None, mask="radial", schedule=str(file)))
+    assert stamps[0] == "" == RadialBenchMask.IS_CHANGED(mask="sta", schedule="")
+    assert stamps[1] == stamps[2] != stamps[3]
+
+
 def test_noise_is_the_share_of_sigma(comfy: Host, tmp_path: Path) -> None:
     text = "rules:\n  - {mask: radial, noise: [0.4, 0.9]}\n"
     (tmp_path / "mine.yaml").write_text(text, "utf-8")
