@@ -1,7 +1,6 @@
 """attend_fp8: attention in 8 bits (e4m3) on Hopper, forward only.
 
-The kernel has been compiled for sm_90 and has not run on a GPU yet, so that no backend and no suite
-takes it. `pytest -m gpu tests/kernels/test_fp8.py` compares it with the definition.
+`hopper_fp8` is its backend in suites. Nothing takes it by itself.
 """
 
 import torch

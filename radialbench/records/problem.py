@@ -232,7 +232,7 @@ KERNEL_OF = {
 }
 """The backend whose kernel runs, and whose configurations are used, of backends that wrap one."""
 
-FP8 = ("bsa_fp8", "fa3_fp8")
+FP8 = ("bsa_fp8", "fa3_fp8", "hopper_fp8")
 """Backends that round q, k, v and weights to 8 bits (e4m3), as a part of the call."""
 
 

@@ -44,6 +44,7 @@ BACKENDS: dict[str, str] = {
     "flex_tma": "radialbench.kernels.backends.flex:FlexTma",
     "hopper": "radialbench.kernels.backends.triton:Hopper",
     "hopper_boxes": "radialbench.kernels.backends.boxes:HopperBoxes",
+    "hopper_fp8": "radialbench.kernels.backends.fp8:HopperFp8",
     "reference": "radialbench.kernels.backends.reference:Reference",
     "sdpa": "radialbench.kernels.backends.sdpa:Sdpa",
     "topk_cpu": "radialbench.kernels.backends.topk:TopkCpu",
