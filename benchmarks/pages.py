@@ -30,6 +30,7 @@ from benchmarks import (
     scale,
     timers,
     training,
+    tune_workers,
     tuning,
 )
 from benchmarks.parts import RESULTS, ROOT, read_lines, source_of
@@ -147,7 +148,7 @@ PAGES = {
     "performance-h100": Page(
         DOCS / "performance-h100.md", lambda: performance.of_runs(performance.H100)
     ),
-    "scale": Page(DOCS / "scale.md", scale.parts),
+    "scale": Page(DOCS / "scale.md", lambda: scale.parts() | tune_workers.parts()),
     "tuning": Page(
         DOCS / "tuning.md", tuning.parts, {IMAGES / tuning.PICTURE: tuning.save_picture}
     ),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.jobs import job_of as tuning_job
@@ -122,15 +123,25 @@ class _Member:
                 "of one do not hold for the other: install the same here, or tune into a storage "
                 "of its own"
             )
+        found = [one for one in fitting if not self._is_done(one)]
         # Those that start at the same moment shall not all begin with the same.
-        self._draw.shuffle(fitting)
-        self.expects = False
-        for one in sorted(fitting, key=lambda one: one.running):
+        self._draw.shuffle(found)
+        for one in sorted(found, key=self._crowd):
             joined = self._join(one, place=len(self._joined), total=len(fitting))
-            if joined is not None and not joined.done and self._advance(joined, one):
+            if joined is not None and self._advance(joined, one):
                 return True
-            self.expects = self.expects or (joined is not None and not joined.done)
+        self.expects = any(not self._is_done(one) for one in found)
         return False
+
+    def _crowd(self, one: Offered) -> int:
+        """Count the processes that are at a search."""
+        with storage_errors(self._url):
+            return self._storage.get_n_trials(one.id, state=TrialState.RUNNING)
+
+    def _is_done(self, one: Offered) -> bool:
+        """Return whether nothing is left to do for a search, or it cannot run here."""
+        key = (one.study, one.offer)
+        return key in self._joined and ((joined := self._joined[key]) is None or joined.done)
 
     def _join(self, one: Offered, place: int, total: int) -> _Joined | None:
         """Return a search; None if it cannot run here."""

@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
 from radialbench.autotune.jobs import TuningJob
 from radialbench.autotune.storage import open_storage, storage_errors, without_password
@@ -99,12 +97,12 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """An open study: its name, its offer, its versions, and how many processes are at it."""
+    """An open study: its name and id, its offer, and the versions of its trials."""
 
     study: str
+    id: int
     offer: Offer
     versions: dict[str, str]
-    running: int
 
 
 def offered(url: str, storage: BaseStorage) -> list[Offered]:
@@ -116,7 +114,7 @@ def offered(url: str, storage: BaseStorage) -> list[Offered]:
     """
     found = []
     with storage_errors(url):
-        for one in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        for one in storage.get_all_studies():
             kept = one.user_attrs
             if "offer" in kept and not kept["closed"]:
                 if kept["offer"].get("schema") != SCHEMA:
@@ -124,9 +122,8 @@ def offered(url: str, storage: BaseStorage) -> list[Offered]:
                         f"{without_password(url)} has searches of another version of radialbench, "
                         f"such as {one.study_name}; install the same version here"
                     )
-                running = storage.get_n_trials(one._study_id, state=TrialState.RUNNING)
                 offer = from_dict(Offer, kept["offer"])
-                found.append(Offered(one.study_name, offer, kept["versions"], running))
+                found.append(Offered(one.study_name, one._study_id, offer, kept["versions"]))
     return found
 
 

@@ -113,9 +113,10 @@ class Study(Store):
     def begin(self, config: KernelConfig) -> bool:
         """Start a configuration, unless another process has."""
         with storage_errors(self._url):
-            number = self._start({"config": asdict(config)}, self._params(config))
-            others = [t for t in self._own() if t.number != number and _config(t) == config]
-            first = [t.state == TrialState.RUNNING and t.number < number for t in others]
+            mine = self._start({"config": asdict(config)}, self._params(config))
+            others = [t for t in self._own() if t._trial_id != mine and _config(t) == config]
+            # Ids of a study rise with its numbers: both are given under one lock.
+            first = [t.state == TrialState.RUNNING and t._trial_id < mine for t in others]
             return self._go_on(copy=any(first) or any(map(_ended, others)))
 
     def end(self, trial: Trial) -> None:
@@ -145,8 +146,8 @@ class Study(Store):
         """Start the runoff, unless another process measures it."""
         with storage_errors(self._url):
             self._living()
-            number = self._start({"runoff": True}, {})
-            others = [t for t in self._every() if "runoff" in t.user_attrs and t.number < number]
+            mine = self._start({"runoff": True}, {})
+            others = [t for t in self._every() if "runoff" in t.user_attrs and t._trial_id < mine]
             running = any(t.state == TrialState.RUNNING for t in others)
             return self._go_on(copy=running or bool(self.finals()))
 
@@ -161,7 +162,7 @@ class Study(Store):
     def is_open(self) -> bool:
         """Return whether other processes may join the search."""
         with storage_errors(self._url):
-            return "offer" in self._attributes() and not self._attributes()["closed"]
+            return not self._attributes().get("closed", True)
 
     def open(self, offer: dict[str, Any]) -> None:
         """Let other processes join; what they need to know is in the offer."""
@@ -187,14 +188,14 @@ class Study(Store):
         self._storage.set_study_user_attr(self._id, name, value)
 
     def _start(self, facts: dict[str, Any], params: dict[str, Any]) -> int:
-        """Add a running trial, and return its number."""
+        """Add a running trial, and return its id."""
         kept = facts | {"owner": trial_owner()}
         axes = self._axes if params else {}
         trial = create_trial(
             state=TrialState.RUNNING, params=params, distributions=axes, user_attrs=kept
         )
         running = self._running = self._storage.create_new_trial(self._id, template_trial=trial)
-        return self._storage.get_trial_number_from_id(running)
+        return running
 
     def _go_on(self, *, copy: bool) -> bool:
         """Let the trial that was just added run, or end it as a copy of another one."""

@@ -48,6 +48,10 @@ def run(
             "--in-process", help="Try cases in this process, for a debugger; a crash ends the run."
         ),
     ] = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="GPUs that share the run, a group of cases on each: all, or 0,1."),
+    ] = None,
     quiet: Quiet = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON whenever a case starts or ends.")
@@ -58,8 +62,10 @@ def run(
     After --time-limit or an interruption, --resume continues. Axes such as --frames stand in place
     of the suite's own in all of its cases.
     """
+    from radialbench.errors import SuiteError
     from radialbench.records.store import WriteError
     from radialbench.suites.axes import read_axes
+    from radialbench.suites.devices import find_devices
     from radialbench.suites.read import load_suite
     from radialbench.suites.run import run as run_suite
     from radialbench.suites.worker import WorkerError
@@ -86,12 +92,19 @@ def run(
             estimate = estimate_run(spec, folder, **choice)
         _print_estimate(spec.name, estimate, json=json)
         return
+    several = () if devices is None else find_devices(devices)
+    if several and (in_process or spec.device == "cpu"):
+        raise SuiteError(
+            "--devices has a process for every GPU, so it goes neither with --in-process nor with "
+            "a suite for the CPU"
+        )
     console.note_if_busy()
     words = ["radialbench", "run", suite, "-o", str(folder)]
     words += [word for pattern in filter or () for word in ("-f", pattern)]
     words += axes.words
     words += ["--shard", shard] if shard is not None else []
     words += ["--time-limit", f"{time_limit:g}"] if time_limit is not None else []
+    words += ["--devices", devices] if devices is not None else []
     again = shlex.join([*words, "--resume"])
     try:
         with watch_run(console.errors, quiet=quiet or (json and is_terminal())) as watcher:
@@ -101,6 +114,7 @@ def run(
                 **choice,
                 time_limit=time_limit,
                 in_process=in_process,
+                devices=several,
                 command=again if resume else shlex.join(words),
                 on_event=_streamed(watcher) if json else watcher,
             )
@@ -140,6 +154,7 @@ def _print_outcome(spec: "SuiteSpec", outcome: "RunOutcome", again: str, *, json
         facts: dict[str, object] = {"event": "done", "suite": name}
         facts |= {"results": str(outcome.results), "counts": counts, "kept": outcome.kept}
         facts |= {"again": outcome.again, "left": outcome.left}
+        facts |= {"spread": asdict(outcome.spread)} if outcome.spread is not None else {}
         console.print_json_line({**facts, "skipped": list(outcome.skipped)})
         return
     for line in outcome.skipped:
@@ -158,6 +173,12 @@ def _print_outcome(spec: "SuiteSpec", outcome: "RunOutcome", again: str, *, json
         )
     if wide := spread_note(outcome.records):
         console.say(wide)
+    if outcome.spread is not None:
+        times = ", ".join(f"{name} {ms:.4g} ms" for name, ms in outcome.spread.ms.items())
+        console.say(
+            f"GPUs differ by {outcome.spread.share:.1%} on {outcome.spread.case}: {times}; compare "
+            "cases of a group, which one GPU measured"
+        )
     parts = [f"{count} {status}" for status, count in counts.items()]
     parts += ["nothing left to run"] if not counts and not outcome.left else []
     parts += [f"{outcome.left} not started within the time limit"] if outcome.left else []

@@ -9,8 +9,10 @@ attention to a copy of the model. Nothing of the host is replaced: the model tha
 is as it was.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +24,7 @@ from radialbench.integrations.module import schedule_of
 from radialbench.kernels.calls import untraced
 from radialbench.kernels.tuned import warn_once
 from radialbench.maskgen.library import mask_names
+from radialbench.reading import read_whole
 
 KEY = "radialbench"
 """Of the wrapper in the model, and of our facts of a call in the host's `transformer_options`."""
@@ -60,6 +63,14 @@ class RadialBenchMask:
             },
             "optional": {"schedule": ("STRING", {"default": ""})},
         }
+
+    @classmethod
+    def IS_CHANGED(cls, *, schedule: str = "", **_: Any) -> str:
+        """Return what changes with the file of the schedule: the host keeps the node's output."""
+        try:
+            return hashlib.sha256(read_whole(Path(schedule))).hexdigest() if schedule else ""
+        except OSError:
+            return ""
 
     def apply(
         self,

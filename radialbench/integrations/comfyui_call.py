@@ -107,7 +107,8 @@ def call_of(
 
 def video_of(model: Any, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Return frames, rows and columns of a model's tokens; None if there is no such grid."""
-    patch = getattr(model, "patch_size", None)
+    # LTX-Video has it in a part of its own.
+    patch = getattr(getattr(model, "patchifier", model), "patch_size", None)
     if patch is None and hasattr(model, "patch_spatial"):
         patch = (model.patch_temporal, model.patch_spatial, model.patch_spatial)
     if isinstance(patch, int):

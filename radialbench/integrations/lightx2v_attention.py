@@ -54,7 +54,11 @@ class RadialWeight(AttnWeightTemplate):  # type: ignore[misc]
     def masked(self, q: Tensor, k: Tensor, v: Tensor, said: dict[str, Any]) -> Tensor | None:
         """Return attention under the mask; None where the call is dense."""
         size = said.get("grid_sizes")
-        if size is None or any(said.get(name) not in (None, 0) for name in ODD):
+        if any(said.get(name) not in (None, 0) for name in ODD):
+            return None
+        if size is None:
+            if q.shape == k.shape:
+                warn_once(f"{HOST} says no grid of some self-attention: there it stays dense")
             return None
         own = [x.unsqueeze(0) if x.ndim == 3 else x for x in (q, k, v)]
         frames, height, width = map(int, size)

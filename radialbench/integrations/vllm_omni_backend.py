@@ -128,6 +128,7 @@ class RadialImpl(AttentionImpl):  # type: ignore[misc]
         """
         grid = grid_of(metadata)
         if grid is None:
+            warn_once("vLLM-Omni says no grid of some attention: there it stays dense")
             return None
         if not key.shape[1] == query.shape[1] >= grid.seq_len:
             raise IntegrationError(

@@ -57,7 +57,7 @@ def draw_runs(
     since: int = 0,
     spans: Sequence[VersionSpan] = (),
     size: tuple[float, float] = (10.0, 4.2),
-    ticks: int = 15,
+    ticks: int = 9,
 ) -> "Figure":
     """Draw a metric of a case over the runs from one of them on.
 
@@ -96,7 +96,7 @@ def draw_runs(
             axes.axvline(change.run - 0.5, color=COLOURS[1], linestyle=dashes, linewidth=1.2)
     shown = places[:: -(-len(places) // ticks)]  # As many commits as fit.
     names = [printable((runs[place].commit or str(place + 1))[:8]) for place in shown]
-    axes.set_xticks(shown, names, rotation=30, ha="right", parse_math=False)
+    axes.set_xticks(shown, names, parse_math=False)
     axes.set_ylabel(f"{one.metric} [{unit}]" if unit else one.metric)
     return figure
 

@@ -1,10 +1,13 @@
 """Run a suite: one record a case, on the disk as soon as the case ends."""
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,14 @@ from radialbench.errors import SuiteError
 from radialbench.reading import check_regular
 from radialbench.records.result import RETRYABLE, Record, Status
 from radialbench.records.store import RESULTS, append, read, reserved, write_errors
+from radialbench.suites.devices import (
+    Spread,
+    check_equal,
+    environment_of,
+    measure_spread,
+    run_beside,
+    units,
+)
 from radialbench.suites.plan import Case, batches, now, plan, tuned
 from radialbench.suites.schema import SuiteSpec
 from radialbench.suites.worker import Worker
@@ -55,6 +66,7 @@ class RunOutcome:
         again: Cases that had failed in an earlier run and were run again.
         skipped: Lines of the earlier results that are no records, as `line 12: reason`.
         left: Cases that were not started, because the time was up.
+        spread: How equal the GPUs are, if several shared the run.
     """
 
     results: Path
@@ -63,6 +75,7 @@ class RunOutcome:
     again: int
     skipped: tuple[str, ...]
     left: int
+    spread: Spread | None = None
 
     @property
     def ok(self) -> bool:
@@ -83,6 +96,7 @@ def run(
     shard: str | None = None,
     time_limit: float | None = None,
     in_process: bool = False,
+    devices: Sequence[str] = (),
     command: str = "",
     on_event: Callable[[RunEvent], None] | None = None,
 ) -> RunOutcome:
@@ -99,6 +113,8 @@ def run(
         shard: Of those, a share, as `plan` gives it.
         time_limit: No case starts after so many seconds; `resume` runs those that are left.
         in_process: Try the cases in this process, for a debugger; a crash then ends the run.
+        devices: GPUs that share the cases, as CUDA_VISIBLE_DEVICES names them; those of a group
+            stay on one. The one that PyTorch chooses if empty.
         command: What was typed, for the records.
         on_event: Called when a case starts and ends.
 
@@ -128,15 +144,27 @@ def run(
             )
         todo = [case for case in cases if not is_done(case, earlier.get(case.id), results)]
         records: tuple[Record, ...] = ()
+        spread = None
         if todo:
-            with _worker(spec.device, command, in_process=in_process) as worker:
+            with ExitStack() as stack:
+                workers: list[Worker | InProcess] = []
+                own = [Worker(spec.device, command, env=environment_of(name)) for name in devices]
+                if in_process:
+                    workers = [_in_process(spec.device, command)]
+                else:
+                    alone = [] if own else [Worker(spec.device, command)]
+                    workers = [stack.enter_context(worker) for worker in own or alone]
                 # Only the worker knows which GPU it has: this process never asks for one.
-                todo = list(tuned(todo, worker.environment.processor))
+                todo = list(tuned(todo, workers[0].environment.processor))
+                if devices:
+                    check_equal(own)
+                    spread = measure_spread(dict(zip(devices, own, strict=True)), todo)
                 report = on_event or (lambda event: None)
-                records = _run(todo, results, worker, on_event=report, deadline=deadline)
+                records = _run(todo, results, workers, on_event=report, deadline=deadline)
     again = sum(record.case in earlier for record in records)
     left = len(todo) - len(records)
-    return RunOutcome(results, records, len(cases) - len(todo), again, former.skipped, left)
+    kept = len(cases) - len(todo)
+    return RunOutcome(results, records, kept, again, former.skipped, left, spread)
 
 
 def check_same_suite(spec: SuiteSpec, records: Iterable[Record], results: Path) -> None:
@@ -154,18 +182,16 @@ def check_same_suite(spec: SuiteSpec, records: Iterable[Record], results: Path) 
             )
 
 
-def _worker(device: str, command: str, *, in_process: bool) -> "Worker | nullcontext[InProcess]":
-    if not in_process:
-        return Worker(device, command)
+def _in_process(device: str, command: str) -> "InProcess":
     from radialbench.suites.attempt import InProcess
 
-    return nullcontext(InProcess(device, command))
+    return InProcess(device, command)
 
 
 def _run(
     todo: list[Case],
     results: Path,
-    worker: "Worker | InProcess",
+    workers: "Sequence[Worker | InProcess]",
     *,
     on_event: Callable[[RunEvent], None],
     deadline: float,
@@ -173,19 +199,49 @@ def _run(
     records: list[Record] = []
     places = {case.id: place for place, case in enumerate(todo, start=1)}
     work_done, work_total = 0.0, sum(case.work for case in todo)
+    # Of several threads, one at a time reports and writes; none does after an interruption.
+    alone, ended = threading.Lock(), threading.Event()
+    left = deque(units(todo) if len(workers) > 1 else [list(batches(todo))])
 
     def on_case(case: Case) -> None:
-        on_event(CaseStarted(places[case.id], len(todo), work_done, work_total, case))
+        with alone:
+            on_event(CaseStarted(places[case.id], len(todo), work_done, work_total, case))
 
-    for batch in batches(todo):
-        if time.monotonic() >= deadline:
-            break
-        for case, tried in zip(batch, worker.attempt(batch, on_case), strict=True):
-            record = replace(tried, created=now())
-            append(results, record)
-            records.append(record)
-            work_done += case.work
-            on_event(CaseEnded(places[case.id], len(todo), work_done, record))
+    def try_all(worker: "Worker | InProcess") -> None:
+        nonlocal work_done
+        while left:
+            try:
+                unit = left.popleft()
+            except IndexError:
+                return
+            for batch in unit:
+                if time.monotonic() >= deadline or ended.is_set():
+                    return
+                tried = worker.attempt(batch, on_case)
+                with alone:
+                    for case, one in zip(batch, tried, strict=True):
+                        if ended.is_set():
+                            return
+                        record = replace(one, created=now())
+                        append(results, record)
+                        records.append(record)
+                        work_done += case.work
+                        on_event(CaseEnded(places[case.id], len(todo), work_done, record))
+
+    def on_device(worker: "Worker | InProcess") -> None:
+        try:
+            try_all(worker)
+        except BaseException:
+            ended.set()
+            raise
+
+    if len(workers) == 1:
+        try_all(workers[0])
+        return tuple(records)
+    try:
+        run_beside([partial(on_device, worker) for worker in workers])
+    finally:
+        ended.set()
     return tuple(records)
 
 

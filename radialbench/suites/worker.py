@@ -3,11 +3,12 @@
 import faulthandler
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from radialbench.errors import SuiteError
@@ -88,10 +89,19 @@ class Worker:
     """Tries cases in a process of its own, and starts another when that one is lost.
 
     The first starts at once, and is waited for when it is needed: importing PyTorch takes seconds.
+    `env` is added to its environment.
     """
 
-    def __init__(self, device: str, command: str, *, tables: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        command: str,
+        *,
+        tables: Path | None = None,
+        env: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._setup = _Setup(device, command, dict(BACKENDS), tables)
+        self._env = dict(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
         self._environment: Environment | None = None
@@ -195,7 +205,7 @@ class Worker:
 
     def _begin(self) -> None:
         # What a case prints must not come between the records on standard output.
-        self._process, self._pipe = start_child(__name__, 2)
+        self._process, self._pipe = start_child(__name__, 2, **self._env)
         self._send(self._setup)
 
     def _receive_environment(self) -> Environment:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,21 +45,23 @@ def unprivileged() -> str | None:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Run a server on a free port of this machine; the URL holds no password.
 
     Only who knows the password may connect; it is in the environment of none but the test.
     """
+    # Not in pytest's folder, which is its user's alone.
+    with tempfile.TemporaryDirectory(prefix="radialbench-", ignore_cleanup_errors=True) as folder:
+        yield from _serve(Path(folder))
+
+
+def _serve(folder: Path) -> Iterator[str]:
     bin, user = programs(), unprivileged()
-    folder.mkdir(mode=0o700)
     secret = folder / "password"
     secret.write_text(PASSWORD, encoding="utf-8")
     if user is not None:
         for path in (folder, secret):
             shutil.chown(path, user)
-        # pytest's folders are this user's alone.
-        for parent in [*folder.parents][:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
     data = folder / "data"
     run = {"user": user, "cwd": folder, "stdout": subprocess.DEVNULL}
     create = [bin / "initdb", "-D", data, "-U", "me", "-A", "scram-sha-256", "--no-sync"]

@@ -89,7 +89,7 @@ def test_workers_of_a_database_that_asks_for_a_password(
 ) -> None:
     monkeypatch.delenv("PGPASSWORD", raising=False)
     monkeypatch.setenv("PGPASSFILE", str(tmp_path / "none"))
-    with server(tmp_path / "server") as url:
+    with server() as url:
         with pytest.raises(AutotuneError, match="no password supplied"):
             crew.offer_all(url)
         monkeypatch.setenv("PGPASSWORD", PASSWORD)

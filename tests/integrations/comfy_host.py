@@ -2,7 +2,7 @@
 
 ComfyUI is no package of PyPI. `COMFYUI` names a folder of it: its models, `BaseModel`,
 `ModelPatcher` and attention then run as they are, on the CPU. Without it the names, arguments and
-order of calls that the node uses, as of version 0.3.64 and of layers numbered since, are.
+order of calls that the node uses are, as of version 0.33.
 """
 
 import copy
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -224,13 +225,16 @@ def _interface() -> Host:
 
 def _real(folder: str) -> Host:
     sys.path.insert(0, folder)
-    sys.modules["torchvision"] = sys.modules["torchvision.transforms"] = MagicMock()
+    # Image models of the host import it; the video models here do not.
+    for name in ("", ".models", ".ops", ".transforms", ".transforms.functional"):
+        spec = ModuleSpec(f"torchvision{name}", None)
+        sys.modules[spec.name] = MagicMock(__spec__=spec, __path__=[])
     importlib.import_module("comfy.options").enable_args_parsing(False)
     importlib.import_module("comfy.cli_args").args.cpu = True
     base: Any = importlib.import_module("comfy.model_base")
     patcher: Any = importlib.import_module("comfy.model_patcher").ModelPatcher
     ops: Any = importlib.import_module("comfy.ops").disable_weight_init
-    source = importlib.import_module("comfy.ldm.wan.model").__file__ or ""
+    source = importlib.import_module("comfy.ldm.hunyuan_video.model").__file__ or ""
     with open(source, encoding="utf-8") as file:  # noqa: PTH123
         numbered = "block_index" in file.read()
 
@@ -246,7 +250,10 @@ def _real(folder: str) -> Host:
     hunyuan |= {"context_in_dim": WIDTH, "hidden_size": WIDTH, "mlp_ratio": 1.5, "theta": 256}
     hunyuan |= {"num_heads": HEADS, "depth": 2, "depth_single_blocks": 2, "axes_dim": [4, 6, 6]}
     hunyuan |= {"vec_in_dim": 8, "qkv_bias": True, "guidance_embed": False}
-    hunyuan |= {"byt5": False, "meanflow": False}
+    params = importlib.import_module("comfy.ldm.hunyuan_video.model").HunyuanVideoParams
+    # Later versions have more fields, of what this model has not.
+    hunyuan = dict.fromkeys(params.__annotations__, False) | hunyuan | {"vision_in_dim": None}
+    hunyuan = {name: value for name, value in hunyuan.items() if name in params.__annotations__}
     return Host(
         numbered, lambda: made(base.WAN21, **wan), lambda: made(base.HunyuanVideo, **hunyuan)
     )

@@ -133,6 +133,16 @@ def test_layers_are_counted_through_both_kinds_of_blocks(comfy: Host, tmp_path: 
     close(comfy.run(masked, *inputs), comfy.run(overridden(plain, wanted), *inputs))
 
 
+def test_a_schedule_that_was_edited_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    stamps = [RadialBenchMask.IS_CHANGED(mask="radial", schedule=str(file))]
+    for text in ("a", "a", "b"):
+        file.write_text(text, "utf-8")
+        stamps.append(RadialBenchMask.IS_CHANGED(model=None, mask="radial", schedule=str(file)))
+    assert stamps[0] == "" == RadialBenchMask.IS_CHANGED(mask="sta", schedule="")
+    assert stamps[1] == stamps[2] != stamps[3]
+
+
 def test_noise_is_the_share_of_sigma(comfy: Host, tmp_path: Path) -> None:
     text = "rules:\n  - {mask: radial, noise: [0.4, 0.9]}\n"
     (tmp_path / "mine.yaml").write_text(text, "utf-8")
@@ -254,11 +264,15 @@ def test_sizes_and_steps_of_the_host() -> None:
     class Mochi:
         patch_size = 2
 
+    class Ltx:
+        patchifier = Mochi
+
     class Unknown:
         patch_size = None
 
     assert video_of(Cosmos, (1, 4, 3, 7, 8)) == (3, 4, 4)
     assert video_of(Mochi, (1, 4, 3, 8, 8)) == (3, 4, 4)
+    assert video_of(Ltx, (1, 4, 3, 8, 8)) == (3, 4, 4)
     assert video_of(Mochi, (1, 4, 8, 8)) is None
     assert video_of(Unknown, (1, 4, 3, 8, 8)) is None
     sigmas = torch.tensor([80.0, 10.0, 1.0, 0.0])

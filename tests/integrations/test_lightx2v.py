@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from radialbench.errors import IntegrationError
 from radialbench.integrations import lightx2v
@@ -84,7 +85,15 @@ def test_padding_of_parallel_sequences_is_cut(
 def test_what_has_no_grid_is_dense(registry: Any) -> None:
     own = tensors(60)
     dense = wanted(own, "dense")
-    torch.testing.assert_close(called(registry, own, grid_sizes=None), dense)
+    text = [own[0], *tensors(7)[1:]]
+    q, k, v = (x.transpose(0, 1) for x in text)
+    expected = scaled_dot_product_attention(q, k, v)
+    out = called(registry, text, grid_sizes=None)
+    torch.testing.assert_close(out, expected.transpose(0, 1).flatten(1))
+    with pytest.warns(UserWarning, match="says no grid of some self-attention") as caught:
+        for _ in range(2):
+            torch.testing.assert_close(called(registry, own, grid_sizes=None), dense)
+    assert len(caught) == 1
     with pytest.warns(UserWarning, match=r"is 2x4x5, 40 tokens, and hands 60 queries") as caught:
         for _ in range(2):
             torch.testing.assert_close(called(registry, own, grid_sizes=(2, 4, 5)), dense)

@@ -107,6 +107,9 @@ def test_what_the_host_says_no_grid_of_is_dense(radial: Any) -> None:
             video_layout=radial[0].VideoTokenLayout(0, (2, 4, 5), used_len=60)
         ),
     ):
+        warn_once.cache_clear()
+        with pytest.warns(UserWarning, match="vLLM-Omni says no grid of some attention"):
+            torch.testing.assert_close(layer.forward_cuda(*own, metadata), dense)
         torch.testing.assert_close(layer.forward_cuda(*own, metadata), dense)
 
 

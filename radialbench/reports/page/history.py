@@ -87,10 +87,10 @@ def _machine(place: int, name: str, found: History, ranges: Sequence[int]) -> di
         "few": few if len(found.runs) < MIN_VALUES else "",
         "gates": found.gates,
         "left_out": left,
-        "versions": _versions(f"versions{place}", found.runs, spans),
-        "series": _all(f"series{place}", found),
+        "versions": _versions(f"versions{place}", name, found.runs, spans),
+        "series": _all(f"series{place}", name, found),
         "changed": [
-            _changed(f"m{place}c{number}", one, found.runs, spans, ranges)
+            _changed(f"m{place}c{number}", name, one, found.runs, spans, ranges)
             for number, one in enumerate(found.changed[:MOST_CHANGED])
         ],
         "steady": [
@@ -110,6 +110,7 @@ def _machine(place: int, name: str, found: History, ranges: Sequence[int]) -> di
 
 def _changed(
     name: str,
+    machine: str,
     one: MetricHistory,
     runs: Sequence[Run],
     spans: Sequence[VersionSpan],
@@ -122,7 +123,6 @@ def _changed(
         )
         for each in one.changes
     ]
-    label = f"{_title(one)} over {{}}; {'; '.join(texts)}".replace("{}", "{0}", 1)
     # Each chart stands for the ranges that it shows whole.
     charts: dict[int, list[str]] = {0: ["all"]}
     for count in ranges:
@@ -135,7 +135,7 @@ def _changed(
         svg = inline(
             draw_runs(one, runs, since=since, spans=spans),
             f"{name}r{since}",
-            label.replace("{0}", seen, 1),
+            f"{_title(one)} over {seen}; {'; '.join(texts)}",
         )
         drawn.append({"svg": svg, "kinds": kinds})
     marks = {each.run: each.outcome.value for each in one.changes}
@@ -150,7 +150,7 @@ def _changed(
         for point in one.points
     ]
     headers = ("result", one.metric, "95%", "commit or file", "measured", "change")
-    caption = f"Values of {_title(one)}"
+    caption = f"Values of {_title(one)} on {machine}"
     worst = min(one.changes, key=lambda each: each.outcome.value != "regressed").outcome.value
     return {
         "title": _title(one),
@@ -161,7 +161,7 @@ def _changed(
     }
 
 
-def _all(name: str, found: History) -> Table:
+def _all(name: str, machine: str, found: History) -> Table:
     rows = []
     for one in found.series:
         first, last = one.points[0].value, one.points[-1].value
@@ -178,11 +178,11 @@ def _all(name: str, found: History) -> Table:
             )
         )
     headers = ("case", "metric", "results", "first", "last", "last / first", "change")
-    caption = "Every case and metric, those with a change first: one as large as its gate."
+    caption = f"{machine}: every case and metric, those that changed by a gate first."
     return Table(name, caption, headers, rows, text_columns=2)
 
 
-def _versions(name: str, runs: Sequence[Run], spans: Sequence[VersionSpan]) -> Table:
+def _versions(name: str, machine: str, runs: Sequence[Run], spans: Sequence[VersionSpan]) -> Table:
     rows = []
     for span in spans:
         first, last = runs[span.first], runs[span.last]
@@ -201,7 +201,7 @@ def _versions(name: str, runs: Sequence[Run], spans: Sequence[VersionSpan]) -> T
             )
         )
     headers = ("results", "commits or files", "measured", "versions, then what changed")
-    caption = "Results with the same system and libraries; from the second row on, a line of dots."
+    caption = f"{machine}: results with the same system and libraries; a line of dots before each."
     return Table(name, caption, headers, rows, text_columns=4)
 
 
